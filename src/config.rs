@@ -1,0 +1,509 @@
+//! `config.toml`: types, defaults, checks, and messages that name the key.
+//!
+//! The defaults are the repository's own `config.toml`, embedded, so that the documented file and
+//! the program cannot disagree. On top of it come, in this order: the user's file, the demo's
+//! settings (`assets/demo.toml`) with `--demo`, and each `--set SECTION.KEY=VALUE`.
+
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use toml::{Table, Value};
+
+/// The repository's `config.toml`.
+pub const DEFAULTS: &str = include_str!("../config.toml");
+/// What `--demo` changes.
+pub const DEMO: &str = include_str!("../assets/demo.toml");
+
+/// Vertebrae of the neck, C1..C7.
+pub const VERTEBRAE: usize = 7;
+/// Channels of a crop: five CT slices and a mask.
+pub const CHANNELS: usize = 6;
+
+/// A configuration that cannot be used: one sentence that names the file or key.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read the config {}: {source}; give an existing file with --config", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no TOML.
+    #[error("{origin} is not valid TOML: {message}")]
+    Syntax {
+        /// The file or flag.
+        origin: String,
+        /// Line and reason.
+        message: String,
+    },
+    /// A key or its value is refused.
+    #[error("{key} = {value}: {expected} (from {origin})")]
+    Key {
+        /// `section.key`.
+        key: String,
+        /// As given.
+        value: String,
+        /// What is allowed.
+        expected: String,
+        /// The file or flag.
+        origin: String,
+    },
+    /// `--set` without `=` or without a section.
+    #[error("--set {0}: expected SECTION.KEY=VALUE, as in --set train.epochs=2")]
+    Set(String),
+}
+
+type Result<T> = std::result::Result<T, Error>;
+
+/// Every setting of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// One seed gives one run.
+    pub seed: u64,
+    /// Where the crops are and how they are read.
+    pub data: Data,
+    /// The training itself.
+    pub train: Train,
+    /// The network.
+    pub model: Model,
+    /// The augmentations.
+    pub augment: Augment,
+    /// The run's folder and lines.
+    pub run: Run,
+    /// The screen.
+    pub ui: Ui,
+}
+
+/// `[data]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// Folder of the `.npy` files.
+    pub dir: PathBuf,
+    /// The CSV.
+    pub table: PathBuf,
+    /// Height and width the network sees, a multiple of 32.
+    pub image_size: usize,
+    /// Slices of each vertebra.
+    pub slices_per_vertebra: usize,
+    /// Loader threads; 0 = from the cores.
+    pub workers: usize,
+    /// Batches kept ready.
+    pub prefetch: usize,
+}
+
+/// `[train]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Train {
+    /// Folds to train, in order.
+    pub folds: Vec<usize>,
+    /// Epochs a fold.
+    pub epochs: usize,
+    /// Studies a step, at least 2 (BatchNorm of the study head).
+    pub batch_size: usize,
+    /// At the first epoch.
+    pub learning_rate: f64,
+    /// The cosine's end.
+    pub min_learning_rate: f64,
+    /// AdamW's.
+    pub betas: [f64; 2],
+    /// AdamW's.
+    pub eps: f64,
+    /// AdamW's.
+    pub weight_decay: f64,
+    /// Probability of a mixed batch.
+    pub mixup: f64,
+    /// Probability of a changed vertebra order.
+    pub vertebra_shuffle: f64,
+    /// Probability of a changed slice order.
+    pub slice_shuffle: f64,
+    /// Share of the slice head's loss.
+    pub slice_weight: f64,
+    /// Share of the study head's loss.
+    pub study_weight: f64,
+    /// Weight of positives.
+    pub positive_weight: f64,
+    /// Compute type.
+    pub precision: Precision,
+    /// Images the encoder takes at once; 0 = from free memory.
+    pub chunk_size: usize,
+}
+
+/// Compute type of training; validation is always f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit throughout.
+    F32,
+    /// bfloat16 compute, f32 master weights (CUDA).
+    Bf16,
+    /// float16 compute with a gradient scaler, f32 master weights (CUDA).
+    F16,
+}
+
+/// `[model]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// ConvNeXt by timm's name.
+    pub size: ModelSize,
+    /// timm safetensors to start the encoder from; empty = none.
+    pub pretrained: PathBuf,
+    /// Width of each LSTM direction.
+    pub lstm_hidden: usize,
+    /// Width of each head's hidden layer.
+    pub head_hidden: usize,
+    /// Dropout of the heads.
+    pub dropout: f64,
+}
+
+/// ConvNeXt by timm's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum ModelSize {
+    /// Not timm's: widths 16, 32, 64, 128, depths 1, 1, 2, 1, for the demo and the tests.
+    Micro,
+    Atto,
+    Femto,
+    Pico,
+    Nano,
+    Tiny,
+}
+
+/// `[augment]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Augment {
+    /// Probability.
+    pub horizontal_flip: f64,
+    /// Probability.
+    pub vertical_flip: f64,
+    /// Probability.
+    pub transpose: f64,
+    /// Probability.
+    pub brightness: f64,
+    /// Largest change, as a share of 255.
+    pub brightness_limit: f64,
+}
+
+/// `[run]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// Where runs are kept.
+    pub dir: PathBuf,
+    /// The log's name.
+    pub kernel_type: String,
+    /// Headless: a line every so many steps.
+    pub log_every_steps: usize,
+}
+
+/// `[ui]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ui {
+    /// Seconds between previews; 0 = none.
+    pub preview_seconds: f64,
+    /// Frames a second at most.
+    pub fps: u32,
+}
+
+impl Config {
+    /// Puts the layers together and checks the result.
+    ///
+    /// `file`: the user's config, laid over the defaults. `sets`: `SECTION.KEY=VALUE`, the last
+    /// word. Errors name the key, its value, what is allowed and where it came from.
+    pub fn load(file: Option<&Path>, demo: bool, sets: &[String]) -> Result<Self> {
+        let mut layers = Layers::new();
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| Error::Read { path: path.to_owned(), source })?;
+            let origin = path.display().to_string();
+            layers.add(parse(&text, &origin)?, &origin);
+        }
+        if demo {
+            layers.add(parse(DEMO, "--demo")?, "--demo");
+        }
+        for set in sets {
+            layers.add(parse_set(set)?, &format!("--set {set}"));
+        }
+        layers.finish()
+    }
+
+    /// Images a study: 7 × slices.
+    pub fn images_per_study(&self) -> usize {
+        VERTEBRAE * self.data.slices_per_vertebra
+    }
+
+    /// The whole configuration as TOML, for the run's folder.
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(self).expect("a config is plain data")
+    }
+}
+
+fn parse(text: &str, origin: &str) -> Result<Table> {
+    text.parse::<Table>().map_err(|e| Error::Syntax {
+        origin: origin.into(),
+        message: e.to_string().trim().replace('\n', " "),
+    })
+}
+
+/// `a.b=VALUE` → `{a: {b: VALUE}}`; VALUE is read as TOML, a bare word as a string.
+fn parse_set(set: &str) -> Result<Table> {
+    let (key, text) = set.split_once('=').ok_or_else(|| Error::Set(set.into()))?;
+    let (key, text) = (key.trim(), text.trim());
+    let mut parts: Vec<&str> = key.split('.').map(str::trim).collect();
+    let last = parts.pop().filter(|k| !k.is_empty());
+    let (Some(last), false) = (last, parts.iter().any(|p| p.is_empty())) else {
+        return Err(Error::Set(set.into()));
+    };
+    let value = format!("v = {text}")
+        .parse::<Table>()
+        .ok()
+        .filter(|t| t.len() == 1)
+        .and_then(|mut t| t.remove("v"))
+        .unwrap_or_else(|| Value::String(text.into()));
+    let mut table = Table::from_iter([(last.to_string(), value)]);
+    for part in parts.iter().rev() {
+        table = Table::from_iter([(part.to_string(), Value::Table(table))]);
+    }
+    Ok(table)
+}
+
+/// The tables laid over each other, and which layer each key came from.
+struct Layers {
+    table: Table,
+    origins: std::collections::HashMap<String, String>,
+}
+
+impl Layers {
+    fn new() -> Self {
+        Self {
+            table: DEFAULTS.parse().expect("the embedded config is valid TOML"),
+            origins: Default::default(),
+        }
+    }
+
+    fn add(&mut self, layer: Table, origin: &str) {
+        fn merge(base: &mut Table, layer: Table, path: &str, note: &mut dyn FnMut(String)) {
+            for (key, value) in layer {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                match (base.get_mut(&key), value) {
+                    (Some(Value::Table(base)), Value::Table(layer)) => {
+                        merge(base, layer, &path, note)
+                    }
+                    (_, value) => {
+                        base.insert(key, value);
+                        note(path);
+                    }
+                }
+            }
+        }
+        let origins = &mut self.origins;
+        merge(&mut self.table, layer, "", &mut |key| {
+            origins.insert(key, origin.into());
+        });
+    }
+
+    fn finish(self) -> Result<Config> {
+        let config: Config = serde_path_to_error::deserialize(Value::Table(self.table.clone()))
+            .map_err(|e| {
+                let message = e.inner().to_string();
+                let message = message.lines().next().unwrap_or_default().trim().to_string();
+                let path = e.path().to_string();
+                // An unknown key's own name stands in the message; its path may be the section's.
+                let unknown =
+                    message.strip_prefix("unknown field `").and_then(|m| m.split('`').next());
+                let key = match unknown {
+                    Some(k) if path == "." => k.to_string(),
+                    Some(k) if path == k || path.ends_with(&format!(".{k}")) => path,
+                    Some(k) => format!("{path}.{k}"),
+                    None => path,
+                };
+                self.refuse(&key, message.replace("unknown field", "unknown key"))
+            })?;
+        self.check(&config)?;
+        Ok(config)
+    }
+
+    fn refuse(&self, key: &str, expected: impl Into<String>) -> Error {
+        // A value inside an array is shown, and told, as the whole array.
+        let key = key.split('[').next().unwrap_or(key);
+        let value = key
+            .split('.')
+            .try_fold(None::<&Value>, |at, part| {
+                let next = match at {
+                    None => self.table.get(part),
+                    Some(v) => v.get(part),
+                };
+                next.map(Some)
+            })
+            .flatten();
+        let mut origin = key;
+        let origin = loop {
+            match (self.origins.get(origin), origin.rsplit_once('.')) {
+                (Some(o), _) => break o.clone(),
+                (None, Some((parent, _))) => origin = parent,
+                (None, None) => break "the defaults".into(),
+            }
+        };
+        Error::Key {
+            key: key.into(),
+            value: value.map_or("?".into(), |v| v.to_string().replace('\n', " ")),
+            expected: expected.into(),
+            origin,
+        }
+    }
+
+    fn check(&self, c: &Config) -> Result<()> {
+        let must = |ok: bool, key: &str, expected: &str| match ok {
+            true => Ok(()),
+            false => Err(self.refuse(key, format!("expected {expected}"))),
+        };
+        let d = &c.data;
+        must(
+            d.image_size >= 32 && d.image_size % 32 == 0 && d.image_size <= 1024,
+            "data.image_size",
+            "a multiple of 32 from 32 to 1024",
+        )?;
+        must((1..=64).contains(&d.slices_per_vertebra), "data.slices_per_vertebra", "1 to 64")?;
+        must(d.workers <= 256, "data.workers", "0 (automatic) to 256")?;
+        must((1..=64).contains(&d.prefetch), "data.prefetch", "1 to 64 batches")?;
+        let t = &c.train;
+        must(!t.folds.is_empty(), "train.folds", "at least one fold")?;
+        let mut folds = t.folds.clone();
+        folds.sort_unstable();
+        folds.dedup();
+        must(folds.len() == t.folds.len(), "train.folds", "each fold once")?;
+        must((1..=100_000).contains(&t.epochs), "train.epochs", "1 to 100000")?;
+        must(
+            (2..=4096).contains(&t.batch_size),
+            "train.batch_size",
+            "2 to 4096 studies (the study head's BatchNorm needs two rows)",
+        )?;
+        let positive = |x: f64| x.is_finite() && x > 0.0;
+        must(
+            positive(t.learning_rate) && t.learning_rate <= 10.0,
+            "train.learning_rate",
+            "a number above 0, at most 10",
+        )?;
+        must(
+            t.min_learning_rate.is_finite()
+                && (0.0..=t.learning_rate).contains(&t.min_learning_rate),
+            "train.min_learning_rate",
+            "0 to train.learning_rate",
+        )?;
+        must(
+            t.betas.iter().all(|b| (0.0..1.0).contains(b)),
+            "train.betas",
+            "two numbers from 0 to below 1",
+        )?;
+        must(positive(t.eps), "train.eps", "a number above 0")?;
+        must((0.0..=1.0).contains(&t.weight_decay), "train.weight_decay", "0 to 1")?;
+        let share = |x: f64| (0.0..=1.0).contains(&x);
+        for (key, p) in [
+            ("train.mixup", t.mixup),
+            ("train.vertebra_shuffle", t.vertebra_shuffle),
+            ("train.slice_shuffle", t.slice_shuffle),
+            ("augment.horizontal_flip", c.augment.horizontal_flip),
+            ("augment.vertical_flip", c.augment.vertical_flip),
+            ("augment.transpose", c.augment.transpose),
+            ("augment.brightness", c.augment.brightness),
+            ("augment.brightness_limit", c.augment.brightness_limit),
+        ] {
+            must(share(p), key, "0 to 1")?;
+        }
+        let weight = |x: f64| x.is_finite() && x >= 0.0;
+        must(weight(t.slice_weight), "train.slice_weight", "a number, 0 or more")?;
+        must(
+            weight(t.study_weight) && t.slice_weight + t.study_weight > 0.0,
+            "train.study_weight",
+            "a number, 0 or more, and not both weights 0",
+        )?;
+        must(positive(t.positive_weight), "train.positive_weight", "a number above 0")?;
+        let m = &c.model;
+        must((1..=4096).contains(&m.lstm_hidden), "model.lstm_hidden", "1 to 4096")?;
+        must((1..=4096).contains(&m.head_hidden), "model.head_hidden", "1 to 4096")?;
+        must((0.0..1.0).contains(&m.dropout), "model.dropout", "0 to below 1")?;
+        let k = &c.run.kernel_type;
+        must(
+            !k.is_empty() && k.len() <= 200 && !k.contains(['/', '\\', '\0']),
+            "run.kernel_type",
+            "a file name without slashes",
+        )?;
+        must(
+            c.ui.preview_seconds.is_finite() && c.ui.preview_seconds >= 0.0,
+            "ui.preview_seconds",
+            "0 (none) or more seconds",
+        )?;
+        must((1..=60).contains(&c.ui.fps), "ui.fps", "1 to 60")?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(sets: &[&str]) -> Result<Config> {
+        let sets: Vec<String> = sets.iter().map(|s| s.to_string()).collect();
+        Config::load(None, false, &sets)
+    }
+
+    #[test]
+    fn the_defaults_are_the_notebooks() {
+        let c = load(&[]).unwrap();
+        assert_eq!(c.train.batch_size, 8);
+        assert_eq!(c.train.learning_rate, 23e-5);
+        assert_eq!(c.images_per_study(), 105);
+        assert_eq!(c.model.size, ModelSize::Nano);
+    }
+
+    #[test]
+    fn the_demo_is_valid_and_set_wins_over_it() {
+        let c = Config::load(None, true, &["train.epochs=77".into()]).unwrap();
+        assert_eq!(c.train.epochs, 77);
+        assert!(c.data.image_size <= 64);
+    }
+
+    #[test]
+    fn a_resolved_config_reads_back_the_same() {
+        let c = load(&["train.folds=[1,3]", "data.dir=/a b"]).unwrap();
+        let again: Config = toml::from_str(&c.to_toml()).unwrap();
+        assert_eq!(c, again);
+    }
+
+    #[test]
+    fn set_reads_toml_and_bare_words() {
+        let c = load(&["model.size=atto", "data.dir=/x/y", "train.learning_rate=1e-3"]).unwrap();
+        assert_eq!(c.model.size, ModelSize::Atto);
+        assert_eq!(c.data.dir, Path::new("/x/y"));
+        assert_eq!(c.train.learning_rate, 1e-3);
+    }
+
+    #[test]
+    fn refusals_name_key_value_and_what_is_allowed() {
+        for (set, words) in [
+            ("train.epoch=3", &["train.epoch", "3", "unknown key", "epochs"][..]),
+            ("trian.epochs=3", &["trian", "unknown key", "train"]),
+            ("train.epochs=many", &["train.epochs", "many", "--set"]),
+            ("train.batch_size=1", &["train.batch_size = 1", "2 to"]),
+            ("train.mixup=1.5", &["train.mixup = 1.5", "0 to 1"]),
+            ("model.size=huge", &["model.size", "huge", "nano"]),
+            ("data.image_size=100", &["data.image_size = 100", "multiple of 32"]),
+            ("train.folds=[0,0]", &["train.folds", "once"]),
+            ("train.learning_rate=nan", &["train.learning_rate", "above 0"]),
+            ("train.epochs", &["SECTION.KEY=VALUE"]),
+        ] {
+            let e = load(&[set]).unwrap_err().to_string();
+            for w in words {
+                assert!(e.contains(w), "{set}: {e:?} lacks {w:?}");
+            }
+            assert!(!e.contains('\n'), "{e:?}");
+        }
+    }
+}

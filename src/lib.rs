@@ -1,0 +1,27 @@
+//! `rsna-tui` trains the RSNA 2022 cervical-spine-fracture 1st place "2.5D classification with
+//! LSTM, type 2" and shows the training live in the terminal.
+//!
+//! | module | what it holds | knows of |
+//! |---|---|---|
+//! | [`config`] | `config.toml`: types, defaults, checks | – |
+//! | [`rng`] | one seed, keyed streams | – |
+//! | [`study`] | from disk (or a phantom) to a batch | `config`, `rng` |
+//! | [`net`] | the network and its ops | `config`, `rng` |
+//! | [`run`] | events, commands, the run's folder | `config` |
+//! | [`train`] | the trainer thread | `study`, `net`, `run` |
+//! | [`view`] | state folded from events | `run` |
+//! | [`tui`], [`headless`] | the two front ends | `view`, `run` |
+//!
+//! The arrows run one way: a view hears events and sends commands and never sees a tensor, so
+//! that what it shows can be recorded, replayed and tested without a trainer.
+
+pub mod cli;
+pub mod config;
+pub mod headless;
+pub mod net;
+pub mod rng;
+pub mod run;
+pub mod study;
+pub mod train;
+pub mod tui;
+pub mod view;

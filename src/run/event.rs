@@ -1,0 +1,383 @@
+//! Trainer → views.
+//!
+//! Events are cheap values: figures, and previews as raw pixels; never tensors. Times are
+//! seconds since the run started, so that a recorded run replays at any speed.
+
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// An event and when it happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stamped {
+    /// Seconds since the run started.
+    pub at: f64,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What the trainer tells the views.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// Once, before anything else.
+    RunStarted(RunStarted),
+    /// A fold changed its state.
+    Fold(FoldEvent),
+    /// An epoch begins.
+    EpochStarted(EpochStarted),
+    /// One optimizer step is done. May be dropped when the view is slow.
+    Step(Step),
+    /// One validation batch is done. May be dropped when the view is slow.
+    ValidStep(ValidStep),
+    /// An epoch and its validation are done.
+    Epoch(Epoch),
+    /// Crops of the current batch. May be dropped when the view is slow.
+    Preview(Preview),
+    /// A checkpoint is on disk.
+    Checkpoint(Checkpoint),
+    /// The trainer as a whole changed its state: the answer to a command.
+    Trainer(TrainerEvent),
+    /// A line for the log.
+    Log(Log),
+    /// Something went wrong; the fold or the run has ended because of it.
+    Error(ErrorEvent),
+    /// Last of all.
+    RunFinished(RunFinished),
+}
+
+impl Event {
+    /// Whether a slow view can live without it (the next one replaces it).
+    pub fn may_be_dropped(&self) -> bool {
+        matches!(self, Event::Step(_) | Event::ValidStep(_) | Event::Preview(_))
+    }
+}
+
+/// The plan of the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunStarted {
+    /// Name of the run, the last part of its folder.
+    pub name: String,
+    /// The run's folder, as it is to be shown.
+    pub folder: String,
+    /// What computes: `CPU, 2 threads`, `CUDA 0: NVIDIA H100`.
+    pub device: String,
+    /// `convnext_nano`.
+    pub model: String,
+    /// Trainable parameters.
+    pub parameters: usize,
+    /// Height and width of the crops, in pixels.
+    pub image_size: usize,
+    /// Images a study (7 × slices).
+    pub images_per_study: usize,
+    /// Studies a step.
+    pub batch_size: usize,
+    /// Epochs a fold.
+    pub epochs: usize,
+    /// Learning rate of each epoch, `epochs` long.
+    pub learning_rates: Vec<f64>,
+    /// The folds to come, in order.
+    pub folds: Vec<FoldPlan>,
+    /// The seed of the run.
+    pub seed: u64,
+}
+
+/// One fold of the plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FoldPlan {
+    /// The fold's number, as in the table.
+    pub fold: usize,
+    /// Studies trained on.
+    pub train_studies: usize,
+    /// Studies validated on.
+    pub valid_studies: usize,
+    /// Optimizer steps an epoch (the short batch dropped).
+    pub steps: usize,
+    /// Validation batches an epoch (the short batch kept).
+    pub valid_batches: usize,
+    /// Validation loss of a constant guess at the training prevalence.
+    pub baseline: f64,
+}
+
+/// Where training stands. Epoch and step count from 1, as in the log; 0 = before the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Position {
+    /// The fold's number.
+    pub fold: usize,
+    /// Epoch within the fold, from 1.
+    pub epoch: usize,
+    /// Steps done within the epoch.
+    pub step: usize,
+}
+
+impl std::fmt::Display for Position {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "fold {} epoch {} step {}", self.fold, self.epoch, self.step)
+    }
+}
+
+/// A fold's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FoldState {
+    /// Not begun.
+    Waiting,
+    /// Being trained.
+    Training,
+    /// Being validated.
+    Validating,
+    /// All epochs done.
+    Done,
+    /// Given up by the user.
+    Skipped,
+    /// Ended by the user before its last epoch.
+    Stopped,
+    /// Ended by an error.
+    Failed,
+}
+
+/// A fold changed its state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FoldEvent {
+    /// Where it stands.
+    pub at: Position,
+    /// Its state from now on.
+    pub state: FoldState,
+}
+
+/// An epoch begins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EpochStarted {
+    /// Fold, epoch, step 0.
+    pub at: Position,
+    /// Learning rate of the epoch.
+    pub learning_rate: f64,
+}
+
+/// One optimizer step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Where; `at.step` is this step, from 1.
+    pub at: Position,
+    /// Steps in this epoch.
+    pub steps: usize,
+    /// Training loss of the step (mixup and 15:1 weights included).
+    pub loss: f64,
+    /// The slice head's loss against the unmixed targets (the notebook's `loss1`).
+    pub slice_loss: f64,
+    /// The study head's loss against the unmixed targets (the notebook's `loss2`).
+    pub study_loss: f64,
+    /// Slice loss of C1..C7, the mixed targets counted by their share.
+    pub vertebra_loss: [f64; 7],
+    /// L2 norm of all gradients.
+    pub grad_norm: f64,
+    /// Learning rate of the step.
+    pub learning_rate: f64,
+    /// Mixup's lambda, where the batch was mixed.
+    pub mixup: Option<f64>,
+    /// Images in the step.
+    pub images: usize,
+    /// Seconds spent waiting for the batch.
+    pub data_seconds: f64,
+    /// Seconds spent computing.
+    pub compute_seconds: f64,
+}
+
+/// One validation batch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ValidStep {
+    /// Fold and epoch; `at.step` is the validation batch, from 1.
+    pub at: Position,
+    /// Validation batches in this epoch.
+    pub batches: usize,
+    /// Mean validation loss so far.
+    pub loss: f64,
+    /// Images in the batch.
+    pub images: usize,
+    /// Seconds spent, waiting for data included.
+    pub seconds: f64,
+}
+
+/// An epoch with its validation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Epoch {
+    /// Fold and epoch; `at.step` = steps in the epoch.
+    pub at: Position,
+    /// Learning rate of the epoch.
+    pub learning_rate: f64,
+    /// Mean training loss over the steps.
+    pub train_loss: f64,
+    /// Mean over the steps of the slice head's loss.
+    pub train_slice_loss: f64,
+    /// Mean over the steps of the study head's loss.
+    pub train_study_loss: f64,
+    /// Validation loss: mean over batches of (slice loss + study loss) / 2.
+    pub valid_loss: f64,
+    /// Mean over batches of the slice head's validation loss.
+    pub valid_slice_loss: f64,
+    /// Mean over batches of the study head's validation loss.
+    pub valid_study_loss: f64,
+    /// Validation slice loss of C1..C7; NaN-free: `None` where there was no slice.
+    pub valid_vertebra_loss: [Option<f64>; 7],
+    /// ROC AUC over all validation slices; `None` where one class is missing.
+    pub slice_auc: Option<f64>,
+    /// ROC AUC of the study head; `None` where one class is missing.
+    pub study_auc: Option<f64>,
+    /// What `best` is chosen by (lower is better): the validation loss.
+    pub metric: f64,
+    /// The best metric of the fold so far, this epoch included.
+    pub best_metric: f64,
+    /// Whether this epoch became the best.
+    pub is_best: bool,
+    /// Seconds spent in training.
+    pub train_seconds: f64,
+    /// Seconds spent in validation.
+    pub valid_seconds: f64,
+    /// Validation batches that took `valid_seconds`.
+    pub valid_batches: usize,
+}
+
+/// Crops of the current batch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Preview {
+    /// Where training stands.
+    pub at: Position,
+    /// The crops.
+    pub crops: Vec<Crop>,
+}
+
+/// One crop, as the network saw it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Crop {
+    /// StudyInstanceUID.
+    pub study: String,
+    /// 1..=7 for C1..C7.
+    pub vertebra: u8,
+    /// 0..15.
+    pub slice: u8,
+    /// The slice's target, 0 or 1.
+    pub label: f32,
+    /// The slice head's probability.
+    pub probability: f32,
+    /// Height of the picture.
+    pub height: usize,
+    /// Width of the picture.
+    pub width: usize,
+    /// The centre CT slice, grey, row by row, `height × width`.
+    pub pixels: Arc<[u8]>,
+    /// The mask channel, row by row, `height × width`.
+    pub mask: Arc<[u8]>,
+}
+
+/// A checkpoint is on disk.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Where training stood.
+    pub at: Position,
+    /// `best` or `last`.
+    pub kind: CheckpointKind,
+    /// The file, as it is to be shown.
+    pub path: String,
+    /// Seconds it took to write.
+    pub seconds: f64,
+}
+
+/// Which checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckpointKind {
+    /// Lowest metric of the fold.
+    Best,
+    /// After the newest epoch, with the optimizer's state.
+    Last,
+}
+
+/// The trainer's state, in answer to a command or by itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainerEvent {
+    /// Where training stands.
+    pub at: Position,
+    /// The state from now on.
+    pub state: TrainerState,
+}
+
+/// The trainer's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrainerState {
+    /// Working.
+    Running,
+    /// Holding until resumed or stopped.
+    Paused,
+    /// Will end after this epoch.
+    StoppingAfterEpoch,
+    /// Saving and ending.
+    Stopping,
+}
+
+/// A line for the log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Log {
+    /// How grave.
+    pub level: Level,
+    /// One line.
+    pub message: String,
+}
+
+/// How grave a log line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// For the record.
+    Info,
+    /// Worth a look.
+    Warn,
+    /// Something failed.
+    Error,
+}
+
+/// Something went wrong.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ErrorEvent {
+    /// Where.
+    pub at: Position,
+    /// One sentence: what happened, to which file or study, what to do.
+    pub message: String,
+    /// Whether the whole run has ended (a fold alone otherwise).
+    pub fatal: bool,
+}
+
+/// How the run ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunFinished {
+    /// Why.
+    pub outcome: Outcome,
+    /// For each fold begun: its number, best metric and the epoch of it.
+    pub best: Vec<FoldBest>,
+}
+
+/// A fold's best epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct FoldBest {
+    /// The fold's number.
+    pub fold: usize,
+    /// Lowest metric.
+    pub metric: f64,
+    /// Its epoch, from 1.
+    pub epoch: usize,
+    /// Highest slice AUC of the fold, if any.
+    pub slice_auc: Option<f64>,
+    /// The constant guess's validation loss.
+    pub baseline: f64,
+}
+
+/// Why the run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Every fold is done or skipped.
+    Completed,
+    /// The user stopped it.
+    Stopped,
+    /// At least one fold failed.
+    Failed,
+}
