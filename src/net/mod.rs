@@ -1,1 +1,3 @@
-//! (being written)
+//! The network: ConvNeXt encoder, two bidirectional LSTMs, two heads, channels last.
+
+pub mod ops;

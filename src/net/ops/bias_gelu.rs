@@ -1,0 +1,114 @@
+//! Bias and GELU in one pass.
+
+use super::{Kernel2, Kernel3, ROWS, Real, cpu_op, vectorised};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+/// gelu(x + bias) with gelu(v) = v · (1 + erf(v / √2)) / 2, PyTorch's default form
+/// (Hendrycks & Gimpel 2016, <https://arxiv.org/abs/1606.08415>).
+///
+/// `x` [.., C], `bias` [C], contiguous → [.., C]. Gradients for both.
+pub fn bias_gelu(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    x.apply_op2(bias, Forward)
+}
+
+struct Forward;
+/// (x, bias, g) → grad of x; summed over rows it is the bias's.
+struct Backward;
+
+#[inline(always)]
+fn cdf<R: Real>(v: R) -> R {
+    R::of(0.5) * (R::one() + (v * R::of(std::f64::consts::FRAC_1_SQRT_2)).erf())
+}
+
+struct ForwardRows<'a, R> {
+    x: &'a [R],
+    b: &'a [R],
+    out: &'a mut [R],
+}
+
+impl<R: Real> WithSimd for ForwardRows<'_, R> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let c = self.b.len();
+        for (x, out) in self.x.chunks_exact(c).zip(self.out.chunks_exact_mut(c)) {
+            for i in 0..c {
+                let v = x[i] + self.b[i];
+                out[i] = v * cdf(v);
+            }
+        }
+    }
+}
+
+struct BackwardRows<'a, R> {
+    x: &'a [R],
+    b: &'a [R],
+    g: &'a [R],
+    out: &'a mut [R],
+}
+
+impl<R: Real> WithSimd for BackwardRows<'_, R> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        // 1 / √(2π)
+        let scale = R::of(0.398_942_280_401_432_7);
+        let c = self.b.len();
+        let rows = self.x.chunks_exact(c).zip(self.g.chunks_exact(c));
+        for ((x, g), out) in rows.zip(self.out.chunks_exact_mut(c)) {
+            for i in 0..c {
+                let v = x[i] + self.b[i];
+                out[i] = g[i] * (cdf(v) + v * scale * (R::of(-0.5) * v * v).exp());
+            }
+        }
+    }
+}
+
+impl Kernel2 for Forward {
+    fn cpu<R: Real>(&self, x: &[R], l: &Layout, b: &[R], _: &Layout) -> Result<(Vec<R>, Shape)> {
+        let mut out = vec![R::zero(); x.len()];
+        let piece = ROWS * b.len();
+        out.par_chunks_mut(piece).zip(x.par_chunks(piece)).for_each(|(out, x)| {
+            vectorised(ForwardRows { x, b, out });
+        });
+        Ok((out, l.shape().clone()))
+    }
+}
+
+impl CustomOp2 for Forward {
+    cpu_op!("bias-gelu", 2);
+    fn bwd(
+        &self,
+        x: &Tensor,
+        b: &Tensor,
+        _out: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let gx = x.apply_op3_no_bwd(b, &grad.contiguous()?, &Backward)?;
+        let gb = gx.apply_op1_no_bwd(&super::colsum::ColumnSum)?;
+        Ok((Some(gx), Some(gb)))
+    }
+}
+
+impl Kernel3 for Backward {
+    fn cpu<R: Real>(
+        &self,
+        (x, l): (&[R], &Layout),
+        (b, _): (&[R], &Layout),
+        (g, _): (&[R], &Layout),
+    ) -> Result<(Vec<R>, Shape)> {
+        let mut out = vec![R::zero(); x.len()];
+        let piece = ROWS * b.len();
+        let inputs = x.par_chunks(piece).zip(g.par_chunks(piece));
+        out.par_chunks_mut(piece).zip(inputs).for_each(|(out, (x, g))| {
+            vectorised(BackwardRows { x, b, g, out });
+        });
+        Ok((out, l.shape().clone()))
+    }
+}
+
+impl CustomOp3 for Backward {
+    cpu_op!("bias-gelu-grad", 3);
+}

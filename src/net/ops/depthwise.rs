@@ -1,0 +1,292 @@
+//! Depthwise 7×7 convolution, stride 1, padding 3, channels last, with bias.
+
+use super::{Kernel2, Kernel3, Real, cpu_op, real::mul_add, vectorised};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+const K: usize = 7;
+const PAD: usize = K / 2;
+/// Channels of a tile: one AVX-512 register of f32, two AVX2 ones.
+const LANES: usize = 16;
+
+/// y[n,h,w,c] = b[c] + Σ x[n,h+i-3,w+j-3,c] · w[7i+j,c].
+///
+/// `x` [N, H, W, C], `weight` [49, C], `bias` [C], all contiguous and of one type (f32 or f64 on
+/// CPU) → [N, H, W, C]. Gradients for all three.
+pub fn depthwise7(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    x.apply_op3(weight, bias, Forward)
+}
+
+struct Forward;
+/// (g, weight) → grad of x: the same convolution with the flipped kernel.
+struct GradInput;
+/// (x, g) → [50, C]: grad of weight, and of bias in the last row.
+struct GradWeight;
+
+#[derive(Clone, Copy)]
+struct Dims {
+    n: usize,
+    h: usize,
+    w: usize,
+    c: usize,
+}
+
+impl Dims {
+    fn of(layout: &Layout) -> Result<Self> {
+        let (n, h, w, c) = layout.shape().dims4()?;
+        Ok(Self { n, h, w, c })
+    }
+    fn tiles(&self) -> usize {
+        self.c.div_ceil(LANES)
+    }
+    /// Image, first channel and number of channels of the i-th tile.
+    fn tile(&self, i: usize) -> (usize, usize, usize) {
+        let c0 = (i % self.tiles()) * LANES;
+        (i / self.tiles(), c0, LANES.min(self.c - c0))
+    }
+}
+
+/// One image's channel tile with a border of zeros, [(H+6), (W+6), LANES].
+fn pack<R: Real>(x: &[R], d: Dims, n: usize, c0: usize, valid: usize, out: &mut Vec<R>) {
+    let wp = d.w + 2 * PAD;
+    out.clear();
+    out.resize((d.h + 2 * PAD) * wp * LANES, R::zero());
+    for y in 0..d.h {
+        for xx in 0..d.w {
+            let from = ((n * d.h + y) * d.w + xx) * d.c + c0;
+            let to = ((y + PAD) * wp + xx + PAD) * LANES;
+            out[to..to + valid].copy_from_slice(&x[from..from + valid]);
+        }
+    }
+}
+
+#[inline(always)]
+fn lanes<R>(x: &[R], at: usize) -> &[R; LANES] {
+    x[at..at + LANES].try_into().expect("a slice of LANES elements")
+}
+
+/// Convolves one packed tile into `out` [H, W, LANES].
+struct ConvTile<'a, R> {
+    packed: &'a [R],
+    weight: &'a [[R; LANES]; K * K],
+    bias: [R; LANES],
+    out: &'a mut [R],
+    d: Dims,
+}
+
+impl<R: Real> ConvTile<'_, R> {
+    /// `X` neighbouring pixels of row `y` from column `x`.
+    #[inline(always)]
+    fn pixels<S: Simd, const X: usize>(&mut self, y: usize, x: usize) {
+        let wp = self.d.w + 2 * PAD;
+        let mut sums = [self.bias; X];
+        for i in 0..K {
+            let row = &self.packed[((y + i) * wp + x) * LANES..][..(X + K - 1) * LANES];
+            for j in 0..K {
+                let w = &self.weight[i * K + j];
+                for (p, sum) in sums.iter_mut().enumerate() {
+                    let v = lanes(row, (p + j) * LANES);
+                    for t in 0..LANES {
+                        sum[t] = mul_add::<S, R>(v[t], w[t], sum[t]);
+                    }
+                }
+            }
+        }
+        let at = (y * self.d.w + x) * LANES;
+        for (to, from) in self.out[at..].chunks_exact_mut(LANES).zip(&sums) {
+            to.copy_from_slice(from);
+        }
+    }
+
+    #[inline(always)]
+    fn run<S: Simd, const X: usize>(mut self) {
+        for y in 0..self.d.h {
+            let mut x = 0;
+            while x + X <= self.d.w {
+                self.pixels::<S, X>(y, x);
+                x += X;
+            }
+            if x < self.d.w && self.d.w >= X {
+                // Some pixels again instead of a loop for the rest.
+                self.pixels::<S, X>(y, self.d.w - X);
+                x = self.d.w;
+            }
+            while x < self.d.w {
+                self.pixels::<S, 1>(y, x);
+                x += 1;
+            }
+        }
+    }
+}
+
+impl<R: Real> WithSimd for ConvTile<'_, R> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        // As many sums as the registers hold beside the weights and pixels.
+        if S::F32_LANES >= 16 { self.run::<S, 7>() } else { self.run::<S, 4>() }
+    }
+}
+
+/// Σ over the pixels of g · shifted x, and of g: [50, LANES].
+struct WeightTile<'a, R> {
+    packed: &'a [R],
+    /// [H, W, LANES]
+    grad: &'a [R],
+    d: Dims,
+}
+
+impl<R: Real> WithSimd for WeightTile<'_, R> {
+    type Output = [[R; LANES]; K * K + 1];
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Self::Output {
+        let wp = self.d.w + 2 * PAD;
+        let mut out = [[R::zero(); LANES]; K * K + 1];
+        for i in 0..K {
+            let mut sums = [[R::zero(); LANES]; K];
+            for y in 0..self.d.h {
+                let row = &self.packed[(y + i) * wp * LANES..][..wp * LANES];
+                let grads = &self.grad[y * self.d.w * LANES..][..self.d.w * LANES];
+                for x in 0..self.d.w {
+                    let g = lanes(grads, x * LANES);
+                    let pixels = &row[x * LANES..][..K * LANES];
+                    for (j, sum) in sums.iter_mut().enumerate() {
+                        let v = lanes(pixels, j * LANES);
+                        for t in 0..LANES {
+                            sum[t] = mul_add::<S, R>(g[t], v[t], sum[t]);
+                        }
+                    }
+                }
+            }
+            out[i * K..(i + 1) * K].copy_from_slice(&sums);
+        }
+        for g in self.grad.chunks_exact(LANES) {
+            for t in 0..LANES {
+                out[K * K][t] += g[t];
+            }
+        }
+        out
+    }
+}
+
+/// A pointer that rayon's threads may share: each writes its own channels.
+#[derive(Clone, Copy)]
+struct Shared<R>(*mut R);
+// SAFETY: tiles write disjoint elements (see `convolve`).
+unsafe impl<R> Send for Shared<R> {}
+unsafe impl<R> Sync for Shared<R> {}
+impl<R> Shared<R> {
+    fn get(&self) -> *mut R {
+        self.0
+    }
+}
+
+fn convolve<R: Real>(x: &[R], weight: &[R], bias: Option<&[R]>, d: Dims, flip: bool) -> Vec<R> {
+    let mut out = vec![R::zero(); x.len()];
+    let shared = Shared(out.as_mut_ptr());
+    (0..d.n * d.tiles()).into_par_iter().for_each_init(
+        || (Vec::new(), vec![R::zero(); d.h * d.w * LANES]),
+        |(packed, tile), i| {
+            let (n, c0, valid) = d.tile(i);
+            pack(x, d, n, c0, valid, packed);
+            let mut w = [[R::zero(); LANES]; K * K];
+            for (k, w) in w.iter_mut().enumerate() {
+                let from = if flip { K * K - 1 - k } else { k } * d.c + c0;
+                w[..valid].copy_from_slice(&weight[from..from + valid]);
+            }
+            let mut b = [R::zero(); LANES];
+            if let Some(bias) = bias {
+                b[..valid].copy_from_slice(&bias[c0..c0 + valid]);
+            }
+            vectorised(ConvTile { packed, weight: &w, bias: b, out: tile, d });
+            for (p, from) in tile.chunks_exact(LANES).enumerate() {
+                // SAFETY: pixel p of image n, channels c0..c0+valid, is inside `out` and is
+                // written by this tile alone.
+                unsafe {
+                    let to = shared.get().add((n * d.h * d.w + p) * d.c + c0);
+                    std::ptr::copy_nonoverlapping(from.as_ptr(), to, valid);
+                }
+            }
+        },
+    );
+    out
+}
+
+fn grad_weight<R: Real>(x: &[R], grad: &[R], d: Dims) -> Vec<R> {
+    let parts: Vec<_> = (0..d.n * d.tiles())
+        .into_par_iter()
+        .map_init(
+            || (Vec::new(), vec![R::zero(); d.h * d.w * LANES]),
+            |(packed, tile), i| {
+                let (n, c0, valid) = d.tile(i);
+                pack(x, d, n, c0, valid, packed);
+                for (p, to) in tile.chunks_exact_mut(LANES).enumerate() {
+                    let from = (n * d.h * d.w + p) * d.c + c0;
+                    to[..valid].copy_from_slice(&grad[from..from + valid]);
+                    to[valid..].fill(R::zero());
+                }
+                vectorised(WeightTile { packed, grad: tile, d })
+            },
+        )
+        .collect();
+    let mut out = vec![R::zero(); (K * K + 1) * d.c];
+    for (i, part) in parts.iter().enumerate() {
+        let (_, c0, valid) = d.tile(i);
+        for (k, row) in part.iter().enumerate() {
+            for (to, &v) in out[k * d.c + c0..][..valid].iter_mut().zip(row) {
+                *to += v;
+            }
+        }
+    }
+    out
+}
+
+impl Kernel3 for Forward {
+    fn cpu<R: Real>(
+        &self,
+        (x, l): (&[R], &Layout),
+        (w, _): (&[R], &Layout),
+        (b, _): (&[R], &Layout),
+    ) -> Result<(Vec<R>, Shape)> {
+        Ok((convolve(x, w, Some(b), Dims::of(l)?, false), l.shape().clone()))
+    }
+}
+
+impl CustomOp3 for Forward {
+    cpu_op!("depthwise7", 3);
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        _b: &Tensor,
+        _out: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let grad = grad.contiguous()?;
+        let gx = grad.apply_op2_no_bwd(w, &GradInput)?;
+        let gw = x.apply_op2_no_bwd(&grad, &GradWeight)?;
+        Ok((Some(gx), Some(gw.narrow(0, 0, K * K)?), Some(gw.get(K * K)?)))
+    }
+}
+
+impl Kernel2 for GradInput {
+    fn cpu<R: Real>(&self, g: &[R], l: &Layout, w: &[R], _: &Layout) -> Result<(Vec<R>, Shape)> {
+        Ok((convolve(g, w, None, Dims::of(l)?, true), l.shape().clone()))
+    }
+}
+
+impl CustomOp2 for GradInput {
+    cpu_op!("depthwise7-grad-input", 2);
+}
+
+impl Kernel2 for GradWeight {
+    fn cpu<R: Real>(&self, x: &[R], l: &Layout, g: &[R], _: &Layout) -> Result<(Vec<R>, Shape)> {
+        let d = Dims::of(l)?;
+        Ok((grad_weight(x, g, d), Shape::from((K * K + 1, d.c))))
+    }
+}
+
+impl CustomOp2 for GradWeight {
+    cpu_op!("depthwise7-grad-weight", 2);
+}

@@ -1,0 +1,199 @@
+//! LayerNorm over the last dimension, with weight and bias.
+//!
+//! candle 0.11's own returns no gradient on contiguous input, silently.
+
+use super::{Kernel2, Kernel3, ROWS, Real, cpu_op, vectorised};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+/// y = (x - mean) / √(var + eps) · weight + bias over the last dimension, the variance biased.
+///
+/// `x` [.., C], `weight` [C], `bias` [C], contiguous → [.., C]. Gradients for all three
+/// (Ba et al. 2016, <https://arxiv.org/abs/1607.06450>).
+pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
+    x.apply_op3(weight, bias, Forward { eps })
+}
+
+struct Forward {
+    eps: f64,
+}
+/// (x, weight, g) → grad of x.
+struct GradInput {
+    eps: f64,
+}
+/// (x, g) → [2, C]: grads of weight and bias.
+struct GradParams {
+    eps: f64,
+}
+
+/// Σ f(i) in 16 running sums, so that it vectorises and its order is fixed.
+#[inline(always)]
+fn sum_by<R: Real>(n: usize, f: impl Fn(usize) -> R) -> R {
+    let mut sums = [R::zero(); 16];
+    let whole = n / 16 * 16;
+    let mut i = 0;
+    while i < whole {
+        for (t, s) in sums.iter_mut().enumerate() {
+            *s += f(i + t);
+        }
+        i += 16;
+    }
+    let mut sum = sums.iter().fold(R::zero(), |a, &b| a + b);
+    for j in whole..n {
+        sum += f(j);
+    }
+    sum
+}
+
+/// Mean and 1 / √(var + eps) of a row.
+#[inline(always)]
+fn statistics<R: Real>(x: &[R], eps: R) -> (R, R) {
+    let n = R::of(x.len() as f64);
+    let mean = sum_by(x.len(), |i| x[i]) / n;
+    let var = sum_by(x.len(), |i| (x[i] - mean) * (x[i] - mean)) / n;
+    (mean, R::one() / (var + eps).root())
+}
+
+struct ForwardRows<'a, R> {
+    x: &'a [R],
+    w: &'a [R],
+    b: &'a [R],
+    out: &'a mut [R],
+    eps: R,
+}
+
+impl<R: Real> WithSimd for ForwardRows<'_, R> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let c = self.w.len();
+        let (w, b) = (&self.w[..c], &self.b[..c]);
+        for (x, out) in self.x.chunks_exact(c).zip(self.out.chunks_exact_mut(c)) {
+            let (mean, rstd) = statistics(x, self.eps);
+            for i in 0..c {
+                out[i] = (x[i] - mean) * rstd * w[i] + b[i];
+            }
+        }
+    }
+}
+
+struct GradInputRows<'a, R> {
+    x: &'a [R],
+    w: &'a [R],
+    g: &'a [R],
+    out: &'a mut [R],
+    eps: R,
+}
+
+impl<R: Real> WithSimd for GradInputRows<'_, R> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let c = self.w.len();
+        let n = R::of(c as f64);
+        let w = &self.w[..c];
+        let rows = self.x.chunks_exact(c).zip(self.g.chunks_exact(c));
+        for ((x, g), out) in rows.zip(self.out.chunks_exact_mut(c)) {
+            let (mean, rstd) = statistics(x, self.eps);
+            let a = sum_by(c, |i| g[i] * w[i]) / n;
+            let b = sum_by(c, |i| g[i] * w[i] * (x[i] - mean)) * rstd / n;
+            for i in 0..c {
+                out[i] = rstd * (g[i] * w[i] - a - (x[i] - mean) * rstd * b);
+            }
+        }
+    }
+}
+
+struct GradParamsRows<'a, R> {
+    x: &'a [R],
+    g: &'a [R],
+    out: &'a mut [R],
+    eps: R,
+}
+
+impl<R: Real> WithSimd for GradParamsRows<'_, R> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let c = self.out.len() / 2;
+        let (gw, gb) = self.out.split_at_mut(c);
+        for (x, g) in self.x.chunks_exact(c).zip(self.g.chunks_exact(c)) {
+            let (mean, rstd) = statistics(x, self.eps);
+            for i in 0..c {
+                gw[i] += g[i] * (x[i] - mean) * rstd;
+                gb[i] += g[i];
+            }
+        }
+    }
+}
+
+impl Kernel3 for Forward {
+    fn cpu<R: Real>(
+        &self,
+        (x, l): (&[R], &Layout),
+        (w, _): (&[R], &Layout),
+        (b, _): (&[R], &Layout),
+    ) -> Result<(Vec<R>, Shape)> {
+        let mut out = vec![R::zero(); x.len()];
+        let piece = ROWS * w.len();
+        out.par_chunks_mut(piece).zip(x.par_chunks(piece)).for_each(|(out, x)| {
+            vectorised(ForwardRows { x, w, b, out, eps: R::of(self.eps) });
+        });
+        Ok((out, l.shape().clone()))
+    }
+}
+
+impl CustomOp3 for Forward {
+    cpu_op!("layer-norm", 3);
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        _b: &Tensor,
+        _out: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let grad = grad.contiguous()?;
+        let gx = x.apply_op3_no_bwd(w, &grad, &GradInput { eps: self.eps })?;
+        let params = x.apply_op2_no_bwd(&grad, &GradParams { eps: self.eps })?;
+        Ok((Some(gx), Some(params.get(0)?), Some(params.get(1)?)))
+    }
+}
+
+impl Kernel3 for GradInput {
+    fn cpu<R: Real>(
+        &self,
+        (x, l): (&[R], &Layout),
+        (w, _): (&[R], &Layout),
+        (g, _): (&[R], &Layout),
+    ) -> Result<(Vec<R>, Shape)> {
+        let mut out = vec![R::zero(); x.len()];
+        let piece = ROWS * w.len();
+        let inputs = x.par_chunks(piece).zip(g.par_chunks(piece));
+        out.par_chunks_mut(piece).zip(inputs).for_each(|(out, (x, g))| {
+            vectorised(GradInputRows { x, w, g, out, eps: R::of(self.eps) });
+        });
+        Ok((out, l.shape().clone()))
+    }
+}
+
+impl CustomOp3 for GradInput {
+    cpu_op!("layer-norm-grad-input", 3);
+}
+
+impl Kernel2 for GradParams {
+    fn cpu<R: Real>(&self, x: &[R], l: &Layout, g: &[R], _: &Layout) -> Result<(Vec<R>, Shape)> {
+        let c = l.dims().last().copied().unwrap_or(1);
+        let out = super::colsum::sum_pieces(x.len() / c, 2 * c, |rows, out| {
+            let range = rows.start * c..rows.end * c;
+            let (x, g) = (&x[range.clone()], &g[range]);
+            vectorised(GradParamsRows { x, g, out, eps: R::of(self.eps) });
+        });
+        Ok((out, Shape::from((2, c))))
+    }
+}
+
+impl CustomOp2 for GradParams {
+    cpu_op!("layer-norm-grad-params", 2);
+}

@@ -1,0 +1,147 @@
+//! Ops with their own backward, where candle drops gradients or wastes passes.
+//!
+//! Each is a candle custom op over contiguous storage, generic over f32 (training) and f64 (held
+//! against finite differences). Loops are written so that the compiler vectorises them, and run
+//! under [`pulp`]'s run-time dispatch (AVX-512, AVX2 + FMA, NEON, scalar). Work is split over
+//! rayon's threads in pieces that do not depend on the number of threads, and sums over pieces
+//! are taken in a fixed order: the same input gives the same bits.
+
+mod bias_gelu;
+mod colsum;
+mod depthwise;
+mod layer_norm;
+mod lstm_cell;
+mod real;
+mod scale_residual;
+
+#[cfg(test)]
+mod finite_differences;
+
+pub use bias_gelu::bias_gelu;
+pub use colsum::{add_bias, linear};
+pub use depthwise::depthwise7;
+pub use layer_norm::layer_norm;
+pub use lstm_cell::lstm_recurrence;
+pub use scale_residual::scale_residual;
+
+pub(crate) use real::Real;
+
+use candle_core::{CpuStorage, Layout, Result, Shape, bail};
+use pulp::{Arch, WithSimd};
+
+/// Rows of a piece of work given to one thread: long enough to pay for the hand-over.
+const ROWS: usize = 256;
+
+/// The contiguous elements that `layout` selects.
+fn slice<'a, R: Real>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [R]> {
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        bail!("an op of rsna-tui takes contiguous tensors only, got strides {:?}", layout.stride())
+    };
+    Ok(&storage.as_slice::<R>()?[start..end])
+}
+
+/// Runs a kernel with the widest vectors this processor has.
+fn vectorised<K: WithSimd>(kernel: K) -> K::Output {
+    thread_local!(static ARCH: Arch = Arch::new());
+    ARCH.with(|arch| arch.dispatch(kernel))
+}
+
+/// What a unary op computes on the CPU: elements and layout in, elements and shape out.
+trait Kernel1 {
+    fn cpu<R: Real>(&self, a: &[R], la: &Layout) -> Result<(Vec<R>, Shape)>;
+}
+/// What a binary op computes on the CPU.
+trait Kernel2 {
+    fn cpu<R: Real>(&self, a: &[R], la: &Layout, b: &[R], lb: &Layout) -> Result<(Vec<R>, Shape)>;
+}
+/// What a ternary op computes on the CPU.
+trait Kernel3 {
+    fn cpu<R: Real>(
+        &self,
+        a: (&[R], &Layout),
+        b: (&[R], &Layout),
+        c: (&[R], &Layout),
+    ) -> Result<(Vec<R>, Shape)>;
+}
+
+/// `name` and `cpu_fwd` of a candle custom op from its kernel, by the first storage's type.
+macro_rules! cpu_op {
+    (@dtype $storage:expr, $run:ident ( $($arg:expr),* )) => {
+        match $storage {
+            candle_core::CpuStorage::F32(_) => $run::<f32>($($arg),*),
+            candle_core::CpuStorage::F64(_) => $run::<f64>($($arg),*),
+            other => candle_core::bail!(
+                "on the CPU the network computes in f32 (f64 in tests), not {:?}",
+                candle_core::backend::BackendStorage::dtype(other)
+            ),
+        }
+    };
+    ($name:literal, 1) => {
+        fn name(&self) -> &'static str {
+            $name
+        }
+        fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
+            fn run<R: $crate::net::ops::Real>(
+                op: &impl $crate::net::ops::Kernel1,
+                s: &CpuStorage,
+                l: &Layout,
+            ) -> Result<(CpuStorage, Shape)> {
+                let (out, shape) = op.cpu::<R>($crate::net::ops::slice(s, l)?, l)?;
+                Ok((R::to_cpu_storage_owned(out), shape))
+            }
+            $crate::net::ops::cpu_op!(@dtype s, run(self, s, l))
+        }
+    };
+    ($name:literal, 2) => {
+        fn name(&self) -> &'static str {
+            $name
+        }
+        fn cpu_fwd(
+            &self,
+            s1: &CpuStorage,
+            l1: &Layout,
+            s2: &CpuStorage,
+            l2: &Layout,
+        ) -> Result<(CpuStorage, Shape)> {
+            fn run<R: $crate::net::ops::Real>(
+                op: &impl $crate::net::ops::Kernel2,
+                (s1, l1): (&CpuStorage, &Layout),
+                (s2, l2): (&CpuStorage, &Layout),
+            ) -> Result<(CpuStorage, Shape)> {
+                let (a, b) = ($crate::net::ops::slice(s1, l1)?, $crate::net::ops::slice(s2, l2)?);
+                let (out, shape) = op.cpu::<R>(a, l1, b, l2)?;
+                Ok((R::to_cpu_storage_owned(out), shape))
+            }
+            $crate::net::ops::cpu_op!(@dtype s1, run(self, (s1, l1), (s2, l2)))
+        }
+    };
+    ($name:literal, 3) => {
+        fn name(&self) -> &'static str {
+            $name
+        }
+        fn cpu_fwd(
+            &self,
+            s1: &CpuStorage,
+            l1: &Layout,
+            s2: &CpuStorage,
+            l2: &Layout,
+            s3: &CpuStorage,
+            l3: &Layout,
+        ) -> Result<(CpuStorage, Shape)> {
+            fn run<R: $crate::net::ops::Real>(
+                op: &impl $crate::net::ops::Kernel3,
+                (s1, l1): (&CpuStorage, &Layout),
+                (s2, l2): (&CpuStorage, &Layout),
+                (s3, l3): (&CpuStorage, &Layout),
+            ) -> Result<(CpuStorage, Shape)> {
+                let a = $crate::net::ops::slice(s1, l1)?;
+                let b = $crate::net::ops::slice(s2, l2)?;
+                let c = $crate::net::ops::slice(s3, l3)?;
+                let (out, shape) = op.cpu::<R>((a, l1), (b, l2), (c, l3))?;
+                Ok((R::to_cpu_storage_owned(out), shape))
+            }
+            $crate::net::ops::cpu_op!(@dtype s1, run(self, (s1, l1), (s2, l2), (s3, l3)))
+        }
+    };
+}
+use cpu_op;

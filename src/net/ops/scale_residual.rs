@@ -1,0 +1,161 @@
+//! The end of a ConvNeXt block in one pass: bias, layer scale and residual.
+
+use super::{Kernel2, Kernel3, ROWS, Real, colsum::sum_pieces, cpu_op, vectorised};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+/// residual + (x + bias) · gamma.
+///
+/// `x` [M, C], `bias` [C], `gamma` [C] (layer scale: Touvron et al. 2021,
+/// <https://arxiv.org/abs/2103.17239>), `residual` [M, C], contiguous → [M, C]. Gradients for
+/// all four.
+pub fn scale_residual(
+    x: &Tensor,
+    bias: &Tensor,
+    gamma: &Tensor,
+    residual: &Tensor,
+) -> Result<Tensor> {
+    // A custom op takes three tensors: the two small ones travel as one.
+    x.apply_op3(&Tensor::stack(&[bias, gamma], 0)?, residual, Forward)
+}
+
+struct Forward;
+/// (params, g) → grad of x.
+struct GradInput;
+/// (x, params, g) → [2, C]: grads of bias and gamma.
+struct GradParams;
+
+struct ForwardRows<'a, R> {
+    x: &'a [R],
+    p: &'a [R],
+    r: &'a [R],
+    out: &'a mut [R],
+}
+
+impl<R: Real> WithSimd for ForwardRows<'_, R> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let c = self.p.len() / 2;
+        let (bias, gamma) = self.p.split_at(c);
+        let rows = self.x.chunks_exact(c).zip(self.r.chunks_exact(c));
+        for ((x, r), out) in rows.zip(self.out.chunks_exact_mut(c)) {
+            for i in 0..c {
+                out[i] = r[i] + (x[i] + bias[i]) * gamma[i];
+            }
+        }
+    }
+}
+
+struct ScaleRows<'a, R> {
+    g: &'a [R],
+    gamma: &'a [R],
+    out: &'a mut [R],
+}
+
+impl<R: Real> WithSimd for ScaleRows<'_, R> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let c = self.gamma.len();
+        for (g, out) in self.g.chunks_exact(c).zip(self.out.chunks_exact_mut(c)) {
+            for i in 0..c {
+                out[i] = g[i] * self.gamma[i];
+            }
+        }
+    }
+}
+
+struct ParamRows<'a, R> {
+    x: &'a [R],
+    p: &'a [R],
+    g: &'a [R],
+    out: &'a mut [R],
+}
+
+impl<R: Real> WithSimd for ParamRows<'_, R> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let c = self.p.len() / 2;
+        let (bias, gamma) = self.p.split_at(c);
+        let (gb, gg) = self.out.split_at_mut(c);
+        for (x, g) in self.x.chunks_exact(c).zip(self.g.chunks_exact(c)) {
+            for i in 0..c {
+                gb[i] += g[i] * gamma[i];
+                gg[i] += g[i] * (x[i] + bias[i]);
+            }
+        }
+    }
+}
+
+impl Kernel3 for Forward {
+    fn cpu<R: Real>(
+        &self,
+        (x, l): (&[R], &Layout),
+        (p, _): (&[R], &Layout),
+        (r, _): (&[R], &Layout),
+    ) -> Result<(Vec<R>, Shape)> {
+        let mut out = vec![R::zero(); x.len()];
+        let piece = ROWS * p.len() / 2;
+        let inputs = x.par_chunks(piece).zip(r.par_chunks(piece));
+        out.par_chunks_mut(piece).zip(inputs).for_each(|(out, (x, r))| {
+            vectorised(ForwardRows { x, p, r, out });
+        });
+        Ok((out, l.shape().clone()))
+    }
+}
+
+impl CustomOp3 for Forward {
+    cpu_op!("scale-residual", 3);
+    fn bwd(
+        &self,
+        x: &Tensor,
+        p: &Tensor,
+        _r: &Tensor,
+        _out: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let grad = grad.contiguous()?;
+        let gx = p.apply_op2_no_bwd(&grad, &GradInput)?;
+        let gp = x.apply_op3_no_bwd(p, &grad, &GradParams)?;
+        Ok((Some(gx), Some(gp), Some(grad)))
+    }
+}
+
+impl Kernel2 for GradInput {
+    fn cpu<R: Real>(&self, p: &[R], _: &Layout, g: &[R], l: &Layout) -> Result<(Vec<R>, Shape)> {
+        let gamma = &p[p.len() / 2..];
+        let mut out = vec![R::zero(); g.len()];
+        let piece = ROWS * gamma.len();
+        out.par_chunks_mut(piece).zip(g.par_chunks(piece)).for_each(|(out, g)| {
+            vectorised(ScaleRows { g, gamma, out });
+        });
+        Ok((out, l.shape().clone()))
+    }
+}
+
+impl CustomOp2 for GradInput {
+    cpu_op!("scale-residual-grad-input", 2);
+}
+
+impl Kernel3 for GradParams {
+    fn cpu<R: Real>(
+        &self,
+        (x, _): (&[R], &Layout),
+        (p, _): (&[R], &Layout),
+        (g, _): (&[R], &Layout),
+    ) -> Result<(Vec<R>, Shape)> {
+        let c = p.len() / 2;
+        let out = sum_pieces(x.len() / c, 2 * c, |rows, out| {
+            let range = rows.start * c..rows.end * c;
+            vectorised(ParamRows { x: &x[range.clone()], p, g: &g[range], out });
+        });
+        Ok((out, Shape::from((2, c))))
+    }
+}
+
+impl CustomOp3 for GradParams {
+    cpu_op!("scale-residual-grad-params", 3);
+}
