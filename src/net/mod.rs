@@ -1,3 +1,17 @@
 //! The network: ConvNeXt encoder, two bidirectional LSTMs, two heads, channels last.
+//!
+//! [`classifier::Classifier`] is the notebook's `TimmModelType2`. Weights live in the layout the
+//! products want; [`weights`] changes them to and from PyTorch's on the way in and out.
 
+pub mod classifier;
+pub mod convnext;
+pub mod head;
+pub mod lstm;
 pub mod ops;
+pub mod parameters;
+pub mod spec;
+pub mod summary;
+pub mod weights;
+
+pub use classifier::{Classifier, Mode};
+pub use spec::Spec;

@@ -1,1 +1,4 @@
 //! (being written)
+/// Placeholder.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {}

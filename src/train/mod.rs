@@ -1,1 +1,50 @@
-//! (being written)
+//! The trainer thread: the notebook's loss, schedule, optimizer, epochs, folds and checkpoints.
+
+pub mod adamw;
+pub mod checkpoint;
+pub mod control;
+pub mod fold;
+pub mod loss;
+pub mod metrics;
+pub mod schedule;
+pub mod step;
+pub mod trainer;
+
+/// Why training cannot go on; one sentence each.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The loss or a gradient is NaN or infinite; the weights are those before the step.
+    #[error(
+        "{what} is not finite in a step with the studies {}; the weights from before it are kept: lower train.learning_rate or look at these studies",
+        studies.join(", ")
+    )]
+    NonFinite {
+        /// `the loss` or `the gradient of NAME`.
+        what: String,
+        /// UIDs of the batch.
+        studies: Vec<String>,
+    },
+    /// A parameter was left out of the backward pass: a bug, told instead of trained around.
+    #[error("{0} got no gradient; this is a bug in rsna-tui: please report it")]
+    NoGradient(String),
+    /// A study cannot be read.
+    #[error(transparent)]
+    Study(#[from] crate::study::Error),
+    /// Weights cannot be read or do not fit.
+    #[error(transparent)]
+    Weights(#[from] crate::net::weights::Error),
+    /// A checkpoint or log cannot be written.
+    #[error("cannot write {}: {source}; free some space or choose another --runs-dir", path.display())]
+    Write {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The engine failed.
+    #[error("the engine failed: {0}")]
+    Candle(#[from] candle_core::Error),
+}
+
+/// A result of training.
+pub type Result<T> = std::result::Result<T, Error>;

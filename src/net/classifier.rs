@@ -1,0 +1,106 @@
+//! The notebook's `TimmModelType2`.
+
+use super::{
+    convnext::ConvNeXt,
+    head::Head,
+    lstm::{self, Lstm},
+    parameters::{Builder, Parameters},
+    spec::Spec,
+};
+use crate::rng::{Key, Purpose};
+use candle_core::{DType, Device, Result, Tensor};
+use rand::Rng;
+
+/// Encoder, two LSTMs, two heads.
+#[derive(Debug, Clone)]
+pub struct Classifier {
+    /// What it is made of.
+    pub spec: Spec,
+    /// Every weight by PyTorch's name.
+    pub parameters: Parameters,
+    /// Images → features.
+    pub encoder: ConvNeXt,
+    lstm: Lstm,
+    lstm2: Lstm,
+    head: Head,
+    head2: Head,
+}
+
+/// How BatchNorm and dropout behave.
+#[derive(Debug, Clone, Copy)]
+pub enum Mode {
+    /// Running statistics, no dropout, no graph.
+    Eval,
+    /// Batch statistics (which move the running ones), dropout keyed by fold, epoch and step
+    /// (`None`: without), graph.
+    Train(Option<Key>),
+}
+
+/// What the tail gives; intermediate outputs serve the golden tests.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// Slice logits [B·T].
+    pub slices: Tensor,
+    /// Study logits [B].
+    pub studies: Tensor,
+    /// First LSTM's output [B, T, 2H].
+    pub lstm: Tensor,
+    /// Second LSTM's output [B, T, 2H].
+    pub lstm2: Tensor,
+}
+
+impl Classifier {
+    /// Fresh weights for a fold.
+    pub fn new(spec: &Spec, seed: u64, fold: usize, dtype: DType, device: &Device) -> Result<Self> {
+        let mut b = Builder::new(seed, fold, dtype, device);
+        let (f, h, m) = (spec.features(), spec.lstm_hidden, spec.head_hidden);
+        let encoder = ConvNeXt::new(&mut b, spec)?;
+        let lstm = Lstm::new(&mut b, "lstm", f, h)?;
+        let head = Head::new(&mut b, "head", 2 * h, m)?;
+        let lstm2 = Lstm::new(&mut b, "lstm2", f, h)?;
+        let head2 = Head::new(&mut b, "head2", 2 * h, m)?;
+        let parameters = b.parameters;
+        Ok(Self { spec: spec.clone(), parameters, encoder, lstm, lstm2, head, head2 })
+    }
+
+    /// Features [B, T, F] → logits of slices and studies.
+    pub fn tail(&self, features: &Tensor, mode: Mode) -> Result<Output> {
+        let (b, t, _) = features.dims3()?;
+        let track = matches!(mode, Mode::Train(_));
+        let outs = lstm::forward(&[&self.lstm, &self.lstm2], features, track)?;
+        let (lstm, lstm2) = (outs[0].clone(), outs[1].clone());
+        let width = 2 * self.spec.lstm_hidden;
+        let rows = lstm.reshape((b * t, width))?;
+        // The study head reads position 0 only.
+        let first = lstm2.narrow(1, 0, 1)?.reshape((b, width))?;
+        let (slices, studies) = match mode {
+            Mode::Eval => (self.head.eval(&rows)?, self.head2.eval(&first)?),
+            Mode::Train(key) => {
+                let mask = |rows: usize, head: usize| {
+                    key.map(|k| self.dropout_mask(rows, k.slice(head), features)).transpose()
+                };
+                let slices = self.head.train(&rows, mask(b * t, 0)?.as_ref())?;
+                let studies = self.head2.train(&first, mask(b, 1)?.as_ref())?;
+                (slices, studies)
+            }
+        };
+        Ok(Output { slices, studies, lstm, lstm2 })
+    }
+
+    /// Factors 0 (with probability p) or 1/(1-p), [rows, hidden].
+    fn dropout_mask(&self, rows: usize, key: Key, like: &Tensor) -> Result<Tensor> {
+        let p = self.spec.dropout;
+        let keep = (1.0 / (1.0 - p)) as f32;
+        let mut rng = key.rng();
+        let n = rows * self.spec.head_hidden;
+        let values: Vec<f32> =
+            (0..n).map(|_| if rng.random::<f64>() < p { 0.0 } else { keep }).collect();
+        Tensor::from_vec(values, (rows, self.spec.head_hidden), like.device())?
+            .to_dtype(like.dtype())
+    }
+
+    /// The key of a step's dropout; step from 0.
+    pub fn dropout_key(seed: u64, fold: usize, epoch: usize, step: usize) -> Key {
+        Key::new(seed, Purpose::Dropout).at(fold, epoch).study(step as u64)
+    }
+}

@@ -1,0 +1,193 @@
+//! ConvNeXt (Liu et al. 2022, <https://arxiv.org/abs/2201.03545>) as timm builds it, channels
+//! last: patchify, blocks of depthwise 7×7 – LayerNorm – MLP – layer scale – residual, pooling,
+//! LayerNorm.
+
+use super::{
+    ops,
+    parameters::{Builder, Init, Layout, tensor},
+    spec::Spec,
+};
+use candle_core::{Result, Tensor, Var};
+
+/// timm's LayerNorm epsilon.
+const EPS: f64 = 1e-6;
+/// timm's initial layer scale.
+const GAMMA: f64 = 1e-6;
+
+/// The encoder: images → features.
+#[derive(Debug, Clone)]
+pub struct ConvNeXt {
+    stem: Affine,
+    stem_norm: Affine,
+    stages: Vec<Stage>,
+    head_norm: Affine,
+}
+
+/// Weight and bias of a norm or a product.
+#[derive(Debug, Clone)]
+struct Affine {
+    weight: Var,
+    bias: Var,
+}
+
+#[derive(Debug, Clone)]
+struct Stage {
+    /// Norm and 2×2 patch product; the first stage has none.
+    downsample: Option<(Affine, Affine)>,
+    blocks: Vec<Block>,
+}
+
+#[derive(Debug, Clone)]
+struct Block {
+    depthwise: Affine,
+    norm: Affine,
+    fc1: Affine,
+    fc2: Affine,
+    gamma: Var,
+}
+
+impl Affine {
+    fn norm(b: &mut Builder, name: &str, width: usize) -> Result<Self> {
+        Ok(Self {
+            weight: b.weight(
+                &format!("{name}.weight"),
+                &[width],
+                Layout::Plain,
+                Init::Constant(1.0),
+            )?,
+            bias: b.weight(
+                &format!("{name}.bias"),
+                &[width],
+                Layout::Plain,
+                Init::Constant(0.0),
+            )?,
+        })
+    }
+
+    fn product(b: &mut Builder, name: &str, shape: &[usize], layout: Layout) -> Result<Self> {
+        Ok(Self {
+            weight: b.weight(&format!("{name}.weight"), shape, layout, Init::Normal(0.02))?,
+            bias: b.weight(
+                &format!("{name}.bias"),
+                &shape[..1],
+                Layout::Plain,
+                Init::Constant(0.0),
+            )?,
+        })
+    }
+
+    fn tensors(&self, track: bool) -> (Tensor, Tensor) {
+        (tensor(&self.weight, track), tensor(&self.bias, track))
+    }
+
+    fn normalise(&self, x: &Tensor, track: bool) -> Result<Tensor> {
+        let (w, b) = self.tensors(track);
+        ops::layer_norm(x, &w, &b, EPS)
+    }
+
+    fn multiply(&self, x: &Tensor, track: bool) -> Result<Tensor> {
+        let (w, b) = self.tensors(track);
+        ops::linear(x, &w, &b)
+    }
+}
+
+/// [N, H, W, C] → [N·H/s·W/s, s·s·C]: each s×s patch as one row.
+fn patches(x: &Tensor, s: usize) -> Result<Tensor> {
+    let (n, h, w, c) = x.dims4()?;
+    x.reshape(&[n, h / s, s, w / s, s, c][..])?
+        .permute([0, 1, 3, 2, 4, 5])?
+        .reshape((n * (h / s) * (w / s), s * s * c))
+}
+
+impl Block {
+    fn new(b: &mut Builder, name: &str, c: usize, conv_mlp: bool) -> Result<Self> {
+        let gamma =
+            b.weight(&format!("{name}.gamma"), &[c], Layout::Plain, Init::Constant(GAMMA))?;
+        let depthwise =
+            Affine::product(b, &format!("{name}.conv_dw"), &[c, 1, 7, 7], Layout::Depthwise)?;
+        let norm = Affine::norm(b, &format!("{name}.norm"), c)?;
+        let mut fc = |part: &str, out: usize, input: usize| {
+            let name = format!("{name}.mlp.{part}");
+            match conv_mlp {
+                true => Affine::product(b, &name, &[out, input, 1, 1], Layout::Pointwise),
+                false => Affine::product(b, &name, &[out, input], Layout::Plain),
+            }
+        };
+        let (fc1, fc2) = (fc("fc1", 4 * c, c)?, fc("fc2", c, 4 * c)?);
+        Ok(Self { depthwise, norm, fc1, fc2, gamma })
+    }
+
+    /// [N, H, W, C] → the same.
+    fn forward(&self, x: &Tensor, track: bool) -> Result<Tensor> {
+        let (n, h, w, c) = x.dims4()?;
+        let (weight, bias) = self.depthwise.tensors(track);
+        let y = ops::depthwise7(x, &weight, &bias)?.reshape((n * h * w, c))?;
+        let y = self.norm.normalise(&y, track)?;
+        let (w1, b1) = self.fc1.tensors(track);
+        let y = ops::bias_gelu(&y.matmul(&w1.t()?)?, &b1)?;
+        let (w2, b2) = self.fc2.tensors(track);
+        let y = y.matmul(&w2.t()?)?;
+        let residual = x.reshape((n * h * w, c))?;
+        ops::scale_residual(&y, &b2, &tensor(&self.gamma, track), &residual)?.reshape((n, h, w, c))
+    }
+}
+
+impl ConvNeXt {
+    /// Fresh weights under `encoder.…`.
+    pub fn new(b: &mut Builder, spec: &Spec) -> Result<Self> {
+        let d = spec.dims;
+        let stem = [d[0], spec.in_channels, 4, 4];
+        let stem = Affine::product(b, "encoder.stem.0", &stem, Layout::Patch)?;
+        let stem_norm = Affine::norm(b, "encoder.stem.1", d[0])?;
+        let mut stages = Vec::with_capacity(4);
+        for (s, &c) in d.iter().enumerate() {
+            let name = format!("encoder.stages.{s}");
+            let downsample = match s {
+                0 => None,
+                _ => Some((
+                    Affine::norm(b, &format!("{name}.downsample.0"), d[s - 1])?,
+                    Affine::product(
+                        b,
+                        &format!("{name}.downsample.1"),
+                        &[c, d[s - 1], 2, 2],
+                        Layout::Patch,
+                    )?,
+                )),
+            };
+            let blocks = (0..spec.depths[s])
+                .map(|i| Block::new(b, &format!("{name}.blocks.{i}"), c, spec.conv_mlp))
+                .collect::<Result<_>>()?;
+            stages.push(Stage { downsample, blocks });
+        }
+        let head_norm = Affine::norm(b, "encoder.head.norm", d[3])?;
+        Ok(Self { stem, stem_norm, stages, head_norm })
+    }
+
+    /// Images [N, S, S, in], S a multiple of 32 → features [N, F]. `track`: build the graph.
+    pub fn forward(&self, images: &Tensor, track: bool) -> Result<Tensor> {
+        let x = self.feature_map(images, 4, track)?;
+        let (n, h, w, c) = x.dims4()?;
+        let pooled = x.reshape((n, h * w, c))?.mean(1)?;
+        self.head_norm.normalise(&pooled, track)
+    }
+
+    /// The map after the stem (`stages` = 0) or after that many stages, [N, H, W, C].
+    pub fn feature_map(&self, images: &Tensor, stages: usize, track: bool) -> Result<Tensor> {
+        let (n, h, w, _) = images.dims4()?;
+        let x = self.stem.multiply(&patches(images, 4)?, track)?;
+        let c = x.dim(1)?;
+        let mut x = self.stem_norm.normalise(&x, track)?.reshape((n, h / 4, w / 4, c))?;
+        for stage in &self.stages[..stages] {
+            if let Some((norm, product)) = &stage.downsample {
+                let (n, h, w, _) = x.dims4()?;
+                let y = product.multiply(&patches(&norm.normalise(&x, track)?, 2)?, track)?;
+                let c = y.dim(1)?;
+                x = y.reshape((n, h / 2, w / 2, c))?;
+            }
+            for block in &stage.blocks {
+                x = block.forward(&x, track)?;
+            }
+        }
+        Ok(x)
+    }
+}

@@ -1,0 +1,117 @@
+//! A head: Linear – BatchNorm – Dropout – LeakyReLU – Linear.
+
+use super::{
+    ops,
+    parameters::{Builder, Init, Layout, tensor},
+};
+use candle_core::{Result, Tensor, Var};
+
+/// BatchNorm1d's epsilon and momentum, PyTorch's defaults.
+const EPS: f64 = 1e-5;
+const MOMENTUM: f64 = 0.1;
+/// LeakyReLU's slope.
+const SLOPE: f64 = 0.1;
+
+/// `nn.Sequential(Linear(in, M), BatchNorm1d(M), Dropout, LeakyReLU(.1), Linear(M, 1))`.
+#[derive(Debug, Clone)]
+pub struct Head {
+    w0: Var,
+    b0: Var,
+    norm_weight: Var,
+    norm_bias: Var,
+    running_mean: Var,
+    running_var: Var,
+    batches: Var,
+    w4: Var,
+    b4: Var,
+}
+
+impl Head {
+    /// Fresh weights under `name.…`.
+    pub fn new(b: &mut Builder, name: &str, input: usize, hidden: usize) -> Result<Self> {
+        let bound = |fan_in: usize| Init::Uniform(1.0 / (fan_in as f64).sqrt());
+        let plain = Layout::Plain;
+        Ok(Self {
+            w0: b.weight(&format!("{name}.0.weight"), &[hidden, input], plain, bound(input))?,
+            b0: b.weight(&format!("{name}.0.bias"), &[hidden], plain, bound(input))?,
+            norm_weight: b.weight(
+                &format!("{name}.1.weight"),
+                &[hidden],
+                plain,
+                Init::Constant(1.0),
+            )?,
+            norm_bias: b.weight(
+                &format!("{name}.1.bias"),
+                &[hidden],
+                plain,
+                Init::Constant(0.0),
+            )?,
+            running_mean: b.buffer(&format!("{name}.1.running_mean"), hidden, 0.0)?,
+            running_var: b.buffer(&format!("{name}.1.running_var"), hidden, 1.0)?,
+            batches: b.counter(&format!("{name}.1.num_batches_tracked"))?,
+            w4: b.weight(&format!("{name}.4.weight"), &[1, hidden], plain, bound(hidden))?,
+            b4: b.weight(&format!("{name}.4.bias"), &[1], plain, bound(hidden))?,
+        })
+    }
+
+    /// x [M, in] → logits [M], with the running statistics and without dropout.
+    pub fn eval(&self, x: &Tensor) -> Result<Tensor> {
+        let y = self.hidden(x, false)?;
+        let y = self.normalise(
+            &y.broadcast_sub(&self.running_mean.as_detached_tensor())?,
+            &self.running_var.as_detached_tensor(),
+            false,
+        )?;
+        self.output(&y, false)
+    }
+
+    /// x [M, in], M ≥ 2 → logits [M], with the batch's statistics, which move the running ones.
+    /// `dropout` [M, hidden]: factors 0 or 1/(1-p).
+    pub fn train(&self, x: &Tensor, dropout: Option<&Tensor>) -> Result<Tensor> {
+        let y = self.hidden(x, true)?;
+        let rows = y.dim(0)?;
+        if rows < 2 {
+            candle_core::bail!("BatchNorm in training needs at least 2 rows, got {rows}");
+        }
+        let mean = y.mean_keepdim(0)?;
+        let centred = y.broadcast_sub(&mean)?;
+        let var = centred.sqr()?.mean_keepdim(0)?;
+        self.track(&mean.detach().squeeze(0)?, &var.detach().squeeze(0)?, rows)?;
+        let y = self.normalise(&centred, &var, true)?;
+        let y = match dropout {
+            Some(mask) => (y * mask)?,
+            None => y,
+        };
+        self.output(&y, true)
+    }
+
+    fn hidden(&self, x: &Tensor, track: bool) -> Result<Tensor> {
+        ops::linear(x, &tensor(&self.w0, track), &tensor(&self.b0, track))
+    }
+
+    fn normalise(&self, centred: &Tensor, var: &Tensor, track: bool) -> Result<Tensor> {
+        let std = (var + EPS)?.sqrt()?;
+        centred
+            .broadcast_div(&std)?
+            .broadcast_mul(&tensor(&self.norm_weight, track))?
+            .broadcast_add(&tensor(&self.norm_bias, track))
+    }
+
+    fn output(&self, y: &Tensor, track: bool) -> Result<Tensor> {
+        let y = (y.relu()? - (y.neg()?.relu()? * SLOPE)?)?;
+        ops::linear(&y, &tensor(&self.w4, track), &tensor(&self.b4, track))?.squeeze(1)
+    }
+
+    /// Running statistics: (1-m)·old + m·new, the variance unbiased.
+    fn track(&self, mean: &Tensor, var: &Tensor, rows: usize) -> Result<()> {
+        let unbiased = rows as f64 / (rows - 1) as f64;
+        for (running, new, scale) in
+            [(&self.running_mean, mean, 1.0), (&self.running_var, var, unbiased)]
+        {
+            let old = running.as_detached_tensor().affine(1.0 - MOMENTUM, 0.0)?;
+            running.set(&(old + new.affine(MOMENTUM * scale, 0.0)?)?)?;
+        }
+        let count = self.batches.as_detached_tensor().to_scalar::<i64>()? + 1;
+        self.batches.set(&Tensor::new(count, self.batches.device())?)
+    }
+}

@@ -1,0 +1,116 @@
+//! Two-layer bidirectional LSTMs, several of them side by side.
+
+use super::{
+    ops,
+    parameters::{Builder, Init, Layout, tensor},
+};
+use candle_core::{Result, Tensor, Var};
+
+/// Layers, as in the notebook.
+const LAYERS: usize = 2;
+
+/// `nn.LSTM(in, H, num_layers=2, bidirectional=True, batch_first=True)`.
+#[derive(Debug, Clone)]
+pub struct Lstm {
+    layers: Vec<[Direction; 2]>,
+}
+
+/// One direction of one layer.
+#[derive(Debug, Clone)]
+struct Direction {
+    /// [4H, in]
+    w_ih: Var,
+    /// [4H, H]
+    w_hh: Var,
+    b_ih: Var,
+    b_hh: Var,
+}
+
+impl Direction {
+    fn new(b: &mut Builder, name: &str, suffix: &str, input: usize, hidden: usize) -> Result<Self> {
+        let init = Init::Uniform(1.0 / (hidden as f64).sqrt());
+        let mut weight = |part: &str, shape: &[usize]| {
+            b.weight(&format!("{name}.{part}_{suffix}"), shape, Layout::Plain, init)
+        };
+        Ok(Self {
+            w_ih: weight("weight_ih", &[4 * hidden, input])?,
+            w_hh: weight("weight_hh", &[4 * hidden, hidden])?,
+            b_ih: weight("bias_ih", &[4 * hidden])?,
+            b_hh: weight("bias_hh", &[4 * hidden])?,
+        })
+    }
+}
+
+impl Lstm {
+    /// Fresh weights under `name.…`.
+    pub fn new(b: &mut Builder, name: &str, input: usize, hidden: usize) -> Result<Self> {
+        let layers = (0..LAYERS)
+            .map(|l| {
+                let input = if l == 0 { input } else { 2 * hidden };
+                Ok([
+                    Direction::new(b, name, &format!("l{l}"), input, hidden)?,
+                    Direction::new(b, name, &format!("l{l}_reverse"), input, hidden)?,
+                ])
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { layers })
+    }
+}
+
+/// Runs all `lstms` on the same input, their directions side by side.
+///
+/// `x` [B, T, in] → for each LSTM [B, T, 2H], forward direction first. `track`: build the graph.
+pub fn forward(lstms: &[&Lstm], x: &Tensor, track: bool) -> Result<Vec<Tensor>> {
+    let (b, t, input) = x.dims3()?;
+    // Time first, so that a step's rows are neighbours: [T·B, in], one for all LSTMs.
+    let shared = x.transpose(0, 1)?.contiguous()?.reshape((t * b, input))?;
+    let mut inputs = vec![shared];
+    for layer in 0..LAYERS {
+        let directions = |of: &[&Lstm]| -> Vec<Direction> {
+            of.iter().flat_map(|l| l.layers[layer].clone()).collect()
+        };
+        // LSTMs that share their input share one product.
+        let gates = match inputs.as_slice() {
+            [shared] => gates(shared, &directions(lstms), (t, b), track)?,
+            own => {
+                let each =
+                    own.iter().zip(lstms).map(|(x, l)| gates(x, &directions(&[*l]), (t, b), track));
+                Tensor::cat(&each.collect::<Result<Vec<_>>>()?, 0)?
+            }
+        };
+        let all = directions(lstms);
+        let w_hh: Vec<Tensor> = all.iter().map(|d| tensor(&d.w_hh, track)).collect();
+        let h = ops::lstm_recurrence(&gates, &Tensor::stack(&w_hh, 0)?)?;
+        inputs = (0..lstms.len())
+            .map(|l| {
+                let both = Tensor::cat(&[h.get(2 * l)?, h.get(2 * l + 1)?], 2)?;
+                let width = both.dim(2)?;
+                both.reshape((t * b, width))
+            })
+            .collect::<Result<_>>()?;
+    }
+    inputs
+        .iter()
+        .map(|y| {
+            let width = y.dim(1)?;
+            y.reshape((t, b, width))?.transpose(0, 1)?.contiguous()
+        })
+        .collect()
+}
+
+/// Input products and biases of D directions: x [T·B, in] → [D, T, B, 4H].
+fn gates(
+    x: &Tensor,
+    directions: &[Direction],
+    (t, b): (usize, usize),
+    track: bool,
+) -> Result<Tensor> {
+    let cat = |part: fn(&Direction) -> &Var| {
+        let parts: Vec<Tensor> = directions.iter().map(|d| tensor(part(d), track)).collect();
+        Tensor::cat(&parts, 0)
+    };
+    let bias = (cat(|d| &d.b_ih)? + cat(|d| &d.b_hh)?)?;
+    let g = ops::linear(x, &cat(|d| &d.w_ih)?, &bias)?;
+    let width = g.dim(1)? / directions.len();
+    g.reshape((t, b, directions.len(), width))?.permute((2, 0, 1, 3))?.contiguous()
+}

@@ -1,0 +1,148 @@
+//! Named parameters and buffers, and how each is initialised.
+
+use crate::rng::{Key, Purpose, hash};
+use candle_core::{DType, Device, Result, Tensor, Var};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+/// How PyTorch keeps a weight on disk, against how it is kept here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// The same.
+    Plain,
+    /// [C, 1, 7, 7] on disk, [49, C] here.
+    Depthwise,
+    /// [out, in, k, k] on disk, [out, k·k·in] here: a patch's pixels row by row, channels last.
+    Patch,
+    /// [out, in, 1, 1] on disk, [out, in] here.
+    Pointwise,
+}
+
+/// What a fresh weight is drawn from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// A constant.
+    Constant(f64),
+    /// Normal with this standard deviation, cut at ±2 (timm's `trunc_normal_(std=.02)`).
+    Normal(f64),
+    /// Uniform within ± this bound (PyTorch's Linear and LSTM: 1/√fan).
+    Uniform(f64),
+}
+
+/// A trainable weight.
+#[derive(Debug, Clone)]
+pub struct Parameter {
+    /// PyTorch's name in the state dict.
+    pub name: String,
+    /// PyTorch's shape.
+    pub shape: Vec<usize>,
+    /// Layout of `var` against PyTorch's.
+    pub layout: Layout,
+    /// The value.
+    pub var: Var,
+}
+
+/// BatchNorm's running statistics: saved, not trained.
+#[derive(Debug, Clone)]
+pub struct Buffer {
+    /// PyTorch's name in the state dict.
+    pub name: String,
+    /// The value.
+    pub var: Var,
+}
+
+/// All of a network's weights, in the state dict's order.
+#[derive(Debug, Clone, Default)]
+pub struct Parameters {
+    /// Trained.
+    pub trainable: Vec<Parameter>,
+    /// Not trained.
+    pub buffers: Vec<Buffer>,
+}
+
+impl Parameters {
+    /// Number of trainable values.
+    pub fn count(&self) -> usize {
+        self.trainable.iter().map(|p| p.var.elem_count()).sum()
+    }
+}
+
+/// Draws weights and collects them. Each weight's draws are keyed by its name.
+pub struct Builder {
+    key: Key,
+    device: Device,
+    dtype: DType,
+    /// What has been made so far.
+    pub parameters: Parameters,
+}
+
+impl Builder {
+    /// For the network of one fold.
+    pub fn new(seed: u64, fold: usize, dtype: DType, device: &Device) -> Self {
+        Self {
+            key: Key::new(seed, Purpose::Init).at(fold, 0),
+            device: device.clone(),
+            dtype,
+            parameters: Parameters::default(),
+        }
+    }
+
+    /// A trainable weight of PyTorch's `shape`, in our layout.
+    pub fn weight(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        layout: Layout,
+        init: Init,
+    ) -> Result<Var> {
+        let count = shape.iter().product();
+        let mut rng = self.key.study(hash(name)).rng();
+        let values: Vec<f32> = match init {
+            Init::Constant(c) => vec![c as f32; count],
+            Init::Normal(std) => (0..count).map(|_| truncated_normal(&mut rng, std)).collect(),
+            Init::Uniform(b) => (0..count).map(|_| rng.random_range(-b..b) as f32).collect(),
+        };
+        let torch = Tensor::from_vec(values, shape, &self.device)?.to_dtype(self.dtype)?;
+        let var = Var::from_tensor(&super::weights::from_torch(&torch, layout)?)?;
+        self.parameters.trainable.push(Parameter {
+            name: name.into(),
+            shape: shape.to_vec(),
+            layout,
+            var: var.clone(),
+        });
+        Ok(var)
+    }
+
+    /// A buffer of one constant.
+    pub fn buffer(&mut self, name: &str, length: usize, value: f64) -> Result<Var> {
+        let tensor = Tensor::full(value as f32, length, &self.device)?.to_dtype(self.dtype)?;
+        self.add_buffer(name, &tensor)
+    }
+
+    /// The i64 counter that PyTorch's BatchNorm keeps.
+    pub fn counter(&mut self, name: &str) -> Result<Var> {
+        self.add_buffer(name, &Tensor::new(0i64, &Device::Cpu)?)
+    }
+
+    fn add_buffer(&mut self, name: &str, value: &Tensor) -> Result<Var> {
+        let var = Var::from_tensor(value)?;
+        self.parameters.buffers.push(Buffer { name: name.into(), var: var.clone() });
+        Ok(var)
+    }
+}
+
+/// Box–Muller (Box & Muller 1958), drawn again outside ±2.
+fn truncated_normal(rng: &mut ChaCha8Rng, std: f64) -> f32 {
+    loop {
+        let (u, v): (f64, f64) = (1.0 - rng.random::<f64>(), rng.random());
+        let x = std * (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos();
+        if x.abs() <= 2.0 {
+            return x as f32;
+        }
+    }
+}
+
+/// The weight as a tensor: in the graph, or cut off from it.
+pub(crate) fn tensor(var: &Var, track: bool) -> Tensor {
+    if track { var.as_tensor().clone() } else { var.as_detached_tensor() }
+}

@@ -1,0 +1,61 @@
+//! Depths and widths of the network.
+
+use crate::config::{CHANNELS, Config, ModelSize, VERTEBRAE};
+
+/// What a network is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spec {
+    /// timm's name of the encoder.
+    pub name: &'static str,
+    /// Blocks of the four stages.
+    pub depths: [usize; 4],
+    /// Channels of the four stages; the last is the feature width.
+    pub dims: [usize; 4],
+    /// Whether timm builds the MLP from 1×1 convolutions (weights [out, in, 1, 1]).
+    pub conv_mlp: bool,
+    /// Channels of an image.
+    pub in_channels: usize,
+    /// Images a study.
+    pub images: usize,
+    /// Width of one LSTM direction.
+    pub lstm_hidden: usize,
+    /// Hidden width of each head.
+    pub head_hidden: usize,
+    /// Dropout of the heads.
+    pub dropout: f64,
+}
+
+impl Spec {
+    /// The network that the config asks for.
+    pub fn new(config: &Config) -> Self {
+        let (name, depths, dims, conv_mlp) = encoder(config.model.size);
+        Self {
+            name,
+            depths,
+            dims,
+            conv_mlp,
+            in_channels: CHANNELS,
+            images: VERTEBRAE * config.data.slices_per_vertebra,
+            lstm_hidden: config.model.lstm_hidden,
+            head_hidden: config.model.head_hidden,
+            dropout: config.model.dropout,
+        }
+    }
+
+    /// Width of the encoder's features.
+    pub fn features(&self) -> usize {
+        self.dims[3]
+    }
+}
+
+/// Name, depths, widths and kind of MLP as in timm 1.0 (`timm/models/convnext.py`).
+fn encoder(size: ModelSize) -> (&'static str, [usize; 4], [usize; 4], bool) {
+    match size {
+        ModelSize::Micro => ("convnext_micro", [1, 1, 2, 1], [16, 32, 64, 128], true),
+        ModelSize::Atto => ("convnext_atto", [2, 2, 6, 2], [40, 80, 160, 320], true),
+        ModelSize::Femto => ("convnext_femto", [2, 2, 6, 2], [48, 96, 192, 384], true),
+        ModelSize::Pico => ("convnext_pico", [2, 2, 6, 2], [64, 128, 256, 512], true),
+        ModelSize::Nano => ("convnext_nano", [2, 2, 8, 2], [80, 160, 320, 640], true),
+        ModelSize::Tiny => ("convnext_tiny", [3, 3, 9, 3], [96, 192, 384, 768], false),
+    }
+}

@@ -1,0 +1,90 @@
+//! The notebook's parameter table.
+
+use super::classifier::Classifier;
+use std::fmt::Write;
+
+/// The table `--print-model` prints: rows, output shapes and parameter counts as the notebook's
+/// torchinfo table at this batch and image size.
+pub fn table(model: &Classifier, batch: usize, image_size: usize) -> String {
+    let spec = &model.spec;
+    let n = batch * spec.images;
+    let count = |prefix: &str| -> usize {
+        let own = |name: &str| name.starts_with(prefix);
+        let trainable = model.parameters.trainable.iter();
+        trainable.filter(|p| own(&p.name)).map(|p| p.var.elem_count()).sum()
+    };
+    let d = spec.dims;
+    let map = |s: usize| {
+        let side = image_size / 4 >> s;
+        format!("[{n}, {}, {side}, {side}]", d[s])
+    };
+    let features = format!("[{n}, {}]", d[3]);
+    let pooled = format!("[{n}, {}, 1, 1]", d[3]);
+    let mut rows: Vec<(usize, &str, String, usize)> = vec![
+        (0, "TimmModelType2", format!("[{n}, 1]"), 0),
+        (1, "ConvNeXt", features.clone(), 0),
+        (2, "Sequential", map(0), 0),
+        (3, "Conv2d", map(0), count("encoder.stem.0.")),
+        (3, "LayerNorm2d", map(0), count("encoder.stem.1.")),
+        (2, "Sequential", map(3), 0),
+    ];
+    for s in 0..4 {
+        rows.push((3, "ConvNeXtStage", map(s), count(&format!("encoder.stages.{s}."))));
+    }
+    rows.extend([
+        (2, "Identity", map(3), 0),
+        (2, "Sequential", "--".into(), 0),
+        (3, "SelectAdaptivePool2d", pooled.clone(), 0),
+        (3, "LayerNorm2d", pooled, count("encoder.head.norm.")),
+        (3, "Flatten", features.clone(), 0),
+        (3, "Dropout", features.clone(), 0),
+        (3, "Identity", features, 0),
+    ]);
+    let states = format!("[{batch}, {}, {}]", spec.images, 2 * spec.lstm_hidden);
+    rows.push((1, "LSTM", states.clone(), count("lstm.")));
+    rows.push((1, "LSTM", states, count("lstm2.")));
+    for (head, m) in [("head", n), ("head2", batch)] {
+        let hidden = format!("[{m}, {}]", spec.head_hidden);
+        rows.extend([
+            (1, "Sequential", format!("[{m}, 1]"), 0),
+            (2, "Linear", hidden.clone(), count(&format!("{head}.0."))),
+            (2, "BatchNorm1d", hidden.clone(), count(&format!("{head}.1."))),
+            (2, "Dropout", hidden.clone(), 0),
+            (2, "LeakyReLU", hidden, 0),
+            (2, "Linear", format!("[{m}, 1]"), count(&format!("{head}.4."))),
+        ]);
+    }
+    let line = "=".repeat(100);
+    let mut out = format!("batch size = {batch}, {}\n{line}\n", spec.name);
+    let _ = writeln!(out, "{:<48} {:<25} {}", "Layer (type:depth-idx)", "Output Shape", "Param #");
+    let _ = writeln!(out, "{line}");
+    let mut seen = [0; 4];
+    for (depth, name, shape, parameters) in rows {
+        seen[depth] += 1;
+        let label = match depth {
+            0 => name.to_string(),
+            _ => format!("{}├─{name}: {depth}-{}", "│    ".repeat(depth - 1), seen[depth]),
+        };
+        let parameters = if parameters == 0 { "--".into() } else { grouped(parameters) };
+        let _ = writeln!(out, "{label:<48} {shape:<25} {parameters}");
+    }
+    let total = grouped(model.parameters.count());
+    let _ = write!(
+        out,
+        "{line}\nTotal params: {total}\nTrainable params: {total}\nNon-trainable params: 0\n{line}"
+    );
+    out
+}
+
+/// 22052722 → `22,052,722`.
+pub fn grouped(n: usize) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}

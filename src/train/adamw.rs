@@ -1,0 +1,127 @@
+//! AdamW (Loshchilov & Hutter 2019, <https://arxiv.org/abs/1711.05101>) as PyTorch computes it,
+//! with moments that can be saved.
+
+use crate::{config, net::parameters::Parameter};
+use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor};
+use rayon::prelude::*;
+use std::cell::RefCell;
+
+/// Elements a thread takes at once.
+const PIECE: usize = 1 << 15;
+
+/// First and second moment of one parameter, in the parameter's own layout.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Moments {
+    /// exp_avg
+    pub first: Vec<f32>,
+    /// exp_avg_sq
+    pub second: Vec<f32>,
+}
+
+/// The optimizer's state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdamW {
+    betas: [f64; 2],
+    eps: f64,
+    weight_decay: f64,
+    /// Steps done.
+    pub steps: u64,
+    /// In the parameters' order.
+    pub moments: Vec<Moments>,
+}
+
+impl AdamW {
+    /// Zero moments for parameters of these sizes.
+    pub fn new(train: &config::Train, sizes: impl Iterator<Item = usize>) -> Self {
+        let moments =
+            sizes.map(|n| Moments { first: vec![0.0; n], second: vec![0.0; n] }).collect();
+        let (betas, eps, weight_decay) = (train.betas, train.eps, train.weight_decay);
+        Self { betas, eps, weight_decay, steps: 0, moments }
+    }
+
+    /// One step with `gradients` in the parameters' order, each of its parameter's shape.
+    pub fn step(&mut self, parameters: &[Parameter], gradients: &[Tensor], lr: f64) -> Result<()> {
+        self.steps += 1;
+        let t = self.steps as f64;
+        let [beta1, beta2] = self.betas;
+        let update = Update {
+            decay: (1.0 - lr * self.weight_decay) as f32,
+            one_minus_beta1: (1.0 - beta1) as f32,
+            beta2: beta2 as f32,
+            one_minus_beta2: (1.0 - beta2) as f32,
+            step_size: (lr / (1.0 - beta1.powf(t))) as f32,
+            correction2: (1.0 - beta2.powf(t)).sqrt() as f32,
+            eps: self.eps as f32,
+        };
+        for ((p, g), m) in parameters.iter().zip(gradients).zip(&mut self.moments) {
+            let op = InPlace { update, moments: RefCell::new(m) };
+            p.var.inplace_op2(&g.contiguous()?, &op)?;
+        }
+        Ok(())
+    }
+}
+
+/// The constants of one step.
+#[derive(Clone, Copy)]
+struct Update {
+    decay: f32,
+    one_minus_beta1: f32,
+    beta2: f32,
+    one_minus_beta2: f32,
+    step_size: f32,
+    correction2: f32,
+    eps: f32,
+}
+
+impl Update {
+    /// The operations and their order are those of `torch.optim.AdamW` (single-tensor form).
+    fn apply(self, p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32]) {
+        for (((p, m), v), &g) in p.iter_mut().zip(m).zip(v).zip(g) {
+            *p *= self.decay;
+            *m += (g - *m) * self.one_minus_beta1;
+            *v = *v * self.beta2 + g * g * self.one_minus_beta2;
+            *p -= self.step_size * *m / (v.sqrt() / self.correction2 + self.eps);
+        }
+    }
+}
+
+struct InPlace<'a> {
+    update: Update,
+    /// candle hands an in-place op its own tensor mutably and the op itself shared.
+    moments: RefCell<&'a mut Moments>,
+}
+
+impl InplaceOp2 for InPlace<'_> {
+    fn name(&self) -> &'static str {
+        "adamw"
+    }
+
+    fn cpu_fwd(
+        &self,
+        param: &mut CpuStorage,
+        pl: &Layout,
+        grad: &CpuStorage,
+        gl: &Layout,
+    ) -> Result<()> {
+        let (Some((p0, p1)), Some((g0, g1))) = (pl.contiguous_offsets(), gl.contiguous_offsets())
+        else {
+            candle_core::bail!("adamw takes contiguous tensors")
+        };
+        let CpuStorage::F32(param) = param else { candle_core::bail!("adamw works in f32") };
+        let param = &mut param[p0..p1];
+        let grad = &grad.as_slice::<f32>()?[g0..g1];
+        let mut moments = self.moments.borrow_mut();
+        let Moments { first, second } = &mut **moments;
+        if param.len() != grad.len() || param.len() != first.len() {
+            candle_core::bail!("adamw: gradient of {} for {} values", grad.len(), param.len())
+        }
+        let update = self.update;
+        param
+            .par_chunks_mut(PIECE)
+            .zip(first.par_chunks_mut(PIECE))
+            .zip(second.par_chunks_mut(PIECE))
+            .zip(grad.par_chunks(PIECE))
+            .for_each(|(((p, m), v), g)| update.apply(p, m, v, g));
+        Ok(())
+    }
+}

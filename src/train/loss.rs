@@ -1,0 +1,206 @@
+//! The notebook's `criterion` and training loss, with their gradients, in f64 on the host.
+//!
+//! A step has some hundred logits: their loss is worked out here, exactly and without a graph,
+//! and its gradient handed to the network's backward pass. (candle 0.11's
+//! `binary_cross_entropy_with_logit` gives NaN beyond |x| ≈ 90.)
+
+use crate::config;
+
+/// Weights of the loss.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Weights {
+    /// Of the slice head, 15 in the notebook.
+    pub slice: f64,
+    /// Of the study head, 1 in the notebook.
+    pub study: f64,
+    /// Of positive targets, 2 in the notebook.
+    pub positive: f64,
+}
+
+impl From<&config::Train> for Weights {
+    fn from(t: &config::Train) -> Self {
+        Self { slice: t.slice_weight, study: t.study_weight, positive: t.positive_weight }
+    }
+}
+
+/// A weighted mean of losses and its gradient by the logits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Criterion {
+    /// Σ w·ℓ / Σ w.
+    pub loss: f64,
+    /// As long as the logits.
+    pub grad: Vec<f64>,
+}
+
+/// ℓ(x, y) = max(x, 0) - x·y + ln(1 + e^-|x|): binary cross-entropy of a logit, stable for any x.
+pub fn bce_with_logits(x: f64, y: f64) -> f64 {
+    x.max(0.0) - x * y + (-x.abs()).exp().ln_1p()
+}
+
+/// 1 / (1 + e^-x), without overflow.
+pub fn sigmoid(x: f64) -> f64 {
+    if x >= 0.0 {
+        1.0 / (1.0 + (-x).exp())
+    } else {
+        let e = x.exp();
+        e / (1.0 + e)
+    }
+}
+
+/// Weight of a target: `positive` above 0, else 1.
+pub fn weight(target: f32, positive: f64) -> f64 {
+    if target > 0.0 { positive } else { 1.0 }
+}
+
+/// The notebook's `criterion`: binary cross-entropy, positives counted `positive` times.
+///
+/// `logits` and `targets` of one length, at least 1.
+pub fn criterion(logits: &[f32], targets: &[f32], positive: f64) -> Criterion {
+    assert_eq!(logits.len(), targets.len());
+    let norm: f64 = targets.iter().map(|&y| weight(y, positive)).sum();
+    let mut loss = 0.0;
+    let grad = logits
+        .iter()
+        .zip(targets)
+        .map(|(&x, &y)| {
+            let (x, w, y) = (f64::from(x), weight(y, positive), f64::from(y));
+            loss += w * bce_with_logits(x, y);
+            w * (sigmoid(x) - y) / norm
+        })
+        .collect();
+    Criterion { loss: loss / norm, grad }
+}
+
+/// A study's target: the largest of its slices'. `targets` [B, T] → [B].
+pub fn study_targets(targets: &[f32], images_per_study: usize) -> Vec<f32> {
+    targets.chunks(images_per_study).map(|t| t.iter().copied().fold(0.0, f32::max)).collect()
+}
+
+/// The training loss of a step and its gradients.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainLoss {
+    /// What is minimised.
+    pub loss: f64,
+    /// Slice head, unmixed targets (`loss1`).
+    pub slice: f64,
+    /// Study head, unmixed targets (`loss2`).
+    pub study: f64,
+    /// ∂loss/∂slice logits [B·T].
+    pub grad_slices: Vec<f32>,
+    /// ∂loss/∂study logits [B].
+    pub grad_studies: Vec<f32>,
+}
+
+/// (15·slice + 1·study) / 16, and with mixup λ times that plus (1-λ) times the same against the
+/// partners' targets.
+///
+/// `slices` [B·T] and `studies` [B] logits, `targets` [B·T]; `mixed`: the partners' targets and λ.
+pub fn train_loss(
+    slices: &[f32],
+    studies: &[f32],
+    targets: &[f32],
+    mixed: Option<(&[f32], f64)>,
+    w: Weights,
+) -> TrainLoss {
+    let t = slices.len() / studies.len();
+    let total = w.slice + w.study;
+    let both = |targets: &[f32]| {
+        let slice = criterion(slices, targets, w.positive);
+        let study = criterion(studies, &study_targets(targets, t), w.positive);
+        let loss = (slice.loss * w.slice + study.loss * w.study) / total;
+        (loss, slice, study)
+    };
+    let (own, slice, study) = both(targets);
+    let (lambda, partner) = match mixed {
+        Some((partner, lambda)) => (lambda, Some(both(partner))),
+        None => (1.0, None),
+    };
+    let mix = |a: &[f64], b: Option<&[f64]>, share: f64| -> Vec<f32> {
+        let b = |i: usize| b.map_or(0.0, |b| b[i]);
+        a.iter()
+            .enumerate()
+            .map(|(i, &a)| ((lambda * a + (1.0 - lambda) * b(i)) * share / total) as f32)
+            .collect()
+    };
+    let other = |f: fn(&(f64, Criterion, Criterion)) -> &Criterion| {
+        partner.as_ref().map(|p| f(p).grad.as_slice())
+    };
+    TrainLoss {
+        loss: own * lambda + partner.as_ref().map_or(0.0, |p| p.0 * (1.0 - lambda)),
+        slice: slice.loss,
+        study: study.loss,
+        grad_slices: mix(&slice.grad, other(|p| &p.1), w.slice),
+        grad_studies: mix(&study.grad, other(|p| &p.2), w.study),
+    }
+}
+
+/// Validation loss of a constant guess at the training prevalence, on these validation batches:
+/// the mean over batches of (slice loss + study loss) / 2, as validation itself.
+///
+/// `batches`: slice targets [B·T] of each. Prevalences are kept off 0 and 1 by 1e-4.
+pub fn constant_guess(
+    batches: impl Iterator<Item = Vec<f32>>,
+    images_per_study: usize,
+    (slice_prevalence, study_prevalence): (f64, f64),
+    positive: f64,
+) -> f64 {
+    let logit = |p: f64| {
+        let p = p.clamp(1e-4, 1.0 - 1e-4);
+        (p / (1.0 - p)).ln() as f32
+    };
+    let (mut sum, mut n) = (0.0, 0);
+    for targets in batches {
+        let studies = study_targets(&targets, images_per_study);
+        let guess = |targets: &[f32], p: f64| {
+            criterion(&vec![logit(p); targets.len()], targets, positive).loss
+        };
+        sum += (guess(&targets, slice_prevalence) + guess(&studies, study_prevalence)) / 2.0;
+        n += 1;
+    }
+    sum / n as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gradient_is_the_difference_quotient() {
+        let slices = [0.3f32, -1.2, 2.0, 0.1, -0.4, 1.5];
+        let studies = [0.7f32, -0.2];
+        let targets = [1.0f32, 0.0, 0.0, 0.0, 0.0, 0.0];
+        let partner = [0.0f32, 0.0, 0.0, 1.0, 0.0, 1.0];
+        let w = Weights { slice: 15.0, study: 1.0, positive: 2.0 };
+        for mixed in [None, Some((&partner[..], 0.3))] {
+            let at = train_loss(&slices, &studies, &targets, mixed, w);
+            for i in 0..slices.len() {
+                let f = |d: f32| {
+                    let mut s = slices;
+                    s[i] += d;
+                    train_loss(&s, &studies, &targets, mixed, w).loss
+                };
+                let h = 1e-2f32;
+                let numeric = (f(h) - f(-h)) / f64::from(2.0 * h);
+                assert!((numeric - f64::from(at.grad_slices[i])).abs() < 1e-4);
+            }
+            for i in 0..studies.len() {
+                let f = |d: f32| {
+                    let mut s = studies;
+                    s[i] += d;
+                    train_loss(&slices, &s, &targets, mixed, w).loss
+                };
+                let h = 1e-2f32;
+                let numeric = (f(h) - f(-h)) / f64::from(2.0 * h);
+                assert!((numeric - f64::from(at.grad_studies[i])).abs() < 1e-4);
+            }
+        }
+    }
+
+    #[test]
+    fn a_constant_guess_scores_the_entropy() {
+        // Half the slices positive, weights 1: ln 2 for both heads.
+        let batch = vec![1.0, 0.0, 0.0, 0.0];
+        let guess = constant_guess([batch].into_iter(), 2, (0.5, 0.5), 1.0);
+        assert!((guess - std::f64::consts::LN_2).abs() < 1e-7);
+    }
+}

@@ -1,0 +1,208 @@
+//! One optimizer step, the encoder in chunks with exact gradients.
+//!
+//! The encoder has no BatchNorm: images are independent in it. So it runs in chunks without a
+//! graph; LSTMs and heads run on all features with one; then each chunk is encoded again with a
+//! graph, and Σ features·∂L/∂features takes the gradient through it. The gradients are those of
+//! one pass; the memory is that of one chunk. Where all images fit, one pass it is.
+
+use super::{
+    Error, Result,
+    adamw::AdamW,
+    loss::{self, TrainLoss, Weights},
+};
+use crate::net::{Classifier, Mode, classifier::Output};
+use candle_core::{Device, Tensor, Var, backprop::GradStore};
+use std::ops::Range;
+
+/// The images of a batch as the network takes them.
+pub trait Images {
+    /// Writes images `range` (flat over B·T) as [n, S, S, 6] in 0..=1 to `out`.
+    fn fill(&self, range: Range<usize>, out: &mut [f32]);
+    /// S.
+    fn size(&self) -> usize;
+    /// UIDs, as many as there are studies.
+    fn studies(&self) -> Vec<String>;
+}
+
+/// What the loss is taken against.
+#[derive(Debug, Clone, Copy)]
+pub struct Targets<'a> {
+    /// [B·T], 0 or 1.
+    pub own: &'a [f32],
+    /// The mixup partners' [B·T], and λ.
+    pub mixed: Option<(&'a [f32], f64)>,
+}
+
+/// What a step gives.
+#[derive(Debug, Clone)]
+pub struct StepOutput {
+    /// Losses.
+    pub loss: TrainLoss,
+    /// Slice logits [B·T], from before the step.
+    pub slice_logits: Vec<f32>,
+    /// L2 norm of all gradients.
+    pub grad_norm: f64,
+}
+
+/// The network, and how it is fed.
+pub struct Stepper<'a> {
+    /// The network.
+    pub model: &'a Classifier,
+    /// Images the encoder takes at once, at least 1.
+    pub chunk: usize,
+    /// Where it computes.
+    pub device: &'a Device,
+}
+
+/// Gradients in the parameters' order, summed over chunks.
+struct Gradients<'a> {
+    model: &'a Classifier,
+    sums: Vec<Option<Tensor>>,
+}
+
+impl Gradients<'_> {
+    fn add(&mut self, grads: &GradStore) -> Result<()> {
+        for (p, sum) in self.model.parameters.trainable.iter().zip(&mut self.sums) {
+            if let Some(g) = grads.get(&p.var) {
+                *sum = Some(match sum.take() {
+                    Some(s) => (s + g)?,
+                    None => g.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// All of them, or the name of the one that is missing.
+    fn finish(self) -> Result<Vec<Tensor>> {
+        let names = self.model.parameters.trainable.iter().map(|p| &p.name);
+        names
+            .zip(self.sums)
+            .map(|(name, g)| Ok(g.ok_or_else(|| Error::NoGradient(name.clone()))?.contiguous()?))
+            .collect()
+    }
+}
+
+impl Stepper<'_> {
+    /// Images `range` as a tensor [n, S, S, 6].
+    fn images(&self, images: &dyn Images, range: Range<usize>) -> Result<Tensor> {
+        let (n, s, c) = (range.len(), images.size(), self.model.spec.in_channels);
+        let mut pixels = vec![0f32; n * s * s * c];
+        images.fill(range, &mut pixels);
+        Ok(Tensor::from_vec(pixels, (n, s, s, c), self.device)?)
+    }
+
+    fn chunks(&self, total: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let chunk = self.chunk.max(1);
+        (0..total.div_ceil(chunk)).map(move |i| i * chunk..((i + 1) * chunk).min(total))
+    }
+
+    /// All features [N, F] without a graph.
+    fn encode(&self, images: &dyn Images, total: usize) -> Result<Tensor> {
+        let parts = self
+            .chunks(total)
+            .map(|range| Ok(self.model.encoder.forward(&self.images(images, range)?, false)?))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::cat(&parts, 0)?)
+    }
+
+    /// Validation's forward pass: slice logits [B·T] and study logits [B].
+    pub fn predict(&self, images: &dyn Images, studies: usize) -> Result<Output> {
+        let t = self.model.spec.images;
+        let features = self.encode(images, studies * t)?;
+        Ok(self.model.tail(&features.reshape((studies, t, ()))?, Mode::Eval)?)
+    }
+
+    /// Loss and gradients of a training batch, in the parameters' order; the weights untouched.
+    /// BatchNorm's running statistics move, unless the loss is not finite.
+    pub fn gradients(
+        &self,
+        images: &dyn Images,
+        targets: Targets,
+        weights: Weights,
+        mode: Mode,
+    ) -> Result<(TrainLoss, Vec<f32>, Vec<Tensor>)> {
+        let t = self.model.spec.images;
+        let total = targets.own.len();
+        let one_pass = total <= self.chunk;
+        let features = match one_pass {
+            true => self.model.encoder.forward(&self.images(images, 0..total)?, true)?,
+            false => self.encode(images, total)?,
+        };
+        // A leaf of its own, so that the tail's backward pass ends here.
+        let leaf = Var::from_tensor(&features.detach())?;
+        let width = features.dim(1)?;
+        let statistics = self.save_buffers()?;
+        let out = self.model.tail(&leaf.reshape((total / t, t, width))?, mode)?;
+        let slice_logits = out.slices.to_vec1::<f32>()?;
+        let study_logits = out.studies.to_vec1::<f32>()?;
+        let loss =
+            loss::train_loss(&slice_logits, &study_logits, targets.own, targets.mixed, weights);
+        if !loss.loss.is_finite() {
+            self.restore_buffers(&statistics)?;
+            return Err(Error::NonFinite { what: "the loss".into(), studies: images.studies() });
+        }
+        let mut sums = Gradients {
+            model: self.model,
+            sums: vec![None; self.model.parameters.trainable.len()],
+        };
+        // Σ logits·∂L/∂logits has the loss's gradient.
+        let dot = |x: &Tensor, g: &[f32]| -> Result<Tensor> {
+            Ok((x * Tensor::new(g, self.device)?)?.sum_all()?)
+        };
+        let surrogate =
+            (dot(&out.slices, &loss.grad_slices)? + dot(&out.studies, &loss.grad_studies)?)?;
+        let tail = surrogate.backward()?;
+        sums.add(&tail)?;
+        let grad = tail.get(&leaf).ok_or_else(|| Error::NoGradient("the features".into()))?;
+        for range in self.chunks(total) {
+            let y = match one_pass {
+                true => features.clone(),
+                false => self.model.encoder.forward(&self.images(images, range.clone())?, true)?,
+            };
+            let g = grad.narrow(0, range.start, range.len())?;
+            sums.add(&(y * g)?.sum_all()?.backward()?)?;
+        }
+        Ok((loss, slice_logits, sums.finish()?))
+    }
+
+    /// One step: gradients, then the optimizer. On an error the weights are as before.
+    pub fn step(
+        &self,
+        optimizer: &mut AdamW,
+        lr: f64,
+        images: &dyn Images,
+        targets: Targets,
+        weights: Weights,
+        mode: Mode,
+    ) -> Result<StepOutput> {
+        let statistics = self.save_buffers()?;
+        let (loss, slice_logits, grads) = self.gradients(images, targets, weights, mode)?;
+        let mut squares = 0.0;
+        for (p, g) in self.model.parameters.trainable.iter().zip(&grads) {
+            let s = f64::from(g.sqr()?.sum_all()?.to_scalar::<f32>()?);
+            if !s.is_finite() {
+                self.restore_buffers(&statistics)?;
+                let what = format!("the gradient of {}", p.name);
+                return Err(Error::NonFinite { what, studies: images.studies() });
+            }
+            squares += s;
+        }
+        optimizer.step(&self.model.parameters.trainable, &grads, lr)?;
+        Ok(StepOutput { loss, slice_logits, grad_norm: squares.sqrt() })
+    }
+
+    fn save_buffers(&self) -> Result<Vec<Tensor>> {
+        let buffers = self.model.parameters.buffers.iter();
+        Ok(buffers
+            .map(|b| b.var.as_detached_tensor().copy())
+            .collect::<candle_core::Result<_>>()?)
+    }
+
+    fn restore_buffers(&self, saved: &[Tensor]) -> Result<()> {
+        for (b, t) in self.model.parameters.buffers.iter().zip(saved) {
+            b.var.set(t)?;
+        }
+        Ok(())
+    }
+}
