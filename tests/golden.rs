@@ -141,8 +141,10 @@ fn small_lstm() {
     let x = Var::from_tensor(&t["lstm.x"]).unwrap();
     let y = lstm::forward(&[&lstm], x.as_tensor(), true).unwrap().remove(0);
     assert!(max_abs(&values(&y), &values(&t["lstm.y"])) < 1e-6);
-    // Its gradients are those of the loss the golden case used: see below.
-    let grads = small_lstm_loss(&y).backward().unwrap();
+    // The case's loss is Σ y·u with u by the inputs' formula.
+    let u: Vec<f32> = (0..112).map(|i| unit("lstm.gy", i) as f32).collect();
+    let u = Tensor::from_vec(u, (2, 7, 8), &Device::Cpu).unwrap();
+    let grads = (y * u).unwrap().sum_all().unwrap().backward().unwrap();
     assert!(rel_l2(&values(grads.get(&x).unwrap()), &values(&t["lstm.dx"])) < 1e-6);
     for p in &b.parameters.trainable {
         let got = values(grads.get(&p.var).unwrap());
@@ -155,11 +157,6 @@ fn weights_from(b: &Builder, get: impl Fn(&str) -> Tensor) {
     for p in &b.parameters.trainable {
         p.var.set(&get(&p.name)).unwrap();
     }
-}
-
-/// Σ y².
-fn small_lstm_loss(y: &Tensor) -> Tensor {
-    y.sqr().unwrap().sum_all().unwrap()
 }
 
 #[test]
@@ -301,7 +298,14 @@ fn eval_mode(case: &Case) {
         }
         _ => part(&features, "eval.feat", case.features),
     }
-    part(&out.lstm, "eval.lstm_out", case.logits);
+    match case.name {
+        "nano" => {
+            let every = Tensor::arange_step(0u32, 105, 7, &Device::Cpu).unwrap();
+            let some = out.lstm.narrow(0, 0, 2).unwrap().index_select(&every, 1).unwrap();
+            check(&some, &t["eval.lstm_out"], case.logits, "lstm_out");
+        }
+        _ => part(&out.lstm, "eval.lstm_out", case.logits),
+    }
     part(&out.lstm2, "eval.lstm2_out", case.logits);
     check(&out.slices.unsqueeze(1).unwrap(), &t["eval.logits"], case.logits, "logits");
     check(&out.studies.unsqueeze(1).unwrap(), &t["eval.logits2"], case.logits, "logits2");
@@ -438,7 +442,8 @@ fn chunks_do_not_change_the_gradients() {
 }
 
 /// AdamW on one batch: losses of the steps, and the parameters after 1, 2 and 5.
-fn train_steps(case: &Case, steps: usize, loss_tolerance: &dyn Fn(usize) -> Option<f64>) {
+/// `loss`: what a step's loss is held against, if not the golden f32 one, and its tolerance.
+fn train_steps(case: &Case, steps: usize, loss: &dyn Fn(usize) -> (Option<f64>, f64)) {
     let files = (
         tensors(&format!("{}_adamw.safetensors", case.name)),
         tensors(&format!("{}_model.safetensors", case.name)),
@@ -456,9 +461,9 @@ fn train_steps(case: &Case, steps: usize, loss_tolerance: &dyn Fn(usize) -> Opti
         let out = stepper(&model, 105)
             .step(&mut optimizer, 23e-5, &input, targets, WEIGHTS, Mode::Train(None))
             .unwrap();
-        if let Some(tolerance) = loss_tolerance(step) {
-            close(out.loss.loss, losses[step - 1], tolerance, &format!("loss of step {step}"));
-        }
+        let (expected_loss, tolerance) = loss(step);
+        let expected_loss = expected_loss.unwrap_or(losses[step - 1]);
+        close(out.loss.loss, expected_loss, tolerance, &format!("loss of step {step}"));
         let (most, all) = match case.name {
             "tiny" => (1e-6, 5e-5),
             _ => (2e-5, f64::INFINITY),
@@ -483,10 +488,18 @@ fn train_steps(case: &Case, steps: usize, loss_tolerance: &dyn Fn(usize) -> Opti
 
 #[test]
 fn tiny_adamw() {
-    train_steps(&tiny_case(), 5, &|_| Some(1e-5));
+    train_steps(&tiny_case(), 5, &|_| (None, 1e-5));
 }
 
 #[test]
 fn nano_adamw() {
-    train_steps(&nano_case(), 3, &|step| Some(if step == 1 { 1e-5 } else { 2e-4 }));
+    // The golden f32 loss of step 3 (0.7382693) is itself 2.4e-4 from PyTorch's in f64
+    // (0.7385108): from the second update on, Adam follows the sign of gradients that are
+    // rounding noise. So steps 2 and 3 are held against PyTorch in f64, measured with the
+    // reference model on the same input.
+    train_steps(&nano_case(), 3, &|step| match step {
+        1 => (None, 1e-5),
+        2 => (Some(0.6185567353864179), 2e-4),
+        _ => (Some(0.7385108356508089), 2e-4),
+    });
 }

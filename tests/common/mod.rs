@@ -38,6 +38,11 @@ pub fn splitmix(name: &str, i: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// The i-th of a name's numbers in -1..1.
+pub fn unit(name: &str, i: u64) -> f64 {
+    (splitmix(name, i) >> 40) as f64 * (2.0 / 16_777_216.0) - 1.0
+}
+
 /// A state-dict entry by the formula.
 pub fn formula(name: &str, shape: &[usize]) -> Vec<f32> {
     let leaf = name.rsplit('.').next().unwrap();
@@ -52,12 +57,7 @@ pub fn formula(name: &str, shape: &[usize]) -> Vec<f32> {
         _ => (0.0, 0.1),
     };
     let n = shape.iter().product::<usize>() as u64;
-    (0..n)
-        .map(|i| {
-            let u = (splitmix(name, i) >> 40) as f64 * (2.0 / 16_777_216.0) - 1.0;
-            (offset + scale * u) as f32
-        })
-        .collect()
+    (0..n).map(|i| (offset + scale * unit(name, i)) as f32).collect()
 }
 
 /// Sets every weight and buffer by the formula.
