@@ -1,4 +1,1 @@
 //! (being written)
-/// Placeholder.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {}
