@@ -13,7 +13,7 @@ struct Marked {
 }
 
 fn mark(uid: &str, vertebra: usize, slice: usize) -> u8 {
-    (crate::rng::hash(uid) as usize * 13 + vertebra * 15 + slice) as u8
+    (crate::rng::hash(uid) % 149) as u8 + (vertebra * 15 + slice) as u8
 }
 
 impl Source for Marked {

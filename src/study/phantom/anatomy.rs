@@ -20,6 +20,17 @@ enum Form {
     Hole(Point, f32),
 }
 
+impl Form {
+    /// Half its thickness.
+    fn radius(self) -> f32 {
+        match self {
+            Ellipse(_, [a, b]) => a.min(b),
+            Rod(_, _, r) | Hole(_, r) => r,
+            Ring(..) => RING,
+        }
+    }
+}
+
 /// A part and the `t` where it is whole; it shrinks away on either side.
 #[derive(Debug, Clone, Copy)]
 struct Part {
@@ -33,6 +44,9 @@ const fn part(form: Form, from: f32, to: f32) -> Part {
 }
 
 use Form::{Ellipse, Hole, Ring, Rod};
+
+/// Half the thickness of C1's arches.
+const RING: f32 = 0.07;
 
 /// Beyond the first and the last slice: whole everywhere.
 const A: f32 = -1.0;
@@ -52,7 +66,7 @@ const C2: &[Part] = &[
     part(Ellipse([0.44, -0.20], [0.20, 0.15]), 0.30, 0.85),
     part(Hole([0.52, -0.25], 0.055), A, Z),
     part(Rod([0.46, -0.06], [0.46, 0.12], 0.09), 0.38, Z),
-    part(Rod([0.46, 0.14], [0.05, 0.46], 0.085), 0.40, Z),
+    part(Rod([0.46, 0.14], [0.0, 0.46], 0.085), 0.40, Z),
     part(Rod([0.0, 0.46], [0.0, 0.66], 0.10), 0.48, Z),
     part(Rod([0.05, 0.66], [0.14, 0.80], 0.07), 0.52, Z),
 ];
@@ -63,7 +77,7 @@ const C3_TO_C6: &[Part] = &[
     part(Rod([0.30, -0.44], [0.62, -0.22], 0.08), 0.15, 0.80),
     part(Hole([0.47, -0.28], 0.065), A, Z),
     part(Ellipse([0.52, 0.02], [0.17, 0.20]), A, Z),
-    part(Rod([0.50, 0.14], [0.04, 0.48], 0.072), A, Z),
+    part(Rod([0.50, 0.14], [0.0, 0.48], 0.075), A, Z),
     part(Rod([0.0, 0.48], [0.0, 0.68], 0.075), 0.25, Z),
     part(Rod([0.03, 0.68], [0.10, 0.79], 0.055), 0.40, Z),
 ];
@@ -73,7 +87,7 @@ const C7: &[Part] = &[
     part(Rod([0.28, -0.32], [0.48, -0.10], 0.09), 0.05, 0.95),
     part(Rod([0.46, -0.12], [0.82, -0.20], 0.085), 0.10, 0.80),
     part(Ellipse([0.50, 0.02], [0.15, 0.18]), A, Z),
-    part(Rod([0.48, 0.12], [0.04, 0.42], 0.08), A, Z),
+    part(Rod([0.48, 0.12], [0.0, 0.42], 0.08), A, Z),
     part(Rod([0.0, 0.42], [0.0, 0.86], 0.08), 0.15, Z),
     part(Ellipse([0.0, 0.87], [0.10, 0.09]), 0.30, Z),
 ];
@@ -136,7 +150,8 @@ impl Section {
                     let outside = (p.from - t).max(t - p.to).max(0.0);
                     (p.form, thin + 0.9 * outside)
                 })
-                .filter(|(_, shrink)| *shrink < 0.4)
+                // Thinner than this, the soft edge of what is gone would still show.
+                .filter(|(form, shrink)| form.radius() - shrink > 0.025)
                 .collect()
         };
         Self { own: cut(parts, thin), foreign: cut(foreign, 0.0) }
@@ -188,7 +203,7 @@ fn rod(p: Point, a: Point, b: Point) -> f32 {
 fn ring(p: Point, r: Point) -> f32 {
     // The lateral masses lie at the side, a little to the front.
     let side = (p[0] * 0.95 - p[1] * 0.3) / length(p).max(1e-6);
-    let thick = 0.062 + 0.085 * smoothstep(0.72, 0.97, side);
+    let thick = RING + 0.085 * smoothstep(0.72, 0.97, side);
     ellipse(p, r).abs() - thick
 }
 
