@@ -122,7 +122,7 @@ struct Gap {
     along: Point,
     reach: f32,
     width: f32,
-    /// How far the fragment slid along the line, and away from it.
+    /// How far the fragment slid along the line.
     slide: f32,
     /// How far the line moves, across, from the first slice to the last.
     drift: f32,
