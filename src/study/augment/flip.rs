@@ -1,0 +1,39 @@
+//! Mirror images: left to right and top to bottom.
+
+use super::{Pixel, Transform};
+use rand_chacha::ChaCha8Rng;
+
+/// Left and right change places (albumentations `HorizontalFlip`).
+#[derive(Debug, Clone, Copy)]
+pub struct HorizontalFlip;
+
+impl Transform for HorizontalFlip {
+    type Params = ();
+
+    fn params(&self, _: &mut ChaCha8Rng) {}
+
+    fn apply(_: &(), pixels: &mut [Pixel], size: usize) {
+        for row in pixels.chunks_exact_mut(size) {
+            row.reverse();
+        }
+    }
+}
+
+/// Top and bottom change places (albumentations `VerticalFlip`).
+#[derive(Debug, Clone, Copy)]
+pub struct VerticalFlip;
+
+impl Transform for VerticalFlip {
+    type Params = ();
+
+    fn params(&self, _: &mut ChaCha8Rng) {}
+
+    fn apply(_: &(), pixels: &mut [Pixel], size: usize) {
+        // The middle row of an odd height stays.
+        let half = size / 2 * size;
+        let (top, bottom) = pixels.split_at_mut(half);
+        for (a, b) in top.chunks_exact_mut(size).zip(bottom.rchunks_exact_mut(size)) {
+            a.swap_with_slice(b);
+        }
+    }
+}

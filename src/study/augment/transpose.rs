@@ -1,0 +1,29 @@
+//! x and y change places.
+
+use super::{Pixel, Transform};
+use rand_chacha::ChaCha8Rng;
+
+/// Rows become columns (albumentations `Transpose`).
+#[derive(Debug, Clone, Copy)]
+pub struct Transpose;
+
+/// Side of the square tiles: two of 16 × 16 × 6 bytes stay in the first cache.
+const TILE: usize = 16;
+
+impl Transform for Transpose {
+    type Params = ();
+
+    fn params(&self, _: &mut ChaCha8Rng) {}
+
+    fn apply(_: &(), pixels: &mut [Pixel], size: usize) {
+        for top in (0..size).step_by(TILE) {
+            for left in (top..size).step_by(TILE) {
+                for y in top..(top + TILE).min(size) {
+                    for x in left.max(y + 1)..(left + TILE).min(size) {
+                        pixels.swap(y * size + x, x * size + y);
+                    }
+                }
+            }
+        }
+    }
+}

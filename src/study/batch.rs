@@ -1,0 +1,360 @@
+//! From studies to a batch: the notebook's `__getitem__`, stacking and mixup.
+
+use super::augment::Pipeline;
+use super::{Error, Source, Study};
+use crate::config::{CHANNELS, Config, VERTEBRAE};
+use crate::rng::{Key, Purpose, hash};
+use rand::Rng;
+use rand::seq::SliceRandom;
+use rayon::prelude::*;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Which slice of its study an image is, shuffles undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Place {
+    /// 0..7 for C1..C7.
+    pub vertebra: u8,
+    /// 0-based within the vertebra.
+    pub slice: u8,
+}
+
+/// How a batch is mixed: row b becomes λ·b + (1 − λ)·partner\[b\].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mixup {
+    /// `[B]`, a permutation of the rows.
+    pub partner: Vec<usize>,
+    /// λ, 0..1, one for the whole batch.
+    pub lambda: f64,
+}
+
+/// B studies of T = 7 × slices images, not yet mixed: mixing happens as pixels become floats.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// `[B, T, size, size, 6]`, uint8.
+    pub images: Vec<u8>,
+    /// Height and width, pixels.
+    pub size: usize,
+    /// T.
+    pub images_per_study: usize,
+    /// `[B]`, the StudyInstanceUIDs.
+    pub studies: Vec<Arc<str>>,
+    /// `[B, T]`, 0 or 1, before mixup.
+    pub targets: Vec<f32>,
+    /// `[B, T]`, where each image comes from.
+    pub places: Vec<Place>,
+    /// Set where the batch is to be mixed.
+    pub mixup: Option<Mixup>,
+}
+
+impl Batch {
+    /// B, the number of studies.
+    pub fn len(&self) -> usize {
+        self.studies.len()
+    }
+
+    /// Whether there is no study; the loader never makes such a batch.
+    pub fn is_empty(&self) -> bool {
+        self.studies.is_empty()
+    }
+
+    /// Targets of the partners, `[B, T]`, where the batch is mixed: the notebook's `targets_mix`.
+    pub fn targets_mixed(&self) -> Option<Vec<f32>> {
+        let t = self.images_per_study;
+        let of = |&b: &usize| &self.targets[b * t..(b + 1) * t];
+        Some(self.mixup.as_ref()?.partner.iter().flat_map(of).copied().collect())
+    }
+
+    /// The images `range` (flat over B·T) as the network takes them: f32 `[n, size, size, 6]` in
+    /// 0..=1, mixed where the batch is. `out` holds exactly as many values. In parallel.
+    pub fn images_f32(&self, range: Range<usize>, out: &mut [f32]) {
+        let bytes = self.size * self.size * CHANNELS;
+        assert_eq!(out.len(), range.len() * bytes, "out is not as long as the images");
+        let image = |i: usize| &self.images[i * bytes..(i + 1) * bytes];
+        let (own, other) = self.mixup.as_ref().map_or((1.0, 0.0), |m| shares(m.lambda));
+        let own = levels(own);
+        let other = levels(other);
+        out.par_chunks_mut(bytes).zip(range).for_each(|(out, i)| match &self.mixup {
+            None => {
+                for (out, &x) in out.iter_mut().zip(image(i)) {
+                    *out = own[usize::from(x)];
+                }
+            }
+            Some(mixup) => {
+                let (b, t) = (i / self.images_per_study, i % self.images_per_study);
+                let partner = image(mixup.partner[b] * self.images_per_study + t);
+                for ((out, &x), &y) in out.iter_mut().zip(image(i)).zip(partner) {
+                    *out = own[usize::from(x)] + other[usize::from(y)];
+                }
+            }
+        });
+    }
+}
+
+/// λ and 1 − λ as PyTorch multiplies an f32 tensor by them: the difference in f64, then rounded.
+fn shares(lambda: f64) -> (f32, f32) {
+    (lambda as f32, (1.0 - lambda) as f32)
+}
+
+/// value / 255 · share for the 256 values of a byte: every product that a pixel can give, rounded
+/// as f32 would, so that mixing is two look-ups and a sum.
+fn levels(share: f32) -> [f32; 256] {
+    std::array::from_fn(|value| value as f32 / 255.0 * share)
+}
+
+/// Order of the `n` training studies in an epoch (from 1): a permutation.
+pub fn study_order(seed: u64, fold: usize, epoch: usize, n: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..n).collect();
+    order.shuffle(&mut Key::new(seed, Purpose::StudyOrder).at(fold, epoch).rng());
+    order
+}
+
+/// How the studies of one epoch become images.
+pub(super) struct Recipe {
+    pub size: usize,
+    pub slices: usize,
+    /// None in validation: no shuffles, no augmentation, no mixup.
+    training: Option<Training>,
+}
+
+/// What only training does.
+struct Training {
+    seed: u64,
+    fold: usize,
+    epoch: usize,
+    vertebra_shuffle: f64,
+    slice_shuffle: f64,
+    mixup: f64,
+    pipeline: Pipeline,
+}
+
+impl Training {
+    fn key(&self, purpose: Purpose) -> Key {
+        Key::new(self.seed, purpose).at(self.fold, self.epoch)
+    }
+}
+
+impl Recipe {
+    pub fn train(config: &Config, fold: usize, epoch: usize) -> Self {
+        let training = Training {
+            seed: config.seed,
+            fold,
+            epoch,
+            vertebra_shuffle: config.train.vertebra_shuffle,
+            slice_shuffle: config.train.slice_shuffle,
+            mixup: config.train.mixup,
+            pipeline: Pipeline::new(&config.augment),
+        };
+        Self { training: Some(training), ..Self::valid(config) }
+    }
+
+    pub fn valid(config: &Config) -> Self {
+        Self {
+            size: config.data.image_size,
+            slices: config.data.slices_per_vertebra,
+            training: None,
+        }
+    }
+
+    /// Bytes of one image.
+    pub fn image_bytes(&self) -> usize {
+        self.size * self.size * CHANNELS
+    }
+
+    /// T.
+    pub fn images_per_study(&self) -> usize {
+        VERTEBRAE * self.slices
+    }
+
+    /// Whether and how the batch of `len` studies at `step` (0-based) is mixed.
+    pub fn mixup(&self, step: usize, len: usize) -> Option<Mixup> {
+        let training = self.training.as_ref()?;
+        let mut rng = training.key(Purpose::Mixup).study(step as u64).rng();
+        if rng.random::<f64>() >= training.mixup {
+            return None;
+        }
+        let mut partner: Vec<usize> = (0..len).collect();
+        partner.shuffle(&mut rng);
+        Some(Mixup { partner, lambda: rng.random() })
+    }
+
+    /// `[T]`: which slice stands where. The vertebrae change their order, each with its slices;
+    /// then all the slices do, each with its label.
+    pub fn places(&self, study: &Study) -> Vec<Place> {
+        let mut vertebrae: Vec<u8> = (0..VERTEBRAE as u8).collect();
+        let draw = |purpose, probability: fn(&Training) -> f64| {
+            let training = self.training.as_ref()?;
+            let mut rng = training.key(purpose).study(hash(&study.uid)).rng();
+            (rng.random::<f64>() < probability(training)).then_some(rng)
+        };
+        if let Some(mut rng) = draw(Purpose::VertebraShuffle, |t| t.vertebra_shuffle) {
+            vertebrae.shuffle(&mut rng);
+        }
+        let mut places: Vec<Place> = vertebrae
+            .iter()
+            .flat_map(|&vertebra| {
+                (0..self.slices as u8).map(move |slice| Place { vertebra, slice })
+            })
+            .collect();
+        if let Some(mut rng) = draw(Purpose::SliceShuffle, |t| t.slice_shuffle) {
+            places.shuffle(&mut rng);
+        }
+        places
+    }
+
+    /// Fills `images`, uint8 `[T, size, size, 6]`, with the slices at `places`, each augmented on
+    /// its own. Returns false, with `images` half done, once `stop` is set.
+    ///
+    /// A slice's draws are keyed by what it is, not by where it stands.
+    pub fn images(
+        &self,
+        source: &dyn Source,
+        study: &Study,
+        places: &[Place],
+        images: &mut [u8],
+        stop: &AtomicBool,
+    ) -> Result<bool, Error> {
+        let uid = hash(&study.uid);
+        for (image, place) in images.chunks_exact_mut(self.image_bytes()).zip(places) {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            let (vertebra, slice) = (usize::from(place.vertebra), usize::from(place.slice));
+            source.slice(study, vertebra, slice, image)?;
+            if let Some(training) = &self.training {
+                let key = training.key(Purpose::Augment).study(uid);
+                let mut rng = key.slice(vertebra * self.slices + slice).rng();
+                training.pipeline.run(image, self.size, &mut rng);
+            }
+        }
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::study::golden;
+    use safetensors::SafeTensors;
+    use std::collections::HashSet;
+
+    fn config(sets: &[&str]) -> Config {
+        let mut sets: Vec<String> = sets.iter().map(|s| s.to_string()).collect();
+        sets.push("data.image_size=32".into());
+        Config::load(None, false, &sets).unwrap()
+    }
+
+    fn study() -> Study {
+        Study { uid: "1.2.3".into(), labels: [0, 1, 0, 0, 1, 0, 0], fold: 0 }
+    }
+
+    fn floats(bytes: &[u8]) -> Vec<f32> {
+        bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    }
+
+    #[test]
+    fn shares_mix_as_the_notebook_does() {
+        let Some(bytes) = golden::read("small.safetensors") else { return };
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let Some(json) = golden::read("small.json") else { return };
+        let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        let image = tensors.tensor("mix.im").unwrap();
+        let (x, n) = (floats(image.data()), image.shape()[0]);
+        let row = x.len() / n;
+        for lambda in ["0.0", "0.3", "0.9"] {
+            let (own, other) = shares(lambda.parse().unwrap());
+            let want = floats(tensors.tensor(&format!("mix.out.{lambda}")).unwrap().data());
+            for (i, want) in want.iter().enumerate() {
+                let partner = json["mixup"]["indices"][i / row].as_u64().unwrap() as usize;
+                assert_eq!(x[i] * own + x[partner * row + i % row] * other, *want, "{lambda} {i}");
+            }
+        }
+    }
+
+    #[test]
+    fn pixels_become_floats_and_are_mixed() {
+        let bytes = 32 * 32 * CHANNELS;
+        let mut batch = Batch {
+            images: (0..2 * 7 * bytes).map(|i| (i * 31 % 251) as u8).collect(),
+            size: 32,
+            images_per_study: 7,
+            studies: vec!["a".into(), "b".into()],
+            targets: (0..14).map(|i| (i % 3) as f32).collect(),
+            places: vec![Place::default(); 14],
+            mixup: None,
+        };
+        let mut out = vec![0.0; 3 * bytes];
+        batch.images_f32(6..9, &mut out);
+        let x = |i: usize| f32::from(batch.images[i]) / 255.0;
+        assert!(out.iter().enumerate().all(|(i, o)| *o == x(6 * bytes + i)));
+        assert_eq!(batch.targets_mixed(), None);
+
+        let (lambda, rest) = (0.3, 1.0 - 0.3);
+        batch.mixup = Some(Mixup { partner: vec![1, 0], lambda });
+        batch.images_f32(6..9, &mut out);
+        let x = |i: usize| f32::from(batch.images[i]) / 255.0;
+        for (n, (own, partner)) in [(6, 13), (7, 0), (8, 1)].into_iter().enumerate() {
+            for i in 0..bytes {
+                let want =
+                    x(own * bytes + i) * lambda as f32 + x(partner * bytes + i) * rest as f32;
+                assert_eq!(out[n * bytes + i], want);
+            }
+        }
+        let mixed = batch.targets_mixed().unwrap();
+        assert_eq!(mixed, [&batch.targets[7..], &batch.targets[..7]].concat());
+    }
+
+    #[test]
+    fn study_order_is_a_keyed_permutation() {
+        let a = study_order(1, 2, 3, 50);
+        assert_eq!(a, study_order(1, 2, 3, 50));
+        assert_eq!(a.iter().collect::<HashSet<_>>().len(), 50);
+        for other in [study_order(2, 2, 3, 50), study_order(1, 1, 3, 50), study_order(1, 2, 4, 50)]
+        {
+            assert_ne!(a, other);
+        }
+    }
+
+    #[test]
+    fn vertebrae_move_with_their_slices() {
+        let config = config(&["train.vertebra_shuffle=1.0", "train.slice_shuffle=0.0"]);
+        let places = Recipe::train(&config, 0, 1).places(&study());
+        let order: Vec<u8> = places.chunks(15).map(|c| c[0].vertebra).collect();
+        assert_ne!(order, (0..7).collect::<Vec<u8>>());
+        for chunk in places.chunks(15) {
+            assert!(chunk.iter().all(|p| p.vertebra == chunk[0].vertebra));
+            assert!(chunk.iter().enumerate().all(|(i, p)| usize::from(p.slice) == i));
+        }
+    }
+
+    #[test]
+    fn shuffles_come_as_often_as_asked_and_never_in_validation() {
+        let config = config(&[]);
+        let order = |recipe: &Recipe| recipe.places(&study());
+        let straight = order(&Recipe::valid(&config));
+        let still = (1..=1000).filter(|&e| order(&Recipe::train(&config, 0, e)) == straight);
+        // 0.8 × 0.8 = 0.64; four standard deviations are 0.06.
+        assert!((580..700).contains(&still.count()));
+        let all: HashSet<(u8, u8)> = straight.iter().map(|p| (p.vertebra, p.slice)).collect();
+        assert_eq!(all.len(), 105);
+    }
+
+    #[test]
+    fn mixup_is_drawn_for_each_step() {
+        let recipe = Recipe::train(&config(&["train.mixup=0.5"]), 0, 1);
+        let drawn: Vec<Mixup> = (0..1000).filter_map(|s| recipe.mixup(s, 8)).collect();
+        assert!((430..570).contains(&drawn.len()));
+        let mean = drawn.iter().map(|m| m.lambda).sum::<f64>() / drawn.len() as f64;
+        assert!((0.44..0.56).contains(&mean));
+        for m in &drawn {
+            let mut rows = m.partner.clone();
+            rows.sort_unstable();
+            assert_eq!(rows, (0..8).collect::<Vec<_>>());
+        }
+        assert!((0..99).all(|s| Recipe::valid(&config(&[])).mixup(s, 8).is_none()));
+        assert!(
+            (0..99).all(|s| Recipe::train(&config(&["train.mixup=0"]), 0, 1).mixup(s, 8).is_none())
+        );
+    }
+}

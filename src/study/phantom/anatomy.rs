@@ -1,0 +1,230 @@
+//! Shapes of the seven cervical vertebrae in axial section, as signed distances.
+//!
+//! Coordinates: the crop is −1..1 in x (right) and y (down, which is the patient's back); one
+//! unit is half the crop. Everything is symmetric in x, so a shape stands for both sides.
+//! `t` runs 0..1 from a vertebra's first slice to its last.
+
+/// A point or direction in the plane.
+pub type Point = [f32; 2];
+
+/// One part of a vertebra.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    /// Centre, radii.
+    Ellipse(Point, Point),
+    /// Ends, radius.
+    Rod(Point, Point, f32),
+    /// C1: an oval ring about a centre with its mean radii; thick at the lateral masses.
+    Ring(Point, Point),
+    /// A foramen: taken away from what came before. Centre, radius.
+    Hole(Point, f32),
+}
+
+impl Form {
+    /// Half its thickness.
+    fn radius(self) -> f32 {
+        match self {
+            Ellipse(_, [a, b]) => a.min(b),
+            Rod(_, _, r) | Hole(_, r) => r,
+            Ring(..) => RING,
+        }
+    }
+}
+
+/// A part and the `t` where it is whole; it shrinks away on either side.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    form: Form,
+    from: f32,
+    to: f32,
+}
+
+const fn part(form: Form, from: f32, to: f32) -> Part {
+    Part { form, from, to }
+}
+
+use Form::{Ellipse, Hole, Ring, Rod};
+
+/// Half the thickness of C1's arches.
+const RING: f32 = 0.07;
+
+/// Beyond the first and the last slice: whole everywhere.
+const A: f32 = -1.0;
+const Z: f32 = 2.0;
+
+const C1: &[Part] = &[
+    part(Ring([0.0, 0.02], [0.53, 0.52]), A, Z),
+    part(Ellipse([0.0, -0.52], [0.13, 0.09]), A, 0.9),
+    part(Ellipse([0.0, 0.56], [0.12, 0.08]), 0.2, Z),
+    part(Rod([0.58, -0.12], [0.84, -0.04], 0.085), 0.15, 0.85),
+    part(Hole([0.73, -0.08], 0.055), A, Z),
+];
+
+const C2: &[Part] = &[
+    part(Ellipse([0.0, -0.40], [0.17, 0.18]), A, Z),
+    part(Ellipse([0.0, -0.38], [0.36, 0.24]), 0.42, Z),
+    part(Ellipse([0.44, -0.20], [0.20, 0.15]), 0.30, 0.85),
+    part(Hole([0.52, -0.25], 0.055), A, Z),
+    part(Rod([0.46, -0.06], [0.46, 0.12], 0.09), 0.38, Z),
+    part(Rod([0.46, 0.14], [0.0, 0.46], 0.085), 0.40, Z),
+    part(Rod([0.0, 0.46], [0.0, 0.66], 0.10), 0.48, Z),
+    part(Rod([0.05, 0.66], [0.14, 0.80], 0.07), 0.52, Z),
+];
+
+const C3_TO_C6: &[Part] = &[
+    part(Ellipse([0.0, -0.42], [0.33, 0.24]), A, Z),
+    part(Rod([0.26, -0.32], [0.48, -0.08], 0.085), 0.08, 0.95),
+    part(Rod([0.30, -0.44], [0.62, -0.22], 0.08), 0.15, 0.80),
+    part(Hole([0.47, -0.28], 0.065), A, Z),
+    part(Ellipse([0.52, 0.02], [0.17, 0.20]), A, Z),
+    part(Rod([0.50, 0.14], [0.0, 0.48], 0.075), A, Z),
+    part(Rod([0.0, 0.48], [0.0, 0.68], 0.075), 0.25, Z),
+    part(Rod([0.03, 0.68], [0.10, 0.79], 0.055), 0.40, Z),
+];
+
+const C7: &[Part] = &[
+    part(Ellipse([0.0, -0.42], [0.37, 0.24]), A, Z),
+    part(Rod([0.28, -0.32], [0.48, -0.10], 0.09), 0.05, 0.95),
+    part(Rod([0.46, -0.12], [0.82, -0.20], 0.085), 0.10, 0.80),
+    part(Ellipse([0.50, 0.02], [0.15, 0.18]), A, Z),
+    part(Rod([0.48, 0.12], [0.0, 0.42], 0.08), A, Z),
+    part(Rod([0.0, 0.42], [0.0, 0.86], 0.08), 0.15, Z),
+    part(Ellipse([0.0, 0.87], [0.10, 0.09]), 0.30, Z),
+];
+
+/// The dens of C2 stands in C1's ring: bone, but not of this vertebra.
+const DENS_IN_C1: &[Part] = &[part(Ellipse([0.0, -0.27], [0.12, 0.13]), A, Z)];
+
+/// Where a fracture may run: a point of the bone and the direction across it.
+#[derive(Debug, Clone, Copy)]
+pub struct Site {
+    /// Middle of the gap.
+    pub at: Point,
+    /// Angle of the gap's line from the y axis, radians.
+    pub angle: f32,
+    /// Half the gap's length.
+    pub reach: f32,
+}
+
+const fn site(at: Point, angle: f32, reach: f32) -> Site {
+    Site { at, angle, reach }
+}
+
+const BODY: &[Site] = &[site([0.06, -0.40], 0.0, 0.34)];
+/// Through a lamina, and through an articular pillar.
+const ARCH: &[Site] = &[site([0.28, 0.30], -0.95, 0.20), site([0.50, 0.04], 1.3, 0.26)];
+/// A Jefferson fracture breaks the ring in front and behind.
+const RING_FRONT: &[Site] = &[site([0.24, -0.45], -0.5, 0.20)];
+const RING_BACK: &[Site] = &[site([0.30, 0.46], 0.55, 0.20)];
+
+/// The places that a fracture of `vertebra` (0..7) breaks first, and those of a second gap.
+pub fn sites(vertebra: usize) -> (&'static [Site], &'static [Site]) {
+    match vertebra {
+        0 => (RING_FRONT, RING_BACK),
+        _ => (BODY, ARCH),
+    }
+}
+
+/// One vertebra cut at one height: signed distances to its bone, negative inside.
+pub struct Section {
+    own: Vec<(Form, f32)>,
+    foreign: Vec<(Form, f32)>,
+}
+
+impl Section {
+    /// `vertebra`: 0..7 for C1..C7; `t`: the height, 0..1 and a little beyond.
+    pub fn new(vertebra: usize, t: f32) -> Self {
+        let parts = match vertebra {
+            0 => C1,
+            1 => C2,
+            6 => C7,
+            _ => C3_TO_C6,
+        };
+        let foreign = if vertebra == 0 { DENS_IN_C1 } else { &[] };
+        // All of it thins a little towards the vertebra's ends.
+        let thin = 0.05 * (1.0 - smoothstep(-0.2, 0.2, t.min(1.0 - t)));
+        let cut = |parts: &[Part], thin: f32| {
+            parts
+                .iter()
+                .map(|p| {
+                    let outside = (p.from - t).max(t - p.to).max(0.0);
+                    (p.form, thin + 0.9 * outside)
+                })
+                // Thinner than this, the soft edge of what is gone would still show.
+                .filter(|(form, shrink)| form.radius() - shrink > 0.025)
+                .collect()
+        };
+        Self { own: cut(parts, thin), foreign: cut(foreign, 0.0) }
+    }
+
+    /// Distance to this vertebra's bone.
+    pub fn distance(&self, p: Point) -> f32 {
+        distance(&self.own, p)
+    }
+
+    /// Distance to bone of a neighbour.
+    pub fn foreign(&self, p: Point) -> f32 {
+        distance(&self.foreign, p)
+    }
+}
+
+fn distance(parts: &[(Form, f32)], [x, y]: Point) -> f32 {
+    let p = [x.abs(), y];
+    let mut nearest = f32::INFINITY;
+    for &(form, shrink) in parts {
+        let d = match form {
+            Ellipse(c, r) => ellipse(sub(p, c), r),
+            Rod(a, b, r) => rod(p, a, b) - r,
+            Ring(c, r) => ring(sub(p, c), r),
+            Hole(c, r) => {
+                nearest = nearest.max(r - shrink * 0.5 - length(sub(p, c)));
+                continue;
+            }
+        };
+        nearest = smooth_min(nearest, d + shrink);
+    }
+    nearest
+}
+
+fn ellipse(p: Point, r: Point) -> f32 {
+    // First-order distance: (k − 1) / |∇k|, right at the rim where it matters.
+    let q = [p[0] / r[0], p[1] / r[1]];
+    let k = length(q);
+    let gradient = length([q[0] / r[0], q[1] / r[1]]);
+    if gradient < 1e-6 { -r[0].min(r[1]) } else { k * (k - 1.0) / gradient }
+}
+
+fn rod(p: Point, a: Point, b: Point) -> f32 {
+    let (pa, ba) = (sub(p, a), sub(b, a));
+    let h = ((pa[0] * ba[0] + pa[1] * ba[1]) / (ba[0] * ba[0] + ba[1] * ba[1])).clamp(0.0, 1.0);
+    length([pa[0] - ba[0] * h, pa[1] - ba[1] * h])
+}
+
+fn ring(p: Point, r: Point) -> f32 {
+    // The lateral masses lie at the side, a little to the front.
+    let side = (p[0] * 0.95 - p[1] * 0.3) / length(p).max(1e-6);
+    let thick = RING + 0.085 * smoothstep(0.72, 0.97, side);
+    ellipse(p, r).abs() - thick
+}
+
+/// The union, with its corners filled.
+fn smooth_min(a: f32, b: f32) -> f32 {
+    const K: f32 = 0.07;
+    let h = (K - (a - b).abs()).max(0.0) / K;
+    a.min(b) - h * h * K * 0.25
+}
+
+fn sub(a: Point, b: Point) -> Point {
+    [a[0] - b[0], a[1] - b[1]]
+}
+
+/// Length of a vector.
+pub fn length(p: Point) -> f32 {
+    (p[0] * p[0] + p[1] * p[1]).sqrt()
+}
+
+/// 0 below `from`, 1 above `to`, smooth between.
+pub fn smoothstep(from: f32, to: f32, x: f32) -> f32 {
+    let t = ((x - from) / (to - from)).clamp(0.0, 1.0);
+    t * t * (3.0 - 2.0 * t)
+}

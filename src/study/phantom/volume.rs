@@ -1,0 +1,359 @@
+//! One made-up vertebra as a stack of grey planes, bone window, with its mask.
+
+use super::anatomy::{Point, Section, Site, length, sites, smoothstep};
+use crate::config::CHANNELS;
+use rand::Rng;
+use rand::seq::IndexedRandom;
+use rand_chacha::ChaCha8Rng;
+use std::f32::consts::FRAC_PI_6;
+
+/// CT planes on each side of a slice that its channels show.
+const NEIGHBOURS: usize = 2;
+/// Side of the cube of random values that smooth noise is read from; a power of two.
+const LATTICE: usize = 16;
+/// Pixels between two values of the soft tissue's slow noise.
+const SOFT: usize = 8;
+/// Tiles along a side, see [`Patient::tiles_with_bone`].
+const TILES: usize = 16;
+
+/// The planes of one vertebra.
+pub struct Volume {
+    size: usize,
+    /// `[slices + 4, size, size]`: slice i shows the planes i..i + 5.
+    planes: Vec<u8>,
+    /// `[slices, size, size]`, 0 or 255.
+    masks: Vec<u8>,
+}
+
+impl Volume {
+    /// Bytes of a volume.
+    pub fn bytes(size: usize, slices: usize) -> usize {
+        (2 * slices + 2 * NEIGHBOURS) * size * size
+    }
+
+    /// Draws `vertebra` (0..7), `fractured` or whole.
+    pub fn draw(
+        size: usize,
+        slices: usize,
+        vertebra: usize,
+        fractured: bool,
+        rng: &mut ChaCha8Rng,
+    ) -> Self {
+        let patient = Patient::draw(vertebra, fractured, rng);
+        let area = size * size;
+        let mut planes = vec![0; (slices + 2 * NEIGHBOURS) * area];
+        let mut masks = vec![0; slices * area];
+        for (i, plane) in planes.chunks_exact_mut(area).enumerate() {
+            let z = i as f32 - NEIGHBOURS as f32;
+            let t = if slices > 1 { z / (slices - 1) as f32 } else { 0.5 + z / 15.0 };
+            let mask = i
+                .checked_sub(NEIGHBOURS)
+                .filter(|slice| *slice < slices)
+                .map(|slice| &mut masks[slice * area..(slice + 1) * area]);
+            patient.plane(size, t, i as u32, plane, mask);
+        }
+        Self { size, planes, masks }
+    }
+
+    /// Writes one slice as uint8 `[size, size, 6]`.
+    pub fn slice(&self, slice: usize, out: &mut [u8]) {
+        let area = self.size * self.size;
+        let channels: [&[u8]; CHANNELS] = std::array::from_fn(|c| {
+            let (stack, at) =
+                if c < CHANNELS - 1 { (&self.planes, slice + c) } else { (&self.masks, slice) };
+            &stack[at * area..(at + 1) * area]
+        });
+        for (i, pixel) in out.as_chunks_mut::<CHANNELS>().0.iter_mut().enumerate() {
+            *pixel = channels.map(|channel| channel[i]);
+        }
+    }
+}
+
+/// What differs from one vertebra to the next.
+struct Patient {
+    vertebra: usize,
+    seed: u32,
+    /// `LATTICE³` values, −1..1.
+    lattice: Vec<f32>,
+    /// Frequencies and phases of the outline's waviness, x and y.
+    wave: [Point; 2],
+    shift: Point,
+    /// Cosine and sine of the rotation, over the scale.
+    turn: Point,
+    aspect: f32,
+    /// Grey values.
+    soft: f32,
+    spongy: f32,
+    cortical: f32,
+    gaps: Vec<Gap>,
+}
+
+/// From pixels to the anatomy's coordinates.
+struct View<'a> {
+    patient: &'a Patient,
+    size: usize,
+    /// Width of a pixel.
+    step: f32,
+    /// Half the width of an outline: a scanner's edges are never razor-sharp.
+    edge: f32,
+}
+
+impl<'a> View<'a> {
+    fn new(patient: &'a Patient, size: usize) -> Self {
+        let step = 2.0 / size as f32;
+        Self { patient, size, step, edge: (0.75 * step).max(0.018) }
+    }
+
+    fn point(&self, row: f32, column: f32) -> Point {
+        let Patient { shift, turn: [c, s], aspect, wave: [wave_x, wave_y], .. } = self.patient;
+        let x = (column + 0.5) * self.step - 1.0;
+        let y = (row + 0.5) * self.step - 1.0;
+        // No outline is as straight as its drawing.
+        let wavy = |[frequency, phase]: &Point, at: f32| 0.02 * wave(at * frequency + phase);
+        let (x, y) = (x - shift[0] + wavy(wave_x, y), y - shift[1] + wavy(wave_y, x));
+        [(x * c + y * s) * aspect, y * c - x * s]
+    }
+}
+
+/// A fracture line: a dark gap, and the bone on one side of it moved along.
+struct Gap {
+    at: Point,
+    /// Unit vector along the line.
+    along: Point,
+    reach: f32,
+    width: f32,
+    /// How far the fragment slid along the line.
+    slide: f32,
+    /// How far the line moves, across, from the first slice to the last.
+    drift: f32,
+    phase: f32,
+    /// The `t` where it can be seen.
+    from: f32,
+    to: f32,
+}
+
+impl Gap {
+    fn draw(site: Site, side: f32, rng: &mut ChaCha8Rng) -> Self {
+        let angle = side * site.angle + rng.random_range(-0.3f32..0.3);
+        let mut jitter = || rng.random_range(-0.04..0.04);
+        Self {
+            at: [side * site.at[0] + jitter(), site.at[1] + jitter()],
+            along: [angle.sin(), angle.cos()],
+            reach: site.reach,
+            width: rng.random_range(0.10..0.14),
+            slide: rng.random_range(0.05..0.09) * sign(rng),
+            drift: rng.random_range(-0.08..0.08),
+            phase: rng.random_range(0.0..6.0),
+            // At least t = 0.1..0.9: 12 of 15 slices.
+            from: rng.random_range(-0.3..0.05),
+            to: rng.random_range(0.95..1.3),
+        }
+    }
+
+    /// Along the line, and across it, from the middle of the gap.
+    fn local(&self, p: Point, t: f32) -> (f32, f32) {
+        let d = [p[0] - self.at[0], p[1] - self.at[1]];
+        let along = d[0] * self.along[0] + d[1] * self.along[1];
+        let across = d[0] * self.along[1] - d[1] * self.along[0];
+        let jag = 0.018 * wave(along * 23.0 + self.phase);
+        (along, across + jag + self.drift * (t - 0.5))
+    }
+
+    /// How open it is at height `t`, 0..1.
+    fn open(&self, t: f32) -> f32 {
+        smoothstep(self.from - 0.05, self.from + 0.05, t)
+            * (1.0 - smoothstep(self.to - 0.05, self.to + 0.05, t))
+    }
+}
+
+fn sign(rng: &mut ChaCha8Rng) -> f32 {
+    if rng.random() { 1.0 } else { -1.0 }
+}
+
+impl Patient {
+    fn draw(vertebra: usize, fractured: bool, rng: &mut ChaCha8Rng) -> Self {
+        let mut within = |centre: f32, spread: f32| centre + rng.random_range(-spread..spread);
+        let angle = within(0.0, FRAC_PI_6 / 2.0);
+        let scale = within(1.04, 0.08);
+        let shift = [within(0.0, 0.1), within(0.0, 0.1)];
+        let wave = [[within(7.0, 2.0), within(0.0, 3.0)], [within(7.0, 2.0), within(0.0, 3.0)]];
+        let aspect = within(1.0, 0.06);
+        let (soft, spongy, cortical) = (within(90.0, 4.0), within(158.0, 8.0), within(226.0, 8.0));
+        let gaps = if fractured { fracture(vertebra, rng) } else { Vec::new() };
+        Self {
+            vertebra,
+            seed: rng.random(),
+            lattice: (0..LATTICE.pow(3)).map(|_| rng.random_range(-1.0..1.0)).collect(),
+            wave,
+            shift,
+            turn: [angle.cos() / scale, angle.sin() / scale],
+            aspect,
+            soft,
+            spongy,
+            cortical,
+            gaps,
+        }
+    }
+
+    /// Draws the plane at height `t`, and its mask where one is asked for.
+    fn plane(&self, size: usize, t: f32, z: u32, plane: &mut [u8], mut mask: Option<&mut [u8]>) {
+        let view = View::new(self, size);
+        let section = Section::new(self.vertebra, t);
+        let near = self.tiles_with_bone(&view, &section);
+        let soft = self.soft_tissue(size, t);
+        let open: Vec<f32> = self.gaps.iter().map(|g| g.open(t)).collect();
+        for row in 0..size {
+            for column in 0..size {
+                let at = row * size + column;
+                let p = view.point(row as f32, column as f32);
+                let canal = smoothstep(1.2, 0.9, length([p[0] / 0.27, (p[1] - 0.08) / 0.24]));
+                let mut value = soft[at] - 9.0 * canal;
+                if near[row * TILES / size * TILES + column * TILES / size] {
+                    let own;
+                    (value, own) = self.bone(value, p, t, &section, &open, view.edge);
+                    if let Some(mask) = &mut mask {
+                        mask[at] = if own < 0.0 { 255 } else { 0 };
+                    }
+                }
+                value += self.grain(at as u32, z);
+                plane[at] = value.clamp(0.0, 255.0) as u8;
+            }
+        }
+    }
+
+    /// The grey value at `p`, where soft tissue would have `value`, and the distance to this
+    /// vertebra's bone.
+    fn bone(
+        &self,
+        value: f32,
+        mut p: Point,
+        t: f32,
+        section: &Section,
+        open: &[f32],
+        edge: f32,
+    ) -> (f32, f32) {
+        let mut dark = 0.0f32;
+        for (gap, &open) in self.gaps.iter().zip(open) {
+            let (along, across) = gap.local(p, t);
+            // The fragment beyond the line slid; further off, nothing moved.
+            let near = 1.0 - smoothstep(gap.reach, gap.reach * 2.0, length([along, across]));
+            if near == 0.0 {
+                continue;
+            }
+            let end = 1.0 - smoothstep(gap.reach * 0.85, gap.reach * 1.1, along.abs());
+            let half = gap.width * 0.5;
+            let inside = 1.0 - smoothstep(half - edge, half + edge, across.abs());
+            dark = dark.max(inside * end * open);
+            let slid = gap.slide * near * open * smoothstep(0.0, half, across);
+            p = [p[0] - slid * gap.along[0], p[1] - slid * gap.along[1]];
+        }
+        let own = section.distance(p);
+        let distance = own.min(section.foreign(p));
+        let mut value = value;
+        if distance < edge {
+            let z = t * 6.0 + 1.0;
+            let grain = 22.0 * self.noise([p[0] * 13.0, p[1] * 13.0, z])
+                + 14.0 * self.noise([p[0] * 27.0, p[1] * 27.0, z * 2.0]);
+            let rim = 1.0 - smoothstep(0.03, 0.08, -distance);
+            let bone = lerp(self.spongy + grain, self.cortical + 0.3 * grain, rim);
+            value = lerp(bone, value, smoothstep(-edge, edge, distance));
+        }
+        // Only where there was bone: fluid in the gap is darker than muscle.
+        let gone = dark * (1.0 - smoothstep(0.0, 0.04, own));
+        (lerp(value, 42.0, gone), own)
+    }
+
+    /// Which of `TILES²` tiles may hold bone or a gap: the rest, about half of a crop, is not
+    /// measured pixel by pixel.
+    fn tiles_with_bone(&self, view: &View, section: &Section) -> Vec<bool> {
+        let side = view.size as f32 / TILES as f32;
+        // From a tile's middle to its corner, with room for the stretch of the shapes, the width
+        // of an edge and a fragment's slide.
+        let slide: f32 = self.gaps.iter().map(|g| g.slide.abs()).sum();
+        let most = 1.5 * side * view.step + 0.05 + slide;
+        (0..TILES * TILES)
+            .map(|i| {
+                let middle = |at: usize| (at as f32 + 0.5) * side - 0.5;
+                let p = view.point(middle(i / TILES), middle(i % TILES));
+                section.distance(p).min(section.foreign(p)) < most
+            })
+            .collect()
+    }
+
+    /// Muscle and fat without edges: `[size, size]`, read from a coarse grid.
+    fn soft_tissue(&self, size: usize, t: f32) -> Vec<f32> {
+        let cells = size.div_ceil(SOFT) + 1;
+        let scale = 6.0 * SOFT as f32 / size as f32;
+        let grid: Vec<f32> = (0..cells * cells)
+            .map(|i| {
+                let [x, y] = [(i % cells) as f32 * scale, (i / cells) as f32 * scale];
+                self.soft
+                    + 8.0 * self.noise([x, y, t * 2.0 + 1.0])
+                    + 6.0 * self.noise([x * 2.3, y * 2.3, t * 2.0 + 5.0])
+            })
+            .collect();
+        (0..size * size)
+            .map(|i| {
+                let [x, y] = [i % size, i / size];
+                let [fx, fy] = [x, y].map(|a| (a % SOFT) as f32 / SOFT as f32);
+                let corner = y / SOFT * cells + x / SOFT;
+                let row = |at: usize| lerp(grid[at], grid[at + 1], fx);
+                lerp(row(corner), row(corner + cells), fy)
+            })
+            .collect()
+    }
+
+    /// Noise of one pixel, about −7..7.
+    fn grain(&self, at: u32, z: u32) -> f32 {
+        let h = mix(at ^ mix(z ^ self.seed));
+        ((h & 0xff) + (h >> 8 & 0xff) + (h >> 16 & 0xff)) as f32 * (14.0 / 765.0) - 7.0
+    }
+
+    /// Smooth noise, −1..1, with a lattice of 1.
+    fn noise(&self, p: [f32; 3]) -> f32 {
+        let floor = p.map(f32::floor);
+        let [fx, fy, fz]: [f32; 3] = std::array::from_fn(|i| smooth(p[i] - floor[i]));
+        let [x, y, z] = floor.map(|x| x as i32 as usize);
+        let at = |x: usize, y: usize, z: usize| {
+            self.lattice[(z % LATTICE * LATTICE + y % LATTICE) * LATTICE + x % LATTICE]
+        };
+        let row = |y: usize, z: usize| lerp(at(x, y, z), at(x.wrapping_add(1), y, z), fx);
+        let layer = |z: usize| lerp(row(y, z), row(y.wrapping_add(1), z), fy);
+        lerp(layer(z), layer(z.wrapping_add(1)), fz)
+    }
+}
+
+/// One or two gaps: the first through the body (C1: the front of its ring), the second through
+/// the arch. C1's ring breaks in two places, as rings do.
+fn fracture(vertebra: usize, rng: &mut ChaCha8Rng) -> Vec<Gap> {
+    let (first, second) = sites(vertebra);
+    let second = if vertebra == 0 || rng.random() { second } else { &[] };
+    [first, second]
+        .into_iter()
+        .filter_map(|sites| sites.choose(rng).copied().map(|site| Gap::draw(site, sign(rng), rng)))
+        .collect()
+}
+
+/// Much like a sine, −1..1, of the same period, and fast.
+fn wave(x: f32) -> f32 {
+    let turn = x * (0.5 / std::f32::consts::PI);
+    let t = turn - turn.floor() - 0.5;
+    16.0 * t * (t.abs() - 0.5)
+}
+
+fn lerp(a: f32, b: f32, t: f32) -> f32 {
+    a + (b - a) * t
+}
+
+fn smooth(t: f32) -> f32 {
+    t * t * (3.0 - 2.0 * t)
+}
+
+/// Scrambles 32 bits (Chris Wellons, "Prospecting for hash functions": lowbias32).
+fn mix(mut x: u32) -> u32 {
+    x ^= x >> 16;
+    x = x.wrapping_mul(0x7feb_352d);
+    x ^= x >> 15;
+    x = x.wrapping_mul(0x846c_a68b);
+    x ^ x >> 16
+}
