@@ -366,7 +366,7 @@ impl Layers {
         };
         let d = &c.data;
         must(
-            d.image_size >= 32 && d.image_size % 32 == 0 && d.image_size <= 1024,
+            d.image_size >= 32 && d.image_size.is_multiple_of(32) && d.image_size <= 1024,
             "data.image_size",
             "a multiple of 32 from 32 to 1024",
         )?;

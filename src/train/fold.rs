@@ -1,1 +1,465 @@
-//! (being written)
+//! A fold: epochs of training and validation, `best`, `last` and the log, as the notebook's `run`.
+
+use super::{
+    Error, Result,
+    adamw::AdamW,
+    checkpoint::{self, Progress},
+    control::{Control, Flow},
+    loss::{self, Weights},
+    metrics::{VertebraLoss, roc_auc},
+    preview::preview,
+    schedule,
+    step::{Images, Stepper, Targets},
+};
+use crate::{
+    config::Config,
+    net::{Classifier, Mode},
+    run::{
+        Event,
+        channel::EventSender,
+        event::{
+            Checkpoint, CheckpointKind, Epoch, EpochStarted, FoldBest, FoldEvent, FoldPlan,
+            FoldState, Level, Position, Step, ValidStep,
+        },
+        folder::{Folder, append_line},
+    },
+    study::{Batch, Loader, Source, Study},
+};
+use candle_core::Device;
+use std::{cell::Cell, ops::Range, sync::Arc, time::Instant};
+
+/// What a fold is trained with.
+pub struct Fold<'a> {
+    /// The run's configuration.
+    pub config: &'a Config,
+    /// Numbers of the fold.
+    pub plan: &'a FoldPlan,
+    /// Where slices come from.
+    pub source: Arc<dyn Source>,
+    /// Studies of the other folds.
+    pub train: Arc<[Study]>,
+    /// Studies of this fold.
+    pub valid: Arc<[Study]>,
+    /// Where files go.
+    pub folder: &'a Folder,
+    /// To the views.
+    pub events: &'a EventSender,
+    /// Where it computes.
+    pub device: &'a Device,
+    /// Images the encoder takes at once.
+    pub chunk: usize,
+    /// The notebook's DEBUG: no `last`.
+    pub debug: bool,
+    /// The time of the log, as `time.ctime()`.
+    pub clock: fn() -> String,
+    /// For the tests: panic at this step of the fold, from 1.
+    pub panic_at_step: Option<usize>,
+}
+
+/// How a fold ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// All epochs done.
+    Done,
+    /// Given up: the next fold.
+    Skipped,
+    /// The run ends.
+    Stopped,
+}
+
+/// What remains of a fold.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FoldResult {
+    /// How it ended.
+    pub end: End,
+    /// Its best epoch, if one was finished.
+    pub best: Option<FoldBest>,
+}
+
+impl Images for Batch {
+    fn fill(&self, range: Range<usize>, out: &mut [f32]) {
+        self.images_f32(range, out);
+    }
+    fn size(&self) -> usize {
+        self.size
+    }
+    fn studies(&self) -> Vec<String> {
+        self.studies.iter().map(ToString::to_string).collect()
+    }
+}
+
+/// Sums of an epoch's training steps.
+#[derive(Default)]
+struct TrainSums {
+    loss: f64,
+    slice: f64,
+    study: f64,
+    steps: usize,
+    seconds: f64,
+}
+
+/// What validation found.
+struct Validation {
+    loss: f64,
+    slice: f64,
+    study: f64,
+    vertebra: [Option<f64>; 7],
+    slice_auc: Option<f64>,
+    study_auc: Option<f64>,
+    seconds: f64,
+}
+
+/// State of a fold in training.
+struct Training<'a, 'f> {
+    fold: &'f Fold<'a>,
+    model: &'f Classifier,
+    optimizer: AdamW,
+    weights: Weights,
+    place: &'f Cell<Position>,
+    last_preview: Option<Instant>,
+    previews: usize,
+    best: Option<FoldBest>,
+}
+
+impl Fold<'_> {
+    /// Trains `model` for all epochs, obeying `control` between steps.
+    ///
+    /// `place` follows along, so that whoever catches an error or a panic knows where it was.
+    pub fn run(
+        &self,
+        model: &Classifier,
+        control: &mut Control,
+        place: &Cell<Position>,
+    ) -> Result<FoldResult> {
+        place.set(Position { fold: self.plan.fold, epoch: 0, step: 0 });
+        let sizes = model.parameters.trainable.iter().map(|p| p.var.elem_count());
+        let mut training = Training {
+            fold: self,
+            model,
+            optimizer: AdamW::new(&self.config.train, sizes),
+            weights: Weights::from(&self.config.train),
+            place,
+            last_preview: None,
+            previews: 0,
+            best: None,
+        };
+        let end = training.epochs(control)?;
+        let best = training.best;
+        let state = match end {
+            End::Done => FoldState::Done,
+            End::Skipped => FoldState::Skipped,
+            End::Stopped => FoldState::Stopped,
+        };
+        self.events.send(Event::Fold(FoldEvent { at: training.at(), state }));
+        Ok(FoldResult { end, best })
+    }
+}
+
+impl Training<'_, '_> {
+    fn at(&self) -> Position {
+        self.place.get()
+    }
+
+    fn state(&self, state: FoldState) {
+        self.fold.events.send(Event::Fold(FoldEvent { at: self.at(), state }));
+    }
+
+    fn stepper(&self) -> Stepper<'_> {
+        Stepper { model: self.model, chunk: self.fold.chunk, device: self.fold.device }
+    }
+
+    fn epochs(&mut self, control: &mut Control) -> Result<End> {
+        let config = self.fold.config;
+        for epoch in 1..=config.train.epochs {
+            self.place.set(Position { epoch, step: 0, ..self.at() });
+            let lr = schedule::learning_rate(&config.train, epoch);
+            self.state(FoldState::Training);
+            self.fold
+                .events
+                .send(Event::EpochStarted(EpochStarted { at: self.at(), learning_rate: lr }));
+            let (sums, flow) = self.train_epoch(lr, control)?;
+            if let Some(end) = self.interrupted(flow)? {
+                return Ok(end);
+            }
+            self.state(FoldState::Validating);
+            let (validation, flow) = self.validate(control)?;
+            if let Some(end) = self.interrupted(flow)? {
+                return Ok(end);
+            }
+            let validation = validation.expect("validation that was not interrupted has a result");
+            self.finish_epoch(lr, &sums, &validation)?;
+            if control.stop_after_epoch && epoch < config.train.epochs {
+                return Ok(End::Stopped);
+            }
+        }
+        Ok(End::Done)
+    }
+
+    /// Saves `last` when the user ends the fold in mid-epoch.
+    fn interrupted(&mut self, flow: Flow) -> Result<Option<End>> {
+        let end = match flow {
+            Flow::Continue => return Ok(None),
+            Flow::SkipFold => End::Skipped,
+            Flow::StopNow => End::Stopped,
+        };
+        self.save_last(self.at().epoch - 1, self.at().step)?;
+        Ok(Some(end))
+    }
+
+    fn train_epoch(&mut self, lr: f64, control: &mut Control) -> Result<(TrainSums, Flow)> {
+        let fold = self.fold;
+        let mut loader = Loader::train(
+            fold.source.clone(),
+            fold.train.clone(),
+            fold.config,
+            self.at().fold,
+            self.at().epoch,
+        );
+        let mut sums = TrainSums::default();
+        loop {
+            // Before the batch is waited for, so that a pause is not held up by the disk.
+            match control.check(self.at()) {
+                Flow::Continue => {}
+                flow => return Ok((sums, flow)),
+            }
+            let start = Instant::now();
+            let Some(batch) = loader.next() else { break };
+            let batch = batch?;
+            let data_seconds = start.elapsed().as_secs_f64();
+            let at = self.at();
+            self.place.set(Position { step: at.step + 1, ..at });
+            let done = (self.at().epoch - 1) * fold.plan.steps + self.at().step;
+            if fold.panic_at_step == Some(done) {
+                panic!("asked to panic at step {done}");
+            }
+            let step = self.train_step(&batch, lr, data_seconds)?;
+            sums.loss += step.loss;
+            sums.slice += step.slice_loss;
+            sums.study += step.study_loss;
+            sums.steps += 1;
+            sums.seconds += step.data_seconds + step.compute_seconds;
+            fold.events.send(Event::Step(step));
+        }
+        Ok((sums, Flow::Continue))
+    }
+
+    fn train_step(&mut self, batch: &Batch, lr: f64, data_seconds: f64) -> Result<Step> {
+        let fold = self.fold;
+        let config = fold.config;
+        let start = Instant::now();
+        let mixed = batch.targets_mixed();
+        let lambda = batch.mixup.as_ref().map(|m| m.lambda);
+        let targets = Targets { own: &batch.targets, mixed: mixed.as_deref().zip(lambda) };
+        let key = Classifier::dropout_key(
+            config.seed,
+            self.at().fold,
+            self.at().epoch,
+            self.at().step - 1,
+        );
+        let stepper = Stepper { model: self.model, chunk: fold.chunk, device: fold.device };
+        let out = stepper.step(
+            &mut self.optimizer,
+            lr,
+            batch,
+            targets,
+            self.weights,
+            Mode::Train(Some(key)),
+        )?;
+        let compute_seconds = start.elapsed().as_secs_f64();
+        self.send_preview(batch, &out.slice_logits);
+
+        let mut vertebrae = VertebraLoss::default();
+        let positive = self.weights.positive;
+        let places = || batch.places.iter().map(|p| usize::from(p.vertebra));
+        let share = lambda.unwrap_or(1.0);
+        vertebrae.add(&out.slice_logits, &batch.targets, places(), positive, share);
+        if let (Some(mixed), Some(mixup)) = (&mixed, &batch.mixup) {
+            // The partner's share of a mixed slice counts for the partner's vertebra.
+            let t = batch.images_per_study;
+            let partners = (0..batch.targets.len())
+                .map(|i| usize::from(batch.places[mixup.partner[i / t] * t + i % t].vertebra));
+            vertebrae.add(&out.slice_logits, mixed, partners, positive, 1.0 - share);
+        }
+        Ok(Step {
+            at: self.at(),
+            steps: fold.plan.steps,
+            loss: out.loss.loss,
+            slice_loss: out.loss.slice,
+            study_loss: out.loss.study,
+            vertebra_loss: vertebrae.means().map(|l| l.unwrap_or(0.0)),
+            grad_norm: out.grad_norm,
+            learning_rate: lr,
+            mixup: lambda,
+            images: batch.targets.len(),
+            data_seconds,
+            compute_seconds,
+        })
+    }
+
+    /// Crops, when it is time for them. A mixed-up batch is left out where others come: a
+    /// picture of two studies at once belongs to neither's label.
+    fn send_preview(&mut self, batch: &Batch, logits: &[f32]) {
+        let every = self.fold.config.ui.preview_seconds;
+        let due = self.last_preview.is_none_or(|t| t.elapsed().as_secs_f64() >= every);
+        let mixed_only = self.fold.config.train.mixup >= 1.0;
+        if every > 0.0 && due && (batch.mixup.is_none() || mixed_only) {
+            let preview = preview(batch, logits, self.at(), self.previews);
+            self.fold.events.send(Event::Preview(preview));
+            self.last_preview = Some(Instant::now());
+            self.previews += 1;
+        }
+    }
+
+    fn validate(&mut self, control: &mut Control) -> Result<(Option<Validation>, Flow)> {
+        let fold = self.fold;
+        let begun = Instant::now();
+        let loader = Loader::valid(fold.source.clone(), fold.valid.clone(), fold.config);
+        let positive = self.weights.positive;
+        let (mut slice, mut study, mut batches) = (0.0, 0.0, 0);
+        let mut vertebrae = VertebraLoss::default();
+        let (mut slice_logits, mut slice_targets) = (Vec::new(), Vec::new());
+        let (mut study_logits, mut study_targets) = (Vec::new(), Vec::new());
+        let mut start = Instant::now();
+        for batch in loader {
+            let batch = batch?;
+            let out = self.stepper().predict(&batch, batch.len())?;
+            let (slices, studies) = (out.slices.to_vec1::<f32>()?, out.studies.to_vec1::<f32>()?);
+            let truth = loss::study_targets(&batch.targets, batch.images_per_study);
+            slice += loss::criterion(&slices, &batch.targets, positive).loss;
+            study += loss::criterion(&studies, &truth, positive).loss;
+            batches += 1;
+            let places = batch.places.iter().map(|p| usize::from(p.vertebra));
+            vertebrae.add(&slices, &batch.targets, places, positive, 1.0);
+            slice_logits.extend(slices);
+            slice_targets.extend_from_slice(&batch.targets);
+            study_logits.extend(studies);
+            study_targets.extend(truth);
+            fold.events.send(Event::ValidStep(ValidStep {
+                at: Position { step: batches, ..self.at() },
+                batches: fold.plan.valid_batches,
+                loss: (slice + study) / 2.0 / batches as f64,
+                images: batch.targets.len(),
+                seconds: start.elapsed().as_secs_f64(),
+            }));
+            match control.check(self.at()) {
+                Flow::Continue => {}
+                flow => return Ok((None, flow)),
+            }
+            start = Instant::now();
+        }
+        let n = batches as f64;
+        let validation = Validation {
+            loss: (slice + study) / 2.0 / n,
+            slice: slice / n,
+            study: study / n,
+            vertebra: vertebrae.means(),
+            slice_auc: roc_auc(&slice_logits, &slice_targets),
+            study_auc: roc_auc(&study_logits, &study_targets),
+            seconds: begun.elapsed().as_secs_f64(),
+        };
+        if !validation.loss.is_finite() {
+            let studies = fold.valid.iter().map(|s| s.uid.to_string()).collect();
+            return Err(Error::NonFinite { what: "the validation loss".into(), studies });
+        }
+        Ok((Some(validation), Flow::Continue))
+    }
+
+    fn finish_epoch(&mut self, lr: f64, sums: &TrainSums, v: &Validation) -> Result<()> {
+        let fold = self.fold;
+        let n = sums.steps as f64;
+        let (train_loss, metric) = (sums.loss / n, v.loss);
+        let line =
+            log_line(&(fold.clock)(), self.at().fold, self.at().epoch, lr, train_loss, v.loss);
+        let path = fold.folder.log(&fold.config.run.kernel_type);
+        append_line(&path, &line).map_err(|source| Error::Write { path, source })?;
+
+        let before = self.best.map_or(f64::INFINITY, |b| b.metric);
+        let is_best = metric < before;
+        if is_best {
+            self.best = Some(FoldBest {
+                fold: self.at().fold,
+                metric,
+                epoch: self.at().epoch,
+                slice_auc: v.slice_auc,
+                baseline: fold.plan.baseline,
+            });
+        }
+        fold.events.send(Event::Epoch(Epoch {
+            at: self.at(),
+            learning_rate: lr,
+            train_loss,
+            train_slice_loss: sums.slice / n,
+            train_study_loss: sums.study / n,
+            valid_loss: v.loss,
+            valid_slice_loss: v.slice,
+            valid_study_loss: v.study,
+            valid_vertebra_loss: v.vertebra,
+            slice_auc: v.slice_auc,
+            study_auc: v.study_auc,
+            metric,
+            best_metric: metric.min(before),
+            is_best,
+            train_seconds: sums.seconds,
+            valid_seconds: v.seconds,
+            valid_batches: fold.plan.valid_batches,
+        }));
+        fold.events.log(Level::Info, line.split_once(" Fold ").map_or("", |(_, l)| l).to_string());
+        if is_best {
+            let path = fold.folder.best(self.at().fold);
+            self.timed(CheckpointKind::Best, &path, || checkpoint::save_best(self.model, &path))?;
+        }
+        self.save_last(self.at().epoch, 0)
+    }
+
+    fn save_last(&self, epoch: usize, step: usize) -> Result<()> {
+        if self.fold.debug {
+            return Ok(());
+        }
+        let best_metric = self.best.map_or(f64::INFINITY, |b| b.metric);
+        let progress = Progress { fold: self.at().fold, epoch, step, best_metric };
+        let path = self.fold.folder.last(self.at().fold);
+        self.timed(CheckpointKind::Last, &path, || {
+            checkpoint::save_last(self.model, &self.optimizer, &progress, &path)
+        })
+    }
+
+    fn timed(
+        &self,
+        kind: CheckpointKind,
+        path: &std::path::Path,
+        save: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let start = Instant::now();
+        save()?;
+        self.fold.events.send(Event::Checkpoint(Checkpoint {
+            at: self.at(),
+            kind,
+            path: path.display().to_string(),
+            seconds: start.elapsed().as_secs_f64(),
+        }));
+        Ok(())
+    }
+}
+
+/// The notebook's line, time first.
+fn log_line(time: &str, fold: usize, epoch: usize, lr: f64, train: f64, valid: f64) -> String {
+    format!(
+        "{time} Fold {fold}, Epoch {epoch}, lr: {lr:.7}, train loss: {train:.5}, \
+         valid loss: {valid:.5}, metric: {valid:.6}."
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_line_is_the_notebooks() {
+        let line = log_line("Sun Sep 25 13:05:11 2022", 0, 1, 23e-5, 0.712342, 0.70123);
+        assert_eq!(
+            line,
+            "Sun Sep 25 13:05:11 2022 Fold 0, Epoch 1, lr: 0.0002300, train loss: 0.71234, \
+             valid loss: 0.70123, metric: 0.701230."
+        );
+    }
+}

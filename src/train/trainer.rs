@@ -1,1 +1,229 @@
-//! (being written)
+//! The trainer thread: the folds, one after the other.
+
+use super::{
+    Error, Result,
+    control::Control,
+    fold::{End, Fold},
+    loss::constant_guess,
+    memory, schedule,
+};
+use crate::{
+    config::Config,
+    net::{Classifier, Spec, weights},
+    run::{
+        Command, Event,
+        channel::{EventSender, Line, channel},
+        event::{
+            ErrorEvent, FoldBest, FoldEvent, FoldPlan, FoldState, Level, Outcome, Position,
+            RunFinished, RunStarted,
+        },
+        folder::Folder,
+    },
+    study::{Source, Table, prevalence},
+};
+use candle_core::{DType, Device};
+use crossbeam_channel::Receiver;
+use std::{
+    cell::Cell,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread::JoinHandle,
+};
+
+/// All that a run needs.
+pub struct Job {
+    /// The resolved configuration.
+    pub config: Config,
+    /// The studies.
+    pub table: Table,
+    /// Where slices come from.
+    pub source: Arc<dyn Source>,
+    /// Where files go.
+    pub folder: Folder,
+    /// Where it computes.
+    pub device: Device,
+    /// The device in words.
+    pub device_name: String,
+    /// The notebook's DEBUG.
+    pub debug: bool,
+    /// The time of the log, as `time.ctime()`.
+    pub clock: fn() -> String,
+    /// For the tests: panic at this step of a fold, from 1.
+    pub panic_at_step: Option<usize>,
+}
+
+/// Local time as C's `ctime`: `Sun Sep 25 13:05:11 2022`.
+pub fn ctime() -> String {
+    jiff::Zoned::now().strftime("%a %b %e %H:%M:%S %Y").to_string()
+}
+
+/// Starts the trainer thread. It ends by itself; its last event is `RunFinished`.
+pub fn spawn(job: Job) -> std::io::Result<(Line, JoinHandle<Outcome>)> {
+    let (events, commands, line) = channel();
+    let thread = std::thread::Builder::new()
+        .name("trainer".into())
+        .spawn(move || run(&job, &events, commands))?;
+    Ok((line, thread))
+}
+
+fn run(job: &Job, events: &EventSender, commands: Receiver<Command>) -> Outcome {
+    let mut best = Vec::new();
+    let place = Cell::new(Position::default());
+    let folds = AssertUnwindSafe(|| folds(job, events, commands, &mut best, &place));
+    let outcome = match catch_unwind(folds) {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(error)) => {
+            let (at, message) = (place.get(), error.to_string());
+            events.send(Event::Error(ErrorEvent { at, message, fatal: true }));
+            Outcome::Failed
+        }
+        Err(panic) => {
+            let at = place.get();
+            let what = panic_message(panic.as_ref());
+            let message = format!(
+                "the trainer panicked: {what}; this is a bug in rsna-tui: please report it with \
+                 the log in {}",
+                job.folder.path().display()
+            );
+            events.send(Event::Fold(FoldEvent { at, state: FoldState::Failed }));
+            events.send(Event::Error(ErrorEvent { at, message, fatal: true }));
+            Outcome::Failed
+        }
+    };
+    if events.dropped() > 0 {
+        let n = events.dropped();
+        events.log(Level::Info, format!("{n} step events were not drawn: the view was slow"));
+    }
+    events.send(Event::RunFinished(RunFinished { outcome, best }));
+    outcome
+}
+
+/// What a panic said.
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
+}
+
+fn folds(
+    job: &Job,
+    events: &EventSender,
+    commands: Receiver<Command>,
+    best: &mut Vec<FoldBest>,
+    place: &Cell<Position>,
+) -> Result<Outcome> {
+    let config = &job.config;
+    let spec = Spec::new(config);
+    let plans: Vec<FoldPlan> = config.train.folds.iter().map(|&f| plan(job, f)).collect();
+    let mut control = Control::new(commands, events.clone());
+    let mut failed = false;
+    let mut chunk = None;
+    for (i, plan) in plans.iter().enumerate() {
+        place.set(Position { fold: plan.fold, epoch: 0, step: 0 });
+        let model = Classifier::new(&spec, config.seed, plan.fold, DType::F32, &job.device)?;
+        if i == 0 {
+            events.send(Event::RunStarted(started(job, &spec, &model, plans.clone())));
+        }
+        if !config.model.pretrained.as_os_str().is_empty() {
+            weights::load_timm(&model, &config.model.pretrained)?;
+        }
+        let chunk = *chunk.get_or_insert_with(|| chunk_size(job, &spec, events));
+        let (train, valid) = job.table.split(plan.fold);
+        let fold = Fold {
+            config,
+            plan,
+            source: job.source.clone(),
+            train: train.into(),
+            valid: valid.into(),
+            folder: &job.folder,
+            events,
+            device: &job.device,
+            chunk,
+            debug: job.debug,
+            clock: job.clock,
+            panic_at_step: job.panic_at_step,
+        };
+        match fold.run(&model, &mut control, place) {
+            Ok(result) => {
+                best.extend(result.best);
+                if result.end == End::Stopped || control.stop_after_epoch {
+                    let last = i + 1 == plans.len() && result.end == End::Done;
+                    return Ok(match (last, failed) {
+                        (_, true) => Outcome::Failed,
+                        (true, false) => Outcome::Completed,
+                        (false, false) => Outcome::Stopped,
+                    });
+                }
+            }
+            // This fold's trouble; the others may do.
+            Err(error @ (Error::NonFinite { .. } | Error::Study(_))) => {
+                failed = true;
+                events.send(Event::Fold(FoldEvent { at: place.get(), state: FoldState::Failed }));
+                let message = format!("fold {} failed: {error}", plan.fold);
+                events.send(Event::Error(ErrorEvent { at: place.get(), message, fatal: false }));
+            }
+            Err(error) => {
+                events.send(Event::Fold(FoldEvent { at: place.get(), state: FoldState::Failed }));
+                return Err(error);
+            }
+        }
+    }
+    Ok(if failed { Outcome::Failed } else { Outcome::Completed })
+}
+
+fn plan(job: &Job, fold: usize) -> FoldPlan {
+    let config = &job.config;
+    let (batch, slices) = (config.train.batch_size, config.data.slices_per_vertebra);
+    let (train, valid) = job.table.split(fold);
+    let targets = valid.chunks(batch).map(|studies| {
+        let labels = studies.iter().flat_map(|s| s.labels);
+        labels.flat_map(|l| std::iter::repeat_n(f32::from(l), slices)).collect()
+    });
+    let positive = config.train.positive_weight;
+    let images = config.images_per_study();
+    FoldPlan {
+        fold,
+        train_studies: train.len(),
+        valid_studies: valid.len(),
+        steps: train.len() / batch,
+        valid_batches: valid.len().div_ceil(batch),
+        baseline: constant_guess(targets, images, prevalence(&train), positive),
+    }
+}
+
+fn started(job: &Job, spec: &Spec, model: &Classifier, folds: Vec<FoldPlan>) -> RunStarted {
+    let config = &job.config;
+    RunStarted {
+        name: job.folder.name.clone(),
+        folder: job.folder.path().display().to_string(),
+        device: job.device_name.clone(),
+        model: spec.name.into(),
+        parameters: model.parameters.count(),
+        image_size: config.data.image_size,
+        images_per_study: spec.images,
+        batch_size: config.train.batch_size,
+        epochs: config.train.epochs,
+        learning_rates: schedule::learning_rates(&config.train),
+        folds,
+        seed: config.seed,
+    }
+}
+
+/// The configured chunk size, or one found from the free memory and said in the log.
+fn chunk_size(job: &Job, spec: &Spec, events: &EventSender) -> usize {
+    let config = &job.config;
+    let total = config.train.batch_size * spec.images;
+    if config.train.chunk_size > 0 {
+        return config.train.chunk_size.min(total);
+    }
+    let (size, free) = (config.data.image_size, memory::free_memory());
+    let chunk = memory::chunk_size(spec, size, total, free);
+    let mib = |bytes: usize| bytes >> 20;
+    let need = mib(memory::bytes_per_image(spec, size) * chunk);
+    let how = match chunk == total {
+        true => "all images of a step in one pass".to_string(),
+        false => format!("train.chunk_size = {chunk} images at once of {total}"),
+    };
+    let free = mib(free as usize);
+    events.log(Level::Info, format!("encoder: {how}, about {need} MiB of {free} MiB free"));
+    chunk
+}

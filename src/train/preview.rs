@@ -1,0 +1,78 @@
+//! Crops of the current batch for the views.
+
+use super::loss::sigmoid;
+use crate::{
+    config::CHANNELS,
+    run::event::{Crop, Position, Preview},
+    study::Batch,
+};
+use std::collections::HashSet;
+use std::ops::Range;
+
+/// Crops in a preview.
+const CROPS: usize = 6;
+/// A centre slice spans at least this many grey values; a vertebra that was not found is flat.
+const CONTRAST: u8 = 24;
+/// Channels of the centre CT slice and of the mask.
+const CENTRE: usize = 2;
+const MASK: usize = CHANNELS - 1;
+
+/// Up to six crops from the middle of as many vertebrae, fractured ones and whole ones in turn;
+/// which of them changes with `turn`.
+pub fn preview(batch: &Batch, logits: &[f32], at: Position, turn: usize) -> Preview {
+    let slices = batch.images_per_study / 7;
+    let middle = middle(slices);
+    let n = batch.targets.len();
+    let mut taken = HashSet::new();
+    let mut pick = |positive: bool| -> Vec<usize> {
+        (0..n)
+            .map(|i| (i + turn * batch.images_per_study + turn * slices) % n)
+            .filter(|&i| (batch.targets[i] > 0.5) == positive)
+            .filter(|&i| middle.contains(&usize::from(batch.places[i].slice)))
+            .filter(|&i| contrast(batch, i) >= CONTRAST)
+            .filter(|&i| taken.insert((i / batch.images_per_study, batch.places[i].vertebra)))
+            .take(CROPS)
+            .collect()
+    };
+    let (fractured, whole) = (pick(true), pick(false));
+    let mut order = Vec::new();
+    for k in 0..CROPS {
+        order.extend(fractured.get(k));
+        order.extend(whole.get(k));
+    }
+    order.truncate(CROPS);
+    let crops = order.into_iter().map(|i| crop(batch, logits, i)).collect();
+    Preview { at, crops }
+}
+
+fn middle(slices: usize) -> Range<usize> {
+    slices / 3..(2 * slices / 3).max(slices / 3 + 1)
+}
+
+fn image(batch: &Batch, i: usize) -> &[u8] {
+    let bytes = batch.size * batch.size * CHANNELS;
+    &batch.images[i * bytes..(i + 1) * bytes]
+}
+
+fn channel(batch: &Batch, i: usize, c: usize) -> impl Iterator<Item = u8> + '_ {
+    image(batch, i).chunks_exact(CHANNELS).map(move |p| p[c])
+}
+
+fn contrast(batch: &Batch, i: usize) -> u8 {
+    let (low, high) = channel(batch, i, CENTRE).fold((255, 0), |(l, h), v| (l.min(v), h.max(v)));
+    high.saturating_sub(low)
+}
+
+fn crop(batch: &Batch, logits: &[f32], i: usize) -> Crop {
+    Crop {
+        study: batch.studies[i / batch.images_per_study].to_string(),
+        vertebra: batch.places[i].vertebra + 1,
+        slice: batch.places[i].slice,
+        label: batch.targets[i],
+        probability: sigmoid(f64::from(logits[i])) as f32,
+        height: batch.size,
+        width: batch.size,
+        pixels: channel(batch, i, CENTRE).collect(),
+        mask: channel(batch, i, MASK).collect(),
+    }
+}
