@@ -67,6 +67,8 @@ pub struct State {
     pub progress: Progress,
     /// The newest log lines, oldest first.
     pub log: VecDeque<LogLine>,
+    /// Log lines ever, those forgotten included.
+    pub log_total: u64,
     /// The newest error.
     pub error: Option<ErrorEvent>,
     /// Losses that were not finite, if any.
@@ -225,6 +227,7 @@ impl State {
         if self.log.len() == LOG_LINES {
             self.log.pop_front();
         }
+        self.log_total += 1;
         self.log.push_back(LogLine { at: self.at, level, text: format::sanitized(text) });
     }
 

@@ -33,10 +33,9 @@ pub fn of_event(event: &Event) -> Option<(Level, String)> {
         Event::Trainer(t) => match t.state {
             TrainerState::Running => (Level::Info, format!("running from {}", t.at)),
             TrainerState::Paused => (Level::Info, format!("paused at {}", t.at)),
-            TrainerState::StoppingAfterEpoch => (
-                Level::Info,
-                format!("stopping after fold {} epoch {}", t.at.fold, t.at.epoch),
-            ),
+            TrainerState::StoppingAfterEpoch => {
+                (Level::Info, format!("stopping after fold {} epoch {}", t.at.fold, t.at.epoch))
+            }
             TrainerState::Stopping => (Level::Info, format!("stopping at {}", t.at)),
         },
         Event::Log(log) => (log.level, log.message.clone()),
