@@ -1,1 +1,189 @@
-//! (being written)
+//! The run as plain lines, without escape codes: for a cluster's log, a pipe, a dumb terminal.
+
+use crate::run::channel::Line;
+use crate::run::event::{Epoch, Event, Level, Outcome, RunFinished, RunStarted, Stamped};
+use crate::view::{LogLine, State, format, text};
+use std::io::{self, Write};
+
+/// Writes the run's events to `out` as lines until it ends: a header, a line every
+/// `log_every_steps` steps (0 = none), a line an epoch, what happens to the folds and the
+/// checkpoints, and a summary.
+///
+/// Returns how the run ended; `None` if the trainer vanished. A closed pipe does not stop the
+/// training: the events are then only drained. Any other error of `out` is returned at the end.
+pub fn run(
+    line: &Line,
+    log_every_steps: usize,
+    out: &mut dyn Write,
+) -> io::Result<Option<Outcome>> {
+    go_on(State::default(), line, log_every_steps, out)
+}
+
+/// As [`run`], from `state` on: for a run whose terminal went away.
+pub fn go_on(
+    mut state: State,
+    line: &Line,
+    log_every_steps: usize,
+    out: &mut dyn Write,
+) -> io::Result<Option<Outcome>> {
+    let mut failure: Option<io::Error> = None;
+    for stamped in line.events.iter() {
+        state.apply(&stamped);
+        if failure.is_none()
+            && let Some(lines) = lines(&stamped, &state, log_every_steps)
+        {
+            failure = out.write_all(lines.as_bytes()).and_then(|()| out.flush()).err();
+        }
+        if state.finished.is_some() {
+            break;
+        }
+    }
+    if state.finished.is_none() && failure.is_none() {
+        failure = writeln!(out, "error: the trainer ended without a word").err();
+    }
+    match failure {
+        Some(e) if !is_gone(&e) => Err(e),
+        _ => Ok(state.finished.map(|f| f.outcome)),
+    }
+}
+
+/// Whether nobody reads any more: a closed pipe, or a terminal that hung up (EIO).
+fn is_gone(e: &io::Error) -> bool {
+    const EIO: i32 = 5;
+    e.kind() == io::ErrorKind::BrokenPipe || e.raw_os_error() == Some(EIO)
+}
+
+/// The lines for an event, each with its end, `state` being the one after it.
+fn lines(stamped: &Stamped, state: &State, every: usize) -> Option<String> {
+    let clock = format::duration(stamped.at);
+    let text = match &stamped.event {
+        Event::RunStarted(plan) => return Some(header(plan)),
+        Event::Step(s) => {
+            if !s.loss.is_finite() {
+                // The state tells it at once and then ever more rarely.
+                let told = |l: &&LogLine| l.level == Level::Error && l.at == stamped.at;
+                let line = state.log.back().filter(told)?;
+                return Some(format!("{clock:>8}  error: {}\n", line.text));
+            }
+            if every == 0 || (s.at.step % every != 0 && s.at.step != s.steps) {
+                return None;
+            }
+            format!(
+                "{}/{} loss {} slice {} study {} lr {} grad {} {} images/s ETA {}",
+                s.at,
+                s.steps,
+                format::loss(s.loss),
+                format::loss(s.slice_loss),
+                format::loss(s.study_loss),
+                format::learning_rate(s.learning_rate),
+                format::loss(s.grad_norm),
+                state.progress.images_per_second().map_or("–".into(), format::rate),
+                eta(state),
+            )
+        }
+        Event::Epoch(e) => return Some(epoch(&clock, e, state)),
+        Event::RunFinished(finished) => return Some(summary(&clock, finished, state)),
+        event => {
+            let (level, text) = text::of_event(event)?;
+            let prefix = match level {
+                Level::Info => "",
+                Level::Warn => "warning: ",
+                Level::Error => "error: ",
+            };
+            format!("{prefix}{}", format::sanitized(&text))
+        }
+    };
+    Some(format!("{clock:>8}  {text}\n"))
+}
+
+fn eta(state: &State) -> String {
+    state.seconds_left().map_or("–".into(), |s| format!("~{}", format::duration(s)))
+}
+
+fn header(plan: &RunStarted) -> String {
+    let mut text = format!(
+        "run        {}\nfolder     {}\ndevice     {}\nmodel      {}, {} parameters\n\
+         input      {} images of {}×{} a study, {} studies a step, seed {}\n",
+        format::sanitized(&plan.name),
+        format::sanitized(&plan.folder),
+        format::sanitized(&plan.device),
+        plan.model,
+        format::count(plan.parameters),
+        plan.images_per_study,
+        plan.image_size,
+        plan.image_size,
+        plan.batch_size,
+        plan.seed,
+    );
+    for f in &plan.folds {
+        text += &format!(
+            "fold {:<5} {} epochs of {} steps; {} studies to train, {} to validate; baseline {}\n",
+            f.fold,
+            plan.epochs,
+            f.steps,
+            f.train_studies,
+            f.valid_studies,
+            format::loss(f.baseline)
+        );
+    }
+    text
+}
+
+fn epoch(clock: &str, e: &Epoch, state: &State) -> String {
+    let vertebrae: Vec<String> = e
+        .valid_vertebra_loss
+        .iter()
+        .enumerate()
+        .map(|(i, &loss)| format!("C{} {}", i + 1, format::maybe_loss(loss)))
+        .collect();
+    let indent = " ".repeat(10);
+    format!(
+        "{clock:>8}  fold {} epoch {}/{} train {} (slice {} study {}) valid {} (slice {} study {}){}\n\
+         {indent}valid slice loss {}\n\
+         {indent}slice AUC {} study AUC {} best {} lr {} train {} valid {} {} images/s ETA {}\n",
+        e.at.fold,
+        e.at.epoch,
+        state.plan.as_ref().map_or(0, |p| p.epochs),
+        format::loss(e.train_loss),
+        format::loss(e.train_slice_loss),
+        format::loss(e.train_study_loss),
+        format::loss(e.valid_loss),
+        format::loss(e.valid_slice_loss),
+        format::loss(e.valid_study_loss),
+        if e.is_best { " * best" } else { "" },
+        vertebrae.join(" "),
+        format::auc(e.slice_auc),
+        format::auc(e.study_auc),
+        format::loss(e.best_metric),
+        format::learning_rate(e.learning_rate),
+        format::seconds(e.train_seconds),
+        format::seconds(e.valid_seconds),
+        state.progress.images_per_second().map_or("–".into(), format::rate),
+        eta(state),
+    )
+}
+
+fn summary(clock: &str, finished: &RunFinished, state: &State) -> String {
+    let mut text = format!("{clock:>8}  {}\n\n", text::outcome(finished.outcome));
+    text += "fold  best valid  epoch  baseline  best/baseline  slice AUC\n";
+    for b in &finished.best {
+        text += &format!(
+            "{:>4}  {:>10}  {:>5}  {:>8}  {:>13}  {:>9}\n",
+            b.fold,
+            format::loss(b.metric),
+            b.epoch,
+            format::loss(b.baseline),
+            format!("{:.3}", b.metric / b.baseline),
+            format::auc(b.slice_auc),
+        );
+    }
+    for fold in &state.folds {
+        if let Some(path) = &fold.best_path {
+            text += &format!("fold {} best checkpoint: {path}\n", fold.plan.fold);
+        }
+    }
+    if let Some(plan) = &state.plan {
+        text += &format!("everything is in {}\n", format::sanitized(&plan.folder));
+    }
+    text
+}

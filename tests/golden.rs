@@ -1,9 +1,9 @@
 //! The network, loss and optimizer against PyTorch, case by case with the golden tolerances.
 
-mod common;
+mod reference;
 
 use candle_core::{DType, Device, Tensor, Var};
-use common::*;
+use reference::*;
 use rsna_tui::{
     config::Config,
     net::{Classifier, Mode, lstm, parameters::Builder, weights},

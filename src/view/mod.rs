@@ -1,1 +1,14 @@
-//! (being written)
+//! State folded from events. It knows no terminal: both front ends draw the same figures from it,
+//! and a recorded run gives the same state again.
+
+pub mod fold;
+pub mod format;
+pub mod progress;
+pub mod series;
+pub mod state;
+pub mod text;
+
+pub use fold::Fold;
+pub use progress::Progress;
+pub use series::{Curve, Ema, Series};
+pub use state::{LogLine, Pending, State};

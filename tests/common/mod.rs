@@ -1,170 +1,250 @@
-//! The golden cases: where they lie and the formulas that regenerate their weights and inputs
-//! (`tests/golden/README.md`).
-#![allow(dead_code)]
+//! A made-up run, told event by event; the same at every call.
 
-use candle_core::{Device, Tensor};
-use rsna_tui::net::{Classifier, Spec, parameters::Parameters, weights};
-use rsna_tui::rng::hash;
-use std::collections::HashMap;
-use std::path::PathBuf;
+use rsna_tui::run::event::*;
+use std::sync::Arc;
 
-/// `name` from the repository, or from `../shared/golden` for the larger ones; `None`, said
-/// plainly, where neither has it.
-pub fn golden(name: &str) -> Option<PathBuf> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let found = [root.join("tests/golden"), root.join("../shared/golden")]
-        .into_iter()
-        .map(|dir| dir.join(name))
-        .find(|p| p.is_file());
-    if found.is_none() {
-        eprintln!("skipped: {name} is neither in tests/golden nor in ../shared/golden");
+/// What is made up.
+pub struct Script {
+    pub folds: Vec<usize>,
+    pub epochs: usize,
+    pub steps: usize,
+    pub valid_batches: usize,
+    pub step_seconds: f64,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self { folds: vec![0, 1], epochs: 8, steps: 40, valid_batches: 10, step_seconds: 1.5 }
     }
-    found
 }
 
-pub fn tensors(name: &str) -> Option<HashMap<String, Tensor>> {
-    Some(candle_core::safetensors::load(golden(name)?, &Device::Cpu).unwrap())
+/// −1 to 1, by a hash: noise without a generator.
+pub fn noise(key: u64) -> f64 {
+    let mut x = key.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03;
+    x ^= x >> 31;
+    x = x.wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x ^= x >> 29;
+    (x % 20_001) as f64 / 10_000.0 - 1.0
 }
 
-pub fn json(name: &str) -> Option<serde_json::Value> {
-    Some(serde_json::from_slice(&std::fs::read(golden(name)?).unwrap()).unwrap())
-}
-
-/// splitmix64's i-th output for a name.
-pub fn splitmix(name: &str, i: u64) -> u64 {
-    let mut z = hash(name).wrapping_add((i + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
-}
-
-/// The i-th of a name's numbers in -1..1.
-pub fn unit(name: &str, i: u64) -> f64 {
-    (splitmix(name, i) >> 40) as f64 * (2.0 / 16_777_216.0) - 1.0
-}
-
-/// A state-dict entry by the formula.
-pub fn formula(name: &str, shape: &[usize]) -> Vec<f32> {
-    let leaf = name.rsplit('.').next().unwrap();
-    let (offset, scale) = match leaf {
-        "running_mean" => (0.0, 0.1),
-        "running_var" => (1.0, 0.3),
-        "gamma" => (0.5, 0.3),
-        l if l.starts_with("weight") && shape.len() >= 2 => {
-            (0.0, (3.0 / shape[1..].iter().product::<usize>() as f64).sqrt())
-        }
-        l if l.starts_with("weight") => (1.0, 0.2),
-        _ => (0.0, 0.1),
-    };
-    let n = shape.iter().product::<usize>() as u64;
-    (0..n).map(|i| (offset + scale * unit(name, i)) as f32).collect()
-}
-
-/// Sets every weight and buffer by the formula.
-pub fn fill(parameters: &Parameters) {
-    let mut dict = HashMap::new();
-    for p in &parameters.trainable {
-        let t = Tensor::from_vec(formula(&p.name, &p.shape), p.shape.as_slice(), &Device::Cpu);
-        dict.insert(p.name.clone(), t.unwrap());
-    }
-    for b in &parameters.buffers {
-        let t = match b.name.ends_with("num_batches_tracked") {
-            true => Tensor::new(0i64, &Device::Cpu),
-            false => Tensor::from_vec(formula(&b.name, b.var.dims()), b.var.dims(), &Device::Cpu),
+impl Script {
+    pub fn started(&self) -> Event {
+        let rate = |e: usize| {
+            let t = e as f64 / self.epochs as f64;
+            23e-6 + (23e-5 - 23e-6) * (1.0 + (std::f64::consts::PI * t).cos()) / 2.0
         };
-        dict.insert(b.name.clone(), t.unwrap());
+        Event::RunStarted(RunStarted {
+            name: "cosine-nano".into(),
+            folder: "runs/cosine-nano".into(),
+            device: "CUDA 0: NVIDIA H100".into(),
+            model: "convnext_nano".into(),
+            parameters: 15_628_968,
+            image_size: 224,
+            images_per_study: 105,
+            batch_size: 8,
+            epochs: self.epochs,
+            learning_rates: (0..self.epochs).map(rate).collect(),
+            folds: self.folds.iter().map(|&fold| self.plan(fold)).collect(),
+            seed: 42,
+        })
     }
-    weights::load_state_dict(parameters, &dict).unwrap().unwrap();
-}
 
-/// `tiny` of the golden cases.
-pub fn tiny() -> Spec {
-    Spec {
-        name: "convnext_micro",
-        depths: [1, 1, 2, 1],
-        dims: [16, 32, 64, 128],
-        conv_mlp: true,
-        in_channels: 6,
-        images: 105,
-        lstm_hidden: 32,
-        head_hidden: 32,
-        dropout: 0.0,
+    fn plan(&self, fold: usize) -> FoldPlan {
+        FoldPlan {
+            fold,
+            train_studies: 8 * self.steps,
+            valid_studies: 8 * self.valid_batches - 3,
+            steps: self.steps,
+            valid_batches: self.valid_batches,
+            baseline: 0.6123 + 0.01 * fold as f64,
+        }
     }
-}
 
-/// The notebook's.
-pub fn nano() -> Spec {
-    Spec {
-        name: "convnext_nano",
-        depths: [2, 2, 8, 2],
-        dims: [80, 160, 320, 640],
-        lstm_hidden: 256,
-        head_hidden: 256,
-        ..tiny()
+    fn train_loss(&self, at: Position) -> f64 {
+        let t = (at.epoch - 1) as f64 + at.step as f64 / self.steps as f64;
+        let key = (at.fold * 1_000_000 + at.epoch * 1000 + at.step) as u64;
+        let spike = if (at.epoch, at.step) == (2, 11) { 2.5 } else { 0.0 };
+        0.32 + 0.5 * (-t / 1.6).exp() + 0.09 * noise(key) + spike
     }
-}
 
-pub fn model(spec: &Spec) -> Classifier {
-    let model = Classifier::new(spec, 0, 0, candle_core::DType::F32, &Device::Cpu).unwrap();
-    fill(&model.parameters);
-    model
-}
+    fn valid_loss(&self, fold: usize, epoch: usize) -> f64 {
+        let t = epoch as f64;
+        0.36 + 0.42 * (-t / 1.4).exp() + 0.025 * noise((fold * 100 + epoch) as u64)
+            + 0.004 * t
+    }
 
-/// The golden input in PyTorch's order, u8 [B, 105, 6, S, S].
-pub fn input_u8(b: usize, s: usize) -> Vec<u8> {
-    let name = format!("input.{b}.{s}");
-    let mut out = Vec::with_capacity(b * 105 * 6 * s * s);
-    let mut i = 0;
-    for study in 0..b {
-        for slice in 0..105 {
-            for c in 0..6 {
-                for y in 0..s {
-                    for x in 0..s {
-                        let h = (splitmix(&name, i) >> 56) as usize;
-                        let g = 1 + (slice * 7 + study * 5) % 16;
-                        let ramp = x * (1 + (slice + study) % 5)
-                            + y * (slice % 3)
-                            + 37 * c
-                            + 11 * (slice / 15);
-                        let v = ((h * g) >> 5) + (ramp & 127);
-                        out.push(v.min(255) as u8);
-                        i += 1;
-                    }
+    pub fn step(&self, at: Position) -> Event {
+        let loss = self.train_loss(at);
+        Event::Step(Step {
+            at,
+            steps: self.steps,
+            loss,
+            slice_loss: 0.9 * loss,
+            study_loss: 1.1 * loss,
+            vertebra_loss: std::array::from_fn(|i| {
+                loss * (0.6 + 0.1 * i as f64 + 0.05 * noise((at.step * 7 + i) as u64))
+            }),
+            grad_norm: 1.0 + 0.3 * noise(at.step as u64),
+            learning_rate: 2e-4,
+            mixup: (at.step % 2 == 0).then_some(0.4),
+            images: 840,
+            data_seconds: 0.1 * self.step_seconds,
+            compute_seconds: 0.9 * self.step_seconds,
+        })
+    }
+
+    pub fn valid_step(&self, at: Position) -> Event {
+        Event::ValidStep(ValidStep {
+            at,
+            batches: self.valid_batches,
+            loss: self.valid_loss(at.fold, at.epoch) + 0.1 * noise(at.step as u64) / at.step as f64,
+            images: 840,
+            seconds: 0.4 * self.step_seconds,
+        })
+    }
+
+    pub fn epoch(&self, fold: usize, epoch: usize) -> Event {
+        let metric = self.valid_loss(fold, epoch);
+        let before =
+            (1..epoch).map(|e| self.valid_loss(fold, e)).fold(f64::INFINITY, f64::min);
+        Event::Epoch(Epoch {
+            at: Position { fold, epoch, step: self.steps },
+            learning_rate: 2e-4,
+            train_loss: self.train_loss(Position { fold, epoch, step: self.steps / 2 }),
+            train_slice_loss: 0.41,
+            train_study_loss: 0.48,
+            valid_loss: metric,
+            valid_slice_loss: 0.95 * metric,
+            valid_study_loss: 1.05 * metric,
+            valid_vertebra_loss: std::array::from_fn(|i| {
+                (i != 3 || epoch > 1).then_some(metric * (0.7 + 0.09 * i as f64))
+            }),
+            slice_auc: Some(0.9 - 0.4 * metric),
+            study_auc: (epoch > 1).then_some(0.88 - 0.4 * metric),
+            metric,
+            best_metric: metric.min(before),
+            is_best: metric < before,
+            train_seconds: self.steps as f64 * self.step_seconds,
+            valid_seconds: 0.4 * self.valid_batches as f64 * self.step_seconds,
+            valid_batches: self.valid_batches,
+        })
+    }
+
+    /// The events up to `until` (its step done), or all with the end of the run.
+    pub fn events(&self, until: Option<Position>) -> Vec<Stamped> {
+        let mut out = Recorder { now: 0.0, events: Vec::new() };
+        out.tell(0.2, self.started());
+        for &fold in &self.folds {
+            let start = Position { fold, epoch: 0, step: 0 };
+            out.tell(0.1, Event::Fold(FoldEvent { at: start, state: FoldState::Training }));
+            for epoch in 1..=self.epochs {
+                if self.run_epoch(&mut out, fold, epoch, until) {
+                    return out.events;
                 }
             }
+            let end = Position { fold, epoch: self.epochs, step: self.steps };
+            out.tell(0.1, Event::Fold(FoldEvent { at: end, state: FoldState::Done }));
         }
+        out.tell(0.1, self.finished(Outcome::Completed));
+        out.events
     }
-    out
-}
 
-/// u8 [N, 6, S, S] → f32 [N, S, S, 6] in 0..=1.
-pub fn channels_last(u8s: &[u8], s: usize) -> Vec<f32> {
-    let image = 6 * s * s;
-    let mut out = vec![0f32; u8s.len()];
-    for (from, to) in u8s.chunks(image).zip(out.chunks_mut(image)) {
-        for c in 0..6 {
-            for p in 0..s * s {
-                to[p * 6 + c] = f32::from(from[c * s * s + p]) / 255.0;
+    fn run_epoch(
+        &self,
+        out: &mut Recorder,
+        fold: usize,
+        epoch: usize,
+        until: Option<Position>,
+    ) -> bool {
+        let at = Position { fold, epoch, step: 0 };
+        out.tell(0.1, Event::EpochStarted(EpochStarted { at, learning_rate: 2e-4 }));
+        for step in 1..=self.steps {
+            let at = Position { step, ..at };
+            out.tell(self.step_seconds, self.step(at));
+            if step % 10 == 1 {
+                out.tell(0.0, preview(at));
+            }
+            if until == Some(at) {
+                return true;
             }
         }
+        out.tell(0.0, Event::Fold(FoldEvent {
+            at: Position { step: self.steps, ..at },
+            state: FoldState::Validating,
+        }));
+        for step in 1..=self.valid_batches {
+            out.tell(0.4 * self.step_seconds, self.valid_step(Position { step, ..at }));
+        }
+        let event = self.epoch(fold, epoch);
+        let is_best = matches!(&event, Event::Epoch(e) if e.is_best);
+        out.tell(0.0, event);
+        for (kind, name, save) in
+            [(CheckpointKind::Best, "best", is_best), (CheckpointKind::Last, "last", true)]
+        {
+            if save {
+                out.tell(0.3, Event::Checkpoint(Checkpoint {
+                    at: Position { step: self.steps, ..at },
+                    kind,
+                    path: format!("runs/cosine-nano/checkpoints/fold{fold}_{name}.safetensors"),
+                    seconds: 0.3,
+                }));
+            }
+        }
+        false
     }
-    out
+
+    pub fn finished(&self, outcome: Outcome) -> Event {
+        let best = |&fold: &usize| {
+            let epoch = (1..=self.epochs)
+                .min_by(|&a, &b| self.valid_loss(fold, a).total_cmp(&self.valid_loss(fold, b)))
+                .unwrap_or(1);
+            FoldBest {
+                fold,
+                metric: self.valid_loss(fold, epoch),
+                epoch,
+                slice_auc: Some(0.9 - 0.4 * self.valid_loss(fold, epoch)),
+                baseline: self.plan(fold).baseline,
+            }
+        };
+        Event::RunFinished(RunFinished { outcome, best: self.folds.iter().map(best).collect() })
+    }
 }
 
-pub fn values(t: &Tensor) -> Vec<f32> {
-    t.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+struct Recorder {
+    now: f64,
+    events: Vec<Stamped>,
 }
 
-/// Largest absolute difference.
-pub fn max_abs(a: &[f32], b: &[f32]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - f64::from(b)).abs()).fold(0.0, f64::max)
+impl Recorder {
+    fn tell(&mut self, seconds: f64, event: Event) {
+        self.now += seconds;
+        self.events.push(Stamped { at: self.now, event });
+    }
 }
 
-/// ‖a - b‖ / ‖b‖.
-pub fn rel_l2(a: &[f32], b: &[f32]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    let norm = |v: &mut dyn Iterator<Item = f64>| v.map(|x| x * x).sum::<f64>().sqrt();
-    let diff = norm(&mut a.iter().zip(b).map(|(&a, &b)| f64::from(a) - f64::from(b)));
-    diff / norm(&mut b.iter().map(|&b| f64::from(b)))
+/// Four crops: a ring of bone with a body and its mask.
+pub fn preview(at: Position) -> Event {
+    let crop = |i: usize| Crop {
+        study: format!("1.2.826.0.1.3680043.{}", 10_633 + 97 * i),
+        vertebra: 1 + (i as u8 * 2) % 7,
+        slice: 3 + i as u8,
+        label: (i % 2) as f32,
+        probability: 0.18 + 0.2 * i as f32,
+        height: 96,
+        width: 96,
+        pixels: draw(|x, y| {
+            let body = x * x + (y + 0.35) * (y + 0.35) < 0.16;
+            let r = (x * x + (y - 0.25) * (y - 0.25)).sqrt();
+            let ring = (0.28..0.45).contains(&r);
+            let texture = 20.0 * noise((x * 4000.0) as i64 as u64 ^ (y * 9000.0) as i64 as u64);
+            (if body || ring { 210.0 } else { 70.0 }) + texture
+        }),
+        mask: draw(|x, y| if x * x + y * y < 0.5 { 255.0 } else { 0.0 }),
+    };
+    Event::Preview(Preview { at, crops: (0..4).map(crop).collect() })
+}
+
+fn draw(value: impl Fn(f64, f64) -> f64) -> Arc<[u8]> {
+    let unit = |i: usize| i as f64 / 48.0 - 1.0;
+    (0..96 * 96).map(|i| value(unit(i % 96), unit(i / 96)).clamp(0.0, 255.0) as u8).collect()
 }

@@ -1,0 +1,351 @@
+//! Crops of the current batch as pictures, with the mask's outline.
+
+use super::theme;
+use crate::run::event::{Crop, Preview};
+use crate::view::{State, format};
+use image::imageops::{FilterType, resize};
+use image::{DynamicImage, GrayImage, Rgb, RgbImage};
+use ratatui::Frame;
+use ratatui::layout::{Rect, Size};
+use ratatui::style::Color;
+use ratatui::text::Line;
+use ratatui::widgets::Paragraph;
+use ratatui_image::protocol::{Protocol, halfblocks::Halfblocks};
+
+/// Side from which a picture counts as good; more than one are shown only as large as this.
+const GOOD_SIDE: u16 = 36;
+/// Rows under a picture.
+const CAPTION: u16 = 2;
+/// The mask's outline.
+const OUTLINE: [u8; 3] = [255, 190, 0];
+
+/// How pictures are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pictures {
+    /// Half blocks in 24-bit colour: two pixels a cell.
+    TrueColor,
+    /// Half blocks in the 256-colour palette.
+    Indexed,
+    /// A character a cell, without colour.
+    Characters,
+    /// None: the run makes no previews.
+    Off,
+}
+
+impl Pictures {
+    /// What the terminal can show, from its environment variables. It is not asked: an answer
+    /// that comes late over a slow line would be taken for keys.
+    pub fn of_terminal(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let is = |name: &str, values: &[&str]| {
+            variable(name).is_some_and(|v| values.contains(&v.as_str()))
+        };
+        if variable("NO_COLOR").is_some_and(|v| !v.is_empty())
+            || is("TERM", &["linux", "dumb", "vt100", "vt220"])
+        {
+            Self::Characters
+        } else if is("COLORTERM", &["truecolor", "24bit"]) {
+            Self::TrueColor
+        } else {
+            Self::Indexed
+        }
+    }
+}
+
+/// A picture ready to draw.
+struct Tile {
+    area: Rect,
+    caption: [String; 2],
+    picture: Picture,
+}
+
+enum Picture {
+    Blocks(Protocol),
+    Characters(Vec<String>),
+    Broken,
+}
+
+/// The pane's pictures, encoded once a preview and size.
+pub struct Gallery {
+    pictures: Pictures,
+    made_for: Option<(u64, Rect)>,
+    tiles: Vec<Tile>,
+}
+
+impl Gallery {
+    /// An empty pane.
+    pub fn new(pictures: Pictures) -> Self {
+        Self { pictures, made_for: None, tiles: Vec::new() }
+    }
+
+    /// Whether there is a pane at all.
+    pub fn wanted(&self) -> bool {
+        self.pictures != Pictures::Off
+    }
+
+    /// Draws the newest preview.
+    pub fn draw(&mut self, frame: &mut Frame, area: Rect, state: &State) {
+        let preview = state.preview.as_ref().filter(|p| !p.crops.is_empty());
+        let title = match preview {
+            Some(p) if area.width >= 40 => {
+                format!("crops · epoch {} step {} · mask outlined", p.at.epoch, p.at.step)
+            }
+            _ => "crops".into(),
+        };
+        let block = theme::pane(&title);
+        let inner = block.inner(area);
+        frame.render_widget(block, area);
+        let Some(preview) = preview else {
+            let text = Line::styled("no preview yet", theme::FAINT).centered();
+            frame.render_widget(
+                text,
+                Rect { y: inner.y + inner.height / 2, height: 1.min(inner.height), ..inner },
+            );
+            return;
+        };
+        if self.made_for != Some((state.previews, inner)) {
+            self.tiles = tiles(preview, inner, self.pictures);
+            self.made_for = Some((state.previews, inner));
+        }
+        for tile in &self.tiles {
+            self.draw_tile(frame, tile);
+        }
+    }
+
+    fn draw_tile(&self, frame: &mut Frame, tile: &Tile) {
+        let picture = Rect { height: tile.area.height.saturating_sub(CAPTION), ..tile.area };
+        match &tile.picture {
+            Picture::Blocks(protocol) => {
+                frame.render_widget(ratatui_image::Image::new(protocol), picture);
+                if self.pictures == Pictures::Indexed {
+                    to_palette(frame, picture);
+                }
+            }
+            Picture::Characters(rows) => {
+                let rows: Vec<Line> = rows.iter().map(|row| Line::from(row.as_str())).collect();
+                frame.render_widget(Paragraph::new(rows), picture);
+            }
+            Picture::Broken => frame.render_widget(Line::from("(not a picture)"), picture),
+        }
+        let caption = Rect {
+            y: picture.bottom(),
+            height: tile.area.bottom().saturating_sub(picture.bottom()),
+            ..tile.area
+        };
+        let [what, figures] = &tile.caption;
+        let lines = vec![Line::from(what.as_str()), Line::from(figures.as_str())];
+        frame.render_widget(Paragraph::new(lines), caption);
+    }
+}
+
+/// Columns and rows of the grid of pictures: as many as can be good, else one.
+fn grid(area: Size, count: usize) -> (u16, u16) {
+    let mut best = (1, 1);
+    for columns in 1..=(area.width / GOOD_SIDE).max(1) {
+        for rows in 1..=(area.height / (GOOD_SIDE / 2 + CAPTION)).max(1) {
+            let more = columns * rows > best.0 * best.1;
+            if more
+                && usize::from((columns - 1) * rows.max(1)) < count
+                && usize::from(rows) <= count
+            {
+                best = (columns, rows);
+            }
+        }
+    }
+    best
+}
+
+fn tiles(preview: &Preview, area: Rect, pictures: Pictures) -> Vec<Tile> {
+    let (columns, rows) = grid(area.as_size(), preview.crops.len());
+    let (width, height) = (area.width / columns, area.height / rows);
+    if width < 6 || height < CAPTION + 3 {
+        return Vec::new();
+    }
+    preview
+        .crops
+        .iter()
+        .take(usize::from(columns * rows))
+        .enumerate()
+        .map(|(i, crop)| {
+            let (column, row) = (i as u16 % columns, i as u16 / columns);
+            // A column of space between two pictures.
+            let gap = u16::from(columns > 1);
+            let size = fit(crop, Size::new(width - gap, height - CAPTION));
+            let area = Rect {
+                x: area.x + column * width + (width - gap - size.width) / 2,
+                y: area.y + row * height,
+                width: size.width,
+                height: size.height + CAPTION,
+            };
+            let picture = match pictures {
+                Pictures::Characters | Pictures::Off => characters(crop, size),
+                Pictures::TrueColor | Pictures::Indexed => blocks(crop, size),
+            };
+            // A short caption may be wider than a narrow picture.
+            Tile { area, caption: caption(crop, area.width as usize), picture }
+        })
+        .collect()
+}
+
+/// The largest size in cells that keeps the picture's shape, a cell being twice as high as wide.
+fn fit(crop: &Crop, room: Size) -> Size {
+    let (w, h) = (crop.width.max(1) as f64, crop.height.max(1) as f64);
+    let scale = (f64::from(room.width) / w).min(2.0 * f64::from(room.height) / h);
+    let cells = |x: f64| x.round().max(1.0) as u16;
+    Size::new(cells(w * scale).min(room.width), cells(h * scale / 2.0).min(room.height))
+}
+
+fn caption(crop: &Crop, width: usize) -> [String; 2] {
+    let level = format!("C{} slice {} ", crop.vertebra, crop.slice);
+    let level = if width < 24 { format!("C{} s{} ", crop.vertebra, crop.slice) } else { level };
+    let study = format::study(&crop.study, width.saturating_sub(level.chars().count()));
+    let right = (crop.probability >= 0.5) == (crop.label >= 0.5);
+    let mark = if right { '✓' } else { '×' };
+    let label = (crop.label * 100.0).round() / 100.0;
+    let p = crop.probability;
+    let figures = match width < 24 {
+        true => format!("y {label} p {p:.2} {mark}"),
+        false => format!("label {label}  predicted {p:.2} {mark}"),
+    };
+    [format!("{level}{study}"), figures]
+}
+
+/// The crop in `width × height` pixels with its contrast stretched, and where its mask ends.
+fn scaled(crop: &Crop, width: u32, height: u32) -> Option<(GrayImage, Vec<bool>)> {
+    let from =
+        |pixels: &[u8]| GrayImage::from_raw(crop.width as u32, crop.height as u32, pixels.to_vec());
+    if crop.width == 0 || crop.height == 0 || crop.width > 4096 || crop.height > 4096 {
+        return None;
+    }
+    let mut grey = resize(&from(&crop.pixels)?, width, height, FilterType::CatmullRom);
+    let mask = resize(&from(&crop.mask)?, width, height, FilterType::Triangle);
+    stretch(&mut grey);
+    let inside = |x: i64, y: i64| {
+        let within = x >= 0 && y >= 0 && x < width.into() && y < height.into();
+        within && mask.get_pixel(x as u32, y as u32)[0] > 127
+    };
+    let edge = (0..height as i64)
+        .flat_map(|y| (0..width as i64).map(move |x| (x, y)))
+        .map(|(x, y)| {
+            let around = [(x - 1, y), (x + 1, y), (x, y - 1), (x, y + 1)];
+            inside(x, y) && around.iter().any(|&(x, y)| !inside(x, y))
+        })
+        .collect();
+    Some((grey, edge))
+}
+
+/// Spreads the greys between the 1st and the 99th percentile over the whole range.
+fn stretch(grey: &mut GrayImage) {
+    let mut sorted = grey.as_raw().clone();
+    sorted.sort_unstable();
+    let at = |share: usize| sorted.get(sorted.len() * share / 100).copied().unwrap_or(0);
+    let (low, high) = (i32::from(at(1)), i32::from(at(99)));
+    if high > low {
+        for pixel in grey.pixels_mut() {
+            pixel[0] = ((i32::from(pixel[0]) - low) * 255 / (high - low)).clamp(0, 255) as u8;
+        }
+    }
+}
+
+fn blocks(crop: &Crop, size: Size) -> Picture {
+    let (width, height) = (u32::from(size.width), 2 * u32::from(size.height));
+    let Some((grey, edge)) = scaled(crop, width, height) else { return Picture::Broken };
+    let picture = RgbImage::from_fn(width, height, |x, y| {
+        let v = grey.get_pixel(x, y)[0];
+        if edge[(y * width + x) as usize] {
+            // What lies under the outline still shows.
+            Rgb(OUTLINE.map(|c| ((u16::from(c) * 2 + u16::from(v)) / 3) as u8))
+        } else {
+            Rgb([v; 3])
+        }
+    });
+    match Halfblocks::new(DynamicImage::ImageRgb8(picture), size) {
+        Ok(blocks) => Picture::Blocks(Protocol::Halfblocks(blocks)),
+        Err(_) => Picture::Broken,
+    }
+}
+
+fn characters(crop: &Crop, size: Size) -> Picture {
+    const RAMP: &[u8] = b" .:-=+*#%@";
+    let (width, height) = (u32::from(size.width), u32::from(size.height));
+    let Some((grey, edge)) = scaled(crop, width, height) else { return Picture::Broken };
+    let rows = (0..height)
+        .map(|y| {
+            (0..width)
+                .map(|x| match edge[(y * width + x) as usize] {
+                    true => 'o',
+                    false => {
+                        let v = usize::from(grey.get_pixel(x, y)[0]);
+                        RAMP[v * (RAMP.len() - 1) / 255] as char
+                    }
+                })
+                .collect()
+        })
+        .collect();
+    Picture::Characters(rows)
+}
+
+/// Replaces 24-bit colours by the nearest of the 256-colour palette.
+fn to_palette(frame: &mut Frame, area: Rect) {
+    let buffer = frame.buffer_mut();
+    for position in area.intersection(buffer.area).positions() {
+        let cell = &mut buffer[position];
+        (cell.fg, cell.bg) = (palette(cell.fg), palette(cell.bg));
+    }
+}
+
+fn palette(color: Color) -> Color {
+    let Color::Rgb(r, g, b) = color else { return color };
+    if r == g && g == b {
+        return Color::Indexed(match r {
+            0..4 => 16,
+            247.. => 231,
+            grey => 232 + (grey.saturating_sub(3) / 10).min(23),
+        });
+    }
+    let level = |v: u8| match v {
+        0..48 => 0,
+        48..115 => 1,
+        _ => (v - 35) / 40,
+    };
+    Color::Indexed(16 + 36 * level(r) + 6 * level(g) + level(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_go_to_the_nearest_of_the_palette() {
+        assert_eq!(palette(Color::Rgb(0, 0, 0)), Color::Indexed(16));
+        assert_eq!(palette(Color::Rgb(8, 8, 8)), Color::Indexed(232));
+        assert_eq!(palette(Color::Rgb(238, 238, 238)), Color::Indexed(255));
+        assert_eq!(palette(Color::Rgb(255, 255, 255)), Color::Indexed(231));
+        assert_eq!(palette(Color::Rgb(255, 0, 0)), Color::Indexed(196));
+        assert_eq!(palette(Color::Reset), Color::Reset);
+    }
+
+    #[test]
+    fn pictures_are_few_and_large() {
+        assert_eq!(grid(Size::new(46, 24), 4), (1, 1));
+        assert_eq!(grid(Size::new(78, 24), 4), (2, 1));
+        assert_eq!(grid(Size::new(78, 24), 1), (1, 1));
+        assert_eq!(grid(Size::new(20, 10), 4), (1, 1));
+        assert_eq!(grid(Size::new(0, 0), 4), (1, 1));
+    }
+
+    #[test]
+    fn the_terminal_is_known_by_its_environment() {
+        let with = |pairs: &[(&str, &str)]| {
+            let pairs: Vec<(String, String)> =
+                pairs.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect();
+            Pictures::of_terminal(move |name| {
+                pairs.iter().find(|p| p.0 == name).map(|p| p.1.clone())
+            })
+        };
+        assert_eq!(with(&[("COLORTERM", "truecolor")]), Pictures::TrueColor);
+        assert_eq!(with(&[("TERM", "xterm-256color")]), Pictures::Indexed);
+        assert_eq!(with(&[("TERM", "linux")]), Pictures::Characters);
+        let both = [("NO_COLOR", "1"), ("COLORTERM", "truecolor")];
+        assert_eq!(with(&both), Pictures::Characters);
+    }
+}

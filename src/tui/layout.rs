@@ -1,0 +1,115 @@
+//! Which panes there are at a size, and where.
+
+use ratatui::layout::{Constraint, Layout, Rect};
+
+/// Below this the screen says so and draws nothing else.
+pub const MINIMUM: (u16, u16) = (60, 16);
+
+/// Where the panes lie; `None` = no room for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Panes {
+    pub header: Rect,
+    pub alarm: Option<Rect>,
+    pub overview: Rect,
+    pub progress: Rect,
+    pub loss: Rect,
+    pub vertebrae: Option<Rect>,
+    pub crops: Option<Rect>,
+    pub schedule: Option<Rect>,
+    pub log: Option<Rect>,
+    pub keys: Rect,
+}
+
+/// The panes of `area`; `None` if it is too small. `folds`: rows of the overview; `alarm`: rows
+/// kept for what must not be overlooked; `crops`: whether there will be pictures.
+pub fn panes(area: Rect, folds: u16, alarm: u16, crops: bool) -> Option<Panes> {
+    if area.width < MINIMUM.0 || area.height < MINIMUM.1 {
+        return None;
+    }
+    let [header, alarm_area, body, keys] = Layout::vertical([
+        Constraint::Length(1),
+        Constraint::Length(alarm),
+        Constraint::Fill(1),
+        Constraint::Length(1),
+    ])
+    .areas(area);
+    let alarm = (alarm > 0).then_some(alarm_area);
+    let frame = Panes { header, alarm, keys, ..Panes::default() };
+    Some(if area.width >= 104 && area.height >= 32 {
+        wide(frame, body, folds, crops)
+    } else {
+        small(frame, body, folds, crops)
+    })
+}
+
+/// Rows of the overview with its frame and its heading.
+fn overview_rows(folds: u16, most: u16) -> u16 {
+    (folds + 3).clamp(8, most.max(8))
+}
+
+/// Two columns: figures to the left, progress and pictures to the right.
+fn wide(mut panes: Panes, body: Rect, folds: u16, crops: bool) -> Panes {
+    let right_width = (body.width * 2 / 5).clamp(44, 96);
+    let [left, right] =
+        Layout::horizontal([Constraint::Fill(1), Constraint::Length(right_width)]).areas(body);
+    let top = overview_rows(folds, body.height / 3);
+    // The C levels, the study head and the AUCs, framed.
+    let low = if body.height >= 44 { 14 } else { 11 };
+    let [overview, loss, low] =
+        Layout::vertical([Constraint::Length(top), Constraint::Fill(1), Constraint::Length(low)])
+            .areas(left);
+    panes.overview = overview;
+    panes.loss = loss;
+    let [vertebrae, schedule] =
+        Layout::horizontal([Constraint::Percentage(46), Constraint::Fill(1)]).areas(low);
+    panes.vertebrae = Some(vertebrae);
+    let [progress, rest] =
+        Layout::vertical([Constraint::Length(8), Constraint::Fill(1)]).areas(right);
+    panes.progress = progress;
+    match (crops, body.height >= 44) {
+        (true, true) => {
+            // As high as the pictures need at this width, and the log takes the rest.
+            let log = (rest.height / 3).max(8);
+            let [crops, log] =
+                Layout::vertical([Constraint::Fill(1), Constraint::Length(log)]).areas(rest);
+            (panes.crops, panes.log, panes.schedule) = (Some(crops), Some(log), Some(schedule));
+        }
+        (true, false) => {
+            let [schedule, log] =
+                Layout::vertical([Constraint::Length(6), Constraint::Fill(1)]).areas(schedule);
+            (panes.crops, panes.log, panes.schedule) = (Some(rest), Some(log), Some(schedule));
+        }
+        (false, _) => (panes.log, panes.schedule) = (Some(rest), Some(schedule)),
+    }
+    panes
+}
+
+/// Overview and progress above; loss, vertebrae and a picture below; a log if there is height.
+fn small(mut panes: Panes, body: Rect, folds: u16, crops: bool) -> Panes {
+    let top = overview_rows(folds, body.height / 3).min(body.height / 2);
+    let log = if body.height >= 32 { body.height / 5 } else { 0 };
+    let [upper, lower, log_area] =
+        Layout::vertical([Constraint::Length(top), Constraint::Fill(1), Constraint::Length(log)])
+            .areas(body);
+    panes.log = (log > 0).then_some(log_area);
+    let [overview, progress] = Layout::horizontal([
+        Constraint::Fill(1),
+        Constraint::Length(if body.width >= 76 { 30 } else { 24 }),
+    ])
+    .areas(upper);
+    (panes.overview, panes.progress) = (overview, progress);
+    let crop_width = match crops && body.width >= 76 && lower.height >= 10 {
+        // A half-block picture is twice as wide as high, in cells.
+        true => (2 * lower.height.saturating_sub(4) + 2).clamp(20, body.width / 3),
+        false => 0,
+    };
+    let [loss, vertebrae, crops] = Layout::horizontal([
+        Constraint::Fill(1),
+        Constraint::Length(19),
+        Constraint::Length(crop_width),
+    ])
+    .areas(lower);
+    (panes.loss, panes.vertebrae) = (loss, Some(vertebrae));
+    panes.crops = (crop_width > 0).then_some(crops);
+    panes
+}

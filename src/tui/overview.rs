@@ -1,0 +1,148 @@
+//! Folds × epochs: a row a fold, a cell an epoch.
+
+use super::theme;
+use crate::run::event::FoldState;
+use crate::view::{Fold, State, fold, format};
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::{Modifier, Style};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+
+/// Columns before the strip of epochs.
+const FIGURES: usize = 36;
+
+/// Draws the table; `shown`: the fold whose curves are on the screen.
+pub fn draw(frame: &mut Frame, area: Rect, state: &State, shown: usize) {
+    let block = theme::pane("folds × epochs");
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    if state.folds.is_empty() {
+        frame.render_widget(Line::styled("waiting for the trainer's plan", theme::FAINT), inner);
+        return;
+    }
+    let strip = (inner.width as usize).saturating_sub(FIGURES);
+    let scale = Scale::of(&state.folds);
+    let mut lines = vec![Line::styled(
+        format!(
+            "{:>6} {:<10} {:>7} {:>9} {}",
+            "fold",
+            "state",
+            "epoch",
+            "best@ep.",
+            heading(strip)
+        ),
+        theme::FAINT,
+    )];
+    // With more folds than rows, the one shown must be among them.
+    let rows = (inner.height as usize).saturating_sub(1).max(1);
+    let first = (shown + 1).saturating_sub(rows).min(state.folds.len().saturating_sub(rows));
+    for (index, f) in state.folds.iter().enumerate().skip(first).take(rows) {
+        lines.push(row(f, strip, scale, index == state.current, index == shown));
+    }
+    frame.render_widget(Paragraph::new(lines), inner);
+}
+
+fn heading(strip: usize) -> &'static str {
+    match strip {
+        0..10 => "epochs",
+        10..36 => "valid loss",
+        _ => "valid loss, an epoch a bar, ★ best",
+    }
+}
+
+/// The range of validation losses that the strips' bars span.
+#[derive(Debug, Clone, Copy)]
+struct Scale {
+    low: f64,
+    high: f64,
+}
+
+impl Scale {
+    fn of(folds: &[Fold]) -> Self {
+        let metrics = folds
+            .iter()
+            .flat_map(|f| f.epochs.iter().flatten().map(|e| e.metric))
+            .filter(|m| m.is_finite());
+        let low = metrics.clone().fold(f64::INFINITY, f64::min);
+        let high = metrics.fold(f64::NEG_INFINITY, f64::max);
+        // One bad epoch must not flatten all others: twice the baseline is bad enough.
+        let baseline = folds.iter().map(|f| f.plan.baseline).fold(0.0, f64::max);
+        let high = if baseline > 0.0 { high.min(2.0 * baseline).max(low) } else { high };
+        Self { low, high }
+    }
+
+    fn bar(self, metric: f64) -> char {
+        const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+        let span = self.high - self.low;
+        if !metric.is_finite() {
+            return '!';
+        }
+        if span <= 0.0 {
+            return BARS[3];
+        }
+        let share = ((metric - self.low) / span).clamp(0.0, 1.0);
+        BARS[(share * 7.0).round() as usize]
+    }
+}
+
+fn row(f: &Fold, strip: usize, scale: Scale, current: bool, shown: bool) -> Line<'static> {
+    let style = match f.state {
+        FoldState::Waiting => theme::FAINT,
+        FoldState::Training | FoldState::Validating => Style::new().add_modifier(Modifier::BOLD),
+        FoldState::Done => theme::GOOD,
+        FoldState::Skipped | FoldState::Stopped => theme::WARN,
+        FoldState::Failed => theme::ALARM,
+    };
+    let best = f.best_epoch().map_or("–".into(), |e| {
+        let metric =
+            if e.metric < 10.0 { format!("{:.4}", e.metric) } else { format::short_loss(e.metric) };
+        format!("{metric}@{}", e.at.epoch)
+    });
+    let mark = match (current, shown) {
+        (true, _) => "▸",
+        (false, true) => "◂",
+        _ => " ",
+    };
+    let epoch = format!("{}/{}", f.at.epoch, f.epochs.len());
+    let figures =
+        format!("{mark}{:>5} {:<10} {epoch:>7} {best:>9} ", f.plan.fold, fold::word(f.state));
+    let mut spans = vec![Span::styled(figures, style)];
+    spans.extend(cells(f, strip, scale));
+    Line::from(spans)
+}
+
+/// A cell an epoch; a cell a few epochs (the best of them) where there is no room.
+fn cells(f: &Fold, width: usize, scale: Scale) -> Vec<Span<'static>> {
+    let epochs = f.epochs.len();
+    if width == 0 || epochs == 0 {
+        return Vec::new();
+    }
+    let bucket = epochs.div_ceil(width);
+    let best = f.best_epoch().map(|e| e.at.epoch);
+    let at_hand = f.epochs_done() + 1;
+    let active = matches!(f.state, FoldState::Training | FoldState::Validating);
+    (0..epochs.div_ceil(bucket))
+        .map(|cell| {
+            let numbers = cell * bucket + 1..(cell + 1) * bucket + 1;
+            let done: Vec<f64> = f.epochs[cell * bucket..epochs.min((cell + 1) * bucket)]
+                .iter()
+                .flatten()
+                .map(|e| e.metric)
+                .collect();
+            if active && numbers.contains(&at_hand) {
+                return Span::styled("▸", Style::new().add_modifier(Modifier::BOLD));
+            }
+            if best.is_some_and(|b| numbers.contains(&b)) {
+                return Span::styled("★", theme::GOOD.add_modifier(Modifier::BOLD));
+            }
+            match done.iter().copied().reduce(f64::min) {
+                Some(metric) if metric < f.plan.baseline => {
+                    Span::styled(scale.bar(metric).to_string(), theme::TRAIN)
+                }
+                Some(metric) => Span::styled(scale.bar(metric).to_string(), theme::WARN),
+                None => Span::styled("·", theme::FAINT),
+            }
+        })
+        .collect()
+}

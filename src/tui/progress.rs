@@ -1,0 +1,94 @@
+//! How far, how fast, how long.
+
+use super::theme;
+use crate::run::event::FoldState;
+use crate::view::{State, format, progress};
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+
+/// Draws bars for step, epoch, fold and run, then the figures.
+pub fn draw(frame: &mut Frame, area: Rect, state: &State) {
+    let block = theme::pane("progress");
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    let width = inner.width as usize;
+    let mut lines = bars(state, width);
+    lines.extend(figures(state));
+    if lines.len() > inner.height as usize {
+        // The figures tell more than the innermost bar.
+        lines.remove(0);
+    }
+    frame.render_widget(Paragraph::new(lines), inner);
+}
+
+fn bars(state: &State, width: usize) -> Vec<Line<'static>> {
+    let fold = state.fold();
+    let share = |a: usize, b: usize| a as f64 / b.max(1) as f64;
+    let innermost = match fold {
+        Some(f) if f.state == FoldState::Validating => {
+            let (done, all) = (f.valid_batch, f.plan.valid_batches);
+            bar("valid", share(done, all), format!("{done}/{all}"), width)
+        }
+        Some(f) => {
+            let (done, all) = (f.at.step, f.plan.steps);
+            bar("step", share(done, all), format!("{done}/{all}"), width)
+        }
+        None => bar("step", 0.0, "–".into(), width),
+    };
+    let epochs = fold.map_or(0, |f| f.epochs.len());
+    let epoch = fold.map_or(0, |f| f.at.epoch);
+    let count = |a: usize, b: usize| if b == 0 { "–".into() } else { format!("{a}/{b}") };
+    let folds = state.folds.len();
+    let over = state.folds.iter().filter(|f| f.is_over()).count();
+    let at_hand = fold.filter(|f| !f.is_over() && f.at.epoch > 0).map_or(0.0, |f| f.share());
+    let nth = if at_hand > 0.0 || fold.is_some_and(|f| !f.is_over()) { over + 1 } else { over };
+    let whole = progress::run_share(&state.folds);
+    vec![
+        innermost,
+        bar("epoch", fold.map_or(0.0, |f| f.share()), count(epoch, epochs), width),
+        bar("fold", (over as f64 + at_hand) / folds.max(1) as f64, count(nth, folds), width),
+        bar("run", whole, format!("{:.1}%", 100.0 * whole), width),
+    ]
+}
+
+fn bar(name: &str, share: f64, text: String, width: usize) -> Line<'static> {
+    let text = format!(" {text:>7}");
+    let room = width.saturating_sub(6 + text.chars().count());
+    let (full, rest) = theme::bar(share, room);
+    Line::from(vec![
+        Span::from(format!("{name:<6}")),
+        Span::styled(full, theme::TRAIN),
+        Span::styled(rest, theme::FAINT),
+        Span::from(text),
+    ])
+}
+
+fn figures(state: &State) -> Vec<Line<'static>> {
+    let p = &state.progress;
+    let eta = match state.seconds_left() {
+        Some(seconds) => format!("~{}", format::duration(seconds)),
+        None => "–".into(),
+    };
+    let validating = state.fold().is_some_and(|f| f.state == FoldState::Validating);
+    let speed = if validating { p.valid_images_per_second() } else { None };
+    let speed = speed.or(p.images_per_second()).map_or("–".into(), format::rate);
+    let share = p.data_share().map_or("–".into(), |s| format!("{:.0}%", 100.0 * s));
+    let step = p.step_seconds().map_or("–".into(), format::seconds);
+    let slow = p.data_share().is_some_and(|s| s > 0.2);
+    vec![
+        Line::from(vec![
+            Span::from("ETA   "),
+            Span::styled(eta, theme::KEY),
+            Span::from(format!("  {speed} img/s")),
+        ]),
+        Line::from(vec![
+            Span::from(format!("step  {step}  ")),
+            Span::styled(
+                format!("data wait {share}{}", if slow { " !" } else { "" }),
+                if slow { theme::WARN } else { ratatui::style::Style::new() },
+            ),
+        ]),
+    ]
+}

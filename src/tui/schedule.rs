@@ -1,0 +1,82 @@
+//! The learning rate over the whole run, and where training is.
+
+use super::theme;
+use crate::view::{State, format};
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::{Modifier, Style};
+use ratatui::symbols::Marker;
+use ratatui::text::Line;
+use ratatui::widgets::{Axis, Chart, Dataset, GraphType};
+
+/// Draws the schedule: x = epochs of all folds, one after the other.
+pub fn draw(frame: &mut Frame, area: Rect, state: &State) {
+    let Some(plan) = state.plan.as_ref().filter(|p| !p.learning_rates.is_empty()) else {
+        frame.render_widget(theme::pane("learning rate"), area);
+        return;
+    };
+    let epochs = plan.learning_rates.len();
+    let at = state.position();
+    let within = at.epoch.saturating_sub(1).min(epochs - 1);
+    let planned = plan.learning_rates[within];
+    let now = match &state.step {
+        Some(step) if step.at.epoch == at.epoch && step.at.fold == at.fold => step.learning_rate,
+        _ => planned,
+    };
+    let block = theme::pane(&format!("learning rate {}", format::learning_rate(now)));
+    let all = epochs * state.folds.len().max(1);
+    let x_now = (state.current * epochs + within) as f64
+        + state.fold().map_or(0.0, |f| {
+            if f.epochs_done() == at.epoch {
+                1.0
+            } else {
+                at.step as f64 / f.plan.steps.max(1) as f64
+            }
+        });
+    let high = plan.learning_rates.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+    // An epoch has one rate, so the line is a staircase.
+    let line: Vec<(f64, f64)> = (0..all)
+        .flat_map(|i| {
+            let rate = plan.learning_rates[i % epochs];
+            [(i as f64, rate), ((i + 1) as f64, rate)]
+        })
+        .collect();
+    let upright = [(x_now, 0.0), (x_now, high)];
+    let marker = [(x_now, now)];
+    let datasets = vec![
+        Dataset::default()
+            .data(&line)
+            .marker(Marker::Braille)
+            .graph_type(GraphType::Line)
+            .style(theme::TRAIN),
+        Dataset::default()
+            .data(&upright)
+            .marker(Marker::Braille)
+            .graph_type(GraphType::Line)
+            .style(theme::FAINT),
+        Dataset::default()
+            .data(&marker)
+            .marker(Marker::Dot)
+            .graph_type(GraphType::Scatter)
+            .style(Style::new().add_modifier(Modifier::BOLD)),
+    ];
+    let labels: Vec<Line> = match state.folds.as_slice() {
+        [] | [_] => vec!["epoch 0".into(), format!("{epochs}").into()],
+        [first, .., last] => vec![
+            format!("fold {}", first.plan.fold).into(),
+            format!("epoch {} of {all}", x_now.floor().min(all as f64)).into(),
+            format!("fold {}", last.plan.fold).into(),
+        ],
+    };
+    let chart = Chart::new(datasets)
+        .block(block)
+        .legend_position(None)
+        .x_axis(Axis::default().bounds([0.0, all as f64]).labels(labels).style(theme::FAINT))
+        .y_axis(
+            Axis::default()
+                .bounds([0.0, high * 1.05])
+                .labels(["0".to_string(), format::learning_rate(high)])
+                .style(theme::FAINT),
+        );
+    frame.render_widget(chart, area);
+}

@@ -1,0 +1,84 @@
+//! Taking the terminal over, and giving it back whatever happens.
+
+use crossterm::cursor::Show;
+use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
+use crossterm::terminal::{
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
+use crossterm::{execute, queue};
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+use std::io::{self, BufWriter, Stdout, Write, stdout};
+use std::sync::{Mutex, Once, PoisonError};
+use std::thread::ThreadId;
+
+/// The terminal in use. Buffered, so that a frame goes out in few writes.
+pub type Screen = Terminal<CrosstermBackend<BufWriter<Stdout>>>;
+
+/// The thread that owns the screen while it is taken over.
+static OWNER: Mutex<Option<ThreadId>> = Mutex::new(None);
+
+/// Gives the terminal back when dropped.
+pub struct Guard;
+
+/// Takes the terminal over: raw mode, alternate screen, pasted text told from keys. The mouse
+/// stays the terminal's, so that text can be selected.
+pub fn enter() -> io::Result<(Screen, Guard)> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(install_panic_hook);
+    *owner() = Some(std::thread::current().id());
+    // From here on, also when a line below fails, the guard puts all back.
+    let guard = Guard;
+    enable_raw_mode()?;
+    execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste)?;
+    let mut terminal = Terminal::new(CrosstermBackend::new(BufWriter::new(stdout())))?;
+    terminal.hide_cursor()?;
+    terminal.clear()?;
+    Ok((terminal, guard))
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+fn owner() -> std::sync::MutexGuard<'static, Option<ThreadId>> {
+    OWNER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Puts the terminal back once; a terminal that is gone needs nothing, so errors are no news.
+fn restore() {
+    if owner().take().is_none() {
+        return;
+    }
+    let mut out = stdout();
+    let _ = queue!(out, DisableBracketedPaste, LeaveAlternateScreen, Show);
+    let _ = out.flush();
+    let _ = disable_raw_mode();
+}
+
+/// While the screen is taken over, a panic's report would be written across it. Of the owner's
+/// own panic one sentence is told once the terminal is back; one of another thread stays silent
+/// here, because whoever joins that thread tells it.
+fn install_panic_hook() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let owned_by = *owner();
+        match owned_by {
+            None => before(info),
+            Some(thread) if thread == std::thread::current().id() => {
+                restore();
+                let payload = info.payload();
+                let what = payload
+                    .downcast_ref::<&str>()
+                    .copied()
+                    .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+                    .unwrap_or("no message");
+                let place = info.location().map(|l| format!(" at {l}")).unwrap_or_default();
+                eprintln!("rsna-tui: the display failed: {what}{place}");
+            }
+            Some(_) => {}
+        }
+    }));
+}

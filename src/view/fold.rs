@@ -1,0 +1,147 @@
+//! One fold of the folds × epochs table.
+
+use super::series::{Curve, Ema, SMOOTHING};
+use crate::run::event::{Epoch, FoldPlan, FoldState, Position, Step};
+
+/// One fold: its plan, its state, its epochs and its curves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fold {
+    /// Its plan.
+    pub plan: FoldPlan,
+    /// Its state.
+    pub state: FoldState,
+    /// Where it stands.
+    pub at: Position,
+    /// Validation batches done in the epoch at hand.
+    pub valid_batch: usize,
+    /// Mean validation loss of the epoch at hand so far.
+    pub valid_so_far: Option<f64>,
+    /// Its epochs, by number − 1; `None` where the epoch is not done.
+    pub epochs: Vec<Option<Epoch>>,
+    /// Its losses.
+    pub curve: Curve,
+    /// Slice loss of C1..C7 in training, smoothed.
+    pub vertebrae: [Ema; 7],
+    /// Study head's loss in training, smoothed.
+    pub study_head: Ema,
+    /// Path of its newest `best` checkpoint.
+    pub best_path: Option<String>,
+    /// Path of its newest `last` checkpoint.
+    pub last_path: Option<String>,
+}
+
+impl Fold {
+    /// A fold that has not begun.
+    pub fn new(plan: FoldPlan, epochs: usize) -> Self {
+        Self {
+            at: Position { fold: plan.fold, epoch: 0, step: 0 },
+            plan,
+            state: FoldState::Waiting,
+            valid_batch: 0,
+            valid_so_far: None,
+            epochs: vec![None; epochs],
+            curve: Curve::default(),
+            vertebrae: std::array::from_fn(|_| Ema::new(SMOOTHING)),
+            study_head: Ema::new(SMOOTHING),
+            best_path: None,
+            last_path: None,
+        }
+    }
+
+    /// Steps since the fold's start.
+    pub fn x(&self, at: Position) -> f64 {
+        (at.epoch.saturating_sub(1) * self.plan.steps + at.step) as f64
+    }
+
+    /// An epoch begins, for the first time or once more after a resume.
+    pub fn start_epoch(&mut self, at: Position) {
+        let start = self.x(Position { step: 0, ..at });
+        self.curve.truncate(start);
+        for epoch in self.epochs.iter_mut().skip(at.epoch.saturating_sub(1)) {
+            *epoch = None;
+        }
+        self.at = at;
+        self.valid_batch = 0;
+        self.valid_so_far = None;
+    }
+
+    /// A step is done.
+    pub fn add_step(&mut self, step: &Step) {
+        self.at = step.at;
+        let x = self.x(step.at);
+        self.curve.add_step(x, step.loss);
+        for (ema, &loss) in self.vertebrae.iter_mut().zip(&step.vertebra_loss) {
+            ema.add(loss);
+        }
+        self.study_head.add(step.study_loss);
+    }
+
+    /// An epoch is done.
+    pub fn add_epoch(&mut self, epoch: &Epoch) {
+        self.at = Position { step: self.plan.steps, ..epoch.at };
+        let end = self.x(self.at);
+        self.curve.add_valid(end, epoch.valid_loss);
+        if let Some(slot) =
+            epoch.at.epoch.checked_sub(1).and_then(|index| self.epochs.get_mut(index))
+        {
+            *slot = Some(epoch.clone());
+        }
+        self.valid_batch = self.plan.valid_batches;
+        self.valid_so_far = None;
+    }
+
+    /// The newest finished epoch.
+    pub fn last_epoch(&self) -> Option<&Epoch> {
+        self.epochs.iter().flatten().last()
+    }
+
+    /// The epoch with the lowest metric; of equals the first, as `best` is kept.
+    pub fn best_epoch(&self) -> Option<&Epoch> {
+        self.epochs
+            .iter()
+            .flatten()
+            .filter(|e| e.metric.is_finite())
+            .min_by(|a, b| a.metric.total_cmp(&b.metric))
+    }
+
+    /// Whether nothing more comes.
+    pub fn is_over(&self) -> bool {
+        matches!(
+            self.state,
+            FoldState::Done | FoldState::Skipped | FoldState::Stopped | FoldState::Failed
+        )
+    }
+
+    /// Epochs wholly done, the one at hand not counted.
+    pub fn epochs_done(&self) -> usize {
+        let at_hand = self.at.epoch;
+        match at_hand.checked_sub(1).and_then(|i| self.epochs.get(i)) {
+            Some(Some(_)) => at_hand,
+            _ => at_hand.saturating_sub(1),
+        }
+    }
+
+    /// Share of the fold that is trained, 0 to 1; a fold that is over counts as whole.
+    pub fn share(&self) -> f64 {
+        if self.is_over() {
+            return 1.0;
+        }
+        let done = self.epochs_done();
+        let step = if done == self.at.epoch { 0 } else { self.at.step };
+        let within = step as f64 / self.plan.steps.max(1) as f64;
+        ((done as f64 + within) / self.epochs.len().max(1) as f64).min(1.0)
+    }
+}
+
+/// The word for a fold's state.
+pub fn word(state: FoldState) -> &'static str {
+    match state {
+        FoldState::Waiting => "waiting",
+        FoldState::Training => "training",
+        FoldState::Validating => "validating",
+        FoldState::Done => "done",
+        FoldState::Skipped => "skipped",
+        FoldState::Stopped => "stopped",
+        FoldState::Failed => "failed",
+    }
+}

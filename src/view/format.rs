@@ -1,0 +1,132 @@
+//! Figures as people read them.
+
+/// `42s`, `2m 05s`, `1h 04m`, `3d 02h`.
+pub fn duration(seconds: f64) -> String {
+    if !seconds.is_finite() {
+        return "?".into();
+    }
+    let s = seconds.max(0.0).round() as u64;
+    match s {
+        0..60 => format!("{s}s"),
+        60..3600 => format!("{}m {:02}s", s / 60, s % 60),
+        3600..86_400 => format!("{}h {:02}m", s / 3600, s % 3600 / 60),
+        _ => format!("{}d {:02}h", s / 86_400, s % 86_400 / 3600),
+    }
+}
+
+/// A duration too short for whole seconds as `0.84s`, `12ms`; else as [`duration`].
+pub fn seconds(seconds: f64) -> String {
+    match seconds {
+        s if s < 0.1 => format!("{:.0}ms", s.max(0.0) * 1e3),
+        s if s < 9.95 => format!("{s:.2}s"),
+        s => duration(s),
+    }
+}
+
+/// A loss with four decimals, fewer where it is large: `0.4123`, `12.34`, `1234`, `1.2e6`.
+pub fn loss(x: f64) -> String {
+    match x.abs() {
+        _ if !x.is_finite() => format!("{x}"),
+        a if a < 10.0 => format!("{x:.4}"),
+        a if a < 1000.0 => format!("{x:.2}"),
+        a if a < 1e5 => format!("{x:.0}"),
+        _ => format!("{x:.1e}"),
+    }
+}
+
+/// [`loss`], or a dash where there is none.
+pub fn maybe_loss(x: Option<f64>) -> String {
+    x.map_or("–".into(), loss)
+}
+
+/// A loss in at most 5 columns.
+pub fn short_loss(x: f64) -> String {
+    match x.abs() {
+        _ if !x.is_finite() => format!("{x}"),
+        a if a < 10.0 => format!("{x:.3}"),
+        a if a < 100.0 => format!("{x:.1}"),
+        a if a < 1e5 => format!("{x:.0}"),
+        _ => format!("{x:.0e}"),
+    }
+}
+
+/// `2.30e-4`.
+pub fn learning_rate(x: f64) -> String {
+    if x == 0.0 { "0".into() } else { format!("{x:.2e}") }
+}
+
+/// An AUC with three decimals, or a dash.
+pub fn auc(x: Option<f64>) -> String {
+    x.map_or("–".into(), |x| format!("{x:.3}"))
+}
+
+/// `15.6 M`, `842 k`.
+pub fn count(n: usize) -> String {
+    match n {
+        0..10_000 => n.to_string(),
+        10_000..1_000_000 => format!("{:.0} k", n as f64 / 1e3),
+        _ => format!("{:.1} M", n as f64 / 1e6),
+    }
+}
+
+/// Images a second: `812`, `8.1`.
+pub fn rate(x: f64) -> String {
+    if x < 99.5 { format!("{x:.1}") } else { format!("{x:.0}") }
+}
+
+/// A study's UID in at most `width` columns: its end, which tells studies apart.
+pub fn study(uid: &str, width: usize) -> String {
+    let uid = sanitized(uid);
+    let length = uid.chars().count();
+    if length <= width {
+        return uid;
+    }
+    let tail: String = uid.chars().skip(length - width.saturating_sub(1)).collect();
+    format!("…{tail}")
+}
+
+/// One line without control characters: what comes from file names and error texts must not
+/// steer the terminal.
+pub fn sanitized(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_people_say_them() {
+        for (s, text) in [
+            (0.0, "0s"),
+            (59.4, "59s"),
+            (59.6, "1m 00s"),
+            (125.0, "2m 05s"),
+            (3840.0, "1h 04m"),
+            (93_600.0, "1d 02h"),
+            (-1.0, "0s"),
+            (f64::NAN, "?"),
+        ] {
+            assert_eq!(duration(s), text);
+        }
+        assert_eq!(seconds(0.0123), "12ms");
+        assert_eq!(seconds(0.84), "0.84s");
+        assert_eq!(seconds(30.0), "30s");
+    }
+
+    #[test]
+    fn a_study_is_shortened_to_its_end() {
+        assert_eq!(study("1.2.826.0.1.3680043.12345", 8), "…3.12345");
+        assert_eq!(study("abc", 8), "abc");
+        assert_eq!(study("abc\x1b[2J", 20), "abc [2J");
+    }
+
+    #[test]
+    fn figures_keep_their_width() {
+        assert_eq!(loss(0.41234), "0.4123");
+        assert_eq!(loss(12.345), "12.35");
+        assert_eq!(loss(f64::NAN), "NaN");
+        assert_eq!(learning_rate(23e-5), "2.30e-4");
+        assert_eq!(count(15_600_000), "15.6 M");
+    }
+}

@@ -1,0 +1,247 @@
+//! How far the run is, how fast, and how long it will take.
+
+use super::fold::Fold;
+use super::series::Recent;
+use crate::run::event::{Epoch, FoldState, RunStarted, Step, ValidStep};
+
+/// Steps the speed is measured over.
+const WINDOW: usize = 50;
+
+/// Before the first validation: what a validation image costs, as a share of a training image
+/// (one forward pass against a forward and a backward of twice its cost).
+const VALID_COST: f64 = 1.0 / 3.0;
+
+/// Measured speeds. Pauses are no part of a step's seconds, so they are in no figure here.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Progress {
+    data: Recent,
+    compute: Recent,
+    images: Recent,
+    valid_seconds: Recent,
+    valid_images: Recent,
+    steps_seen: u64,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            data: Recent::new(WINDOW),
+            compute: Recent::new(WINDOW),
+            images: Recent::new(WINDOW),
+            valid_seconds: Recent::new(WINDOW),
+            valid_images: Recent::new(WINDOW),
+            steps_seen: 0,
+        }
+    }
+}
+
+impl Progress {
+    /// Takes a step's seconds in.
+    pub fn add_step(&mut self, step: &Step) {
+        // The run's first step warms up caches and kernels; it would mislead for 50 steps.
+        if self.steps_seen == 1 {
+            self.data.clear();
+            self.compute.clear();
+            self.images.clear();
+        }
+        self.steps_seen += 1;
+        self.data.add(step.data_seconds);
+        self.compute.add(step.compute_seconds);
+        self.images.add(step.images as f64);
+    }
+
+    /// Takes a validation batch's seconds in.
+    pub fn add_valid(&mut self, step: &ValidStep) {
+        self.valid_seconds.add(step.seconds);
+        self.valid_images.add(step.images as f64);
+    }
+
+    /// Takes a whole validation in, for a view that missed its batches.
+    pub fn add_epoch(&mut self, epoch: &Epoch) {
+        if self.valid_seconds.is_empty() && epoch.valid_batches > 0 {
+            self.valid_seconds.add(epoch.valid_seconds / epoch.valid_batches as f64);
+        }
+        if self.steps_seen == 0 && epoch.at.step > 0 {
+            self.compute.add(epoch.train_seconds / epoch.at.step as f64);
+        }
+    }
+
+    /// Seconds a training step takes, data included.
+    pub fn step_seconds(&self) -> Option<f64> {
+        Some(self.compute.mean()? + self.data.mean().unwrap_or(0.0))
+    }
+
+    /// Training images a second.
+    pub fn images_per_second(&self) -> Option<f64> {
+        let seconds = self.data.sum() + self.compute.sum();
+        (seconds > 0.0 && !self.images.is_empty()).then(|| self.images.sum() / seconds)
+    }
+
+    /// Validation images a second.
+    pub fn valid_images_per_second(&self) -> Option<f64> {
+        let seconds = self.valid_seconds.sum();
+        (seconds > 0.0 && !self.valid_images.is_empty()).then(|| self.valid_images.sum() / seconds)
+    }
+
+    /// Share of a step spent waiting for data, 0 to 1.
+    pub fn data_share(&self) -> Option<f64> {
+        let (data, all) = (self.data.sum(), self.data.sum() + self.compute.sum());
+        (all > 0.0).then(|| data / all)
+    }
+
+    /// Seconds a validation batch of `fold` takes; estimated from training before the first.
+    fn valid_batch_seconds(&self, plan: &RunStarted, fold: &Fold) -> Option<f64> {
+        if let Some(measured) = self.valid_seconds.mean() {
+            return Some(measured);
+        }
+        let per_step = self.step_seconds()?;
+        let per_study = per_step / plan.batch_size.max(1) as f64;
+        let studies = fold.plan.valid_studies as f64 / fold.plan.valid_batches.max(1) as f64;
+        Some(per_study * studies * VALID_COST)
+    }
+
+    /// Seconds from now to the end of the epoch at hand of `fold`, its validation included.
+    pub fn epoch_left(&self, plan: &RunStarted, fold: &Fold) -> Option<f64> {
+        let (step, valid) = (self.step_seconds()?, self.valid_batch_seconds(plan, fold)?);
+        if fold.epochs_done() == fold.at.epoch {
+            return Some(0.0);
+        }
+        let steps = match fold.state {
+            FoldState::Validating => 0,
+            _ => fold.plan.steps.saturating_sub(fold.at.step),
+        };
+        let batches = fold.plan.valid_batches.saturating_sub(fold.valid_batch);
+        Some(steps as f64 * step + batches as f64 * valid)
+    }
+
+    /// Seconds from now to the end of `fold`.
+    pub fn fold_left(&self, plan: &RunStarted, fold: &Fold) -> Option<f64> {
+        if fold.is_over() {
+            return Some(0.0);
+        }
+        let (step, valid) = (self.step_seconds()?, self.valid_batch_seconds(plan, fold)?);
+        let whole = fold.plan.steps as f64 * step + fold.plan.valid_batches as f64 * valid;
+        let to_come = fold.epochs.len().saturating_sub(fold.at.epoch);
+        let at_hand = if fold.at.epoch == 0 { 0.0 } else { self.epoch_left(plan, fold)? };
+        Some(at_hand + to_come as f64 * whole)
+    }
+
+    /// Seconds from now to the end of the run.
+    pub fn run_left(&self, plan: &RunStarted, folds: &[Fold]) -> Option<f64> {
+        folds.iter().map(|fold| self.fold_left(plan, fold)).sum()
+    }
+}
+
+/// Share of the run that is done, 0 to 1, in steps.
+pub fn run_share(folds: &[Fold]) -> f64 {
+    let weight = |fold: &Fold| (fold.plan.steps * fold.epochs.len()) as f64;
+    let all: f64 = folds.iter().map(weight).sum();
+    let done: f64 = folds.iter().map(|fold| fold.share() * weight(fold)).sum();
+    if all > 0.0 { done / all } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::event::{FoldPlan, Position};
+
+    fn plan() -> RunStarted {
+        RunStarted {
+            name: "r".into(),
+            folder: "runs/r".into(),
+            device: "CPU".into(),
+            model: "m".into(),
+            parameters: 1,
+            image_size: 64,
+            images_per_study: 105,
+            batch_size: 4,
+            epochs: 3,
+            learning_rates: vec![1e-3; 3],
+            folds: Vec::new(),
+            seed: 0,
+        }
+    }
+
+    fn fold(number: usize) -> Fold {
+        let plan = FoldPlan {
+            fold: number,
+            train_studies: 40,
+            valid_studies: 8,
+            steps: 10,
+            valid_batches: 2,
+            baseline: 0.6,
+        };
+        Fold::new(plan, 3)
+    }
+
+    fn step(epoch: usize, step: usize, seconds: f64) -> Step {
+        Step {
+            at: Position { fold: 0, epoch, step },
+            steps: 10,
+            loss: 0.5,
+            slice_loss: 0.5,
+            study_loss: 0.5,
+            vertebra_loss: [0.5; 7],
+            grad_norm: 1.0,
+            learning_rate: 1e-3,
+            mixup: None,
+            images: 420,
+            data_seconds: 0.25 * seconds,
+            compute_seconds: 0.75 * seconds,
+        }
+    }
+
+    #[test]
+    fn before_the_first_validation_an_image_costs_a_third() {
+        let (plan, mut progress) = (plan(), Progress::default());
+        let mut first = fold(0);
+        assert_eq!(progress.run_left(&plan, &[first.clone()]), None, "nothing measured yet");
+        first.state = FoldState::Training;
+        first.start_epoch(Position { fold: 0, epoch: 1, step: 0 });
+        for s in 1..=4 {
+            progress.add_step(&step(1, s, 12.0));
+            first.add_step(&step(1, s, 12.0));
+        }
+        // A batch of 4 studies: 12 s in training, 4 s in validation.
+        // Epoch at hand: 6 · 12 + 2 · 4 = 80; a whole one: 10 · 12 + 2 · 4 = 128.
+        assert_eq!(progress.epoch_left(&plan, &first), Some(80.0));
+        assert_eq!(progress.fold_left(&plan, &first), Some(80.0 + 2.0 * 128.0));
+        let folds = [first, fold(1)];
+        assert_eq!(progress.run_left(&plan, &folds), Some(80.0 + 2.0 * 128.0 + 3.0 * 128.0));
+        assert_eq!(run_share(&folds), 4.0 / 60.0);
+        assert_eq!(progress.images_per_second(), Some(35.0));
+        assert_eq!(progress.data_share(), Some(0.25));
+    }
+
+    #[test]
+    fn a_measured_validation_and_skipped_folds_count() {
+        let (plan, mut progress) = (plan(), Progress::default());
+        let (mut first, mut second) = (fold(0), fold(1));
+        first.state = FoldState::Validating;
+        first.start_epoch(Position { fold: 0, epoch: 3, step: 0 });
+        for s in 1..=10 {
+            progress.add_step(&step(3, s, 2.0));
+            first.add_step(&step(3, s, 2.0));
+        }
+        let valid = ValidStep {
+            at: Position { fold: 0, epoch: 3, step: 1 },
+            batches: 2,
+            loss: 0.5,
+            images: 420,
+            seconds: 7.0,
+        };
+        progress.add_valid(&valid);
+        first.valid_batch = 1;
+        second.state = FoldState::Skipped;
+        assert_eq!(progress.run_left(&plan, &[first, second]), Some(7.0));
+    }
+
+    #[test]
+    fn the_first_step_does_not_mislead() {
+        let mut progress = Progress::default();
+        progress.add_step(&step(1, 1, 100.0));
+        assert_eq!(progress.step_seconds(), Some(100.0));
+        progress.add_step(&step(1, 2, 2.0));
+        assert_eq!(progress.step_seconds(), Some(2.0));
+    }
+}

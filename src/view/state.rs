@@ -1,0 +1,384 @@
+//! The state of a run, folded from its events.
+
+use super::fold::Fold;
+use super::progress::Progress;
+use super::{format, text};
+use crate::run::Command;
+use crate::run::event::{
+    Epoch, ErrorEvent, Event, FoldState, Level, Outcome, Position, Preview, RunFinished,
+    RunStarted, Stamped, Step, TrainerState, ValidStep,
+};
+use std::collections::VecDeque;
+
+/// Log lines kept.
+pub const LOG_LINES: usize = 1000;
+
+/// A line of the log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogLine {
+    /// Seconds since the run started.
+    pub at: f64,
+    /// How grave.
+    pub level: Level,
+    /// One line, without control characters.
+    pub text: String,
+}
+
+/// A command that was given and is not yet answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pending {
+    /// [`Command::Pause`]
+    Pausing,
+    /// [`Command::Resume`]
+    Resuming,
+    /// [`Command::SkipFold`]
+    Skipping,
+    /// [`Command::StopAfterEpoch`]
+    StoppingAfterEpoch,
+    /// [`Command::StopNow`]
+    Stopping,
+}
+
+/// Losses that were not finite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NonFinite {
+    /// How many steps and epochs.
+    pub count: u64,
+    /// The newest.
+    pub last: Position,
+}
+
+/// The state of a run, folded from its events.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct State {
+    /// The plan, once the trainer has told it.
+    pub plan: Option<RunStarted>,
+    /// The folds, in order.
+    pub folds: Vec<Fold>,
+    /// Which of `folds` is, or was last, at hand.
+    pub current: usize,
+    /// The newest step.
+    pub step: Option<Step>,
+    /// The newest preview.
+    pub preview: Option<Preview>,
+    /// Counts the previews, so that a picture need not be encoded twice.
+    pub previews: u64,
+    /// Measured speeds.
+    pub progress: Progress,
+    /// The newest log lines, oldest first.
+    pub log: VecDeque<LogLine>,
+    /// Log lines ever, those forgotten included.
+    pub log_total: u64,
+    /// The newest error.
+    pub error: Option<ErrorEvent>,
+    /// Losses that were not finite, if any.
+    pub non_finite: Option<NonFinite>,
+    /// The trainer's state; `None` before it has said so.
+    pub trainer: Option<TrainerState>,
+    /// Whether the run will end after the epoch at hand.
+    pub stops_after_epoch: bool,
+    /// The command that is not yet answered.
+    pub pending: Option<Pending>,
+    /// How the run ended, once it has.
+    pub finished: Option<RunFinished>,
+    /// Whether the trainer vanished without a word.
+    pub vanished: bool,
+    /// Seconds since the run started, of the newest event.
+    pub at: f64,
+}
+
+impl State {
+    /// Folds an event in.
+    pub fn apply(&mut self, stamped: &Stamped) {
+        self.at = stamped.at;
+        if let Some((level, text)) = text::of_event(&stamped.event) {
+            self.log_line(level, &text);
+        }
+        match &stamped.event {
+            Event::RunStarted(plan) => self.start(plan),
+            Event::Fold(event) => {
+                self.select(event.at.fold);
+                if let Some(fold) = self.folds.get_mut(self.current) {
+                    fold.state = event.state;
+                    if event.state != FoldState::Waiting {
+                        fold.at = event.at;
+                    }
+                    if fold.is_over() && self.pending == Some(Pending::Skipping) {
+                        self.pending = None;
+                    }
+                }
+            }
+            Event::EpochStarted(event) => {
+                self.select(event.at.fold);
+                if let Some(fold) = self.folds.get_mut(self.current) {
+                    fold.state = FoldState::Training;
+                    fold.start_epoch(event.at);
+                }
+            }
+            Event::Step(step) => self.add_step(step),
+            Event::ValidStep(step) => self.add_valid_step(step),
+            Event::Epoch(epoch) => self.add_epoch(epoch),
+            Event::Preview(preview) => {
+                self.preview = Some(preview.clone());
+                self.previews += 1;
+            }
+            Event::Checkpoint(checkpoint) => {
+                if let Some(fold) = self.fold_mut(checkpoint.at.fold) {
+                    let path = Some(format::sanitized(&checkpoint.path));
+                    match checkpoint.kind {
+                        crate::run::event::CheckpointKind::Best => fold.best_path = path,
+                        crate::run::event::CheckpointKind::Last => fold.last_path = path,
+                    }
+                }
+            }
+            Event::Trainer(event) => self.answer(event.state),
+            Event::Log(_) => {}
+            Event::Error(error) => {
+                self.error = Some(ErrorEvent {
+                    message: format::sanitized(&error.message),
+                    ..error.clone()
+                });
+            }
+            Event::RunFinished(finished) => {
+                self.finished = Some(finished.clone());
+                self.pending = None;
+            }
+        }
+    }
+
+    fn start(&mut self, plan: &RunStarted) {
+        // A resumed run tells its plan again; what is known of its folds stays.
+        let mut known = std::mem::take(&mut self.folds);
+        self.folds = plan
+            .folds
+            .iter()
+            .map(|f| match known.iter().position(|k| k.plan == *f) {
+                Some(i) if known[i].epochs.len() == plan.epochs => known.swap_remove(i),
+                _ => Fold::new(f.clone(), plan.epochs),
+            })
+            .collect();
+        self.plan = Some(RunStarted {
+            name: format::sanitized(&plan.name),
+            folder: format::sanitized(&plan.folder),
+            device: format::sanitized(&plan.device),
+            ..plan.clone()
+        });
+        self.current = 0;
+        self.finished = None;
+        self.vanished = false;
+        self.trainer = None;
+        self.pending = None;
+        self.stops_after_epoch = false;
+    }
+
+    fn select(&mut self, number: usize) {
+        if let Some(index) = self.folds.iter().position(|f| f.plan.fold == number) {
+            self.current = index;
+        }
+    }
+
+    fn fold_mut(&mut self, number: usize) -> Option<&mut Fold> {
+        self.folds.iter_mut().find(|f| f.plan.fold == number)
+    }
+
+    fn add_step(&mut self, step: &Step) {
+        self.select(step.at.fold);
+        self.progress.add_step(step);
+        if let Some(fold) = self.folds.get_mut(self.current) {
+            fold.state = FoldState::Training;
+            fold.add_step(step);
+        }
+        if !step.loss.is_finite() {
+            self.tell_non_finite(step.at, "training loss", step.loss);
+        }
+        self.step = Some(step.clone());
+    }
+
+    fn add_valid_step(&mut self, step: &ValidStep) {
+        self.progress.add_valid(step);
+        if let Some(fold) = self.fold_mut(step.at.fold) {
+            fold.state = FoldState::Validating;
+            fold.at.epoch = step.at.epoch;
+            fold.valid_batch = step.at.step;
+            fold.valid_so_far = Some(step.loss);
+        }
+    }
+
+    fn add_epoch(&mut self, epoch: &Epoch) {
+        self.progress.add_epoch(epoch);
+        if let Some(fold) = self.fold_mut(epoch.at.fold) {
+            fold.add_epoch(epoch);
+        }
+        if !epoch.valid_loss.is_finite() {
+            self.tell_non_finite(epoch.at, "validation loss", epoch.valid_loss);
+        }
+    }
+
+    fn tell_non_finite(&mut self, at: Position, what: &str, value: f64) {
+        let count = self.non_finite.map_or(0, |n| n.count) + 1;
+        self.non_finite = Some(NonFinite { count, last: at });
+        // A run gone wrong repeats itself; its first words must stay in the log.
+        if count <= 3 || count.is_power_of_two() {
+            self.log_line(Level::Error, &format!("{what} is {value} at {at} ({count} so far)"));
+        }
+    }
+
+    fn log_line(&mut self, level: Level, text: &str) {
+        if self.log.len() == LOG_LINES {
+            self.log.pop_front();
+        }
+        self.log_total += 1;
+        self.log.push_back(LogLine { at: self.at, level, text: format::sanitized(text) });
+    }
+
+    fn answer(&mut self, state: TrainerState) {
+        let answered = match state {
+            TrainerState::Running => matches!(self.pending, Some(Pending::Resuming)),
+            TrainerState::Paused => matches!(self.pending, Some(Pending::Pausing)),
+            TrainerState::StoppingAfterEpoch => {
+                matches!(self.pending, Some(Pending::StoppingAfterEpoch))
+            }
+            TrainerState::Stopping => true,
+        };
+        if answered {
+            self.pending = None;
+        }
+        match state {
+            TrainerState::StoppingAfterEpoch => {
+                self.stops_after_epoch = true;
+                self.trainer = Some(TrainerState::Running);
+            }
+            _ => self.trainer = Some(state),
+        }
+    }
+
+    /// Notes that `command` was given, so that the screen can say so before the answer comes.
+    pub fn command_given(&mut self, command: Command) {
+        if self.is_over() || self.pending == Some(Pending::Stopping) {
+            return;
+        }
+        self.pending = Some(match command {
+            Command::Pause => Pending::Pausing,
+            Command::Resume => Pending::Resuming,
+            Command::SkipFold => Pending::Skipping,
+            Command::StopAfterEpoch => Pending::StoppingAfterEpoch,
+            Command::StopNow => Pending::Stopping,
+        });
+    }
+
+    /// The event channel is closed: unless the run has finished, the trainer died.
+    pub fn disconnected(&mut self) {
+        if self.finished.is_none() && !self.vanished {
+            self.vanished = true;
+            self.pending = None;
+            self.log_line(Level::Error, "the trainer ended without a word");
+        }
+    }
+
+    /// Whether no more events come.
+    pub fn is_over(&self) -> bool {
+        self.finished.is_some() || self.vanished
+    }
+
+    /// Whether the trainer holds, or will in a moment.
+    pub fn is_paused(&self) -> bool {
+        match self.pending {
+            Some(Pending::Pausing) => true,
+            Some(Pending::Resuming) => false,
+            _ => self.trainer == Some(TrainerState::Paused),
+        }
+    }
+
+    /// Whether the run is being ended at once.
+    pub fn is_stopping(&self) -> bool {
+        !self.is_over()
+            && (self.pending == Some(Pending::Stopping)
+                || self.trainer == Some(TrainerState::Stopping))
+    }
+
+    /// Whether the trainer is at work on steps or validation batches.
+    pub fn has_begun(&self) -> bool {
+        self.step.is_some() || self.folds.iter().any(|f| f.valid_batch > 0)
+    }
+
+    /// The fold at hand, or last at hand.
+    pub fn fold(&self) -> Option<&Fold> {
+        self.folds.get(self.current)
+    }
+
+    /// Where training stands.
+    pub fn position(&self) -> Position {
+        self.fold().map(|f| f.at).unwrap_or_default()
+    }
+
+    /// Seconds to the end of the run, validations and folds to come included, pauses not;
+    /// `None` before the first step and when it is over.
+    pub fn seconds_left(&self) -> Option<f64> {
+        let plan = self.plan.as_ref()?;
+        if self.is_over() || self.is_stopping() {
+            return None;
+        }
+        if self.stops_after_epoch {
+            return self.progress.epoch_left(plan, self.fold()?);
+        }
+        self.progress.run_left(plan, &self.folds)
+    }
+
+    /// What the trainer is doing, in a few words: `paused at fold 1 epoch 3 step 41`.
+    pub fn status(&self) -> String {
+        let at = self.position();
+        if self.vanished {
+            return "the trainer ended without a word; see the log".into();
+        }
+        if let Some(finished) = &self.finished {
+            return text::outcome(finished.outcome).into();
+        }
+        match self.pending {
+            Some(Pending::Stopping) => return "stopping… saving last".into(),
+            Some(Pending::Pausing) => return "pausing…".into(),
+            Some(Pending::Resuming) => return "resuming…".into(),
+            Some(Pending::Skipping) => return format!("skipping fold {}…", at.fold),
+            Some(Pending::StoppingAfterEpoch) | None => {}
+        }
+        let doing = match (self.trainer, self.fold()) {
+            (Some(TrainerState::Stopping), _) => "stopping… saving last".into(),
+            (Some(TrainerState::Paused), Some(fold)) if fold.state == FoldState::Validating => {
+                format!("paused at fold {} epoch {} validation", at.fold, at.epoch)
+            }
+            (Some(TrainerState::Paused), _) => format!("paused at {at}"),
+            _ if self.plan.is_none() => "starting…".into(),
+            _ if !self.has_begun() => "loading data…".into(),
+            (_, Some(fold)) => match fold.state {
+                FoldState::Validating => format!(
+                    "validating fold {} epoch {} batch {}/{}",
+                    at.fold, at.epoch, fold.valid_batch, fold.plan.valid_batches
+                ),
+                FoldState::Training => {
+                    format!("training {at}/{}", fold.plan.steps)
+                }
+                state => format!("fold {} {}", at.fold, super::fold::word(state)),
+            },
+            (_, None) => "training".into(),
+        };
+        match self.stops_after_epoch || self.pending == Some(Pending::StoppingAfterEpoch) {
+            true => format!("{doing} · stopping after this epoch"),
+            false => doing,
+        }
+    }
+
+    /// What must not be overlooked: an error or losses that are not finite.
+    pub fn alarm(&self) -> Option<String> {
+        if let Some(error) = &self.error {
+            let what = if error.fatal { "run ended" } else { "fold ended" };
+            return Some(format!("{what} at {}: {}", error.at, error.message));
+        }
+        let n = self.non_finite?;
+        let s = if n.count == 1 { "loss is" } else { "losses are" };
+        Some(format!("{} {s} not finite, the last at {}", n.count, n.last))
+    }
+
+    /// Whether the run ended as it should, where it has ended.
+    pub fn ended_well(&self) -> bool {
+        matches!(&self.finished, Some(f) if f.outcome != Outcome::Failed)
+    }
+}

@@ -1,0 +1,88 @@
+//! Events as lines, for the log pane and the headless output.
+
+use super::{fold, format};
+use crate::run::event::{
+    CheckpointKind, Epoch, Event, FoldState, Level, Outcome, RunStarted, TrainerState,
+};
+
+/// The log's line for an event; `None` for those that are drawn and not told (steps, previews).
+pub fn of_event(event: &Event) -> Option<(Level, String)> {
+    let line = match event {
+        Event::RunStarted(plan) => (Level::Info, run(plan)),
+        Event::Fold(f) => match f.state {
+            FoldState::Waiting | FoldState::Validating => return None,
+            FoldState::Training => (Level::Info, format!("fold {}: training", f.at.fold)),
+            state => {
+                let level = if state == FoldState::Failed { Level::Error } else { Level::Info };
+                let at = match state {
+                    FoldState::Done => String::new(),
+                    _ => format!(" at epoch {} step {}", f.at.epoch, f.at.step),
+                };
+                (level, format!("fold {}: {}{at}", f.at.fold, fold::word(state)))
+            }
+        },
+        Event::Epoch(e) => (Level::Info, epoch(e)),
+        Event::Checkpoint(c) => {
+            let kind = match c.kind {
+                CheckpointKind::Best => "best",
+                CheckpointKind::Last => "last",
+            };
+            let seconds = format::seconds(c.seconds);
+            (Level::Info, format!("saved {kind} of fold {}: {} ({seconds})", c.at.fold, c.path))
+        }
+        Event::Trainer(t) => match t.state {
+            TrainerState::Running => (Level::Info, format!("running from {}", t.at)),
+            TrainerState::Paused => (Level::Info, format!("paused at {}", t.at)),
+            TrainerState::StoppingAfterEpoch => {
+                (Level::Info, format!("stopping after fold {} epoch {}", t.at.fold, t.at.epoch))
+            }
+            TrainerState::Stopping => (Level::Info, format!("stopping at {}", t.at)),
+        },
+        Event::Log(log) => (log.level, log.message.clone()),
+        Event::Error(e) => (Level::Error, format!("{}: {}", e.at, e.message)),
+        Event::RunFinished(f) => {
+            let level = if f.outcome == Outcome::Failed { Level::Error } else { Level::Info };
+            (level, outcome(f.outcome).into())
+        }
+        Event::EpochStarted(_) | Event::Step(_) | Event::ValidStep(_) | Event::Preview(_) => {
+            return None;
+        }
+    };
+    Some(line)
+}
+
+/// The run in a line.
+pub fn run(plan: &RunStarted) -> String {
+    let folds: Vec<String> = plan.folds.iter().map(|f| f.fold.to_string()).collect();
+    format!(
+        "run {} on {}: {} ({} parameters), folds {}, {} epochs each",
+        plan.name,
+        plan.device,
+        plan.model,
+        format::count(plan.parameters),
+        folds.join(" "),
+        plan.epochs
+    )
+}
+
+/// An epoch in a line.
+pub fn epoch(e: &Epoch) -> String {
+    format!(
+        "fold {} epoch {}: train {} valid {} slice AUC {}{}",
+        e.at.fold,
+        e.at.epoch,
+        format::loss(e.train_loss),
+        format::loss(e.valid_loss),
+        format::auc(e.slice_auc),
+        if e.is_best { " ★ best" } else { "" }
+    )
+}
+
+/// How the run ended.
+pub fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Completed => "finished: every fold is done",
+        Outcome::Stopped => "stopped",
+        Outcome::Failed => "failed: at least one fold ended with an error",
+    }
+}
