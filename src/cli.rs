@@ -1,1 +1,124 @@
-//! (being written)
+//! The command line.
+
+use crate::config::Set;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Train the RSNA 2022 cervical-spine-fracture 1st place 2.5D classifier and watch it live.
+///
+/// Without arguments it reads ./config.toml, trains the folds one after the other and shows the
+/// training in this terminal: p pauses, n skips to the next fold, s stops after the epoch, q
+/// stops and quits, ? shows all keys. Everything a run leaves lies in runs/NAME/.
+#[derive(Debug, Parser)]
+#[command(name = "rsna-tui", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do instead of training.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to train.
+    #[command(flatten)]
+    pub train: Train,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  rsna-tui --demo                            see it work: no data needed, a few minutes
+  rsna-tui --set data.dir=crops --set data.table=train_seg.csv
+                                             train on your crops with the notebook's settings
+  rsna-tui --folds 0,2 --no-tui > run.log    two folds, plain lines, for a batch system
+  rsna-tui --set train.epochs=2 --set model.size=atto
+                                             change single settings (config.toml lists them all)
+  rsna-tui phantom DIR --studies 8           write made-up studies in the notebook's layout
+
+Exit codes: 0 done, 1 a fold or the run failed, 2 bad input, 130 stopped by Ctrl-C.";
+
+/// What to do instead of training.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write made-up studies in the notebook's layout: OUT/crops/*.npy and OUT/train_seg.csv
+    Phantom(Phantom),
+}
+
+/// `rsna-tui phantom`
+#[derive(Debug, Args)]
+pub struct Phantom {
+    /// A new or empty folder
+    pub out: PathBuf,
+    /// Number of studies
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    pub studies: usize,
+    /// Height and width of a crop, in pixels, 32 to 512
+    #[arg(long, default_value_t = 224, value_name = "S")]
+    pub size: usize,
+    /// The same seed makes the same studies
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// Number of folds; 5, or fewer where there are fewer studies
+    #[arg(long, value_name = "N")]
+    pub folds: Option<usize>,
+}
+
+/// How to train.
+#[derive(Debug, Args)]
+pub struct Train {
+    /// Settings, laid over the built-in ones [default: ./config.toml, where it exists]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Train a small network on made-up vertebrae: needs no data, takes a few minutes
+    #[arg(long)]
+    pub demo: bool,
+    /// Name of the run, a folder in the runs folder [default: the date and time]
+    #[arg(long, value_name = "NAME")]
+    pub run: Option<String>,
+    /// Where runs are kept [default: run.dir of the config, runs]
+    #[arg(long, value_name = "DIR")]
+    pub runs_dir: Option<PathBuf>,
+    /// Folds to train, in this order [default: train.folds of the config]
+    #[arg(long, value_name = "0,2", value_delimiter = ',')]
+    pub folds: Option<Vec<usize>>,
+    /// Where to compute: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: String,
+    /// The run's seed: the same seed gives the same run [default: seed of the config]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Change one setting, as in train.epochs=2; may be given again
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// The notebook's DEBUG: 16 sampled studies, no `last` checkpoint
+    #[arg(long)]
+    pub debug: bool,
+    /// Print plain lines instead of the dashboard (by itself where stdout is no terminal)
+    #[arg(long)]
+    pub no_tui: bool,
+    /// Print the network's layers and parameters, and exit
+    #[arg(long)]
+    pub print_model: bool,
+    /// For the tests: the trainer panics at this step of a fold
+    #[arg(long, hide = true, value_name = "N")]
+    pub panic_at_step: Option<usize>,
+}
+
+impl Train {
+    /// All that the command line sets in the config, `--set` first.
+    pub fn sets(&self) -> Vec<Set> {
+        let mut sets: Vec<Set> = self.sets.iter().map(Set::new).collect();
+        let mut flag = |flag: &str, key: &str, value: toml::Value| {
+            sets.push(Set { text: format!("{key}={value}"), origin: format!("--{flag}") });
+        };
+        if let Some(seed) = self.seed {
+            // TOML's integers end at 2^63 - 1; a larger seed is refused with the key's name.
+            let value = i64::try_from(seed).map(toml::Value::from);
+            flag("seed", "seed", value.unwrap_or_else(|_| seed.to_string().into()));
+        }
+        if let Some(folds) = &self.folds {
+            let folds: Vec<toml::Value> =
+                folds.iter().map(|&f| i64::try_from(f).unwrap_or(i64::MAX).into()).collect();
+            flag("folds", "train.folds", folds.into());
+        }
+        if let Some(dir) = &self.runs_dir {
+            flag("runs-dir", "run.dir", dir.display().to_string().into());
+        }
+        sets
+    }
+}

@@ -56,6 +56,23 @@ pub enum Error {
 
 type Result<T> = std::result::Result<T, Error>;
 
+/// One key given on the command line.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Set {
+    /// `SECTION.KEY=VALUE`
+    pub text: String,
+    /// The flag it came from, for messages.
+    pub origin: String,
+}
+
+impl Set {
+    /// From `--set`.
+    pub fn new(text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { origin: format!("--set {text}"), text }
+    }
+}
+
 /// Every setting of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -80,10 +97,12 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
-    /// Folder of the `.npy` files.
+    /// Folder of the `.npy` files, or `phantom`.
     pub dir: PathBuf,
     /// The CSV.
     pub table: PathBuf,
+    /// Number of made-up studies where `dir` is `phantom`.
+    pub phantom_studies: usize,
     /// Height and width the network sees, a multiple of 32.
     pub image_size: usize,
     /// Slices of each vertebra.
@@ -215,9 +234,9 @@ pub struct Ui {
 impl Config {
     /// Puts the layers together and checks the result.
     ///
-    /// `file`: the user's config, laid over the defaults. `sets`: `SECTION.KEY=VALUE`, the last
-    /// word. Errors name the key, its value, what is allowed and where it came from.
-    pub fn load(file: Option<&Path>, demo: bool, sets: &[String]) -> Result<Self> {
+    /// `file`: the user's config, laid over the defaults. `sets`: the last word. Errors name the
+    /// key, its value, what is allowed and where it came from.
+    pub fn load(file: Option<&Path>, demo: bool, sets: &[Set]) -> Result<Self> {
         let mut layers = Layers::new();
         if let Some(path) = file {
             let text = std::fs::read_to_string(path)
@@ -229,7 +248,7 @@ impl Config {
             layers.add(parse(DEMO, "--demo")?, "--demo");
         }
         for set in sets {
-            layers.add(parse_set(set)?, &format!("--set {set}"));
+            layers.add(parse_set(&set.text)?, &set.origin);
         }
         layers.finish()
     }
@@ -237,6 +256,11 @@ impl Config {
     /// Images a study: 7 × slices.
     pub fn images_per_study(&self) -> usize {
         VERTEBRAE * self.data.slices_per_vertebra
+    }
+
+    /// Whether the studies are made up instead of read: `data.dir = "phantom"`.
+    pub fn is_phantom(&self) -> bool {
+        self.data.dir.as_os_str() == "phantom"
     }
 
     /// The whole configuration as TOML, for the run's folder.
@@ -370,6 +394,7 @@ impl Layers {
             "data.image_size",
             "a multiple of 32 from 32 to 1024",
         )?;
+        must((2..=100_000).contains(&d.phantom_studies), "data.phantom_studies", "2 to 100000")?;
         must((1..=64).contains(&d.slices_per_vertebra), "data.slices_per_vertebra", "1 to 64")?;
         must(d.workers <= 256, "data.workers", "0 (automatic) to 256")?;
         must((1..=64).contains(&d.prefetch), "data.prefetch", "1 to 64 batches")?;
@@ -450,7 +475,7 @@ mod tests {
     use super::*;
 
     fn load(sets: &[&str]) -> Result<Config> {
-        let sets: Vec<String> = sets.iter().map(|s| s.to_string()).collect();
+        let sets: Vec<Set> = sets.iter().map(|s| Set::new(*s)).collect();
         Config::load(None, false, &sets)
     }
 
@@ -465,7 +490,7 @@ mod tests {
 
     #[test]
     fn the_demo_is_valid_and_set_wins_over_it() {
-        let c = Config::load(None, true, &["train.epochs=77".into()]).unwrap();
+        let c = Config::load(None, true, &[Set::new("train.epochs=77")]).unwrap();
         assert_eq!(c.train.epochs, 77);
         assert!(c.data.image_size <= 64);
     }

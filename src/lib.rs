@@ -11,16 +11,19 @@
 //! | [`train`] | the trainer thread | `study`, `net`, `run` |
 //! | [`view`] | state folded from events | `run` |
 //! | [`tui`], [`headless`] | the two front ends | `view`, `run` |
+//! | [`cli`], [`device`], [`session`] | what `main` ties them together with | all |
 //!
 //! The arrows run one way: a view hears events and sends commands and never sees a tensor, so
 //! that what it shows can be recorded, replayed and tested without a trainer.
 
 pub mod cli;
 pub mod config;
+pub mod device;
 pub mod headless;
 pub mod net;
 pub mod rng;
 pub mod run;
+pub mod session;
 pub mod study;
 pub mod train;
 pub mod tui;

@@ -1,1 +1,162 @@
-fn main() {}
+//! `rsna-tui`: parse the command line, tie trainer and view together.
+
+use clap::Parser;
+use color_eyre::eyre::{Result, WrapErr};
+use rsna_tui::{
+    cli::{Cli, Command},
+    config::Config,
+    headless,
+    run::{self, channel::Line, event::Outcome},
+    session,
+    train::trainer,
+    tui,
+    view::State,
+};
+use std::{
+    io::{IsTerminal, stdout},
+    process::ExitCode,
+    sync::Arc,
+    sync::atomic::{AtomicBool, AtomicI32, Ordering},
+};
+
+/// Bad input, as clap's own.
+const BAD_INPUT: u8 = 2;
+/// A fold or the run failed.
+const FAILED: u8 = 1;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match start(&cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("rsna-tui: {error:#}");
+            ExitCode::from(BAD_INPUT)
+        }
+    }
+}
+
+fn start(cli: &Cli) -> Result<ExitCode> {
+    if let Some(Command::Phantom(args)) = &cli.command {
+        session::phantom(args, &mut stdout())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let args = &cli.train;
+    let config = session::config(args)?;
+    if args.print_model {
+        session::print_model(&config, &mut stdout())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let job = session::prepare(args, config.clone())?;
+    let folder = job.folder.path().display().to_string();
+    let plain = args.no_tui || {
+        let piped = !stdout().is_terminal();
+        if piped {
+            eprintln!("rsna-tui: stdout is no terminal, so these are plain lines (--no-tui)");
+        }
+        piped
+    };
+    let signals = Signals::listen()?;
+    let (line, trainer) = trainer::spawn(job).wrap_err("cannot start the trainer thread")?;
+    match plain {
+        true => headlessly(&line, &config, &signals, State::default())?,
+        false => match tui::run(&line, &config.ui, &signals.tui) {
+            Ok(tui::Exit::Quit) => {}
+            // Training outlives the connection.
+            Ok(tui::Exit::TerminalGone(state)) => {
+                headlessly(&line, &config, &signals, *state)?;
+            }
+            Err(error) => {
+                eprintln!("rsna-tui: no dashboard on this terminal ({error}), so plain lines");
+                headlessly(&line, &config, &signals, State::default())?;
+            }
+        },
+    }
+    let outcome = trainer.join().unwrap_or(Outcome::Failed);
+    if !plain {
+        println!("{}: {folder}", in_words(outcome));
+    }
+    Ok(match (outcome, signals.stopped_by()) {
+        (Outcome::Failed, _) => ExitCode::from(FAILED),
+        (Outcome::Stopped, Some(signal)) => ExitCode::from(128 + signal as u8),
+        _ => ExitCode::SUCCESS,
+    })
+}
+
+fn in_words(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Completed => "training completed",
+        Outcome::Stopped => "training stopped",
+        Outcome::Failed => "training failed, see the log",
+    }
+}
+
+fn headlessly(line: &Line, config: &Config, signals: &Signals, state: State) -> Result<()> {
+    signals.command_through(line);
+    headless::go_on(state, line, config.run.log_every_steps, &mut stdout())
+        .wrap_err("cannot write to stdout")?;
+    Ok(())
+}
+
+/// What the system tells the process.
+struct Signals {
+    tui: tui::Signals,
+    /// The signal that asked the run to stop, 0 for none.
+    stopped_by: Arc<AtomicI32>,
+    /// Where a headless run's Ctrl-C goes.
+    line: Arc<std::sync::Mutex<Option<Line>>>,
+}
+
+impl Signals {
+    /// The first SIGINT or SIGTERM asks the run to save and stop, the second ends the process.
+    /// SIGHUP, the terminal going away, never ends training.
+    fn listen() -> Result<Self> {
+        let signals =
+            Self { tui: tui::Signals::default(), stopped_by: Arc::default(), line: Arc::default() };
+        #[cfg(unix)]
+        signals.listen_on_a_thread().wrap_err("cannot listen to signals")?;
+        Ok(signals)
+    }
+
+    #[cfg(unix)]
+    fn listen_on_a_thread(&self) -> std::io::Result<()> {
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+        let mut received = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+        let (tui, stopped_by, line) =
+            (self.tui.clone(), self.stopped_by.clone(), self.line.clone());
+        std::thread::Builder::new().name("signals".into()).spawn(move || {
+            for signal in received.forever() {
+                if signal == SIGHUP {
+                    tui.hangup.store(true, Ordering::Relaxed);
+                    continue;
+                }
+                if stopped_by.swap(signal, Ordering::Relaxed) != 0 {
+                    std::process::exit(128 + signal);
+                }
+                raise(&tui.terminate);
+                let line = line.lock().unwrap_or_else(|e| e.into_inner());
+                if let Some(line) = &*line {
+                    let _ = line.commands.send(run::Command::StopNow);
+                    eprintln!("stopping: saving the last weights (again to leave at once)");
+                }
+            }
+        })?;
+        Ok(())
+    }
+
+    /// From now on there is no TUI: a signal's command goes straight to the trainer.
+    fn command_through(&self, line: &Line) {
+        *self.line.lock().unwrap_or_else(|e| e.into_inner()) = Some(line.clone());
+        if self.stopped_by().is_some() {
+            let _ = line.commands.send(run::Command::StopNow);
+        }
+    }
+
+    fn stopped_by(&self) -> Option<i32> {
+        Some(self.stopped_by.load(Ordering::Relaxed)).filter(|&s| s != 0)
+    }
+}
+
+#[cfg(unix)]
+fn raise(flag: &AtomicBool) {
+    flag.store(true, Ordering::Relaxed);
+}

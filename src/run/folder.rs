@@ -60,6 +60,18 @@ impl Folder {
         Ok(Self { name: name.into(), path })
     }
 
+    /// As [`Self::create`], with a number behind the name where it is taken.
+    pub fn create_new(dir: &Path, name: &str) -> Result<Self, Error> {
+        let mut tried = name.to_string();
+        for n in 2.. {
+            match Self::create(dir, &tried) {
+                Err(Error::Taken(_)) => tried = format!("{name}-{n}"),
+                made => return made,
+            }
+        }
+        unreachable!("there are more numbers than folders")
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path

@@ -1,0 +1,120 @@
+//! From a command line to a run: the configuration, the data and the folder, checked before
+//! anything is trained.
+
+use crate::{
+    cli,
+    config::Config,
+    device,
+    net::{Classifier, Spec, summary, weights},
+    run::folder::Folder,
+    study::{NpyFolder, Phantom, Source, Table},
+    train::trainer::{Job, ctime},
+};
+use candle_core::{DType, Device};
+use color_eyre::eyre::{Result, WrapErr};
+use std::{io::Write, path::Path, sync::Arc};
+
+/// The notebook's DEBUG samples as many studies.
+const DEBUG_STUDIES: usize = 16;
+/// Folds that made-up studies are dealt to, at least.
+const PHANTOM_FOLDS: usize = 4;
+/// A check of more files than this is announced: it may take a while.
+const MANY_FILES: usize = 20_000;
+
+/// The configuration that the command line asks for.
+pub fn config(args: &cli::Train) -> Result<Config> {
+    let default = Path::new("config.toml");
+    let file = args.config.as_deref();
+    let file = file.or_else(|| (!args.demo && default.is_file()).then_some(default));
+    Ok(Config::load(file, args.demo, &args.sets())?)
+}
+
+/// `--print-model`
+pub fn print_model(config: &Config, out: &mut dyn Write) -> Result<()> {
+    let model = Classifier::new(&Spec::new(config), config.seed, 0, DType::F32, &Device::Cpu)?;
+    let table = summary::table(&model, config.train.batch_size, config.data.image_size);
+    writeln!(out, "{table}").wrap_err("cannot print the model")
+}
+
+/// `rsna-tui phantom`
+pub fn phantom(args: &cli::Phantom, out: &mut dyn Write) -> Result<()> {
+    let slices = Config::load(None, false, &[])?.data.slices_per_vertebra;
+    let folds = args.folds.unwrap_or(args.studies.clamp(1, 5));
+    let phantom = Phantom::new(args.size, slices, args.seed);
+    let table = phantom.write(&args.out, args.studies, folds)?;
+    let fractured = table.studies.iter().filter(|s| s.fractured()).count();
+    let dir = args.out.display();
+    writeln!(
+        out,
+        "wrote {} studies ({fractured} with a fracture, {folds} folds) to {dir}\n\
+         train on them: rsna-tui --set data.dir={dir}/crops --set data.table={dir}/train_seg.csv \
+         --set data.image_size={}",
+        table.studies.len(),
+        args.size
+    )
+    .wrap_err("cannot print the result")
+}
+
+/// Checks all that a run needs and makes its folder. Nothing is left behind on an error.
+pub fn prepare(args: &cli::Train, config: Config) -> Result<Job> {
+    let (device, device_name) = device::choose(&args.device, config.train.precision)?;
+    let (mut table, source) = data(&config)?;
+    if args.debug {
+        table = table.sample(DEBUG_STUDIES, config.seed);
+    }
+    table.check_folds(&config.train.folds, config.train.batch_size)?;
+    if !config.is_phantom() {
+        check_files(&config, &table)?;
+    }
+    if !config.model.pretrained.as_os_str().is_empty() {
+        // Told now, not after the screen is up; each fold loads it again into fresh weights.
+        let model = Classifier::new(&Spec::new(&config), 0, 0, DType::F32, &Device::Cpu)?;
+        weights::load_timm(&model, &config.model.pretrained)?;
+    }
+    let folder = match &args.run {
+        Some(name) => Folder::create(&config.run.dir, name)?,
+        None => Folder::create_new(&config.run.dir, &default_name(args.demo))?,
+    };
+    folder.write_config(&config.to_toml())?;
+    let (debug, panic_at_step) = (args.debug, args.panic_at_step);
+    Ok(Job {
+        config,
+        table,
+        source,
+        folder,
+        device,
+        device_name,
+        debug,
+        clock: ctime,
+        panic_at_step,
+    })
+}
+
+fn data(config: &Config) -> Result<(Table, Arc<dyn Source>)> {
+    let d = &config.data;
+    if config.is_phantom() {
+        let folds = config.train.folds.iter().max().map_or(0, |f| f + 1).max(PHANTOM_FOLDS);
+        let table = Phantom::table(d.phantom_studies, folds, config.seed);
+        let phantom = Phantom::new(d.image_size, d.slices_per_vertebra, config.seed);
+        return Ok((table, Arc::new(phantom)));
+    }
+    Ok((Table::read(&d.table)?, Arc::new(npy_folder(config))))
+}
+
+fn npy_folder(config: &Config) -> NpyFolder {
+    let d = &config.data;
+    NpyFolder { dir: d.dir.clone(), size: d.image_size, slices_per_vertebra: d.slices_per_vertebra }
+}
+
+fn check_files(config: &Config, table: &Table) -> Result<()> {
+    let files = table.studies.len() * config.images_per_study();
+    if files > MANY_FILES {
+        eprintln!("checking {} slice files …", summary::grouped(files));
+    }
+    Ok(npy_folder(config).check(&table.studies)?)
+}
+
+fn default_name(demo: bool) -> String {
+    let time = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S");
+    if demo { format!("demo-{time}") } else { time.to_string() }
+}
