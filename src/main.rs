@@ -19,6 +19,11 @@ use std::{
     sync::atomic::{AtomicBool, AtomicI32, Ordering},
 };
 
+/// A step's tensors come and go by the hundred megabytes: an allocator that keeps the pages spares
+/// the kernel's zeroing of them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Bad input, as clap's own.
 const BAD_INPUT: u8 = 2;
 /// A fold or the run failed.

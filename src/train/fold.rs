@@ -403,7 +403,7 @@ impl Training<'_, '_> {
             valid_seconds: v.seconds,
             valid_batches: fold.plan.valid_batches,
         }));
-        fold.events.log(Level::Info, line.split_once(" Fold ").map_or("", |(_, l)| l).to_string());
+        fold.events.log(Level::Info, line.find("Fold ").map_or(&*line, |i| &line[i..]));
         if is_best {
             let path = fold.folder.best(self.at().fold);
             self.timed(CheckpointKind::Best, &path, || checkpoint::save_best(self.model, &path))?;

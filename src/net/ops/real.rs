@@ -137,7 +137,8 @@ impl Real for f32 {
                 -1.215_061_1e-5,
             ],
         );
-        let far = (1.0 - (q * t - t).exp()).copysign(self);
+        // `Real::exp`, since `.exp()` would be std's, a call into libm.
+        let far = (1.0 - Real::exp(q * t - t)).copysign(self);
         if t > 0.9375 { far } else { near }
     }
 
@@ -150,7 +151,7 @@ impl Real for f32 {
             [-0.333_333_28, 0.133_327_95, -0.053_854_07, 0.021_010_084, -0.006_113_193_5],
         );
         let near = self + self * s * p;
-        let far = 1.0 - 2.0 / ((self.abs() * 2.0).exp() + 1.0);
+        let far = 1.0 - 2.0 / (Real::exp(self.abs() * 2.0) + 1.0);
         if self.abs() > 0.625 { far.copysign(self) } else { near }
     }
 }
