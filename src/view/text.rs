@@ -28,7 +28,7 @@ pub fn of_event(event: &Event) -> Option<(Level, String)> {
                 CheckpointKind::Last => "last",
             };
             let seconds = format::seconds(c.seconds);
-            (Level::Info, format!("saved {kind} of fold {}: {} ({seconds})", c.at.fold, c.path))
+            (Level::Info, format!("saved {kind} of fold {} ({seconds})", c.at.fold))
         }
         Event::Trainer(t) => match t.state {
             TrainerState::Running => (Level::Info, format!("running from {}", t.at)),
