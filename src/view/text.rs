@@ -81,7 +81,7 @@ pub fn epoch(e: &Epoch) -> String {
 /// How the run ended.
 pub fn outcome(outcome: Outcome) -> &'static str {
     match outcome {
-        Outcome::Completed => "finished: every fold is done",
+        Outcome::Completed => "finished",
         Outcome::Stopped => "stopped",
         Outcome::Failed => "failed: at least one fold ended with an error",
     }

@@ -72,7 +72,10 @@ impl Script {
 
     fn valid_loss(&self, fold: usize, epoch: usize) -> f64 {
         let t = epoch as f64;
-        0.36 + 0.42 * (-t / 1.4).exp() + 0.025 * noise((fold * 100 + epoch) as u64) + 0.004 * t
+        0.36 + 0.012 * fold as f64
+            + 0.42 * (-t / 1.4).exp()
+            + 0.025 * noise((fold * 100 + epoch) as u64)
+            + 0.004 * t
     }
 
     pub fn step(&self, at: Position) -> Event {
