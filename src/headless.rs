@@ -84,7 +84,10 @@ fn lines(stamped: &Stamped, state: &State, every: usize) -> Option<String> {
         Event::Epoch(e) => return Some(epoch(&clock, e, state)),
         Event::RunFinished(finished) => return Some(summary(&clock, finished, state)),
         event => {
-            let (level, text) = text::of_event(event)?;
+            let (level, mut text) = text::of_event(event)?;
+            if let Event::Checkpoint(checkpoint) = event {
+                text += &format!(" to {}", checkpoint.path);
+            }
             let prefix = match level {
                 Level::Info => "",
                 Level::Warn => "warning: ",

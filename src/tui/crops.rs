@@ -249,11 +249,13 @@ fn stretch(grey: &mut GrayImage) {
 fn blocks(crop: &Crop, size: Size) -> Picture {
     let (width, height) = (u32::from(size.width), 2 * u32::from(size.height));
     let Some((grey, edge)) = scaled(crop, width, height) else { return Picture::Broken };
+    // In a small picture the outline is a large part of the bone, so more of that shines through.
+    let share = if width.min(height) < 30 { 1 } else { 2 };
     let picture = RgbImage::from_fn(width, height, |x, y| {
         let v = grey.get_pixel(x, y)[0];
         if edge[(y * width + x) as usize] {
             // What lies under the outline still shows.
-            Rgb(OUTLINE.map(|c| ((u16::from(c) * 2 + u16::from(v)) / 3) as u8))
+            Rgb(OUTLINE.map(|c| ((u16::from(c) * share + u16::from(v) * (3 - share)) / 3) as u8))
         } else {
             Rgb([v; 3])
         }

@@ -54,7 +54,7 @@ fn wide(mut panes: Panes, body: Rect, folds: u16, crops: bool) -> Panes {
         Layout::horizontal([Constraint::Fill(1), Constraint::Length(right_width)]).areas(body);
     let top = overview_rows(folds, body.height / 3);
     // The C levels, the study head and the AUCs, framed.
-    let low = if body.height >= 44 { 14 } else { 11 };
+    let low = if body.height >= 44 { 13 } else { 11 };
     let [overview, loss, low] =
         Layout::vertical([Constraint::Length(top), Constraint::Fill(1), Constraint::Length(low)])
             .areas(left);
@@ -68,8 +68,8 @@ fn wide(mut panes: Panes, body: Rect, folds: u16, crops: bool) -> Panes {
     panes.progress = progress;
     match (crops, body.height >= 44) {
         (true, true) => {
-            // As high as the pictures need at this width, and the log takes the rest.
-            let log = (rest.height / 3).max(8);
+            // Two rows of good pictures are enough; the log takes what is left.
+            let log = rest.height.saturating_sub(42).max(8);
             let [crops, log] =
                 Layout::vertical([Constraint::Fill(1), Constraint::Length(log)]).areas(rest);
             (panes.crops, panes.log, panes.schedule) = (Some(crops), Some(log), Some(schedule));

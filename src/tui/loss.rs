@@ -63,7 +63,7 @@ pub fn draw(frame: &mut Frame, area: Rect, fold: Option<&Fold>, looking: bool) {
     ];
     let steps = fold.plan.steps.max(1) as f64;
     let end = match x_high > steps {
-        true => format!("epoch {:.1}", x_high / steps),
+        true => format!("{:.1} epochs", x_high / steps),
         false => format!("step {x_high:.0}"),
     };
     let chart = Chart::new(datasets)
@@ -83,7 +83,7 @@ pub fn draw(frame: &mut Frame, area: Rect, fold: Option<&Fold>, looking: bool) {
     frame.render_widget(chart, rest);
 }
 
-/// What the lines are and their newest values, as long as fits.
+/// What the lines are and their newest values, as much as fits.
 fn legend(fold: &Fold, spikes: usize, width: u16) -> Line<'static> {
     let train = format::maybe_loss(fold.curve.train_now());
     let valid = match (fold.valid_so_far, fold.last_epoch()) {
@@ -91,24 +91,29 @@ fn legend(fold: &Fold, spikes: usize, width: u16) -> Line<'static> {
         (None, last) => format::maybe_loss(last.map(|e| e.valid_loss)),
     };
     let baseline = format::loss(fold.plan.baseline);
-    let text = |long: bool| {
-        let mut spans = vec![
-            Span::styled(format!("━ train {train}"), theme::TRAIN),
-            Span::styled(format!(" • valid {valid}"), theme::VALID),
-        ];
-        if long {
-            spans.push(Span::styled(format!(" ┅ constant guess {baseline}"), theme::BASELINE));
-            spans.push(Span::styled(" ⠂ each step", theme::FAINT));
-            if spikes > 0 {
-                spans.push(Span::styled(format!(" ▲ {spikes} above"), theme::ALARM));
-            }
-        } else {
-            spans.push(Span::styled(format!(" ┅ {baseline}"), theme::BASELINE));
+    let figures = vec![
+        Span::styled(format!("━ train {train}"), theme::TRAIN),
+        Span::styled(format!(" • valid {valid}"), theme::VALID),
+    ];
+    let mut more = Vec::new();
+    if spikes > 0 {
+        more.push(Span::styled(format!(" ▲ {spikes} above"), theme::ALARM));
+    }
+    more.push(Span::styled(" ⠂ each step", theme::FAINT));
+    let mut line = Line::from(figures);
+    let long = Span::styled(format!(" ┅ baseline {baseline}"), theme::BASELINE);
+    line.push_span(match line.width() + long.width() <= width as usize {
+        true => long,
+        false => {
+            Span::styled(format!(" ┅ {}", format::short_loss(fold.plan.baseline)), theme::BASELINE)
         }
-        Line::from(spans)
-    };
-    let long = text(true);
-    if long.width() <= width as usize { long } else { text(false) }
+    });
+    for span in more {
+        if line.width() + span.width() <= width as usize {
+            line.push_span(span);
+        }
+    }
+    line
 }
 
 /// The range of losses shown: all that matters for judging, but not a first step or a spike so
@@ -126,7 +131,7 @@ fn range(
     let median = at(0.5).unwrap_or(baseline);
     let must = smooth.last().into_iter().chain(valid.last()).map(|p| p.1);
     let must = must.chain([baseline]).filter(|x| x.is_finite());
-    let robust = at(0.98).unwrap_or(median).max(1.5 * median);
+    let robust = (1.25 * at(0.98).unwrap_or(median)).max(1.5 * median);
     let top = losses.last().copied().unwrap_or(median).min(robust);
     let valid_top = valid.iter().map(|p| p.1).fold(0.0, f64::max).min(3.0 * median.max(baseline));
     let high = must.clone().fold(top.max(valid_top), f64::max);

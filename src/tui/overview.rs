@@ -10,7 +10,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 /// Columns before the strip of epochs.
-const FIGURES: usize = 36;
+const FIGURES: usize = 32;
 
 /// Draws the table; `shown`: the fold whose curves are on the screen.
 pub fn draw(frame: &mut Frame, area: Rect, state: &State, shown: usize) {
@@ -23,14 +23,15 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, shown: usize) {
     }
     let strip = (inner.width as usize).saturating_sub(FIGURES);
     let scale = Scale::of(&state.folds);
+    let epochs = state.folds.iter().map(|f| f.epochs.len()).max().unwrap_or(0);
     let mut lines = vec![Line::styled(
         format!(
-            "{:>6} {:<10} {:>7} {:>9} {}",
+            "{:>4} {:<10} {:>5} {:>9} {}",
             "fold",
             "state",
             "epoch",
             "best@ep.",
-            heading(strip)
+            heading(strip, epochs)
         ),
         theme::FAINT,
     )];
@@ -43,12 +44,15 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, shown: usize) {
     frame.render_widget(Paragraph::new(lines), inner);
 }
 
-fn heading(strip: usize) -> &'static str {
-    match strip {
-        0..10 => "epochs",
-        10..36 => "valid loss",
-        _ => "valid loss, an epoch a bar, ★ best",
-    }
+/// The strips' heading, as long as they are.
+fn heading(strip: usize, epochs: usize) -> String {
+    let each = match epochs.div_ceil(strip.max(1)) {
+        0 | 1 => String::new(),
+        n => format!(" of {n} epochs"),
+    };
+    let long = format!("valid loss{each}, ★ best");
+    let candidates = [long, format!("loss{each}"), "epochs".into()];
+    candidates.into_iter().find(|c| c.chars().count() <= strip).unwrap_or_default()
 }
 
 /// The range of validation losses that the strips' bars span.
@@ -72,17 +76,17 @@ impl Scale {
         Self { low, high }
     }
 
-    fn bar(self, metric: f64) -> char {
+    fn bar(self, metric: f64, repeat: usize) -> String {
         const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
         let span = self.high - self.low;
         if !metric.is_finite() {
-            return '!';
+            return "!".repeat(repeat);
         }
         if span <= 0.0 {
-            return BARS[3];
+            return BARS[3].to_string().repeat(repeat);
         }
         let share = ((metric - self.low) / span).clamp(0.0, 1.0);
-        BARS[(share * 7.0).round() as usize]
+        BARS[(share * 7.0).round() as usize].to_string().repeat(repeat)
     }
 }
 
@@ -106,7 +110,7 @@ fn row(f: &Fold, strip: usize, scale: Scale, current: bool, shown: bool) -> Line
     };
     let epoch = format!("{}/{}", f.at.epoch, f.epochs.len());
     let figures =
-        format!("{mark}{:>5} {:<10} {epoch:>7} {best:>9} ", f.plan.fold, fold::word(f.state));
+        format!("{mark}{:>3} {:<10} {epoch:>5} {best:>9} ", f.plan.fold, fold::word(f.state));
     let mut spans = vec![Span::styled(figures, style)];
     spans.extend(cells(f, strip, scale));
     Line::from(spans)
@@ -119,6 +123,8 @@ fn cells(f: &Fold, width: usize, scale: Scale) -> Vec<Span<'static>> {
         return Vec::new();
     }
     let bucket = epochs.div_ceil(width);
+    // Wide enough to be told apart, where there is room.
+    let repeat = (width / epochs.div_ceil(bucket)).clamp(1, 3);
     let best = f.best_epoch().map(|e| e.at.epoch);
     let at_hand = f.epochs_done() + 1;
     let active = matches!(f.state, FoldState::Training | FoldState::Validating);
@@ -131,17 +137,17 @@ fn cells(f: &Fold, width: usize, scale: Scale) -> Vec<Span<'static>> {
                 .map(|e| e.metric)
                 .collect();
             if active && numbers.contains(&at_hand) {
-                return Span::styled("▸", Style::new().add_modifier(Modifier::BOLD));
+                return Span::styled("▸".repeat(repeat), Style::new().add_modifier(Modifier::BOLD));
             }
             if best.is_some_and(|b| numbers.contains(&b)) {
-                return Span::styled("★", theme::GOOD.add_modifier(Modifier::BOLD));
+                return Span::styled("★".repeat(repeat), theme::GOOD.add_modifier(Modifier::BOLD));
             }
             match done.iter().copied().reduce(f64::min) {
                 Some(metric) if metric < f.plan.baseline => {
-                    Span::styled(scale.bar(metric).to_string(), theme::TRAIN)
+                    Span::styled(scale.bar(metric, repeat), theme::TRAIN)
                 }
-                Some(metric) => Span::styled(scale.bar(metric).to_string(), theme::WARN),
-                None => Span::styled("·", theme::FAINT),
+                Some(metric) => Span::styled(scale.bar(metric, repeat), theme::WARN),
+                None => Span::styled("·".repeat(repeat), theme::FAINT),
             }
         })
         .collect()

@@ -42,13 +42,13 @@ fn bars(state: &State, width: usize) -> Vec<Line<'static>> {
     let count = |a: usize, b: usize| if b == 0 { "–".into() } else { format!("{a}/{b}") };
     let folds = state.folds.len();
     let over = state.folds.iter().filter(|f| f.is_over()).count();
-    let at_hand = fold.filter(|f| !f.is_over() && f.at.epoch > 0).map_or(0.0, |f| f.share());
-    let nth = if at_hand > 0.0 || fold.is_some_and(|f| !f.is_over()) { over + 1 } else { over };
+    let nth = if fold.is_some_and(|f| !f.is_over()) { over + 1 } else { over };
+    let behind: f64 = state.folds.iter().map(|f| f.share_behind()).sum();
     let whole = progress::run_share(&state.folds);
     vec![
         innermost,
         bar("epoch", fold.map_or(0.0, |f| f.share()), count(epoch, epochs), width),
-        bar("fold", (over as f64 + at_hand) / folds.max(1) as f64, count(nth, folds), width),
+        bar("fold", behind / folds.max(1) as f64, count(nth, folds), width),
         bar("run", whole, format!("{:.1}%", 100.0 * whole), width),
     ]
 }

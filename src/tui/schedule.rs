@@ -61,10 +61,9 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) {
             .style(Style::new().add_modifier(Modifier::BOLD)),
     ];
     let labels: Vec<Line> = match state.folds.as_slice() {
-        [] | [_] => vec!["epoch 0".into(), format!("{epochs}").into()],
+        [] | [_] => vec!["epoch 1".into(), format!("{epochs}").into()],
         [first, .., last] => vec![
             format!("fold {}", first.plan.fold).into(),
-            format!("epoch {} of {all}", x_now.floor().min(all as f64)).into(),
             format!("fold {}", last.plan.fold).into(),
         ],
     };

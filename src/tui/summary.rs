@@ -9,10 +9,16 @@ use ratatui::text::Line;
 
 /// Draws the results in the middle of `area`.
 pub fn draw(frame: &mut Frame, area: Rect, state: &State) {
-    help::popup(frame, area, "results", lines(state, area.width.saturating_sub(6) as usize));
+    let width = area.width.saturating_sub(6).into();
+    let mut all = lines(state, width, true);
+    if all.len() + 2 > area.height.into() {
+        // The folder alone tells where the checkpoints are.
+        all = lines(state, width, false);
+    }
+    help::popup(frame, area, "results", all);
 }
 
-fn lines(state: &State, width: usize) -> Vec<Line<'static>> {
+fn lines(state: &State, width: usize, with_paths: bool) -> Vec<Line<'static>> {
     let good = if state.ended_well() { theme::GOOD } else { theme::ALARM };
     let outcome = match &state.finished {
         Some(finished) => text::outcome(finished.outcome).to_string(),
@@ -45,7 +51,7 @@ fn lines(state: &State, width: usize) -> Vec<Line<'static>> {
     let saved = state.folds.iter().filter_map(|f| f.best_path.as_ref().or(f.last_path.as_ref()));
     let paths: Vec<Line> =
         saved.map(|path| Line::from(format::study(path, width)).style(theme::KEY)).collect();
-    if !paths.is_empty() {
+    if with_paths && !paths.is_empty() {
         lines.push(Line::default());
         lines.push(Line::from("checkpoints"));
         lines.extend(paths);

@@ -22,7 +22,7 @@ pub const GOOD: Style = Style::new().fg(Color::Green);
 /// A key on the key line.
 pub const KEY: Style = Style::new().add_modifier(Modifier::BOLD);
 /// A pane's title.
-pub const TITLE: Style = Style::new().add_modifier(Modifier::BOLD);
+pub const TITLE: Style = Style::new().fg(Color::Reset).add_modifier(Modifier::BOLD);
 
 /// A pane's frame.
 pub fn pane(title: &str) -> Block<'static> {

@@ -112,6 +112,15 @@ impl Fold {
         )
     }
 
+    /// Share of the fold that the run has behind it, 0 to 1: a fold that was skipped or failed
+    /// counts as whole, since nothing more of it comes.
+    pub fn share_behind(&self) -> f64 {
+        match self.state {
+            FoldState::Done | FoldState::Skipped | FoldState::Failed => 1.0,
+            _ => self.share(),
+        }
+    }
+
     /// Epochs wholly done, the one at hand not counted.
     pub fn epochs_done(&self) -> usize {
         let at_hand = self.at.epoch;
@@ -121,11 +130,8 @@ impl Fold {
         }
     }
 
-    /// Share of the fold that is trained, 0 to 1; a fold that is over counts as whole.
+    /// Share of the fold that is trained, 0 to 1.
     pub fn share(&self) -> f64 {
-        if self.is_over() {
-            return 1.0;
-        }
         let done = self.epochs_done();
         let step = if done == self.at.epoch { 0 } else { self.at.step };
         let within = step as f64 / self.plan.steps.max(1) as f64;

@@ -133,7 +133,12 @@ pub struct Curve {
     /// Validation loss, at the end of its epoch.
     pub valid: Vec<(f64, f64)>,
     ema: Ema,
+    steps: u64,
 }
+
+/// A loss so many times the average, or the average of the first steps so many times a loss, is
+/// out of all proportion.
+const OUTLIER: f64 = 10.0;
 
 /// Forgetting of the smoothed training figures: about the last 50 steps.
 pub const SMOOTHING: f64 = 0.98;
@@ -145,15 +150,28 @@ impl Default for Curve {
             smooth: Series::default(),
             valid: Vec::new(),
             ema: Ema::new(SMOOTHING),
+            steps: 0,
         }
     }
 }
 
 impl Curve {
-    /// Adds a step's training loss.
+    /// Adds a step's training loss. The average takes it in as it is, unless it is out of all
+    /// proportion: one step of 900 would otherwise hide the next few hundred of 0.6.
     pub fn add_step(&mut self, x: f64, loss: f64) {
+        if !loss.is_finite() {
+            return;
+        }
         self.raw.add(x, loss);
-        self.ema.add(loss);
+        self.steps += 1;
+        match self.ema.get() {
+            Some(average) if self.steps <= 10 && average > OUTLIER * loss => {
+                self.ema = Ema::new(SMOOTHING);
+                self.ema.add(loss);
+            }
+            Some(average) if average > 0.0 => self.ema.add(loss.min(OUTLIER * average)),
+            _ => self.ema.add(loss),
+        }
         if let Some(y) = self.ema.get() {
             self.smooth.add(x, y);
         }
@@ -265,6 +283,18 @@ mod tests {
         assert!(points.len() <= 2 * CAPACITY);
         assert!(points.contains(&(123_457.0, 40.0)));
         assert!(points.windows(2).all(|p| p[0].0 <= p[1].0), "by x");
+    }
+
+    #[test]
+    fn one_step_out_of_all_proportion_does_not_hide_the_rest() {
+        let mut curve = Curve::default();
+        curve.add_step(1.0, 900.0);
+        for step in 2..=100 {
+            curve.add_step(step as f64, if step == 50 { f64::MAX } else { 0.6 });
+            curve.add_step(step as f64, f64::NAN);
+        }
+        assert!((curve.train_now().unwrap() - 0.6).abs() < 0.1);
+        assert!(curve.raw.points().contains(&(50.0, f64::MAX)), "the spike itself is kept");
     }
 
     #[test]

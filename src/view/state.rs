@@ -369,8 +369,8 @@ impl State {
     /// What must not be overlooked: an error or losses that are not finite.
     pub fn alarm(&self) -> Option<String> {
         if let Some(error) = &self.error {
-            let what = if error.fatal { "run ended" } else { "fold ended" };
-            return Some(format!("{what} at {}: {}", error.at, error.message));
+            let what = if error.fatal { "the run ended in " } else { "" };
+            return Some(format!("{what}{}: {}", error.at, error.message));
         }
         let n = self.non_finite?;
         let s = if n.count == 1 { "loss is" } else { "losses are" };

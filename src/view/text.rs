@@ -28,7 +28,7 @@ pub fn of_event(event: &Event) -> Option<(Level, String)> {
                 CheckpointKind::Last => "last",
             };
             let seconds = format::seconds(c.seconds);
-            (Level::Info, format!("saved {kind} of fold {}: {} ({seconds})", c.at.fold, c.path))
+            (Level::Info, format!("saved {kind} of fold {} ({seconds})", c.at.fold))
         }
         Event::Trainer(t) => match t.state {
             TrainerState::Running => (Level::Info, format!("running from {}", t.at)),
@@ -81,7 +81,7 @@ pub fn epoch(e: &Epoch) -> String {
 /// How the run ended.
 pub fn outcome(outcome: Outcome) -> &'static str {
     match outcome {
-        Outcome::Completed => "finished: every fold is done",
+        Outcome::Completed => "finished",
         Outcome::Stopped => "stopped",
         Outcome::Failed => "failed: at least one fold ended with an error",
     }

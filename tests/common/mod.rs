@@ -1,5 +1,7 @@
 //! A made-up run, told event by event; the same at every call.
 
+#![allow(dead_code)] // each test binary uses its part
+
 use rsna_tui::run::event::*;
 use std::sync::Arc;
 
@@ -29,10 +31,6 @@ pub fn noise(key: u64) -> f64 {
 
 impl Script {
     pub fn started(&self) -> Event {
-        let rate = |e: usize| {
-            let t = e as f64 / self.epochs as f64;
-            23e-6 + (23e-5 - 23e-6) * (1.0 + (std::f64::consts::PI * t).cos()) / 2.0
-        };
         Event::RunStarted(RunStarted {
             name: "cosine-nano".into(),
             folder: "runs/cosine-nano".into(),
@@ -43,10 +41,15 @@ impl Script {
             images_per_study: 105,
             batch_size: 8,
             epochs: self.epochs,
-            learning_rates: (0..self.epochs).map(rate).collect(),
+            learning_rates: (1..=self.epochs).map(|e| self.rate(e)).collect(),
             folds: self.folds.iter().map(|&fold| self.plan(fold)).collect(),
             seed: 42,
         })
+    }
+
+    fn rate(&self, epoch: usize) -> f64 {
+        let t = (epoch - 1) as f64 / self.epochs as f64;
+        23e-6 + (23e-5 - 23e-6) * (1.0 + (std::f64::consts::PI * t).cos()) / 2.0
     }
 
     fn plan(&self, fold: usize) -> FoldPlan {
@@ -69,7 +72,9 @@ impl Script {
 
     fn valid_loss(&self, fold: usize, epoch: usize) -> f64 {
         let t = epoch as f64;
-        0.36 + 0.42 * (-t / 1.4).exp() + 0.025 * noise((fold * 100 + epoch) as u64)
+        0.36 + 0.012 * fold as f64
+            + 0.42 * (-t / 1.4).exp()
+            + 0.025 * noise((fold * 100 + epoch) as u64)
             + 0.004 * t
     }
 
@@ -85,7 +90,7 @@ impl Script {
                 loss * (0.6 + 0.1 * i as f64 + 0.05 * noise((at.step * 7 + i) as u64))
             }),
             grad_norm: 1.0 + 0.3 * noise(at.step as u64),
-            learning_rate: 2e-4,
+            learning_rate: self.rate(at.epoch),
             mixup: (at.step % 2 == 0).then_some(0.4),
             images: 840,
             data_seconds: 0.1 * self.step_seconds,
@@ -105,11 +110,10 @@ impl Script {
 
     pub fn epoch(&self, fold: usize, epoch: usize) -> Event {
         let metric = self.valid_loss(fold, epoch);
-        let before =
-            (1..epoch).map(|e| self.valid_loss(fold, e)).fold(f64::INFINITY, f64::min);
+        let before = (1..epoch).map(|e| self.valid_loss(fold, e)).fold(f64::INFINITY, f64::min);
         Event::Epoch(Epoch {
             at: Position { fold, epoch, step: self.steps },
-            learning_rate: 2e-4,
+            learning_rate: self.rate(epoch),
             train_loss: self.train_loss(Position { fold, epoch, step: self.steps / 2 }),
             train_slice_loss: 0.41,
             train_study_loss: 0.48,
@@ -157,7 +161,7 @@ impl Script {
         until: Option<Position>,
     ) -> bool {
         let at = Position { fold, epoch, step: 0 };
-        out.tell(0.1, Event::EpochStarted(EpochStarted { at, learning_rate: 2e-4 }));
+        out.tell(0.1, Event::EpochStarted(EpochStarted { at, learning_rate: self.rate(epoch) }));
         for step in 1..=self.steps {
             let at = Position { step, ..at };
             out.tell(self.step_seconds, self.step(at));
@@ -168,10 +172,13 @@ impl Script {
                 return true;
             }
         }
-        out.tell(0.0, Event::Fold(FoldEvent {
-            at: Position { step: self.steps, ..at },
-            state: FoldState::Validating,
-        }));
+        out.tell(
+            0.0,
+            Event::Fold(FoldEvent {
+                at: Position { step: self.steps, ..at },
+                state: FoldState::Validating,
+            }),
+        );
         for step in 1..=self.valid_batches {
             out.tell(0.4 * self.step_seconds, self.valid_step(Position { step, ..at }));
         }
@@ -182,12 +189,15 @@ impl Script {
             [(CheckpointKind::Best, "best", is_best), (CheckpointKind::Last, "last", true)]
         {
             if save {
-                out.tell(0.3, Event::Checkpoint(Checkpoint {
-                    at: Position { step: self.steps, ..at },
-                    kind,
-                    path: format!("runs/cosine-nano/checkpoints/fold{fold}_{name}.safetensors"),
-                    seconds: 0.3,
-                }));
+                out.tell(
+                    0.3,
+                    Event::Checkpoint(Checkpoint {
+                        at: Position { step: self.steps, ..at },
+                        kind,
+                        path: format!("runs/cosine-nano/checkpoints/fold{fold}_{name}.safetensors"),
+                        seconds: 0.3,
+                    }),
+                );
             }
         }
         false

@@ -1,0 +1,243 @@
+//! The whole screen, drawn from a made-up run without a clock or a terminal.
+
+mod common;
+
+use common::Script;
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use rsna_tui::run::Command;
+use rsna_tui::run::event::*;
+use rsna_tui::tui::{Pictures, Reply, Screen};
+
+const MIDDLE: Position = Position { fold: 1, epoch: 3, step: 23 };
+
+fn screen(events: &[Stamped]) -> Screen {
+    let mut screen = Screen::new(Pictures::Characters, true);
+    events.iter().for_each(|e| screen.apply(e));
+    screen
+}
+
+fn training() -> Screen {
+    screen(&Script::default().events(Some(MIDDLE)))
+}
+
+fn draw(screen: &mut Screen, width: u16, height: u16) -> TestBackend {
+    let now = screen.state.at;
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    terminal.draw(|frame| screen.draw(frame, now)).unwrap();
+    terminal.backend().clone()
+}
+
+fn press(screen: &mut Screen, code: KeyCode) -> Reply {
+    screen.key(&KeyEvent::new(code, KeyModifiers::NONE))
+}
+
+fn tell(screen: &mut Screen, event: Event) {
+    let at = screen.state.at + 1.0;
+    screen.apply(&Stamped { at, event });
+}
+
+#[test]
+fn training_at_three_sizes() {
+    for (width, height) in [(80, 24), (120, 36), (200, 60)] {
+        let name = format!("training_{width}x{height}");
+        insta::assert_snapshot!(name, draw(&mut training(), width, height));
+    }
+}
+
+#[test]
+fn before_the_first_event_and_before_the_first_step() {
+    let mut screen = Screen::new(Pictures::Characters, true);
+    insta::assert_snapshot!("starting", draw(&mut screen, 80, 24));
+    tell(&mut screen, Script::default().started());
+    insta::assert_snapshot!("loading", draw(&mut screen, 80, 24));
+}
+
+#[test]
+fn keys_are_shown_on_top() {
+    let mut screen = training();
+    press(&mut screen, KeyCode::Char('?'));
+    insta::assert_snapshot!("help", draw(&mut screen, 80, 24));
+    press(&mut screen, KeyCode::Esc);
+    assert_eq!(draw(&mut screen, 80, 24), draw(&mut training(), 80, 24));
+}
+
+#[test]
+fn pausing_is_told_at_once_and_paused_when_it_is_so() {
+    let mut screen = training();
+    assert_eq!(press(&mut screen, KeyCode::Char('p')), Reply::Send(Command::Pause));
+    assert!(draw(&mut screen, 80, 24).to_string().contains("pausing…"));
+    let event = TrainerEvent { at: MIDDLE, state: TrainerState::Paused };
+    tell(&mut screen, Event::Trainer(event));
+    insta::assert_snapshot!("paused", draw(&mut screen, 80, 24));
+    assert_eq!(press(&mut screen, KeyCode::Char('p')), Reply::Send(Command::Resume));
+}
+
+#[test]
+fn an_error_is_told_aloud() {
+    let mut screen = training();
+    let message = "study 1.2.826.0.1.3680043.10633: 1.2.826.0.1.3680043.10633_3_4.npy is missing; \
+                   put it back or take the study out of train_seg.csv";
+    let error = ErrorEvent { at: MIDDLE, message: message.into(), fatal: false };
+    tell(&mut screen, Event::Error(error));
+    let fold = FoldEvent { at: MIDDLE, state: FoldState::Failed };
+    tell(&mut screen, Event::Fold(fold));
+    insta::assert_snapshot!("error", draw(&mut screen, 120, 36));
+}
+
+#[test]
+fn losses_that_are_not_finite_are_told_aloud() {
+    let script = Script::default();
+    let mut screen = training();
+    let Event::Step(step) = script.step(Position { step: 24, ..MIDDLE }) else { unreachable!() };
+    tell(&mut screen, Event::Step(Step { loss: f64::NAN, ..step }));
+    let text = draw(&mut screen, 80, 24).to_string();
+    assert!(text.contains("1 loss is not finite, the last at fold 1 epoch 3 step 24"), "{text}");
+}
+
+#[test]
+fn the_end_shows_the_results_and_q_leaves_at_once() {
+    let mut screen = screen(&Script::default().events(None));
+    insta::assert_snapshot!("finished", draw(&mut screen, 120, 36));
+    press(&mut screen, KeyCode::Esc);
+    assert!(!draw(&mut screen, 120, 36).to_string().contains("best/baseline"));
+    assert_eq!(press(&mut screen, KeyCode::Char('q')), Reply::Leave);
+}
+
+#[test]
+fn quitting_asks_and_no_changes_nothing() {
+    let mut screen = training();
+    assert_eq!(press(&mut screen, KeyCode::Char('q')), Reply::Nothing);
+    insta::assert_snapshot!("quit", draw(&mut screen, 80, 24));
+    assert_eq!(press(&mut screen, KeyCode::Char('n')), Reply::Nothing);
+    assert!(!screen.state.is_stopping(), "no is no");
+    press(&mut screen, KeyCode::Char('q'));
+    assert_eq!(press(&mut screen, KeyCode::Char('y')), Reply::Send(Command::StopNow));
+    assert!(draw(&mut screen, 80, 24).to_string().contains("stopping… saving last"));
+    assert_eq!(press(&mut screen, KeyCode::Char('p')), Reply::Nothing, "it is being ended");
+}
+
+#[test]
+fn control_c_asks_and_once_more_is_a_yes() {
+    let mut screen = training();
+    let control_c = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
+    assert_eq!(screen.key(&control_c), Reply::Nothing);
+    assert_eq!(screen.key(&control_c), Reply::Send(Command::StopNow));
+}
+
+#[test]
+fn a_fold_is_skipped_only_after_a_yes_and_only_the_one_asked_about() {
+    let mut screen = training();
+    press(&mut screen, KeyCode::Char('n'));
+    assert_eq!(press(&mut screen, KeyCode::Char('n')), Reply::Nothing);
+    press(&mut screen, KeyCode::Char('n'));
+    assert_eq!(press(&mut screen, KeyCode::Char('y')), Reply::Send(Command::SkipFold));
+    assert!(draw(&mut screen, 80, 24).to_string().contains("skipping fold 1…"));
+    tell(&mut screen, Event::Fold(FoldEvent { at: MIDDLE, state: FoldState::Skipped }));
+    assert!(draw(&mut screen, 80, 24).to_string().contains("fold 1 skipped"));
+}
+
+#[test]
+fn stopping_after_the_epoch_is_told_while_it_trains_on() {
+    let mut screen = training();
+    assert_eq!(press(&mut screen, KeyCode::Char('s')), Reply::Send(Command::StopAfterEpoch));
+    let event = TrainerEvent { at: MIDDLE, state: TrainerState::StoppingAfterEpoch };
+    tell(&mut screen, Event::Trainer(event));
+    let text = draw(&mut screen, 120, 36).to_string();
+    assert!(text.contains("stopping after this epoch"), "{text}");
+    assert_eq!(press(&mut screen, KeyCode::Char('s')), Reply::Nothing);
+}
+
+#[test]
+fn a_trainer_that_vanished_is_an_error() {
+    let mut screen = training();
+    screen.disconnected();
+    let text = draw(&mut screen, 80, 24).to_string();
+    assert!(text.contains("the trainer ended without a word"), "{text}");
+    assert_eq!(press(&mut screen, KeyCode::Char('q')), Reply::Leave);
+}
+
+#[test]
+fn another_fold_can_be_looked_at() {
+    let mut screen = training();
+    press(&mut screen, KeyCode::Left);
+    assert!(draw(&mut screen, 120, 36).to_string().contains("loss · fold 0"));
+    press(&mut screen, KeyCode::Right);
+    assert!(draw(&mut screen, 120, 36).to_string().contains("loss · fold 1"));
+}
+
+#[test]
+fn the_log_scrolls_and_follows_again() {
+    let mut screen = training();
+    let newest = |s: &mut Screen| draw(s, 120, 36).to_string();
+    newest(&mut screen);
+    press(&mut screen, KeyCode::PageUp);
+    assert!(newest(&mut screen).contains("newer below"));
+    press(&mut screen, KeyCode::End);
+    assert!(!newest(&mut screen).contains("newer below"));
+}
+
+#[test]
+fn no_size_panics() {
+    let events = Script::default().events(Some(MIDDLE));
+    let finished = Script::default().events(None);
+    let many = Script { folds: (0..30).collect(), epochs: 3, steps: 2, ..Script::default() };
+    let mut screens = [
+        Screen::new(Pictures::TrueColor, true),
+        Screen::new(Pictures::Indexed, true),
+        Screen::new(Pictures::Off, false),
+        screen(&finished),
+        screen(&many.events(Some(Position { fold: 20, epoch: 2, step: 1 }))),
+    ];
+    for screen in &mut screens[..3] {
+        events.iter().for_each(|e| screen.apply(e));
+    }
+    press(&mut screens[0], KeyCode::Char('?'));
+    press(&mut screens[1], KeyCode::Char('q'));
+    let heights = [1, 2, 3, 5, 8, 13, 15, 16, 17, 20, 24, 29, 31, 32, 33, 36, 43, 45, 51, 60, 70];
+    for width in (1..=220).step_by(7).chain([59, 60, 61, 75, 76, 80, 103, 104, 120]) {
+        for height in heights {
+            for screen in &mut screens {
+                draw(screen, width, height);
+            }
+        }
+    }
+    let small = draw(&mut screens[2], 50, 10).to_string();
+    assert!(small.contains("terminal too small: 60×16 needed"), "{small}");
+}
+
+#[test]
+fn hostile_figures_and_texts_do_not_break_the_screen() {
+    let mut screen = training();
+    let log = Log { level: Level::Warn, message: "a\x1b[2Jb\nc".repeat(50) };
+    tell(&mut screen, Event::Log(log));
+    let broken = Crop {
+        study: String::new(),
+        vertebra: 0,
+        slice: 0,
+        label: f32::NAN,
+        probability: f32::NAN,
+        height: 10,
+        width: 10,
+        pixels: vec![0; 3].into(),
+        mask: vec![].into(),
+    };
+    tell(&mut screen, Event::Preview(Preview { at: MIDDLE, crops: vec![broken] }));
+    let Event::Epoch(epoch) = Script::default().epoch(1, 3) else { unreachable!() };
+    let (metric, valid_loss) = (f64::INFINITY, f64::NAN);
+    tell(&mut screen, Event::Epoch(Epoch { metric, valid_loss, ..epoch }));
+    let at = Position { fold: 77, epoch: 999, step: 9999 };
+    tell(&mut screen, Script::default().step(at));
+    let text = draw(&mut screen, 120, 36).to_string();
+    assert!(!text.contains('\x1b') && text.contains("not a picture"), "{text}");
+}
+
+#[test]
+fn without_colour_no_cell_has_one() {
+    let mut screen = Screen::new(Pictures::Characters, false);
+    Script::default().events(Some(MIDDLE)).iter().for_each(|e| screen.apply(e));
+    let backend = draw(&mut screen, 120, 36);
+    let reset = ratatui::style::Color::Reset;
+    assert!(backend.buffer().content.iter().all(|c| c.fg == reset && c.bg == reset));
+}
