@@ -235,13 +235,14 @@ impl Recipe {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Set;
     use crate::study::golden;
     use safetensors::SafeTensors;
     use std::collections::HashSet;
 
     fn config(sets: &[&str]) -> Config {
-        let mut sets: Vec<String> = sets.iter().map(|s| s.to_string()).collect();
-        sets.push("data.image_size=32".into());
+        let mut sets: Vec<_> = sets.iter().map(|s| Set::new(*s)).collect();
+        sets.push(Set::new("data.image_size=32"));
         Config::load(None, false, &sets).unwrap()
     }
 

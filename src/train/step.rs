@@ -206,3 +206,59 @@ impl Stepper<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::Config, config::Set, net::Spec};
+    use candle_core::DType;
+
+    struct Grey;
+    impl Images for Grey {
+        fn fill(&self, range: Range<usize>, out: &mut [f32]) {
+            for (i, image) in range.zip(out.chunks_mut(32 * 32 * 6)) {
+                image.fill(i as f32 / 14.0);
+            }
+        }
+        fn size(&self) -> usize {
+            32
+        }
+        fn studies(&self) -> Vec<String> {
+            vec!["study.a".into(), "study.b".into()]
+        }
+    }
+
+    #[test]
+    fn a_step_that_is_not_finite_changes_nothing_and_names_the_studies() {
+        let sets = ["model.size=micro", "data.slices_per_vertebra=1", "model.lstm_hidden=8"];
+        let config = Config::load(None, false, &sets.map(Set::new)).unwrap();
+        let spec = Spec::new(&config);
+        let model = Classifier::new(&spec, 0, 0, DType::F32, &Device::Cpu).unwrap();
+        let sizes = model.parameters.trainable.iter().map(|p| p.var.elem_count());
+        let mut optimizer = AdamW::new(&config.train, sizes);
+        let targets = [1f32, 0., 0., 0., 0., 0., 0., 0., 0., 0., 0., 0., 0., 0.];
+        let stepper = Stepper { model: &model, chunk: 4, device: &Device::Cpu };
+        let step = |optimizer: &mut AdamW| {
+            let targets = Targets { own: &targets, mixed: None };
+            let weights = Weights::from(&config.train);
+            stepper.step(optimizer, 1e-3, &Grey, targets, weights, Mode::Train(None))
+        };
+        step(&mut optimizer).unwrap();
+
+        let bias = model.parameters.trainable.iter().find(|p| p.name == "head.4.bias").unwrap();
+        bias.var.set(&Tensor::new(&[f32::NAN], &Device::Cpu).unwrap()).unwrap();
+        let state = |model: &Classifier| -> Vec<Vec<u32>> {
+            let trainable = model.parameters.trainable.iter().map(|p| &p.var);
+            let statistics = model.parameters.buffers.iter().map(|b| &b.var);
+            let values = trainable.chain(statistics).filter(|v| v.dtype() == DType::F32);
+            let bits = |v: &Var| v.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            values.map(|v| bits(v).into_iter().map(f32::to_bits).collect()).collect()
+        };
+        let (before, moments) = (state(&model), optimizer.clone());
+        let error = step(&mut optimizer).unwrap_err().to_string();
+        assert!(error.contains("the loss is not finite"), "{error}");
+        assert!(error.contains("study.a, study.b"), "{error}");
+        assert_eq!(state(&model), before);
+        assert_eq!(optimizer, moments);
+    }
+}

@@ -57,7 +57,7 @@ impl Pipeline {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::config::{Config, Set};
     use crate::rng::{Key, Purpose};
     use std::collections::HashSet;
 
@@ -66,7 +66,7 @@ mod tests {
     }
 
     fn run(sets: &[&str], draw: u64) -> Vec<u8> {
-        let sets: Vec<String> = sets.iter().map(|s| format!("augment.{s}")).collect();
+        let sets: Vec<_> = sets.iter().map(|s| Set::new(format!("augment.{s}"))).collect();
         let config = Config::load(None, false, &sets).unwrap();
         let mut image = image();
         let mut rng = Key::new(0, Purpose::Augment).study(draw).rng();

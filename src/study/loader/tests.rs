@@ -1,6 +1,7 @@
 //! The loader with sources that mark, fail, panic or sleep.
 
 use super::*;
+use crate::config::Set;
 use crate::study::NpyFolder;
 use std::time::{Duration, Instant};
 
@@ -37,8 +38,8 @@ fn studies(n: usize) -> Arc<[Study]> {
 }
 
 fn config(sets: &[&str]) -> Config {
-    let mut sets: Vec<String> = sets.iter().map(|s| s.to_string()).collect();
-    sets.extend(["data.image_size=32".into(), "train.batch_size=3".into()]);
+    let mut sets: Vec<_> = sets.iter().map(|s| Set::new(*s)).collect();
+    sets.extend(["data.image_size=32", "train.batch_size=3"].map(Set::new));
     Config::load(None, false, &sets).unwrap()
 }
 

@@ -1,0 +1,193 @@
+//! The program from outside, without a terminal: what it trains, writes and refuses.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+fn rsna_tui(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_rsna-tui")).current_dir(dir).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A folder with six phantom studies of 32² in two folds, and the flags that train on them.
+fn phantoms(dir: &Path) -> Vec<String> {
+    let out = rsna_tui(dir, &["phantom", "p", "--studies", "6", "--size", "32", "--folds", "2"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let flags = "--no-tui --set train.folds=[0,1] --set data.dir=p/crops --set data.table=p/train_seg.csv \
+                 --set data.image_size=32 --set model.size=micro --set model.lstm_hidden=16 \
+                 --set model.head_hidden=16 --set train.batch_size=2 --set train.epochs=2 \
+                 --set run.kernel_type=k --set data.workers=1";
+    flags.split_whitespace().map(String::from).collect()
+}
+
+fn with<'a>(flags: &'a [String], more: &[&'a str]) -> Vec<&'a str> {
+    flags.iter().map(String::as_str).chain(more.iter().copied()).collect()
+}
+
+/// The log without its times.
+fn log(run: &Path) -> Vec<String> {
+    let log = fs::read_to_string(run.join("logs/k.txt")).unwrap();
+    log.lines().map(|l| l[l.find("Fold").unwrap()..].to_string()).collect()
+}
+
+#[test]
+fn a_run_leaves_config_log_and_checkpoints_and_the_seed_decides_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags = phantoms(dir.path());
+    for (run, workers) in [("a", "data.workers=1"), ("b", "data.workers=3")] {
+        let out = rsna_tui(dir.path(), &with(&flags, &["--run", run, "--set", workers]));
+        assert!(out.status.success(), "{}{}", text(&out.stdout), text(&out.stderr));
+        let said = text(&out.stdout);
+        assert!(!said.contains('\x1b'), "escape codes in plain lines");
+        assert!(said.contains("epoch 2/2") && said.contains("baseline"), "{said}");
+    }
+    let run = dir.path().join("runs/a");
+    for file in ["config.toml", "fold0_best.safetensors", "fold0_last.safetensors"] {
+        assert!(run.join(file).is_file(), "{file}");
+    }
+    let lines = log(&run);
+    assert_eq!(lines.len(), 4);
+    assert!(lines[0].starts_with("Fold 0, Epoch 1, lr: 0.0002300, train loss: 0."), "{lines:?}");
+    assert_eq!(lines, log(&dir.path().join("runs/b")), "the same whatever the worker count");
+
+    let other = rsna_tui(dir.path(), &with(&flags, &["--run", "c", "--seed", "5"]));
+    assert!(other.status.success());
+    assert_ne!(lines, log(&dir.path().join("runs/c")));
+
+    // `last` goes with its metadata; `best` holds nothing but the state dict.
+    let bytes = fs::read(run.join("fold0_last.safetensors")).unwrap();
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    let metadata = header.metadata().clone().unwrap();
+    assert_eq!(metadata["epoch"], "2");
+    assert_eq!(metadata["adamw_steps"], "2");
+    let best = fs::read(run.join("fold0_best.safetensors")).unwrap();
+    let best = safetensors::SafeTensors::deserialize(&best).unwrap();
+    assert!(best.names().iter().all(|n| n.starts_with("encoder.") || !n.contains("exp_avg")));
+}
+
+#[test]
+fn debug_leaves_no_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags = phantoms(dir.path());
+    let out = rsna_tui(dir.path(), &with(&flags, &["--run", "d", "--debug", "--folds", "1"]));
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    assert!(dir.path().join("runs/d/fold1_best.safetensors").is_file());
+    assert!(!dir.path().join("runs/d/fold1_last.safetensors").exists());
+}
+
+#[test]
+fn a_panic_of_the_trainer_is_one_sentence_and_a_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags = phantoms(dir.path());
+    let out = rsna_tui(dir.path(), &with(&flags, &["--panic-at-step", "2"]));
+    assert_eq!(out.status.code(), Some(1));
+    let said = text(&out.stdout);
+    assert!(said.contains("the trainer panicked: asked to panic at step 2"), "{said}");
+}
+
+#[cfg(unix)]
+#[test]
+fn control_c_saves_and_exits_130() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags = phantoms(dir.path());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_rsna-tui"))
+        .current_dir(dir.path())
+        .args(with(&flags, &["--run", "i", "--set", "train.epochs=5000"]))
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let log = dir.path().join("runs/i/logs/k.txt");
+    let start = std::time::Instant::now();
+    while !log.exists() {
+        assert!(start.elapsed().as_secs() < 120, "no epoch");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    // The pipe is read to its end, so that the child is not held up by it.
+    std::io::copy(&mut child.stdout.take().unwrap(), &mut std::io::sink()).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(dir.path().join("runs/i/fold0_last.safetensors").is_file());
+}
+
+/// Runs and expects one sentence on stderr with these words, exit code 2 and no run folder.
+fn refused(dir: &Path, args: &[&str], words: &[&str]) {
+    let out = rsna_tui(dir, args);
+    let said = text(&out.stderr);
+    assert_eq!(out.status.code(), Some(2), "{args:?}: {said}");
+    assert_eq!(said.trim().lines().count(), 1, "{args:?}: {said}");
+    for word in words {
+        assert!(said.contains(word), "{args:?}: {said:?} lacks {word:?}");
+    }
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn bad_configs_and_flags() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    fs::write(dir.join("broken.toml"), "[train\nepochs = 3").unwrap();
+    fs::write(dir.join("unknown.toml"), "[train]\nepoch = 3\n").unwrap();
+    fs::write(dir.join("file"), "").unwrap();
+    refused(dir, &["--config", "none.toml"], &["none.toml", "--config"]);
+    refused(dir, &["--config", "broken.toml"], &["broken.toml", "TOML"]);
+    refused(dir, &["--config", "unknown.toml"], &["train.epoch", "unknown.toml", "epochs"]);
+    refused(dir, &["--set", "train.epochs=soon"], &["train.epochs", "soon"]);
+    refused(dir, &["--set", "train.batch_size=1"], &["train.batch_size", "1", "2 to"]);
+    refused(dir, &["--demo", "--device", "tpu"], &["--device tpu", "auto"]);
+    refused(dir, &["--demo", "--set", "train.precision=bf16"], &["train.precision", "f32"]);
+    refused(dir, &["--demo", "--set", "model.pretrained=w.safetensors"], &["w.safetensors"]);
+    refused(dir, &["--demo", "--run", "a/b"], &["--run", "a/b"]);
+    refused(dir, &["--demo", "--runs-dir", "file"], &["file", "--runs-dir"]);
+    refused(dir, &["--demo", "--folds", "0,0"], &["train.folds", "once"]);
+    refused(dir, &["phantom", "p", "--size", "8"], &["size", "8", "32"]);
+    let taken = dir.join("runs/taken");
+    fs::create_dir_all(&taken).unwrap();
+    fs::write(taken.join("config.toml"), "").unwrap();
+    refused(dir, &["--demo", "--run", "taken"], &["taken", "already holds a run"]);
+    assert_eq!(fs::read_dir(dir.join("runs")).unwrap().count(), 1, "nothing else is left behind");
+}
+
+#[test]
+fn bad_tables() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags = phantoms(dir.path());
+    let table = dir.path().join("p/train_seg.csv");
+    let good = fs::read_to_string(&table).unwrap();
+    let lines: Vec<&str> = good.lines().collect();
+    let bad = |content: String, more: &[&str], words: &[&str]| {
+        fs::write(&table, content).unwrap();
+        refused(dir.path(), &with(&flags, more), words);
+    };
+    bad(good.replace("C3", "D3"), &[], &["train_seg.csv", "C3"]);
+    bad(format!("{good}{}\n", lines[2]), &[], &["train_seg.csv", "line 8"]);
+    let label = lines[1].replacen(",0,", ",7,", 1);
+    bad(good.replacen(lines[1], &label, 1), &[], &["line 2", "7"]);
+    bad(lines[0].to_string(), &[], &["train_seg.csv"]);
+    bad(good.clone(), &["--folds", "4"], &["fold 4", "train.folds"]);
+    bad(good.clone(), &["--set", "train.batch_size=5"], &["train.batch_size", "5"]);
+    fs::remove_file(&table).unwrap();
+    refused(dir.path(), &with(&flags, &[]), &["train_seg.csv", "data.table"]);
+}
+
+#[test]
+fn bad_slices_are_told_all_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags = phantoms(dir.path());
+    let crops = dir.path().join("p/crops");
+    let slice = |name: &str| crops.join(name);
+    fs::remove_file(slice("phantom.0001_2_3.npy")).unwrap();
+    let whole = fs::read(slice("phantom.0002_7_14.npy")).unwrap();
+    fs::write(slice("phantom.0002_7_14.npy"), &whole[..whole.len() - 100]).unwrap();
+    fs::write(slice("phantom.0003_1_0.npy"), "no array").unwrap();
+    let words = ["3 of 630", "phantom.0001", "C2 slice 3", "phantom.0002", "phantom.0003"];
+    refused(dir.path(), &with(&flags, &[]), &words);
+    refused(dir.path(), &with(&flags, &["--set", "data.image_size=64"]), &["630 of 630", "32"]);
+    refused(dir.path(), &with(&flags, &["--set", "data.dir=q"]), &["data.dir", "q"]);
+}
