@@ -3,12 +3,13 @@
 use crossterm::cursor::Show;
 use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
 use crossterm::terminal::{
-    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use crossterm::{execute, queue};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use std::io::{self, BufWriter, Stdout, Write, stdout};
+use std::mem::ManuallyDrop;
 use std::sync::{Mutex, Once, PoisonError};
 use std::thread::ThreadId;
 
@@ -23,18 +24,21 @@ pub struct Guard;
 
 /// Takes the terminal over: raw mode, alternate screen, pasted text told from keys. The mouse
 /// stays the terminal's, so that text can be selected.
-pub fn enter() -> io::Result<(Screen, Guard)> {
+///
+/// The screen is never dropped: ratatui's drop reports a terminal that is gone with `eprintln!`,
+/// which panics when standard error was that terminal. The guard shows the cursor again.
+pub fn enter() -> io::Result<(ManuallyDrop<Screen>, Guard)> {
     static HOOK: Once = Once::new();
     HOOK.call_once(install_panic_hook);
     *owner() = Some(std::thread::current().id());
     // From here on, also when a line below fails, the guard puts all back.
     let guard = Guard;
     enable_raw_mode()?;
-    execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste)?;
+    // Not `Terminal::clear`, which asks the terminal where its cursor is and waits for the answer.
+    execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste, Clear(ClearType::All))?;
     let mut terminal = Terminal::new(CrosstermBackend::new(BufWriter::new(stdout())))?;
     terminal.hide_cursor()?;
-    terminal.clear()?;
-    Ok((terminal, guard))
+    Ok((ManuallyDrop::new(terminal), guard))
 }
 
 impl Drop for Guard {
@@ -76,7 +80,8 @@ fn install_panic_hook() {
                     .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
                     .unwrap_or("no message");
                 let place = info.location().map(|l| format!(" at {l}")).unwrap_or_default();
-                eprintln!("rsna-tui: the display failed: {what}{place}");
+                // Not `eprintln!`: it panics where standard error is gone, and once more is an abort.
+                let _ = writeln!(io::stderr(), "rsna-tui: the display failed: {what}{place}");
             }
             Some(_) => {}
         }
