@@ -18,8 +18,8 @@ struct Forward;
 struct Backward;
 
 #[inline(always)]
-fn cdf<R: Real>(v: R) -> R {
-    R::of(0.5) * (R::one() + (v * R::of(std::f64::consts::FRAC_1_SQRT_2)).erf())
+fn cdf<S: Simd, R: Real>(v: R) -> R {
+    R::of(0.5) * (R::one() + (v * R::of(std::f64::consts::FRAC_1_SQRT_2)).erf::<S>())
 }
 
 struct ForwardRows<'a, R> {
@@ -36,7 +36,7 @@ impl<R: Real> WithSimd for ForwardRows<'_, R> {
         for (x, out) in self.x.chunks_exact(c).zip(self.out.chunks_exact_mut(c)) {
             for i in 0..c {
                 let v = x[i] + self.b[i];
-                out[i] = v * cdf(v);
+                out[i] = v * cdf::<S, R>(v);
             }
         }
     }
@@ -60,7 +60,7 @@ impl<R: Real> WithSimd for BackwardRows<'_, R> {
         for ((x, g), out) in rows.zip(self.out.chunks_exact_mut(c)) {
             for i in 0..c {
                 let v = x[i] + self.b[i];
-                out[i] = g[i] * (cdf(v) + v * scale * (R::of(-0.5) * v * v).exp());
+                out[i] = g[i] * (cdf::<S, R>(v) + v * scale * (R::of(-0.5) * v * v).exp::<S>());
             }
         }
     }

@@ -119,10 +119,10 @@ impl<R: Real> WithSimd for Cells<'_, R> {
             let (g, o) = rest.split_at_mut(n);
             let before = self.previous.map(|p| &p[row * KEPT * n + n..][..n]);
             for j in 0..n {
-                i[j] = i[j].sigmoid();
-                f[j] = f[j].sigmoid();
-                g[j] = g[j].tanh();
-                o[j] = o[j].sigmoid();
+                i[j] = i[j].sigmoid::<S>();
+                f[j] = f[j].sigmoid::<S>();
+                g[j] = g[j].tanh::<S>();
+                o[j] = o[j].sigmoid::<S>();
             }
             match before {
                 Some(before) => {
@@ -137,7 +137,7 @@ impl<R: Real> WithSimd for Cells<'_, R> {
                 }
             }
             for j in 0..n {
-                h[j] = o[j] * c[j].tanh();
+                h[j] = o[j] * c[j].tanh::<S>();
             }
         }
     }
@@ -172,7 +172,7 @@ impl<R: Real> WithSimd for CellGrads<'_, R> {
             let (df, rest) = rest.split_at_mut(n);
             let (dg, do_) = rest.split_at_mut(n);
             for j in 0..n {
-                let tc = c[j].tanh();
+                let tc = c[j].tanh::<S>();
                 let dhj = dh[j] + grad[j];
                 let dcj = dc[j] + dhj * o[j] * (one - tc * tc);
                 di[j] = dcj * g[j] * i[j] * (one - i[j]);

@@ -12,16 +12,16 @@ pub(crate) trait Real: WithDType + Default + std::ops::Neg<Output = Self> {
     /// Square root.
     fn root(self) -> Self;
     /// e^x; f32: relative error below 2e-7 on -87..88, clamped outside.
-    fn exp(self) -> Self;
+    fn exp<S: Simd>(self) -> Self;
     /// The error function; f32: absolute error below 1.2e-7.
-    fn erf(self) -> Self;
+    fn erf<S: Simd>(self) -> Self;
     /// Hyperbolic tangent; f32: absolute error below 2e-7.
-    fn tanh(self) -> Self;
+    fn tanh<S: Simd>(self) -> Self;
 
     /// 1 / (1 + e^-x).
     #[inline(always)]
-    fn sigmoid(self) -> Self {
-        Self::one() / (Self::one() + (-self).exp())
+    fn sigmoid<S: Simd>(self) -> Self {
+        Self::one() / (Self::one() + (-self).exp::<S>())
     }
 }
 
@@ -46,25 +46,25 @@ impl Real for f64 {
         self.sqrt()
     }
     #[inline(always)]
-    fn exp(self) -> Self {
+    fn exp<S: Simd>(self) -> Self {
         f64::exp(self)
     }
     #[inline(always)]
-    fn erf(self) -> Self {
+    fn erf<S: Simd>(self) -> Self {
         candle_core::cpu::erf::erf_f64(self)
     }
     #[inline(always)]
-    fn tanh(self) -> Self {
+    fn tanh<S: Simd>(self) -> Self {
         f64::tanh(self)
     }
 }
 
 /// Σ cᵢ·xⁱ by Horner's scheme, lowest order first.
 #[inline(always)]
-fn polynomial<const N: usize>(x: f32, c: [f32; N]) -> f32 {
+fn polynomial<S: Simd, const N: usize>(x: f32, c: [f32; N]) -> f32 {
     let mut sum = c[N - 1];
     for i in (0..N - 1).rev() {
-        sum = sum * x + c[i];
+        sum = mul_add::<S, f32>(sum, x, c[i]);
     }
     sum
 }
@@ -87,7 +87,7 @@ impl Real for f32 {
 
     /// x = n·ln 2 + r with |r| ≤ ln 2 / 2; e^r by a polynomial, 2ⁿ by the exponent's bits.
     #[inline(always)]
-    fn exp(self) -> Self {
+    fn exp<S: Simd>(self) -> Self {
         // 1.5·2²³: adding it rounds to an integer that stands in the low bits.
         const ROUND: f32 = 12_582_912.0;
         // ln 2 in two parts, the first exact in few bits.
@@ -96,36 +96,38 @@ impl Real for f32 {
         // Written so that NaN stays NaN.
         let x = if self < -87.0 { -87.0 } else { self };
         let x = if x > 88.0 { 88.0 } else { x };
-        let shifted = x * std::f32::consts::LOG2_E + ROUND;
+        let shifted = mul_add::<S, f32>(x, std::f32::consts::LOG2_E, ROUND);
         let n = shifted - ROUND;
-        let r = (x - n * LN2_HIGH) - n * LN2_LOW;
-        let tail = polynomial(r, [0.5, 0.166_665_76, 0.041_666_374, 0.008_363_18, 0.001_394_111_8]);
-        let e = (tail * r * r + r) + 1.0;
+        let r = mul_add::<S, f32>(n, -LN2_LOW, mul_add::<S, f32>(n, -LN2_HIGH, x));
+        let tail = polynomial::<S, _>(
+            r,
+            [0.5, 0.166_665_76, 0.041_666_374, 0.008_363_18, 0.001_394_111_8],
+        );
+        let e = mul_add::<S, f32>(tail * r, r, r) + 1.0;
         let scale = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));
         e * scale
     }
 
     /// An odd polynomial below 15/16, 1 - e^(-t - t·q(t)) above.
     #[inline(always)]
-    fn erf(self) -> Self {
+    fn erf<S: Simd>(self) -> Self {
         let t = self.abs();
         let s = self * self;
-        let near = self
-            + self
-                * polynomial(
-                    s,
-                    [
-                        0.128_379_17,
-                        -0.376_126_32,
-                        0.112_836_86,
-                        -0.026_858_851,
-                        0.005_199_6,
-                        -0.000_812_580_6,
-                        8.296_61e-5,
-                    ],
-                );
+        let p = polynomial::<S, _>(
+            s,
+            [
+                0.128_379_17,
+                -0.376_126_32,
+                0.112_836_86,
+                -0.026_858_851,
+                0.005_199_6,
+                -0.000_812_580_6,
+                8.296_61e-5,
+            ],
+        );
+        let near = mul_add::<S, f32>(self, p, self);
         let t = if t > 4.0 { 4.0 } else { t };
-        let q = polynomial(
+        let q = polynomial::<S, _>(
             t,
             [
                 -0.128_662,
@@ -138,20 +140,20 @@ impl Real for f32 {
             ],
         );
         // `Real::exp`, since `.exp()` would be std's, a call into libm.
-        let far = (1.0 - Real::exp(q * t - t)).copysign(self);
+        let far = (1.0 - Real::exp::<S>(mul_add::<S, f32>(q, t, -t))).copysign(self);
         if t > 0.9375 { far } else { near }
     }
 
     /// An odd polynomial below 5/8, 1 - 2 / (e^2x + 1) above.
     #[inline(always)]
-    fn tanh(self) -> Self {
+    fn tanh<S: Simd>(self) -> Self {
         let s = self * self;
-        let p = polynomial(
+        let p = polynomial::<S, _>(
             s,
             [-0.333_333_28, 0.133_327_95, -0.053_854_07, 0.021_010_084, -0.006_113_193_5],
         );
-        let near = self + self * s * p;
-        let far = 1.0 - 2.0 / (Real::exp(self.abs() * 2.0) + 1.0);
+        let near = mul_add::<S, f32>(self * s, p, self);
+        let far = 1.0 - 2.0 / (Real::exp::<S>(self.abs() * 2.0) + 1.0);
         if self.abs() > 0.625 { far.copysign(self) } else { near }
     }
 }
@@ -159,6 +161,7 @@ impl Real for f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pulp::Scalar;
 
     /// Largest |f32 - f64| over a grid.
     fn worst(f: fn(f32) -> f32, exact: fn(f64) -> f64, from: f32, to: f32) -> f64 {
@@ -170,20 +173,26 @@ mod tests {
 
     #[test]
     fn close_to_f64() {
-        assert!(worst(<f32 as Real>::erf, candle_core::cpu::erf::erf_f64, -6.0, 6.0) < 1.2e-7);
-        assert!(worst(<f32 as Real>::tanh, f64::tanh, -12.0, 12.0) < 2e-7);
+        assert!(
+            worst(<f32 as Real>::erf::<Scalar>, candle_core::cpu::erf::erf_f64, -6.0, 6.0) < 1.2e-7
+        );
+        assert!(worst(<f32 as Real>::tanh::<Scalar>, f64::tanh, -12.0, 12.0) < 2e-7);
         let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
-        assert!(worst(<f32 as Real>::sigmoid, sigmoid, -40.0, 40.0) < 2e-7);
+        assert!(worst(<f32 as Real>::sigmoid::<Scalar>, sigmoid, -40.0, 40.0) < 2e-7);
         for i in 0..100_000 {
             let x = -87.0 + 175.0 * i as f32 / 100_000.0;
             let exact = f64::from(x).exp();
-            assert!((f64::from(Real::exp(x)) - exact).abs() / exact < 2e-7, "exp({x})");
+            assert!((f64::from(Real::exp::<Scalar>(x)) - exact).abs() / exact < 2e-7, "exp({x})");
         }
     }
 
     #[test]
     fn not_a_number_stays_so() {
-        for f in [<f32 as Real>::exp, <f32 as Real>::erf, <f32 as Real>::tanh] {
+        for f in [
+            <f32 as Real>::exp::<Scalar>,
+            <f32 as Real>::erf::<Scalar>,
+            <f32 as Real>::tanh::<Scalar>,
+        ] {
             assert!(f(f32::NAN).is_nan());
         }
     }
