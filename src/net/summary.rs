@@ -15,7 +15,7 @@ pub fn table(model: &Classifier, batch: usize, image_size: usize) -> String {
     };
     let d = spec.dims;
     let map = |s: usize| {
-        let side = image_size / 4 >> s;
+        let side = (image_size / 4) >> s;
         format!("[{n}, {}, {side}, {side}]", d[s])
     };
     let features = format!("[{n}, {}]", d[3]);
@@ -56,7 +56,7 @@ pub fn table(model: &Classifier, batch: usize, image_size: usize) -> String {
     }
     let line = "=".repeat(100);
     let mut out = format!("batch size = {batch}, {}\n{line}\n", spec.name);
-    let _ = writeln!(out, "{:<48} {:<25} {}", "Layer (type:depth-idx)", "Output Shape", "Param #");
+    let _ = writeln!(out, "{:<48} {:<25} Param #", "Layer (type:depth-idx)", "Output Shape");
     let _ = writeln!(out, "{line}");
     let mut seen = [0; 4];
     for (depth, name, shape, parameters) in rows {

@@ -72,10 +72,9 @@ impl<R: Real> WithSimd for SumRows<'_, R> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let c = self.out.len();
-        for x in self.x.chunks_exact(c) {
-            for i in 0..c {
-                self.out[i] += x[i];
+        for x in self.x.chunks_exact(self.out.len()) {
+            for (sum, &v) in self.out.iter_mut().zip(x) {
+                *sum += v;
             }
         }
     }
