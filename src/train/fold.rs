@@ -5,11 +5,12 @@ use super::{
     adamw::AdamW,
     checkpoint::{self, Progress},
     control::{Control, Flow},
-    loss::{self, Weights},
-    metrics::{VertebraLoss, roc_auc},
+    loss::Weights,
+    metrics::VertebraLoss,
     preview::preview,
     schedule,
     step::{Images, Stepper, Targets},
+    validation::{Validation, validate},
 };
 use crate::{
     config::Config,
@@ -19,7 +20,7 @@ use crate::{
         channel::EventSender,
         event::{
             Checkpoint, CheckpointKind, Epoch, EpochStarted, FoldBest, FoldEvent, FoldPlan,
-            FoldState, Level, Position, Step, ValidStep,
+            FoldState, Level, Position, Step,
         },
         folder::{Folder, append_line},
     },
@@ -98,17 +99,6 @@ struct TrainSums {
     seconds: f64,
 }
 
-/// What validation found.
-struct Validation {
-    loss: f64,
-    slice: f64,
-    study: f64,
-    vertebra: [Option<f64>; 7],
-    slice_auc: Option<f64>,
-    study_auc: Option<f64>,
-    seconds: f64,
-}
-
 /// State of a fold in training.
 struct Training<'a, 'f> {
     fold: &'f Fold<'a>,
@@ -164,10 +154,6 @@ impl Training<'_, '_> {
         self.fold.events.send(Event::Fold(FoldEvent { at: self.at(), state }));
     }
 
-    fn stepper(&self) -> Stepper<'_> {
-        Stepper { model: self.model, chunk: self.fold.chunk, device: self.fold.device }
-    }
-
     fn epochs(&mut self, control: &mut Control) -> Result<End> {
         let config = self.fold.config;
         for epoch in 1..=config.train.epochs {
@@ -182,7 +168,7 @@ impl Training<'_, '_> {
                 return Ok(end);
             }
             self.state(FoldState::Validating);
-            let (validation, flow) = self.validate(control)?;
+            let (validation, flow) = validate(self.fold, self.model, self.at(), control)?;
             if let Some(end) = self.interrupted(flow)? {
                 return Ok(end);
             }
@@ -308,60 +294,6 @@ impl Training<'_, '_> {
             self.last_preview = Some(Instant::now());
             self.previews += 1;
         }
-    }
-
-    fn validate(&mut self, control: &mut Control) -> Result<(Option<Validation>, Flow)> {
-        let fold = self.fold;
-        let begun = Instant::now();
-        let loader = Loader::valid(fold.source.clone(), fold.valid.clone(), fold.config);
-        let positive = self.weights.positive;
-        let (mut slice, mut study, mut batches) = (0.0, 0.0, 0);
-        let mut vertebrae = VertebraLoss::default();
-        let (mut slice_logits, mut slice_targets) = (Vec::new(), Vec::new());
-        let (mut study_logits, mut study_targets) = (Vec::new(), Vec::new());
-        let mut start = Instant::now();
-        for batch in loader {
-            let batch = batch?;
-            let out = self.stepper().predict(&batch, batch.len())?;
-            let (slices, studies) = (out.slices.to_vec1::<f32>()?, out.studies.to_vec1::<f32>()?);
-            let truth = loss::study_targets(&batch.targets, batch.images_per_study);
-            slice += loss::criterion(&slices, &batch.targets, positive).loss;
-            study += loss::criterion(&studies, &truth, positive).loss;
-            batches += 1;
-            let places = batch.places.iter().map(|p| usize::from(p.vertebra));
-            vertebrae.add(&slices, &batch.targets, places, positive, 1.0);
-            slice_logits.extend(slices);
-            slice_targets.extend_from_slice(&batch.targets);
-            study_logits.extend(studies);
-            study_targets.extend(truth);
-            fold.events.send(Event::ValidStep(ValidStep {
-                at: Position { step: batches, ..self.at() },
-                batches: fold.plan.valid_batches,
-                loss: (slice + study) / 2.0 / batches as f64,
-                images: batch.targets.len(),
-                seconds: start.elapsed().as_secs_f64(),
-            }));
-            match control.check(self.at()) {
-                Flow::Continue => {}
-                flow => return Ok((None, flow)),
-            }
-            start = Instant::now();
-        }
-        let n = batches as f64;
-        let validation = Validation {
-            loss: (slice + study) / 2.0 / n,
-            slice: slice / n,
-            study: study / n,
-            vertebra: vertebrae.means(),
-            slice_auc: roc_auc(&slice_logits, &slice_targets),
-            study_auc: roc_auc(&study_logits, &study_targets),
-            seconds: begun.elapsed().as_secs_f64(),
-        };
-        if !validation.loss.is_finite() {
-            let studies = fold.valid.iter().map(|s| s.uid.to_string()).collect();
-            return Err(Error::NonFinite { what: "the validation loss".into(), studies });
-        }
-        Ok((Some(validation), Flow::Continue))
     }
 
     fn finish_epoch(&mut self, lr: f64, sums: &TrainSums, v: &Validation) -> Result<()> {

@@ -11,6 +11,7 @@ pub mod preview;
 pub mod schedule;
 pub mod step;
 pub mod trainer;
+pub mod validation;
 
 /// Why training cannot go on; one sentence each.
 #[derive(Debug, thiserror::Error)]

@@ -1,0 +1,99 @@
+//! Validation, as the notebook's `valid_func`.
+
+use super::{
+    Error, Result,
+    control::{Control, Flow},
+    fold::Fold,
+    loss,
+    metrics::{VertebraLoss, roc_auc},
+    step::Stepper,
+};
+use crate::{
+    net::Classifier,
+    run::{
+        Event,
+        event::{Position, ValidStep},
+    },
+    study::Loader,
+};
+use std::time::Instant;
+
+/// What validation found.
+pub struct Validation {
+    /// Mean over batches of (slice loss + study loss) / 2.
+    pub loss: f64,
+    /// Mean over batches of the slice head's loss.
+    pub slice: f64,
+    /// Mean over batches of the study head's loss.
+    pub study: f64,
+    /// Slice loss of C1..C7 over all slices.
+    pub vertebra: [Option<f64>; 7],
+    /// ROC AUC over all slices.
+    pub slice_auc: Option<f64>,
+    /// ROC AUC of the study head.
+    pub study_auc: Option<f64>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// Runs the network over the fold's own studies, in order and as they are, the short batch kept.
+///
+/// Commands are obeyed between batches; `None` where one of them ended it.
+pub fn validate(
+    fold: &Fold,
+    model: &Classifier,
+    at: Position,
+    control: &mut Control,
+) -> Result<(Option<Validation>, Flow)> {
+    let stepper = Stepper { model, chunk: fold.chunk, device: fold.device };
+    let begun = Instant::now();
+    let loader = Loader::valid(fold.source.clone(), fold.valid.clone(), fold.config);
+    let positive = fold.config.train.positive_weight;
+    let (mut slice, mut study, mut batches) = (0.0, 0.0, 0);
+    let mut vertebrae = VertebraLoss::default();
+    let (mut slice_logits, mut slice_targets) = (Vec::new(), Vec::new());
+    let (mut study_logits, mut study_targets) = (Vec::new(), Vec::new());
+    let mut start = Instant::now();
+    for batch in loader {
+        let batch = batch?;
+        let out = stepper.predict(&batch, batch.len())?;
+        let (slices, studies) = (out.slices.to_vec1::<f32>()?, out.studies.to_vec1::<f32>()?);
+        let truth = loss::study_targets(&batch.targets, batch.images_per_study);
+        slice += loss::criterion(&slices, &batch.targets, positive).loss;
+        study += loss::criterion(&studies, &truth, positive).loss;
+        batches += 1;
+        let places = batch.places.iter().map(|p| usize::from(p.vertebra));
+        vertebrae.add(&slices, &batch.targets, places, positive, 1.0);
+        slice_logits.extend(slices);
+        slice_targets.extend_from_slice(&batch.targets);
+        study_logits.extend(studies);
+        study_targets.extend(truth);
+        fold.events.send(Event::ValidStep(ValidStep {
+            at: Position { step: batches, ..at },
+            batches: fold.plan.valid_batches,
+            loss: (slice + study) / 2.0 / batches as f64,
+            images: batch.targets.len(),
+            seconds: start.elapsed().as_secs_f64(),
+        }));
+        match control.check(at) {
+            Flow::Continue => {}
+            flow => return Ok((None, flow)),
+        }
+        start = Instant::now();
+    }
+    let n = batches as f64;
+    let validation = Validation {
+        loss: (slice + study) / 2.0 / n,
+        slice: slice / n,
+        study: study / n,
+        vertebra: vertebrae.means(),
+        slice_auc: roc_auc(&slice_logits, &slice_targets),
+        study_auc: roc_auc(&study_logits, &study_targets),
+        seconds: begun.elapsed().as_secs_f64(),
+    };
+    if !validation.loss.is_finite() {
+        let studies = fold.valid.iter().map(|s| s.uid.to_string()).collect();
+        return Err(Error::NonFinite { what: "the validation loss".into(), studies });
+    }
+    Ok((Some(validation), Flow::Continue))
+}
