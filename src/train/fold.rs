@@ -7,7 +7,7 @@ use super::{
     control::{Control, Flow},
     loss::Weights,
     metrics::VertebraLoss,
-    preview::preview,
+    preview::Previews,
     schedule,
     step::{Images, Stepper, Targets},
     validation::{Validation, validate},
@@ -106,8 +106,7 @@ struct Training<'a, 'f> {
     optimizer: AdamW,
     weights: Weights,
     place: &'f Cell<Position>,
-    last_preview: Option<Instant>,
-    previews: usize,
+    previews: Previews,
     best: Option<FoldBest>,
 }
 
@@ -129,8 +128,7 @@ impl Fold<'_> {
             optimizer: AdamW::new(&self.config.train, sizes),
             weights: Weights::from(&self.config.train),
             place,
-            last_preview: None,
-            previews: 0,
+            previews: Previews::new(self.config.ui.preview_seconds),
             best: None,
         };
         let end = training.epochs(control)?;
@@ -168,7 +166,8 @@ impl Training<'_, '_> {
                 return Ok(end);
             }
             self.state(FoldState::Validating);
-            let (validation, flow) = validate(self.fold, self.model, self.at(), control)?;
+            let (validation, flow) =
+                validate(self.fold, self.model, self.at(), &mut self.previews, control)?;
             if let Some(end) = self.interrupted(flow)? {
                 return Ok(end);
             }
@@ -252,7 +251,7 @@ impl Training<'_, '_> {
             Mode::Train(Some(key)),
         )?;
         let compute_seconds = start.elapsed().as_secs_f64();
-        self.send_preview(batch, &out.slice_logits);
+        self.previews.offer(batch, &out.slice_logits, self.place.get(), fold.events);
 
         let mut vertebrae = VertebraLoss::default();
         let positive = self.weights.positive;
@@ -280,20 +279,6 @@ impl Training<'_, '_> {
             data_seconds,
             compute_seconds,
         })
-    }
-
-    /// Crops, when it is time for them. A mixed-up batch is left out where others come: a
-    /// picture of two studies at once belongs to neither's label.
-    fn send_preview(&mut self, batch: &Batch, logits: &[f32]) {
-        let every = self.fold.config.ui.preview_seconds;
-        let due = self.last_preview.is_none_or(|t| t.elapsed().as_secs_f64() >= every);
-        let mixed_only = self.fold.config.train.mixup >= 1.0;
-        if every > 0.0 && due && (batch.mixup.is_none() || mixed_only) {
-            let preview = preview(batch, logits, self.at(), self.previews);
-            self.fold.events.send(Event::Preview(preview));
-            self.last_preview = Some(Instant::now());
-            self.previews += 1;
-        }
     }
 
     fn finish_epoch(&mut self, lr: f64, sums: &TrainSums, v: &Validation) -> Result<()> {

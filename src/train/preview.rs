@@ -3,11 +3,15 @@
 use super::loss::sigmoid;
 use crate::{
     config::CHANNELS,
-    run::event::{Crop, Position, Preview},
+    run::{
+        Event,
+        channel::EventSender,
+        event::{Crop, Position, Preview},
+    },
     study::Batch,
 };
 use std::collections::HashSet;
-use std::ops::Range;
+use std::{ops::Range, time::Instant};
 
 /// Crops in a preview.
 const CROPS: usize = 6;
@@ -17,9 +21,34 @@ const CONTRAST: u8 = 24;
 const CENTRE: usize = 2;
 const MASK: usize = CHANNELS - 1;
 
+/// Sends previews at most every so many seconds.
+pub struct Previews {
+    every: f64,
+    last: Option<Instant>,
+    turn: usize,
+}
+
+impl Previews {
+    /// `every`: seconds between two; 0 = none.
+    pub fn new(every: f64) -> Self {
+        Self { every, last: None, turn: 0 }
+    }
+
+    /// Sends crops of `batch` where it is time for them and the batch is not mixed up: a picture
+    /// of two studies at once has neither's label.
+    pub fn offer(&mut self, batch: &Batch, logits: &[f32], at: Position, events: &EventSender) {
+        let due = self.last.is_none_or(|t| t.elapsed().as_secs_f64() >= self.every);
+        if self.every > 0.0 && due && batch.mixup.is_none() {
+            events.send(Event::Preview(preview(batch, logits, at, self.turn)));
+            self.last = Some(Instant::now());
+            self.turn += 1;
+        }
+    }
+}
+
 /// Up to six crops from the middle of as many vertebrae, fractured ones and whole ones in turn;
 /// which of them changes with `turn`.
-pub fn preview(batch: &Batch, logits: &[f32], at: Position, turn: usize) -> Preview {
+fn preview(batch: &Batch, logits: &[f32], at: Position, turn: usize) -> Preview {
     let slices = batch.images_per_study / 7;
     let middle = middle(slices);
     let n = batch.targets.len();

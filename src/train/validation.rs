@@ -6,6 +6,7 @@ use super::{
     fold::Fold,
     loss,
     metrics::{VertebraLoss, roc_auc},
+    preview::Previews,
     step::Stepper,
 };
 use crate::{
@@ -43,6 +44,7 @@ pub fn validate(
     fold: &Fold,
     model: &Classifier,
     at: Position,
+    previews: &mut Previews,
     control: &mut Control,
 ) -> Result<(Option<Validation>, Flow)> {
     let stepper = Stepper { model, chunk: fold.chunk, device: fold.device };
@@ -64,6 +66,8 @@ pub fn validate(
         batches += 1;
         let places = batch.places.iter().map(|p| usize::from(p.vertebra));
         vertebrae.add(&slices, &batch.targets, places, positive, 1.0);
+        // Never mixed up: with few steps an epoch these may be the only crops to show.
+        previews.offer(&batch, &slices, at, fold.events);
         slice_logits.extend(slices);
         slice_targets.extend_from_slice(&batch.targets);
         study_logits.extend(studies);

@@ -347,7 +347,7 @@ impl State {
             }
             (Some(TrainerState::Paused), _) => format!("paused at {at}"),
             _ if self.plan.is_none() => "starting…".into(),
-            _ if !self.has_begun() => "loading data…".into(),
+            _ if !self.has_begun() => "working on the first step…".into(),
             (_, Some(fold)) => match fold.state {
                 FoldState::Validating => format!(
                     "validating fold {} epoch {} batch {}/{}",
