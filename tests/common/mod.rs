@@ -91,7 +91,7 @@ impl Script {
             }),
             grad_norm: 1.0 + 0.3 * noise(at.step as u64),
             learning_rate: self.rate(at.epoch),
-            mixup: (at.step % 2 == 0).then_some(0.4),
+            mixup: at.step.is_multiple_of(2).then_some(0.4),
             images: 840,
             data_seconds: 0.1 * self.step_seconds,
             compute_seconds: 0.9 * self.step_seconds,
