@@ -13,7 +13,7 @@ use rsna_tui::{
     view::State,
 };
 use std::{
-    io::{IsTerminal, stdout},
+    io::{IsTerminal, Write, stderr, stdout},
     process::ExitCode,
     sync::Arc,
     sync::atomic::{AtomicBool, AtomicI32, Ordering},
@@ -71,14 +71,16 @@ fn start(cli: &Cli) -> Result<ExitCode> {
                 headlessly(&line, &config, &signals, *state)?;
             }
             Err(error) => {
-                eprintln!("rsna-tui: no dashboard on this terminal ({error}), so plain lines");
+                let why = format!("no dashboard on this terminal ({error}), so plain lines");
+                let _ = writeln!(stderr(), "rsna-tui: {why}");
                 headlessly(&line, &config, &signals, State::default())?;
             }
         },
     }
     let outcome = trainer.join().unwrap_or(Outcome::Failed);
     if !plain {
-        println!("{}: {folder}", in_words(outcome));
+        // Not `println!`: it panics where the terminal has gone.
+        let _ = writeln!(stdout(), "{}: {folder}", in_words(outcome));
     }
     Ok(match (outcome, signals.stopped_by()) {
         (Outcome::Failed, _) => ExitCode::from(FAILED),
@@ -141,7 +143,8 @@ impl Signals {
                 let line = line.lock().unwrap_or_else(|e| e.into_inner());
                 if let Some(line) = &*line {
                     let _ = line.commands.send(run::Command::StopNow);
-                    eprintln!("stopping: saving the last weights (again to leave at once)");
+                    let said = "stopping: saving the last weights (again to leave at once)";
+                    let _ = writeln!(stderr(), "{said}");
                 }
             }
         })?;

@@ -185,6 +185,7 @@ fn no_size_panics() {
     let many = Script { folds: (0..30).collect(), epochs: 3, steps: 2, ..Script::default() };
     let mut screens = [
         Screen::new(Pictures::TrueColor, true),
+        Screen::new(Pictures::Kitty, true),
         Screen::new(Pictures::Indexed, true),
         Screen::new(Pictures::Off, false),
         screen(&finished),

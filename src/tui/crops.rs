@@ -10,6 +10,8 @@ use ratatui::layout::{Rect, Size};
 use ratatui::style::Color;
 use ratatui::text::Line;
 use ratatui::widgets::Paragraph;
+use ratatui_image::Resize;
+use ratatui_image::picker::{Picker, ProtocolType};
 use ratatui_image::protocol::{Protocol, halfblocks::Halfblocks};
 
 /// Side from which a picture counts as good; more than one are shown only as large as this.
@@ -22,6 +24,8 @@ const OUTLINE: [u8; 3] = [255, 190, 0];
 /// How pictures are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pictures {
+    /// Pixels by kitty's graphics protocol, whose pictures are cells of text to everyone between.
+    Kitty,
     /// Half blocks in 24-bit colour: two pixels a cell.
     TrueColor,
     /// Half blocks in the 256-colour palette.
@@ -43,6 +47,8 @@ impl Pictures {
             || is("TERM", &["linux", "dumb", "vt100", "vt220"])
         {
             Self::Characters
+        } else if is("TERM", &["xterm-kitty", "xterm-ghostty"]) {
+            Self::Kitty
         } else if is("COLORTERM", &["truecolor", "24bit"]) {
             Self::TrueColor
         } else {
@@ -59,7 +65,7 @@ struct Tile {
 }
 
 enum Picture {
-    Blocks(Protocol),
+    Encoded(Protocol),
     Characters(Vec<String>),
     Broken,
 }
@@ -114,7 +120,7 @@ impl Gallery {
     fn draw_tile(&self, frame: &mut Frame, tile: &Tile) {
         let picture = Rect { height: tile.area.height.saturating_sub(CAPTION), ..tile.area };
         match &tile.picture {
-            Picture::Blocks(protocol) => {
+            Picture::Encoded(protocol) => {
                 frame.render_widget(ratatui_image::Image::new(protocol), picture);
                 if self.pictures == Pictures::Indexed {
                     to_palette(frame, picture);
@@ -179,6 +185,7 @@ fn tiles(preview: &Preview, area: Rect, pictures: Pictures) -> Vec<Tile> {
             let picture = match pictures {
                 Pictures::Characters | Pictures::Off => characters(crop, size),
                 Pictures::TrueColor | Pictures::Indexed => blocks(crop, size),
+                Pictures::Kitty => pixels(crop, size),
             };
             // A short caption may be wider than a narrow picture.
             Tile { area, caption: caption(crop, area.width as usize), picture }
@@ -246,9 +253,9 @@ fn stretch(grey: &mut GrayImage) {
     }
 }
 
-fn blocks(crop: &Crop, size: Size) -> Picture {
-    let (width, height) = (u32::from(size.width), 2 * u32::from(size.height));
-    let Some((grey, edge)) = scaled(crop, width, height) else { return Picture::Broken };
+/// The crop at `width` × `height` pixels with its mask's outline.
+fn outlined(crop: &Crop, width: u32, height: u32) -> Option<DynamicImage> {
+    let (grey, edge) = scaled(crop, width, height)?;
     // In a small picture the outline is a large part of the bone, so more of that shines through.
     let share = if width.min(height) < 30 { 1 } else { 2 };
     let picture = RgbImage::from_fn(width, height, |x, y| {
@@ -260,10 +267,24 @@ fn blocks(crop: &Crop, size: Size) -> Picture {
             Rgb([v; 3])
         }
     });
-    match Halfblocks::new(DynamicImage::ImageRgb8(picture), size) {
-        Ok(blocks) => Picture::Blocks(Protocol::Halfblocks(blocks)),
-        Err(_) => Picture::Broken,
-    }
+    Some(DynamicImage::ImageRgb8(picture))
+}
+
+fn blocks(crop: &Crop, size: Size) -> Picture {
+    outlined(crop, u32::from(size.width), 2 * u32::from(size.height))
+        .and_then(|picture| Halfblocks::new(picture, size).ok())
+        .map_or(Picture::Broken, |blocks| Picture::Encoded(Protocol::Halfblocks(blocks)))
+}
+
+fn pixels(crop: &Crop, size: Size) -> Picture {
+    // The terminal scales a picture to its cells, so their true size need not be asked for.
+    let mut picker = Picker::halfblocks();
+    picker.set_protocol_type(ProtocolType::Kitty);
+    let cell = picker.font_size();
+    let (width, height) = (size.width * cell.width, size.height * cell.height);
+    outlined(crop, width.into(), height.into())
+        .and_then(|picture| picker.new_protocol(picture, size, Resize::Fit(None)).ok())
+        .map_or(Picture::Broken, Picture::Encoded)
 }
 
 fn characters(crop: &Crop, size: Size) -> Picture {
@@ -347,6 +368,7 @@ mod tests {
         assert_eq!(with(&[("COLORTERM", "truecolor")]), Pictures::TrueColor);
         assert_eq!(with(&[("TERM", "xterm-256color")]), Pictures::Indexed);
         assert_eq!(with(&[("TERM", "linux")]), Pictures::Characters);
+        assert_eq!(with(&[("TERM", "xterm-kitty")]), Pictures::Kitty);
         let both = [("NO_COLOR", "1"), ("COLORTERM", "truecolor")];
         assert_eq!(with(&both), Pictures::Characters);
     }
