@@ -30,7 +30,7 @@ Examples:
                                              change single settings (config.toml lists them all)
   rsna-tui phantom DIR --studies 8           write made-up studies in the notebook's layout
 
-Exit codes: 0 done, 1 a fold or the run failed, 2 bad input, 130 stopped by Ctrl-C.";
+Exit codes: 0 done, 1 a fold or the run failed, 2 bad input, 130 stopped by Ctrl-C, 143 by SIGTERM.";
 
 /// What to do instead of training.
 #[derive(Debug, Subcommand)]
@@ -61,7 +61,7 @@ pub struct Phantom {
 /// How to train.
 #[derive(Debug, Args)]
 pub struct Train {
-    /// Settings, laid over the built-in ones [default: ./config.toml, where it exists]
+    /// Settings, laid over the built-in ones [default: ./config.toml where it exists, none with --demo]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Train a small network on made-up vertebrae: needs no data, takes a few minutes
@@ -76,7 +76,7 @@ pub struct Train {
     /// Folds to train, in this order [default: train.folds of the config]
     #[arg(long, value_name = "0,2", value_delimiter = ',')]
     pub folds: Option<Vec<usize>>,
-    /// Where to compute: auto, cpu, cuda or cuda:N
+    /// Where to compute: auto, cpu, cuda or cuda:N; this version trains on the CPU only
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: String,
     /// The run's seed: the same seed gives the same run [default: seed of the config]

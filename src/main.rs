@@ -1,7 +1,7 @@
 //! `rsna-tui`: parse the command line, tie trainer and view together.
 
 use clap::Parser;
-use color_eyre::eyre::{Result, WrapErr};
+use eyre::{Result, WrapErr};
 use rsna_tui::{
     cli::{Cli, Command},
     config::Config,
@@ -63,17 +63,19 @@ fn start(cli: &Cli) -> Result<ExitCode> {
     let signals = Signals::listen()?;
     let (line, trainer) = trainer::spawn(job).wrap_err("cannot start the trainer thread")?;
     match plain {
-        true => headlessly(&line, &config, &signals, State::default())?,
+        true => headlessly(&line, &config, &signals, State::default()),
         false => match tui::run(&line, &config.ui, &signals.tui) {
             Ok(tui::Exit::Quit) => {}
             // Training outlives the connection.
             Ok(tui::Exit::TerminalGone(state)) => {
-                headlessly(&line, &config, &signals, *state)?;
+                // Nobody could end a pause any more.
+                let _ = line.commands.send(run::Command::Resume);
+                headlessly(&line, &config, &signals, *state);
             }
             Err(error) => {
                 let why = format!("no dashboard on this terminal ({error}), so plain lines");
                 let _ = writeln!(stderr(), "rsna-tui: {why}");
-                headlessly(&line, &config, &signals, State::default())?;
+                headlessly(&line, &config, &signals, State::default());
             }
         },
     }
@@ -97,11 +99,13 @@ fn in_words(outcome: Outcome) -> &'static str {
     }
 }
 
-fn headlessly(line: &Line, config: &Config, signals: &Signals, state: State) -> Result<()> {
+fn headlessly(line: &Line, config: &Config, signals: &Signals, state: State) {
     signals.command_through(line);
-    headless::go_on(state, line, config.run.log_every_steps, &mut stdout())
-        .wrap_err("cannot write to stdout")?;
-    Ok(())
+    let lines = headless::go_on(state, line, config.run.log_every_steps, &mut stdout());
+    if let Err(error) = lines {
+        // The training itself has gone on to its end.
+        let _ = writeln!(stderr(), "rsna-tui: cannot write to stdout: {error}");
+    }
 }
 
 /// What the system tells the process.
@@ -137,6 +141,7 @@ impl Signals {
                     continue;
                 }
                 if stopped_by.swap(signal, Ordering::Relaxed) != 0 {
+                    tui::restore_terminal();
                     std::process::exit(128 + signal);
                 }
                 raise(&tui.terminate);

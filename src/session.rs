@@ -11,7 +11,7 @@ use crate::{
     train::trainer::{Job, ctime},
 };
 use candle_core::{DType, Device};
-use color_eyre::eyre::{Result, WrapErr};
+use eyre::{Result, WrapErr};
 use std::{io::Write, path::Path, sync::Arc};
 
 /// The notebook's DEBUG samples as many studies.
@@ -55,12 +55,20 @@ pub fn phantom(args: &cli::Phantom, out: &mut dyn Write) -> Result<()> {
     .wrap_err("cannot print the result")
 }
 
-/// Checks all that a run needs and makes its folder. Nothing is left behind on an error.
-pub fn prepare(args: &cli::Train, config: Config) -> Result<Job> {
+/// Checks all that a run needs and makes its folder. Of bad input nothing is left behind.
+pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
     let (device, device_name) = device::choose(&args.device, config.train.precision)?;
     let (mut table, source) = data(&config)?;
     if args.debug {
         table = table.sample(DEBUG_STUDIES, config.seed);
+        // A fold may have no study among so few.
+        let holds = |fold: &usize| table.studies.iter().any(|s| s.fold == *fold);
+        let (folds, empty) = config.train.folds.iter().partition(|f| holds(f));
+        config.train.folds = folds;
+        let empty: Vec<usize> = empty;
+        if !empty.is_empty() {
+            eprintln!("rsna-tui: --debug sampled no study of the folds {empty:?}: left out");
+        }
     }
     table.check_folds(&config.train.folds, config.train.batch_size)?;
     if !config.is_phantom() {

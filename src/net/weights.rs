@@ -68,11 +68,10 @@ pub fn state_dict(parameters: &Parameters) -> CandleResult<BTreeMap<String, Tens
     let mut out = BTreeMap::new();
     for p in &parameters.trainable {
         let t = to_torch(&p.var.as_detached_tensor(), p.layout, &p.shape)?;
-        // A copy: the weights go on changing while the file is written.
-        out.insert(p.name.clone(), t.to_device(&Device::Cpu)?.copy()?);
+        out.insert(p.name.clone(), t.to_device(&Device::Cpu)?);
     }
     for b in &parameters.buffers {
-        out.insert(b.name.clone(), b.var.as_detached_tensor().to_device(&Device::Cpu)?.copy()?);
+        out.insert(b.name.clone(), b.var.as_detached_tensor().to_device(&Device::Cpu)?);
     }
     Ok(out)
 }
@@ -140,7 +139,14 @@ pub fn load_timm(model: &Classifier, path: &Path) -> std::result::Result<(), Err
         let t = t.to_device(p.var.device())?.to_dtype(p.var.dtype())?;
         p.var.set(&from_torch(&t, p.layout)?)?;
     }
-    Ok(())
+    let known = |name: &str| {
+        let trainable = &model.parameters.trainable;
+        trainable.iter().any(|p| p.name.strip_prefix("encoder.") == Some(name))
+    };
+    match dict.keys().filter(|name| name.starts_with("stages.")).find(|name| !known(name)) {
+        Some(extra) => Err(mismatch(format!("{extra} has no place"))),
+        None => Ok(()),
+    }
 }
 
 /// Repeats a stem's 3 input channels to `channels` and scales by 3 / `channels`

@@ -41,11 +41,6 @@ impl EventSender {
         self.send(Event::Log(Log { level, message: message.into() }));
     }
 
-    /// Seconds since the run's start.
-    pub fn elapsed(&self) -> f64 {
-        self.start.elapsed().as_secs_f64()
-    }
-
     /// Events dropped so far because the view lagged.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)

@@ -351,7 +351,7 @@ pub struct ErrorEvent {
 pub struct RunFinished {
     /// Why.
     pub outcome: Outcome,
-    /// For each fold begun: its number, best metric and the epoch of it.
+    /// For each fold that finished an epoch: its number, best metric and the epoch of it.
     pub best: Vec<FoldBest>,
 }
 
@@ -364,7 +364,7 @@ pub struct FoldBest {
     pub metric: f64,
     /// Its epoch, from 1.
     pub epoch: usize,
-    /// Highest slice AUC of the fold, if any.
+    /// Slice AUC of that epoch, if any.
     pub slice_auc: Option<f64>,
     /// The constant guess's validation loss.
     pub baseline: f64,

@@ -56,7 +56,12 @@ impl Folder {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(failed(e)),
         }
-        fs::create_dir_all(path.join("logs")).map_err(failed)?;
+        fs::create_dir_all(&path).map_err(failed)?;
+        // Of two runs that start at once, one makes this folder.
+        match fs::create_dir(path.join("logs")) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(Error::Taken(path)),
+            made => made.map_err(failed)?,
+        }
         Ok(Self { name: name.into(), path })
     }
 
@@ -117,13 +122,14 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&temporary);
         return written;
     }
-    match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => File::open(dir)?.sync_all(),
-        _ => Ok(()),
+    // The file is whole and in its place; not every file system can sync a folder.
+    if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
+        let _ = File::open(dir).and_then(|dir| dir.sync_all());
     }
+    Ok(())
 }
 
-/// Appends a line and flushes it to the file.
+/// Appends a line. Errors: the file cannot be opened or written.
 pub fn append_line(path: &Path, line: &str) -> io::Result<()> {
     let mut file = File::options().create(true).append(true).open(path)?;
     file.write_all(format!("{line}\n").as_bytes())

@@ -174,19 +174,18 @@ fn first_of<T: std::fmt::Display>(items: &[T], most: usize) -> String {
 
 #[cfg(test)]
 mod golden {
-    //! The golden cases of `../shared/golden`, where they are there.
+    //! The golden cases, where they are there.
 
     use std::path::Path;
 
     /// A file of the golden folder; `None`, said aloud, where it is not there.
     pub fn read(name: &str) -> Option<Vec<u8>> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/golden").join(name);
-        match std::fs::read(&path) {
-            Ok(bytes) => Some(bytes),
-            Err(e) => {
-                println!("skipped: {} ({e})", path.display());
-                None
-            }
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let dirs = ["tests/golden", "../shared/golden"];
+        let found = dirs.iter().find_map(|dir| std::fs::read(root.join(dir).join(name)).ok());
+        if found.is_none() {
+            println!("skipped: {name} is neither in {} nor in {}", dirs[0], dirs[1]);
         }
+        found
     }
 }

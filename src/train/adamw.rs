@@ -41,6 +41,14 @@ impl AdamW {
 
     /// One step with `gradients` in the parameters' order, each of its parameter's shape.
     pub fn step(&mut self, parameters: &[Parameter], gradients: &[Tensor], lr: f64) -> Result<()> {
+        let n = self.moments.len();
+        if parameters.len() != n || gradients.len() != n {
+            candle_core::bail!(
+                "adamw: {} parameters, {} gradients, {n} moments",
+                parameters.len(),
+                gradients.len()
+            )
+        }
         self.steps += 1;
         let t = self.steps as f64;
         let [beta1, beta2] = self.betas;

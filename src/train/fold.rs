@@ -68,15 +68,6 @@ pub enum End {
     Stopped,
 }
 
-/// What remains of a fold.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct FoldResult {
-    /// How it ended.
-    pub end: End,
-    /// Its best epoch, if one was finished.
-    pub best: Option<FoldBest>,
-}
-
 impl Images for Batch {
     fn fill(&self, range: Range<usize>, out: &mut [f32]) {
         self.images_f32(range, out);
@@ -113,13 +104,18 @@ struct Training<'a, 'f> {
 impl Fold<'_> {
     /// Trains `model` for all epochs, obeying `control` between steps.
     ///
-    /// `place` follows along, so that whoever catches an error or a panic knows where it was.
+    /// `place` follows along, so that whoever catches an error or a panic knows where it was;
+    /// `best` is the best epoch, if one was finished, on an error too.
+    ///
+    /// Errors: a loss or gradient that is not finite and a study that cannot be read (`last` is
+    /// saved before), a file that cannot be written, the engine.
     pub fn run(
         &self,
         model: &Classifier,
         control: &mut Control,
         place: &Cell<Position>,
-    ) -> Result<FoldResult> {
+        best: &mut Option<FoldBest>,
+    ) -> Result<End> {
         place.set(Position { fold: self.plan.fold, epoch: 0, step: 0 });
         let sizes = model.parameters.trainable.iter().map(|p| p.var.elem_count());
         let mut training = Training {
@@ -131,15 +127,21 @@ impl Fold<'_> {
             previews: Previews::new(self.config.ui.preview_seconds),
             best: None,
         };
-        let end = training.epochs(control)?;
-        let best = training.best;
+        let end = training.epochs(control);
+        *best = training.best;
+        if let Err(Error::NonFinite { .. } | Error::Study(_)) = &end {
+            // The weights are good up to the step before.
+            let at = training.at();
+            training.save_last(at.epoch.saturating_sub(1), at.step)?;
+        }
+        let end = end?;
         let state = match end {
             End::Done => FoldState::Done,
             End::Skipped => FoldState::Skipped,
             End::Stopped => FoldState::Stopped,
         };
         self.events.send(Event::Fold(FoldEvent { at: training.at(), state }));
-        Ok(FoldResult { end, best })
+        Ok(end)
     }
 }
 
@@ -173,8 +175,15 @@ impl Training<'_, '_> {
             }
             let validation = validation.expect("validation that was not interrupted has a result");
             self.finish_epoch(lr, &sums, &validation)?;
-            if control.stop_after_epoch && epoch < config.train.epochs {
-                return Ok(End::Stopped);
+            if epoch == config.train.epochs {
+                break;
+            }
+            // What was asked while the checkpoints were written is meant for this epoch.
+            match control.check(self.at()) {
+                Flow::Continue if control.stop_after_epoch => return Ok(End::Stopped),
+                Flow::Continue => {}
+                Flow::SkipFold => return Ok(End::Skipped),
+                Flow::StopNow => return Ok(End::Stopped),
             }
         }
         Ok(End::Done)
@@ -202,22 +211,24 @@ impl Training<'_, '_> {
         );
         let mut sums = TrainSums::default();
         loop {
-            // Before the batch is waited for, so that a pause is not held up by the disk.
-            match control.check(self.at()) {
-                Flow::Continue => {}
-                flow => return Ok((sums, flow)),
-            }
             let start = Instant::now();
             let Some(batch) = loader.next() else { break };
             let batch = batch?;
             let data_seconds = start.elapsed().as_secs_f64();
             let at = self.at();
+            match control.check(at) {
+                Flow::Continue => {}
+                flow => return Ok((sums, flow)),
+            }
             self.place.set(Position { step: at.step + 1, ..at });
             let done = (self.at().epoch - 1) * fold.plan.steps + self.at().step;
             if fold.panic_at_step == Some(done) {
                 panic!("asked to panic at step {done}");
             }
-            let step = self.train_step(&batch, lr, data_seconds)?;
+            let step = self.train_step(&batch, lr, data_seconds).inspect_err(|_| {
+                // The step was not made.
+                self.place.set(at);
+            })?;
             sums.loss += step.loss;
             sums.slice += step.slice_loss;
             sums.study += step.study_loss;

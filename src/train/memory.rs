@@ -36,7 +36,8 @@ pub fn free_memory() -> u64 {
     system.refresh_memory();
     let free = system.available_memory();
     match system.cgroup_limits() {
-        Some(limits) => free.min(limits.free_memory),
+        // Not its `free_memory`: that counts the page cache as taken.
+        Some(limits) => free.min(limits.total_memory.saturating_sub(limits.rss)),
         None => free,
     }
 }

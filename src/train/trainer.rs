@@ -115,7 +115,7 @@ fn folds(
     let spec = Spec::new(config);
     let plans: Vec<FoldPlan> = config.train.folds.iter().map(|&f| plan(job, f)).collect();
     let mut control = Control::new(commands, events.clone());
-    let mut failed = false;
+    let (mut failed, mut stopped) = (false, false);
     let mut chunk = None;
     for (i, plan) in plans.iter().enumerate() {
         place.set(Position { fold: plan.fold, epoch: 0, step: 0 });
@@ -142,21 +142,20 @@ fn folds(
             clock: job.clock,
             panic_at_step: job.panic_at_step,
         };
-        match fold.run(&model, &mut control, place) {
-            Ok(result) => {
-                best.extend(result.best);
-                if result.end == End::Stopped || control.stop_after_epoch {
-                    let last = i + 1 == plans.len() && result.end == End::Done;
-                    return Ok(match (last, failed) {
-                        (_, true) => Outcome::Failed,
-                        (true, false) => Outcome::Completed,
-                        (false, false) => Outcome::Stopped,
-                    });
-                }
-            }
+        let mut fold_best = None;
+        let ended = fold.run(&model, &mut control, place, &mut fold_best);
+        best.extend(fold_best);
+        let last = i + 1 == plans.len();
+        match ended {
+            Ok(End::Stopped) => stopped = true,
+            // Its own last epoch was the one to stop after.
+            Ok(End::Done) => stopped = control.stop_after_epoch && !last,
+            // Skipping goes on with the next fold, whatever was asked of this one.
+            Ok(End::Skipped) => control.stop_after_epoch = false,
             // This fold's trouble; the others may do.
             Err(error @ (Error::NonFinite { .. } | Error::Study(_))) => {
                 failed = true;
+                stopped = control.stop_after_epoch;
                 events.send(Event::Fold(FoldEvent { at: place.get(), state: FoldState::Failed }));
                 let message = format!("fold {} failed: {error}", plan.fold);
                 events.send(Event::Error(ErrorEvent { at: place.get(), message, fatal: false }));
@@ -166,8 +165,15 @@ fn folds(
                 return Err(error);
             }
         }
+        if stopped {
+            break;
+        }
     }
-    Ok(if failed { Outcome::Failed } else { Outcome::Completed })
+    Ok(match (failed, stopped) {
+        (true, _) => Outcome::Failed,
+        (false, true) => Outcome::Stopped,
+        (false, false) => Outcome::Completed,
+    })
 }
 
 fn plan(job: &Job, fold: usize) -> FoldPlan {
@@ -215,7 +221,10 @@ fn chunk_size(job: &Job, spec: &Spec, events: &EventSender) -> usize {
     if config.train.chunk_size > 0 {
         return config.train.chunk_size.min(total);
     }
-    let (size, free) = (config.data.image_size, memory::free_memory());
+    let size = config.data.image_size;
+    let study = spec.images * size * size * spec.in_channels;
+    let batches = (config.data.prefetch + 2) * config.train.batch_size * study;
+    let free = memory::free_memory().saturating_sub(batches as u64);
     let chunk = memory::chunk_size(spec, size, total, free);
     let mib = |bytes: usize| bytes >> 20;
     let need = mib(memory::bytes_per_image(spec, size) * chunk);
@@ -224,6 +233,9 @@ fn chunk_size(job: &Job, spec: &Spec, events: &EventSender) -> usize {
         false => format!("train.chunk_size = {chunk} images at once of {total}"),
     };
     let free = mib(free as usize);
-    events.log(Level::Info, format!("encoder: {how}, about {need} MiB of {free} MiB free"));
+    events.log(
+        Level::Info,
+        format!("encoder: {how}, about {need} MiB of {free} MiB free beside the batches"),
+    );
     chunk
 }

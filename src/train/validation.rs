@@ -1,7 +1,7 @@
 //! Validation, as the notebook's `valid_func`.
 
 use super::{
-    Error, Result,
+    Result,
     control::{Control, Flow},
     fold::Fold,
     loss,
@@ -39,7 +39,10 @@ pub struct Validation {
 
 /// Runs the network over the fold's own studies, in order and as they are, the short batch kept.
 ///
-/// Commands are obeyed between batches; `None` where one of them ended it.
+/// Commands are obeyed between batches; `None` where one of them ended it. A loss that is not
+/// finite is no error here, as in the notebook: it is never the best.
+///
+/// Errors: a study that cannot be read, the engine.
 pub fn validate(
     fold: &Fold,
     model: &Classifier,
@@ -48,13 +51,13 @@ pub fn validate(
     control: &mut Control,
 ) -> Result<(Option<Validation>, Flow)> {
     let stepper = Stepper { model, chunk: fold.chunk, device: fold.device };
-    let begun = Instant::now();
     let loader = Loader::valid(fold.source.clone(), fold.valid.clone(), fold.config);
     let positive = fold.config.train.positive_weight;
     let (mut slice, mut study, mut batches) = (0.0, 0.0, 0);
     let mut vertebrae = VertebraLoss::default();
     let (mut slice_logits, mut slice_targets) = (Vec::new(), Vec::new());
     let (mut study_logits, mut study_targets) = (Vec::new(), Vec::new());
+    let mut seconds = 0.0;
     let mut start = Instant::now();
     for batch in loader {
         let batch = batch?;
@@ -72,12 +75,14 @@ pub fn validate(
         slice_targets.extend_from_slice(&batch.targets);
         study_logits.extend(studies);
         study_targets.extend(truth);
+        let elapsed = start.elapsed().as_secs_f64();
+        seconds += elapsed;
         fold.events.send(Event::ValidStep(ValidStep {
             at: Position { step: batches, ..at },
             batches: fold.plan.valid_batches,
             loss: (slice + study) / 2.0 / batches as f64,
             images: batch.targets.len(),
-            seconds: start.elapsed().as_secs_f64(),
+            seconds: elapsed,
         }));
         match control.check(at) {
             Flow::Continue => {}
@@ -93,11 +98,7 @@ pub fn validate(
         vertebra: vertebrae.means(),
         slice_auc: roc_auc(&slice_logits, &slice_targets),
         study_auc: roc_auc(&study_logits, &study_targets),
-        seconds: begun.elapsed().as_secs_f64(),
+        seconds,
     };
-    if !validation.loss.is_finite() {
-        let studies = fold.valid.iter().map(|s| s.uid.to_string()).collect();
-        return Err(Error::NonFinite { what: "the validation loss".into(), studies });
-    }
     Ok((Some(validation), Flow::Continue))
 }

@@ -21,3 +21,4 @@ mod vertebrae;
 pub use app::{Exit, Signals, run};
 pub use crops::Pictures;
 pub use screen::{Reply, Screen};
+pub use terminal::restore as restore_terminal;

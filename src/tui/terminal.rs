@@ -52,7 +52,7 @@ fn owner() -> std::sync::MutexGuard<'static, Option<ThreadId>> {
 }
 
 /// Puts the terminal back once; a terminal that is gone needs nothing, so errors are no news.
-fn restore() {
+pub fn restore() {
     if owner().take().is_none() {
         return;
     }
