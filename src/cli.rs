@@ -30,7 +30,7 @@ Examples:
                                              change single settings (config.toml lists them all)
   rsna-tui phantom DIR --studies 8           write made-up studies in the notebook's layout
 
-Exit codes: 0 done, 1 a fold or the run failed, 2 bad input, 130 stopped by Ctrl-C, 143 by SIGTERM.";
+Exit codes: 0 done, 1 a fold or the run failed, 2 bad input, 130 stopped before its end, 143 by SIGTERM.";
 
 /// What to do instead of training.
 #[derive(Debug, Subcommand)]

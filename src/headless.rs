@@ -141,7 +141,7 @@ fn epoch(clock: &str, e: &Epoch, state: &State) -> String {
         .collect();
     let indent = " ".repeat(10);
     format!(
-        "{clock:>8}  fold {} epoch {}/{} train {} (slice {} study {}) valid {} (slice {} study {}){}\n\
+        "{clock:>8}  fold {} epoch {}/{} train {} (unmixed: slice {} study {}) valid {} (slice {} study {}){}\n\
          {indent}valid slice loss {}\n\
          {indent}slice AUC {} study AUC {} best {} lr {} train {} valid {} {} images/s ETA {}\n",
         e.at.fold,

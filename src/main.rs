@@ -1,7 +1,7 @@
 //! `rsna-tui`: parse the command line, tie trainer and view together.
 
 use clap::Parser;
-use eyre::{Result, WrapErr};
+use eyre::{Result, eyre};
 use rsna_tui::{
     cli::{Cli, Command},
     config::Config,
@@ -13,7 +13,7 @@ use rsna_tui::{
     view::State,
 };
 use std::{
-    io::{IsTerminal, Write, stderr, stdout},
+    io::{ErrorKind, IsTerminal, Write, stderr, stdout},
     process::ExitCode,
     sync::Arc,
     sync::atomic::{AtomicBool, AtomicI32, Ordering},
@@ -28,13 +28,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const BAD_INPUT: u8 = 2;
 /// A fold or the run failed.
 const FAILED: u8 = 1;
+/// The user stopped it before its end, as by Ctrl-C.
+const STOPPED: u8 = 130;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match start(&cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("rsna-tui: {error:#}");
+            eprintln!("rsna-tui: {error}");
             ExitCode::from(BAD_INPUT)
         }
     }
@@ -42,14 +44,12 @@ fn main() -> ExitCode {
 
 fn start(cli: &Cli) -> Result<ExitCode> {
     if let Some(Command::Phantom(args)) = &cli.command {
-        session::phantom(args, &mut stdout())?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(print(&session::phantom(args)?));
     }
     let args = &cli.train;
     let config = session::config(args)?;
     if args.print_model {
-        session::print_model(&config, &mut stdout())?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(print(&session::model_table(&config)?));
     }
     let job = session::prepare(args, config.clone())?;
     let folder = job.folder.path().display().to_string();
@@ -61,7 +61,8 @@ fn start(cli: &Cli) -> Result<ExitCode> {
         piped
     };
     let signals = Signals::listen()?;
-    let (line, trainer) = trainer::spawn(job).wrap_err("cannot start the trainer thread")?;
+    let (line, trainer) =
+        trainer::spawn(job).map_err(|e| eyre!("cannot start the trainer thread: {e}"))?;
     match plain {
         true => headlessly(&line, &config, &signals, State::default()),
         false => match tui::run(&line, &config.ui, &signals.tui) {
@@ -87,8 +88,20 @@ fn start(cli: &Cli) -> Result<ExitCode> {
     Ok(match (outcome, signals.stopped_by()) {
         (Outcome::Failed, _) => ExitCode::from(FAILED),
         (Outcome::Stopped, Some(signal)) => ExitCode::from(128 + signal as u8),
+        (Outcome::Stopped, None) => ExitCode::from(STOPPED),
         _ => ExitCode::SUCCESS,
     })
+}
+
+/// Prints `text`; a reader that has enough of it is no failure.
+fn print(text: &str) -> ExitCode {
+    match writeln!(stdout(), "{text}") {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => {
+            let _ = writeln!(stderr(), "rsna-tui: cannot write to stdout: {e}");
+            ExitCode::from(FAILED)
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 fn in_words(outcome: Outcome) -> &'static str {
@@ -124,7 +137,7 @@ impl Signals {
         let signals =
             Self { tui: tui::Signals::default(), stopped_by: Arc::default(), line: Arc::default() };
         #[cfg(unix)]
-        signals.listen_on_a_thread().wrap_err("cannot listen to signals")?;
+        signals.listen_on_a_thread().map_err(|e| eyre!("cannot listen to signals: {e}"))?;
         Ok(signals)
     }
 

@@ -11,8 +11,8 @@ use crate::{
     train::trainer::{Job, ctime},
 };
 use candle_core::{DType, Device};
-use eyre::{Result, WrapErr};
-use std::{io::Write, path::Path, sync::Arc};
+use eyre::{Result, bail};
+use std::{path::Path, sync::Arc};
 
 /// The notebook's DEBUG samples as many studies.
 const DEBUG_STUDIES: usize = 16;
@@ -26,33 +26,51 @@ pub fn config(args: &cli::Train) -> Result<Config> {
     let default = Path::new("config.toml");
     let file = args.config.as_deref();
     let file = file.or_else(|| (!args.demo && default.is_file()).then_some(default));
+    if let (true, Some(file)) = (args.demo, file) {
+        // Checked by itself: the demo's settings, laid over it, would hide what is wrong there.
+        Config::load(Some(file), false, &[])?;
+        eprintln!("rsna-tui: --demo's settings win over those in {}", file.display());
+    }
     Ok(Config::load(file, args.demo, &args.sets())?)
 }
 
-/// `--print-model`
-pub fn print_model(config: &Config, out: &mut dyn Write) -> Result<()> {
+/// The table of `--print-model`.
+pub fn model_table(config: &Config) -> Result<String> {
     let model = Classifier::new(&Spec::new(config), config.seed, 0, DType::F32, &Device::Cpu)?;
-    let table = summary::table(&model, config.train.batch_size, config.data.image_size);
-    writeln!(out, "{table}").wrap_err("cannot print the model")
+    Ok(summary::table(&model, config.train.batch_size, config.data.image_size))
 }
 
-/// `rsna-tui phantom`
-pub fn phantom(args: &cli::Phantom, out: &mut dyn Write) -> Result<()> {
-    let slices = Config::load(None, false, &[])?.data.slices_per_vertebra;
+/// `rsna-tui phantom`: writes the studies and says how to train on them.
+pub fn phantom(args: &cli::Phantom) -> Result<String> {
+    if !args.size.is_multiple_of(32) {
+        bail!("--size {}: expected a multiple of 32, from 32 to 512", args.size);
+    }
+    let defaults = Config::load(None, false, &[])?;
     let folds = args.folds.unwrap_or(args.studies.clamp(1, 5));
-    let phantom = Phantom::new(args.size, slices, args.seed);
+    let phantom = Phantom::new(args.size, defaults.data.slices_per_vertebra, args.seed);
     let table = phantom.write(&args.out, args.studies, folds)?;
     let fractured = table.studies.iter().filter(|s| s.fractured()).count();
     let dir = args.out.display();
-    writeln!(
-        out,
-        "wrote {} studies ({fractured} with a fracture, {folds} folds) to {dir}\n\
-         train on them: rsna-tui --set data.dir={dir}/crops --set data.table={dir}/train_seg.csv \
-         --set data.image_size={}",
-        table.studies.len(),
-        args.size
-    )
-    .wrap_err("cannot print the result")
+    let plural = if folds == 1 { "" } else { "s" };
+    let wrote = format!(
+        "wrote {} studies ({fractured} with a fracture, {folds} fold{plural}) to {dir}",
+        args.studies
+    );
+    let smallest = (0..folds).map(|f| table.split(f).0.len()).min().unwrap_or(0);
+    if smallest < 2 {
+        return Ok(format!("{wrote}\ntoo few to train on: that takes 2 studies outside each fold"));
+    }
+    let batch = match smallest < defaults.train.batch_size {
+        true => format!(" --set train.batch_size={smallest}"),
+        false => String::new(),
+    };
+    let numbers: Vec<String> = (0..folds).map(|f| f.to_string()).collect();
+    Ok(format!(
+        "{wrote}\ntrain on them: rsna-tui --set data.dir={dir}/crops \
+         --set data.table={dir}/train_seg.csv --set data.image_size={} --folds {}{batch}",
+        args.size,
+        numbers.join(",")
+    ))
 }
 
 /// Checks all that a run needs and makes its folder. Of bad input nothing is left behind.

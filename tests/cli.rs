@@ -147,6 +147,7 @@ fn bad_configs_and_flags() {
     refused(dir, &["--demo", "--runs-dir", "file"], &["file", "--runs-dir"]);
     refused(dir, &["--demo", "--folds", "0,0"], &["train.folds", "once"]);
     refused(dir, &["phantom", "p", "--size", "8"], &["size", "8", "32"]);
+    refused(dir, &["--demo", "--config", "unknown.toml"], &["train.epoch", "unknown.toml"]);
     let taken = dir.join("runs/taken");
     fs::create_dir_all(&taken).unwrap();
     fs::write(taken.join("config.toml"), "").unwrap();

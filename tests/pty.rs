@@ -13,7 +13,7 @@ struct Session {
     master: Box<dyn MasterPty + Send>,
     keys: Box<dyn Write + Send>,
     child: Box<dyn Child + Send + Sync>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 fn size(cols: u16, rows: u16) -> PtySize {
@@ -43,7 +43,7 @@ impl Session {
                 drawn.lock().unwrap().process(&bytes[..n]);
             }
         });
-        Self { screen, master: pair.master, keys, child, _dir: dir }
+        Self { screen, master: pair.master, keys, child, dir }
     }
 
     fn text(&self) -> String {
@@ -116,7 +116,7 @@ fn pause_resume_help_paste_resize_and_quit() {
         s.wait("training fold 1");
         s.press("q");
         s.press("y");
-        let after = s.end(0);
+        let after = s.end(130);
         assert!(after.contains("training stopped: runs/demo"), "{after}");
     }
 }
@@ -128,7 +128,7 @@ fn stop_after_the_epoch_stays_open_with_the_results() {
     s.press("s");
     s.wait("stopped");
     s.press("q");
-    let after = s.end(0);
+    let after = s.end(130);
     assert!(after.contains("training stopped"), "{after}");
 }
 
@@ -140,4 +140,28 @@ fn a_panic_in_the_trainer_is_an_error_on_an_intact_screen() {
     s.press("q");
     let after = s.end(1);
     assert!(after.contains("training failed"), "{after}");
+}
+
+#[test]
+fn training_outlives_its_terminal_even_when_paused() {
+    let mut s = Session::start(120, 36, &[]);
+    s.wait("training fold 0");
+    s.press("p");
+    s.wait("paused at fold 0 epoch");
+    let pid = s.child.process_id().unwrap().to_string();
+    let signal = |name: &str| {
+        let sent = std::process::Command::new("kill").args([name, &pid]).status().unwrap();
+        assert!(sent.success());
+    };
+    let log = s.dir.path().join("runs/demo/logs/demo.txt");
+    let lines = || std::fs::read_to_string(&log).map_or(0, |log| log.lines().count());
+    let before = lines();
+    signal("-HUP");
+    let start = Instant::now();
+    while lines() < before + 2 {
+        assert!(start.elapsed().as_secs() < 90, "training did not go on");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    signal("-TERM");
+    s.end(143);
 }

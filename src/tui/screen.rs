@@ -95,7 +95,8 @@ impl Screen {
                     self.overlay = None;
                     Reply::Nothing
                 }
-                (_, Some(Action::Quit)) => {
+                // Ctrl-C only: a stray `q` must not turn one question into a worse one.
+                (KeyCode::Char('c'), Some(Action::Quit)) => {
                     self.overlay = Some(Overlay::Confirm(Question::Quit));
                     Reply::Nothing
                 }

@@ -43,7 +43,7 @@ fn lines(state: &State, width: usize, with_paths: bool) -> Vec<Line<'static>> {
                 format::loss(b.baseline),
                 format!("{:.3}", b.metric / b.baseline),
                 format::auc(b.slice_auc),
-                if better { "" } else { "  no better than a guess" }
+                if better { "" } else { "  no better" }
             ))
             .style(if better { Style::new() } else { theme::WARN }),
         );
