@@ -2,7 +2,7 @@
 
 use super::{
     Error, Result,
-    control::Control,
+    control::{Control, Flow},
     fold::{End, Fold},
     loss::constant_guess,
     memory, schedule,
@@ -148,8 +148,12 @@ fn folds(
         let last = i + 1 == plans.len();
         match ended {
             Ok(End::Stopped) => stopped = true,
-            // Its own last epoch was the one to stop after.
-            Ok(End::Done) => stopped = control.stop_after_epoch && !last,
+            Ok(End::Done) => {
+                // What was asked while the last checkpoints were written was meant for this fold:
+                // to skip it has no sense any more, its last epoch may be the one to stop after.
+                let flow = control.check(place.get());
+                stopped = !last && (flow == Flow::StopNow || control.stop_after_epoch);
+            }
             // Skipping goes on with the next fold, whatever was asked of this one.
             Ok(End::Skipped) => control.stop_after_epoch = false,
             // This fold's trouble; the others may do.
