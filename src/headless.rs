@@ -168,17 +168,9 @@ fn epoch(clock: &str, e: &Epoch, state: &State) -> String {
 
 fn summary(clock: &str, finished: &RunFinished, state: &State) -> String {
     let mut text = format!("{clock:>8}  {}\n\n", text::outcome(finished.outcome));
-    text += "fold  best valid  epoch  baseline  best/baseline  slice AUC\n";
-    for b in &finished.best {
-        text += &format!(
-            "{:>4}  {:>10}  {:>5}  {:>8}  {:>13}  {:>9}\n",
-            b.fold,
-            format::loss(b.metric),
-            b.epoch,
-            format::loss(b.baseline),
-            format!("{:.3}", b.metric / b.baseline),
-            format::auc(b.slice_auc),
-        );
+    text += &format!("{}\n", text::RESULTS);
+    for best in &finished.best {
+        text += &format!("{}\n", text::result(best));
     }
     for fold in &state.folds {
         if let Some(path) = &fold.best_path {

@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | [`config`] | `config.toml`: types, defaults, checks | – |
 //! | [`rng`] | one seed, keyed streams | – |
+//! | [`panics`] | what a panic said | – |
 //! | [`study`] | from disk (or a phantom) to a batch | `config`, `rng` |
 //! | [`net`] | the network and its ops | `config`, `rng` |
 //! | [`run`] | events, commands, the run's folder | `config` |
@@ -21,6 +22,7 @@ pub mod config;
 pub mod device;
 pub mod headless;
 pub mod net;
+pub mod panics;
 pub mod rng;
 pub mod run;
 pub mod session;

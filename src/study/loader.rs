@@ -212,11 +212,7 @@ impl Job {
                 self.recipe.images(source, study, &places, &mut images, &self.stop)
             }))
             .unwrap_or_else(|panic| {
-                let message = panic
-                    .downcast_ref::<&str>()
-                    .map(|s| s.to_string())
-                    .or_else(|| panic.downcast_ref::<String>().cloned())
-                    .unwrap_or_else(|| "no message".into());
+                let message = crate::panics::message(panic.as_ref()).into();
                 Err(Error::Panic { study: study.uid.clone(), message })
             });
             let error = match result {

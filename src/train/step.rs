@@ -114,7 +114,7 @@ impl Stepper<'_> {
     }
 
     /// Loss and gradients of a training batch, in the parameters' order; the weights untouched.
-    /// BatchNorm's running statistics move, unless the loss is not finite.
+    /// BatchNorm's running statistics move.
     pub fn gradients(
         &self,
         images: &dyn Images,
@@ -132,14 +132,12 @@ impl Stepper<'_> {
         // A leaf of its own, so that the tail's backward pass ends here.
         let leaf = Var::from_tensor(&features.detach())?;
         let width = features.dim(1)?;
-        let statistics = self.save_buffers()?;
         let out = self.model.tail(&leaf.reshape((total / t, t, width))?, mode)?;
         let slice_logits = out.slices.to_vec1::<f32>()?;
         let study_logits = out.studies.to_vec1::<f32>()?;
         let loss =
             loss::train_loss(&slice_logits, &study_logits, targets.own, targets.mixed, weights);
         if !loss.loss.is_finite() {
-            self.restore_buffers(&statistics)?;
             return Err(Error::NonFinite { what: "the loss".into(), studies: images.studies() });
         }
         let mut sums = Gradients {
@@ -177,19 +175,34 @@ impl Stepper<'_> {
         mode: Mode,
     ) -> Result<StepOutput> {
         let statistics = self.save_buffers()?;
+        let made = self.finite_gradients(images, targets, weights, mode);
+        if made.is_err() {
+            self.restore_buffers(&statistics)?;
+        }
+        let (loss, slice_logits, grads, grad_norm) = made?;
+        optimizer.step(&self.model.parameters.trainable, &grads, lr)?;
+        Ok(StepOutput { loss, slice_logits, grad_norm })
+    }
+
+    /// As [`Self::gradients`], with their L2 norm; one that is not finite is an error.
+    fn finite_gradients(
+        &self,
+        images: &dyn Images,
+        targets: Targets,
+        weights: Weights,
+        mode: Mode,
+    ) -> Result<(TrainLoss, Vec<f32>, Vec<Tensor>, f64)> {
         let (loss, slice_logits, grads) = self.gradients(images, targets, weights, mode)?;
         let mut squares = 0.0;
         for (p, g) in self.model.parameters.trainable.iter().zip(&grads) {
             let s = f64::from(g.sqr()?.sum_all()?.to_scalar::<f32>()?);
             if !s.is_finite() {
-                self.restore_buffers(&statistics)?;
                 let what = format!("the gradient of {}", p.name);
                 return Err(Error::NonFinite { what, studies: images.studies() });
             }
             squares += s;
         }
-        optimizer.step(&self.model.parameters.trainable, &grads, lr)?;
-        Ok(StepOutput { loss, slice_logits, grad_norm: squares.sqrt() })
+        Ok((loss, slice_logits, grads, squares.sqrt()))
     }
 
     fn save_buffers(&self) -> Result<Vec<Tensor>> {

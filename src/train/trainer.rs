@@ -10,6 +10,7 @@ use super::{
 use crate::{
     config::Config,
     net::{Classifier, Spec, weights},
+    panics,
     run::{
         Command, Event,
         channel::{EventSender, Line, channel},
@@ -79,7 +80,7 @@ fn run(job: &Job, events: &EventSender, commands: Receiver<Command>) -> Outcome 
         }
         Err(panic) => {
             let at = place.get();
-            let what = panic_message(panic.as_ref());
+            let what = panics::message(panic.as_ref());
             let message = format!(
                 "the trainer panicked: {what}; this is a bug in rsna-tui: please report it with \
                  the log in {}",
@@ -96,12 +97,6 @@ fn run(job: &Job, events: &EventSender, commands: Receiver<Command>) -> Outcome 
     }
     events.send(Event::RunFinished(RunFinished { outcome, best }));
     outcome
-}
-
-/// What a panic said.
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
 }
 
 fn folds(

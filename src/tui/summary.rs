@@ -29,23 +29,13 @@ fn lines(state: &State, width: usize, with_paths: bool) -> Vec<Line<'static>> {
     if best.is_empty() {
         lines.push(Line::from("no epoch was finished"));
     } else {
-        let heading = "fold  best valid  epoch  baseline  best/baseline  slice AUC";
-        lines.push(Line::from(heading).style(theme::TITLE));
+        lines.push(Line::from(text::RESULTS).style(theme::TITLE));
     }
     for b in best {
         let better = b.metric < b.baseline;
         lines.push(
-            Line::from(format!(
-                "{:>4}  {:>10}  {:>5}  {:>8}  {:>13}  {:>9}{}",
-                b.fold,
-                format::loss(b.metric),
-                b.epoch,
-                format::loss(b.baseline),
-                format!("{:.3}", b.metric / b.baseline),
-                format::auc(b.slice_auc),
-                if better { "" } else { "  no better" }
-            ))
-            .style(if better { Style::new() } else { theme::WARN }),
+            Line::from(format!("{}{}", text::result(b), if better { "" } else { "  no better" }))
+                .style(if better { Style::new() } else { theme::WARN }),
         );
     }
     let saved = state.folds.iter().filter_map(|f| f.best_path.as_ref().or(f.last_path.as_ref()));

@@ -73,12 +73,7 @@ fn install_panic_hook() {
             None => before(info),
             Some(thread) if thread == std::thread::current().id() => {
                 restore();
-                let payload = info.payload();
-                let what = payload
-                    .downcast_ref::<&str>()
-                    .copied()
-                    .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-                    .unwrap_or("no message");
+                let what = crate::panics::message(info.payload());
                 let place = info.location().map(|l| format!(" at {l}")).unwrap_or_default();
                 // Not `eprintln!`: it panics where standard error is gone, and once more is an abort.
                 let _ = writeln!(io::stderr(), "rsna-tui: the display failed: {what}{place}");

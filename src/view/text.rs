@@ -2,8 +2,24 @@
 
 use super::{fold, format};
 use crate::run::event::{
-    CheckpointKind, Epoch, Event, FoldState, Level, Outcome, RunStarted, TrainerState,
+    CheckpointKind, Epoch, Event, FoldBest, FoldState, Level, Outcome, RunStarted, TrainerState,
 };
+
+/// Heading of the table of results.
+pub const RESULTS: &str = "fold  best valid  epoch  baseline  best/baseline  slice AUC";
+
+/// A fold's row under [`RESULTS`].
+pub fn result(b: &FoldBest) -> String {
+    format!(
+        "{:>4}  {:>10}  {:>5}  {:>8}  {:>13}  {:>9}",
+        b.fold,
+        format::loss(b.metric),
+        b.epoch,
+        format::loss(b.baseline),
+        format!("{:.3}", b.metric / b.baseline),
+        format::auc(b.slice_auc),
+    )
+}
 
 /// The log's line for an event; `None` for those that are drawn and not told (steps, previews).
 pub fn of_event(event: &Event) -> Option<(Level, String)> {

@@ -1,9 +1,8 @@
 //! Bias and GELU in one pass.
 
-use super::{Kernel2, Kernel3, ROWS, Real, cpu_op, vectorised};
+use super::{Kernel2, Kernel3, Real, cpu_op, map_rows, vectorised, zip_rows};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 /// gelu(x + bias) with gelu(v) = v · (1 + erf(v / √2)) / 2, PyTorch's default form
 /// (Hendrycks & Gimpel 2016, <https://arxiv.org/abs/1606.08415>).
@@ -68,11 +67,7 @@ impl<R: Real> WithSimd for BackwardRows<'_, R> {
 
 impl Kernel2 for Forward {
     fn cpu<R: Real>(&self, x: &[R], l: &Layout, b: &[R], _: &Layout) -> Result<(Vec<R>, Shape)> {
-        let mut out = vec![R::zero(); x.len()];
-        let piece = ROWS * b.len();
-        out.par_chunks_mut(piece).zip(x.par_chunks(piece)).for_each(|(out, x)| {
-            vectorised(ForwardRows { x, b, out });
-        });
+        let out = map_rows(x, b.len(), |x, out| vectorised(ForwardRows { x, b, out }));
         Ok((out, l.shape().clone()))
     }
 }
@@ -99,12 +94,7 @@ impl Kernel3 for Backward {
         (b, _): (&[R], &Layout),
         (g, _): (&[R], &Layout),
     ) -> Result<(Vec<R>, Shape)> {
-        let mut out = vec![R::zero(); x.len()];
-        let piece = ROWS * b.len();
-        let inputs = x.par_chunks(piece).zip(g.par_chunks(piece));
-        out.par_chunks_mut(piece).zip(inputs).for_each(|(out, (x, g))| {
-            vectorised(BackwardRows { x, b, g, out });
-        });
+        let out = zip_rows(x, g, b.len(), |x, g, out| vectorised(BackwardRows { x, b, g, out }));
         Ok((out, l.shape().clone()))
     }
 }

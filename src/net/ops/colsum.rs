@@ -1,6 +1,6 @@
 //! Bias addition, whose gradient is a sum over rows; and the linear layer made with it.
 
-use super::{Kernel1, Kernel2, ROWS, Real, cpu_op, vectorised};
+use super::{Kernel1, Kernel2, ROWS, Real, cpu_op, map_rows, vectorised};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -82,11 +82,7 @@ impl<R: Real> WithSimd for SumRows<'_, R> {
 
 impl Kernel2 for AddBias {
     fn cpu<R: Real>(&self, x: &[R], l: &Layout, b: &[R], _: &Layout) -> Result<(Vec<R>, Shape)> {
-        let mut out = vec![R::zero(); x.len()];
-        let piece = ROWS * b.len();
-        out.par_chunks_mut(piece).zip(x.par_chunks(piece)).for_each(|(out, x)| {
-            vectorised(AddRows { x, b, out });
-        });
+        let out = map_rows(x, b.len(), |x, out| vectorised(AddRows { x, b, out }));
         Ok((out, l.shape().clone()))
     }
 }

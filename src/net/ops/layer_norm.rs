@@ -2,10 +2,9 @@
 //!
 //! candle 0.11's own returns no gradient on contiguous input, silently.
 
-use super::{Kernel2, Kernel3, ROWS, Real, cpu_op, vectorised};
+use super::{Kernel2, Kernel3, Real, cpu_op, map_rows, vectorised, zip_rows};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 /// y = (x - mean) / √(var + eps) · weight + bias over the last dimension, the variance biased.
 ///
@@ -135,11 +134,8 @@ impl Kernel3 for Forward {
         (w, _): (&[R], &Layout),
         (b, _): (&[R], &Layout),
     ) -> Result<(Vec<R>, Shape)> {
-        let mut out = vec![R::zero(); x.len()];
-        let piece = ROWS * w.len();
-        out.par_chunks_mut(piece).zip(x.par_chunks(piece)).for_each(|(out, x)| {
-            vectorised(ForwardRows { x, w, b, out, eps: R::of(self.eps) });
-        });
+        let eps = R::of(self.eps);
+        let out = map_rows(x, w.len(), |x, out| vectorised(ForwardRows { x, w, b, out, eps }));
         Ok((out, l.shape().clone()))
     }
 }
@@ -168,12 +164,9 @@ impl Kernel3 for GradInput {
         (w, _): (&[R], &Layout),
         (g, _): (&[R], &Layout),
     ) -> Result<(Vec<R>, Shape)> {
-        let mut out = vec![R::zero(); x.len()];
-        let piece = ROWS * w.len();
-        let inputs = x.par_chunks(piece).zip(g.par_chunks(piece));
-        out.par_chunks_mut(piece).zip(inputs).for_each(|(out, (x, g))| {
-            vectorised(GradInputRows { x, w, g, out, eps: R::of(self.eps) });
-        });
+        let eps = R::of(self.eps);
+        let out =
+            zip_rows(x, g, w.len(), |x, g, out| vectorised(GradInputRows { x, w, g, out, eps }));
         Ok((out, l.shape().clone()))
     }
 }

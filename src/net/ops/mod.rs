@@ -28,6 +28,7 @@ pub(crate) use real::Real;
 
 use candle_core::{CpuStorage, Layout, Result, Shape, bail};
 use pulp::{Arch, WithSimd};
+use rayon::prelude::*;
 
 /// Rows of a piece of work given to one thread: long enough to pay for the hand-over.
 const ROWS: usize = 256;
@@ -38,6 +39,27 @@ fn slice<'a, R: Real>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [R
         bail!("an op of rsna-tui takes contiguous tensors only, got strides {:?}", layout.stride())
     };
     Ok(&storage.as_slice::<R>()?[start..end])
+}
+
+/// Rows of `c` elements of `x` → as many of the result, pieces of them in parallel.
+fn map_rows<R: Real>(x: &[R], c: usize, piece: impl Fn(&[R], &mut [R]) + Sync) -> Vec<R> {
+    let mut out = vec![R::zero(); x.len()];
+    let pieces = out.par_chunks_mut(ROWS * c).zip(x.par_chunks(ROWS * c));
+    pieces.for_each(|(out, x)| piece(x, out));
+    out
+}
+
+/// As [`map_rows`], with the rows of `y` beside those of `x`.
+fn zip_rows<R: Real>(
+    x: &[R],
+    y: &[R],
+    c: usize,
+    piece: impl Fn(&[R], &[R], &mut [R]) + Sync,
+) -> Vec<R> {
+    let mut out = vec![R::zero(); x.len()];
+    let inputs = x.par_chunks(ROWS * c).zip(y.par_chunks(ROWS * c));
+    out.par_chunks_mut(ROWS * c).zip(inputs).for_each(|(out, (x, y))| piece(x, y, out));
+    out
 }
 
 /// Runs a kernel with the widest vectors this processor has.

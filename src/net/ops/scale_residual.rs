@@ -1,9 +1,8 @@
 //! The end of a ConvNeXt block in one pass: bias, layer scale and residual.
 
-use super::{Kernel2, Kernel3, ROWS, Real, colsum::sum_pieces, cpu_op, vectorised};
+use super::{Kernel2, Kernel3, Real, colsum::sum_pieces, cpu_op, map_rows, vectorised, zip_rows};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
 
 /// residual + (x + bias) · gamma.
 ///
@@ -97,12 +96,8 @@ impl Kernel3 for Forward {
         (p, _): (&[R], &Layout),
         (r, _): (&[R], &Layout),
     ) -> Result<(Vec<R>, Shape)> {
-        let mut out = vec![R::zero(); x.len()];
-        let piece = ROWS * p.len() / 2;
-        let inputs = x.par_chunks(piece).zip(r.par_chunks(piece));
-        out.par_chunks_mut(piece).zip(inputs).for_each(|(out, (x, r))| {
-            vectorised(ForwardRows { x, p, r, out });
-        });
+        let c = p.len() / 2;
+        let out = zip_rows(x, r, c, |x, r, out| vectorised(ForwardRows { x, p, r, out }));
         Ok((out, l.shape().clone()))
     }
 }
@@ -127,11 +122,7 @@ impl CustomOp3 for Forward {
 impl Kernel2 for GradInput {
     fn cpu<R: Real>(&self, p: &[R], _: &Layout, g: &[R], l: &Layout) -> Result<(Vec<R>, Shape)> {
         let gamma = &p[p.len() / 2..];
-        let mut out = vec![R::zero(); g.len()];
-        let piece = ROWS * gamma.len();
-        out.par_chunks_mut(piece).zip(g.par_chunks(piece)).for_each(|(out, g)| {
-            vectorised(ScaleRows { g, gamma, out });
-        });
+        let out = map_rows(g, gamma.len(), |g, out| vectorised(ScaleRows { g, gamma, out }));
         Ok((out, l.shape().clone()))
     }
 }
