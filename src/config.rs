@@ -20,6 +20,9 @@ pub const VERTEBRAE: usize = 7;
 /// Channels of a crop: five CT slices and a mask.
 pub const CHANNELS: usize = 6;
 
+/// Largest `augment.gauss_noise_variance`.
+pub const MAX_NOISE_VARIANCE: f64 = 100.0;
+
 /// A configuration that cannot be used: one sentence that names the file or key.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -199,6 +202,8 @@ pub enum ModelSize {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Augment {
+    /// What the others were set to before they were set themselves.
+    pub preset: Preset,
     /// Probability.
     pub horizontal_flip: f64,
     /// Probability.
@@ -209,6 +214,76 @@ pub struct Augment {
     pub brightness: f64,
     /// Largest change, as a share of 255.
     pub brightness_limit: f64,
+    /// Probability.
+    pub shift_scale_rotate: f64,
+    /// Largest shift either way, as a share of the size.
+    pub shift_limit: f64,
+    /// Largest change of the scale from 1, either way.
+    pub scale_limit: f64,
+    /// Largest angle either way, degrees.
+    pub rotate_limit: f64,
+    /// Probability of one of the three blurs or the noise.
+    pub blur_or_noise: f64,
+    /// Its share among the four.
+    pub motion_blur_weight: f64,
+    /// Its share among the four.
+    pub median_blur_weight: f64,
+    /// Its share among the four.
+    pub gaussian_blur_weight: f64,
+    /// Its share among the four.
+    pub gauss_noise_weight: f64,
+    /// Smallest and largest variance, in grey values squared.
+    pub gauss_noise_variance: [f64; 2],
+    /// Probability of one of the two distortions.
+    pub distortion: f64,
+    /// Its share among the two.
+    pub optical_distortion_weight: f64,
+    /// Largest |k|.
+    pub optical_distortion_limit: f64,
+    /// Its share among the two.
+    pub grid_distortion_weight: f64,
+    /// Largest change of a cell's width from 1.
+    pub grid_distortion_limit: f64,
+    /// Cells an axis.
+    pub grid_steps: usize,
+    /// Probability.
+    pub cutout: f64,
+    /// Side of the square, as a share of the size.
+    pub cutout_size: f64,
+}
+
+/// A set of augmentations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    /// The notebook's.
+    Seed,
+    /// Its flips, transpose and brightness.
+    Light,
+    /// None.
+    None,
+}
+
+impl Preset {
+    /// The keys of `[augment]` that it sets.
+    fn layer(self) -> Table {
+        let mut augment = defaults();
+        let Some(Value::Table(mut augment)) = augment.remove("augment") else {
+            unreachable!("the embedded config has a section [augment]")
+        };
+        augment.remove("preset");
+        let light = ["shift_scale_rotate", "blur_or_noise", "distortion", "cutout"];
+        let none = ["horizontal_flip", "vertical_flip", "transpose", "brightness"];
+        let off = match self {
+            Self::Seed => &[][..],
+            Self::Light => &light[..],
+            Self::None => &[light, none].concat(),
+        };
+        for key in off {
+            augment.insert((*key).into(), Value::Float(0.0));
+        }
+        augment
+    }
 }
 
 /// `[run]`
@@ -300,6 +375,11 @@ fn parse_set(set: &str) -> Result<Table> {
     Ok(table)
 }
 
+/// The embedded config.
+fn defaults() -> Table {
+    DEFAULTS.parse().expect("the embedded config is valid TOML")
+}
+
 /// The tables laid over each other, and which layer each key came from.
 struct Layers {
     table: Table,
@@ -308,10 +388,7 @@ struct Layers {
 
 impl Layers {
     fn new() -> Self {
-        Self {
-            table: DEFAULTS.parse().expect("the embedded config is valid TOML"),
-            origins: Default::default(),
-        }
+        Self { table: defaults(), origins: Default::default() }
     }
 
     fn add(&mut self, layer: Table, origin: &str) {
@@ -330,9 +407,16 @@ impl Layers {
             }
         }
         let origins = &mut self.origins;
-        merge(&mut self.table, layer, "", &mut |key| {
+        let mut note = |key| {
             origins.insert(key, origin.into());
-        });
+        };
+        // A preset comes before the keys beside it; one that is none is refused at the end.
+        let preset = layer.get("augment").and_then(|augment| augment.get("preset"));
+        if let Some(preset) = preset.and_then(|p| Preset::deserialize(p.clone()).ok()) {
+            let augment = Table::from_iter([("augment".into(), Value::Table(preset.layer()))]);
+            merge(&mut self.table, augment, "", &mut note);
+        }
+        merge(&mut self.table, layer, "", &mut note);
     }
 
     fn finish(self) -> Result<Config> {
@@ -427,6 +511,27 @@ mod tests {
     }
 
     #[test]
+    fn a_preset_lies_below_the_keys_given_with_or_after_it() {
+        let augment = |sets: &[&str]| load(sets).unwrap().augment;
+        let seed = augment(&[]);
+        assert_eq!((seed.preset, seed.cutout, seed.transpose), (Preset::Seed, 0.5, 0.5));
+        assert_eq!(augment(&["augment.preset=none", "augment.preset=seed"]), seed);
+        let light = augment(&["augment.cutout=1", "augment.preset=light"]);
+        assert_eq!((light.cutout, light.transpose, light.distortion), (0.0, 0.5, 0.0));
+        let none = augment(&["augment.preset=none", "augment.cutout=0.25"]);
+        assert_eq!((none.cutout, none.transpose, none.brightness), (0.25, 0.0, 0.0));
+
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("mine.toml");
+        std::fs::write(&file, "[augment]\ncutout = 0.1\npreset = \"none\"\n").unwrap();
+        let c = Config::load(Some(&file), false, &[]).unwrap();
+        assert_eq!((c.augment.cutout, c.augment.transpose), (0.1, 0.0));
+        assert_eq!(toml::from_str::<Config>(&c.to_toml()).unwrap(), c);
+        std::fs::write(&file, c.to_toml()).unwrap();
+        assert_eq!(Config::load(Some(&file), false, &[]).unwrap(), c);
+    }
+
+    #[test]
     fn refusals_name_key_value_and_what_is_allowed() {
         for (set, words) in [
             ("train.epoch=3", &["train.epoch", "3", "unknown key", "epochs"][..]),
@@ -437,6 +542,9 @@ mod tests {
             ("model.size=huge", &["model.size", "huge", "nano"]),
             ("data.image_size=100", &["data.image_size = 100", "multiple of 32"]),
             ("train.folds=[0,0]", &["train.folds", "once"]),
+            ("augment.preset=heavy", &["augment.preset", "heavy", "light"]),
+            ("augment.grid_steps=0", &["augment.grid_steps", "1 to"]),
+            ("augment.gauss_noise_variance=[9,3]", &["augment.gauss_noise_variance", "first"]),
             ("train.learning_rate=nan", &["train.learning_rate", "above 0"]),
             ("train.epochs", &["SECTION.KEY=VALUE"]),
         ] {

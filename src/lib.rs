@@ -6,6 +6,7 @@
 //! | [`config`] | `config.toml`: types, defaults, checks | – |
 //! | [`rng`] | one seed, keyed streams | – |
 //! | [`panics`] | what a panic said | – |
+//! | `simd` | vectors chosen at run time | – |
 //! | [`study`] | from disk (or a phantom) to a batch | `config`, `rng` |
 //! | [`net`] | the network and its ops | `config`, `rng` |
 //! | [`run`] | events, commands, the run's folder | `config` |
@@ -26,6 +27,7 @@ pub mod panics;
 pub mod rng;
 pub mod run;
 pub mod session;
+pub(crate) mod simd;
 pub mod study;
 pub mod train;
 pub mod tui;

@@ -1,6 +1,6 @@
 //! What the values may be.
 
-use super::{Config, Error, Result};
+use super::{Augment, Config, Error, MAX_NOISE_VARIANCE, Result};
 
 /// Refuses values that cannot be; `refuse` makes the error from the key and what is allowed.
 pub(super) fn check(c: &Config, refuse: &dyn Fn(&str, String) -> Error) -> Result<()> {
@@ -53,14 +53,10 @@ pub(super) fn check(c: &Config, refuse: &dyn Fn(&str, String) -> Error) -> Resul
         ("train.mixup", t.mixup),
         ("train.vertebra_shuffle", t.vertebra_shuffle),
         ("train.slice_shuffle", t.slice_shuffle),
-        ("augment.horizontal_flip", c.augment.horizontal_flip),
-        ("augment.vertical_flip", c.augment.vertical_flip),
-        ("augment.transpose", c.augment.transpose),
-        ("augment.brightness", c.augment.brightness),
-        ("augment.brightness_limit", c.augment.brightness_limit),
     ] {
         must(share(p), key, "0 to 1")?;
     }
+    augment(&c.augment, c.data.image_size, &must)?;
     let weight = |x: f64| x.is_finite() && x >= 0.0;
     must(weight(t.slice_weight), "train.slice_weight", "a number, 0 or more")?;
     must(
@@ -86,4 +82,63 @@ pub(super) fn check(c: &Config, refuse: &dyn Fn(&str, String) -> Error) -> Resul
     )?;
     must((1..=60).contains(&c.ui.fps), "ui.fps", "1 to 60")?;
     Ok(())
+}
+
+fn augment(
+    a: &Augment,
+    image_size: usize,
+    must: &dyn Fn(bool, &str, &str) -> Result<()>,
+) -> Result<()> {
+    for (key, p) in [
+        ("augment.horizontal_flip", a.horizontal_flip),
+        ("augment.vertical_flip", a.vertical_flip),
+        ("augment.transpose", a.transpose),
+        ("augment.brightness", a.brightness),
+        ("augment.brightness_limit", a.brightness_limit),
+        ("augment.shift_scale_rotate", a.shift_scale_rotate),
+        ("augment.shift_limit", a.shift_limit),
+        ("augment.blur_or_noise", a.blur_or_noise),
+        ("augment.distortion", a.distortion),
+        ("augment.optical_distortion_limit", a.optical_distortion_limit),
+        ("augment.grid_distortion_limit", a.grid_distortion_limit),
+        ("augment.cutout", a.cutout),
+        ("augment.cutout_size", a.cutout_size),
+    ] {
+        must((0.0..=1.0).contains(&p), key, "0 to 1")?;
+    }
+    must((0.0..=0.95).contains(&a.scale_limit), "augment.scale_limit", "0 to 0.95")?;
+    must((0.0..=180.0).contains(&a.rotate_limit), "augment.rotate_limit", "0 to 180 degrees")?;
+    let [low, high] = a.gauss_noise_variance;
+    must(
+        0.0 <= low && low <= high && high <= MAX_NOISE_VARIANCE,
+        "augment.gauss_noise_variance",
+        "two numbers from 0 to 100, the smaller one first",
+    )?;
+    must(
+        (1..=image_size).contains(&a.grid_steps),
+        "augment.grid_steps",
+        "1 to data.image_size cells",
+    )?;
+    let weights = [
+        ("augment.motion_blur_weight", a.motion_blur_weight),
+        ("augment.median_blur_weight", a.median_blur_weight),
+        ("augment.gaussian_blur_weight", a.gaussian_blur_weight),
+        ("augment.gauss_noise_weight", a.gauss_noise_weight),
+        ("augment.optical_distortion_weight", a.optical_distortion_weight),
+        ("augment.grid_distortion_weight", a.grid_distortion_weight),
+    ];
+    for (key, w) in weights {
+        must((0.0..=1e6).contains(&w), key, "0 to 1000000")?;
+    }
+    let some = |of: &[(&str, f64)]| of.iter().any(|(_, w)| *w > 0.0);
+    must(
+        a.blur_or_noise == 0.0 || some(&weights[..4]),
+        "augment.blur_or_noise",
+        "0 where the weights of its four are all 0",
+    )?;
+    must(
+        a.distortion == 0.0 || some(&weights[4..]),
+        "augment.distortion",
+        "0 where the weights of its two are both 0",
+    )
 }

@@ -1,6 +1,6 @@
 //! From studies to a batch: the notebook's `__getitem__`, stacking and mixup.
 
-use super::augment::Pipeline;
+use super::augment::{Pipeline, Scratch};
 use super::{Error, Source, Study};
 use crate::config::{CHANNELS, Config, VERTEBRAE};
 use crate::rng::{Key, Purpose, hash};
@@ -213,6 +213,7 @@ impl Recipe {
         study: &Study,
         places: &[Place],
         images: &mut [u8],
+        scratch: &mut Scratch,
         stop: &AtomicBool,
     ) -> Result<bool, Error> {
         let uid = hash(&study.uid);
@@ -225,7 +226,7 @@ impl Recipe {
             if let Some(training) = &self.training {
                 let key = training.key(Purpose::Augment).study(uid);
                 let mut rng = key.slice(vertebra * self.slices + slice).rng();
-                training.pipeline.run(image, self.size, &mut rng);
+                training.pipeline.run(image, self.size, scratch, &mut rng);
             }
         }
         Ok(true)

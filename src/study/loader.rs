@@ -5,6 +5,7 @@
 //! whatever the number of workers; batches are handed out in step order. Nothing that is drawn
 //! depends on which worker draws it.
 
+use super::augment::Scratch;
 use super::batch::{Batch, Place, Recipe, study_order};
 use super::{Error, Source, Study};
 use crate::config::Config;
@@ -203,13 +204,14 @@ impl Job {
     /// A worker's life.
     fn work(&self) {
         let mut images = vec![0; self.recipe.images_per_study() * self.recipe.image_bytes()];
+        let mut scratch = Scratch::default();
         while let Some((unit, batch)) = self.take_unit() {
             let study = &self.studies[self.order[unit]];
             let places = self.recipe.places(study);
             let (number, row) = (unit / self.batch_size, unit % self.batch_size);
             let source = self.source.as_ref();
             let result = catch_unwind(AssertUnwindSafe(|| {
-                self.recipe.images(source, study, &places, &mut images, &self.stop)
+                self.recipe.images(source, study, &places, &mut images, &mut scratch, &self.stop)
             }))
             .unwrap_or_else(|panic| {
                 let message = crate::panics::message(panic.as_ref()).into();

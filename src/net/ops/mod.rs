@@ -26,8 +26,8 @@ pub use scale_residual::scale_residual;
 
 pub(crate) use real::Real;
 
+use crate::simd::vectorised;
 use candle_core::{CpuStorage, Layout, Result, Shape, bail};
-use pulp::{Arch, WithSimd};
 use rayon::prelude::*;
 
 /// Rows of a piece of work given to one thread: long enough to pay for the hand-over.
@@ -60,12 +60,6 @@ fn zip_rows<R: Real>(
     let inputs = x.par_chunks(ROWS * c).zip(y.par_chunks(ROWS * c));
     out.par_chunks_mut(ROWS * c).zip(inputs).for_each(|(out, (x, y))| piece(x, y, out));
     out
-}
-
-/// Runs a kernel with the widest vectors this processor has.
-fn vectorised<K: WithSimd>(kernel: K) -> K::Output {
-    thread_local!(static ARCH: Arch = Arch::new());
-    ARCH.with(|arch| arch.dispatch(kernel))
 }
 
 /// What a unary op computes on the CPU: elements and layout in, elements and shape out.

@@ -1,7 +1,7 @@
 //! Lighter or darker as a whole.
 
-use super::{Pixel, Transform};
-use rand::Rng;
+use super::{Canvas, Transform, uniform};
+use crate::simd::vectorised;
 use rand_chacha::ChaCha8Rng;
 
 /// Adds 255 · beta to every value, the mask's too, and clips to 0..=255: albumentations 1.3.1
@@ -16,33 +16,28 @@ impl Transform for RandomBrightness {
     /// beta, −limit..limit.
     type Params = f64;
 
-    fn params(&self, rng: &mut ChaCha8Rng) -> f64 {
-        // As Python's random.uniform(-limit, limit): a + (b - a) * random().
-        -self.limit + 2.0 * self.limit * rng.random::<f64>()
+    fn params(&self, _: usize, rng: &mut ChaCha8Rng) -> f64 {
+        uniform(rng, -self.limit, self.limit)
     }
 
-    fn apply(&beta: &f64, pixels: &mut [Pixel], _: usize) {
-        // f32 and truncation as in albumentations' lookup table.
-        let add = (beta * 255.0) as f32;
-        let table: [u8; 256] =
-            std::array::from_fn(|value| (value as f32 + add).clamp(0.0, 255.0) as u8);
-        for value in pixels.as_flattened_mut() {
-            *value = table[usize::from(*value)];
+    fn apply(&beta: &f64, canvas: &mut Canvas) {
+        let table = table(beta);
+        let values = canvas.pixels().as_flattened_mut();
+        // A vector adds 64 values at once and looks up none: where the table is such a sum, and it
+        // is but for roundings, that is what is done.
+        let change = i16::from(table[128]) - 128;
+        let (up, down) = (change.clamp(0, 127) as u8, (-change).clamp(0, 128) as u8);
+        let sum = |value: u8| value.saturating_add(up).saturating_sub(down);
+        if (0..=255).all(|value| table[usize::from(value)] == sum(value)) {
+            vectorised(|| values.iter_mut().for_each(|value| *value = sum(*value)));
+        } else {
+            values.iter_mut().for_each(|value| *value = table[usize::from(*value)]);
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rng::{Key, Purpose};
-
-    #[test]
-    fn beta_fills_its_range() {
-        let mut rng = Key::new(0, Purpose::Augment).rng();
-        let draws: Vec<f64> =
-            (0..1000).map(|_| RandomBrightness { limit: 0.1 }.params(&mut rng)).collect();
-        assert!(draws.iter().all(|b| (-0.1..0.1).contains(b)));
-        assert!(draws.iter().any(|b| *b < -0.09) && draws.iter().any(|b| *b > 0.09));
-    }
+/// What becomes of each value: f32 and truncation as in albumentations' lookup table.
+fn table(beta: f64) -> [u8; 256] {
+    let add = (beta * 255.0) as f32;
+    std::array::from_fn(|value| (value as f32 + add).clamp(0.0, 255.0) as u8)
 }

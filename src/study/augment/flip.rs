@@ -1,6 +1,6 @@
 //! Mirror images: left to right and top to bottom.
 
-use super::{Pixel, Transform};
+use super::{Canvas, Transform};
 use rand_chacha::ChaCha8Rng;
 
 /// Left and right change places (albumentations `HorizontalFlip`).
@@ -10,10 +10,11 @@ pub struct HorizontalFlip;
 impl Transform for HorizontalFlip {
     type Params = ();
 
-    fn params(&self, _: &mut ChaCha8Rng) {}
+    fn params(&self, _: usize, _: &mut ChaCha8Rng) {}
 
-    fn apply(_: &(), pixels: &mut [Pixel], size: usize) {
-        for row in pixels.chunks_exact_mut(size) {
+    fn apply(_: &(), canvas: &mut Canvas) {
+        let size = canvas.size();
+        for row in canvas.pixels().chunks_exact_mut(size) {
             row.reverse();
         }
     }
@@ -26,12 +27,12 @@ pub struct VerticalFlip;
 impl Transform for VerticalFlip {
     type Params = ();
 
-    fn params(&self, _: &mut ChaCha8Rng) {}
+    fn params(&self, _: usize, _: &mut ChaCha8Rng) {}
 
-    fn apply(_: &(), pixels: &mut [Pixel], size: usize) {
+    fn apply(_: &(), canvas: &mut Canvas) {
+        let size = canvas.size();
         // The middle row of an odd height stays.
-        let half = size / 2 * size;
-        let (top, bottom) = pixels.split_at_mut(half);
+        let (top, bottom) = canvas.pixels().split_at_mut(size / 2 * size);
         for (a, b) in top.chunks_exact_mut(size).zip(bottom.rchunks_exact_mut(size)) {
             a.swap_with_slice(b);
         }

@@ -1,93 +1,130 @@
 //! The notebook's order of transforms, each with its probability.
 
-use super::{HorizontalFlip, Pixel, RandomBrightness, Transform, Transpose, VerticalFlip};
+use super::{
+    Canvas, Cutout, GaussNoise, GaussianBlur, GridDistortion, HorizontalFlip, MedianBlur,
+    MotionBlur, OpticalDistortion, RandomBrightness, Scratch, ShiftScaleRotate, Transform,
+    Transpose, VerticalFlip,
+};
 use crate::config;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-/// A transform with its probability; hides the type of its parameters.
-trait Step: Send + Sync {
-    fn run(&self, pixels: &mut [Pixel], size: usize, rng: &mut ChaCha8Rng);
+/// A transform with its parameters, ready to be applied.
+pub struct Drawn {
+    /// As albumentations calls it.
+    pub name: &'static str,
+    apply: Box<dyn FnOnce(&mut Canvas) + Send>,
 }
 
-struct Sometimes<T> {
+/// A transform by name; hides the type of its parameters.
+trait Draw: Send + Sync {
+    fn draw(&self, size: usize, rng: &mut ChaCha8Rng) -> Drawn;
+}
+
+struct Named<T>(&'static str, T);
+
+impl<T: Transform> Draw for Named<T> {
+    fn draw(&self, size: usize, rng: &mut ChaCha8Rng) -> Drawn {
+        let params = self.1.params(size, rng);
+        Drawn { name: self.0, apply: Box::new(move |canvas| T::apply(&params, canvas)) }
+    }
+}
+
+/// One of some transforms, now and then.
+struct Stage {
     probability: f64,
-    transform: T,
+    /// With their weights.
+    members: Vec<(f64, Box<dyn Draw>)>,
 }
 
-impl<T: Transform> Step for Sometimes<T> {
-    fn run(&self, pixels: &mut [Pixel], size: usize, rng: &mut ChaCha8Rng) {
-        if rng.random::<f64>() < self.probability {
-            T::apply(&self.transform.params(rng), pixels, size);
+impl Stage {
+    /// albumentations' `OneOf`, or a transform alone: whichever is chosen is always applied.
+    fn draw(&self, size: usize, rng: &mut ChaCha8Rng) -> Option<Drawn> {
+        if rng.random::<f64>() >= self.probability {
+            return None;
         }
+        let [(_, only)] = &self.members[..] else {
+            let total: f64 = self.members.iter().map(|(weight, _)| weight).sum();
+            let mut left = rng.random::<f64>() * total;
+            let mut possible = self.members.iter().filter(|(weight, _)| *weight > 0.0);
+            let chosen = possible.find(|(weight, _)| {
+                left -= weight;
+                left < 0.0
+            });
+            // Rounding may leave the sum of the weights a hair below `total`.
+            let chosen = chosen.or_else(|| self.members.iter().rfind(|(w, _)| *w > 0.0));
+            return chosen.map(|(_, member)| member.draw(size, rng));
+        };
+        Some(only.draw(size, rng))
     }
 }
 
 /// The transforms of a training slice, in order.
 pub struct Pipeline {
-    steps: Vec<Box<dyn Step>>,
+    stages: Vec<Stage>,
 }
 
 impl Pipeline {
-    /// As `[augment]` asks: horizontal flip, vertical flip, transpose, brightness.
-    pub fn new(config: &config::Augment) -> Self {
-        fn step(probability: f64, transform: impl Transform + 'static) -> Box<dyn Step> {
-            Box::new(Sometimes { probability, transform })
+    /// The notebook's nine stages with the probabilities and limits of `[augment]`. (Its first,
+    /// Resize, is done as a slice is read.)
+    pub fn new(c: &config::Augment) -> Self {
+        fn named(name: &'static str, transform: impl Transform + 'static) -> Box<dyn Draw> {
+            Box::new(Named(name, transform))
         }
-        let limit = config.brightness_limit;
+        fn alone(p: f64, name: &'static str, transform: impl Transform + 'static) -> Stage {
+            Stage { probability: p, members: vec![(1.0, named(name, transform))] }
+        }
+        let affine = ShiftScaleRotate {
+            shift_limit: c.shift_limit,
+            scale_limit: c.scale_limit,
+            rotate_limit: c.rotate_limit,
+        };
+        let noise = GaussNoise { variance: c.gauss_noise_variance };
+        let optical = OpticalDistortion { limit: c.optical_distortion_limit };
+        let grid = GridDistortion { steps: c.grid_steps, limit: c.grid_distortion_limit };
         Self {
-            steps: vec![
-                step(config.horizontal_flip, HorizontalFlip),
-                step(config.vertical_flip, VerticalFlip),
-                step(config.transpose, Transpose),
-                step(config.brightness, RandomBrightness { limit }),
+            stages: vec![
+                alone(c.horizontal_flip, "HorizontalFlip", HorizontalFlip),
+                alone(c.vertical_flip, "VerticalFlip", VerticalFlip),
+                alone(c.transpose, "Transpose", Transpose),
+                alone(
+                    c.brightness,
+                    "RandomBrightness",
+                    RandomBrightness { limit: c.brightness_limit },
+                ),
+                alone(c.shift_scale_rotate, "ShiftScaleRotate", affine),
+                Stage {
+                    probability: c.blur_or_noise,
+                    members: vec![
+                        (c.motion_blur_weight, named("MotionBlur", MotionBlur)),
+                        (c.median_blur_weight, named("MedianBlur", MedianBlur)),
+                        (c.gaussian_blur_weight, named("GaussianBlur", GaussianBlur)),
+                        (c.gauss_noise_weight, named("GaussNoise", noise)),
+                    ],
+                },
+                Stage {
+                    probability: c.distortion,
+                    members: vec![
+                        (c.optical_distortion_weight, named("OpticalDistortion", optical)),
+                        (c.grid_distortion_weight, named("GridDistortion", grid)),
+                    ],
+                },
+                alone(c.cutout, "Cutout", Cutout { share: c.cutout_size }),
             ],
         }
     }
 
+    /// Draws what happens to one slice of `[size, size]`, in order.
+    pub fn draw(&self, size: usize, rng: &mut ChaCha8Rng) -> Vec<Drawn> {
+        self.stages.iter().filter_map(|stage| stage.draw(size, rng)).collect()
+    }
+
     /// Augments one slice in place: `image` is uint8 `[size, size, 6]`, C order.
-    pub fn run(&self, image: &mut [u8], size: usize, rng: &mut ChaCha8Rng) {
-        let (pixels, _) = image.as_chunks_mut();
-        for step in &self.steps {
-            step.run(pixels, size, rng);
+    pub fn run(&self, image: &mut [u8], size: usize, scratch: &mut Scratch, rng: &mut ChaCha8Rng) {
+        let mut canvas = Canvas::new(image, size, scratch);
+        for drawn in self.draw(size, rng) {
+            (drawn.apply)(&mut canvas);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{Config, Set};
-    use crate::rng::{Key, Purpose};
-    use std::collections::HashSet;
-
-    fn image() -> Vec<u8> {
-        (0..4 * 4 * 6).collect()
-    }
-
-    fn run(sets: &[&str], draw: u64) -> Vec<u8> {
-        let sets: Vec<_> = sets.iter().map(|s| Set::new(format!("augment.{s}"))).collect();
-        let config = Config::load(None, false, &sets).unwrap();
-        let mut image = image();
-        let mut rng = Key::new(0, Purpose::Augment).study(draw).rng();
-        Pipeline::new(&config.augment).run(&mut image, 4, &mut rng);
-        image
-    }
-
-    #[test]
-    fn probabilities_of_none_and_all() {
-        let none = ["horizontal_flip=0.0", "vertical_flip=0.0", "transpose=0.0", "brightness=0.0"];
-        let all = ["horizontal_flip=1.0", "vertical_flip=1.0", "transpose=0.0", "brightness=0.0"];
-        for draw in 0..20 {
-            assert_eq!(run(&none, draw), image());
-            let turned: Vec<u8> = image().chunks_exact(6).rev().flatten().copied().collect();
-            assert_eq!(run(&all, draw), turned);
-        }
-    }
-
-    #[test]
-    fn the_eight_symmetries_all_come() {
-        let seen: HashSet<Vec<u8>> = (0..200).map(|d| run(&["brightness=0.0"], d)).collect();
-        assert_eq!(seen.len(), 8);
+        canvas.finish();
     }
 }

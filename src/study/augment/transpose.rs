@@ -1,6 +1,6 @@
 //! x and y change places.
 
-use super::{Pixel, Transform};
+use super::{Canvas, Transform};
 use rand_chacha::ChaCha8Rng;
 
 /// Rows become columns (albumentations `Transpose`).
@@ -13,9 +13,11 @@ const TILE: usize = 16;
 impl Transform for Transpose {
     type Params = ();
 
-    fn params(&self, _: &mut ChaCha8Rng) {}
+    fn params(&self, _: usize, _: &mut ChaCha8Rng) {}
 
-    fn apply(_: &(), pixels: &mut [Pixel], size: usize) {
+    fn apply(_: &(), canvas: &mut Canvas) {
+        let size = canvas.size();
+        let pixels = canvas.pixels();
         for top in (0..size).step_by(TILE) {
             for left in (top..size).step_by(TILE) {
                 for y in top..(top + TILE).min(size) {

@@ -83,11 +83,8 @@ fn training_drops_the_short_batch_and_validation_keeps_it() {
 
 #[test]
 fn pixels_targets_and_places_move_together() {
-    let config = config(&[
-        "train.vertebra_shuffle=1.0",
-        "train.slice_shuffle=1.0",
-        "augment.brightness=0.0",
-    ]);
+    let config =
+        config(&["train.vertebra_shuffle=1.0", "train.slice_shuffle=1.0", "augment.preset=none"]);
     let studies = studies(6);
     for batch in all(Loader::train(Arc::new(Marked::default()), studies.clone(), &config, 1, 4)) {
         for (i, place) in batch.places.iter().enumerate() {

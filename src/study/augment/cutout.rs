@@ -1,0 +1,47 @@
+//! A black square.
+
+use super::{Canvas, Transform};
+use crate::config::CHANNELS;
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use std::ops::Range;
+
+/// Blackens a square, the mask's too: albumentations 1.3.1 `Cutout` with one hole.
+///
+/// The square is centred on a pixel drawn from 0..=size on either axis. Where it is clipped at the
+/// top or on the left it keeps its full side and moves; at the bottom and on the right it shrinks.
+#[derive(Debug, Clone, Copy)]
+pub struct Cutout {
+    /// Side as a share of the size, 0..=1; in pixels rounded down.
+    pub share: f64,
+}
+
+/// One draw of [`Cutout`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hole {
+    /// Columns.
+    pub x: Range<usize>,
+    /// Rows.
+    pub y: Range<usize>,
+}
+
+impl Transform for Cutout {
+    type Params = Hole;
+
+    fn params(&self, size: usize, rng: &mut ChaCha8Rng) -> Hole {
+        let side = (size as f64 * self.share) as usize;
+        let mut range = || {
+            let start = rng.random_range(0..=size).saturating_sub(side / 2);
+            start..(start + side).min(size)
+        };
+        let y = range();
+        Hole { x: range(), y }
+    }
+
+    fn apply(hole: &Hole, canvas: &mut Canvas) {
+        let size = canvas.size();
+        for row in canvas.pixels().chunks_exact_mut(size).take(hole.y.end).skip(hole.y.start) {
+            row[hole.x.clone()].fill([0; CHANNELS]);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! A grid whose cells are stretched and squeezed.
+
+use super::{Canvas, Transform, uniform, warp};
+use rand_chacha::ChaCha8Rng;
+
+/// Stretches each column and each row of a grid's cells by its own factor: albumentations 1.3.1
+/// `GridDistortion`, not normalised, bilinear, the outside mirrored.
+///
+/// There are `steps` cells of ⌊size / steps⌋ pixels an axis, and one more for the pixels that are
+/// left. Cells begin in the source where the one before ended, so coordinates may reach far past
+/// the image; the last cell ends at its edge.
+#[derive(Debug, Clone, Copy)]
+pub struct GridDistortion {
+    /// Cells an axis, at least 1 and at most the size.
+    pub steps: usize,
+    /// Largest change of a cell's width from 1, either way.
+    pub limit: f64,
+}
+
+/// One draw of [`GridDistortion`]: the factor of each column and of each row of cells, `steps` + 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Grid {
+    /// From left to right.
+    pub columns: Vec<f64>,
+    /// From top to bottom.
+    pub rows: Vec<f64>,
+}
+
+impl Transform for GridDistortion {
+    type Params = Grid;
+
+    fn params(&self, _: usize, rng: &mut ChaCha8Rng) -> Grid {
+        let mut axis =
+            || (0..=self.steps).map(|_| 1.0 + uniform(rng, -self.limit, self.limit)).collect();
+        Grid { columns: axis(), rows: axis() }
+    }
+
+    fn apply(grid: &Grid, canvas: &mut Canvas) {
+        let size = canvas.size();
+        let fixed = |factors: &[f64]| -> Vec<i32> {
+            axis(factors, size).into_iter().map(warp::fixed).collect()
+        };
+        let (columns, rows) = (fixed(&grid.columns), fixed(&grid.rows));
+        canvas.redraw(|from, to, work| {
+            warp::warp(from, to, size, work, |y, xs, ys| {
+                xs.copy_from_slice(&columns);
+                ys.fill(rows[y]);
+            });
+        });
+    }
+}
+
+/// The source coordinate of each of `size` pixels along an axis, float32 as OpenCV's map; each
+/// cell runs from its start to its end, both included (`np.linspace`).
+pub(super) fn axis(factors: &[f64], size: usize) -> Vec<f32> {
+    let cell = size / (factors.len() - 1);
+    let mut map = vec![0.0; size];
+    let mut previous = 0.0;
+    for (i, factor) in factors.iter().enumerate() {
+        let (start, end) = (i * cell, ((i + 1) * cell).min(size));
+        let current = match (i + 1) * cell > size {
+            true => size as f64,
+            false => previous + cell as f64 * factor,
+        };
+        let n = end - start;
+        let step = (current - previous) / n.saturating_sub(1) as f64;
+        for (j, value) in map[start..end].iter_mut().enumerate() {
+            *value = match j {
+                0 => previous,
+                _ if j + 1 == n => current,
+                _ => j as f64 * step + previous,
+            } as f32;
+        }
+        previous = current;
+    }
+    map
+}

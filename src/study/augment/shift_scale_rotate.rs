@@ -1,0 +1,91 @@
+//! An affine warp about the middle.
+
+use super::{Canvas, Transform, uniform, warp};
+use rand_chacha::ChaCha8Rng;
+
+/// Turns, scales and shifts, the outside mirrored: albumentations 1.3.1 `ShiftScaleRotate` with
+/// bilinear sampling and `BORDER_REFLECT_101`, that is `cv2.warpAffine`.
+#[derive(Debug, Clone, Copy)]
+pub struct ShiftScaleRotate {
+    /// Largest shift either way, as a share of the size.
+    pub shift_limit: f64,
+    /// Largest change of the scale from 1, either way; below 1.
+    pub scale_limit: f64,
+    /// Largest angle either way, degrees.
+    pub rotate_limit: f64,
+}
+
+/// One draw of [`ShiftScaleRotate`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Affine {
+    /// Degrees, anti-clockwise.
+    pub angle: f64,
+    /// Above 1 magnifies.
+    pub scale: f64,
+    /// To the right, as a share of the width.
+    pub dx: f64,
+    /// Downwards, as a share of the height.
+    pub dy: f64,
+}
+
+impl Transform for ShiftScaleRotate {
+    type Params = Affine;
+
+    fn params(&self, _: usize, rng: &mut ChaCha8Rng) -> Affine {
+        let mut within = |limit: f64| uniform(rng, -limit, limit);
+        Affine {
+            angle: within(self.rotate_limit),
+            scale: 1.0 + within(self.scale_limit),
+            dx: within(self.shift_limit),
+            dy: within(self.shift_limit),
+        }
+    }
+
+    fn apply(affine: &Affine, canvas: &mut Canvas) {
+        let size = canvas.size();
+        let [ax, bx, cx, ay, by, cy] = inverse(forward(affine, size as f64));
+        // cv2.warpAffine: 10 bits behind the point, the column's share and the row's rounded each
+        // on its own, half of 1/32 pixel added and the lowest 5 bits dropped.
+        let fixed = |value: f64| (value * 1024.0).round_ties_even() as i32;
+        let columns =
+            |slope: f64| -> Vec<i32> { (0..size).map(|x| fixed(slope * x as f64)).collect() };
+        let (column_x, column_y) = (columns(ax), columns(ay));
+        canvas.redraw(|from, to, work| {
+            warp::warp(from, to, size, work, |y, xs, ys| {
+                let y = y as f64;
+                let row_x = fixed(bx * y + cx).wrapping_add(16);
+                let row_y = fixed(by * y + cy).wrapping_add(16);
+                for ((x, y), (cx, cy)) in xs.iter_mut().zip(ys).zip(column_x.iter().zip(&column_y))
+                {
+                    *x = row_x.wrapping_add(*cx) >> 5;
+                    *y = row_y.wrapping_add(*cy) >> 5;
+                }
+            });
+        });
+    }
+}
+
+/// From source to result, two rows of three: `cv2.getRotationMatrix2D` about the middle of the
+/// pixel grid, then the shift.
+fn forward(affine: &Affine, size: f64) -> [f64; 6] {
+    let centre = size / 2.0 - 0.5;
+    let angle = affine.angle * (std::f64::consts::PI / 180.0);
+    let (cos, sin) = (angle.cos() * affine.scale, angle.sin() * affine.scale);
+    [
+        cos,
+        sin,
+        (1.0 - cos) * centre - sin * centre + affine.dx * size,
+        -sin,
+        cos,
+        sin * centre + (1.0 - cos) * centre + affine.dy * size,
+    ]
+}
+
+/// From result to source, in `cv2.warpAffine`'s order of operations.
+fn inverse([a, b, c, d, e, f]: [f64; 6]) -> [f64; 6] {
+    let determinant = a * e - b * d;
+    let scale = if determinant != 0.0 { 1.0 / determinant } else { 0.0 };
+    let (a, e) = (e * scale, a * scale);
+    let (b, d) = (b * -scale, d * -scale);
+    [a, b, -a * c - b * f, d, e, -d * c - e * f]
+}

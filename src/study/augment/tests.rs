@@ -1,0 +1,27 @@
+//! All transforms: against albumentations, over many draws, and how often what is drawn.
+
+mod distributions;
+mod golden;
+mod many_draws;
+
+use super::*;
+use crate::config::{Config, Set};
+use crate::rng::{Key, Purpose};
+
+/// `transform` applied to uint8 `[size, size, 6]`.
+fn applied<T: Transform>(params: &T::Params, image: &[u8], size: usize) -> Vec<u8> {
+    let (mut image, mut scratch) = (image.to_vec(), Scratch::default());
+    let mut canvas = Canvas::new(&mut image, size, &mut scratch);
+    T::apply(params, &mut canvas);
+    canvas.finish();
+    image
+}
+
+fn generator(stream: u64) -> ChaCha8Rng {
+    Key::new(0, Purpose::Augment).study(stream).rng()
+}
+
+fn config(sets: &[&str]) -> crate::config::Augment {
+    let sets: Vec<_> = sets.iter().map(|s| Set::new(format!("augment.{s}"))).collect();
+    Config::load(None, false, &sets).unwrap().augment
+}
