@@ -12,13 +12,15 @@ pub struct Scratch {
 
 /// Space of the transforms; what it holds between two of them means nothing.
 #[derive(Debug, Default)]
-pub struct Work {
+pub(super) struct Work {
     /// Rows of bytes with a border.
     pub(super) rows: Vec<u8>,
     /// Source coordinates of a row of pixels.
     pub(super) x: Vec<i32>,
     /// Source coordinates of a row of pixels.
     pub(super) y: Vec<i32>,
+    /// What a row of pixels is made of.
+    pub(super) taps: super::warp::Taps,
 }
 
 /// One slice, uint8 `[size, size, 6]`, to be changed by one transform after the other.
@@ -52,7 +54,7 @@ impl<'a> Canvas<'a> {
     }
 
     /// Makes every pixel anew: `draw` reads the first slice and fills the second, both row by row.
-    pub fn redraw(&mut self, draw: impl FnOnce(&[Pixel], &mut [Pixel], &mut Work)) {
+    pub(super) fn redraw(&mut self, draw: impl FnOnce(&[Pixel], &mut [Pixel], &mut Work)) {
         draw(self.pixels, self.spare, self.work);
         std::mem::swap(&mut self.pixels, &mut self.spare);
         self.swapped = !self.swapped;

@@ -87,18 +87,21 @@ impl Floor {
 
     /// `n` draws.
     fn draw(&self, n: usize, bits: &mut Xoshiro256PlusPlus) -> Vec<i8> {
-        let mut noise = vec![0; n];
-        for four in noise.chunks_mut(4) {
+        let mut noise = vec![0; n.next_multiple_of(4)];
+        for four in noise.as_chunks_mut::<4>().0 {
             let word = bits.next_u64();
-            for (i, out) in four.iter_mut().enumerate() {
-                let sixteen = word << (48 - 16 * i) >> 48;
-                *out = self.table[(sixteen >> (16 - CELL_BITS)) as usize];
-                if *out == BETWEEN {
-                    // The lowest 48 bits of another number go on where the sixteen end.
-                    *out = self.of((sixteen << 48) | (bits.next_u64() >> 16));
+            let sixteen = [0, 16, 32, 48].map(|shift| word >> shift & 0xffff);
+            *four = sixteen.map(|bits| self.table[(bits >> (16 - CELL_BITS)) as usize]);
+            if four.contains(&BETWEEN) {
+                for (out, sixteen) in four.iter_mut().zip(sixteen) {
+                    if *out == BETWEEN {
+                        // 48 bits of another number go on where the sixteen end.
+                        *out = self.of(sixteen << 48 | bits.next_u64() >> 16);
+                    }
                 }
             }
         }
+        noise.truncate(n);
         noise
     }
 }

@@ -1,8 +1,7 @@
 //! A small Gaussian.
 
-use super::neighbours::{Border, filter};
+use super::neighbours::{self, Border, Filter, LANES, Lanes};
 use super::{Canvas, Transform};
-use crate::config::CHANNELS;
 use rand_chacha::ChaCha8Rng;
 
 /// Weights [1, 2, 1]ᵀ [1, 2, 1] / 16, halves rounded up, the outside mirrored: `cv2.GaussianBlur`
@@ -16,22 +15,24 @@ impl Transform for GaussianBlur {
     fn params(&self, _: usize, _: &mut ChaCha8Rng) {}
 
     fn apply(_: &(), canvas: &mut Canvas) {
-        let size = canvas.size();
-        canvas.redraw(|from, to, work| {
-            filter(from, to, size, work, Border::Mirror, |rows, out| {
-                let n = out.len();
-                let columns = [0, 1, 2].map(|column| {
-                    let at = column * CHANNELS;
-                    rows.map(|row| &row[at..at + n])
-                });
-                let down = |[a, b, c]: [&[u8]; 3], i: usize| {
-                    u16::from(a[i]) + 2 * u16::from(b[i]) + u16::from(c[i])
-                };
-                for (i, out) in out.iter_mut().enumerate() {
-                    let [left, middle, right] = columns.map(|column| down(column, i));
-                    *out = ((left + 2 * middle + right + 8) >> 4) as u8;
-                }
-            });
-        });
+        neighbours::filter(canvas, Gaussian);
+    }
+}
+
+struct Gaussian;
+
+impl Filter for Gaussian {
+    const BORDER: Border = Border::Mirror;
+
+    #[inline(always)]
+    fn filter(&self, [above, level, below]: [[&Lanes; 3]; 3]) -> Lanes {
+        let mut sums = [8u16; LANES];
+        for (k, weight) in [1, 2, 1].into_iter().enumerate() {
+            for i in 0..LANES {
+                let outer = u16::from(above[k][i]) + u16::from(below[k][i]);
+                sums[i] += weight * (outer + 2 * u16::from(level[k][i]));
+            }
+        }
+        sums.map(|sum| (sum >> 4) as u8)
     }
 }

@@ -1,6 +1,7 @@
 //! A grid whose cells are stretched and squeezed.
 
-use super::{Canvas, Transform, uniform, warp};
+use super::warp::{self, Map};
+use super::{Canvas, Transform, uniform};
 use rand_chacha::ChaCha8Rng;
 
 /// Stretches each column and each row of a grid's cells by its own factor: albumentations 1.3.1
@@ -37,16 +38,22 @@ impl Transform for GridDistortion {
 
     fn apply(grid: &Grid, canvas: &mut Canvas) {
         let size = canvas.size();
-        let fixed = |factors: &[f64]| -> Vec<i32> {
-            axis(factors, size).into_iter().map(warp::fixed).collect()
-        };
-        let (columns, rows) = (fixed(&grid.columns), fixed(&grid.rows));
-        canvas.redraw(|from, to, work| {
-            warp::warp(from, to, size, work, |y, xs, ys| {
-                xs.copy_from_slice(&columns);
-                ys.fill(rows[y]);
-            });
-        });
+        let fixed = |factors: &[f64]| axis(factors, size).into_iter().map(warp::fixed).collect();
+        warp::warp(canvas, GridMap { x: fixed(&grid.columns), y: fixed(&grid.rows) });
+    }
+}
+
+/// x depends on the column alone, y on the row.
+struct GridMap {
+    x: Vec<i32>,
+    y: Vec<i32>,
+}
+
+impl Map for GridMap {
+    #[inline(always)]
+    fn row(&self, y: usize, xs: &mut [i32], ys: &mut [i32]) {
+        xs.copy_from_slice(&self.x);
+        ys.fill(self.y[y]);
     }
 }
 

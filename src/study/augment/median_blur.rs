@@ -1,6 +1,6 @@
 //! The median of nine.
 
-use super::neighbours::{Border, filter};
+use super::neighbours::{self, Border, Filter, LANES, Lanes};
 use super::{Canvas, Transform};
 use rand_chacha::ChaCha8Rng;
 
@@ -15,46 +15,39 @@ impl Transform for MedianBlur {
     fn params(&self, _: usize, _: &mut ChaCha8Rng) {}
 
     fn apply(_: &(), canvas: &mut Canvas) {
-        let size = canvas.size();
-        canvas.redraw(|from, to, work| {
-            filter(from, to, size, work, Border::Repeat, median);
-        });
+        neighbours::filter(canvas, Median);
     }
 }
 
-/// Bytes sorted at once.
-const LANES: usize = 64;
+struct Median;
 
-/// The median of nine is the median of the largest of the columns' smallest, the median of their
-/// medians and the smallest of their largest.
-#[inline(always)]
-fn median(rows: [&[u8]; 3], out: &mut [u8]) {
-    let mut start = 0;
-    while start < out.len() {
-        // The last piece overlaps the one before.
-        start = start.min(out.len().saturating_sub(LANES));
-        let n = LANES.min(out.len());
+impl Filter for Median {
+    const BORDER: Border = Border::Repeat;
+
+    /// The median of nine is the median of the largest of the columns' smallest, the median of
+    /// their medians and the smallest of their largest.
+    #[inline(always)]
+    fn filter(&self, [above, level, below]: [[&Lanes; 3]; 3]) -> Lanes {
         let mut low = [[0; LANES]; 3];
         let mut middle = [[0; LANES]; 3];
         let mut high = [[0; LANES]; 3];
-        for column in 0..3 {
-            let at = start + column * crate::config::CHANNELS;
-            let [a, b, c] = rows.map(|row| &row[at..at + n]);
-            for i in 0..n {
-                let (ab, ba) = (a[i].min(b[i]), a[i].max(b[i]));
-                low[column][i] = ab.min(c[i]);
-                middle[column][i] = ab.max(ba.min(c[i]));
-                high[column][i] = ba.max(c[i]);
+        for k in 0..3 {
+            for i in 0..LANES {
+                let (a, b, c) = (above[k][i], level[k][i], below[k][i]);
+                let (smaller, larger) = (a.min(b), a.max(b));
+                low[k][i] = smaller.min(c);
+                middle[k][i] = smaller.max(larger.min(c));
+                high[k][i] = larger.max(c);
             }
         }
-        let out = &mut out[start..start + n];
-        for i in 0..n {
+        let mut out = [0; LANES];
+        for i in 0..LANES {
             let low = low[0][i].max(low[1][i]).max(low[2][i]);
             let high = high[0][i].min(high[1][i]).min(high[2][i]);
             let middle = of_three(middle[0][i], middle[1][i], middle[2][i]);
             out[i] = of_three(low, middle, high);
         }
-        start += LANES;
+        out
     }
 }
 

@@ -1,8 +1,7 @@
 //! A short stroke.
 
-use super::neighbours::{Border, filter};
+use super::neighbours::{self, Border, Filter, LANES, Lanes};
 use super::{Canvas, Transform};
-use crate::config::CHANNELS;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
@@ -55,35 +54,47 @@ impl Transform for MotionBlur {
     }
 
     fn apply(line: &Line, canvas: &mut Canvas) {
-        let size = canvas.size();
-        canvas.redraw(|from, to, work| {
-            filter(from, to, size, work, Border::Mirror, |rows, out| {
-                let n = out.len();
-                let tap = |(x, y): (usize, usize)| &rows[y][x * CHANNELS..x * CHANNELS + n];
-                match line {
-                    Line::Two(taps) => mean_of_two(taps.map(tap), out),
-                    Line::Three(taps) => mean_of_three(taps.map(tap), out),
-                }
-            });
-        });
+        match *line {
+            Line::Two(pixels) => neighbours::filter(canvas, MeanOfTwo(pixels)),
+            Line::Three(pixels) => neighbours::filter(canvas, MeanOfThree(pixels)),
+        }
     }
 }
 
 /// (a + b) / 2, halves to the even number, as float32 rounds in `cv2.filter2D`.
-#[inline(always)]
-fn mean_of_two([a, b]: [&[u8]; 2], out: &mut [u8]) {
-    for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
-        let below = (a & b) + ((a ^ b) >> 1);
-        *out = below + (below & (a ^ b) & 1);
+struct MeanOfTwo([(usize, usize); 2]);
+
+impl Filter for MeanOfTwo {
+    const BORDER: Border = Border::Mirror;
+
+    #[inline(always)]
+    fn filter(&self, nine: [[&Lanes; 3]; 3]) -> Lanes {
+        let [a, b] = self.0.map(|(x, y)| nine[y][x]);
+        let mut out = [0; LANES];
+        for i in 0..LANES {
+            let (a, b) = (a[i], b[i]);
+            let below = (a & b) + ((a ^ b) >> 1);
+            out[i] = below + (below & (a ^ b) & 1);
+        }
+        out
     }
 }
 
 /// (a + b + c) / 3 to the nearest; there are no halves.
-#[inline(always)]
-fn mean_of_three([a, b, c]: [&[u8]; 3], out: &mut [u8]) {
-    for (((out, &a), &b), &c) in out.iter_mut().zip(a).zip(b).zip(c) {
-        let sum = u16::from(a) + u16::from(b) + u16::from(c) + 1;
-        // sum / 3 exactly for sum up to 766.
-        *out = ((u32::from(sum) * 21846) >> 16) as u8;
+struct MeanOfThree([(usize, usize); 3]);
+
+impl Filter for MeanOfThree {
+    const BORDER: Border = Border::Mirror;
+
+    #[inline(always)]
+    fn filter(&self, nine: [[&Lanes; 3]; 3]) -> Lanes {
+        let [a, b, c] = self.0.map(|(x, y)| nine[y][x]);
+        let mut out = [0; LANES];
+        for i in 0..LANES {
+            let sum = u16::from(a[i]) + u16::from(b[i]) + u16::from(c[i]) + 1;
+            // sum / 3 exactly for sum up to 766.
+            out[i] = ((u32::from(sum) * 21846) >> 16) as u8;
+        }
+        out
     }
 }

@@ -1,9 +1,16 @@
-//! 3 × 3 neighbourhoods, a row of bytes at a time.
+//! 3 × 3 neighbourhoods, 64 bytes at a time.
 
-use super::Pixel;
 use super::canvas::Work;
+use super::{Canvas, Pixel};
 use crate::config::CHANNELS;
 use crate::simd::vectorised;
+use pulp::{Simd, WithSimd};
+
+/// Bytes made at once.
+pub(super) const LANES: usize = 64;
+
+/// 64 neighbouring bytes of a row.
+pub(super) type Lanes = [u8; LANES];
 
 /// What stands beside the outermost pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,37 +21,72 @@ pub(super) enum Border {
     Repeat,
 }
 
-/// Redraws `from` into `to`, both `[size, size]`: `row(three, out)` makes each row of bytes from
-/// the row above, its own and the one below, each with a pixel more on either side, so that
-/// `three[j][i + 6 * k]` lies k − 1 pixels from byte i.
-pub(super) fn filter(
-    from: &[Pixel],
-    to: &mut [Pixel],
+/// A value made of its eight neighbours and itself.
+pub(super) trait Filter {
+    /// What stands outside.
+    const BORDER: Border;
+
+    /// `nine[row][column]`: above, level and below; left, middle and right. Always inlined, so
+    /// that it is compiled for the vectors at hand.
+    fn filter(&self, nine: [[&Lanes; 3]; 3]) -> Lanes;
+}
+
+/// Filters every value of every channel. The size is at least 11 pixels: 64 bytes.
+pub(super) fn filter(canvas: &mut Canvas, filter: impl Filter) {
+    let size = canvas.size();
+    canvas.redraw(|from, to, work| vectorised(Kernel { from, to, size, work, filter }));
+}
+
+struct Kernel<'a, F> {
+    from: &'a [Pixel],
+    to: &'a mut [Pixel],
     size: usize,
-    work: &mut Work,
-    border: Border,
-    row: impl Fn([&[u8]; 3], &mut [u8]),
-) {
-    let width = (size + 2) * CHANNELS;
-    work.rows.resize(3 * width, 0);
-    let (above, rest) = work.rows.split_at_mut(width);
-    let (here, below) = rest.split_at_mut(width);
-    let outside = usize::from(border == Border::Mirror);
-    let load = |y: usize, into: &mut [u8]| {
-        let source = from[y * size..(y + 1) * size].as_flattened();
-        into[CHANNELS..width - CHANNELS].copy_from_slice(source);
-        into[..CHANNELS].copy_from_slice(&from[y * size + outside]);
-        into[width - CHANNELS..].copy_from_slice(&from[(y + 1) * size - 1 - outside]);
-    };
-    let mut rows = [above, here, below];
-    load(outside, rows[0]);
-    load(0, rows[1]);
-    vectorised(|| {
+    work: &'a mut Work,
+    filter: F,
+}
+
+impl<F: Filter> WithSimd for Kernel<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { from, to, size, work, filter } = self;
+        // Three rows, each with a pixel more on either side.
+        let width = (size + 2) * CHANNELS;
+        work.rows.resize(3 * width, 0);
+        let (above, rest) = work.rows.split_at_mut(width);
+        let (level, below) = rest.split_at_mut(width);
+        let mut rows = [above, level, below];
+        let outside = usize::from(F::BORDER == Border::Mirror);
+        let load = |y: usize, into: &mut [u8]| {
+            let source = from[y * size..(y + 1) * size].as_flattened();
+            into[CHANNELS..width - CHANNELS].copy_from_slice(source);
+            into[..CHANNELS].copy_from_slice(&from[y * size + outside]);
+            into[width - CHANNELS..].copy_from_slice(&from[(y + 1) * size - 1 - outside]);
+        };
+        load(outside, rows[0]);
+        load(0, rows[1]);
         for (y, out) in to.chunks_exact_mut(size).enumerate() {
-            let next = if y + 1 < size { y + 1 } else { size - 1 - outside };
-            load(next, rows[2]);
-            row([rows[0], rows[1], rows[2]], out.as_flattened_mut());
+            load(if y + 1 < size { y + 1 } else { size - 1 - outside }, rows[2]);
+            let out = out.as_flattened_mut();
+            let last = out.len() - LANES;
+            let mut start = 0;
+            loop {
+                let mut nine = [[&[0; LANES]; 3]; 3];
+                for (nine, row) in nine.iter_mut().zip(&rows) {
+                    for (k, lanes) in nine.iter_mut().enumerate() {
+                        let at = start + k * CHANNELS;
+                        *lanes = row[at..at + LANES].try_into().expect("64 bytes");
+                    }
+                }
+                out[start..start + LANES].copy_from_slice(&filter.filter(nine));
+                if start == last {
+                    break;
+                }
+                // The last piece may overlap the one before.
+                start = (start + LANES).min(last);
+            }
             rows.rotate_left(1);
         }
-    });
+    }
 }

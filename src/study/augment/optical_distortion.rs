@@ -1,6 +1,7 @@
 //! Barrel and pincushion.
 
-use super::{Canvas, Transform, uniform, warp};
+use super::warp::{self, Map};
+use super::{Canvas, Transform, uniform};
 use rand_chacha::ChaCha8Rng;
 
 /// A lens's distortion: albumentations 1.3.1 `OpticalDistortion`, that is
@@ -23,54 +24,53 @@ impl Transform for OpticalDistortion {
     }
 
     fn apply(&k: &f64, canvas: &mut Canvas) {
-        let size = canvas.size();
-        let map = Map::new(k, size);
-        canvas.redraw(|from, to, work| {
-            warp::warp(from, to, size, work, |y, xs, ys| {
-                for (x, (out_x, out_y)) in xs.iter_mut().zip(ys).enumerate() {
-                    let (u, v) = map.at(x, y);
-                    (*out_x, *out_y) = (warp::fixed(u), warp::fixed(v));
-                }
-            });
-        });
+        let lens = Lens::new(k, canvas.size());
+        warp::warp(canvas, lens);
+    }
+}
+
+impl Map for Lens {
+    #[inline(always)]
+    fn row(&self, y: usize, xs: &mut [i32], ys: &mut [i32]) {
+        let y = self.rays[y];
+        for ((&x, out_x), out_y) in self.rays.iter().zip(xs).zip(ys) {
+            let (u, v) = self.source(x, y);
+            (*out_x, *out_y) = (warp::fixed(u), warp::fixed(v));
+        }
     }
 }
 
 /// Where each pixel of the result comes from.
-pub(super) struct Map {
+pub(super) struct Lens {
     k: f64,
     /// Focal length, pixels.
     focal: f64,
     /// The camera's centre, pixels.
     centre: f64,
     /// The ray of each column, and of each row, in focal lengths.
-    rays: Vec<f64>,
-    /// By which the rays are divided: 1 but for rounding.
-    depth: f64,
+    pub(super) rays: Vec<f64>,
 }
 
-impl Map {
+impl Lens {
     pub(super) fn new(k: f64, size: usize) -> Self {
         let side = size as f64;
         // cv2.invert of [[side, 0, c], [0, side, c], [0, 0, 1]], by determinants.
         let inverse_determinant = 1.0 / (side * side);
         let c = (side - 1.0) * 0.5;
         let (scale, offset) = (side * inverse_determinant, -(c * side) * inverse_determinant);
+        let depth = side * side * inverse_determinant;
         Self {
             // albumentations hands it over as float32.
             k: f64::from(k as f32),
             focal: side,
             centre: side * 0.5,
-            rays: (0..size).map(|i| i as f64 * scale + offset).collect(),
-            depth: side * side * inverse_determinant,
+            rays: (0..size).map(|i| (i as f64 * scale + offset) * (1.0 / depth)).collect(),
         }
     }
 
-    /// The source of pixel (x, y), pixels, float32 as OpenCV's map.
+    /// The source of the pixel at two of the rays, pixels, float32 as OpenCV's map.
     #[inline(always)]
-    pub(super) fn at(&self, x: usize, y: usize) -> (f32, f32) {
-        let scale = 1.0 / self.depth;
-        let (x, y) = (self.rays[x] * scale, self.rays[y] * scale);
+    pub(super) fn source(&self, x: f64, y: f64) -> (f32, f32) {
         let r2 = x * x + y * y;
         let radial = 1.0 + (self.k * r2 + self.k) * r2;
         let u = self.focal * (x * radial) + self.centre;

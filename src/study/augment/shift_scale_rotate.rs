@@ -1,6 +1,7 @@
 //! An affine warp about the middle.
 
-use super::{Canvas, Transform, uniform, warp};
+use super::warp::{self, Map};
+use super::{Canvas, Transform, uniform};
 use rand_chacha::ChaCha8Rng;
 
 /// Turns, scales and shifts, the outside mirrored: albumentations 1.3.1 `ShiftScaleRotate` with
@@ -43,26 +44,41 @@ impl Transform for ShiftScaleRotate {
 
     fn apply(affine: &Affine, canvas: &mut Canvas) {
         let size = canvas.size();
-        let [ax, bx, cx, ay, by, cy] = inverse(forward(affine, size as f64));
-        // cv2.warpAffine: 10 bits behind the point, the column's share and the row's rounded each
-        // on its own, half of 1/32 pixel added and the lowest 5 bits dropped.
-        let fixed = |value: f64| (value * 1024.0).round_ties_even() as i32;
-        let columns =
-            |slope: f64| -> Vec<i32> { (0..size).map(|x| fixed(slope * x as f64)).collect() };
-        let (column_x, column_y) = (columns(ax), columns(ay));
-        canvas.redraw(|from, to, work| {
-            warp::warp(from, to, size, work, |y, xs, ys| {
-                let y = y as f64;
-                let row_x = fixed(bx * y + cx).wrapping_add(16);
-                let row_y = fixed(by * y + cy).wrapping_add(16);
-                for ((x, y), (cx, cy)) in xs.iter_mut().zip(ys).zip(column_x.iter().zip(&column_y))
-                {
-                    *x = row_x.wrapping_add(*cx) >> 5;
-                    *y = row_y.wrapping_add(*cy) >> 5;
-                }
-            });
-        });
+        let [xx, xy, x0, yx, yy, y0] = inverse(forward(affine, size as f64));
+        let column = |slope: f64| (0..size).map(|x| fixed(slope * x as f64)).collect();
+        let map = AffineMap { columns: [column(xx), column(yx)], rows: [[xy, x0], [yy, y0]] };
+        warp::warp(canvas, map);
     }
+}
+
+/// `cv2.warpAffine`'s coordinates: the column's share and the row's, each rounded on its own to 10
+/// bits behind the point, half of 1/32 pixel added and the lowest 5 bits dropped.
+struct AffineMap {
+    /// The share of each column, of x and of y.
+    columns: [Vec<i32>; 2],
+    /// Slope and offset by row, of x and of y.
+    rows: [[f64; 2]; 2],
+}
+
+impl Map for AffineMap {
+    #[inline(always)]
+    fn row(&self, y: usize, xs: &mut [i32], ys: &mut [i32]) {
+        let y = y as f64;
+        for ((out, columns), [slope, offset]) in
+            [xs, ys].into_iter().zip(&self.columns).zip(self.rows)
+        {
+            let row = fixed(slope * y + offset).wrapping_add(16);
+            for (out, column) in out.iter_mut().zip(columns) {
+                *out = row.wrapping_add(*column) >> 5;
+            }
+        }
+    }
+}
+
+/// With 10 bits behind the point.
+#[inline(always)]
+fn fixed(pixels: f64) -> i32 {
+    (pixels * 1024.0).round_ties_even() as i32
 }
 
 /// From source to result, two rows of three: `cv2.getRotationMatrix2D` about the middle of the

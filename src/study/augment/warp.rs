@@ -1,101 +1,226 @@
 //! Bilinear sampling in fixed point, as `cv2.warpAffine` and `cv2.remap` do it for bytes.
 
-use super::Pixel;
 use super::canvas::Work;
+use super::{Canvas, Pixel};
 use crate::config::CHANNELS;
 use crate::simd::vectorised;
+use pulp::{Simd, WithSimd};
 
-/// A source coordinate in 1/32 pixel, from pixels.
+/// Parts of a pixel that a coordinate tells apart.
+const PARTS: i32 = 32;
+
+/// A source coordinate in 1/32 pixel, to the nearest and halves to the even one, from pixels
+/// within ±60,000.
 #[inline(always)]
 pub(super) fn fixed(pixels: f32) -> i32 {
-    (pixels * 32.0).round_ties_even() as i32
+    // The sum has no bits behind the point and the integer in its lowest ones. (`as` would check
+    // each value for NaN, one by one.)
+    const SHIFT: f32 = 1.5 * (1 << 23) as f32;
+    let limit = (1 << 21) as f32;
+    let sum = (pixels * PARTS as f32).clamp(-limit, limit) + SHIFT;
+    sum.to_bits() as i32 - SHIFT.to_bits() as i32
 }
 
-/// Bytes of a pixel as they are loaded: its own six and two of the next.
-const LOADED: usize = 8;
+/// Where the pixels of a result come from.
+pub(super) trait Map {
+    /// The source coordinates of the pixels of row `y`, in 1/32 pixel; `xs` and `ys` are as long
+    /// as a row. Always inlined, so that it is compiled for the vectors at hand.
+    fn row(&self, y: usize, xs: &mut [i32], ys: &mut [i32]);
+}
 
-/// Redraws `from` into `to`, both `[size, size]`: `row(y, xs, ys)` gives the source coordinates of
-/// the pixels of row y, in 1/32 pixel. Coordinates outside are mirrored about the outermost pixels
+/// Redraws the canvas through `map`. Coordinates outside are mirrored about the outermost pixels
 /// (`BORDER_REFLECT_101`).
 ///
 /// A result is (Σ wᵢ·pᵢ + 512) / 1024 of the four pixels around it, the weights the products of
 /// 1/32 parts: OpenCV's 15-bit weights are 32 times these and give the same bytes.
-pub(super) fn warp(
-    from: &[Pixel],
-    to: &mut [Pixel],
+pub(super) fn warp(canvas: &mut Canvas, map: impl Map) {
+    let size = canvas.size();
+    canvas.redraw(|from, to, work| {
+        for values in [&mut work.x, &mut work.y] {
+            values.resize(size, 0);
+        }
+        work.taps.resize(size);
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            simd.vectorize(Warp { from, to, size, work, map, blend: simd });
+            return;
+        }
+        vectorised(Warp { from, to, size, work, map, blend: Portable });
+    });
+}
+
+/// The source pixels of each pixel of a row, and their weights, side by side so that each is
+/// loaded as it is used.
+#[derive(Debug, Default)]
+pub(super) struct Taps {
+    /// First byte of the upper left one.
+    at: Vec<u32>,
+    /// Weights of the left and the right ones in 1/32, a byte each, twice.
+    across: Vec<u32>,
+    /// Weights of the upper and the lower ones in 1/32, two bytes each.
+    down: Vec<u32>,
+}
+
+impl Taps {
+    fn resize(&mut self, size: usize) {
+        for values in [&mut self.at, &mut self.across, &mut self.down] {
+            values.resize(size, 0);
+        }
+    }
+
+    /// From coordinates of an image of `[size, size]`, in 1/32 pixel from 0 to the last pixel's.
+    #[inline(always)]
+    fn set(&mut self, size: usize, xs: &[i32], ys: &[i32]) {
+        let size = size as i32;
+        let outputs = self.at.iter_mut().zip(&mut self.across).zip(&mut self.down);
+        for (((at, across), down), (&x, &y)) in outputs.zip(xs.iter().zip(ys)) {
+            // On the outermost pixel the weight of its inner neighbour is 0.
+            let (left, upper) = ((x >> 5).min(size - 2), (y >> 5).min(size - 2));
+            let (right, lower) = (x - (left << 5), y - (upper << 5));
+            *at = ((upper * size + left) * CHANNELS as i32) as u32;
+            *across = (((PARTS - right) | right << 8) * 0x10001) as u32;
+            *down = ((PARTS - lower) | lower << 16) as u32;
+        }
+    }
+}
+
+struct Warp<'a, M, B> {
+    from: &'a [Pixel],
+    to: &'a mut [Pixel],
     size: usize,
-    work: &mut Work,
-    row: impl Fn(usize, &mut [i32], &mut [i32]),
-) {
-    work.x.resize(size, 0);
-    work.y.resize(size, 0);
-    let (xs, ys) = (&mut work.x[..], &mut work.y[..]);
-    vectorised(|| {
+    work: &'a mut Work,
+    map: M,
+    blend: B,
+}
+
+impl<M: Map, B: Blend> Warp<'_, M, B> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { from, to, size, work, map, blend } = self;
+        let (xs, ys, taps) = (&mut work.x[..], &mut work.y[..], &mut work.taps);
+        let bytes = from.as_flattened();
+        // All rows but the last, and all but the first.
+        let n = (size - 1) * size * CHANNELS;
+        let (upper, lower) = (&bytes[..n], &bytes[size * CHANNELS..][..n]);
+        let last = size as i32 - 1;
         for (y, out) in to.chunks_exact_mut(size).enumerate() {
-            row(y, xs, ys);
-            sample(from, size, xs, ys, out);
-        }
-    });
-}
-
-#[inline(always)]
-fn sample(from: &[Pixel], size: usize, xs: &[i32], ys: &[i32], out: &mut [Pixel]) {
-    let bytes = from.as_flattened();
-    // The last pixel whose right and lower neighbours can be loaded with two bytes to spare.
-    let inside = (size - 1) as u32;
-    for ((out, &x), &y) in out.iter_mut().zip(xs).zip(ys) {
-        let (wx, wy) = ((x & 31) as u16, (y & 31) as u32);
-        let (x, y) = (x >> 5, y >> 5);
-        let mut result = [0; LOADED];
-        if (x as u32) < inside - 1 && (y as u32) < inside {
-            let upper = (y as usize * size + x as usize) * CHANNELS;
-            let lower = upper + size * CHANNELS;
-            blend([&bytes[upper..upper + 14], &bytes[lower..lower + 14]], wx, wy, &mut result);
-        } else {
-            let [x0, x1] = [x, x + 1].map(|x| mirrored(x, size));
-            let mut rows = [[0; 16]; 2];
-            for (row, y) in rows.iter_mut().zip([y, y + 1]) {
-                let y = mirrored(y, size) * size;
-                row[..CHANNELS].copy_from_slice(&from[y + x0]);
-                row[CHANNELS..2 * CHANNELS].copy_from_slice(&from[y + x1]);
+            map.row(y, xs, ys);
+            mirror(xs, last * PARTS);
+            mirror(ys, last * PARTS);
+            taps.set(size, xs, ys);
+            let weights = taps.across.iter().zip(&taps.down);
+            let taps = taps.at.iter().zip(weights);
+            for (out, (&at, (&across, &down))) in out.iter_mut().zip(taps) {
+                let at = at as usize;
+                let result = if at + LOADED <= n {
+                    let [upper, lower] = [upper, lower]
+                        .map(|row| row[at..at + LOADED].try_into().expect("16 bytes"));
+                    blend.blend([upper, lower], across, down)
+                } else {
+                    // At the image's very end there are but twelve.
+                    let [upper, lower] = [upper, lower].map(|row| {
+                        let mut end = [0; LOADED];
+                        end[..2 * CHANNELS].copy_from_slice(&row[at..at + 2 * CHANNELS]);
+                        end
+                    });
+                    blend.blend([&upper, &lower], across, down)
+                };
+                out.copy_from_slice(&result[..CHANNELS]);
             }
-            blend([&rows[0], &rows[1]], wx, wy, &mut result);
         }
-        out.copy_from_slice(&result[..CHANNELS]);
     }
 }
 
-/// `rows`: two neighbouring pixels each, 12 bytes, and at least two more that count for nothing.
-#[inline(always)]
-fn blend(rows: [&[u8]; 2], wx: u16, wy: u32, result: &mut [u8; LOADED]) {
-    let [upper, lower] = rows.map(|row| {
-        let left: &[u8; LOADED] = row[..LOADED].try_into().expect("eight bytes");
-        let right: &[u8; LOADED] = row[CHANNELS..][..LOADED].try_into().expect("eight bytes");
-        let mut sum = [0u16; LOADED];
-        for i in 0..LOADED {
-            sum[i] = u16::from(left[i]) * (32 - wx) + u16::from(right[i]) * wx;
-        }
-        sum
-    });
-    for i in 0..LOADED {
-        let sum = u32::from(upper[i]) * (32 - wy) + u32::from(lower[i]) * wy;
-        result[i] = ((sum + 512) >> 10) as u8;
+impl<M: Map> WithSimd for Warp<'_, M, Portable> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        self.run();
     }
 }
 
-/// The pixel that stands for coordinate `at`, 0..size: mirrored about the outermost pixels, as
-/// often as it takes. `size` is at least 2.
+#[cfg(target_arch = "x86_64")]
+impl<M: Map> pulp::NullaryFnOnce for Warp<'_, M, pulp::x86::V3> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        self.run();
+    }
+}
+
+/// Coordinates mirrored about 0 and `last` until they lie between, as often as it takes: sampling
+/// a mirrored image is sampling it at the mirrored coordinate.
 #[inline(always)]
-pub(super) fn mirrored(mut at: i32, size: usize) -> usize {
-    let last = size as i32 - 1;
+fn mirror(coordinates: &mut [i32], last: i32) {
     loop {
-        if at < 0 {
-            at = -at;
-        } else if at > last {
-            at = 2 * last - at;
-        } else {
-            return at as usize;
+        let mut outside = false;
+        for at in coordinates.iter_mut() {
+            *at = last.wrapping_sub(last.wrapping_sub(at.wrapping_abs()).wrapping_abs());
+            outside |= *at < 0;
         }
+        if !outside {
+            return;
+        }
+    }
+}
+
+/// Bytes of a row that are loaded for a pixel: two neighbours, twelve bytes, and four more that
+/// count for nothing.
+const LOADED: usize = 16;
+/// Bytes of a result, its last two without meaning.
+const STORED: usize = 8;
+
+/// A weighted mean of four pixels.
+trait Blend: Copy {
+    /// `across` and `down` as of [`Taps`].
+    fn blend(self, rows: [&[u8; LOADED]; 2], across: u32, down: u32) -> [u8; STORED];
+}
+
+/// Without any particular instruction.
+#[derive(Debug, Clone, Copy)]
+struct Portable;
+
+impl Blend for Portable {
+    #[inline(always)]
+    fn blend(self, rows: [&[u8; LOADED]; 2], across: u32, down: u32) -> [u8; STORED] {
+        let [left, right, ..] = across.to_le_bytes().map(u16::from);
+        let [upper, lower] = rows.map(|row| {
+            std::array::from_fn::<_, STORED, _>(|i| {
+                u16::from(row[i]) * left + u16::from(row[i + CHANNELS]) * right
+            })
+        });
+        std::array::from_fn(|i| {
+            let sum = u32::from(upper[i]) * (down & 0xffff) + u32::from(lower[i]) * (down >> 16);
+            ((sum + 512) >> 10) as u8
+        })
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Blend for pulp::x86::V3 {
+    #[inline(always)]
+    fn blend(self, rows: [&[u8; LOADED]; 2], across: u32, down: u32) -> [u8; STORED] {
+        use std::arch::x86_64::__m128i;
+        const SIDE_BY_SIDE: [u8; LOADED] = [0, 6, 1, 7, 2, 8, 3, 9, 4, 10, 5, 11, 12, 13, 14, 15];
+        let order: __m128i = pulp::cast(SIDE_BY_SIDE);
+        let across = self.sse2._mm_set1_epi32(across as i32);
+        let [upper, lower] = rows.map(|row| {
+            let pairs = self.ssse3._mm_shuffle_epi8(pulp::cast(*row), order);
+            self.ssse3._mm_maddubs_epi16(pairs, across)
+        });
+        let down = self.sse2._mm_set1_epi32(down as i32);
+        let half = self.sse2._mm_set1_epi32(512);
+        let mean = |pairs: __m128i| {
+            let sum = self.sse2._mm_add_epi32(self.sse2._mm_madd_epi16(pairs, down), half);
+            self.sse2._mm_srli_epi32::<10>(sum)
+        };
+        let first = mean(self.sse2._mm_unpacklo_epi16(upper, lower));
+        let rest = mean(self.sse2._mm_unpackhi_epi16(upper, lower));
+        let words = self.sse2._mm_packs_epi32(first, rest);
+        let bytes: [[u8; STORED]; 2] = pulp::cast(self.sse2._mm_packus_epi16(words, words));
+        bytes[0]
     }
 }
 
@@ -104,12 +229,47 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mirrored_is_reflect_101() {
-        let at = |i| mirrored(i, 4);
+    fn mirroring_is_reflect_101() {
+        let mirrored = |at: i32, last| {
+            let mut at = [at];
+            mirror(&mut at, last);
+            at[0]
+        };
+        let at = |i| mirrored(i, 3);
         assert_eq!(
             [-7, -6, -3, -1, 0, 3, 4, 5, 6, 7, 9].map(at),
             [1, 0, 3, 1, 0, 3, 2, 1, 0, 1, 3]
         );
-        assert_eq!([-2, -1, 0, 1, 2].map(|i| mirrored(i, 2)), [0, 1, 0, 1, 0]);
+        assert_eq!([-2, -1, 0, 1, 2].map(|i| mirrored(i, 1)), [0, 1, 0, 1, 0]);
+        assert_eq!(mirrored(100 * 32 + 5, 31 * 32), 4 * 31 * 32 - (100 * 32 + 5));
+    }
+
+    #[test]
+    fn fixed_rounds_halves_to_even() {
+        for (i, halves) in (-4_000_000..4_000_000).step_by(7).enumerate() {
+            let pixels = (halves as f32 + (i % 5) as f32 / 8.0) / 64.0;
+            assert_eq!(fixed(pixels), (pixels * 32.0).round_ties_even() as i32, "{pixels}");
+        }
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn both_blends_agree() {
+        let Some(simd) = pulp::x86::V3::try_new() else {
+            println!("skipped: this processor has no AVX2");
+            return;
+        };
+        let bytes: Vec<u8> = (0..4096u32).map(|i| (i * i * 31 + i * 7 >> 3) as u8).collect();
+        for (i, row) in bytes.windows(2 * LOADED).enumerate() {
+            let (right, lower) = ((i % 33) as u32, (i / 33 % 33) as u32);
+            let across = ((32 - right) | right << 8) * 0x10001;
+            let down = (32 - lower) | lower << 16;
+            let rows = [0, LOADED].map(|at| row[at..at + LOADED].try_into().unwrap());
+            let (a, b) = (Portable.blend(rows, across, down), simd.blend(rows, across, down));
+            assert_eq!(a[..CHANNELS], b[..CHANNELS]);
+            let white = [255; LOADED];
+            let white = simd.blend([&white, &white], across, down);
+            assert_eq!(white[..CHANNELS], [255; CHANNELS]);
+        }
     }
 }

@@ -94,11 +94,11 @@ fn warps_and_their_maps() {
         golden.check::<ShiftScaleRotate>(case, &affine(params));
     }
     for (case, params) in golden.cases("optical_") {
-        let map = optical_distortion::Map::new(number(params, "k"), 64);
+        let map = optical_distortion::Lens::new(number(params, "k"), 64);
         for (axis, pick) in [("map_x", 0), ("map_y", 1)] {
             let want = golden.floats(&format!("{case}.{axis}"));
             for (i, want) in want.iter().enumerate() {
-                let (x, y) = map.at(i % 64, i / 64);
+                let (x, y) = map.source(map.rays[i % 64], map.rays[i / 64]);
                 assert_eq!([x, y][pick], *want, "{case} {axis} {i}");
             }
         }

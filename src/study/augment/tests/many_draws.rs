@@ -146,7 +146,8 @@ fn filters_are_what_they_say() {
     let image = image(size);
     let at = |x: i32, y: i32, c: usize, border: Border| {
         let clamp = |i: i32| match border {
-            Border::Mirror => warp::mirrored(i, size),
+            Border::Mirror if i < 0 => -i as usize,
+            Border::Mirror => (i as usize).min(2 * (size - 1) - i as usize),
             Border::Repeat => i.clamp(0, size as i32 - 1) as usize,
         };
         image[(clamp(y) * size + clamp(x)) * CHANNELS + c]

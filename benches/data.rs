@@ -1,0 +1,87 @@
+//! From disk to a batch: each transform, the whole pipeline, a study, the loader.
+//!
+//! `cargo bench --bench data` prints times; `-- transform/` only those whose name holds that.
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use rsna_tui::config::{Config, Set};
+use rsna_tui::rng::{Key, Purpose};
+use rsna_tui::study::augment::{
+    Canvas, Cutout, GaussNoise, GaussianBlur, GridDistortion, HorizontalFlip, MedianBlur,
+    MotionBlur, OpticalDistortion, Pipeline, RandomBrightness, Scratch, ShiftScaleRotate,
+    Transform, Transpose, VerticalFlip, resize,
+};
+use std::hint::black_box;
+use std::time::Duration;
+
+/// The allocator of the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const SIZE: usize = 224;
+const BYTES: usize = SIZE * SIZE * 6;
+
+fn image() -> Vec<u8> {
+    (0..BYTES).map(|i| (i * 7 + i / 41 * 13 + i * i % 97) as u8).collect()
+}
+
+fn config(sets: &[&str]) -> Config {
+    let sets: Vec<Set> = sets.iter().map(|s| Set::new(*s)).collect();
+    Config::load(None, false, &sets).expect("a valid config")
+}
+
+fn transform<T: Transform>(c: &mut Criterion, name: &str, transform: T) {
+    let (mut image, mut scratch) = (image(), Scratch::default());
+    let mut rng = Key::new(0, Purpose::Augment).rng();
+    let mut draw = c.benchmark_group("transform");
+    draw.throughput(Throughput::Elements(1));
+    draw.bench_function(name, |b| {
+        b.iter(|| {
+            let params = transform.params(SIZE, &mut rng);
+            let mut canvas = Canvas::new(&mut image, SIZE, &mut scratch);
+            T::apply(&params, &mut canvas);
+            black_box(canvas.pixels());
+        });
+    });
+}
+
+fn transforms(c: &mut Criterion) {
+    transform(c, "horizontal_flip", HorizontalFlip);
+    transform(c, "vertical_flip", VerticalFlip);
+    transform(c, "transpose", Transpose);
+    transform(c, "brightness", RandomBrightness { limit: 0.1 });
+    let affine = ShiftScaleRotate { shift_limit: 0.3, scale_limit: 0.3, rotate_limit: 45.0 };
+    transform(c, "shift_scale_rotate", affine);
+    transform(c, "motion_blur", MotionBlur);
+    transform(c, "median_blur", MedianBlur);
+    transform(c, "gaussian_blur", GaussianBlur);
+    transform(c, "gauss_noise", GaussNoise { variance: [3.0, 9.0] });
+    transform(c, "optical_distortion", OpticalDistortion { limit: 1.0 });
+    transform(c, "grid_distortion", GridDistortion { steps: 5, limit: 1.0 });
+    transform(c, "cutout", Cutout { share: 0.5 });
+    let large: Vec<u8> = image().into_iter().cycle().take(256 * 256 * 6).collect();
+    let mut out = vec![0; BYTES];
+    c.benchmark_group("transform").bench_function("resize_256", |b| {
+        b.iter(|| resize::resize(black_box(&large), 256, 256, &mut out, SIZE));
+    });
+}
+
+fn pipeline(c: &mut Criterion) {
+    let pipeline = Pipeline::new(&config(&[]).augment);
+    let (image, mut scratch) = (image(), Scratch::default());
+    let mut out = image.clone();
+    let mut slice = 0;
+    let mut group = c.benchmark_group("pipeline");
+    group.throughput(Throughput::Elements(1));
+    group.measurement_time(Duration::from_secs(8));
+    group.bench_function("seed_224", |b| {
+        b.iter(|| {
+            slice += 1;
+            let mut rng = Key::new(0, Purpose::Augment).slice(slice).rng();
+            out.copy_from_slice(&image);
+            pipeline.run(&mut out, SIZE, &mut scratch, &mut rng);
+        });
+    });
+}
+
+criterion_group!(benches, transforms, pipeline);
+criterion_main!(benches);
