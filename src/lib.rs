@@ -6,12 +6,14 @@
 //! | [`config`] | `config.toml`: types, defaults, checks | – |
 //! | [`rng`] | one seed, keyed streams | – |
 //! | [`panics`] | what a panic said | – |
+//! | [`outline`] | where a mask ends | – |
 //! | [`study`] | from disk (or a phantom) to a batch | `config`, `rng` |
+//! | [`sheet`] | a study before and after augmentation, as a picture | `study`, `outline` |
 //! | [`net`] | the network and its ops | `config`, `rng` |
 //! | [`run`] | events, commands, the run's folder | `config` |
 //! | [`train`] | the trainer thread | `study`, `net`, `run` |
 //! | [`view`] | state folded from events | `run` |
-//! | [`tui`], [`headless`] | the two front ends | `view`, `run` |
+//! | [`tui`], [`headless`] | the two front ends | `view`, `run`, `outline` |
 //! | [`cli`], [`device`], [`session`] | what `main` ties them together with | all |
 //!
 //! The arrows run one way: a view hears events and sends commands and never sees a tensor, so
@@ -22,10 +24,12 @@ pub mod config;
 pub mod device;
 pub mod headless;
 pub mod net;
+pub mod outline;
 pub mod panics;
 pub mod rng;
 pub mod run;
 pub mod session;
+pub mod sheet;
 pub mod study;
 pub mod train;
 pub mod tui;
