@@ -132,7 +132,7 @@ fn file_name(uid: &str) -> String {
     }
 }
 
-/// Writes a new file into `dir`, which is made where it is missing; whole or not at all.
+/// Writes a new file into `dir`, which is made where it is missing. On an error no part of it stays.
 fn write(dir: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
     if dir.exists() && !dir.is_dir() {
         bail!("--out {} is no folder; give a new or an existing folder", dir.display());
