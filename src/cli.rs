@@ -29,6 +29,8 @@ Examples:
   rsna-tui --set train.epochs=2 --set model.size=atto
                                              change single settings (config.toml lists them all)
   rsna-tui phantom DIR --studies 8           write made-up studies in the notebook's layout
+  rsna-tui augment --set data.dir=phantom --study phantom.0000 --out sheets
+                                             see a study as training sees it, as a PNG
 
 Exit codes: 0 done, 1 a fold or the run failed, 2 bad input, 130 stopped before its end, 143 by SIGTERM.";
 
@@ -37,6 +39,8 @@ Exit codes: 0 done, 1 a fold or the run failed, 2 bad input, 130 stopped before 
 pub enum Command {
     /// Write made-up studies in the notebook's layout: OUT/crops/*.npy and OUT/train_seg.csv
     Phantom(Phantom),
+    /// Draw a study before and after augmentation: OUT/{study}.png
+    Augment(Augment),
 }
 
 /// `rsna-tui phantom`
@@ -56,6 +60,42 @@ pub struct Phantom {
     /// Number of folds; 5, or fewer where there are fewer studies
     #[arg(long, value_name = "N")]
     pub folds: Option<usize>,
+}
+
+/// `rsna-tui augment`
+#[derive(Debug, Args)]
+pub struct Augment {
+    /// StudyInstanceUID of the study; phantom.0000 and so on with data.dir=phantom
+    #[arg(long, value_name = "UID")]
+    pub study: Option<String>,
+    /// Folder to write UID.png to, made where it is missing; a file that is there is kept
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Number of slices, spread over C1 to C7
+    #[arg(long = "n", default_value_t = 8, value_name = "N")]
+    pub n: usize,
+    /// The fold that trains on it [default: the first of train.folds that is not the study's own]
+    #[arg(long, value_name = "K")]
+    pub fold: Option<usize>,
+    /// The first of the four epochs shown
+    #[arg(long, default_value_t = 1, value_name = "E")]
+    pub epoch: usize,
+    /// Settings, laid over the built-in ones [default: ./config.toml where it exists]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The run's seed: the same seed gives the same draws [default: seed of the config]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Change one setting, as in augment.transpose=0; may be given again
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub sets: Vec<String>,
+}
+
+impl Augment {
+    /// All that the command line sets in the config.
+    pub fn sets(&self) -> Vec<Set> {
+        self.sets.iter().map(Set::new).chain(self.seed.map(seed)).collect()
+    }
 }
 
 /// How to train.
@@ -103,22 +143,27 @@ impl Train {
     /// All that the command line sets in the config, `--set` first.
     pub fn sets(&self) -> Vec<Set> {
         let mut sets: Vec<Set> = self.sets.iter().map(Set::new).collect();
-        let mut flag = |flag: &str, key: &str, value: toml::Value| {
-            sets.push(Set { text: format!("{key}={value}"), origin: format!("--{flag}") });
-        };
-        if let Some(seed) = self.seed {
-            // TOML's integers end at 2^63 - 1; a larger seed is refused with the key's name.
-            let value = i64::try_from(seed).map(toml::Value::from);
-            flag("seed", "seed", value.unwrap_or_else(|_| seed.to_string().into()));
-        }
+        sets.extend(self.seed.map(seed));
         if let Some(folds) = &self.folds {
             let folds: Vec<toml::Value> =
                 folds.iter().map(|&f| i64::try_from(f).unwrap_or(i64::MAX).into()).collect();
-            flag("folds", "train.folds", folds.into());
+            sets.push(flag("folds", "train.folds", folds.into()));
         }
         if let Some(dir) = &self.runs_dir {
-            flag("runs-dir", "run.dir", dir.display().to_string().into());
+            sets.push(flag("runs-dir", "run.dir", dir.display().to_string().into()));
         }
         sets
     }
+}
+
+/// What `--flag` sets.
+fn flag(flag: &str, key: &str, value: toml::Value) -> Set {
+    Set { text: format!("{key}={value}"), origin: format!("--{flag}") }
+}
+
+/// What `--seed` sets.
+fn seed(seed: u64) -> Set {
+    // TOML's integers end at 2^63 - 1; a larger seed is refused with the key's name.
+    let value = i64::try_from(seed).map(toml::Value::from);
+    flag("seed", "seed", value.unwrap_or_else(|_| seed.to_string().into()))
 }

@@ -7,12 +7,14 @@
 //! | [`rng`] | one seed, keyed streams | – |
 //! | [`panics`] | what a panic said | – |
 //! | `simd` | vectors chosen at run time | – |
+//! | [`outline`] | where a mask ends | – |
 //! | [`study`] | from disk (or a phantom) to a batch | `config`, `rng` |
+//! | [`sheet`] | a study before and after augmentation, as a picture | `study`, `outline` |
 //! | [`net`] | the network and its ops | `config`, `rng` |
 //! | [`run`] | events, commands, the run's folder | `config` |
 //! | [`train`] | the trainer thread | `study`, `net`, `run` |
 //! | [`view`] | state folded from events | `run` |
-//! | [`tui`], [`headless`] | the two front ends | `view`, `run` |
+//! | [`tui`], [`headless`] | the two front ends | `view`, `run`, `outline` |
 //! | [`cli`], [`device`], [`session`] | what `main` ties them together with | all |
 //!
 //! The arrows run one way: a view hears events and sends commands and never sees a tensor, so
@@ -23,10 +25,12 @@ pub mod config;
 pub mod device;
 pub mod headless;
 pub mod net;
+pub mod outline;
 pub mod panics;
 pub mod rng;
 pub mod run;
 pub mod session;
+pub mod sheet;
 pub(crate) mod simd;
 pub mod study;
 pub mod train;

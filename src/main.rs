@@ -43,8 +43,10 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: &Cli) -> Result<ExitCode> {
-    if let Some(Command::Phantom(args)) = &cli.command {
-        return Ok(print(&session::phantom(args)?));
+    match &cli.command {
+        Some(Command::Phantom(args)) => return Ok(print(&session::phantom(args)?)),
+        Some(Command::Augment(args)) => return Ok(print(&session::augment(args)?)),
+        None => {}
     }
     let args = &cli.train;
     let config = session::config(args)?;

@@ -1,6 +1,10 @@
 //! From a command line to a run: the configuration, the data and the folder, checked before
 //! anything is trained.
 
+mod augment;
+
+pub use augment::augment;
+
 use crate::{
     cli,
     config::Config,
@@ -23,15 +27,22 @@ const MANY_FILES: usize = 20_000;
 
 /// The configuration that the command line asks for.
 pub fn config(args: &cli::Train) -> Result<Config> {
-    let default = Path::new("config.toml");
-    let file = args.config.as_deref();
-    let file = file.or_else(|| (!args.demo && default.is_file()).then_some(default));
+    let file = match args.demo {
+        true => args.config.as_deref(),
+        false => file_or_default(args.config.as_deref()),
+    };
     if let (true, Some(file)) = (args.demo, file) {
         // Checked by itself: the demo's settings, laid over it, would hide what is wrong there.
         Config::load(Some(file), false, &[])?;
         eprintln!("rsna-tui: --demo's settings win over those in {}", file.display());
     }
     Ok(Config::load(file, args.demo, &args.sets())?)
+}
+
+/// The config that was given, or ./config.toml where it exists.
+fn file_or_default(given: Option<&Path>) -> Option<&Path> {
+    let default = Path::new("config.toml");
+    given.or_else(|| default.is_file().then_some(default))
 }
 
 /// The table of `--print-model`.

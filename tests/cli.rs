@@ -192,3 +192,92 @@ fn bad_slices_are_told_all_at_once() {
     refused(dir.path(), &with(&flags, &["--set", "data.image_size=64"]), &["630 of 630", "32"]);
     refused(dir.path(), &with(&flags, &["--set", "data.dir=q"]), &["data.dir", "q"]);
 }
+
+/// `augment` on the phantoms' files.
+fn sheet<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let flags = "augment --set data.dir=p/crops --set data.table=p/train_seg.csv \
+                 --set data.image_size=32 --out";
+    flags.split_whitespace().chain([out]).chain(more.iter().copied()).collect()
+}
+
+#[test]
+fn augment_draws_a_sheet_and_the_seed_decides_it() {
+    let dir = tempfile::tempdir().unwrap();
+    phantoms(dir.path());
+    let draw = |out: &str, more: &[&str]| -> Vec<u8> {
+        let args = [&sheet(out, &["--study", "phantom.0002"])[..], more].concat();
+        let ran = rsna_tui(dir.path(), &args);
+        let said = text(&ran.stdout);
+        assert!(ran.status.success(), "{said}{}", text(&ran.stderr));
+        assert!(said.contains("phantom.0002.png") && said.contains("epochs 1 to 4"), "{said}");
+        fs::read(dir.path().join(out).join("phantom.0002.png")).unwrap()
+    };
+    // Other studies' files are not asked for.
+    fs::remove_file(dir.path().join("p/crops/phantom.0001_2_3.npy")).unwrap();
+    let png = draw("a", &[]);
+    assert!(png.starts_with(b"\x89PNG"));
+    assert_eq!(png, draw("new/b", &[]));
+    assert_ne!(png, draw("c", &["--seed", "1"]));
+    assert_ne!(png, draw("d", &["--fold", "7"]));
+    assert_ne!(png, draw("e", &["--n", "9"]));
+}
+
+#[test]
+fn augment_needs_no_data_on_phantoms() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags = "augment --set data.dir=phantom --set data.image_size=32 --set train.epochs=1 \
+                 --study phantom.0063 --n 105 --out s";
+    let out = rsna_tui(dir.path(), &flags.split_whitespace().collect::<Vec<_>>());
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    assert!(text(&out.stdout).contains("in epoch 1;"), "{}", text(&out.stdout));
+    assert!(dir.path().join("s/phantom.0063.png").is_file());
+}
+
+#[test]
+fn bad_sheets() {
+    let dir = tempfile::tempdir().unwrap();
+    phantoms(dir.path());
+    let bad = |more: &[&str], words: &[&str]| refused(dir.path(), &sheet("s", more), words);
+    let study = ["--study", "phantom.0002"];
+    let with = |more: &[&'static str]| [&study[..], more].concat();
+    bad(
+        &[],
+        &["--study", "p/train_seg.csv has 6 studies", "phantom.0000, phantom.0001, phantom.0002"],
+    );
+    bad(&["--study", "phantom.0009"], &["phantom.0009", "p/train_seg.csv", "phantom.0000"]);
+    bad(&["--study", "0004"], &["0004", "nearest are phantom.0004"]);
+    bad(&with(&["--n", "0"]), &["--n 0", "1 to 105"]);
+    bad(&with(&["--n", "106"]), &["--n 106", "1 to 105"]);
+    bad(&with(&["--epoch", "0"]), &["--epoch 0", "train.epochs = 50"]);
+    bad(&with(&["--set", "data.table=q"]), &["the table q", "data.table"]);
+    bad(&with(&["--config", "none.toml"]), &["none.toml", "--config"]);
+    let table = fs::read_to_string(dir.path().join("p/train_seg.csv")).unwrap();
+    let row = table.lines().find(|line| line.starts_with("phantom.0002")).unwrap();
+    let own = row.rsplit(',').next().unwrap();
+    bad(&[&study[..], &["--fold", own]].concat(), &[&format!("--fold {own}"), "validates"]);
+    let folds = format!("train.folds=[{own}]");
+    bad(&[&study[..], &["--set", &folds]].concat(), &["train.folds", "--fold"]);
+    assert!(!dir.path().join("s").exists(), "nothing is left behind");
+
+    fs::write(dir.path().join("s"), "a file").unwrap();
+    bad(&study, &["--out s is no folder"]);
+    fs::remove_file(dir.path().join("s")).unwrap();
+    fs::create_dir(dir.path().join("s")).unwrap();
+    fs::write(dir.path().join("s/phantom.0002.png"), "mine").unwrap();
+    bad(&study, &["s/phantom.0002.png is already there", "--out"]);
+    assert_eq!(fs::read(dir.path().join("s/phantom.0002.png")).unwrap(), b"mine");
+
+    fs::remove_file(dir.path().join("p/crops/phantom.0003_2_3.npy")).unwrap();
+    bad(&["--study", "phantom.0003"], &["1 of 105", "phantom.0003_2_3.npy is missing"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_sheet_that_cannot_be_written_is_one_sentence() {
+    let dir = tempfile::tempdir().unwrap();
+    phantoms(dir.path());
+    // Where root too may make neither file nor folder.
+    std::os::unix::fs::symlink("nowhere/at/all", dir.path().join("s")).unwrap();
+    let words = ["cannot make the folder s", "--out"];
+    refused(dir.path(), &sheet("s", &["--study", "phantom.0002"]), &words);
+}

@@ -107,6 +107,11 @@ fn pause_resume_help_paste_resize_and_quit() {
         s.press("\x1b[200~qnyspy\x1b[201~");
         s.press("p");
         s.wait("training fold 0");
+        s.wait("augmented crops");
+        s.press("r");
+        s.wait("raw crops");
+        s.press("r");
+        s.wait("augmented crops");
         s.resize(100, 30);
         s.wait("folds × epochs");
         s.resize(cols, rows);

@@ -102,6 +102,10 @@ fn the_end_shows_the_results_and_q_leaves_at_once() {
     insta::assert_snapshot!("finished", draw(&mut screen, 120, 36));
     press(&mut screen, KeyCode::Esc);
     assert!(!draw(&mut screen, 120, 36).to_string().contains("best/baseline"));
+    press(&mut screen, KeyCode::Char('r'));
+    assert!(!draw(&mut screen, 120, 36).to_string().contains("best/baseline"));
+    press(&mut screen, KeyCode::Enter);
+    assert!(draw(&mut screen, 120, 36).to_string().contains("best/baseline"));
     assert_eq!(press(&mut screen, KeyCode::Char('q')), Reply::Leave);
 }
 
@@ -168,6 +172,49 @@ fn another_fold_can_be_looked_at() {
 }
 
 #[test]
+fn crops_are_shown_raw_or_augmented_whatever_draws_them() {
+    for pictures in [Pictures::Characters, Pictures::Indexed, Pictures::Kitty] {
+        let mut screen = Screen::new(pictures, true);
+        Script::default().events(Some(MIDDLE)).iter().for_each(|e| screen.apply(e));
+        for (width, height) in [(80, 24), (120, 36), (200, 60)] {
+            let augmented = draw(&mut screen, width, height);
+            assert!(augmented.to_string().contains(" augmented crops "), "{pictures:?}");
+            press(&mut screen, KeyCode::Char('r'));
+            let raw = draw(&mut screen, width, height);
+            assert!(raw.to_string().contains(" raw crops "), "{pictures:?} {raw}");
+            let changed = augmented.buffer().diff(raw.buffer()).len();
+            assert!(changed > 50, "{pictures:?} {width}: {changed} cells changed");
+            press(&mut screen, KeyCode::Char('r'));
+            let again = draw(&mut screen, width, height);
+            assert!(again.to_string().contains(" augmented crops "), "{pictures:?}");
+            if pictures != Pictures::Kitty {
+                assert_eq!(augmented, again, "{pictures:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_raw_crop_says_that_the_probability_is_of_the_augmented_one() {
+    let mut screen = training();
+    press(&mut screen, KeyCode::Char('r'));
+    insta::assert_snapshot!("raw", draw(&mut screen, 120, 36));
+    let Event::Preview(mut preview) = common::preview(MIDDLE) else { unreachable!() };
+    preview.crops.iter_mut().for_each(|crop| crop.raw = None);
+    tell(&mut screen, Event::Preview(preview.clone()));
+    let text = draw(&mut screen, 120, 36).to_string();
+    assert!(text.contains("(cannot be read)") && text.contains("augmented 0.18"), "{text}");
+    // In validation both are the same picture, and the probability is its own.
+    preview.crops.iter_mut().for_each(|crop| crop.raw = Some(crop.seen.clone()));
+    for key in ['r', 'r'] {
+        press(&mut screen, KeyCode::Char(key));
+        tell(&mut screen, Event::Preview(preview.clone()));
+        let text = draw(&mut screen, 120, 36).to_string();
+        assert!(text.contains(" raw crops ") && text.contains("predicted 0.18"), "{text}");
+    }
+}
+
+#[test]
 fn the_log_scrolls_and_follows_again() {
     let mut screen = training();
     let newest = |s: &mut Screen| draw(s, 120, 36).to_string();
@@ -221,8 +268,8 @@ fn hostile_figures_and_texts_do_not_break_the_screen() {
         probability: f32::NAN,
         height: 10,
         width: 10,
-        pixels: vec![0; 3].into(),
-        mask: vec![].into(),
+        seen: Picture { pixels: vec![0; 3].into(), mask: vec![].into() },
+        raw: None,
     };
     tell(&mut screen, Event::Preview(Preview { at: MIDDLE, crops: vec![broken] }));
     let Event::Epoch(epoch) = Script::default().epoch(1, 3) else { unreachable!() };

@@ -245,7 +245,7 @@ pub struct Preview {
     pub crops: Vec<Crop>,
 }
 
-/// One crop, as the network saw it.
+/// One crop of the batch at hand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Crop {
     /// StudyInstanceUID.
@@ -262,6 +262,16 @@ pub struct Crop {
     pub height: usize,
     /// Width of the picture.
     pub width: usize,
+    /// The picture that the network saw and that the probability belongs to.
+    pub seen: Picture,
+    /// The same slice before augmentation, equal to `seen` where nothing is augmented; `None`
+    /// where it could not be read once more.
+    pub raw: Option<Picture>,
+}
+
+/// A slice as the eye can take it in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Picture {
     /// The centre CT slice, grey, row by row, `height × width`.
     pub pixels: Arc<[u8]>,
     /// The mask channel, row by row, `height × width`.

@@ -9,6 +9,7 @@
 //! | [`augment`] | one transform a file, and the pipeline that strings them together |
 //! | [`batch`] | one study's images in their order, mixup, pixels as the network takes them |
 //! | [`loader`] | worker threads that fill batches ahead of the trainer |
+//! | [`look`] | one slice by itself, raw and augmented |
 //!
 //! A *slice* is one `.npy` file, uint8 `[H, W, 6]`: five neighbouring CT planes and the vertebra's
 //! mask. A *study* is 7 vertebrae × 15 slices = 105 of them. All randomness is keyed
@@ -18,6 +19,7 @@
 pub mod augment;
 pub mod batch;
 pub mod loader;
+pub mod look;
 pub mod phantom;
 pub mod slices;
 pub mod source;

@@ -124,7 +124,11 @@ impl Fold<'_> {
             optimizer: AdamW::new(&self.config.train, sizes),
             weights: Weights::from(&self.config.train),
             place,
-            previews: Previews::new(self.config.ui.preview_seconds),
+            previews: Previews::new(
+                self.config.ui.preview_seconds,
+                self.source.clone(),
+                self.train.clone(),
+            ),
             best: None,
         };
         let end = training.epochs(control);

@@ -6,12 +6,12 @@ use crate::{
     run::{
         Event,
         channel::EventSender,
-        event::{Crop, Position, Preview},
+        event::{Crop, Picture, Position, Preview},
     },
-    study::Batch,
+    study::{Batch, Source, Study},
 };
 use std::collections::HashSet;
-use std::{ops::Range, time::Instant};
+use std::{ops::Range, sync::Arc, time::Instant};
 
 /// Crops in a preview.
 const CROPS: usize = 6;
@@ -24,14 +24,17 @@ const MASK: usize = CHANNELS - 1;
 /// Sends previews at most every so many seconds.
 pub struct Previews {
     every: f64,
+    source: Arc<dyn Source>,
+    train: Arc<[Study]>,
     last: Option<Instant>,
     turn: usize,
 }
 
 impl Previews {
-    /// `every`: seconds between two; 0 = none.
-    pub fn new(every: f64) -> Self {
-        Self { every, last: None, turn: 0 }
+    /// `every`: seconds between two; 0 = none. `source` and `train`: where the slices of the
+    /// augmented studies are read from once more, to show them as they are.
+    pub fn new(every: f64, source: Arc<dyn Source>, train: Arc<[Study]>) -> Self {
+        Self { every, source, train, last: None, turn: 0 }
     }
 
     /// Sends crops of `batch` where it is time for them and the batch is not mixed up: a picture
@@ -39,39 +42,68 @@ impl Previews {
     pub fn offer(&mut self, batch: &Batch, logits: &[f32], at: Position, events: &EventSender) {
         let due = self.last.is_none_or(|t| t.elapsed().as_secs_f64() >= self.every);
         if self.every > 0.0 && due && batch.mixup.is_none() {
-            events.send(Event::Preview(preview(batch, logits, at, self.turn)));
+            events.send(Event::Preview(self.preview(batch, logits, at)));
             self.last = Some(Instant::now());
             self.turn += 1;
         }
     }
-}
 
-/// Up to six crops from the middle of as many vertebrae, fractured ones and whole ones in turn;
-/// which of them changes with `turn`.
-fn preview(batch: &Batch, logits: &[f32], at: Position, turn: usize) -> Preview {
-    let slices = batch.images_per_study / 7;
-    let middle = middle(slices);
-    let n = batch.targets.len();
-    let mut taken = HashSet::new();
-    let mut pick = |positive: bool| -> Vec<usize> {
-        (0..n)
-            .map(|i| (i + turn * batch.images_per_study + turn * slices) % n)
-            .filter(|&i| (batch.targets[i] > 0.5) == positive)
-            .filter(|&i| middle.contains(&usize::from(batch.places[i].slice)))
-            .filter(|&i| contrast(batch, i) >= CONTRAST)
-            .filter(|&i| taken.insert((i / batch.images_per_study, batch.places[i].vertebra)))
-            .take(CROPS)
-            .collect()
-    };
-    let (fractured, whole) = (pick(true), pick(false));
-    let mut order = Vec::new();
-    for k in 0..CROPS {
-        order.extend(fractured.get(k));
-        order.extend(whole.get(k));
+    /// Up to six crops from the middle of as many vertebrae, fractured ones and whole ones in turn;
+    /// which of them changes with `turn`.
+    fn preview(&self, batch: &Batch, logits: &[f32], at: Position) -> Preview {
+        let turn = self.turn;
+        let slices = batch.images_per_study / 7;
+        let middle = middle(slices);
+        let n = batch.targets.len();
+        let mut taken = HashSet::new();
+        let mut pick = |positive: bool| -> Vec<usize> {
+            (0..n)
+                .map(|i| (i + turn * batch.images_per_study + turn * slices) % n)
+                .filter(|&i| (batch.targets[i] > 0.5) == positive)
+                .filter(|&i| middle.contains(&usize::from(batch.places[i].slice)))
+                .filter(|&i| contrast(image(batch, i)) >= CONTRAST)
+                .filter(|&i| taken.insert((i / batch.images_per_study, batch.places[i].vertebra)))
+                .take(CROPS)
+                .collect()
+        };
+        let (fractured, whole) = (pick(true), pick(false));
+        let mut order = Vec::new();
+        for k in 0..CROPS {
+            order.extend(fractured.get(k));
+            order.extend(whole.get(k));
+        }
+        order.truncate(CROPS);
+        let crops = order.into_iter().map(|i| self.crop(batch, logits, i)).collect();
+        Preview { at, crops }
     }
-    order.truncate(CROPS);
-    let crops = order.into_iter().map(|i| crop(batch, logits, i)).collect();
-    Preview { at, crops }
+
+    fn crop(&self, batch: &Batch, logits: &[f32], i: usize) -> Crop {
+        let seen = picture(image(batch, i));
+        Crop {
+            study: batch.studies[i / batch.images_per_study].to_string(),
+            vertebra: batch.places[i].vertebra + 1,
+            slice: batch.places[i].slice,
+            label: batch.targets[i],
+            probability: sigmoid(f64::from(logits[i])) as f32,
+            height: batch.size,
+            width: batch.size,
+            raw: self.raw(batch, i, &seen),
+            seen,
+        }
+    }
+
+    /// Image `i` before augmentation. Training goes on without it where it cannot be read.
+    fn raw(&self, batch: &Batch, i: usize, seen: &Picture) -> Option<Picture> {
+        let uid = &batch.studies[i / batch.images_per_study];
+        let Some(study) = self.train.iter().find(|s| s.uid == *uid) else {
+            // A study that is validated on is seen as it is.
+            return Some(seen.clone());
+        };
+        let place = batch.places[i];
+        let mut image = vec![0; batch.size * batch.size * CHANNELS];
+        self.source.slice(study, place.vertebra.into(), place.slice.into(), &mut image).ok()?;
+        Some(picture(&image))
+    }
 }
 
 fn middle(slices: usize) -> Range<usize> {
@@ -83,25 +115,90 @@ fn image(batch: &Batch, i: usize) -> &[u8] {
     &batch.images[i * bytes..(i + 1) * bytes]
 }
 
-fn channel(batch: &Batch, i: usize, c: usize) -> impl Iterator<Item = u8> + '_ {
-    image(batch, i).chunks_exact(CHANNELS).map(move |p| p[c])
+/// A channel of `image`, uint8 `[size, size, 6]`.
+fn channel(image: &[u8], c: usize) -> impl Iterator<Item = u8> + '_ {
+    image.chunks_exact(CHANNELS).map(move |p| p[c])
 }
 
-fn contrast(batch: &Batch, i: usize) -> u8 {
-    let (low, high) = channel(batch, i, CENTRE).fold((255, 0), |(l, h), v| (l.min(v), h.max(v)));
+fn picture(image: &[u8]) -> Picture {
+    Picture { pixels: channel(image, CENTRE).collect(), mask: channel(image, MASK).collect() }
+}
+
+fn contrast(image: &[u8]) -> u8 {
+    let (low, high) = channel(image, CENTRE).fold((255, 0), |(l, h), v| (l.min(v), h.max(v)));
     high.saturating_sub(low)
 }
 
-fn crop(batch: &Batch, logits: &[f32], i: usize) -> Crop {
-    Crop {
-        study: batch.studies[i / batch.images_per_study].to_string(),
-        vertebra: batch.places[i].vertebra + 1,
-        slice: batch.places[i].slice,
-        label: batch.targets[i],
-        probability: sigmoid(f64::from(logits[i])) as f32,
-        height: batch.size,
-        width: batch.size,
-        pixels: channel(batch, i, CENTRE).collect(),
-        mask: channel(batch, i, MASK).collect(),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Set};
+    use crate::study::{Error, Loader, Phantom};
+
+    const AT: Position = Position { fold: 1, epoch: 1, step: 1 };
+
+    /// A source whose every slice is gone.
+    struct Gone;
+
+    impl Source for Gone {
+        fn slice(&self, study: &Study, v: usize, s: usize, _: &mut [u8]) -> Result<(), Error> {
+            let (study, problem) = (study.uid.clone(), "is missing".into());
+            Err(Error::Slice { study, vertebra: v, slice: s, path: "gone".into(), problem })
+        }
+    }
+
+    /// Studies, their source and the first batch of fold 1, of training or of validation.
+    fn batch(training: bool) -> (Arc<[Study]>, Arc<dyn Source>, Batch) {
+        let sets = ["data.image_size=32", "train.batch_size=2", "train.mixup=0"].map(Set::new);
+        let config = Config::load(None, false, &sets).unwrap();
+        let (train, valid) = Phantom::table(4, 2, 0).split(1);
+        let train: Arc<[Study]> = train.into();
+        let source: Arc<dyn Source> = Arc::new(Phantom::new(32, 15, 0));
+        let mut loader = match training {
+            true => Loader::train(source.clone(), train.clone(), &config, 1, 1),
+            false => Loader::valid(source.clone(), valid.into(), &config),
+        };
+        (train, source.clone(), loader.next().unwrap().unwrap())
+    }
+
+    fn crops(previews: &Previews, batch: &Batch) -> Vec<Crop> {
+        previews.preview(batch, &vec![0.0; batch.targets.len()], AT).crops
+    }
+
+    #[test]
+    fn raw_is_the_sources_slice_and_seen_the_batchs() {
+        let (train, source, batch) = batch(true);
+        let crops = crops(&Previews::new(1.0, source.clone(), train.clone()), &batch);
+        assert_eq!(crops.len(), CROPS);
+        let mut image = vec![0; 32 * 32 * CHANNELS];
+        let mut augmented = 0;
+        for crop in &crops {
+            let study = train.iter().find(|s| *s.uid == *crop.study).unwrap();
+            let (vertebra, slice) = (usize::from(crop.vertebra) - 1, usize::from(crop.slice));
+            source.slice(study, vertebra, slice, &mut image).unwrap();
+            assert_eq!(crop.raw, Some(picture(&image)));
+            let i = (0..batch.targets.len())
+                .find(|&i| {
+                    let place = batch.places[i];
+                    *batch.studies[i / batch.images_per_study] == *crop.study
+                        && (usize::from(place.vertebra), usize::from(place.slice))
+                            == (vertebra, slice)
+                })
+                .unwrap();
+            assert_eq!(crop.seen, picture(super::image(&batch, i)));
+            augmented += usize::from(crop.raw.as_ref() != Some(&crop.seen));
+        }
+        assert!(augmented > 0, "no crop was augmented");
+    }
+
+    #[test]
+    fn validation_shares_one_picture_and_a_lost_slice_has_no_raw_one() {
+        let (train, source, valid) = batch(false);
+        for crop in crops(&Previews::new(1.0, source, train.clone()), &valid) {
+            assert!(Arc::ptr_eq(&crop.raw.unwrap().pixels, &crop.seen.pixels));
+        }
+        let (_, _, batch) = batch(true);
+        let crops = crops(&Previews::new(1.0, Arc::new(Gone), train), &batch);
+        assert!(!crops.is_empty() && crops.iter().all(|crop| crop.raw.is_none()));
     }
 }

@@ -1,7 +1,8 @@
 //! Crops of the current batch as pictures, with the mask's outline.
 
 use super::theme;
-use crate::run::event::{Crop, Preview};
+use crate::outline;
+use crate::run::event::{self, Crop, Preview};
 use crate::view::{State, format};
 use image::imageops::{FilterType, resize};
 use image::{DynamicImage, GrayImage, Rgb, RgbImage};
@@ -18,8 +19,6 @@ use ratatui_image::protocol::{Protocol, halfblocks::Halfblocks};
 const GOOD_SIDE: u16 = 36;
 /// Rows under a picture.
 const CAPTION: u16 = 2;
-/// The mask's outline.
-const OUTLINE: [u8; 3] = [255, 190, 0];
 
 /// How pictures are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,20 +66,28 @@ struct Tile {
 enum Picture {
     Encoded(Protocol),
     Characters(Vec<String>),
-    Broken,
+    /// There is none: why.
+    Missing(&'static str),
 }
 
-/// The pane's pictures, encoded once a preview and size.
+/// The pane's pictures, encoded once a preview, side of the augmentation and size.
 pub struct Gallery {
     pictures: Pictures,
-    made_for: Option<(u64, Rect)>,
+    /// Whether slices are shown as they were before augmentation.
+    raw: bool,
+    made_for: Option<(u64, bool, Rect)>,
     tiles: Vec<Tile>,
 }
 
 impl Gallery {
     /// An empty pane.
     pub fn new(pictures: Pictures) -> Self {
-        Self { pictures, made_for: None, tiles: Vec::new() }
+        Self { pictures, raw: false, made_for: None, tiles: Vec::new() }
+    }
+
+    /// Shows the slices before augmentation, or as the network sees them.
+    pub fn toggle_raw(&mut self) {
+        self.raw = !self.raw;
     }
 
     /// Whether there is a pane at all.
@@ -91,12 +98,7 @@ impl Gallery {
     /// Draws the newest preview.
     pub fn draw(&mut self, frame: &mut Frame, area: Rect, state: &State) {
         let preview = state.preview.as_ref().filter(|p| !p.crops.is_empty());
-        let title = match preview {
-            Some(p) if area.width >= 40 => {
-                format!("crops · epoch {} step {} · mask outlined", p.at.epoch, p.at.step)
-            }
-            _ => "crops".into(),
-        };
+        let title = preview.map_or("crops".into(), |p| title(p, self.raw, area.width));
         let block = theme::pane(&title);
         let inner = block.inner(area);
         frame.render_widget(block, area);
@@ -108,9 +110,10 @@ impl Gallery {
             );
             return;
         };
-        if self.made_for != Some((state.previews, inner)) {
-            self.tiles = tiles(preview, inner, self.pictures);
-            self.made_for = Some((state.previews, inner));
+        let wanted = Some((state.previews, self.raw, inner));
+        if self.made_for != wanted {
+            self.tiles = tiles(preview, self.raw, inner, self.pictures);
+            self.made_for = wanted;
         }
         for tile in &self.tiles {
             self.draw_tile(frame, tile);
@@ -130,7 +133,7 @@ impl Gallery {
                 let rows: Vec<Line> = rows.iter().map(|row| Line::from(row.as_str())).collect();
                 frame.render_widget(Paragraph::new(rows), picture);
             }
-            Picture::Broken => frame.render_widget(Line::from("(not a picture)"), picture),
+            Picture::Missing(why) => frame.render_widget(Line::from(*why), picture),
         }
         let caption = Rect {
             y: picture.bottom(),
@@ -141,6 +144,25 @@ impl Gallery {
         let lines = vec![Line::from(what.as_str()), Line::from(figures.as_str())];
         frame.render_widget(Paragraph::new(lines), caption);
     }
+}
+
+/// What is shown, as long as a pane of `width` has room for.
+fn title(preview: &Preview, raw: bool, width: u16) -> String {
+    let what = match raw || !preview.crops.iter().any(is_augmented) {
+        true => "raw crops",
+        false => "augmented crops",
+    };
+    let place = format!("{what} · epoch {} step {}", preview.at.epoch, preview.at.step);
+    let all = format!("{place} · mask outlined");
+    // The frame's corners and a space to either side.
+    let room = usize::from(width.saturating_sub(4));
+    let fitting = [all, place].into_iter().find(|title| title.chars().count() <= room);
+    fitting.unwrap_or(what.into())
+}
+
+/// Whether the network saw something else than the slice as it is.
+fn is_augmented(crop: &Crop) -> bool {
+    crop.raw.as_ref() != Some(&crop.seen)
 }
 
 /// Columns and rows of the grid of pictures: as many as can be good, else one.
@@ -160,7 +182,7 @@ fn grid(area: Size, count: usize) -> (u16, u16) {
     best
 }
 
-fn tiles(preview: &Preview, area: Rect, pictures: Pictures) -> Vec<Tile> {
+fn tiles(preview: &Preview, raw: bool, area: Rect, pictures: Pictures) -> Vec<Tile> {
     let (columns, rows) = grid(area.as_size(), preview.crops.len());
     let (width, height) = (area.width / columns, area.height / rows);
     if width < 6 || height < CAPTION + 3 {
@@ -182,13 +204,20 @@ fn tiles(preview: &Preview, area: Rect, pictures: Pictures) -> Vec<Tile> {
                 width: size.width,
                 height: size.height + CAPTION,
             };
-            let picture = match pictures {
-                Pictures::Characters | Pictures::Off => characters(crop, size),
-                Pictures::TrueColor | Pictures::Indexed => blocks(crop, size),
-                Pictures::Kitty => pixels(crop, size),
+            let shown = if raw { crop.raw.as_ref() } else { Some(&crop.seen) };
+            let picture = match shown {
+                None => Picture::Missing("(cannot be read)"),
+                Some(shown) => {
+                    let draw = match pictures {
+                        Pictures::Characters | Pictures::Off => characters,
+                        Pictures::TrueColor | Pictures::Indexed => blocks,
+                        Pictures::Kitty => pixels,
+                    };
+                    draw(crop, shown, size).unwrap_or(Picture::Missing("(not a picture)"))
+                }
             };
             // A short caption may be wider than a narrow picture.
-            Tile { area, caption: caption(crop, area.width as usize), picture }
+            Tile { area, caption: caption(crop, raw, area.width as usize), picture }
         })
         .collect()
 }
@@ -201,7 +230,7 @@ fn fit(crop: &Crop, room: Size) -> Size {
     Size::new(cells(w * scale).min(room.width), cells(h * scale / 2.0).min(room.height))
 }
 
-fn caption(crop: &Crop, width: usize) -> [String; 2] {
+fn caption(crop: &Crop, raw: bool, width: usize) -> [String; 2] {
     let level = format!("C{} slice {} ", crop.vertebra, crop.slice);
     let level = if width < 24 { format!("C{} s{} ", crop.vertebra, crop.slice) } else { level };
     let study = format::study(&crop.study, width.saturating_sub(level.chars().count()));
@@ -209,34 +238,33 @@ fn caption(crop: &Crop, width: usize) -> [String; 2] {
     let mark = if right { '✓' } else { '×' };
     let label = (crop.label * 100.0).round() / 100.0;
     let p = crop.probability;
-    let figures = match width < 24 {
-        true => format!("y {label} p {p:.2} {mark}"),
-        false => format!("label {label}  predicted {p:.2} {mark}"),
+    // The network judged the augmented picture, not the one shown.
+    let of_another = raw && is_augmented(crop);
+    let figures = match (width < 24, of_another) {
+        (true, false) => format!("y {label} p {p:.2} {mark}"),
+        (true, true) => format!("y {label} aug p {p:.2} {mark}"),
+        (false, false) => format!("label {label}  predicted {p:.2} {mark}"),
+        (false, true) => format!("label {label}  augmented {p:.2} {mark}"),
     };
     [format!("{level}{study}"), figures]
 }
 
-/// The crop in `width × height` pixels with its contrast stretched, and where its mask ends.
-fn scaled(crop: &Crop, width: u32, height: u32) -> Option<(GrayImage, Vec<bool>)> {
+/// A crop's picture in `width × height` pixels with its contrast stretched, and where its mask ends.
+fn scaled(
+    crop: &Crop,
+    shown: &event::Picture,
+    width: u32,
+    height: u32,
+) -> Option<(GrayImage, Vec<bool>)> {
     let from =
         |pixels: &[u8]| GrayImage::from_raw(crop.width as u32, crop.height as u32, pixels.to_vec());
     if crop.width == 0 || crop.height == 0 || crop.width > 4096 || crop.height > 4096 {
         return None;
     }
-    let mut grey = resize(&from(&crop.pixels)?, width, height, FilterType::CatmullRom);
-    let mask = resize(&from(&crop.mask)?, width, height, FilterType::Triangle);
+    let mut grey = resize(&from(&shown.pixels)?, width, height, FilterType::CatmullRom);
+    let mask = resize(&from(&shown.mask)?, width, height, FilterType::Triangle);
     stretch(&mut grey);
-    let inside = |x: i64, y: i64| {
-        let within = x >= 0 && y >= 0 && x < width.into() && y < height.into();
-        within && mask.get_pixel(x as u32, y as u32)[0] > 127
-    };
-    let edge = (0..height as i64)
-        .flat_map(|y| (0..width as i64).map(move |x| (x, y)))
-        .map(|(x, y)| {
-            let around = [(x - 1, y), (x + 1, y), (x, y - 1), (x, y + 1)];
-            inside(x, y) && around.iter().any(|&(x, y)| !inside(x, y))
-        })
-        .collect();
+    let edge = outline::edge(mask.as_raw(), width as usize, height as usize);
     Some((grey, edge))
 }
 
@@ -253,16 +281,17 @@ fn stretch(grey: &mut GrayImage) {
     }
 }
 
-/// The crop at `width` × `height` pixels with its mask's outline.
-fn outlined(crop: &Crop, width: u32, height: u32) -> Option<DynamicImage> {
-    let (grey, edge) = scaled(crop, width, height)?;
+/// A crop's picture in `width × height` pixels with its mask's outline.
+fn outlined(crop: &Crop, shown: &event::Picture, width: u32, height: u32) -> Option<DynamicImage> {
+    let (grey, edge) = scaled(crop, shown, width, height)?;
     // In a small picture the outline is a large part of the bone, so more of that shines through.
     let share = if width.min(height) < 30 { 1 } else { 2 };
     let picture = RgbImage::from_fn(width, height, |x, y| {
         let v = grey.get_pixel(x, y)[0];
         if edge[(y * width + x) as usize] {
             // What lies under the outline still shows.
-            Rgb(OUTLINE.map(|c| ((u16::from(c) * share + u16::from(v) * (3 - share)) / 3) as u8))
+            Rgb(outline::COLOR
+                .map(|c| ((u16::from(c) * share + u16::from(v) * (3 - share)) / 3) as u8))
         } else {
             Rgb([v; 3])
         }
@@ -270,27 +299,26 @@ fn outlined(crop: &Crop, width: u32, height: u32) -> Option<DynamicImage> {
     Some(DynamicImage::ImageRgb8(picture))
 }
 
-fn blocks(crop: &Crop, size: Size) -> Picture {
-    outlined(crop, u32::from(size.width), 2 * u32::from(size.height))
-        .and_then(|picture| Halfblocks::new(picture, size).ok())
-        .map_or(Picture::Broken, |blocks| Picture::Encoded(Protocol::Halfblocks(blocks)))
+fn blocks(crop: &Crop, shown: &event::Picture, size: Size) -> Option<Picture> {
+    let picture = outlined(crop, shown, u32::from(size.width), 2 * u32::from(size.height))?;
+    let blocks = Halfblocks::new(picture, size).ok()?;
+    Some(Picture::Encoded(Protocol::Halfblocks(blocks)))
 }
 
-fn pixels(crop: &Crop, size: Size) -> Picture {
+fn pixels(crop: &Crop, shown: &event::Picture, size: Size) -> Option<Picture> {
     // The terminal scales a picture to its cells, so their true size need not be asked for.
     let mut picker = Picker::halfblocks();
     picker.set_protocol_type(ProtocolType::Kitty);
     let cell = picker.font_size();
     let (width, height) = (size.width * cell.width, size.height * cell.height);
-    outlined(crop, width.into(), height.into())
-        .and_then(|picture| picker.new_protocol(picture, size, Resize::Fit(None)).ok())
-        .map_or(Picture::Broken, Picture::Encoded)
+    let picture = outlined(crop, shown, width.into(), height.into())?;
+    picker.new_protocol(picture, size, Resize::Fit(None)).ok().map(Picture::Encoded)
 }
 
-fn characters(crop: &Crop, size: Size) -> Picture {
+fn characters(crop: &Crop, shown: &event::Picture, size: Size) -> Option<Picture> {
     const RAMP: &[u8] = b" .:-=+*#%@";
     let (width, height) = (u32::from(size.width), u32::from(size.height));
-    let Some((grey, edge)) = scaled(crop, width, height) else { return Picture::Broken };
+    let (grey, edge) = scaled(crop, shown, width, height)?;
     let rows = (0..height)
         .map(|y| {
             (0..width)
@@ -304,7 +332,7 @@ fn characters(crop: &Crop, size: Size) -> Picture {
                 .collect()
         })
         .collect();
-    Picture::Characters(rows)
+    Some(Picture::Characters(rows))
 }
 
 /// Replaces 24-bit colours by the nearest of the 256-colour palette.

@@ -19,6 +19,8 @@ pub enum Action {
     FoldAfter,
     /// Scroll the log by lines (negative = back), by pages, or to an end.
     Log(Scroll),
+    /// Show the crops before augmentation, or as the network sees them.
+    ToggleRaw,
     /// Show the summary of a run that is over.
     Summary,
     /// Show the keys.
@@ -102,6 +104,13 @@ pub const BINDINGS: &[Binding] = &[
     },
     bind(KeyCode::Char('?'), Action::Help, "?", "help", "show or hide these keys"),
     bind(
+        KeyCode::Char('r'),
+        Action::ToggleRaw,
+        "r",
+        "raw/augmented",
+        "crops: before augmentation, or as the network sees them",
+    ),
+    bind(
         KeyCode::Left,
         Action::FoldBefore,
         "←",
@@ -121,7 +130,7 @@ pub const BINDINGS: &[Binding] = &[
     bind(KeyCode::PageDown, Action::Log(Scroll::PageDown), "PgDn", "", "log: a page on"),
     bind(KeyCode::Home, Action::Log(Scroll::Home), "Home", "", "log: the oldest line"),
     bind(KeyCode::End, Action::Log(Scroll::End), "End", "", "log: the newest line, and follow"),
-    bind(KeyCode::Char('r'), Action::Summary, "r", "", "results, once the run is over"),
+    bind(KeyCode::Enter, Action::Summary, "Enter", "", "results, once the run is over"),
     bind(KeyCode::Esc, Action::Close, "Esc", "", "close what lies on top"),
 ];
 

@@ -155,6 +155,7 @@ impl Screen {
             Action::FoldBefore => self.look(-1),
             Action::FoldAfter => self.look(1),
             Action::Log(scroll) => self.log.scroll(scroll, &self.state),
+            Action::ToggleRaw => self.pictures.toggle_raw(),
             Action::Summary if self.overlay == Some(Overlay::Summary) => self.overlay = None,
             Action::Summary if self.state.is_over() => self.overlay = Some(Overlay::Summary),
             Action::Summary => {}
@@ -244,7 +245,7 @@ impl Screen {
         if let Some(area) = panes.crops {
             self.pictures.draw(frame, area, &self.state);
         }
-        key_line(frame, panes.keys, &self.state);
+        key_line(frame, panes.keys, &self.state, panes.crops.is_some());
     }
 }
 
@@ -295,13 +296,15 @@ fn mark(state: &State, now: f64) -> (String, Style) {
     }
 }
 
-fn key_line(frame: &mut Frame, area: Rect, state: &State) {
+/// `crops`: whether there is a pane of them.
+fn key_line(frame: &mut Frame, area: Rect, state: &State, crops: bool) {
     let mut spans = Vec::new();
     for b in keys::BINDINGS {
         let over = state.is_over();
         let short = match b.action {
             Action::Summary if over => "results",
             Action::TogglePause | Action::SkipFold | Action::StopAfterEpoch if over => continue,
+            Action::ToggleRaw if !crops => continue,
             Action::TogglePause if state.is_paused() => "resume",
             Action::TogglePause => "pause",
             _ if b.short.is_empty() => continue,

@@ -51,6 +51,6 @@ fn lines(state: &State, width: usize, with_paths: bool) -> Vec<Line<'static>> {
         lines.push(Line::from(format::study(&format!("everything is in {}", plan.folder), width)));
     }
     lines.push(Line::default());
-    lines.push(Line::from("Esc closes this, r shows it again, q quits").style(theme::FAINT));
+    lines.push(Line::from("Esc closes this, Enter shows it again, q quits").style(theme::FAINT));
     lines
 }

@@ -232,7 +232,7 @@ impl Recorder {
     }
 }
 
-/// Four crops: a ring of bone with a body and its mask.
+/// Four crops: a ring of bone with a body and its mask, flipped by augmentation.
 pub fn preview(at: Position) -> Event {
     let crop = |i: usize| Crop {
         study: format!("1.2.826.0.1.3680043.{}", 10_633 + 97 * i),
@@ -242,16 +242,29 @@ pub fn preview(at: Position) -> Event {
         probability: 0.18 + 0.2 * i as f32,
         height: 96,
         width: 96,
-        pixels: draw(|x, y| {
-            let body = x * x + (y + 0.35) * (y + 0.35) < 0.16;
-            let r = (x * x + (y - 0.25) * (y - 0.25)).sqrt();
-            let ring = (0.28..0.45).contains(&r);
-            let texture = 20.0 * noise((x * 4000.0) as i64 as u64 ^ (y * 9000.0) as i64 as u64);
-            (if body || ring { 210.0 } else { 70.0 }) + texture
-        }),
-        mask: draw(|x, y| if x * x + y * y < 0.5 { 255.0 } else { 0.0 }),
+        seen: neck(|x, y| (x, y)),
+        raw: Some(neck(|x, y| (x, -y))),
     };
     Event::Preview(Preview { at, crops: (0..4).map(crop).collect() })
+}
+
+/// A ring with a body above it in the picture that is seen; `turn` says where a pixel comes from.
+fn neck(turn: impl Fn(f64, f64) -> (f64, f64)) -> Picture {
+    let pixel = |x: f64, y: f64| {
+        let body = x * x + (y + 0.35) * (y + 0.35) < 0.16;
+        let r = (x * x + (y - 0.25) * (y - 0.25)).sqrt();
+        let ring = (0.28..0.45).contains(&r);
+        let texture = 20.0 * noise((x * 4000.0) as i64 as u64 ^ (y * 9000.0) as i64 as u64);
+        (if body || ring { 210.0 } else { 70.0 }) + texture
+    };
+    let mask = |x: f64, y: f64| if x * x + y * y < 0.5 { 255.0 } else { 0.0 };
+    let turned = |value: &dyn Fn(f64, f64) -> f64| {
+        draw(|x, y| {
+            let (x, y) = turn(x, y);
+            value(x, y)
+        })
+    };
+    Picture { pixels: turned(&pixel), mask: turned(&mask) }
 }
 
 fn draw(value: impl Fn(f64, f64) -> f64) -> Arc<[u8]> {

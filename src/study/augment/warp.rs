@@ -259,7 +259,7 @@ mod tests {
             println!("skipped: this processor has no AVX2");
             return;
         };
-        let bytes: Vec<u8> = (0..4096u32).map(|i| (i * i * 31 + i * 7 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..4096u32).map(|i| ((i * i * 31 + i * 7) >> 3) as u8).collect();
         for (i, row) in bytes.windows(2 * LOADED).enumerate() {
             let (right, lower) = ((i % 33) as u32, (i / 33 % 33) as u32);
             let across = ((32 - right) | right << 8) * 0x10001;

@@ -1,0 +1,181 @@
+//! `rsna-tui augment`: a study as training sees it, as a picture.
+
+use crate::{
+    cli,
+    config::Config,
+    session,
+    sheet::{self, Sheet},
+    study::{Study, Table},
+};
+use eyre::{Result, bail, eyre};
+use std::{fs::File, io::ErrorKind, io::Write, ops::Range, path::Path};
+
+/// Epochs on a sheet.
+const EPOCHS: usize = 4;
+/// UIDs named where one is missing.
+const NAMED: usize = 3;
+/// Bytes of the largest sheet.
+const LARGEST: usize = 1 << 30;
+
+/// Draws the sheet, writes it and says what it shows.
+pub fn augment(args: &cli::Augment) -> Result<String> {
+    let config =
+        Config::load(session::file_or_default(args.config.as_deref()), false, &args.sets())?;
+    let (table, source) = session::data(&config)?;
+    let study = find(&table, args.study.as_deref(), &config)?;
+    let fold = fold(args.fold, study, &config)?;
+    let epochs = epochs(args.epoch, config.train.epochs)?;
+    if !(1..=config.images_per_study()).contains(&args.n) {
+        let most = config.images_per_study();
+        bail!("--n {}: expected 1 to {most}, the slices of a study", args.n);
+    }
+    let places = sheet::places(args.n, config.data.slices_per_vertebra);
+    let sheet = Sheet { config: &config, study, fold, epochs: epochs.clone(), places };
+    let (width, height) = sheet.size();
+    if width * height * 3 > LARGEST {
+        bail!("--n {}: the sheet would have {width} × {height} pixels; lower --n", args.n);
+    }
+    let path = args.out.join(file_name(&study.uid));
+    if path.symlink_metadata().is_ok() {
+        bail!("{} is already there; remove it or give another folder with --out", path.display());
+    }
+    if !config.is_phantom() {
+        session::npy_folder(&config).check(std::slice::from_ref(study))?;
+    }
+    let png = sheet.png(&*source)?;
+    write(&args.out, &path, &png)?;
+    let to = epochs.end - 1;
+    Ok(format!(
+        "wrote {} ({width} × {height}): {} of {} slices of {}, raw and as fold {fold} trains on \
+         them with seed {} in epoch{}; channels 0 to 2 as red, green and blue, beside the mask",
+        path.display(),
+        args.n,
+        config.images_per_study(),
+        study.uid,
+        config.seed,
+        if to == epochs.start { format!(" {to}") } else { format!("s {} to {to}", epochs.start) },
+    ))
+}
+
+/// The study named by `uid`; errors name some that there are.
+fn find<'a>(table: &'a Table, uid: Option<&str>, config: &Config) -> Result<&'a Study> {
+    let studies = &table.studies;
+    let place = match config.is_phantom() {
+        true => "data.dir = phantom".to_string(),
+        false => format!("the table {}", config.data.table.display()),
+    };
+    let Some(uid) = uid else {
+        let n = studies.len();
+        let some: Vec<&Study> = studies.iter().take(NAMED).collect();
+        bail!(
+            "--study is missing: {place} has {n} stud{}, the first {}; give one with --study UID",
+            if n == 1 { "y" } else { "ies" },
+            named(&some)
+        );
+    };
+    studies.iter().find(|s| &*s.uid == uid).ok_or_else(|| {
+        let mut near: Vec<&Study> = studies.iter().collect();
+        // A mistyped or cut UID shares its beginning and its end with the one that was meant.
+        near.sort_by_key(|s| std::cmp::Reverse(shared(&s.uid, uid)));
+        near.truncate(NAMED);
+        eyre!("--study {uid}: {place} has no such study; the nearest are {}", named(&near))
+    })
+}
+
+fn named(studies: &[&Study]) -> String {
+    let uids: Vec<&str> = studies.iter().map(|s| &*s.uid).collect();
+    uids.join(", ")
+}
+
+/// Letters that two names have in common at their beginnings and at their ends.
+fn shared(a: &str, b: &str) -> usize {
+    let run = |pairs: &mut dyn Iterator<Item = (u8, u8)>| pairs.take_while(|(a, b)| a == b).count();
+    run(&mut a.bytes().zip(b.bytes())) + run(&mut a.bytes().rev().zip(b.bytes().rev()))
+}
+
+/// The fold whose draws are shown: the one asked for, or the first that trains on the study.
+fn fold(asked: Option<usize>, study: &Study, config: &Config) -> Result<usize> {
+    match asked {
+        Some(fold) if fold == study.fold => bail!(
+            "--fold {fold}: this fold validates on study {}, so it never augments it; \
+             give another fold",
+            study.uid
+        ),
+        Some(fold) => Ok(fold),
+        None => config.train.folds.iter().copied().find(|f| *f != study.fold).ok_or_else(|| {
+            eyre!(
+                "train.folds = {:?}: no fold among them trains on study {}, which is of fold {}; \
+                 give another one with --fold",
+                config.train.folds,
+                study.uid,
+                study.fold
+            )
+        }),
+    }
+}
+
+/// The epochs shown, from `first` on, as far as training goes.
+fn epochs(first: usize, last: usize) -> Result<Range<usize>> {
+    if !(1..=last).contains(&first) {
+        bail!("--epoch {first}: expected 1 to train.epochs = {last}");
+    }
+    Ok(first..(first + EPOCHS).min(last + 1))
+}
+
+/// `{uid}.png`, with nothing in it that could lead elsewhere.
+fn file_name(uid: &str) -> String {
+    let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let name: String = uid.chars().map(|c| if safe(c) { c } else { '_' }).collect();
+    match name.strip_prefix('.') {
+        Some(rest) => format!("_{rest}.png"),
+        None => format!("{name}.png"),
+    }
+}
+
+/// Writes a new file into `dir`, which is made where it is missing. On an error no part of it stays.
+fn write(dir: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
+    if dir.exists() && !dir.is_dir() {
+        bail!("--out {} is no folder; give a new or an existing folder", dir.display());
+    }
+    std::fs::create_dir_all(dir)
+        .map_err(|e| eyre!("cannot make the folder {}: {e}; give another --out", dir.display()))?;
+    let failed = |e: std::io::Error| match e.kind() {
+        ErrorKind::AlreadyExists => eyre!("{} has just been made; try again", path.display()),
+        _ => eyre!("cannot write {}: {e}; give another folder with --out", path.display()),
+    };
+    let mut file = File::create_new(path).map_err(failed)?;
+    file.write_all(bytes).map_err(|e| {
+        let _ = std::fs::remove_file(path);
+        failed(e)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uid_becomes_a_file_in_the_folder() {
+        assert_eq!(file_name("1.2.826.0"), "1.2.826.0.png");
+        assert_eq!(file_name("../a/b\\c d\0é"), "_._a_b_c_d__.png");
+        assert_eq!(file_name(".."), "_..png");
+        assert_eq!(file_name(""), ".png");
+    }
+
+    #[test]
+    fn the_nearest_name_is_the_one_that_was_meant() {
+        let uids = ["1.2.826.0.1.10051", "1.2.826.0.1.10921", "1.2.826.0.1.1363"];
+        let nearest = |typed: &str| *uids.iter().max_by_key(|uid| shared(uid, typed)).unwrap();
+        assert_eq!(nearest("1.2.826.0.1.10821"), uids[1]);
+        assert_eq!(nearest("1363"), uids[2]);
+        assert_eq!(nearest("1.2.826.0.1.1005"), uids[0]);
+    }
+
+    #[test]
+    fn no_more_epochs_than_training_has() {
+        assert_eq!(epochs(1, 50).unwrap(), 1..5);
+        assert_eq!(epochs(2, 3).unwrap(), 2..4);
+        assert_eq!(epochs(7, 7).unwrap(), 7..8);
+        assert!(epochs(0, 7).is_err() && epochs(8, 7).is_err());
+    }
+}

@@ -1,0 +1,85 @@
+//! One slice by itself, for a person to look at: as its source has it, and as training gets it.
+
+use super::augment::Scratch;
+use super::batch::{Place, Recipe};
+use super::{Error, Source, Study};
+use crate::config::Config;
+use std::sync::atomic::AtomicBool;
+
+/// The slice at `place` as `source` has it: uint8 `[size, size, 6]`.
+///
+/// Errors: the slice cannot be read.
+pub fn raw(
+    config: &Config,
+    source: &dyn Source,
+    study: &Study,
+    place: Place,
+) -> Result<Vec<u8>, Error> {
+    image(&Recipe::valid(config), source, study, place)
+}
+
+/// The slice at `place` as fold `fold` trains on it in `epoch` (from 1), before mixup: uint8
+/// `[size, size, 6]`, the very pixels of the loader's batch.
+///
+/// Errors: the slice cannot be read.
+pub fn augmented(
+    config: &Config,
+    source: &dyn Source,
+    study: &Study,
+    place: Place,
+    fold: usize,
+    epoch: usize,
+) -> Result<Vec<u8>, Error> {
+    image(&Recipe::train(config, fold, epoch), source, study, place)
+}
+
+fn image(
+    recipe: &Recipe,
+    source: &dyn Source,
+    study: &Study,
+    place: Place,
+) -> Result<Vec<u8>, Error> {
+    let mut image = vec![0; recipe.image_bytes()];
+    // Nothing sets the flag, so the image is whole.
+    let (mut scratch, stop) = (Scratch::default(), AtomicBool::new(false));
+    recipe.images(source, study, &[place], &mut image, &mut scratch, &stop)?;
+    Ok(image)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Set;
+    use crate::study::{Loader, Phantom};
+    use std::sync::Arc;
+
+    #[test]
+    fn a_look_is_what_the_loader_gives() {
+        let sets = ["data.image_size=32", "train.batch_size=2", "data.slices_per_vertebra=3"];
+        let config = Config::load(None, false, &sets.map(Set::new)).unwrap();
+        let table = Phantom::table(3, 3, 0);
+        let (train, valid) = table.split(1);
+        let source: Arc<dyn Source> = Arc::new(Phantom::new(32, 3, 0));
+        let bytes = 32 * 32 * 6;
+        let mut changed = 0;
+        for epoch in [1, 2] {
+            let mut loader = Loader::train(source.clone(), train.clone().into(), &config, 1, epoch);
+            let batch = loader.next().unwrap().unwrap();
+            for (i, &place) in batch.places.iter().enumerate() {
+                let uid = &batch.studies[i / batch.images_per_study];
+                let study = train.iter().find(|s| s.uid == *uid).unwrap();
+                let got = augmented(&config, &*source, study, place, 1, epoch).unwrap();
+                assert!(got == batch.images[i * bytes..(i + 1) * bytes], "epoch {epoch}: {i}");
+                changed += usize::from(got != raw(&config, &*source, study, place).unwrap());
+            }
+        }
+        assert!(changed > 40, "{changed} of 84 slices were augmented");
+
+        let valid: Arc<[Study]> = valid.into();
+        let batch = Loader::valid(source.clone(), valid.clone(), &config).next().unwrap().unwrap();
+        for (i, &place) in batch.places.iter().enumerate() {
+            let got = raw(&config, &*source, &valid[0], place).unwrap();
+            assert!(got == batch.images[i * bytes..(i + 1) * bytes], "{i}");
+        }
+    }
+}
