@@ -1,0 +1,97 @@
+//! Rates to hold beside the Python peer's, as one line of JSON: see `benches/vs_python.py`.
+//!
+//! `pipeline_ms` is taken as the peer takes it: the median of seven times 150 slices, on one
+//! thread, each time the notebook's pipeline on a fresh copy of a 224 × 224 image. The studies are
+//! read from the page cache.
+
+use rsna_tui::config::{Config, Set};
+use rsna_tui::rng::{Key, Purpose};
+use rsna_tui::study::augment::{Pipeline, Scratch};
+use rsna_tui::study::{Loader, NpyFolder, Source, Study};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The allocator of the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const SIZE: usize = 224;
+const STUDIES: usize = 6;
+
+fn main() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let studies = write_studies(dir.path());
+    let reading = load(dir.path(), &studies, 1, "none");
+    let one = load(dir.path(), &studies, 1, "seed");
+    let two = load(dir.path(), &studies, 2, "seed");
+    println!(
+        "{{\"pipeline_ms\": {:.4}, \"study_read_ms\": {reading:.2}, \"study_ms\": {one:.2}, \
+         \"study_ms_2_workers\": {two:.2}}}",
+        pipeline()
+    );
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+fn image(salt: usize) -> Vec<u8> {
+    (0..SIZE * SIZE * 6).map(|i| (i * 7 + i / 41 * 13 + i * i % 97 + salt) as u8).collect()
+}
+
+/// Milliseconds a slice.
+fn pipeline() -> f64 {
+    let config = Config::load(None, false, &[]).expect("the built-in settings");
+    let pipeline = Pipeline::new(&config.augment);
+    let (image, mut scratch) = (image(0), Scratch::default());
+    let mut out = image.clone();
+    let mut slice = 0;
+    let times = (0..8).map(|_| {
+        let start = Instant::now();
+        for _ in 0..150 {
+            slice += 1;
+            out.copy_from_slice(&image);
+            let mut rng = Key::new(0, Purpose::Augment).slice(slice).rng();
+            pipeline.run(&mut out, SIZE, &mut scratch, &mut rng);
+        }
+        start.elapsed().as_secs_f64() / 150.0 * 1e3
+    });
+    // The first warms up.
+    median(times.skip(1).collect())
+}
+
+fn write_studies(dir: &Path) -> Arc<[Study]> {
+    let study = |i: usize| Study { uid: format!("study{i}").into(), labels: [0; 7], fold: 0 };
+    let studies: Arc<[Study]> = (0..STUDIES).map(study).collect();
+    for (i, study) in studies.iter().enumerate() {
+        for place in 0..105 {
+            let shape = (SIZE, SIZE, 6);
+            let pixels = ndarray::Array3::from_shape_vec(shape, image(i * 105 + place));
+            let path = dir.join(format!("{}_{}_{}.npy", study.uid, place / 15 + 1, place % 15));
+            ndarray_npy::write_npy(path, &pixels.expect("as long as its shape")).expect("written");
+        }
+    }
+    studies
+}
+
+/// Milliseconds a study of 105 slices, read and augmented by so many loader threads.
+fn load(dir: &Path, studies: &Arc<[Study]>, workers: usize, preset: &str) -> f64 {
+    let sets = [
+        format!("data.workers={workers}"),
+        format!("augment.preset={preset}"),
+        "train.batch_size=2".into(),
+    ];
+    let sets: Vec<Set> = sets.into_iter().map(Set::new).collect();
+    let config = Config::load(None, false, &sets).expect("valid settings");
+    let folder = NpyFolder { dir: dir.into(), size: SIZE, slices_per_vertebra: 15 };
+    let source: Arc<dyn Source> = Arc::new(folder);
+    let times = (0..6).map(|epoch| {
+        let start = Instant::now();
+        let batches = Loader::train(source.clone(), studies.clone(), &config, 0, epoch + 1);
+        let read: usize = batches.map(|batch| batch.expect("readable files").len()).sum();
+        start.elapsed().as_secs_f64() / read as f64 * 1e3
+    });
+    median(times.skip(1).collect())
+}
