@@ -1,5 +1,6 @@
 //! The crops on disk: `{data.dir}/{StudyInstanceUID}_{1..7}_{0..14}.npy`.
 
+use super::augment::resize::resize;
 use super::{Error, Source, Study, first_of};
 use crate::config::{CHANNELS, VERTEBRAE};
 use ndarray::{ArrayView3, ShapeBuilder};
@@ -14,12 +15,17 @@ const SHOWN: usize = 10;
 /// Bytes of the NumPy header of such a file; more is read only where it is longer.
 const HEADER: usize = 128;
 
-/// A folder of `.npy` files, each uint8 `[size, size, 6]`.
+/// A longer crop than this was not meant as one.
+const LONGEST_SIDE: usize = 4096;
+/// What a file holds, for messages.
+const EXPECTED: &str = "uint8 [H, W, 6], H and W from 1 to 4096";
+
+/// A folder of `.npy` files, each uint8 `[H, W, 6]`; those of another size are resized.
 #[derive(Debug, Clone)]
 pub struct NpyFolder {
     /// `data.dir`.
     pub dir: PathBuf,
-    /// Height and width of every slice, pixels.
+    /// Height and width of every slice as it is handed out, pixels.
     pub size: usize,
     /// Slices of each vertebra.
     pub slices_per_vertebra: usize,
@@ -48,7 +54,7 @@ impl NpyFolder {
                 let (vertebra, slice) =
                     (place / self.slices_per_vertebra, place % self.slices_per_vertebra);
                 let path = self.path(study, vertebra, slice);
-                let problem = self.look(&path).err()?;
+                let problem = Self::look(&path).err()?;
                 Some(wrong(study, vertebra, slice, path, problem))
             })
             .collect();
@@ -65,9 +71,9 @@ impl NpyFolder {
 
     /// Looks at one file without reading its pixels. Errors: what is wrong, as the rest of a
     /// sentence.
-    fn look(&self, path: &Path) -> Result<(), String> {
+    fn look(path: &Path) -> Result<(), String> {
         let (mut file, length) = open(path)?;
-        self.header(&mut file, length).map(drop)
+        header(&mut file, length).map(drop)
     }
 
     /// Reads one file into `out`, uint8 `[size, size, 6]` in C order. Errors: as [`Self::look`].
@@ -83,73 +89,17 @@ impl NpyFolder {
             return Ok(());
         }
         file.rewind().map_err(unreadable)?;
-        let header = self.header(&mut file, length)?;
-        file.seek(SeekFrom::Start(header.start)).map_err(unreadable)?;
-        if header.fortran {
-            let mut stored = vec![0; out.len()];
-            file.read_exact(&mut stored).map_err(unreadable)?;
-            let shape = (header.height, header.width, CHANNELS).f();
+        let Header { height, width, fortran, start } = header(&mut file, length)?;
+        file.seek(SeekFrom::Start(start)).map_err(unreadable)?;
+        let mut stored = vec![0; height * width * CHANNELS];
+        file.read_exact(&mut stored).map_err(unreadable)?;
+        if fortran {
+            let shape = (height, width, CHANNELS).f();
             let view = ArrayView3::from_shape(shape, &stored).expect("as long as its shape");
-            for (to, from) in out.iter_mut().zip(view.iter()) {
-                *to = *from;
-            }
-        } else {
-            file.read_exact(out).map_err(unreadable)?;
+            stored = view.iter().copied().collect();
         }
+        resize(&stored, height, width, out, self.size);
         Ok(())
-    }
-
-    /// Reads and checks the header of `file`, which stands at its start and has `length` bytes.
-    fn header(&self, file: &mut File, length: u64) -> Result<Header, String> {
-        let mut reader = BufReader::with_capacity(HEADER, file);
-        let usual = reader.fill_buf().map_err(unreadable)?.try_into().ok().and_then(usual);
-        let header = match usual {
-            Some((height, width)) => Header { height, width, fortran: false, start: HEADER as u64 },
-            None => self.parse(&mut reader)?,
-        };
-        let expected = [self.size, self.size, CHANNELS];
-        let shape = [header.height, header.width, CHANNELS];
-        if shape != expected {
-            let hint = match shape {
-                [h, w, _] if h == w && h % 32 == 0 => {
-                    format!("; set data.image_size = {h} for crops of that size")
-                }
-                _ => String::new(),
-            };
-            return Err(format!("is uint8 {shape:?}, expected uint8 {expected:?}{hint}"));
-        }
-        let bytes = (header.height * header.width * CHANNELS) as u64;
-        match length.saturating_sub(header.start) {
-            n if n < bytes => {
-                Err(format!("is truncated: {n} of {bytes} bytes of pixels are there"))
-            }
-            n if n > bytes => Err(format!("has {} bytes too many behind its pixels", n - bytes)),
-            _ => Ok(header),
-        }
-    }
-
-    /// Any NumPy header of a uint8 array `[H, W, 6]`.
-    fn parse(&self, reader: &mut BufReader<&mut File>) -> Result<Header, String> {
-        let header = npy::Header::from_reader(&mut *reader).map_err(|e| {
-            // The parser draws a picture below its first line.
-            let e = e.to_string();
-            format!("is not a NumPy file: {}", e.lines().next().unwrap_or_default().trim())
-        })?;
-        let descriptor = header.type_descriptor.to_string();
-        let uint8 = matches!(descriptor.trim_matches('\''), "|u1" | "<u1" | ">u1" | "=u1" | "u1");
-        match header.shape[..] {
-            [height, width, CHANNELS] if uint8 => Ok(Header {
-                height,
-                width,
-                fortran: header.layout.is_fortran(),
-                start: reader.stream_position().map_err(unreadable)?,
-            }),
-            _ => {
-                let kind = if uint8 { "uint8".into() } else { format!("of type {descriptor}") };
-                let expected = [self.size, self.size, CHANNELS];
-                Err(format!("is {kind} {:?}, expected uint8 {expected:?}", header.shape))
-            }
-        }
     }
 }
 
@@ -161,6 +111,50 @@ struct Header {
     fortran: bool,
     /// Bytes before the first pixel.
     start: u64,
+}
+
+/// Reads and checks the header of `file`, which stands at its start and has `length` bytes.
+fn header(file: &mut File, length: u64) -> Result<Header, String> {
+    let mut reader = BufReader::with_capacity(HEADER, file);
+    let usual = reader.fill_buf().map_err(unreadable)?.try_into().ok().and_then(usual);
+    let header = match usual {
+        Some((height, width)) => Header { height, width, fortran: false, start: HEADER as u64 },
+        None => parse(&mut reader)?,
+    };
+    let sides = 1..=LONGEST_SIDE;
+    if !sides.contains(&header.height) || !sides.contains(&header.width) {
+        let shape = [header.height, header.width, CHANNELS];
+        return Err(format!("is uint8 {shape:?}, expected {EXPECTED}"));
+    }
+    let bytes = (header.height * header.width * CHANNELS) as u64;
+    match length.saturating_sub(header.start) {
+        n if n < bytes => Err(format!("is truncated: {n} of {bytes} bytes of pixels are there")),
+        n if n > bytes => Err(format!("has {} bytes too many behind its pixels", n - bytes)),
+        _ => Ok(header),
+    }
+}
+
+/// Any NumPy header of a uint8 array `[H, W, 6]`.
+fn parse(reader: &mut BufReader<&mut File>) -> Result<Header, String> {
+    let header = npy::Header::from_reader(&mut *reader).map_err(|e| {
+        // The parser draws a picture below its first line.
+        let e = e.to_string();
+        format!("is not a NumPy file: {}", e.lines().next().unwrap_or_default().trim())
+    })?;
+    let descriptor = header.type_descriptor.to_string();
+    let uint8 = matches!(descriptor.trim_matches('\''), "|u1" | "<u1" | ">u1" | "=u1" | "u1");
+    match header.shape[..] {
+        [height, width, CHANNELS] if uint8 => Ok(Header {
+            height,
+            width,
+            fortran: header.layout.is_fortran(),
+            start: reader.stream_position().map_err(unreadable)?,
+        }),
+        _ => {
+            let kind = if uint8 { "uint8".into() } else { format!("of type {descriptor}") };
+            Err(format!("is {kind} {:?}, expected {EXPECTED}", header.shape))
+        }
+    }
 }
 
 /// The file and its length, bytes.
@@ -278,11 +272,29 @@ mod tests {
             folder.slice(&study, 0, 0, &mut out).unwrap();
             assert!(out == pixels, "{text} of {length} bytes");
         }
-        // As long as it should be, and another shape.
-        let flat = file("{'descr': '|u1', 'fortran_order': False, 'shape': (16, 64, 6), }", 128);
-        std::fs::write(folder.path(&study, 0, 0), flat).unwrap();
-        let e = folder.slice(&study, 0, 0, &mut out).unwrap_err().to_string();
-        assert!(e.contains("is uint8 [16, 64, 6], expected uint8 [32, 32, 6]"), "{e}");
+    }
+
+    #[test]
+    fn crops_of_another_size_are_resized() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, study) = folder(dir.path());
+        // The first is as long as a crop of the right size.
+        for (height, width) in [(16, 64), (64, 64), (48, 20)] {
+            let image = Array3::from_shape_fn((height, width, CHANNELS), |(y, x, c)| {
+                (y * 7 + x * 3 + c * 41) as u8
+            });
+            write_npy(folder.path(&study, 0, 0), &image).unwrap();
+            let mut fortran = Array3::zeros((height, width, CHANNELS).f());
+            fortran.assign(&image);
+            write_npy(folder.path(&study, 0, 1), &fortran).unwrap();
+            let mut want = vec![0; SIZE * SIZE * CHANNELS];
+            resize(image.as_slice().unwrap(), height, width, &mut want, SIZE);
+            for slice in 0..2 {
+                let mut out = vec![0; want.len()];
+                folder.slice(&study, 0, slice, &mut out).unwrap();
+                assert!(out == want, "{height} x {width}, slice {slice}");
+            }
+        }
     }
 
     #[test]
@@ -294,7 +306,7 @@ mod tests {
         }
         folder.check(std::slice::from_ref(&study)).unwrap();
 
-        write_npy(folder.path(&study, 0, 0), &ArrayD::<u8>::zeros(IxDyn(&[64, 64, 6]))).unwrap();
+        write_npy(folder.path(&study, 0, 0), &ArrayD::<u8>::zeros(IxDyn(&[5000, 1, 6]))).unwrap();
         write_npy(folder.path(&study, 1, 1), &ArrayD::<f32>::zeros(IxDyn(&[32, 32, 6]))).unwrap();
         let good = std::fs::read(folder.path(&study, 2, 0)).unwrap();
         std::fs::write(folder.path(&study, 2, 0), &good[..good.len() - 5]).unwrap();
@@ -307,7 +319,7 @@ mod tests {
         for words in [
             "7 of 14 slice files",
             "study 1.2.3 C1 slice 0",
-            "uint8 [64, 64, 6], expected uint8 [32, 32, 6]; set data.image_size = 64",
+            "is uint8 [5000, 1, 6], expected uint8 [H, W, 6], H and W from 1 to 4096",
             "1.2.3_2_1.npy is of type '<f4' [32, 32, 6]",
             "C3 slice 0",
             "truncated: 6139 of 6144",
