@@ -82,8 +82,11 @@ fn make_unreadable(crops: &Path) {
     fs::create_dir(path).unwrap();
 }
 
+/// How a file is spoilt, its slice, and what is said of it.
+type Spoilt = (fn(&Path), &'static str, &'static str);
+
 /// Whichever of them fold 0 trains on, one of its two batches keeps two studies.
-const SPOILT: [(fn(&Path), &str, &str); 3] = [
+const SPOILT: [Spoilt; 3] = [
     (delete, "study phantom.0001 C2 slice 3", "phantom.0001_2_3.npy is missing"),
     (truncate, "study phantom.0003 C7 slice 14", "phantom.0003_7_14.npy is truncated"),
     (make_unreadable, "study phantom.0005 C1 slice 0", "phantom.0005_1_0.npy cannot be read"),

@@ -18,7 +18,7 @@ use super::pool::Pool;
 use super::{Error, Source, Study};
 use crate::config::{Config, OnError};
 use phase::{Filled, Pass, Phase, Plan, Slot};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -92,6 +92,9 @@ struct State {
     taken: usize,
     /// The batches `taken..` that were begun.
     begun: VecDeque<Slot>,
+    /// Studies that could not be read the last time: they are tried only once the next time, so
+    /// that a file that is gone for good does not hold up every epoch.
+    given_up: HashSet<Arc<str>>,
 }
 
 /// One study of one batch.
@@ -363,20 +366,24 @@ impl Job {
         let study = &unit.phase.studies[unit.study];
         let places = unit.phase.recipe.places(study);
         let mut images = self.pool.take();
-        let read = |vertebra, slice, out: &mut [u8]| self.read(study, vertebra, slice, out);
+        let given_up = self.lock().given_up.contains(&study.uid);
+        let waits = if given_up { &[] } else { &self.waits[..] };
+        let read = |vertebra, slice, out: &mut [u8]| self.read(study, vertebra, slice, out, waits);
         let whole = unit.phase.recipe.images(study, &places, &mut images, scratch, read)?;
         Ok(whole.then_some(Filled { images, places }))
     }
 
-    /// Reads one slice, with further tries where it cannot be read. False once stopped.
+    /// Reads one slice, with a further try after each of `waits` where it cannot be read. False
+    /// once stopped.
     fn read(
         &self,
         study: &Study,
         vertebra: usize,
         slice: usize,
         out: &mut [u8],
+        waits: &[Duration],
     ) -> Result<bool, Error> {
-        let mut waits = self.waits.iter();
+        let mut waits = waits.iter();
         loop {
             if self.stopped() {
                 return Ok(false);
@@ -393,6 +400,11 @@ impl Job {
     /// Puts one study into its batch.
     fn finish(&self, unit: &Unit, filled: Result<Filled, Error>) {
         let mut state = self.lock();
+        let uid = &unit.phase.studies[unit.study].uid;
+        match &filled {
+            Ok(_) => state.given_up.remove(uid),
+            Err(_) => state.given_up.insert(uid.clone()),
+        };
         let index = unit.batch - state.taken;
         let slot = &mut state.begun[index];
         slot.put(unit.row, filled);

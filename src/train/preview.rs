@@ -180,7 +180,7 @@ mod tests {
                             == (vertebra, slice)
                 })
                 .unwrap();
-            assert_eq!(crop.seen, picture(super::image(&batch, i)));
+            assert_eq!(crop.seen, picture(batch.image(i)));
             augmented += usize::from(crop.raw.as_ref() != Some(&crop.seen));
         }
         assert!(augmented > 0, "no crop was augmented");

@@ -257,6 +257,19 @@ fn a_slice_is_tried_again() {
 }
 
 #[test]
+fn a_study_that_was_given_up_is_tried_once_a_phase() {
+    let config = config(&["data.on_error=skip", "data.workers=1"]);
+    let source = Marked::broken(&["s1"]);
+    let plan = Plan::new(&config, 0, Arc::default(), studies(3), vec![Pass::Valid; 3]);
+    let mut loader = Loader::start(source.clone(), plan, &[Duration::from_millis(1); 2]);
+    for _ in 0..3 {
+        assert_eq!(phase(&mut loader)[0].len(), 2);
+    }
+    assert_eq!(source.reads("s1"), 3 + 1 + 1);
+    assert_eq!(loader.take_skipped().len(), 3);
+}
+
+#[test]
 fn an_error_comes_in_its_turn_and_ends_the_epoch() {
     let source = Marked::broken(&["s4", "s5"]);
     let mut loader = valid(source, 9, &config(&["data.workers=4"]));
