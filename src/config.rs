@@ -116,6 +116,18 @@ pub struct Data {
     pub workers: usize,
     /// Batches kept ready.
     pub prefetch: usize,
+    /// What becomes of a study that cannot be read in mid-training.
+    pub on_error: OnError,
+}
+
+/// What to do about a study that still cannot be read after some tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnError {
+    /// End the fold.
+    Stop,
+    /// Leave the study out of the batch.
+    Skip,
 }
 
 /// `[train]`
@@ -539,6 +551,7 @@ mod tests {
             ("train.epochs=many", &["train.epochs", "many", "--set"]),
             ("train.batch_size=1", &["train.batch_size = 1", "2 to"]),
             ("train.mixup=1.5", &["train.mixup = 1.5", "0 to 1"]),
+            ("data.on_error=retry", &["data.on_error", "retry", "skip"]),
             ("model.size=huge", &["model.size", "huge", "nano"]),
             ("data.image_size=100", &["data.image_size = 100", "multiple of 32"]),
             ("train.folds=[0,0]", &["train.folds", "once"]),

@@ -2,7 +2,7 @@
 
 use crate::run::channel::Line;
 use crate::run::event::{Epoch, Event, Level, Outcome, RunFinished, RunStarted, Stamped};
-use crate::view::{LogLine, State, format, text};
+use crate::view::{LogLine, State, format, report, text};
 use std::io::{self, Write};
 
 /// Writes the run's events to `out` as lines until it ends: a header, a line every
@@ -167,16 +167,7 @@ fn epoch(clock: &str, e: &Epoch, state: &State) -> String {
 }
 
 fn summary(clock: &str, finished: &RunFinished, state: &State) -> String {
-    let mut text = format!("{clock:>8}  {}\n\n", text::outcome(finished.outcome));
-    text += &format!("{}\n", text::RESULTS);
-    for best in &finished.best {
-        text += &format!("{}\n", text::result(best));
-    }
-    for fold in &state.folds {
-        if let Some(path) = &fold.best_path {
-            text += &format!("fold {} best checkpoint: {path}\n", fold.plan.fold);
-        }
-    }
+    let mut text = format!("{clock:>8}  {}", report::text(finished));
     if let Some(plan) = &state.plan {
         text += &format!("everything is in {}\n", format::sanitized(&plan.folder));
     }

@@ -13,6 +13,7 @@ use crate::{
     run::folder::Folder,
     study::{NpyFolder, Phantom, Source, Table},
     train::trainer::{Job, ctime},
+    view::report,
 };
 use candle_core::{DType, Device};
 use eyre::{Result, bail};
@@ -123,6 +124,7 @@ pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
         device_name,
         debug,
         clock: ctime,
+        report: report::text,
         panic_at_step,
     })
 }

@@ -110,6 +110,32 @@ fn the_end_shows_the_results_and_q_leaves_at_once() {
 }
 
 #[test]
+fn the_results_name_what_was_left_out_as_far_as_there_is_room() {
+    let mut screen = screen(&Script::default().events(None));
+    let Event::RunFinished(finished) = Script::default().finished(Outcome::Completed) else {
+        unreachable!()
+    };
+    let skipped = |i: usize| SkippedStudy {
+        fold: 1,
+        study: format!("1.2.{i}"),
+        times: i,
+        message: format!("study 1.2.{i} C3 slice 4: crops/1.2.{i}_3_4.npy is missing"),
+    };
+    let skipped = (1..=6).map(skipped).collect();
+    tell(&mut screen, Event::RunFinished(RunFinished { skipped, ..finished }));
+    let text = draw(&mut screen, 120, 36).to_string();
+    assert!(text.contains("left out as unreadable: 6 studies in fold 1"), "{text}");
+    assert!(text.contains("fold 1 4 times: study 1.2.4 C3 slice 4: crops/1.2.4_3_4.npy"), "{text}");
+    assert!(text.contains("and 2 more, see report.txt") && !text.contains("1.2.5"), "{text}");
+    let text = draw(&mut screen, 60, 16).to_string();
+    assert!(
+        text.contains("6 studies in fold 1") && text.contains("report.txt names them"),
+        "{text}"
+    );
+    assert!(text.contains("Esc closes this"), "{text}");
+}
+
+#[test]
 fn quitting_asks_and_no_changes_nothing() {
     let mut screen = training();
     assert_eq!(press(&mut screen, KeyCode::Char('q')), Reply::Nothing);

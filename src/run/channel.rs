@@ -81,6 +81,7 @@ mod tests {
             loss: 0.0,
             images: 1,
             seconds: 0.0,
+            data_seconds: 0.0,
         })
     }
 

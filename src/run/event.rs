@@ -195,6 +195,8 @@ pub struct ValidStep {
     pub images: usize,
     /// Seconds spent, waiting for data included.
     pub seconds: f64,
+    /// Those of them that were spent waiting for the batch.
+    pub data_seconds: f64,
 }
 
 /// An epoch with its validation.
@@ -363,10 +365,25 @@ pub struct RunFinished {
     pub outcome: Outcome,
     /// For each fold that finished an epoch: its number, best metric and the epoch of it.
     pub best: Vec<FoldBest>,
+    /// Studies that were left out of batches because they could not be read; by fold.
+    pub skipped: Vec<SkippedStudy>,
+}
+
+/// A study that was left out of a fold's batches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkippedStudy {
+    /// The fold's number.
+    pub fold: usize,
+    /// StudyInstanceUID.
+    pub study: String,
+    /// How many batches it was missing in.
+    pub times: usize,
+    /// Why, the first time: the slice, its file and what is wrong with it.
+    pub message: String,
 }
 
 /// A fold's best epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FoldBest {
     /// The fold's number.
     pub fold: usize,
@@ -378,6 +395,8 @@ pub struct FoldBest {
     pub slice_auc: Option<f64>,
     /// The constant guess's validation loss.
     pub baseline: f64,
+    /// Its checkpoint, as it is to be shown.
+    pub path: String,
 }
 
 /// Why the run ended.

@@ -102,6 +102,11 @@ impl Folder {
         self.path.join(format!("fold{fold}_last.safetensors"))
     }
 
+    /// How the run ended.
+    pub fn report(&self) -> PathBuf {
+        self.path.join("report.txt")
+    }
+
     /// Writes the resolved configuration.
     pub fn write_config(&self, toml: &str) -> Result<(), Error> {
         let path = self.config();

@@ -1,7 +1,8 @@
 //! From studies to a batch: the notebook's `__getitem__`, stacking and mixup.
 
 use super::augment::{Pipeline, Scratch};
-use super::{Error, Source, Study};
+use super::pool::Images;
+use super::{Error, Study};
 use crate::config::{CHANNELS, Config, VERTEBRAE};
 use crate::rng::{Key, Purpose, hash};
 use rand::Rng;
@@ -9,7 +10,6 @@ use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Which slice of its study an image is, shuffles undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,10 +30,10 @@ pub struct Mixup {
 }
 
 /// B studies of T = 7 × slices images, not yet mixed: mixing happens as pixels become floats.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub struct Batch {
-    /// `[B, T, size, size, 6]`, uint8.
-    pub images: Vec<u8>,
+    /// `[B]`, each study's images, uint8 `[T, size, size, 6]`, in a buffer of its own.
+    pub images: Vec<Images>,
     /// Height and width, pixels.
     pub size: usize,
     /// T.
@@ -59,6 +59,13 @@ impl Batch {
         self.studies.is_empty()
     }
 
+    /// Image `i`, flat over B·T: uint8 `[size, size, 6]`.
+    pub fn image(&self, i: usize) -> &[u8] {
+        let bytes = self.size * self.size * CHANNELS;
+        let (row, place) = (i / self.images_per_study, i % self.images_per_study);
+        &self.images[row][place * bytes..(place + 1) * bytes]
+    }
+
     /// Targets of the partners, `[B, T]`, where the batch is mixed: the notebook's `targets_mix`.
     pub fn targets_mixed(&self) -> Option<Vec<f32>> {
         let t = self.images_per_study;
@@ -71,20 +78,19 @@ impl Batch {
     pub fn images_f32(&self, range: Range<usize>, out: &mut [f32]) {
         let bytes = self.size * self.size * CHANNELS;
         assert_eq!(out.len(), range.len() * bytes, "out is not as long as the images");
-        let image = |i: usize| &self.images[i * bytes..(i + 1) * bytes];
         let (own, other) = self.mixup.as_ref().map_or((1.0, 0.0), |m| shares(m.lambda));
         let own = levels(own);
         let other = levels(other);
         out.par_chunks_mut(bytes).zip(range).for_each(|(out, i)| match &self.mixup {
             None => {
-                for (out, &x) in out.iter_mut().zip(image(i)) {
+                for (out, &x) in out.iter_mut().zip(self.image(i)) {
                     *out = own[usize::from(x)];
                 }
             }
             Some(mixup) => {
                 let (b, t) = (i / self.images_per_study, i % self.images_per_study);
-                let partner = image(mixup.partner[b] * self.images_per_study + t);
-                for ((out, &x), &y) in out.iter_mut().zip(image(i)).zip(partner) {
+                let partner = self.image(mixup.partner[b] * self.images_per_study + t);
+                for ((out, &x), &y) in out.iter_mut().zip(self.image(i)).zip(partner) {
                     *out = own[usize::from(x)] + other[usize::from(y)];
                 }
             }
@@ -204,25 +210,24 @@ impl Recipe {
     }
 
     /// Fills `images`, uint8 `[T, size, size, 6]`, with the slices at `places`, each augmented on
-    /// its own. Returns false, with `images` half done, once `stop` is set.
+    /// its own. `read` writes slice `(vertebra, slice)` into uint8 `[size, size, 6]`; once it
+    /// returns false so does this, with `images` half done.
     ///
     /// A slice's draws are keyed by what it is, not by where it stands.
     pub fn images(
         &self,
-        source: &dyn Source,
         study: &Study,
         places: &[Place],
         images: &mut [u8],
         scratch: &mut Scratch,
-        stop: &AtomicBool,
+        mut read: impl FnMut(usize, usize, &mut [u8]) -> Result<bool, Error>,
     ) -> Result<bool, Error> {
         let uid = hash(&study.uid);
         for (image, place) in images.chunks_exact_mut(self.image_bytes()).zip(places) {
-            if stop.load(Ordering::Relaxed) {
+            let (vertebra, slice) = (usize::from(place.vertebra), usize::from(place.slice));
+            if !read(vertebra, slice, image)? {
                 return Ok(false);
             }
-            let (vertebra, slice) = (usize::from(place.vertebra), usize::from(place.slice));
-            source.slice(study, vertebra, slice, image)?;
             if let Some(training) = &self.training {
                 let key = training.key(Purpose::Augment).study(uid);
                 let mut rng = key.slice(vertebra * self.slices + slice).rng();
@@ -277,8 +282,9 @@ mod tests {
     #[test]
     fn pixels_become_floats_and_are_mixed() {
         let bytes = 32 * 32 * CHANNELS;
+        let pixels: Vec<u8> = (0..2 * 7 * bytes).map(|i| (i * 31 % 251) as u8).collect();
         let mut batch = Batch {
-            images: (0..2 * 7 * bytes).map(|i| (i * 31 % 251) as u8).collect(),
+            images: pixels.chunks(7 * bytes).map(|study| study.to_vec().into()).collect(),
             size: 32,
             images_per_study: 7,
             studies: vec!["a".into(), "b".into()],
@@ -288,14 +294,13 @@ mod tests {
         };
         let mut out = vec![0.0; 3 * bytes];
         batch.images_f32(6..9, &mut out);
-        let x = |i: usize| f32::from(batch.images[i]) / 255.0;
+        let x = |i: usize| f32::from(pixels[i]) / 255.0;
         assert!(out.iter().enumerate().all(|(i, o)| *o == x(6 * bytes + i)));
         assert_eq!(batch.targets_mixed(), None);
 
         let (lambda, rest) = (0.3, 1.0 - 0.3);
         batch.mixup = Some(Mixup { partner: vec![1, 0], lambda });
         batch.images_f32(6..9, &mut out);
-        let x = |i: usize| f32::from(batch.images[i]) / 255.0;
         for (n, (own, partner)) in [(6, 13), (7, 0), (8, 1)].into_iter().enumerate() {
             for i in 0..bytes {
                 let want =

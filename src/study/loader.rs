@@ -1,41 +1,78 @@
 //! Worker threads that fill batches ahead of the trainer.
 //!
-//! The unit of work is one study of one batch. Units are taken in order, from a window of
-//! `data.prefetch` batches and the one behind them that is being filled, so memory is bounded
-//! whatever the number of workers; batches are handed out in step order. Nothing that is drawn
-//! depends on which worker draws it.
+//! The unit of work is one study of one batch. Units are taken in order, through all phases of a
+//! fold (training epoch, validation, training epoch, …), so the first validation batches are
+//! filled while the last steps compute, and the next epoch's while validation runs. At most
+//! `data.prefetch` + 1 batches are filled or ready at a time, and the trainer holds one more:
+//! memory is bounded by `data.prefetch` + 2 batches, whatever the workers and across the borders
+//! of phases. A study's pixels are written once, where the trainer reads them, into buffers that
+//! are used again.
+//!
+//! Batches are handed out in step order. Nothing that is drawn depends on which worker draws it.
+
+mod phase;
 
 use super::augment::Scratch;
-use super::batch::{Batch, Place, Recipe, study_order};
+use super::batch::Batch;
+use super::pool::Pool;
 use super::{Error, Source, Study};
-use crate::config::Config;
-use std::collections::VecDeque;
+use crate::config::{Config, OnError};
+use phase::{Filled, Pass, Phase, Plan, Slot};
+use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-/// The batches of one epoch, in step order; an [`Iterator`].
+/// Waits before a slice that cannot be read is tried again: 2 seconds in all.
+const WAITS: [Duration; 4] = [
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+    Duration::from_millis(600),
+    Duration::from_millis(1000),
+];
+
+/// Batches in step order, phase after phase; an [`Iterator`] over those of the phase at hand.
+/// It ends with the phase; asked again, it begins the next one.
 ///
-/// After an error it ends. Dropping it, in mid-epoch too, stops its workers and waits for them:
-/// for one slice at most.
+/// After an error it ends for good. Dropping it, in mid-phase too, stops its workers and waits
+/// for them: for one slice at most.
 pub struct Loader {
     job: Arc<Job>,
     workers: Vec<JoinHandle<()>>,
     /// Set where no worker could be started.
     failed: Option<Error>,
+    /// The phase at hand: index into the plan's passes.
+    pass: usize,
+    /// Its batches still to come.
+    left: usize,
+    /// Whether one of its batches was handed out.
+    some: bool,
+    /// What was wrong with the first study that it lost.
+    first_lost: Option<String>,
+    skipped: Vec<Skipped>,
+}
+
+/// A study that was left out of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// StudyInstanceUID.
+    pub study: Arc<str>,
+    /// Which slice, its file and what is wrong with it.
+    pub reason: String,
 }
 
 /// What the workers share.
 struct Job {
     source: Arc<dyn Source>,
-    studies: Arc<[Study]>,
-    recipe: Recipe,
-    /// Indices into `studies`, batch after batch.
-    order: Vec<usize>,
-    batch_size: usize,
-    /// Batches not yet handed out, the one being filled included.
+    plan: Plan,
+    on_error: OnError,
+    /// Before each further try of a slice.
+    waits: Vec<Duration>,
+    /// Batches not yet handed out, those being filled included.
     window: usize,
+    pool: Arc<Pool>,
     /// Looked at between slices.
     stop: AtomicBool,
     state: Mutex<State>,
@@ -45,21 +82,29 @@ struct Job {
 
 #[derive(Default)]
 struct State {
-    /// Next unit: index into `order`.
-    next: usize,
-    /// Batches handed out.
+    /// The phase being filled.
+    phase: Option<Arc<Phase>>,
+    /// Its next batch.
+    next_batch: usize,
+    /// The pass behind it: index into the plan's passes.
+    next_pass: usize,
+    /// Batches handed out, of all phases.
     taken: usize,
     /// The batches `taken..` that were begun.
     begun: VecDeque<Slot>,
+    /// Studies that could not be read the last time: they are tried only once the next time, so
+    /// that a file that is gone for good does not hold up every epoch.
+    given_up: HashSet<Arc<str>>,
 }
 
-/// A batch being filled.
-struct Slot {
-    batch: Arc<Mutex<Batch>>,
-    /// Studies still to come.
-    missing: usize,
-    /// The error of the lowest row.
-    error: Option<(usize, Error)>,
+/// One study of one batch.
+struct Unit {
+    phase: Arc<Phase>,
+    /// Counted through all phases.
+    batch: usize,
+    /// Index into the phase's studies.
+    study: usize,
+    row: usize,
 }
 
 impl Loader {
@@ -72,42 +117,63 @@ impl Loader {
         fold: usize,
         epoch: usize,
     ) -> Self {
-        let mut order = study_order(config.seed, fold, epoch, studies.len());
-        order.truncate(studies.len() / config.train.batch_size * config.train.batch_size);
-        Self::start(source, studies, config, Recipe::train(config, fold, epoch), order)
+        let passes = vec![Pass::Train { epoch }];
+        Self::start(source, Plan::new(config, fold, studies, Arc::default(), passes), &WAITS)
     }
 
     /// The validation batches: `studies` in their order, as they are, the short batch kept.
     pub fn valid(source: Arc<dyn Source>, studies: Arc<[Study]>, config: &Config) -> Self {
-        let order = (0..studies.len()).collect();
-        Self::start(source, studies, config, Recipe::valid(config), order)
+        let passes = vec![Pass::Valid];
+        Self::start(source, Plan::new(config, 0, Arc::default(), studies, passes), &WAITS)
     }
 
-    fn start(
+    /// A fold from `first_epoch` (from 1) to its end: the batches of [`Self::train`], then those
+    /// of [`Self::valid`], and so on with the next epoch.
+    pub fn fold(
         source: Arc<dyn Source>,
-        studies: Arc<[Study]>,
+        train: Arc<[Study]>,
+        valid: Arc<[Study]>,
         config: &Config,
-        recipe: Recipe,
-        order: Vec<usize>,
+        fold: usize,
+        first_epoch: usize,
     ) -> Self {
-        let workers = match config.data.workers {
+        let epochs = first_epoch..=config.train.epochs;
+        let passes = epochs.flat_map(|epoch| [Pass::Train { epoch }, Pass::Valid]).collect();
+        Self::start(source, Plan::new(config, fold, train, valid, passes), &WAITS)
+    }
+
+    fn start(source: Arc<dyn Source>, plan: Plan, waits: &[Duration]) -> Self {
+        let data = &plan.config.data;
+        let workers = match data.workers {
             0 => std::thread::available_parallelism().map_or(1, |n| (n.get() - 1).clamp(1, 8)),
             n => n,
         };
-        let units = order.len();
+        let window = data.prefetch + 1;
+        // More could not all have a study at a time.
+        let workers = workers.min(window * plan.config.train.batch_size);
+        let left = plan.passes.first().map_or(0, |&pass| plan.batches(pass));
         let job = Arc::new(Job {
             source,
-            studies,
-            recipe,
-            order,
-            batch_size: config.train.batch_size,
-            window: config.data.prefetch + 1,
+            on_error: data.on_error,
+            waits: waits.to_vec(),
+            window,
+            pool: Pool::new(plan.study_bytes()),
+            plan,
             stop: AtomicBool::new(false),
             state: Mutex::default(),
             changed: Condvar::new(),
         });
-        let mut loader = Self { job, workers: Vec::new(), failed: None };
-        for i in 0..workers.min(units) {
+        let mut loader = Self {
+            job,
+            workers: Vec::new(),
+            failed: None,
+            pass: 0,
+            left,
+            some: false,
+            first_lost: None,
+            skipped: Vec::new(),
+        };
+        for i in 0..workers {
             let job = loader.job.clone();
             let name = format!("loader-{i}");
             match std::thread::Builder::new().name(name).spawn(move || job.work()) {
@@ -120,25 +186,20 @@ impl Loader {
         loader
     }
 
-    /// Number of batches of the whole epoch.
-    pub fn len(&self) -> usize {
-        self.job.order.len().div_ceil(self.job.batch_size)
+    /// The studies left out of the batches since the last call, those of batches that were left
+    /// out wholly included; in order. Empty unless `data.on_error` is `skip`.
+    pub fn take_skipped(&mut self) -> Vec<Skipped> {
+        std::mem::take(&mut self.skipped)
     }
 
-    /// Whether the epoch has no batch at all.
-    pub fn is_empty(&self) -> bool {
-        self.job.order.is_empty()
-    }
-
-    /// The next batch; waits for it.
-    fn wait_for_next(&self) -> Option<Result<Batch, Error>> {
-        let batches = self.len();
+    /// The next batch as it was filled; waits for it. `None` once stopped.
+    fn next_slot(&self) -> Option<Slot> {
         let mut state = self.job.lock();
         loop {
-            if state.taken == batches || self.job.stopped() {
+            if self.job.stopped() {
                 return None;
             }
-            if state.begun.front().is_some_and(|slot| slot.missing == 0) {
+            if state.begun.front().is_some_and(Slot::is_full) {
                 break;
             }
             state = self.job.wait(state);
@@ -147,13 +208,46 @@ impl Loader {
         state.taken += 1;
         drop(state);
         self.job.changed.notify_all();
-        if let Some((_, error)) = slot.error {
-            self.job.stop();
-            return Some(Err(error));
+        Some(slot)
+    }
+
+    /// Notes who is missing in `slot`. Errors: one that is to stop the loader.
+    fn note_failed(&mut self, slot: &mut Slot) -> Result<(), Error> {
+        for (study, error) in slot.take_failed() {
+            match (error, self.job.on_error) {
+                // A fault of the program, not of the data.
+                (error @ Error::Panic { .. }, _) => return Err(error),
+                (error, OnError::Stop) => {
+                    let (source, tries) = (Box::new(error), self.job.waits.len() + 1);
+                    return Err(Error::Unreadable { source, tries });
+                }
+                (error, OnError::Skip) => {
+                    let reason = error.to_string();
+                    self.first_lost.get_or_insert_with(|| reason.clone());
+                    self.skipped.push(Skipped { study, reason });
+                }
+            }
         }
-        // No unit is missing, and each worker let go of the batch before it said so.
-        let batch = Arc::into_inner(slot.batch).expect("a finished batch has one owner");
-        Some(Ok(batch.into_inner().unwrap_or_else(PoisonError::into_inner)))
+        Ok(())
+    }
+
+    /// Turns to the next phase. Errors: this one had batches, and none was left.
+    fn end_phase(&mut self) -> Result<(), Error> {
+        let plan = &self.job.plan;
+        let Some(&pass) = plan.passes.get(self.pass) else { return Ok(()) };
+        let first = self.first_lost.take();
+        let some = std::mem::take(&mut self.some);
+        self.pass += 1;
+        self.left = plan.passes.get(self.pass).map_or(0, |&pass| plan.batches(pass));
+        match first {
+            Some(first) if !some => Err(Error::NothingLeft { what: plan.name(pass), first }),
+            _ => Ok(()),
+        }
+    }
+
+    fn stop_with(&self, error: Error) -> Option<Result<Batch, Error>> {
+        self.job.stop();
+        Some(Err(error))
     }
 }
 
@@ -162,10 +256,20 @@ impl Iterator for Loader {
 
     fn next(&mut self) -> Option<Self::Item> {
         if let Some(error) = self.failed.take() {
-            self.job.stop();
-            return Some(Err(error));
+            return self.stop_with(error);
         }
-        self.wait_for_next()
+        while self.left > 0 {
+            let mut slot = self.next_slot()?;
+            self.left -= 1;
+            if let Err(error) = self.note_failed(&mut slot) {
+                return self.stop_with(error);
+            }
+            if let Some(batch) = slot.into_batch() {
+                self.some = true;
+                return Some(Ok(batch));
+            }
+        }
+        self.end_phase().err().and_then(|error| self.stop_with(error))
     }
 }
 
@@ -203,100 +307,112 @@ impl Job {
 
     /// A worker's life.
     fn work(&self) {
-        let mut images = vec![0; self.recipe.images_per_study() * self.recipe.image_bytes()];
         let mut scratch = Scratch::default();
-        while let Some((unit, batch)) = self.take_unit() {
-            let study = &self.studies[self.order[unit]];
-            let places = self.recipe.places(study);
-            let (number, row) = (unit / self.batch_size, unit % self.batch_size);
-            let source = self.source.as_ref();
-            let result = catch_unwind(AssertUnwindSafe(|| {
-                self.recipe.images(source, study, &places, &mut images, &mut scratch, &self.stop)
-            }))
-            .unwrap_or_else(|panic| {
-                let message = crate::panics::message(panic.as_ref()).into();
-                Err(Error::Panic { study: study.uid.clone(), message })
-            });
-            let error = match result {
-                Ok(false) => return,
-                Ok(true) => {
-                    fill(&batch, row, study, &places, &images);
-                    None
-                }
-                Err(error) => Some((row, error)),
-            };
-            drop(batch);
-            self.finish(number, error);
+        while let Some(unit) = self.take_unit() {
+            let study = &unit.phase.studies[unit.study];
+            let filled = catch_unwind(AssertUnwindSafe(|| self.fill(&unit, &mut scratch)))
+                .unwrap_or_else(|panic| {
+                    let message = crate::panics::message(panic.as_ref()).into();
+                    Err(Error::Panic { study: study.uid.clone(), message })
+                });
+            match filled {
+                Ok(None) => return,
+                Ok(Some(filled)) => self.finish(&unit, Ok(filled)),
+                Err(error) => self.finish(&unit, Err(error)),
+            }
         }
     }
 
-    /// The next unit and its batch; waits while the window is full. `None`: nothing is left.
-    fn take_unit(&self) -> Option<(usize, Arc<Mutex<Batch>>)> {
+    /// The next unit; waits while the window is full. `None`: nothing is left.
+    fn take_unit(&self) -> Option<Unit> {
         let mut state = self.lock();
         loop {
-            if self.stopped() || state.next == self.order.len() {
+            if self.stopped() {
                 return None;
             }
-            if state.next / self.batch_size < state.taken + self.window {
-                break;
+            let batch = (state.taken + state.begun.len()).wrapping_sub(1);
+            if let Some(slot) = state.begun.back_mut()
+                && let Some((row, study)) = slot.give()
+            {
+                return Some(Unit { phase: slot.phase.clone(), batch, study, row });
             }
-            state = self.wait(state);
-        }
-        let unit = state.next;
-        state.next += 1;
-        let (number, row) = (unit / self.batch_size, unit % self.batch_size);
-        if row == 0 {
-            let missing = self.batch_size.min(self.order.len() - unit);
-            let batch = Arc::new(Mutex::new(self.empty(number, missing)));
-            state.begun.push_back(Slot { batch, missing, error: None });
-        }
-        let slot = &state.begun[number - state.taken];
-        Some((unit, slot.batch.clone()))
-    }
-
-    /// Batch `number` of `len` studies, without pixels.
-    fn empty(&self, number: usize, len: usize) -> Batch {
-        let images_per_study = self.recipe.images_per_study();
-        let n = len * images_per_study;
-        Batch {
-            images: vec![0; n * self.recipe.image_bytes()],
-            size: self.recipe.size,
-            images_per_study,
-            studies: vec!["".into(); len],
-            targets: vec![0.0; n],
-            places: vec![Place::default(); n],
-            mixup: self.recipe.mixup(number, len),
+            if state.begun.len() == self.window {
+                state = self.wait(state);
+            } else if !self.begin(&mut state) {
+                return None;
+            }
         }
     }
 
-    /// Counts one study of batch `number` as done.
-    fn finish(&self, number: usize, error: Option<(usize, Error)>) {
+    /// Begins the next batch, in this phase or the next. False: there is none.
+    fn begin(&self, state: &mut State) -> bool {
+        loop {
+            if let Some(phase) = &state.phase
+                && state.next_batch < self.plan.batches(phase.pass)
+            {
+                state.begun.push_back(Slot::new(phase.clone(), state.next_batch));
+                state.next_batch += 1;
+                return true;
+            }
+            let Some(&pass) = self.plan.passes.get(state.next_pass) else { return false };
+            state.phase = Some(Arc::new(self.plan.phase(pass)));
+            state.next_pass += 1;
+            state.next_batch = 0;
+        }
+    }
+
+    /// The study of `unit`; `None` once stopped.
+    fn fill(&self, unit: &Unit, scratch: &mut Scratch) -> Result<Option<Filled>, Error> {
+        let study = &unit.phase.studies[unit.study];
+        let places = unit.phase.recipe.places(study);
+        let mut images = self.pool.take();
+        let given_up = self.lock().given_up.contains(&study.uid);
+        let waits = if given_up { &[] } else { &self.waits[..] };
+        let read = |vertebra, slice, out: &mut [u8]| self.read(study, vertebra, slice, out, waits);
+        let whole = unit.phase.recipe.images(study, &places, &mut images, scratch, read)?;
+        Ok(whole.then_some(Filled { images, places }))
+    }
+
+    /// Reads one slice, with a further try after each of `waits` where it cannot be read. False
+    /// once stopped.
+    fn read(
+        &self,
+        study: &Study,
+        vertebra: usize,
+        slice: usize,
+        out: &mut [u8],
+        waits: &[Duration],
+    ) -> Result<bool, Error> {
+        let mut waits = waits.iter();
+        loop {
+            if self.stopped() {
+                return Ok(false);
+            }
+            let Err(error) = self.source.slice(study, vertebra, slice, out) else {
+                return Ok(true);
+            };
+            let Some(&wait) = waits.next() else { return Err(error) };
+            // Ends at once when the loader is dropped.
+            drop(self.changed.wait_timeout_while(self.lock(), wait, |_| !self.stopped()));
+        }
+    }
+
+    /// Puts one study into its batch.
+    fn finish(&self, unit: &Unit, filled: Result<Filled, Error>) {
         let mut state = self.lock();
-        let index = number - state.taken;
+        let uid = &unit.phase.studies[unit.study].uid;
+        match &filled {
+            Ok(_) => state.given_up.remove(uid),
+            Err(_) => state.given_up.insert(uid.clone()),
+        };
+        let index = unit.batch - state.taken;
         let slot = &mut state.begun[index];
-        slot.missing -= 1;
-        if let Some((row, error)) = error
-            && slot.error.as_ref().is_none_or(|(first, _)| row < *first)
-        {
-            slot.error = Some((row, error));
-        }
-        let done = slot.missing == 0;
+        slot.put(unit.row, filled);
+        let full = slot.is_full();
         drop(state);
-        if done {
+        if full {
             self.changed.notify_all();
         }
-    }
-}
-
-/// Copies one study into its row of a batch.
-fn fill(batch: &Mutex<Batch>, row: usize, study: &Study, places: &[Place], images: &[u8]) {
-    let mut batch = batch.lock().unwrap_or_else(PoisonError::into_inner);
-    let t = places.len();
-    batch.studies[row] = study.uid.clone();
-    batch.images[row * images.len()..(row + 1) * images.len()].copy_from_slice(images);
-    batch.places[row * t..(row + 1) * t].copy_from_slice(places);
-    for (target, place) in batch.targets[row * t..].iter_mut().zip(places) {
-        *target = f32::from(study.labels[usize::from(place.vertebra)]);
     }
 }
 

@@ -8,8 +8,9 @@
 //! | [`phantom`] | a source: made-up vertebrae for the demo and the tests |
 //! | [`augment`] | one transform a file, and the pipeline that strings them together |
 //! | [`batch`] | one study's images in their order, mixup, pixels as the network takes them |
-//! | [`loader`] | worker threads that fill batches ahead of the trainer |
+//! | [`loader`] | worker threads that fill a fold's batches ahead of the trainer |
 //! | [`look`] | one slice by itself, raw and augmented |
+//! | [`Images`] | a study's pixels, in a buffer that is used again |
 //!
 //! A *slice* is one `.npy` file, uint8 `[H, W, 6]`: five neighbouring CT planes and the vertebra's
 //! mask. A *study* is 7 vertebrae × 15 slices = 105 of them. All randomness is keyed
@@ -21,13 +22,15 @@ pub mod batch;
 pub mod loader;
 pub mod look;
 pub mod phantom;
+mod pool;
 pub mod slices;
 pub mod source;
 pub mod table;
 
 pub use batch::{Batch, Mixup, Place, study_order};
-pub use loader::Loader;
+pub use loader::{Loader, Skipped};
 pub use phantom::Phantom;
+pub use pool::Images;
 pub use slices::NpyFolder;
 pub use source::Source;
 pub use table::{Study, Table, prevalence};
@@ -133,6 +136,26 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         reason: String,
+    },
+    /// A study cannot be read, now that training is under way.
+    #[error(
+        "{source} (tried {tries} times); restore it, or set data.on_error = \"skip\" to train without such studies"
+    )]
+    Unreadable {
+        /// What is wrong, and with which file.
+        source: Box<Error>,
+        /// How often it was tried.
+        tries: usize,
+    },
+    /// So many studies were left out that nothing is left.
+    #[error(
+        "no batch of {what} could be made, so many of its studies cannot be read; the first: {first}; restore the files under data.dir"
+    )]
+    NothingLeft {
+        /// The training epoch or the validation.
+        what: String,
+        /// What was wrong with the first of them.
+        first: String,
     },
     /// A worker panicked: a fault of this program, not of the data.
     #[error(

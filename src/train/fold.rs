@@ -9,6 +9,7 @@ use super::{
     metrics::VertebraLoss,
     preview::Previews,
     schedule,
+    skips::Skips,
     step::{Images, Stepper, Targets},
     validation::{Validation, validate},
 };
@@ -80,6 +81,15 @@ impl Images for Batch {
     }
 }
 
+/// What a fold has found, however it ended.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The best epoch, if one was finished.
+    pub best: Option<FoldBest>,
+    /// Studies that were left out.
+    pub skips: Skips,
+}
+
 /// Sums of an epoch's training steps.
 #[derive(Default)]
 struct TrainSums {
@@ -98,14 +108,14 @@ struct Training<'a, 'f> {
     weights: Weights,
     place: &'f Cell<Position>,
     previews: Previews,
-    best: Option<FoldBest>,
+    found: &'f mut Found,
 }
 
 impl Fold<'_> {
     /// Trains `model` for all epochs, obeying `control` between steps.
     ///
     /// `place` follows along, so that whoever catches an error or a panic knows where it was;
-    /// `best` is the best epoch, if one was finished, on an error too.
+    /// `found` is filled on an error too.
     ///
     /// Errors: a loss or gradient that is not finite and a study that cannot be read (`last` is
     /// saved before), a file that cannot be written, the engine.
@@ -114,8 +124,9 @@ impl Fold<'_> {
         model: &Classifier,
         control: &mut Control,
         place: &Cell<Position>,
-        best: &mut Option<FoldBest>,
+        found: &mut Found,
     ) -> Result<End> {
+        found.skips.fold = self.plan.fold;
         place.set(Position { fold: self.plan.fold, epoch: 0, step: 0 });
         let sizes = model.parameters.trainable.iter().map(|p| p.var.elem_count());
         let mut training = Training {
@@ -129,10 +140,10 @@ impl Fold<'_> {
                 self.source.clone(),
                 self.train.clone(),
             ),
-            best: None,
+            found,
         };
         let end = training.epochs(control);
-        *best = training.best;
+        training.found.skips.tell(self.events);
         if let Err(Error::NonFinite { .. } | Error::Study(_)) = &end {
             // The weights are good up to the step before.
             let at = training.at();
@@ -160,6 +171,14 @@ impl Training<'_, '_> {
 
     fn epochs(&mut self, control: &mut Control) -> Result<End> {
         let config = self.fold.config;
+        let mut loader = Loader::fold(
+            self.fold.source.clone(),
+            self.fold.train.clone(),
+            self.fold.valid.clone(),
+            config,
+            self.at().fold,
+            1,
+        );
         for epoch in 1..=config.train.epochs {
             self.place.set(Position { epoch, step: 0, ..self.at() });
             let lr = schedule::learning_rate(&config.train, epoch);
@@ -167,13 +186,20 @@ impl Training<'_, '_> {
             self.fold
                 .events
                 .send(Event::EpochStarted(EpochStarted { at: self.at(), learning_rate: lr }));
-            let (sums, flow) = self.train_epoch(lr, control)?;
+            let (sums, flow) = self.train_epoch(&mut loader, lr, control)?;
             if let Some(end) = self.interrupted(flow)? {
                 return Ok(end);
             }
             self.state(FoldState::Validating);
-            let (validation, flow) =
-                validate(self.fold, self.model, self.at(), &mut self.previews, control)?;
+            let (validation, flow) = validate(
+                self.fold,
+                self.model,
+                &mut loader,
+                self.at(),
+                &mut self.previews,
+                &mut self.found.skips,
+                control,
+            )?;
             if let Some(end) = self.interrupted(flow)? {
                 return Ok(end);
             }
@@ -204,20 +230,20 @@ impl Training<'_, '_> {
         Ok(Some(end))
     }
 
-    fn train_epoch(&mut self, lr: f64, control: &mut Control) -> Result<(TrainSums, Flow)> {
+    /// The steps of the phase that `loader` stands at.
+    fn train_epoch(
+        &mut self,
+        loader: &mut Loader,
+        lr: f64,
+        control: &mut Control,
+    ) -> Result<(TrainSums, Flow)> {
         let fold = self.fold;
-        let mut loader = Loader::train(
-            fold.source.clone(),
-            fold.train.clone(),
-            fold.config,
-            self.at().fold,
-            self.at().epoch,
-        );
         let mut sums = TrainSums::default();
         loop {
             let start = Instant::now();
-            let Some(batch) = loader.next() else { break };
-            let batch = batch?;
+            let batch = loader.next();
+            self.found.skips.note(loader, &self.at().to_string(), fold.events);
+            let Some(batch) = batch.transpose()? else { break };
             let data_seconds = start.elapsed().as_secs_f64();
             let at = self.at();
             match control.check(at) {
@@ -305,15 +331,16 @@ impl Training<'_, '_> {
         let path = fold.folder.log(&fold.config.run.kernel_type);
         append_line(&path, &line).map_err(|source| Error::Write { path, source })?;
 
-        let before = self.best.map_or(f64::INFINITY, |b| b.metric);
+        let before = self.found.best.as_ref().map_or(f64::INFINITY, |b| b.metric);
         let is_best = metric < before;
         if is_best {
-            self.best = Some(FoldBest {
+            self.found.best = Some(FoldBest {
                 fold: self.at().fold,
                 metric,
                 epoch: self.at().epoch,
                 slice_auc: v.slice_auc,
                 baseline: fold.plan.baseline,
+                path: fold.folder.best(self.at().fold).display().to_string(),
             });
         }
         fold.events.send(Event::Epoch(Epoch {
@@ -333,7 +360,7 @@ impl Training<'_, '_> {
             is_best,
             train_seconds: sums.seconds,
             valid_seconds: v.seconds,
-            valid_batches: fold.plan.valid_batches,
+            valid_batches: v.batches,
         }));
         fold.events.log(Level::Info, line.find("Fold ").map_or(&*line, |i| &line[i..]));
         if is_best {
@@ -347,7 +374,7 @@ impl Training<'_, '_> {
         if self.fold.debug {
             return Ok(());
         }
-        let best_metric = self.best.map_or(f64::INFINITY, |b| b.metric);
+        let best_metric = self.found.best.as_ref().map_or(f64::INFINITY, |b| b.metric);
         let progress = Progress { fold: self.at().fold, epoch, step, best_metric };
         let path = self.fold.folder.last(self.at().fold);
         self.timed(CheckpointKind::Last, &path, || {

@@ -9,6 +9,7 @@ pub mod memory;
 pub mod metrics;
 pub mod preview;
 pub mod schedule;
+pub mod skips;
 pub mod step;
 pub mod trainer;
 pub mod validation;

@@ -61,7 +61,7 @@ impl Previews {
                 .map(|i| (i + turn * batch.images_per_study + turn * slices) % n)
                 .filter(|&i| (batch.targets[i] > 0.5) == positive)
                 .filter(|&i| middle.contains(&usize::from(batch.places[i].slice)))
-                .filter(|&i| contrast(image(batch, i)) >= CONTRAST)
+                .filter(|&i| contrast(batch.image(i)) >= CONTRAST)
                 .filter(|&i| taken.insert((i / batch.images_per_study, batch.places[i].vertebra)))
                 .take(CROPS)
                 .collect()
@@ -78,7 +78,7 @@ impl Previews {
     }
 
     fn crop(&self, batch: &Batch, logits: &[f32], i: usize) -> Crop {
-        let seen = picture(image(batch, i));
+        let seen = picture(batch.image(i));
         Crop {
             study: batch.studies[i / batch.images_per_study].to_string(),
             vertebra: batch.places[i].vertebra + 1,
@@ -108,11 +108,6 @@ impl Previews {
 
 fn middle(slices: usize) -> Range<usize> {
     slices / 3..(2 * slices / 3).max(slices / 3 + 1)
-}
-
-fn image(batch: &Batch, i: usize) -> &[u8] {
-    let bytes = batch.size * batch.size * CHANNELS;
-    &batch.images[i * bytes..(i + 1) * bytes]
 }
 
 /// A channel of `image`, uint8 `[size, size, 6]`.
@@ -185,7 +180,7 @@ mod tests {
                             == (vertebra, slice)
                 })
                 .unwrap();
-            assert_eq!(crop.seen, picture(super::image(&batch, i)));
+            assert_eq!(crop.seen, picture(batch.image(i)));
             augmented += usize::from(crop.raw.as_ref() != Some(&crop.seen));
         }
         assert!(augmented > 0, "no crop was augmented");

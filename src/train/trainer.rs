@@ -3,7 +3,7 @@
 use super::{
     Error, Result,
     control::{Control, Flow},
-    fold::{End, Fold},
+    fold::{End, Fold, Found},
     loss::constant_guess,
     memory, schedule,
 };
@@ -15,10 +15,10 @@ use crate::{
         Command, Event,
         channel::{EventSender, Line, channel},
         event::{
-            ErrorEvent, FoldBest, FoldEvent, FoldPlan, FoldState, Level, Outcome, Position,
-            RunFinished, RunStarted,
+            ErrorEvent, FoldEvent, FoldPlan, FoldState, Level, Outcome, Position, RunFinished,
+            RunStarted,
         },
-        folder::Folder,
+        folder::{Folder, write_atomically},
     },
     study::{Source, Table, prevalence},
 };
@@ -49,6 +49,8 @@ pub struct Job {
     pub debug: bool,
     /// The time of the log, as `time.ctime()`.
     pub clock: fn() -> String,
+    /// The text of `report.txt`.
+    pub report: fn(&RunFinished) -> String,
     /// For the tests: panic at this step of a fold, from 1.
     pub panic_at_step: Option<usize>,
 }
@@ -68,9 +70,9 @@ pub fn spawn(job: Job) -> std::io::Result<(Line, JoinHandle<Outcome>)> {
 }
 
 fn run(job: &Job, events: &EventSender, commands: Receiver<Command>) -> Outcome {
-    let mut best = Vec::new();
+    let mut found = Vec::new();
     let place = Cell::new(Position::default());
-    let folds = AssertUnwindSafe(|| folds(job, events, commands, &mut best, &place));
+    let folds = AssertUnwindSafe(|| folds(job, events, commands, &mut found, &place));
     let outcome = match catch_unwind(folds) {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(error)) => {
@@ -95,7 +97,18 @@ fn run(job: &Job, events: &EventSender, commands: Receiver<Command>) -> Outcome 
         let n = events.dropped();
         events.log(Level::Info, format!("{n} step events were not drawn: the view was slow"));
     }
-    events.send(Event::RunFinished(RunFinished { outcome, best }));
+    let (best, skips): (Vec<_>, Vec<_>) = found.into_iter().map(|f| (f.best, f.skips)).unzip();
+    let finished = RunFinished {
+        outcome,
+        best: best.into_iter().flatten().collect(),
+        skipped: skips.into_iter().flat_map(|s| s.studies).collect(),
+    };
+    let path = job.folder.report();
+    if let Err(source) = write_atomically(&path, (job.report)(&finished).as_bytes()) {
+        // The run itself is what it is.
+        events.log(Level::Error, Error::Write { path, source }.to_string());
+    }
+    events.send(Event::RunFinished(finished));
     outcome
 }
 
@@ -103,7 +116,7 @@ fn folds(
     job: &Job,
     events: &EventSender,
     commands: Receiver<Command>,
-    best: &mut Vec<FoldBest>,
+    found: &mut Vec<Found>,
     place: &Cell<Position>,
 ) -> Result<Outcome> {
     let config = &job.config;
@@ -137,9 +150,9 @@ fn folds(
             clock: job.clock,
             panic_at_step: job.panic_at_step,
         };
-        let mut fold_best = None;
-        let ended = fold.run(&model, &mut control, place, &mut fold_best);
-        best.extend(fold_best);
+        found.push(Found::default());
+        let here = found.last_mut().expect("just pushed");
+        let ended = fold.run(&model, &mut control, place, here);
         let last = i + 1 == plans.len();
         match ended {
             Ok(End::Stopped) => stopped = true,

@@ -7,6 +7,7 @@ use super::{
     loss,
     metrics::{VertebraLoss, roc_auc},
     preview::Previews,
+    skips::Skips,
     step::Stepper,
 };
 use crate::{
@@ -33,11 +34,14 @@ pub struct Validation {
     pub slice_auc: Option<f64>,
     /// ROC AUC of the study head.
     pub study_auc: Option<f64>,
+    /// Batches that there were; those without any study that could be read are left out.
+    pub batches: usize,
     /// How long it took.
     pub seconds: f64,
 }
 
-/// Runs the network over the fold's own studies, in order and as they are, the short batch kept.
+/// Runs the network over the fold's own studies, in order and as they are, the short batch kept:
+/// the phase that `loader` stands at.
 ///
 /// Commands are obeyed between batches; `None` where one of them ended it. A loss that is not
 /// finite is no error here, as in the notebook: it is never the best.
@@ -46,21 +50,26 @@ pub struct Validation {
 pub fn validate(
     fold: &Fold,
     model: &Classifier,
+    loader: &mut Loader,
     at: Position,
     previews: &mut Previews,
+    skips: &mut Skips,
     control: &mut Control,
 ) -> Result<(Option<Validation>, Flow)> {
     let stepper = Stepper { model, chunk: fold.chunk, device: fold.device };
-    let loader = Loader::valid(fold.source.clone(), fold.valid.clone(), fold.config);
     let positive = fold.config.train.positive_weight;
     let (mut slice, mut study, mut batches) = (0.0, 0.0, 0);
     let mut vertebrae = VertebraLoss::default();
     let (mut slice_logits, mut slice_targets) = (Vec::new(), Vec::new());
     let (mut study_logits, mut study_targets) = (Vec::new(), Vec::new());
     let mut seconds = 0.0;
-    let mut start = Instant::now();
-    for batch in loader {
-        let batch = batch?;
+    let place = format!("fold {} epoch {} validation", at.fold, at.epoch);
+    loop {
+        let start = Instant::now();
+        let batch = loader.next();
+        skips.note(loader, &place, fold.events);
+        let Some(batch) = batch.transpose()? else { break };
+        let data_seconds = start.elapsed().as_secs_f64();
         let out = stepper.predict(&batch, batch.len())?;
         let (slices, studies) = (out.slices.to_vec1::<f32>()?, out.studies.to_vec1::<f32>()?);
         let truth = loss::study_targets(&batch.targets, batch.images_per_study);
@@ -83,12 +92,12 @@ pub fn validate(
             loss: (slice + study) / 2.0 / batches as f64,
             images: batch.targets.len(),
             seconds: elapsed,
+            data_seconds,
         }));
         match control.check(at) {
             Flow::Continue => {}
             flow => return Ok((None, flow)),
         }
-        start = Instant::now();
     }
     let n = batches as f64;
     let validation = Validation {
@@ -98,6 +107,7 @@ pub fn validate(
         vertebra: vertebrae.means(),
         slice_auc: roc_auc(&slice_logits, &slice_targets),
         study_auc: roc_auc(&study_logits, &study_targets),
+        batches,
         seconds,
     };
     Ok((Some(validation), Flow::Continue))

@@ -74,9 +74,13 @@ fn figures(state: &State) -> Vec<Line<'static>> {
     let validating = state.fold().is_some_and(|f| f.state == FoldState::Validating);
     let speed = if validating { p.valid_images_per_second() } else { None };
     let speed = speed.or(p.images_per_second()).map_or("–".into(), format::rate);
-    let share = p.data_share().map_or("–".into(), |s| format!("{:.0}%", 100.0 * s));
-    let step = p.step_seconds().map_or("–".into(), format::seconds);
-    let slow = p.data_share().is_some_and(|s| s > 0.2);
+    let (name, seconds, share) = match validating.then(|| p.valid_seconds()).flatten() {
+        Some(seconds) => ("batch", Some(seconds), p.valid_data_share()),
+        None => ("step", p.step_seconds(), p.data_share()),
+    };
+    let seconds = seconds.map_or("–".into(), format::seconds);
+    let slow = share.is_some_and(|s| s > 0.2);
+    let share = share.map_or("–".into(), |s| format!("{:.0}%", 100.0 * s));
     vec![
         Line::from(vec![
             Span::from("ETA   "),
@@ -84,7 +88,7 @@ fn figures(state: &State) -> Vec<Line<'static>> {
             Span::from(format!("  {speed} img/s")),
         ]),
         Line::from(vec![
-            Span::from(format!("step  {step}  ")),
+            Span::from(format!("{name:<6}{seconds}  ")),
             Span::styled(
                 format!("data wait {share}{}", if slow { " !" } else { "" }),
                 if slow { theme::WARN } else { ratatui::style::Style::new() },

@@ -1,40 +1,47 @@
 //! The results, once the run is over.
 
 use super::{help, theme};
-use crate::view::{State, format, text};
+use crate::run::event::SkippedStudy;
+use crate::view::{State, format, report};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::Line;
 
+/// Studies that were left out, as many as are named.
+const LEFT_OUT: usize = 4;
+
 /// Draws the results in the middle of `area`.
 pub fn draw(frame: &mut Frame, area: Rect, state: &State) {
     let width = area.width.saturating_sub(6).into();
-    let mut all = lines(state, width, true);
-    if all.len() + 2 > area.height.into() {
-        // The folder alone tells where the checkpoints are.
-        all = lines(state, width, false);
+    // Where it is too long, the folder alone tells where the checkpoints are, and the report which
+    // studies were left out.
+    let mut all = lines(state, width, true, LEFT_OUT);
+    for named in [LEFT_OUT, 0] {
+        if all.len() + 2 > area.height.into() {
+            all = lines(state, width, false, named);
+        }
     }
     help::popup(frame, area, "results", all);
 }
 
-fn lines(state: &State, width: usize, with_paths: bool) -> Vec<Line<'static>> {
+fn lines(state: &State, width: usize, with_paths: bool, named: usize) -> Vec<Line<'static>> {
     let good = if state.ended_well() { theme::GOOD } else { theme::ALARM };
     let outcome = match &state.finished {
-        Some(finished) => text::outcome(finished.outcome).to_string(),
+        Some(finished) => report::outcome(finished.outcome).to_string(),
         None => "the trainer ended without a word; the log has its last lines".into(),
     };
     let mut lines = vec![Line::from(outcome).style(good.bold()), Line::default()];
     let best = state.finished.as_ref().map_or(&[][..], |f| &f.best);
     if best.is_empty() {
-        lines.push(Line::from("no epoch was finished"));
+        lines.push(Line::from(report::NOTHING));
     } else {
-        lines.push(Line::from(text::RESULTS).style(theme::TITLE));
+        lines.push(Line::from(report::RESULTS).style(theme::TITLE));
     }
     for b in best {
         let better = b.metric < b.baseline;
         lines.push(
-            Line::from(format!("{}{}", text::result(b), if better { "" } else { "  no better" }))
+            Line::from(format!("{}{}", report::result(b), if better { "" } else { "  no better" }))
                 .style(if better { Style::new() } else { theme::WARN }),
         );
     }
@@ -46,11 +53,30 @@ fn lines(state: &State, width: usize, with_paths: bool) -> Vec<Line<'static>> {
         lines.push(Line::from("checkpoints"));
         lines.extend(paths);
     }
+    let skipped = state.finished.as_ref().map_or(&[][..], |f| &f.skipped);
+    lines.extend(left_out(skipped, width, named));
     if let Some(plan) = &state.plan {
         lines.push(Line::default());
         lines.push(Line::from(format::study(&format!("everything is in {}", plan.folder), width)));
     }
     lines.push(Line::default());
     lines.push(Line::from("Esc closes this, Enter shows it again, q quits").style(theme::FAINT));
+    lines
+}
+
+/// The first `named` studies that were left out, and how many more there are.
+fn left_out(skipped: &[SkippedStudy], width: usize, named: usize) -> Vec<Line<'static>> {
+    if skipped.is_empty() {
+        return Vec::new();
+    }
+    let mut lines =
+        vec![Line::default(), Line::from(report::skipped_heading(skipped)).style(theme::WARN)];
+    let first = skipped.iter().take(named).map(report::skipped);
+    lines.extend(first.map(|line| Line::from(format::study(&line, width))));
+    if named == 0 {
+        lines.push(Line::from("report.txt names them"));
+    } else if skipped.len() > named {
+        lines.push(Line::from(format!("and {} more, see report.txt", skipped.len() - named)));
+    }
     lines
 }

@@ -4,6 +4,7 @@
 pub mod fold;
 pub mod format;
 pub mod progress;
+pub mod report;
 pub mod series;
 pub mod state;
 pub mod text;

@@ -18,6 +18,7 @@ pub struct Progress {
     compute: Recent,
     images: Recent,
     valid_seconds: Recent,
+    valid_data: Recent,
     valid_images: Recent,
     steps_seen: u64,
 }
@@ -29,6 +30,7 @@ impl Default for Progress {
             compute: Recent::new(WINDOW),
             images: Recent::new(WINDOW),
             valid_seconds: Recent::new(WINDOW),
+            valid_data: Recent::new(WINDOW),
             valid_images: Recent::new(WINDOW),
             steps_seen: 0,
         }
@@ -53,6 +55,7 @@ impl Progress {
     /// Takes a validation batch's seconds in.
     pub fn add_valid(&mut self, step: &ValidStep) {
         self.valid_seconds.add(step.seconds);
+        self.valid_data.add(step.data_seconds);
         self.valid_images.add(step.images as f64);
     }
 
@@ -87,6 +90,17 @@ impl Progress {
     pub fn data_share(&self) -> Option<f64> {
         let (data, all) = (self.data.sum(), self.data.sum() + self.compute.sum());
         (all > 0.0).then(|| data / all)
+    }
+
+    /// Seconds a validation batch takes, data included.
+    pub fn valid_seconds(&self) -> Option<f64> {
+        self.valid_seconds.mean()
+    }
+
+    /// Share of a validation batch spent waiting for data, 0 to 1.
+    pub fn valid_data_share(&self) -> Option<f64> {
+        let (data, all) = (self.valid_data.sum(), self.valid_seconds.sum());
+        (all > 0.0 && !self.valid_data.is_empty()).then(|| data / all)
     }
 
     /// Seconds a validation batch of `fold` takes; estimated from training before the first.
@@ -229,8 +243,10 @@ mod tests {
             loss: 0.5,
             images: 420,
             seconds: 7.0,
+            data_seconds: 1.75,
         };
         progress.add_valid(&valid);
+        assert_eq!(progress.valid_data_share(), Some(0.25));
         first.valid_batch = 1;
         second.state = FoldState::Skipped;
         assert_eq!(progress.run_left(&plan, &[first, second]), Some(7.0));

@@ -2,7 +2,7 @@
 
 use super::fold::Fold;
 use super::progress::Progress;
-use super::{format, text};
+use super::{format, report, text};
 use crate::run::Command;
 use crate::run::event::{
     Epoch, ErrorEvent, Event, FoldState, Level, Outcome, Position, Preview, RunFinished,
@@ -331,7 +331,7 @@ impl State {
             return "the trainer ended without a word; see the log".into();
         }
         if let Some(finished) = &self.finished {
-            return text::outcome(finished.outcome).into();
+            return report::outcome(finished.outcome).into();
         }
         match self.pending {
             Some(Pending::Stopping) => return "stopping… saving last".into(),

@@ -1,25 +1,9 @@
 //! Events as lines, for the log pane and the headless output.
 
-use super::{fold, format};
+use super::{fold, format, report};
 use crate::run::event::{
-    CheckpointKind, Epoch, Event, FoldBest, FoldState, Level, Outcome, RunStarted, TrainerState,
+    CheckpointKind, Epoch, Event, FoldState, Level, Outcome, RunStarted, TrainerState,
 };
-
-/// Heading of the table of results.
-pub const RESULTS: &str = "fold  best valid  epoch  baseline  best/baseline  slice AUC";
-
-/// A fold's row under [`RESULTS`].
-pub fn result(b: &FoldBest) -> String {
-    format!(
-        "{:>4}  {:>10}  {:>5}  {:>8}  {:>13}  {:>9}",
-        b.fold,
-        format::loss(b.metric),
-        b.epoch,
-        format::loss(b.baseline),
-        format!("{:.3}", b.metric / b.baseline),
-        format::auc(b.slice_auc),
-    )
-}
 
 /// The log's line for an event; `None` for those that are drawn and not told (steps, previews).
 pub fn of_event(event: &Event) -> Option<(Level, String)> {
@@ -58,7 +42,7 @@ pub fn of_event(event: &Event) -> Option<(Level, String)> {
         Event::Error(e) => (Level::Error, format!("{}: {}", e.at, e.message)),
         Event::RunFinished(f) => {
             let level = if f.outcome == Outcome::Failed { Level::Error } else { Level::Info };
-            (level, outcome(f.outcome).into())
+            (level, report::outcome(f.outcome).into())
         }
         Event::EpochStarted(_) | Event::Step(_) | Event::ValidStep(_) | Event::Preview(_) => {
             return None;
@@ -92,13 +76,4 @@ pub fn epoch(e: &Epoch) -> String {
         format::auc(e.slice_auc),
         if e.is_best { " ★ best" } else { "" }
     )
-}
-
-/// How the run ended.
-pub fn outcome(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Completed => "finished",
-        Outcome::Stopped => "stopped",
-        Outcome::Failed => "failed: at least one fold ended with an error",
-    }
 }

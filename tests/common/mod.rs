@@ -105,6 +105,7 @@ impl Script {
             loss: self.valid_loss(at.fold, at.epoch) + 0.1 * noise(at.step as u64) / at.step as f64,
             images: 840,
             seconds: 0.4 * self.step_seconds,
+            data_seconds: 0.02 * self.step_seconds,
         })
     }
 
@@ -214,9 +215,11 @@ impl Script {
                 epoch,
                 slice_auc: Some(0.9 - 0.4 * self.valid_loss(fold, epoch)),
                 baseline: self.plan(fold).baseline,
+                path: format!("runs/cosine-nano/checkpoints/fold{fold}_best.safetensors"),
             }
         };
-        Event::RunFinished(RunFinished { outcome, best: self.folds.iter().map(best).collect() })
+        let best = self.folds.iter().map(best).collect();
+        Event::RunFinished(RunFinished { outcome, best, skipped: Vec::new() })
     }
 }
 

@@ -1,0 +1,188 @@
+//! What a loader goes through, and a batch on its way.
+
+use crate::config::Config;
+use crate::study::batch::{Batch, Place, Recipe, study_order};
+use crate::study::{Error, Images, Study};
+use std::sync::Arc;
+
+/// BatchNorm of the study head takes no single row.
+const LEAST_IN_TRAINING: usize = 2;
+
+/// One pass over studies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    /// A training epoch, from 1.
+    Train { epoch: usize },
+    /// A validation.
+    Valid,
+}
+
+/// All passes, and what they are made of.
+pub struct Plan {
+    pub config: Config,
+    pub passes: Vec<Pass>,
+    fold: usize,
+    train: Arc<[Study]>,
+    valid: Arc<[Study]>,
+}
+
+impl Plan {
+    /// `train`, `valid`: the studies of the two kinds of passes.
+    pub fn new(
+        config: &Config,
+        fold: usize,
+        train: Arc<[Study]>,
+        valid: Arc<[Study]>,
+        passes: Vec<Pass>,
+    ) -> Self {
+        Self { config: config.clone(), passes, fold, train, valid }
+    }
+
+    /// Number of batches: in training the short one is dropped, in validation it is kept.
+    pub fn batches(&self, pass: Pass) -> usize {
+        let size = self.config.train.batch_size;
+        match pass {
+            Pass::Train { .. } => self.train.len() / size,
+            Pass::Valid => self.valid.len().div_ceil(size),
+        }
+    }
+
+    /// Bytes of one study's images.
+    pub fn study_bytes(&self) -> usize {
+        let recipe = Recipe::valid(&self.config);
+        recipe.images_per_study() * recipe.image_bytes()
+    }
+
+    /// The pass in words.
+    pub fn name(&self, pass: Pass) -> String {
+        match pass {
+            Pass::Train { epoch } => format!("training epoch {epoch}"),
+            Pass::Valid => "the validation".into(),
+        }
+    }
+
+    /// The pass with its studies in their order.
+    pub fn phase(&self, pass: Pass) -> Phase {
+        let config = &self.config;
+        let (studies, recipe, order) = match pass {
+            Pass::Train { epoch } => (
+                &self.train,
+                Recipe::train(config, self.fold, epoch),
+                study_order(config.seed, self.fold, epoch, self.train.len()),
+            ),
+            Pass::Valid => (&self.valid, Recipe::valid(config), (0..self.valid.len()).collect()),
+        };
+        let batch_size = config.train.batch_size;
+        Phase { pass, studies: studies.clone(), recipe, order, batch_size }
+    }
+}
+
+/// A pass that was begun.
+pub struct Phase {
+    pub pass: Pass,
+    pub studies: Arc<[Study]>,
+    pub recipe: Recipe,
+    /// Indices into `studies`, batch after batch.
+    order: Vec<usize>,
+    batch_size: usize,
+}
+
+/// One study of a batch.
+pub struct Filled {
+    pub images: Images,
+    pub places: Vec<Place>,
+}
+
+/// A batch being filled.
+pub struct Slot {
+    pub phase: Arc<Phase>,
+    /// Its place in the phase, from 0.
+    number: usize,
+    /// `[B]`; `None` while it is being filled.
+    rows: Vec<Option<Result<Filled, Error>>>,
+    /// Rows given to workers.
+    given: usize,
+    /// Rows still to come.
+    missing: usize,
+}
+
+impl Slot {
+    /// Batch `number` of `phase`, empty.
+    pub fn new(phase: Arc<Phase>, number: usize) -> Self {
+        let start = number * phase.batch_size;
+        let rows = phase.batch_size.min(phase.order.len() - start);
+        let empty = (0..rows).map(|_| None).collect();
+        Self { phase, number, rows: empty, given: 0, missing: rows }
+    }
+
+    /// A row to be filled, and its study as an index into the phase's studies.
+    pub fn give(&mut self) -> Option<(usize, usize)> {
+        let row = self.given;
+        if row == self.rows.len() {
+            return None;
+        }
+        self.given += 1;
+        Some((row, self.study(row)))
+    }
+
+    fn study(&self, row: usize) -> usize {
+        self.phase.order[self.number * self.phase.batch_size + row]
+    }
+
+    /// Puts a row in.
+    pub fn put(&mut self, row: usize, filled: Result<Filled, Error>) {
+        self.rows[row] = Some(filled);
+        self.missing -= 1;
+    }
+
+    /// Whether every row was tried.
+    pub fn is_full(&self) -> bool {
+        self.missing == 0
+    }
+
+    /// Takes the studies out that could not be filled, and why; by row.
+    pub fn take_failed(&mut self) -> Vec<(Arc<str>, Error)> {
+        let mut failed = Vec::new();
+        for row in 0..self.rows.len() {
+            if let Some(Err(error)) = self.rows[row].take_if(|filled| filled.is_err()) {
+                failed.push((self.phase.studies[self.study(row)].uid.clone(), error));
+            }
+        }
+        failed
+    }
+
+    /// The batch of the rows that are there; `None` where they are too few.
+    pub fn into_batch(self) -> Option<Batch> {
+        let phase = &self.phase;
+        let recipe = &phase.recipe;
+        let images_per_study = recipe.images_per_study();
+        let mut batch = Batch {
+            images: Vec::new(),
+            size: recipe.size,
+            images_per_study,
+            studies: Vec::new(),
+            targets: Vec::new(),
+            places: Vec::new(),
+            mixup: None,
+        };
+        let start = self.number * phase.batch_size;
+        for (row, filled) in self.rows.into_iter().enumerate() {
+            let Some(Ok(Filled { images, places })) = filled else { continue };
+            let study = &phase.studies[phase.order[start + row]];
+            let label = |place: &Place| f32::from(study.labels[usize::from(place.vertebra)]);
+            batch.images.push(images);
+            batch.studies.push(study.uid.clone());
+            batch.targets.extend(places.iter().map(label));
+            batch.places.extend(places);
+        }
+        let least = match phase.pass {
+            Pass::Train { .. } => LEAST_IN_TRAINING,
+            Pass::Valid => 1,
+        };
+        if batch.len() < least {
+            return None;
+        }
+        batch.mixup = recipe.mixup(self.number, batch.len());
+        Some(batch)
+    }
+}
