@@ -240,7 +240,7 @@ impl Loader {
         self.pass += 1;
         self.left = plan.passes.get(self.pass).map_or(0, |&pass| plan.batches(pass));
         match first {
-            Some(first) if !some => Err(Error::NothingLeft { what: plan.name(pass), first }),
+            Some(first) if !some => Err(Error::NothingLeft { what: pass.to_string(), first }),
             _ => Ok(()),
         }
     }

@@ -17,6 +17,15 @@ pub enum Pass {
     Valid,
 }
 
+impl std::fmt::Display for Pass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Train { epoch } => write!(f, "training epoch {epoch}"),
+            Self::Valid => write!(f, "the validation"),
+        }
+    }
+}
+
 /// All passes, and what they are made of.
 pub struct Plan {
     pub config: Config,
@@ -51,14 +60,6 @@ impl Plan {
     pub fn study_bytes(&self) -> usize {
         let recipe = Recipe::valid(&self.config);
         recipe.images_per_study() * recipe.image_bytes()
-    }
-
-    /// The pass in words.
-    pub fn name(&self, pass: Pass) -> String {
-        match pass {
-            Pass::Train { epoch } => format!("training epoch {epoch}"),
-            Pass::Valid => "the validation".into(),
-        }
     }
 
     /// The pass with its studies in their order.
