@@ -5,7 +5,9 @@
 //! settings (`assets/demo.toml`) with `--demo`, and each `--set SECTION.KEY=VALUE`.
 
 mod check;
+mod layers;
 
+use layers::{Layers, defaults, parse, parse_set};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -355,130 +357,6 @@ impl Config {
     /// The whole configuration as TOML, for the run's folder.
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).expect("a config is plain data")
-    }
-}
-
-fn parse(text: &str, origin: &str) -> Result<Table> {
-    text.parse::<Table>().map_err(|e| Error::Syntax {
-        origin: origin.into(),
-        message: e.to_string().trim().replace('\n', " "),
-    })
-}
-
-/// `a.b=VALUE` → `{a: {b: VALUE}}`; VALUE is read as TOML, a bare word as a string.
-fn parse_set(set: &str) -> Result<Table> {
-    let (key, text) = set.split_once('=').ok_or_else(|| Error::Set(set.into()))?;
-    let (key, text) = (key.trim(), text.trim());
-    let mut parts: Vec<&str> = key.split('.').map(str::trim).collect();
-    let last = parts.pop().filter(|k| !k.is_empty());
-    let (Some(last), false) = (last, parts.iter().any(|p| p.is_empty())) else {
-        return Err(Error::Set(set.into()));
-    };
-    let value = format!("v = {text}")
-        .parse::<Table>()
-        .ok()
-        .filter(|t| t.len() == 1)
-        .and_then(|mut t| t.remove("v"))
-        .unwrap_or_else(|| Value::String(text.into()));
-    let mut table = Table::from_iter([(last.to_string(), value)]);
-    for part in parts.iter().rev() {
-        table = Table::from_iter([(part.to_string(), Value::Table(table))]);
-    }
-    Ok(table)
-}
-
-/// The embedded config.
-fn defaults() -> Table {
-    DEFAULTS.parse().expect("the embedded config is valid TOML")
-}
-
-/// The tables laid over each other, and which layer each key came from.
-struct Layers {
-    table: Table,
-    origins: std::collections::HashMap<String, String>,
-}
-
-impl Layers {
-    fn new() -> Self {
-        Self { table: defaults(), origins: Default::default() }
-    }
-
-    fn add(&mut self, layer: Table, origin: &str) {
-        fn merge(base: &mut Table, layer: Table, path: &str, note: &mut dyn FnMut(String)) {
-            for (key, value) in layer {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                match (base.get_mut(&key), value) {
-                    (Some(Value::Table(base)), Value::Table(layer)) => {
-                        merge(base, layer, &path, note)
-                    }
-                    (_, value) => {
-                        base.insert(key, value);
-                        note(path);
-                    }
-                }
-            }
-        }
-        let origins = &mut self.origins;
-        let mut note = |key| {
-            origins.insert(key, origin.into());
-        };
-        // A preset comes before the keys beside it; one that is none is refused at the end.
-        let preset = layer.get("augment").and_then(|augment| augment.get("preset"));
-        if let Some(preset) = preset.and_then(|p| Preset::deserialize(p.clone()).ok()) {
-            let augment = Table::from_iter([("augment".into(), Value::Table(preset.layer()))]);
-            merge(&mut self.table, augment, "", &mut note);
-        }
-        merge(&mut self.table, layer, "", &mut note);
-    }
-
-    fn finish(self) -> Result<Config> {
-        let config: Config = serde_path_to_error::deserialize(Value::Table(self.table.clone()))
-            .map_err(|e| {
-                let message = e.inner().to_string();
-                let message = message.lines().next().unwrap_or_default().trim().to_string();
-                let path = e.path().to_string();
-                // An unknown key's own name stands in the message; its path may be the section's.
-                let unknown =
-                    message.strip_prefix("unknown field `").and_then(|m| m.split('`').next());
-                let key = match unknown {
-                    Some(k) if path == "." => k.to_string(),
-                    Some(k) if path == k || path.ends_with(&format!(".{k}")) => path,
-                    Some(k) => format!("{path}.{k}"),
-                    None => path,
-                };
-                self.refuse(&key, message.replace("unknown field", "unknown key"))
-            })?;
-        check::check(&config, &|key, expected| self.refuse(key, expected))?;
-        Ok(config)
-    }
-
-    fn refuse(&self, key: &str, expected: impl Into<String>) -> Error {
-        // A value inside an array is shown, and told, as the whole array.
-        let key = key.split('[').next().unwrap_or(key);
-        let value = key
-            .split('.')
-            .try_fold(None::<&Value>, |at, part| {
-                let next = match at {
-                    None => self.table.get(part),
-                    Some(v) => v.get(part),
-                };
-                next.map(Some)
-            })
-            .flatten();
-        let mut origin = key;
-        let origin = loop {
-            match (self.origins.get(origin), origin.rsplit_once('.')) {
-                (Some(o), _) => break o.clone(),
-                (None, Some((parent, _))) => origin = parent,
-                (None, None) => break "the defaults".into(),
-            }
-        };
-        Error::Key {
-            key: key.into(),
-            value: value.map_or("?".into(), |v| v.to_string().replace('\n', " ")),
-            expected: expected.into(),
-            origin,
-        }
     }
 }
 

@@ -69,7 +69,7 @@ fn lines(stamped: &Stamped, state: &State, every: usize) -> Option<String> {
                 return None;
             }
             format!(
-                "{}/{} loss {} slice {} study {} lr {} grad {} {} images/s ETA {}",
+                "{}/{} loss {} slice {} study {} lr {} grad {} {} images/s data wait {} ETA {}",
                 s.at,
                 s.steps,
                 format::loss(s.loss),
@@ -78,6 +78,7 @@ fn lines(stamped: &Stamped, state: &State, every: usize) -> Option<String> {
                 format::learning_rate(s.learning_rate),
                 format::loss(s.grad_norm),
                 state.progress.images_per_second().map_or("–".into(), format::rate),
+                state.progress.data_share().map_or("–".into(), format::share),
                 eta(state),
             )
         }

@@ -150,7 +150,15 @@ fn check_files(config: &Config, table: &Table) -> Result<()> {
     if files > MANY_FILES {
         eprintln!("checking {} slice files …", summary::grouped(files));
     }
-    Ok(npy_folder(config).check(&table.studies)?)
+    let resized = npy_folder(config).check(&table.studies)?;
+    if resized > 0 {
+        let (some, all) = (summary::grouped(resized), summary::grouped(files));
+        let size = config.data.image_size;
+        eprintln!(
+            "rsna-tui: {some} of {all} crops are resized to {size} x {size}, data.image_size"
+        );
+    }
+    Ok(())
 }
 
 fn default_name(demo: bool) -> String {

@@ -38,28 +38,36 @@ impl NpyFolder {
     }
 
     /// Looks at every file of `studies` before training: that it is there, its type, shape and
-    /// length, without its pixels; in parallel.
+    /// length, without its pixels; in parallel. Returns how many are of another size than
+    /// [`Self::size`] and will be resized.
     ///
     /// Errors: a `data.dir` that cannot be read; else one message with the number of files that
     /// cannot be used and the first ten of them.
-    pub fn check(&self, studies: &[Study]) -> Result<(), Error> {
+    pub fn check(&self, studies: &[Study]) -> Result<usize, Error> {
         std::fs::read_dir(&self.dir)
             .map_err(|source| Error::DataDir { dir: self.dir.clone(), source })?;
         let per_study = VERTEBRAE * self.slices_per_vertebra;
         let files = studies.len() * per_study;
-        let errors: Vec<Error> = (0..files)
+        let looks: Vec<Result<bool, Error>> = (0..files)
             .into_par_iter()
-            .filter_map(|i| {
+            .map(|i| {
                 let (study, place) = (&studies[i / per_study], i % per_study);
                 let (vertebra, slice) =
                     (place / self.slices_per_vertebra, place % self.slices_per_vertebra);
                 let path = self.path(study, vertebra, slice);
-                let problem = Self::look(&path).err()?;
-                Some(wrong(study, vertebra, slice, path, problem))
+                let look = look(&path).map(|sides| sides != (self.size, self.size));
+                look.map_err(|problem| wrong(study, vertebra, slice, path, problem))
             })
             .collect();
+        let (mut resized, mut errors) = (0, Vec::new());
+        for look in looks {
+            match look {
+                Ok(other_size) => resized += usize::from(other_size),
+                Err(error) => errors.push(error),
+            }
+        }
         if errors.is_empty() {
-            return Ok(());
+            return Ok(resized);
         }
         Err(Error::Slices {
             dir: self.dir.clone(),
@@ -69,14 +77,7 @@ impl NpyFolder {
         })
     }
 
-    /// Looks at one file without reading its pixels. Errors: what is wrong, as the rest of a
-    /// sentence.
-    fn look(path: &Path) -> Result<(), String> {
-        let (mut file, length) = open(path)?;
-        header(&mut file, length).map(drop)
-    }
-
-    /// Reads one file into `out`, uint8 `[size, size, 6]` in C order. Errors: as [`Self::look`].
+    /// Reads one file into `out`, uint8 `[size, size, 6]` in C order. Errors: as [`look`].
     fn read(&self, path: &Path, out: &mut [u8]) -> Result<(), String> {
         let (mut file, length) = open(path)?;
         let mut head = [0; HEADER];
@@ -101,6 +102,14 @@ impl NpyFolder {
         resize(&stored, height, width, out, self.size);
         Ok(())
     }
+}
+
+/// Height and width of one file, without reading its pixels. Errors: what is wrong, as the rest
+/// of a sentence.
+fn look(path: &Path) -> Result<(usize, usize), String> {
+    let (mut file, length) = open(path)?;
+    let header = header(&mut file, length)?;
+    Ok((header.height, header.width))
 }
 
 /// What a header says of an array `[height, width, 6]`.
@@ -304,7 +313,9 @@ mod tests {
         for (v, s) in (0..VERTEBRAE).flat_map(|v| [(v, 0), (v, 1)]) {
             write_npy(folder.path(&study, v, s), &image()).unwrap();
         }
-        folder.check(std::slice::from_ref(&study)).unwrap();
+        assert_eq!(folder.check(std::slice::from_ref(&study)).unwrap(), 0);
+        write_npy(folder.path(&study, 0, 0), &ArrayD::<u8>::zeros(IxDyn(&[64, 32, 6]))).unwrap();
+        assert_eq!(folder.check(std::slice::from_ref(&study)).unwrap(), 1);
 
         write_npy(folder.path(&study, 0, 0), &ArrayD::<u8>::zeros(IxDyn(&[5000, 1, 6]))).unwrap();
         write_npy(folder.path(&study, 1, 1), &ArrayD::<f32>::zeros(IxDyn(&[32, 32, 6]))).unwrap();

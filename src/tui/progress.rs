@@ -80,7 +80,7 @@ fn figures(state: &State) -> Vec<Line<'static>> {
     };
     let seconds = seconds.map_or("–".into(), format::seconds);
     let slow = share.is_some_and(|s| s > 0.2);
-    let share = share.map_or("–".into(), |s| format!("{:.0}%", 100.0 * s));
+    let share = share.map_or("–".into(), format::share);
     vec![
         Line::from(vec![
             Span::from("ETA   "),

@@ -69,6 +69,12 @@ pub fn count(n: usize) -> String {
     }
 }
 
+/// A share of a whole, 0 to 1: `0.3%`, `12%`.
+pub fn share(x: f64) -> String {
+    let percent = 100.0 * x;
+    if percent < 9.95 { format!("{percent:.1}%") } else { format!("{percent:.0}%") }
+}
+
 /// Images a second: `812`, `8.1`.
 pub fn rate(x: f64) -> String {
     if x < 99.5 { format!("{x:.1}") } else { format!("{x:.0}") }
@@ -128,5 +134,6 @@ mod tests {
         assert_eq!(loss(f64::NAN), "NaN");
         assert_eq!(learning_rate(23e-5), "2.30e-4");
         assert_eq!(count(15_600_000), "15.6 M");
+        assert_eq!([0.0, 0.0123, 0.0997, 0.4].map(share), ["0.0%", "1.2%", "10%", "40%"]);
     }
 }
