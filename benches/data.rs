@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench data` prints times; `-- transform/` only those whose name holds that.
 
+mod studies;
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rsna_tui::config::{Config, Set};
 use rsna_tui::rng::{Key, Purpose};
@@ -10,19 +12,15 @@ use rsna_tui::study::augment::{
     MotionBlur, OpticalDistortion, Pipeline, RandomBrightness, Scratch, ShiftScaleRotate,
     Transform, Transpose, VerticalFlip, resize,
 };
+use rsna_tui::study::{Loader, NpyFolder, Source};
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
+use studies::{SIZE, image};
 
 /// The allocator of the program.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-const SIZE: usize = 224;
-const BYTES: usize = SIZE * SIZE * 6;
-
-fn image() -> Vec<u8> {
-    (0..BYTES).map(|i| (i * 7 + i / 41 * 13 + i * i % 97) as u8).collect()
-}
 
 fn config(sets: &[&str]) -> Config {
     let sets: Vec<Set> = sets.iter().map(|s| Set::new(*s)).collect();
@@ -30,7 +28,7 @@ fn config(sets: &[&str]) -> Config {
 }
 
 fn transform<T: Transform>(c: &mut Criterion, name: &str, transform: T) {
-    let (mut image, mut scratch) = (image(), Scratch::default());
+    let (mut image, mut scratch) = (image(0), Scratch::default());
     let mut rng = Key::new(0, Purpose::Augment).rng();
     let mut draw = c.benchmark_group("transform");
     draw.throughput(Throughput::Elements(1));
@@ -58,8 +56,8 @@ fn transforms(c: &mut Criterion) {
     transform(c, "optical_distortion", OpticalDistortion { limit: 1.0 });
     transform(c, "grid_distortion", GridDistortion { steps: 5, limit: 1.0 });
     transform(c, "cutout", Cutout { share: 0.5 });
-    let large: Vec<u8> = image().into_iter().cycle().take(256 * 256 * 6).collect();
-    let mut out = vec![0; BYTES];
+    let large: Vec<u8> = image(0).into_iter().cycle().take(256 * 256 * 6).collect();
+    let mut out = vec![0; SIZE * SIZE * 6];
     c.benchmark_group("transform").bench_function("resize_256", |b| {
         b.iter(|| resize::resize(black_box(&large), 256, 256, &mut out, SIZE));
     });
@@ -67,7 +65,7 @@ fn transforms(c: &mut Criterion) {
 
 fn pipeline(c: &mut Criterion) {
     let pipeline = Pipeline::new(&config(&[]).augment);
-    let (image, mut scratch) = (image(), Scratch::default());
+    let (image, mut scratch) = (image(0), Scratch::default());
     let mut out = image.clone();
     let mut slice = 0;
     let mut group = c.benchmark_group("pipeline");
@@ -83,5 +81,28 @@ fn pipeline(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, transforms, pipeline);
+/// An epoch of two studies of 105 slices on one thread: read from the page cache, augmented, in
+/// their batch.
+fn study(c: &mut Criterion) {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let studies = studies::write(dir.path(), 2);
+    let folder = NpyFolder { dir: dir.path().into(), size: SIZE, slices_per_vertebra: 15 };
+    let source: Arc<dyn Source> = Arc::new(folder);
+    let mut group = c.benchmark_group("two_studies");
+    group.throughput(Throughput::Elements(2 * 105)).sample_size(20);
+    for preset in ["none", "seed"] {
+        let preset_key = format!("augment.preset={preset}");
+        let config = config(&["data.workers=1", "train.batch_size=2", &preset_key]);
+        let mut epoch = 0;
+        group.bench_function(preset, |b| {
+            b.iter(|| {
+                epoch += 1;
+                let loader = Loader::train(source.clone(), studies.clone(), &config, 0, epoch);
+                loader.map(|batch| batch.expect("readable files").len()).sum::<usize>()
+            });
+        });
+    }
+}
+
+criterion_group!(benches, transforms, pipeline, study);
 criterion_main!(benches);

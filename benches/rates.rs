@@ -4,6 +4,8 @@
 //! thread, each time the notebook's pipeline on a fresh copy of a 224 × 224 image. The studies are
 //! read from the page cache.
 
+mod studies;
+
 use rsna_tui::config::{Config, Set};
 use rsna_tui::rng::{Key, Purpose};
 use rsna_tui::study::augment::{Pipeline, Scratch};
@@ -11,17 +13,15 @@ use rsna_tui::study::{Loader, NpyFolder, Source, Study};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
+use studies::{SIZE, image};
 
 /// The allocator of the program.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const SIZE: usize = 224;
-const STUDIES: usize = 6;
-
 fn main() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let studies = write_studies(dir.path());
+    let studies = studies::write(dir.path(), 6);
     let reading = load(dir.path(), &studies, 1, "none");
     let one = load(dir.path(), &studies, 1, "seed");
     let two = load(dir.path(), &studies, 2, "seed");
@@ -35,10 +35,6 @@ fn main() {
 fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
-}
-
-fn image(salt: usize) -> Vec<u8> {
-    (0..SIZE * SIZE * 6).map(|i| (i * 7 + i / 41 * 13 + i * i % 97 + salt) as u8).collect()
 }
 
 /// Milliseconds a slice.
@@ -60,20 +56,6 @@ fn pipeline() -> f64 {
     });
     // The first warms up.
     median(times.skip(1).collect())
-}
-
-fn write_studies(dir: &Path) -> Arc<[Study]> {
-    let study = |i: usize| Study { uid: format!("study{i}").into(), labels: [0; 7], fold: 0 };
-    let studies: Arc<[Study]> = (0..STUDIES).map(study).collect();
-    for (i, study) in studies.iter().enumerate() {
-        for place in 0..105 {
-            let shape = (SIZE, SIZE, 6);
-            let pixels = ndarray::Array3::from_shape_vec(shape, image(i * 105 + place));
-            let path = dir.join(format!("{}_{}_{}.npy", study.uid, place / 15 + 1, place % 15));
-            ndarray_npy::write_npy(path, &pixels.expect("as long as its shape")).expect("written");
-        }
-    }
-    studies
 }
 
 /// Milliseconds a study of 105 slices, read and augmented by so many loader threads.
