@@ -5,6 +5,7 @@
 
 pub mod classifier;
 pub mod convnext;
+pub mod encoder;
 pub mod head;
 pub mod lstm;
 pub mod ops;

@@ -1,22 +1,16 @@
 //! How many images the encoder takes at once.
 
-use crate::net::Spec;
+use crate::net::{Spec, encoder::kept_per_image};
 
 /// Share of the free memory that a chunk may take.
 const SHARE: f64 = 0.5;
 /// A longer chunk than this gains nothing.
 const LONGEST: usize = 64;
 
-/// Bytes that one image of `size`² takes in the encoder while its graph is held, in f32.
-///
-/// A block keeps about 13 maps of its own width (input, depthwise, norm, the fourfold MLP twice,
-/// output) and its backward pass works on some more at a time.
+/// Bytes that one image of `size`² takes from the encoder's forward pass to its backward pass, in
+/// f32: the inputs of all layers.
 pub fn bytes_per_image(spec: &Spec, size: usize) -> usize {
-    let pixels = (size / 4) * (size / 4);
-    let stages: usize =
-        (0..4).map(|s| (pixels >> (2 * s)) * spec.dims[s] * (14 * spec.depths[s] + 4)).sum();
-    let largest_transient = 16 * pixels * spec.dims[0];
-    4 * (stages + largest_transient + size * size * spec.in_channels)
+    4 * kept_per_image(spec, size)
 }
 
 /// Images a chunk: all `total` of them where they fit into half of `free` bytes (one pass),

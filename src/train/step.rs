@@ -1,21 +1,22 @@
 //! One optimizer step, the encoder in chunks with exact gradients.
 //!
-//! The encoder has no BatchNorm: images are independent in it. So it runs in chunks without a
-//! graph; LSTMs and heads run on all features with one; then each chunk is encoded again with a
-//! graph, and Σ features·∂L/∂features takes the gradient through it. The gradients are those of
-//! one pass; the memory is that of one chunk. Where all images fit, one pass it is.
+//! The encoder has no BatchNorm: images are independent in it. So it may run in chunks without
+//! keeping anything; LSTMs and heads run on all features with a graph; then each chunk is encoded
+//! again, and ∂L/∂features is taken back through it. The gradients are those of one pass; the
+//! memory is that of one chunk. Where all images fit, one pass it is. On the CPU the encoder's two
+//! passes are [`crate::net::encoder`]'s, elsewhere candle's.
 
 use super::{
     Error, Result,
     adamw::AdamW,
     loss::{self, TrainLoss, Weights},
 };
-use crate::net::{Classifier, Mode, classifier::Output};
+use crate::net::{Classifier, Mode, classifier::Output, encoder::Encoder};
 use candle_core::{Device, Tensor, Var, backprop::GradStore};
 use std::ops::Range;
 
 /// The images of a batch as the network takes them.
-pub trait Images {
+pub trait Images: Sync {
     /// Writes images `range` (flat over B·T) as [n, S, S, 6] in 0..=1 to `out`.
     fn fill(&self, range: Range<usize>, out: &mut [f32]);
     /// S.
@@ -60,6 +61,16 @@ struct Gradients<'a> {
     sums: Vec<Option<Tensor>>,
 }
 
+/// What LSTMs and heads give.
+struct Tail<'a> {
+    /// ∂L/∂features [B·T, F].
+    grad: Tensor,
+    loss: TrainLoss,
+    slice_logits: Vec<f32>,
+    /// Their own gradients.
+    sums: Gradients<'a>,
+}
+
 impl Gradients<'_> {
     fn add(&mut self, grads: &GradStore) -> Result<()> {
         for (p, sum) in self.model.parameters.trainable.iter().zip(&mut self.sums) {
@@ -99,6 +110,12 @@ impl Stepper<'_> {
 
     /// All features [N, F] without a graph.
     fn encode(&self, images: &dyn Images, total: usize) -> Result<Tensor> {
+        if self.device.is_cpu() {
+            let encoder = Encoder::new(self.model, images.size());
+            let fill = |range: Range<usize>, out: &mut [f32]| images.fill(range, out);
+            let (features, _) = encoder.forward(&fill, 0..total, false)?;
+            return Ok(Tensor::from_vec(features, (total, ()), self.device)?);
+        }
         let parts = self
             .chunks(total)
             .map(|range| Ok(self.model.encoder.forward(&self.images(images, range)?, false)?))
@@ -122,16 +139,88 @@ impl Stepper<'_> {
         weights: Weights,
         mode: Mode,
     ) -> Result<(TrainLoss, Vec<f32>, Vec<Tensor>)> {
-        let t = self.model.spec.images;
+        match self.device.is_cpu() {
+            true => self.gradients_by_hand(images, targets, weights, mode),
+            false => self.gradients_by_graph(images, targets, weights, mode),
+        }
+    }
+
+    /// [`Self::gradients`] with the encoder's passes by hand.
+    fn gradients_by_hand(
+        &self,
+        images: &dyn Images,
+        targets: Targets,
+        weights: Weights,
+        mode: Mode,
+    ) -> Result<(TrainLoss, Vec<f32>, Vec<Tensor>)> {
+        let total = targets.own.len();
+        let encoder = Encoder::new(self.model, images.size());
+        let fill = |range: Range<usize>, out: &mut [f32]| images.fill(range, out);
+        let (features, tapes) = encoder.forward(&fill, 0..total, total <= self.chunk)?;
+        let features = Tensor::from_vec(features, (total, ()), self.device)?;
+        let width = features.dim(1)?;
+        let mut tail = self.tail(&features, images, targets, weights, mode)?;
+        let grad = tail.grad.flatten_all()?.to_vec1::<f32>()?;
+        let mut sums = encoder.gradients();
+        match tapes {
+            Some(tapes) => encoder.backward(&fill, tapes, &grad, &mut sums)?,
+            None => {
+                for range in self.chunks(total) {
+                    let grad = &grad[range.start * width..range.end * width];
+                    if let (_, Some(tapes)) = encoder.forward(&fill, range, true)? {
+                        encoder.backward(&fill, tapes, grad, &mut sums)?;
+                    }
+                }
+            }
+        }
+        let each = encoder.finish(sums)?;
+        for ((p, sum), g) in
+            self.model.parameters.trainable.iter().zip(&mut tail.sums.sums).zip(each)
+        {
+            *sum = Some(Tensor::from_vec(g, p.var.shape(), self.device)?);
+        }
+        Ok((tail.loss, tail.slice_logits, tail.sums.finish()?))
+    }
+
+    /// [`Self::gradients`] by candle's autograd throughout.
+    fn gradients_by_graph(
+        &self,
+        images: &dyn Images,
+        targets: Targets,
+        weights: Weights,
+        mode: Mode,
+    ) -> Result<(TrainLoss, Vec<f32>, Vec<Tensor>)> {
         let total = targets.own.len();
         let one_pass = total <= self.chunk;
         let features = match one_pass {
             true => self.model.encoder.forward(&self.images(images, 0..total)?, true)?,
             false => self.encode(images, total)?,
         };
+        let mut tail = self.tail(&features, images, targets, weights, mode)?;
+        for range in self.chunks(total) {
+            let y = match one_pass {
+                true => features.clone(),
+                false => self.model.encoder.forward(&self.images(images, range.clone())?, true)?,
+            };
+            let g = tail.grad.narrow(0, range.start, range.len())?;
+            tail.sums.add(&(y * g)?.sum_all()?.backward()?)?;
+        }
+        Ok((tail.loss, tail.slice_logits, tail.sums.finish()?))
+    }
+
+    /// Forward and backward pass of LSTMs and heads on `features` [B·T, F].
+    fn tail(
+        &self,
+        features: &Tensor,
+        images: &dyn Images,
+        targets: Targets,
+        weights: Weights,
+        mode: Mode,
+    ) -> Result<Tail<'_>> {
+        let t = self.model.spec.images;
         // A leaf of its own, so that the tail's backward pass ends here.
         let leaf = Var::from_tensor(&features.detach())?;
-        let width = features.dim(1)?;
+        let (total, width) = features.dims2()?;
         let out = self.model.tail(&leaf.reshape((total / t, t, width))?, mode)?;
         let slice_logits = out.slices.to_vec1::<f32>()?;
         let study_logits = out.studies.to_vec1::<f32>()?;
@@ -150,18 +239,10 @@ impl Stepper<'_> {
         };
         let surrogate =
             (dot(&out.slices, &loss.grad_slices)? + dot(&out.studies, &loss.grad_studies)?)?;
-        let tail = surrogate.backward()?;
-        sums.add(&tail)?;
-        let grad = tail.get(&leaf).ok_or_else(|| Error::NoGradient("the features".into()))?;
-        for range in self.chunks(total) {
-            let y = match one_pass {
-                true => features.clone(),
-                false => self.model.encoder.forward(&self.images(images, range.clone())?, true)?,
-            };
-            let g = grad.narrow(0, range.start, range.len())?;
-            sums.add(&(y * g)?.sum_all()?.backward()?)?;
-        }
-        Ok((loss, slice_logits, sums.finish()?))
+        let store = surrogate.backward()?;
+        sums.add(&store)?;
+        let grad = store.get(&leaf).ok_or_else(|| Error::NoGradient("the features".into()))?;
+        Ok(Tail { grad: grad.clone(), loss, slice_logits, sums })
     }
 
     /// One step: gradients, then the optimizer. On an error the weights are as before.
@@ -238,6 +319,44 @@ mod tests {
         }
         fn studies(&self) -> Vec<String> {
             vec!["study.a".into(), "study.b".into()]
+        }
+    }
+
+    /// By hand and by autograd, in one pass and in chunks.
+    #[test]
+    fn gradients_do_not_depend_on_how_they_are_computed() {
+        let sets = ["model.size=micro", "data.slices_per_vertebra=1", "model.lstm_hidden=8"];
+        let config = Config::load(None, false, &sets.map(Set::new)).unwrap();
+        let model = Classifier::new(&Spec::new(&config), 0, 0, DType::F32, &Device::Cpu).unwrap();
+        // Layer scale begins at 1e-6: blocks would hardly show.
+        for p in model.parameters.trainable.iter().filter(|p| p.name.ends_with("gamma")) {
+            p.var.set(&Tensor::full(0.5f32, p.var.shape(), &Device::Cpu).unwrap()).unwrap();
+        }
+        let own = [1f32, 0., 0., 0., 0., 0., 0., 0., 0., 0., 0., 0., 1., 0.];
+        let run = |chunk: usize, by_hand: bool| {
+            let stepper = Stepper { model: &model, chunk, device: &Device::Cpu };
+            let targets = Targets { own: &own, mixed: None };
+            let weights = Weights::from(&config.train);
+            let mode = Mode::Train(None);
+            let (loss, logits, grads) = match by_hand {
+                true => stepper.gradients_by_hand(&Grey, targets, weights, mode).unwrap(),
+                false => stepper.gradients_by_graph(&Grey, targets, weights, mode).unwrap(),
+            };
+            let flat = |g: &Tensor| g.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            (loss.loss, logits, grads.iter().map(flat).collect::<Vec<_>>())
+        };
+        let (loss, logits, grads) = run(14, false);
+        let norm = |g: &[f32]| g.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+        let whole = grads.iter().map(|g| norm(g).powi(2)).sum::<f64>().sqrt();
+        for (chunk, by_hand) in [(14, true), (5, true), (1, true), (5, false)] {
+            let (other_loss, other_logits, other) = run(chunk, by_hand);
+            assert!((loss - other_loss).abs() < 1e-6);
+            assert!(logits.iter().zip(&other_logits).all(|(a, b)| (a - b).abs() < 1e-5));
+            for ((p, a), b) in model.parameters.trainable.iter().zip(&grads).zip(&other) {
+                let apart: Vec<f32> = a.iter().zip(b).map(|(a, b)| a - b).collect();
+                let error = norm(&apart) / norm(a).max(1e-4 * whole);
+                assert!(error < 1e-4, "chunk {chunk}, by hand {by_hand}: {} {error}", p.name);
+            }
         }
     }
 

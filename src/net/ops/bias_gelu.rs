@@ -16,6 +16,9 @@ struct Forward;
 /// (x, bias, g) → grad of x; summed over rows it is the bias's.
 struct Backward;
 
+/// 1 / √(2π).
+const DENSITY_AT_0: f64 = 0.398_942_280_401_432_7;
+
 #[inline(always)]
 fn cdf<S: Simd, R: Real>(v: R) -> R {
     R::of(0.5) * (R::one() + (v * R::of(std::f64::consts::FRAC_1_SQRT_2)).erf::<S>())
@@ -52,8 +55,7 @@ impl<R: Real> WithSimd for BackwardRows<'_, R> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        // 1 / √(2π)
-        let scale = R::of(0.398_942_280_401_432_7);
+        let scale = R::of(DENSITY_AT_0);
         let c = self.b.len();
         let rows = self.x.chunks_exact(c).zip(self.g.chunks_exact(c));
         for ((x, g), out) in rows.zip(self.out.chunks_exact_mut(c)) {
@@ -63,6 +65,58 @@ impl<R: Real> WithSimd for BackwardRows<'_, R> {
             }
         }
     }
+}
+
+struct InPlace<'a, R> {
+    x: &'a mut [R],
+    b: &'a [R],
+}
+
+impl<R: Real> WithSimd for InPlace<'_, R> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let c = self.b.len();
+        for x in self.x.chunks_exact_mut(c) {
+            for (x, &b) in x.iter_mut().zip(self.b) {
+                let v = *x + b;
+                *x = v * cdf::<S, R>(v);
+            }
+        }
+    }
+}
+
+/// [`bias_gelu`] in place, of rows as long as `bias`, on this thread alone.
+pub(crate) fn forward_here<R: Real>(x: &mut [R], bias: &[R]) {
+    vectorised(InPlace { x, b: bias });
+}
+
+struct WithDerivative<'a, R> {
+    x: &'a mut [R],
+    b: &'a [R],
+    out: &'a mut [R],
+}
+
+impl<R: Real> WithSimd for WithDerivative<'_, R> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let scale = R::of(DENSITY_AT_0);
+        let c = self.b.len();
+        for (x, out) in self.x.chunks_exact_mut(c).zip(self.out.chunks_exact_mut(c)) {
+            for ((x, out), &b) in x.iter_mut().zip(out).zip(self.b) {
+                let v = *x + b;
+                let p = cdf::<S, R>(v);
+                *out = v * p;
+                *x = p + v * scale * (R::of(-0.5) * v * v).exp::<S>();
+            }
+        }
+    }
+}
+
+/// As [`forward_here`], the result in `out` and the derivative in `x`.
+pub(crate) fn forward_with_derivative<R: Real>(x: &mut [R], bias: &[R], out: &mut [R]) {
+    vectorised(WithDerivative { x, b: bias, out });
 }
 
 impl Kernel2 for Forward {

@@ -45,6 +45,11 @@ impl Dims {
         let c0 = (i % self.tiles()) * LANES;
         (i / self.tiles(), c0, LANES.min(self.c - c0))
     }
+    /// First element of pixel `p` of the i-th tile, and how many there are.
+    fn at(&self, i: usize, p: usize) -> (usize, usize) {
+        let (n, c0, valid) = self.tile(i);
+        ((n * self.h * self.w + p) * self.c + c0, valid)
+    }
 }
 
 /// One image's channel tile with a border of zeros, [(H+6), (W+6), LANES].
@@ -182,53 +187,147 @@ impl<R> Shared<R> {
     }
 }
 
+/// What a thread works in.
+#[derive(Debug, Default)]
+pub(crate) struct Space<R> {
+    /// A packed tile of the input.
+    packed: Vec<R>,
+    /// A tile of the output, or of its gradient, [H, W, LANES].
+    tile: Vec<R>,
+}
+
+impl<R: Real> Space<R> {
+    fn fit(&mut self, d: Dims) {
+        self.tile.resize(d.h * d.w * LANES, R::zero());
+    }
+}
+
+/// The convolution, or with `flip` its gradient by the input: what is constant over tiles.
+#[derive(Clone, Copy)]
+struct Convolution<'a, R> {
+    x: &'a [R],
+    weight: &'a [R],
+    bias: Option<&'a [R]>,
+    d: Dims,
+    flip: bool,
+}
+
+impl<R: Real> Convolution<'_, R> {
+    /// Leaves tile `i` in `space`.
+    fn tile(&self, i: usize, space: &mut Space<R>) {
+        let d = self.d;
+        let (n, c0, valid) = d.tile(i);
+        space.fit(d);
+        pack(self.x, d, n, c0, valid, &mut space.packed);
+        let mut w = [[R::zero(); LANES]; K * K];
+        for (k, w) in w.iter_mut().enumerate() {
+            let from = if self.flip { K * K - 1 - k } else { k } * d.c + c0;
+            w[..valid].copy_from_slice(&self.weight[from..from + valid]);
+        }
+        let mut b = [R::zero(); LANES];
+        if let Some(bias) = self.bias {
+            b[..valid].copy_from_slice(&bias[c0..c0 + valid]);
+        }
+        let (packed, out) = (&space.packed[..], &mut space.tile[..]);
+        vectorised(ConvTile { packed, weight: &w, bias: b, out, d });
+    }
+}
+
+/// [`depthwise7`] of `x` [n, h, w, c] on this thread alone; `out` is as long.
+pub(crate) fn forward_here<R: Real>(
+    x: &[R],
+    [weight, bias]: [&[R]; 2],
+    [n, h, w, c]: [usize; 4],
+    space: &mut Space<R>,
+    out: &mut [R],
+) {
+    let d = Dims { n, h, w, c };
+    let convolution = Convolution { x, weight, bias: Some(bias), d, flip: false };
+    for i in 0..n * d.tiles() {
+        convolution.tile(i, space);
+        for (p, from) in space.tile.chunks_exact(LANES).enumerate() {
+            let (at, valid) = d.at(i, p);
+            out[at..at + valid].copy_from_slice(&from[..valid]);
+        }
+    }
+}
+
+/// Its backward pass: adds the gradient by `x` to `grad_x` and those by weight and bias to
+/// `grad_weight` [49, c] and `grad_bias` [c].
+pub(crate) fn backward_here<R: Real>(
+    x: &[R],
+    weight: &[R],
+    grad: &[R],
+    [n, h, w, c]: [usize; 4],
+    space: &mut Space<R>,
+    grad_x: &mut [R],
+    [grad_weight, grad_bias]: [&mut [R]; 2],
+) {
+    let d = Dims { n, h, w, c };
+    let convolution = Convolution { x: grad, weight, bias: None, d, flip: true };
+    for i in 0..n * d.tiles() {
+        let (_, c0, valid) = d.tile(i);
+        convolution.tile(i, space);
+        for (p, from) in space.tile.chunks_exact(LANES).enumerate() {
+            let (at, valid) = d.at(i, p);
+            for (to, &v) in grad_x[at..at + valid].iter_mut().zip(from) {
+                *to += v;
+            }
+        }
+        let part = weight_tile(x, grad, d, i, space);
+        let (bias, weights) = part.split_last().expect("50 rows");
+        for (k, row) in weights.iter().enumerate() {
+            for (to, &v) in grad_weight[k * c + c0..][..valid].iter_mut().zip(row) {
+                *to += v;
+            }
+        }
+        for (to, &v) in grad_bias[c0..c0 + valid].iter_mut().zip(bias) {
+            *to += v;
+        }
+    }
+}
+
 fn convolve<R: Real>(x: &[R], weight: &[R], bias: Option<&[R]>, d: Dims, flip: bool) -> Vec<R> {
     let mut out = vec![R::zero(); x.len()];
     let shared = Shared(out.as_mut_ptr());
-    (0..d.n * d.tiles()).into_par_iter().for_each_init(
-        || (Vec::new(), vec![R::zero(); d.h * d.w * LANES]),
-        |(packed, tile), i| {
-            let (n, c0, valid) = d.tile(i);
-            pack(x, d, n, c0, valid, packed);
-            let mut w = [[R::zero(); LANES]; K * K];
-            for (k, w) in w.iter_mut().enumerate() {
-                let from = if flip { K * K - 1 - k } else { k } * d.c + c0;
-                w[..valid].copy_from_slice(&weight[from..from + valid]);
+    let convolution = Convolution { x, weight, bias, d, flip };
+    (0..d.n * d.tiles()).into_par_iter().for_each_init(Space::default, |space, i| {
+        convolution.tile(i, space);
+        for (p, from) in space.tile.chunks_exact(LANES).enumerate() {
+            let (at, valid) = d.at(i, p);
+            // SAFETY: pixel p of tile i, `valid` channels, is inside `out` and is written by this
+            // tile alone.
+            unsafe {
+                std::ptr::copy_nonoverlapping(from.as_ptr(), shared.get().add(at), valid);
             }
-            let mut b = [R::zero(); LANES];
-            if let Some(bias) = bias {
-                b[..valid].copy_from_slice(&bias[c0..c0 + valid]);
-            }
-            vectorised(ConvTile { packed, weight: &w, bias: b, out: tile, d });
-            for (p, from) in tile.chunks_exact(LANES).enumerate() {
-                // SAFETY: pixel p of image n, channels c0..c0+valid, is inside `out` and is
-                // written by this tile alone.
-                unsafe {
-                    let to = shared.get().add((n * d.h * d.w + p) * d.c + c0);
-                    std::ptr::copy_nonoverlapping(from.as_ptr(), to, valid);
-                }
-            }
-        },
-    );
+        }
+    });
     out
+}
+
+/// [`WeightTile`] of tile `i`.
+fn weight_tile<R: Real>(
+    x: &[R],
+    grad: &[R],
+    d: Dims,
+    i: usize,
+    space: &mut Space<R>,
+) -> [[R; LANES]; K * K + 1] {
+    let (n, c0, valid) = d.tile(i);
+    space.fit(d);
+    pack(x, d, n, c0, valid, &mut space.packed);
+    for (p, to) in space.tile.chunks_exact_mut(LANES).enumerate() {
+        let (at, valid) = d.at(i, p);
+        to[..valid].copy_from_slice(&grad[at..at + valid]);
+        to[valid..].fill(R::zero());
+    }
+    vectorised(WeightTile { packed: &space.packed, grad: &space.tile, d })
 }
 
 fn grad_weight<R: Real>(x: &[R], grad: &[R], d: Dims) -> Vec<R> {
     let parts: Vec<_> = (0..d.n * d.tiles())
         .into_par_iter()
-        .map_init(
-            || (Vec::new(), vec![R::zero(); d.h * d.w * LANES]),
-            |(packed, tile), i| {
-                let (n, c0, valid) = d.tile(i);
-                pack(x, d, n, c0, valid, packed);
-                for (p, to) in tile.chunks_exact_mut(LANES).enumerate() {
-                    let from = (n * d.h * d.w + p) * d.c + c0;
-                    to[..valid].copy_from_slice(&grad[from..from + valid]);
-                    to[valid..].fill(R::zero());
-                }
-                vectorised(WeightTile { packed, grad: tile, d })
-            },
-        )
+        .map_init(Space::default, |space, i| weight_tile(x, grad, d, i, space))
         .collect();
     let mut out = vec![R::zero(); (K * K + 1) * d.c];
     for (i, part) in parts.iter().enumerate() {

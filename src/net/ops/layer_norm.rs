@@ -127,6 +127,26 @@ impl<R: Real> WithSimd for GradParamsRows<'_, R> {
     }
 }
 
+/// [`layer_norm`] of rows as long as `weight`, on this thread alone.
+pub(crate) fn forward_here<R: Real>(x: &[R], [w, b]: [&[R]; 2], eps: f64, out: &mut [R]) {
+    vectorised(ForwardRows { x, w, b, out, eps: R::of(eps) });
+}
+
+/// Its backward pass: the gradient by `x` into `out`; those by weight and bias, one behind the
+/// other, are added to `grad_params` [2·C].
+pub(crate) fn backward_here<R: Real>(
+    x: &[R],
+    w: &[R],
+    g: &[R],
+    eps: f64,
+    out: &mut [R],
+    grad_params: &mut [R],
+) {
+    let eps = R::of(eps);
+    vectorised(GradInputRows { x, w, g, out, eps });
+    vectorised(GradParamsRows { x, g, out: grad_params, eps });
+}
+
 impl Kernel3 for Forward {
     fn cpu<R: Real>(
         &self,

@@ -1,6 +1,6 @@
 //! The recurrence of several LSTM directions as one op, with backward through time by hand.
 
-use super::{Kernel2, Kernel3, Real, cpu_op, vectorised};
+use super::{Kernel2, Kernel3, Real, cpu_op, product::product, vectorised};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -52,50 +52,6 @@ impl Dims {
     /// Position of the s-th step of direction `dir`.
     fn time(&self, dir: usize, s: usize) -> usize {
         if dir.is_multiple_of(2) { s } else { self.t - 1 - s }
-    }
-}
-
-/// c [m, n] = (c if `add`) + a [m, k] · b [k, n], each with (row, column) strides, one thread.
-#[allow(clippy::too_many_arguments)]
-fn product<R: Real>(
-    (m, n, k): (usize, usize, usize),
-    c: &mut [R],
-    c_row: usize,
-    a: &[R],
-    (a_row, a_col): (usize, usize),
-    b: &[R],
-    (b_row, b_col): (usize, usize),
-    add: bool,
-) {
-    let last = |rows: usize, cols: usize, row: usize, col: usize| {
-        rows.saturating_sub(1) * row + cols.saturating_sub(1) * col
-    };
-    assert!(m > 0 && n > 0 && k > 0);
-    assert!(last(m, n, c_row, 1) < c.len());
-    assert!(last(m, k, a_row, a_col) < a.len() && last(k, n, b_row, b_col) < b.len());
-    // SAFETY: the asserts keep every access inside its slice.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            c.as_mut_ptr(),
-            1,
-            c_row as isize,
-            add,
-            a.as_ptr(),
-            a_col as isize,
-            a_row as isize,
-            b.as_ptr(),
-            b_col as isize,
-            b_row as isize,
-            R::one(),
-            R::one(),
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
     }
 }
 

@@ -6,11 +6,12 @@
 //! rayon's threads in pieces that do not depend on the number of threads, and sums over pieces
 //! are taken in a fixed order: the same input gives the same bits.
 
-mod bias_gelu;
+pub(crate) mod bias_gelu;
 mod colsum;
-mod depthwise;
-mod layer_norm;
+pub(crate) mod depthwise;
+pub(crate) mod layer_norm;
 mod lstm_cell;
+pub(crate) mod product;
 mod real;
 mod scale_residual;
 

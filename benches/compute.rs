@@ -1,0 +1,165 @@
+//! Times of the training core to hold beside PyTorch's, as one line of JSON: see
+//! `benches/vs_pytorch.py`.
+//!
+//! `cargo bench --bench compute -- enc|lstm|step [--bs N] [--size S] [--reps N]`: the encoder's
+//! forward and forward + backward pass, both LSTMs', or a whole step, of the notebook's network
+//! with random weights, medians after one warm-up, as the peer's `bench_torch.py` takes them.
+
+use candle_core::{DType, Device, Tensor, Var};
+use rsna_tui::config::Config;
+use rsna_tui::net::encoder::Encoder;
+use rsna_tui::net::lstm::{self, Lstm};
+use rsna_tui::net::parameters::Builder;
+use rsna_tui::net::{Classifier, Mode, Spec};
+use rsna_tui::train::adamw::AdamW;
+use rsna_tui::train::loss::Weights;
+use rsna_tui::train::step::{Images, Stepper, Targets};
+use std::ops::Range;
+use std::time::Instant;
+
+/// The allocator of the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+struct Pixels {
+    size: usize,
+    values: Vec<f32>,
+}
+
+impl Pixels {
+    fn new(images: usize, size: usize) -> Self {
+        let n = images * size * size * 6;
+        Self { size, values: (0..n).map(|i| (i * 7919 % 1009) as f32 / 1008.0).collect() }
+    }
+}
+
+impl Images for Pixels {
+    fn fill(&self, range: Range<usize>, out: &mut [f32]) {
+        let n = self.size * self.size * 6;
+        out.copy_from_slice(&self.values[range.start * n..range.end * n]);
+    }
+    fn size(&self) -> usize {
+        self.size
+    }
+    fn studies(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+struct Args {
+    what: String,
+    bs: usize,
+    size: usize,
+    reps: usize,
+}
+
+impl Args {
+    fn parse() -> Self {
+        let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+        let value = |name: &str, default: usize| {
+            let at = args.iter().position(|a| a == name);
+            at.map_or(default, |i| args[i + 1].parse().expect("a number"))
+        };
+        let what = args.first().cloned().unwrap_or_else(|| "enc".into());
+        let (bs, size) = match &*what {
+            "step" => (2, 64),
+            _ => (8, 224),
+        };
+        Self { bs: value("--bs", bs), size: value("--size", size), reps: value("--reps", 5), what }
+    }
+
+    /// Median of `reps` after one that does not count, seconds.
+    fn median(&self, mut run: impl FnMut()) -> f64 {
+        run();
+        let mut times: Vec<f64> = (0..self.reps)
+            .map(|_| {
+                let start = Instant::now();
+                run();
+                start.elapsed().as_secs_f64()
+            })
+            .collect();
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    }
+}
+
+fn main() {
+    let args = Args::parse();
+    let config = Config::load(None, false, &[]).expect("the built-in settings");
+    let spec = Spec::new(&config);
+    let times = match &*args.what {
+        "enc" => encoder(&args, &spec),
+        "lstm" => lstms(&args, &spec),
+        "step" => step(&args, &spec, &config),
+        other => panic!("{other}: expected enc, lstm or step"),
+    };
+    let fields: Vec<String> = times.iter().map(|(k, v)| format!("\"{k}\": {v:.3}")).collect();
+    println!("{{{}, \"peak_rss_MiB\": {}}}", fields.join(", "), peak_rss_mib());
+}
+
+fn peak_rss_mib() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|l| l.starts_with("VmHWM")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<usize>().ok()).unwrap_or(0) >> 10
+}
+
+/// Milliseconds an image.
+fn encoder(args: &Args, spec: &Spec) -> Vec<(&'static str, f64)> {
+    let model = Classifier::new(spec, 0, 0, DType::F32, &Device::Cpu).expect("a network");
+    let pixels = Pixels::new(args.bs, args.size);
+    let fill = |range: Range<usize>, out: &mut [f32]| pixels.fill(range, out);
+    let encoder = Encoder::new(&model, args.size);
+    let forward = args.median(|| {
+        encoder.forward(&fill, 0..args.bs, false).expect("weights on the CPU");
+    });
+    let both = args.median(|| {
+        let (features, tapes) = encoder.forward(&fill, 0..args.bs, true).expect("on the CPU");
+        let mut sums = encoder.gradients();
+        let tapes = tapes.expect("kept");
+        encoder.backward(&fill, tapes, &features, &mut sums).expect("on the CPU");
+        encoder.finish(sums).expect("on the CPU");
+    });
+    let each = 1e3 / args.bs as f64;
+    vec![("fwd", forward * each), ("fwd_bwd", both * each)]
+}
+
+/// Milliseconds.
+fn lstms(args: &Args, spec: &Spec) -> Vec<(&'static str, f64)> {
+    let mut builder = Builder::new(0, 0, DType::F32, &Device::Cpu);
+    let mut lstm = |name| Lstm::new(&mut builder, name, spec.features(), spec.lstm_hidden);
+    let (one, two) = (lstm("lstm").expect("weights"), lstm("lstm2").expect("weights"));
+    let n = args.bs * 105 * spec.features();
+    let values: Vec<f32> = (0..n).map(|i| (i * 7919 % 1009) as f32 / 1008.0).collect();
+    let x = Tensor::from_vec(values, (args.bs, 105, spec.features()), &Device::Cpu);
+    let x = Var::from_tensor(&x.expect("as long as its shape")).expect("a leaf");
+    let forward = args.median(|| {
+        lstm::forward(&[&one, &two], &x.as_detached_tensor(), false).expect("a pass");
+    });
+    let both = args.median(|| {
+        let run = || {
+            let out = lstm::forward(&[&one, &two], x.as_tensor(), true)?;
+            let first = out[1].narrow(1, 0, 1)?.sqr()?.mean_all()?;
+            (out[0].sqr()?.mean_all()? + first)?.backward()
+        };
+        run().expect("a pass");
+    });
+    vec![("fwd", forward * 1e3), ("fwd_bwd", both * 1e3)]
+}
+
+/// Seconds.
+fn step(args: &Args, spec: &Spec, config: &Config) -> Vec<(&'static str, f64)> {
+    let model = Classifier::new(spec, 0, 0, DType::F32, &Device::Cpu).expect("a network");
+    let sizes = model.parameters.trainable.iter().map(|p| p.var.elem_count());
+    let mut optimizer = AdamW::new(&config.train, sizes);
+    let images = args.bs * spec.images;
+    let pixels = Pixels::new(images, args.size);
+    let own: Vec<f32> = (0..images).map(|i| f32::from(u8::from((15..30).contains(&i)))).collect();
+    let stepper = Stepper { model: &model, chunk: images, device: &Device::Cpu };
+    let seconds = args.median(|| {
+        let targets = Targets { own: &own, mixed: None };
+        let mode = Mode::Train(Some(Classifier::dropout_key(0, 0, 1, 0)));
+        let weights = Weights::from(&config.train);
+        stepper.step(&mut optimizer, 23e-5, &pixels, targets, weights, mode).expect("a step");
+    });
+    vec![("step", seconds)]
+}

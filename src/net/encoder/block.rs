@@ -1,0 +1,207 @@
+//! A ConvNeXt block: depthwise 7×7, norm, fourfold MLP with GELU, layer scale, residual.
+
+use super::weights::Block;
+use super::{EPS, space};
+use crate::net::ops::{Real, bias_gelu, depthwise, layer_norm, product::product};
+use crate::simd::vectorised;
+use pulp::{Simd, WithSimd};
+
+/// What a thread works in.
+#[derive(Default)]
+pub(super) struct Work<R> {
+    conv: depthwise::Space<R>,
+    /// After the convolution, [M, C].
+    y: Vec<R>,
+    /// Gradient of `y`, [M, C].
+    dy: Vec<R>,
+    /// After the norm, of some rows.
+    z: Vec<R>,
+    /// Gradient of `z`, of some rows.
+    dz: Vec<R>,
+    /// Before and after the GELU, its gradient: of some rows, [rows, 4C].
+    h: Vec<R>,
+    a: Vec<R>,
+    da: Vec<R>,
+    /// After the MLP, or the gradient times gamma: of some rows, [rows, C].
+    o: Vec<R>,
+    /// Gradients of the norm's weight and bias.
+    norm: Vec<R>,
+}
+
+/// Rows whose hidden values, a row of 4C, are worked on at once: so many that a weight, packed
+/// anew for each product, is worth it, and so few that they stay in the second cache.
+fn rows_at_once(c: usize) -> usize {
+    (1usize << 18).div_ceil(4 * c).clamp(128, 1024)
+}
+
+/// Ranges of rows, as even as they can be.
+fn pieces(rows: usize, c: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let n = rows.div_ceil(rows_at_once(c)).max(1);
+    (0..n).map(move |i| rows * i / n..rows * (i + 1) / n)
+}
+
+/// `x` [n, h, w, C] → `out`, the same shape. `shape`: its four numbers.
+pub(super) fn forward<R: Real>(
+    weights: &Block<&[R]>,
+    shape: [usize; 4],
+    x: &[R],
+    out: &mut [R],
+    work: &mut Work<R>,
+) {
+    let c = shape[3];
+    let dw = &weights.depthwise;
+    let y = space(&mut work.y, x.len());
+    depthwise::forward_here(x, [dw.weight, dw.bias], shape, &mut work.conv, y);
+    for rows in pieces(x.len() / c, c) {
+        let (n, range) = (rows.len(), rows.start * c..rows.end * c);
+        let z = space(&mut work.z, n * c);
+        let norm = [weights.norm.weight, weights.norm.bias];
+        layer_norm::forward_here(&y[range.clone()], norm, EPS, z);
+        let h = space(&mut work.h, n * 4 * c);
+        product((n, 4 * c, c), h, 4 * c, z, (c, 1), weights.fc1.weight, (1, c), false);
+        bias_gelu::forward_here(h, weights.fc1.bias);
+        let o = space(&mut work.o, n * c);
+        product((n, c, 4 * c), o, c, h, (4 * c, 1), weights.fc2.weight, (1, 4 * c), false);
+        let (bias, gamma) = (weights.fc2.bias, weights.gamma);
+        let (x, out) = (&x[range.clone()], &mut out[range]);
+        vectorised(Residual { x, o, bias, gamma, out });
+    }
+}
+
+/// The backward pass: `g`, the gradient by the block's result, becomes that by `x`, and the
+/// gradients by the weights are added to `grads`, of which `fc2` and `gamma` are right only after
+/// [`finish`].
+pub(super) fn backward<R: Real>(
+    weights: &Block<&[R]>,
+    grads: &mut Block<&mut [R]>,
+    shape: [usize; 4],
+    x: &[R],
+    g: &mut [R],
+    work: &mut Work<R>,
+) {
+    let c = shape[3];
+    let dw = &weights.depthwise;
+    let y = space(&mut work.y, x.len());
+    depthwise::forward_here(x, [dw.weight, dw.bias], shape, &mut work.conv, y);
+    let dy = space(&mut work.dy, x.len());
+    let norm_grads = space(&mut work.norm, 2 * c);
+    norm_grads.fill(R::zero());
+    for rows in pieces(x.len() / c, c) {
+        let (n, range) = (rows.len(), rows.start * c..rows.end * c);
+        let (y, g) = (&y[range.clone()], &g[range.clone()]);
+        let z = space(&mut work.z, n * c);
+        layer_norm::forward_here(y, [weights.norm.weight, weights.norm.bias], EPS, z);
+        let h = space(&mut work.h, n * 4 * c);
+        product((n, 4 * c, c), h, 4 * c, z, (c, 1), weights.fc1.weight, (1, c), false);
+        let a = space(&mut work.a, n * 4 * c);
+        bias_gelu::forward_with_derivative(h, weights.fc1.bias, a);
+        // Without gamma for now: see `finish`.
+        product((c, 4 * c, n), grads.fc2.weight, 4 * c, g, (1, c), a, (4 * c, 1), true);
+        let scaled = space(&mut work.o, n * c);
+        vectorised(Scale { g, gamma: weights.gamma, out: scaled, sum: grads.fc2.bias });
+        let da = space(&mut work.da, n * 4 * c);
+        product((n, 4 * c, c), da, 4 * c, scaled, (c, 1), weights.fc2.weight, (4 * c, 1), false);
+        vectorised(TimesDerivative { g: da, derivative: h, sum: grads.fc1.bias });
+        product((4 * c, c, n), grads.fc1.weight, c, da, (1, 4 * c), z, (c, 1), true);
+        let dz = space(&mut work.dz, n * c);
+        product((n, c, 4 * c), dz, c, da, (4 * c, 1), weights.fc1.weight, (c, 1), false);
+        layer_norm::backward_here(y, weights.norm.weight, dz, EPS, &mut dy[range], norm_grads);
+    }
+    let (weight, bias) = norm_grads.split_at(c);
+    add(grads.norm.weight, weight);
+    add(grads.norm.bias, bias);
+    let dw_grads = [&mut *grads.depthwise.weight, &mut *grads.depthwise.bias];
+    depthwise::backward_here(x, dw.weight, dy, shape, &mut work.conv, g, dw_grads);
+}
+
+/// Makes the gradients of `fc2` and `gamma` what they are, once all rows are summed.
+///
+/// With G = Σ gᵀ·a and s = Σ g over all rows, result o·gamma and o = a·Wᵀ + b:
+/// ∂W = gamma·G, ∂b = gamma·s, ∂gamma = Σ g·o = Σₖ G·W + b·s. So o is not needed again.
+pub(super) fn finish<R: Real>(weights: &Block<&[R]>, grads: &mut Block<&mut [R]>) {
+    let width = 4 * weights.gamma.len();
+    for (k, &gamma) in weights.gamma.iter().enumerate() {
+        let row = k * width..(k + 1) * width;
+        let (w, g) = (&weights.fc2.weight[row.clone()], &mut grads.fc2.weight[row]);
+        let sum = w.iter().zip(&*g).fold(R::zero(), |sum, (&w, &g)| sum + w * g);
+        let s = &mut grads.fc2.bias[k];
+        grads.gamma[k] = sum + weights.fc2.bias[k] * *s;
+        *s *= gamma;
+        g.iter_mut().for_each(|g| *g *= gamma);
+    }
+}
+
+/// `to` += `values`.
+pub(super) fn add<R: Real>(to: &mut [R], values: &[R]) {
+    for (to, &v) in to.iter_mut().zip(values) {
+        *to += v;
+    }
+}
+
+/// x + (o + bias) · gamma.
+struct Residual<'a, R> {
+    x: &'a [R],
+    o: &'a [R],
+    bias: &'a [R],
+    gamma: &'a [R],
+    out: &'a mut [R],
+}
+
+impl<R: Real> WithSimd for Residual<'_, R> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let c = self.gamma.len();
+        let (bias, gamma) = (&self.bias[..c], &self.gamma[..c]);
+        let rows = self.x.chunks_exact(c).zip(self.o.chunks_exact(c));
+        for ((x, o), out) in rows.zip(self.out.chunks_exact_mut(c)) {
+            for i in 0..c {
+                out[i] = x[i] + (o[i] + bias[i]) * gamma[i];
+            }
+        }
+    }
+}
+
+/// g · gamma, and Σ g over the rows.
+struct Scale<'a, R> {
+    g: &'a [R],
+    gamma: &'a [R],
+    out: &'a mut [R],
+    sum: &'a mut [R],
+}
+
+impl<R: Real> WithSimd for Scale<'_, R> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let c = self.gamma.len();
+        let (gamma, sum) = (&self.gamma[..c], &mut self.sum[..c]);
+        for (g, out) in self.g.chunks_exact(c).zip(self.out.chunks_exact_mut(c)) {
+            for i in 0..c {
+                out[i] = g[i] * gamma[i];
+                sum[i] += g[i];
+            }
+        }
+    }
+}
+
+/// g ·= derivative, and its sum over the rows.
+struct TimesDerivative<'a, R> {
+    g: &'a mut [R],
+    derivative: &'a [R],
+    sum: &'a mut [R],
+}
+
+impl<R: Real> WithSimd for TimesDerivative<'_, R> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let c = self.sum.len();
+        for (g, d) in self.g.chunks_exact_mut(c).zip(self.derivative.chunks_exact(c)) {
+            for i in 0..c {
+                g[i] *= d[i];
+                self.sum[i] += g[i];
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The encoder by hand against candle's autograd over our ops.
+
+use super::layers::tape_values;
+use super::*;
+use crate::net::{Spec, convnext::ConvNeXt, parameters::Builder};
+use candle_core::{DType, Device, Tensor};
+use rand::Rng;
+
+const SIZE: usize = 64;
+
+fn spec() -> Spec {
+    Spec {
+        name: "test",
+        depths: [1, 2, 1, 1],
+        dims: [5, 10, 19, 24],
+        conv_mlp: true,
+        in_channels: 6,
+        images: 7,
+        lstm_hidden: 4,
+        head_hidden: 4,
+        dropout: 0.0,
+    }
+}
+
+/// Images, a gradient of the features, and a network whose weights are all of size 1.
+fn setting(n: usize) -> (Vec<f64>, Vec<f64>, ConvNeXt, Builder) {
+    let mut rng = crate::rng::Key::new(3, crate::rng::Purpose::Init).rng();
+    let mut random = |n: usize| (0..n).map(|_| rng.random_range(-1.0..1.0)).collect::<Vec<f64>>();
+    let spec = spec();
+    let mut builder = Builder::new(0, 0, DType::F64, &Device::Cpu);
+    let net = ConvNeXt::new(&mut builder, &spec).unwrap();
+    for p in &builder.parameters.trainable {
+        let values = random(p.var.elem_count());
+        p.var.set(&Tensor::from_vec(values, p.var.shape(), &Device::Cpu).unwrap()).unwrap();
+    }
+    (random(n * SIZE * SIZE * 6), random(n * spec.dims[3]), net, builder)
+}
+
+fn flat(t: &Tensor) -> Vec<f64> {
+    t.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Largest difference, against the largest value.
+fn apart(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let far = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    far / b.iter().fold(1e-9, |m: f64, v| m.max(v.abs()))
+}
+
+/// Features and gradients by hand, the images encoded in two ranges where `cut` is given.
+fn by_hand(
+    images: &[f64],
+    grad: &[f64],
+    builder: &Builder,
+    threads: usize,
+    cut: Option<usize>,
+) -> (Vec<f64>, Vec<f64>) {
+    let spec = spec();
+    let width = spec.dims[3];
+    let views = Views::new(&builder.parameters.trainable, &spec);
+    let net = views.net::<f64>().unwrap();
+    let encoder = Layers::new(&spec, SIZE, views.lengths(), threads);
+    let bytes = SIZE * SIZE * 6;
+    let fill = |range: std::ops::Range<usize>, out: &mut [f64]| {
+        out.copy_from_slice(&images[range.start * bytes..range.end * bytes]);
+    };
+    let n = grad.len() / width;
+    let (mut features, mut sums) = (Vec::new(), vec![0.0; views.lengths().iter().sum()]);
+    let cut = cut.unwrap_or(n);
+    for range in [0..cut, cut..n].into_iter().filter(|r| !r.is_empty()) {
+        let (part, tapes) = encoder.forward(&net, &fill, range.clone(), true);
+        features.extend(part);
+        let grad = &grad[range.start * width..range.end * width];
+        encoder.backward(&net, &fill, tapes.unwrap(), grad, &mut sums);
+    }
+    encoder.finish(&net, &mut sums);
+    (features, sums)
+}
+
+#[test]
+fn features_and_gradients_are_those_of_autograd() {
+    let n = 5;
+    let (images, grad, net, builder) = setting(n);
+    let x = Tensor::from_vec(images.clone(), (n, SIZE, SIZE, 6), &Device::Cpu).unwrap();
+    let features = net.forward(&x, true).unwrap();
+    let g = Tensor::from_vec(grad.clone(), features.shape(), &Device::Cpu).unwrap();
+    let store = (&features * g).unwrap().sum_all().unwrap().backward().unwrap();
+    for (threads, cut) in [(1, None), (2, None), (3, Some(2))] {
+        let (ours, sums) = by_hand(&images, &grad, &builder, threads, cut);
+        assert!(apart(&ours, &flat(&features)) < 1e-12);
+        let mut at = 0;
+        for p in &builder.parameters.trainable {
+            let want = flat(store.get(&p.var).unwrap());
+            let got = &sums[at..at + want.len()];
+            at += want.len();
+            let error = apart(got, &want);
+            assert!(error < 1e-10, "{threads} threads, {}: {error}", p.name);
+        }
+        assert_eq!(at, sums.len());
+    }
+}
+
+#[test]
+fn the_same_bits_for_the_same_threads() {
+    let (images, grad, _, builder) = setting(9);
+    let run = |threads| by_hand(&images, &grad, &builder, threads, None);
+    assert_eq!(run(2), run(2));
+    assert!(apart(&run(1).1, &run(3).1) < 1e-13);
+}
+
+#[test]
+fn a_tape_is_as_long_as_it_says() {
+    let (images, _, _, builder) = setting(2);
+    let spec = spec();
+    let views = Views::new(&builder.parameters.trainable, &spec);
+    let encoder = Layers::new(&spec, SIZE, views.lengths(), 1);
+    let fill = |_: std::ops::Range<usize>, out: &mut [f64]| out.copy_from_slice(&images);
+    let net = views.net::<f64>().unwrap();
+    let tapes = encoder.forward(&net, &fill, 0..2, true).1.unwrap();
+    assert_eq!(tapes.values(), 2 * tape_values(&spec, SIZE));
+    assert!(encoder.forward(&net, &fill, 0..2, false).1.is_none());
+}

@@ -1,0 +1,123 @@
+//! The encoder's weights, or anything else that there is one of for each of them.
+
+use crate::net::{Spec, ops::Real, parameters::Parameter};
+use candle_core::{CpuStorage, Layout, Result, Storage, bail};
+use std::ops::Deref;
+
+/// Weight and bias of a norm or a product.
+pub(super) struct Affine<T> {
+    pub(super) weight: T,
+    pub(super) bias: T,
+}
+
+/// A ConvNeXt block's.
+pub(super) struct Block<T> {
+    pub(super) gamma: T,
+    pub(super) depthwise: Affine<T>,
+    pub(super) norm: Affine<T>,
+    pub(super) fc1: Affine<T>,
+    pub(super) fc2: Affine<T>,
+}
+
+/// A stage's; the first has no downsampling (norm and 2×2 product).
+pub(super) struct Stage<T> {
+    pub(super) downsample: Option<(Affine<T>, Affine<T>)>,
+    pub(super) blocks: Vec<Block<T>>,
+}
+
+/// The whole encoder's, each as `T`: a slice of values, of gradients.
+pub(super) struct Net<T> {
+    pub(super) stem: Affine<T>,
+    pub(super) stem_norm: Affine<T>,
+    pub(super) stages: Vec<Stage<T>>,
+    pub(super) head_norm: Affine<T>,
+}
+
+impl<T> Net<T> {
+    /// In the order in which `ConvNeXt::new` makes them, one of `next` for each.
+    pub fn in_order(depths: &[usize; 4], next: &mut dyn FnMut() -> T) -> Self {
+        let stem = affine(next);
+        let stem_norm = affine(next);
+        let stages = depths.iter().enumerate().map(|(s, &depth)| {
+            let downsample = (s > 0).then(|| (affine(next), affine(next)));
+            let blocks = (0..depth).map(|_| Block {
+                gamma: next(),
+                depthwise: affine(next),
+                norm: affine(next),
+                fc1: affine(next),
+                fc2: affine(next),
+            });
+            let blocks = blocks.collect();
+            Stage { downsample, blocks }
+        });
+        let stages = stages.collect();
+        Self { stem, stem_norm, stages, head_norm: affine(next) }
+    }
+}
+
+fn affine<T>(next: &mut dyn FnMut() -> T) -> Affine<T> {
+    let weight = next();
+    Affine { weight, bias: next() }
+}
+
+/// Number of the encoder's weight tensors: they come first among a network's parameters.
+pub(super) fn count(spec: &Spec) -> usize {
+    let mut n = 0;
+    Net::in_order(&spec.depths, &mut || n += 1);
+    n
+}
+
+/// The encoder's weights where candle keeps them; locked for reading as long as this lives.
+pub(super) struct Views<'a> {
+    guards: Vec<(Box<dyn Deref<Target = Storage> + 'a>, &'a Layout)>,
+    depths: [usize; 4],
+}
+
+impl<'a> Views<'a> {
+    /// Of the network whose parameters these are.
+    pub fn new(parameters: &'a [Parameter], spec: &Spec) -> Self {
+        let mut guards = Vec::with_capacity(count(spec));
+        for p in &parameters[..count(spec)] {
+            let (storage, layout) = p.var.storage_and_layout();
+            let storage: Box<dyn Deref<Target = Storage> + 'a> = Box::new(storage);
+            guards.push((storage, layout));
+        }
+        Self { guards, depths: spec.depths }
+    }
+
+    /// As slices. Errors: they are not on the CPU, or not of type `R`.
+    pub fn net<R: Real>(&self) -> Result<Net<&[R]>> {
+        let mut slices = Vec::with_capacity(self.guards.len());
+        for (storage, layout) in &self.guards {
+            let Storage::Cpu(storage) = &***storage else {
+                bail!("the encoder by hand takes weights on the CPU only");
+            };
+            let Some((start, end)) = layout.contiguous_offsets() else {
+                bail!("the encoder by hand takes contiguous weights only");
+            };
+            slices.push(&CpuStorage::as_slice::<R>(storage)?[start..end]);
+        }
+        let mut slices = slices.into_iter();
+        Ok(Net::in_order(&self.depths, &mut || slices.next().expect("as many as counted")))
+    }
+
+    /// Number of values of each weight, in order.
+    pub fn lengths(&self) -> Vec<usize> {
+        self.guards.iter().map(|(_, layout)| layout.shape().elem_count()).collect()
+    }
+}
+
+/// Slices of `flat`, each as long as `lengths` says.
+pub(super) fn split<'a, R>(
+    mut flat: &'a mut [R],
+    lengths: &[usize],
+    depths: &[usize; 4],
+) -> Net<&'a mut [R]> {
+    let mut lengths = lengths.iter();
+    Net::in_order(depths, &mut || {
+        let n = *lengths.next().expect("as many as counted");
+        let (first, rest) = std::mem::take(&mut flat).split_at_mut(n);
+        flat = rest;
+        first
+    })
+}
