@@ -71,6 +71,15 @@ fn lanes<R>(x: &[R], at: usize) -> &[R; LANES] {
     x[at..at + LANES].try_into().expect("a slice of LANES elements")
 }
 
+/// a · b + c, each of [LANES].
+#[inline(always)]
+fn multiply_add<S: Simd, R: Real>(a: &[R; LANES], b: &[R; LANES], mut c: [R; LANES]) -> [R; LANES] {
+    for t in 0..LANES {
+        c[t] = mul_add::<S, R>(a[t], b[t], c[t]);
+    }
+    c
+}
+
 /// Convolves one packed tile into `out` [H, W, LANES].
 struct ConvTile<'a, R> {
     packed: &'a [R],
@@ -80,46 +89,55 @@ struct ConvTile<'a, R> {
     d: Dims,
 }
 
-impl<R: Real> ConvTile<'_, R> {
-    /// `X` neighbouring pixels of row `y` from column `x`.
-    #[inline(always)]
-    fn pixels<S: Simd, const X: usize>(&mut self, y: usize, x: usize) {
-        let wp = self.d.w + 2 * PAD;
-        let mut sums = [self.bias; X];
-        for i in 0..K {
-            let row = &self.packed[((y + i) * wp + x) * LANES..][..(X + K - 1) * LANES];
-            for j in 0..K {
-                let w = &self.weight[i * K + j];
-                for (p, sum) in sums.iter_mut().enumerate() {
-                    let v = lanes(row, (p + j) * LANES);
-                    for t in 0..LANES {
-                        sum[t] = mul_add::<S, R>(v[t], w[t], sum[t]);
-                    }
+/// A method of [`ConvTile`] for some neighbouring pixels of row `y` from column `x`, a sum for each:
+/// one by one, since the compiler keeps an array of them in memory and works on single values.
+macro_rules! pixels {
+    ($name:ident: $($p:literal $sum:ident),*) => {
+        #[inline(always)]
+        fn $name<S: Simd>(&mut self, y: usize, x: usize) {
+            let wp = self.d.w + 2 * PAD;
+            $(let mut $sum = self.bias;)*
+            let n = [$($p),*].len();
+            for i in 0..K {
+                let row = &self.packed[((y + i) * wp + x) * LANES..][..(n + K - 1) * LANES];
+                for j in 0..K {
+                    let w = &self.weight[i * K + j];
+                    let row = &row[j * LANES..][..n * LANES];
+                    $($sum = multiply_add::<S, R>(lanes(row, $p * LANES), w, $sum);)*
                 }
             }
+            let at = (y * self.d.w + x) * LANES;
+            let out = &mut self.out[at..at + n * LANES];
+            $(out[$p * LANES..($p + 1) * LANES].copy_from_slice(&$sum);)*
         }
-        let at = (y * self.d.w + x) * LANES;
-        for (to, from) in self.out[at..].chunks_exact_mut(LANES).zip(&sums) {
-            to.copy_from_slice(from);
-        }
-    }
+    };
+}
 
+impl<R: Real> ConvTile<'_, R> {
+    pixels!(one: 0 s0);
+    pixels!(four: 0 s0, 1 s1, 2 s2, 3 s3);
+    pixels!(seven: 0 s0, 1 s1, 2 s2, 3 s3, 4 s4, 5 s5, 6 s6);
+
+    /// As many pixels at once as the registers hold sums beside the weights and pixels.
     #[inline(always)]
-    fn run<S: Simd, const X: usize>(mut self) {
+    fn run<S: Simd>(mut self) {
+        let at_once = if S::F32_LANES >= 16 { 7 } else { 4 };
+        let width = self.d.w;
         for y in 0..self.d.h {
             let mut x = 0;
-            while x + X <= self.d.w {
-                self.pixels::<S, X>(y, x);
-                x += X;
-            }
-            if x < self.d.w && self.d.w >= X {
-                // Some pixels again instead of a loop for the rest.
-                self.pixels::<S, X>(y, self.d.w - X);
-                x = self.d.w;
-            }
-            while x < self.d.w {
-                self.pixels::<S, 1>(y, x);
-                x += 1;
+            while x < width {
+                if width < at_once {
+                    self.one::<S>(y, x);
+                    x += 1;
+                    continue;
+                }
+                // At the end some pixels again instead of a loop for the rest.
+                x = x.min(width - at_once);
+                match at_once {
+                    7 => self.seven::<S>(y, x),
+                    _ => self.four::<S>(y, x),
+                }
+                x += at_once;
             }
         }
     }
@@ -129,8 +147,7 @@ impl<R: Real> WithSimd for ConvTile<'_, R> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        // As many sums as the registers hold beside the weights and pixels.
-        if S::F32_LANES >= 16 { self.run::<S, 7>() } else { self.run::<S, 4>() }
+        self.run::<S>();
     }
 }
 
@@ -149,21 +166,24 @@ impl<R: Real> WithSimd for WeightTile<'_, R> {
         let wp = self.d.w + 2 * PAD;
         let mut out = [[R::zero(); LANES]; K * K + 1];
         for i in 0..K {
-            let mut sums = [[R::zero(); LANES]; K];
+            // One by one, so that each stays in a register.
+            let [mut s0, mut s1, mut s2, mut s3, mut s4, mut s5, mut s6] = [[R::zero(); LANES]; K];
             for y in 0..self.d.h {
                 let row = &self.packed[(y + i) * wp * LANES..][..wp * LANES];
                 let grads = &self.grad[y * self.d.w * LANES..][..self.d.w * LANES];
-                for x in 0..self.d.w {
-                    let g = lanes(grads, x * LANES);
-                    let pixels = &row[x * LANES..][..K * LANES];
-                    for (j, sum) in sums.iter_mut().enumerate() {
-                        let v = lanes(pixels, j * LANES);
-                        for t in 0..LANES {
-                            sum[t] = mul_add::<S, R>(g[t], v[t], sum[t]);
-                        }
-                    }
+                let windows = row.windows(K * LANES).step_by(LANES);
+                for (g, pixels) in grads.chunks_exact(LANES).zip(windows) {
+                    let g = lanes(g, 0);
+                    s0 = multiply_add::<S, R>(g, lanes(pixels, 0), s0);
+                    s1 = multiply_add::<S, R>(g, lanes(pixels, LANES), s1);
+                    s2 = multiply_add::<S, R>(g, lanes(pixels, 2 * LANES), s2);
+                    s3 = multiply_add::<S, R>(g, lanes(pixels, 3 * LANES), s3);
+                    s4 = multiply_add::<S, R>(g, lanes(pixels, 4 * LANES), s4);
+                    s5 = multiply_add::<S, R>(g, lanes(pixels, 5 * LANES), s5);
+                    s6 = multiply_add::<S, R>(g, lanes(pixels, 6 * LANES), s6);
                 }
             }
+            let sums = [s0, s1, s2, s3, s4, s5, s6];
             out[i * K..(i + 1) * K].copy_from_slice(&sums);
         }
         for g in self.grad.chunks_exact(LANES) {
