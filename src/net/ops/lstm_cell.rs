@@ -1,9 +1,10 @@
 //! The recurrence of several LSTM directions as one op, with backward through time by hand.
 
 use super::{Kernel2, Kernel3, Real, cpu_op, product::product, vectorised};
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Tensor};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
+use std::sync::OnceLock;
 
 /// What the forward pass keeps of each cell: h, c and the four activated gates i, f, g, o.
 const KEPT: usize = 6;
@@ -16,14 +17,16 @@ const GATES: usize = 2;
 /// `w_hh` [D, 4H, H] → h [D, T, B, H], initial states 0. Gradients for both. Formulas:
 /// <https://pytorch.org/docs/stable/generated/torch.nn.LSTM.html>.
 pub fn lstm_recurrence(gates_x: &Tensor, w_hh: &Tensor) -> Result<Tensor> {
-    let h = w_hh.dim(2)?;
-    gates_x.apply_op2(w_hh, Forward)?.narrow(3, 0, h)?.contiguous()
+    gates_x.apply_op2(w_hh, Forward::default())
 }
 
-/// → [D, T, B, 6H]: all that the backward pass needs; h stands first.
-struct Forward;
-/// (w_hh, kept, grad of kept) → grad of gates_x. Only the part of the gradient that belongs to
-/// h is read: nobody else sees the rest.
+/// → h [D, T, B, H].
+#[derive(Default)]
+struct Forward {
+    /// [D, T, B, 6H]: all that the backward pass needs, from the forward pass of this op.
+    kept: OnceLock<Tensor>,
+}
+/// (w_hh, kept, grad of h) → grad of gates_x.
 struct GradGates;
 /// (grad of gates_x, kept) → grad of w_hh.
 struct GradWeight;
@@ -103,7 +106,7 @@ impl<R: Real> WithSimd for Cells<'_, R> {
 struct CellGrads<'a, R> {
     kept: &'a [R],
     previous: Option<&'a [R]>,
-    /// [B, 6H], of which h's part is read.
+    /// [B, H]
     grad: &'a [R],
     dh: &'a [R],
     dc: &'a mut [R],
@@ -121,7 +124,7 @@ impl<R: Real> WithSimd for CellGrads<'_, R> {
             let cell = &self.kept[row * KEPT * n..][..KEPT * n];
             let part = |k: usize| &cell[k * n..][..n];
             let (c, i, f, g, o) = (part(1), part(2), part(3), part(4), part(5));
-            let grad = &self.grad[row * KEPT * n..][..n];
+            let grad = &self.grad[row * n..][..n];
             let dh = &self.dh[row * n..][..n];
             let dc = &mut self.dc[row * n..][..n];
             let (di, rest) = out.split_at_mut(n);
@@ -162,7 +165,8 @@ impl Kernel2 for Forward {
         let n = Dims::of(l, 4)?;
         let mut out = vec![R::zero(); n.d * n.t * n.kept()];
         out.par_chunks_mut(n.t * n.kept()).enumerate().for_each(|(dir, kept)| {
-            let w = &w[dir * 4 * n.h * n.h..][..4 * n.h * n.h];
+            // Turned, [H, 4H]: as it stands the product would pack it anew for every step.
+            let turned = turn(&w[dir * 4 * n.h * n.h..][..4 * n.h * n.h], n.h);
             for s in 0..n.t {
                 let at = n.time(dir, s);
                 let gates = &gates[(dir * n.t + at) * n.gates()..][..n.gates()];
@@ -178,16 +182,34 @@ impl Kernel2 for Forward {
                         KEPT * n.h,
                         before,
                         (KEPT * n.h, 1),
-                        w,
-                        (1, n.h),
+                        &turned,
+                        (4 * n.h, 1),
                         true,
                     );
                 }
                 vectorised(Cells { kept: now, previous: before, h: n.h });
             }
         });
-        Ok((out, Shape::from((n.d, n.t, n.b, KEPT * n.h))))
+        let mut h = Vec::with_capacity(n.d * n.t * n.b * n.h);
+        for cell in out.chunks_exact(KEPT * n.h) {
+            h.extend_from_slice(&cell[..n.h]);
+        }
+        let kept = Tensor::from_vec(out, (n.d, n.t, n.b, KEPT * n.h), &Device::Cpu)?;
+        // Each op runs forward once.
+        let _ = self.kept.set(kept);
+        Ok((h, Shape::from((n.d, n.t, n.b, n.h))))
     }
+}
+
+/// [4H, H] → [H, 4H].
+fn turn<R: Real>(w: &[R], h: usize) -> Vec<R> {
+    let mut turned = vec![R::zero(); w.len()];
+    for (j, row) in w.chunks_exact(h).enumerate() {
+        for (k, &v) in row.iter().enumerate() {
+            turned[k * 4 * h + j] = v;
+        }
+    }
+    turned
 }
 
 /// The kept cells of the s-th step of a direction, and those of the step before it.
@@ -211,9 +233,12 @@ impl CustomOp2 for Forward {
         &self,
         _gates: &Tensor,
         w: &Tensor,
-        kept: &Tensor,
+        _h: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let Some(kept) = self.kept.get() else {
+            candle_core::bail!("lstm-recurrence: backward without a forward pass")
+        };
         let dz = w.apply_op3_no_bwd(kept, &grad.contiguous()?, &GradGates)?;
         let gw = dz.apply_op2_no_bwd(kept, &GradWeight)?;
         Ok((Some(dz), Some(gw)))
@@ -240,7 +265,7 @@ impl Kernel3 for GradGates {
                 vectorised(CellGrads {
                     kept: cells(at),
                     previous: (s > 0).then(|| cells(n.time(dir, s - 1))),
-                    grad: &grad[(dir * n.t + at) * n.kept()..][..n.kept()],
+                    grad: &grad[(dir * n.t + at) * n.b * n.h..][..n.b * n.h],
                     dh: &dh,
                     dc: &mut dc,
                     out: dz,
