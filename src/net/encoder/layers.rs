@@ -1,6 +1,6 @@
 //! All layers, over groups of images side by side.
 
-use super::weights::{Net, split};
+use super::weights::{Net, each};
 use super::{EPS, block, patch};
 use crate::net::Spec;
 use crate::net::ops::{Real, layer_norm};
@@ -171,47 +171,60 @@ impl Layers {
         (features, tape)
     }
 
-    /// Adds the gradients of all weights, one behind the other, to `sums`, from that of the
-    /// features of the tapes' images, `grad` [n, F]. They are right after [`Self::finish`].
+    /// No gradient yet: zeros for each weight.
+    pub fn zeros<R: Real>(&self) -> Vec<Vec<R>> {
+        self.lengths.iter().map(|&n| vec![R::zero(); n]).collect()
+    }
+
+    /// Adds the gradients of all weights to `sums`, from that of the features of the tapes'
+    /// images, `grad` [n, F]. They are right after [`Self::finish`].
     pub fn backward<R: Real>(
         &self,
         net: &Net<&[R]>,
         fill: Fill<R>,
         tapes: Tapes<R>,
         grad: &[R],
-        sums: &mut [R],
+        sums: &mut [Vec<R>],
     ) {
-        let total = sums.len();
         let (width, start) = (self.spec.dims[3], tapes.range.start);
         // Each thread's groups are those of its turn: the sums do not depend on who is faster.
         let mut turns: Vec<Vec<Tape<R>>> = (0..self.threads).map(|_| Vec::new()).collect();
         for (i, tape) in tapes.tapes.into_iter().enumerate() {
             turns[i % self.threads].push(tape);
         }
-        let parts: Vec<Vec<R>> = turns
-            .into_par_iter()
-            .with_max_len(1)
-            .map(|tapes| {
-                let mut sums = vec![R::zero(); total];
-                let mut work = Work::default();
-                for tape in tapes {
-                    let range = tape.range.start - start..tape.range.end - start;
-                    let grad = &grad[range.start * width..range.end * width];
-                    self.group_backward(net, fill, tape, grad, &mut sums, &mut work);
-                }
-                sums
-            })
-            .collect();
-        sums.par_chunks_mut(1 << 16).enumerate().for_each(|(i, sums)| {
+        let turn = |tapes: Vec<Tape<R>>, sums: &mut [Vec<R>]| {
+            let mut work = Work::default();
+            for tape in tapes {
+                let range = tape.range.start - start..tape.range.end - start;
+                let grad = &grad[range.start * width..range.end * width];
+                self.group_backward(net, fill, tape, grad, sums, &mut work);
+            }
+        };
+        let others = turns.split_off(1);
+        let first = turns.pop().expect("at least one thread");
+        let ((), parts) = rayon::join(
+            || turn(first, sums),
+            || -> Vec<Vec<Vec<R>>> {
+                let others = others.into_par_iter().with_max_len(1);
+                let others = others.filter(|tapes| !tapes.is_empty());
+                let sum = |tapes| {
+                    let mut sums = self.zeros();
+                    turn(tapes, &mut sums);
+                    sums
+                };
+                others.map(sum).collect()
+            },
+        );
+        sums.par_iter_mut().enumerate().for_each(|(i, sum)| {
             for part in &parts {
-                block::add(sums, &part[i << 16..]);
+                block::add(sum, &part[i]);
             }
         });
     }
 
     /// Makes `sums` the gradients, once [`Self::backward`] has added all images.
-    pub fn finish<R: Real>(&self, net: &Net<&[R]>, sums: &mut [R]) {
-        let mut grads = split(sums, &self.lengths, &self.spec.depths);
+    pub fn finish<R: Real>(&self, net: &Net<&[R]>, sums: &mut [Vec<R>]) {
+        let mut grads = each(sums, &self.spec.depths);
         for (stage, grads) in net.stages.iter().zip(&mut grads.stages) {
             for (weights, grads) in stage.blocks.iter().zip(&mut grads.blocks) {
                 block::finish(weights, grads);
@@ -225,11 +238,11 @@ impl Layers {
         fill: Fill<R>,
         mut tape: Tape<R>,
         grad: &[R],
-        sums: &mut [R],
+        sums: &mut [Vec<R>],
         work: &mut Work<R>,
     ) {
         let n = tape.range.len();
-        let mut grads = split(sums, &self.lengths, &self.spec.depths);
+        let mut grads = each(sums, &self.spec.depths);
         let width = self.spec.dims[3];
         let mut d_pooled = vec![R::zero(); n * width];
         let mut norm = Vec::new();

@@ -38,7 +38,7 @@ pub struct Encoder<'a> {
 pub struct Tapes(layers::Tapes<f32>);
 
 /// The encoder's gradients, summed over images.
-pub struct Gradients(Vec<f32>);
+pub struct Gradients(Vec<Vec<f32>>);
 
 impl<'a> Encoder<'a> {
     /// Of `model`, for images of `size`², on as many threads as rayon has. The weights are locked
@@ -65,7 +65,7 @@ impl<'a> Encoder<'a> {
 
     /// No gradient yet.
     pub fn gradients(&self) -> Gradients {
-        Gradients(vec![0.0; self.views.lengths().iter().sum()])
+        Gradients(self.layers.zeros())
     }
 
     /// Adds the gradients for `grad` [n, F], that of the features of the tapes' images.
@@ -87,13 +87,7 @@ impl<'a> Encoder<'a> {
     /// Errors: the weights are not f32 on the CPU.
     pub fn finish(&self, mut sums: Gradients) -> Result<Vec<Vec<f32>>> {
         self.layers.finish(&self.views.net()?, &mut sums.0);
-        let mut rest = &sums.0[..];
-        let each = |n: usize| {
-            let (first, others) = rest.split_at(n);
-            rest = others;
-            first.to_vec()
-        };
-        Ok(self.views.lengths().into_iter().map(each).collect())
+        Ok(sums.0)
     }
 }
 

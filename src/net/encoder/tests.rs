@@ -65,7 +65,7 @@ fn by_hand(
         out.copy_from_slice(&images[range.start * bytes..range.end * bytes]);
     };
     let n = grad.len() / width;
-    let (mut features, mut sums) = (Vec::new(), vec![0.0; views.lengths().iter().sum()]);
+    let (mut features, mut sums) = (Vec::new(), encoder.zeros());
     let cut = cut.unwrap_or(n);
     for range in [0..cut, cut..n].into_iter().filter(|r| !r.is_empty()) {
         let (part, tapes) = encoder.forward(&net, &fill, range.clone(), true);
@@ -74,7 +74,7 @@ fn by_hand(
         encoder.backward(&net, &fill, tapes.unwrap(), grad, &mut sums);
     }
     encoder.finish(&net, &mut sums);
-    (features, sums)
+    (features, sums.concat())
 }
 
 #[test]

@@ -107,17 +107,8 @@ impl<'a> Views<'a> {
     }
 }
 
-/// Slices of `flat`, each as long as `lengths` says.
-pub(super) fn split<'a, R>(
-    mut flat: &'a mut [R],
-    lengths: &[usize],
-    depths: &[usize; 4],
-) -> Net<&'a mut [R]> {
-    let mut lengths = lengths.iter();
-    Net::in_order(depths, &mut || {
-        let n = *lengths.next().expect("as many as counted");
-        let (first, rest) = std::mem::take(&mut flat).split_at_mut(n);
-        flat = rest;
-        first
-    })
+/// The encoder's of `values`, one for each weight in order.
+pub(super) fn each<'a, R>(values: &'a mut [Vec<R>], depths: &[usize; 4]) -> Net<&'a mut [R]> {
+    let mut values = values.iter_mut();
+    Net::in_order(depths, &mut || &mut values.next().expect("as many as counted")[..])
 }
