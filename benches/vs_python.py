@@ -35,6 +35,20 @@ def cpu():
     return platform.processor()
 
 
+def commit():
+    run = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(run, cwd=HERE, capture_output=True, text=True).stdout.strip()
+
+
+def add_to_results(lines):
+    results = HERE / "RESULTS.md"
+    with results.open("a") as out:
+        if not out.tell():
+            out.write("# Measured\n\nRatios of medians, the two sides run in turn on one machine; an absolute time means little\nelsewhere. How: the head of each script in this folder.\n")
+        out.write("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--peer", type=pathlib.Path, required=True)
@@ -53,12 +67,11 @@ def main():
     peer_ms = statistics.median(r["pipeline"]["wall_ms"] for r in peer_all)
     load_ms = statistics.median(r["np_load_page_cache"]["wall_ms"] for r in peer_all)
     our = {key: statistics.median(r[key] for r in ours_all) for key in ours_all[0]}
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True)
     lines = [
         "",
         f"## Augmentation against Python, {datetime.date.today()}",
         "",
-        f"{cpu()}, {os.cpu_count()} cores, commit {commit.stdout.strip()}, {args.rounds} rounds in turn, medians. {args.note}".rstrip(),
+        f"{cpu()}, {os.cpu_count()} cores, commit {commit()}, {args.rounds} rounds in turn, medians. {args.note}".rstrip(),
         "",
         "| 224 × 224 × 6, one thread | Python | ours | ratio |",
         "|---|---|---|---|",
@@ -69,12 +82,7 @@ def main():
         "",
         f"Two workers: {our['study_ms_2_workers']:.1f} ms a study, {our['study_ms'] / our['study_ms_2_workers']:.2f} times one.",
     ]
-    results = HERE / "RESULTS.md"
-    if not results.exists():
-        results.write_text("# Measured\n\nRatios of medians, the two sides run in turn on one machine; an absolute time means little\nelsewhere. How: the head of each script in this folder.\n")
-    with results.open("a") as out:
-        out.write("\n".join(lines) + "\n")
-    print("\n".join(lines))
+    add_to_results(lines)
 
 
 if __name__ == "__main__":
