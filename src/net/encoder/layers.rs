@@ -13,6 +13,9 @@ const GROUP_PIXELS: usize = 8192;
 /// Images of a group, at least.
 const GROUP_IMAGES: usize = 4;
 
+/// Threads at most: each sums the gradients of all weights for itself.
+const THREADS: usize = 16;
+
 /// Writes images `range` as [n, S, S, in] into the slice.
 pub type Fill<'a, R> = &'a (dyn Fn(Range<usize>, &mut [R]) + Sync);
 
@@ -74,9 +77,9 @@ struct Work<R> {
 
 impl Layers {
     /// Of `spec` for images of `size`², `lengths` the number of values of each weight in order, on
-    /// `threads` threads.
+    /// `threads` threads, at most [`THREADS`].
     pub fn new(spec: &Spec, size: usize, lengths: Vec<usize>, threads: usize) -> Self {
-        Self { spec: spec.clone(), size, lengths, threads: threads.max(1) }
+        Self { spec: spec.clone(), size, lengths, threads: threads.clamp(1, THREADS) }
     }
 
     /// [n, h, w, C] of stage s.

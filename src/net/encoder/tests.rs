@@ -79,13 +79,19 @@ fn by_hand(
 
 #[test]
 fn features_and_gradients_are_those_of_autograd() {
-    let n = 5;
+    agree(5, &[(1, None), (2, None), (3, Some(2))]);
+    // Several groups a thread.
+    agree(70, &[(1, None)]);
+}
+
+/// `n` images by hand, each time on so many threads and cut so, against autograd.
+fn agree(n: usize, ways: &[(usize, Option<usize>)]) {
     let (images, grad, net, builder) = setting(n);
     let x = Tensor::from_vec(images.clone(), (n, SIZE, SIZE, 6), &Device::Cpu).unwrap();
     let features = net.forward(&x, true).unwrap();
     let g = Tensor::from_vec(grad.clone(), features.shape(), &Device::Cpu).unwrap();
     let store = (&features * g).unwrap().sum_all().unwrap().backward().unwrap();
-    for (threads, cut) in [(1, None), (2, None), (3, Some(2))] {
+    for &(threads, cut) in ways {
         let (ours, sums) = by_hand(&images, &grad, &builder, threads, cut);
         assert!(apart(&ours, &flat(&features)) < 1e-12);
         let mut at = 0;
