@@ -2,7 +2,7 @@
 
 use super::weights::Block;
 use super::{EPS, space};
-use crate::net::ops::{Real, bias_gelu, depthwise, layer_norm, product::product};
+use crate::net::ops::{Real, bias_gelu, depthwise, layer_norm, product::product, scale_residual};
 use crate::simd::vectorised;
 use pulp::{Simd, WithSimd};
 
@@ -40,6 +40,15 @@ fn pieces(rows: usize, c: usize) -> impl Iterator<Item = std::ops::Range<usize>>
     (0..n).map(move |i| rows * i / n..rows * (i + 1) / n)
 }
 
+/// Rows after the convolution, `y` [n, C] → after the norm `z` [n, C] and after the first product,
+/// without its bias, `h` [n, 4C].
+fn hidden<R: Real>(weights: &Block<&[R]>, y: &[R], z: &mut [R], h: &mut [R]) {
+    let c = weights.gamma.len();
+    layer_norm::forward_here(y, [weights.norm.weight, weights.norm.bias], EPS, z);
+    let size = (y.len() / c, 4 * c, c);
+    product(size, h, 4 * c, z, (c, 1), weights.fc1.weight, (1, c), false);
+}
+
 /// `x` [n, h, w, C] → `out`, the same shape. `shape`: its four numbers.
 pub(super) fn forward<R: Real>(
     weights: &Block<&[R]>,
@@ -54,17 +63,13 @@ pub(super) fn forward<R: Real>(
     depthwise::forward_here(x, [dw.weight, dw.bias], shape, &mut work.conv, y);
     for rows in pieces(x.len() / c, c) {
         let (n, range) = (rows.len(), rows.start * c..rows.end * c);
-        let z = space(&mut work.z, n * c);
-        let norm = [weights.norm.weight, weights.norm.bias];
-        layer_norm::forward_here(&y[range.clone()], norm, EPS, z);
-        let h = space(&mut work.h, n * 4 * c);
-        product((n, 4 * c, c), h, 4 * c, z, (c, 1), weights.fc1.weight, (1, c), false);
+        let (z, h) = (space(&mut work.z, n * c), space(&mut work.h, n * 4 * c));
+        hidden(weights, &y[range.clone()], z, h);
         bias_gelu::forward_here(h, weights.fc1.bias);
         let o = space(&mut work.o, n * c);
         product((n, c, 4 * c), o, c, h, (4 * c, 1), weights.fc2.weight, (1, 4 * c), false);
-        let (bias, gamma) = (weights.fc2.bias, weights.gamma);
-        let (x, out) = (&x[range.clone()], &mut out[range]);
-        vectorised(Residual { x, o, bias, gamma, out });
+        let params = [weights.fc2.bias, weights.gamma];
+        scale_residual::forward_here(o, params, &x[range.clone()], &mut out[range]);
     }
 }
 
@@ -89,10 +94,8 @@ pub(super) fn backward<R: Real>(
     for rows in pieces(x.len() / c, c) {
         let (n, range) = (rows.len(), rows.start * c..rows.end * c);
         let (y, g) = (&y[range.clone()], &g[range.clone()]);
-        let z = space(&mut work.z, n * c);
-        layer_norm::forward_here(y, [weights.norm.weight, weights.norm.bias], EPS, z);
-        let h = space(&mut work.h, n * 4 * c);
-        product((n, 4 * c, c), h, 4 * c, z, (c, 1), weights.fc1.weight, (1, c), false);
+        let (z, h) = (space(&mut work.z, n * c), space(&mut work.h, n * 4 * c));
+        hidden(weights, y, z, h);
         let a = space(&mut work.a, n * 4 * c);
         bias_gelu::forward_with_derivative(h, weights.fc1.bias, a);
         // Without gamma for now: see `finish`.
@@ -135,30 +138,6 @@ pub(super) fn finish<R: Real>(weights: &Block<&[R]>, grads: &mut Block<&mut [R]>
 pub(super) fn add<R: Real>(to: &mut [R], values: &[R]) {
     for (to, &v) in to.iter_mut().zip(values) {
         *to += v;
-    }
-}
-
-/// x + (o + bias) · gamma.
-struct Residual<'a, R> {
-    x: &'a [R],
-    o: &'a [R],
-    bias: &'a [R],
-    gamma: &'a [R],
-    out: &'a mut [R],
-}
-
-impl<R: Real> WithSimd for Residual<'_, R> {
-    type Output = ();
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let c = self.gamma.len();
-        let (bias, gamma) = (&self.bias[..c], &self.gamma[..c]);
-        let rows = self.x.chunks_exact(c).zip(self.o.chunks_exact(c));
-        for ((x, o), out) in rows.zip(self.out.chunks_exact_mut(c)) {
-            for i in 0..c {
-                out[i] = x[i] + (o[i] + bias[i]) * gamma[i];
-            }
-        }
     }
 }
 

@@ -90,6 +90,19 @@ pub(super) fn stem_backward<R: Real>(
     multiply_backward(grads, patches, dz);
 }
 
+/// `x` [n, h, w, C] → norm, 2×2 patches: [n·h/2·w/2, 4C].
+fn normed_patches<R: Real>(
+    norm: &Affine<&[R]>,
+    shape: [usize; 4],
+    x: &[R],
+    z: &mut Vec<R>,
+    patches: &mut [R],
+) {
+    let z = space(z, x.len());
+    layer_norm::forward_here(x, [norm.weight, norm.bias], EPS, z);
+    gather(z, shape, 2, patches);
+}
+
 /// `x` [n, h, w, C] → `out` [n, h/2, w/2, C']: norm, then the product over 2×2 patches.
 pub(super) fn downsample<R: Real>(
     (norm, weights): (&Affine<&[R]>, &Affine<&[R]>),
@@ -98,10 +111,8 @@ pub(super) fn downsample<R: Real>(
     out: &mut [R],
     work: &mut Work<R>,
 ) {
-    let z = space(&mut work.z, x.len());
-    layer_norm::forward_here(x, [norm.weight, norm.bias], EPS, z);
     let patches = space(&mut work.patches, x.len());
-    gather(z, shape, 2, patches);
+    normed_patches(norm, shape, x, &mut work.z, patches);
     multiply(weights, patches, out);
 }
 
@@ -115,10 +126,8 @@ pub(super) fn downsample_backward<R: Real>(
     dx: &mut [R],
     work: &mut Work<R>,
 ) {
-    let z = space(&mut work.z, x.len());
-    layer_norm::forward_here(x, [norm.weight, norm.bias], EPS, z);
     let patches = space(&mut work.patches, x.len());
-    gather(z, shape, 2, patches);
+    normed_patches(norm, shape, x, &mut work.z, patches);
     multiply_backward(grads, patches, g);
     let width = weights.bias.len();
     let (rows, k) = (g.len() / width, 4 * shape[3]);

@@ -13,7 +13,7 @@ pub(crate) mod layer_norm;
 mod lstm_cell;
 pub(crate) mod product;
 mod real;
-mod scale_residual;
+pub(crate) mod scale_residual;
 
 #[cfg(test)]
 mod finite_differences;

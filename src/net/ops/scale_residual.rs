@@ -27,7 +27,8 @@ struct GradParams;
 
 struct ForwardRows<'a, R> {
     x: &'a [R],
-    p: &'a [R],
+    bias: &'a [R],
+    gamma: &'a [R],
     r: &'a [R],
     out: &'a mut [R],
 }
@@ -36,8 +37,8 @@ impl<R: Real> WithSimd for ForwardRows<'_, R> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let c = self.p.len() / 2;
-        let (bias, gamma) = self.p.split_at(c);
+        let c = self.gamma.len();
+        let (bias, gamma) = (&self.bias[..c], &self.gamma[..c]);
         let rows = self.x.chunks_exact(c).zip(self.r.chunks_exact(c));
         for ((x, r), out) in rows.zip(self.out.chunks_exact_mut(c)) {
             for i in 0..c {
@@ -45,6 +46,16 @@ impl<R: Real> WithSimd for ForwardRows<'_, R> {
             }
         }
     }
+}
+
+/// [`scale_residual`] of rows as long as `bias` and `gamma`, on this thread alone.
+pub(crate) fn forward_here<R: Real>(
+    x: &[R],
+    [bias, gamma]: [&[R]; 2],
+    residual: &[R],
+    out: &mut [R],
+) {
+    vectorised(ForwardRows { x, bias, gamma, r: residual, out });
 }
 
 struct ScaleRows<'a, R> {
@@ -96,8 +107,10 @@ impl Kernel3 for Forward {
         (p, _): (&[R], &Layout),
         (r, _): (&[R], &Layout),
     ) -> Result<(Vec<R>, Shape)> {
-        let c = p.len() / 2;
-        let out = zip_rows(x, r, c, |x, r, out| vectorised(ForwardRows { x, p, r, out }));
+        let (bias, gamma) = p.split_at(p.len() / 2);
+        let out = zip_rows(x, r, gamma.len(), |x, r, out| {
+            forward_here(x, [bias, gamma], r, out);
+        });
         Ok((out, l.shape().clone()))
     }
 }

@@ -4,6 +4,7 @@ mod distributions;
 mod golden;
 mod many_draws;
 
+use super::motion_blur::Line;
 use super::*;
 use crate::config::{Config, Set};
 use crate::rng::{Key, Purpose};
@@ -24,4 +25,14 @@ fn generator(stream: u64) -> ChaCha8Rng {
 fn config(sets: &[&str]) -> crate::config::Augment {
     let sets: Vec<_> = sets.iter().map(|s| Set::new(format!("augment.{s}"))).collect();
     Config::load(None, false, &sets).unwrap().augment
+}
+
+/// Nine digits, 1 where the kernel is.
+fn kernel(line: Line) -> String {
+    let pixels = match line {
+        Line::Two(pixels) => pixels.to_vec(),
+        Line::Three(pixels) => pixels.to_vec(),
+    };
+    let at = |i: usize| pixels.contains(&(i % 3, i / 3));
+    (0..9).map(|i| if at(i) { '1' } else { '0' }).collect()
 }

@@ -1,6 +1,5 @@
 //! How often what is drawn: 100,000 draws against the notebook's distributions.
 
-use super::super::motion_blur::Line;
 use super::*;
 use std::collections::HashMap;
 
@@ -56,12 +55,7 @@ fn motion_kernels_come_as_often_as_albumentations_draws_them() {
     let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
     let mut counts: HashMap<String, f64> = HashMap::new();
     for line in draws(MotionBlur, 5) {
-        let pixels = match line {
-            Line::Two(pixels) => pixels.to_vec(),
-            Line::Three(pixels) => pixels.to_vec(),
-        };
-        let at = |i: usize| if pixels.contains(&(i % 3, i / 3)) { '1' } else { '0' };
-        *counts.entry((0..9).map(at).collect()).or_default() += 1.0;
+        *counts.entry(kernel(line)).or_default() += 1.0;
     }
     let want = json["motion_kernels"].as_object().unwrap();
     assert_eq!(counts.len(), want.len());

@@ -1,7 +1,7 @@
 //! albumentations 1.3.1 over OpenCV 4.10, bit by bit.
 
 use super::super::shift_scale_rotate::Affine;
-use super::super::{grid_distortion, grid_distortion::Grid, motion_blur::Line, optical_distortion};
+use super::super::{grid_distortion, grid_distortion::Grid, optical_distortion};
 use super::*;
 use crate::study::golden;
 use safetensors::SafeTensors;
@@ -121,16 +121,6 @@ fn noise_is_added_in_f64_and_truncated() {
     let noise = golden.data("noise_f64");
     let noise = noise.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b).floor() as i8).collect();
     golden.check::<GaussNoise>("gauss_noise", &noise);
-}
-
-/// Nine digits, 1 where the kernel is.
-fn kernel(line: Line) -> String {
-    let pixels = match line {
-        Line::Two(pixels) => pixels.to_vec(),
-        Line::Three(pixels) => pixels.to_vec(),
-    };
-    let at = |i: usize| pixels.contains(&(i % 3, i / 3));
-    (0..9).map(|i| if at(i) { '1' } else { '0' }).collect()
 }
 
 #[test]
