@@ -5,11 +5,11 @@
 //! forward and forward + backward pass, both LSTMs', or a whole step, of the notebook's network
 //! with random weights, medians after one warm-up, as the peer's `bench_torch.py` takes them.
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device};
 use rsna_tui::config::Config;
 use rsna_tui::net::encoder::Encoder;
-use rsna_tui::net::lstm::{self, Lstm};
-use rsna_tui::net::parameters::Builder;
+use rsna_tui::net::pool::Pool;
+use rsna_tui::net::recurrent::Lstms;
 use rsna_tui::net::{Classifier, Mode, Spec};
 use rsna_tui::train::adamw::AdamW;
 use rsna_tui::train::loss::Weights;
@@ -125,23 +125,26 @@ fn encoder(args: &Args, spec: &Spec) -> Vec<(&'static str, f64)> {
 
 /// Milliseconds.
 fn lstms(args: &Args, spec: &Spec) -> Vec<(&'static str, f64)> {
-    let mut builder = Builder::new(0, 0, DType::F32, &Device::Cpu);
-    let mut lstm = |name| Lstm::new(&mut builder, name, spec.features(), spec.lstm_hidden);
-    let (one, two) = (lstm("lstm").expect("weights"), lstm("lstm2").expect("weights"));
-    let n = args.bs * 105 * spec.features();
-    let values: Vec<f32> = (0..n).map(|i| (i * 7919 % 1009) as f32 / 1008.0).collect();
-    let x = Tensor::from_vec(values, (args.bs, 105, spec.features()), &Device::Cpu);
-    let x = Var::from_tensor(&x.expect("as long as its shape")).expect("a leaf");
+    let model = Classifier::new(spec, 0, 0, DType::F32, &Device::Cpu).expect("a network");
+    let pool = Pool::default();
+    let lstms = Lstms::new(&model, &pool);
+    let n = args.bs * spec.images * spec.features();
+    let x: Vec<f32> = (0..n).map(|i| (i * 7919 % 1009) as f32 / 1008.0).collect();
     let forward = args.median(|| {
-        lstm::forward(&[&one, &two], &x.as_detached_tensor(), false).expect("a pass");
+        let (out, tape) = lstms.forward(&x).expect("weights on the CPU");
+        lstms.forget(tape);
+        pool.give(out.all);
+        pool.give(out.first);
     });
     let both = args.median(|| {
-        let run = || {
-            let out = lstm::forward(&[&one, &two], x.as_tensor(), true)?;
-            let first = out[1].narrow(1, 0, 1)?.sqr()?.mean_all()?;
-            (out[0].sqr()?.mean_all()? + first)?.backward()
-        };
-        run().expect("a pass");
+        let (mut out, tape) = lstms.forward(&x).expect("weights on the CPU");
+        // Of the mean of squares, as the peer's.
+        for values in [&mut out.all, &mut out.first] {
+            let scale = 2.0 / values.len() as f32;
+            values.iter_mut().for_each(|v| *v *= scale);
+        }
+        let (dx, grads) = lstms.backward(tape, &out).expect("weights on the CPU");
+        [out.all, out.first, dx].into_iter().chain(grads).for_each(|buffer| pool.give(buffer));
     });
     vec![("fwd", forward * 1e3), ("fwd_bwd", both * 1e3)]
 }
@@ -154,7 +157,8 @@ fn step(args: &Args, spec: &Spec, config: &Config) -> Vec<(&'static str, f64)> {
     let images = args.bs * spec.images;
     let pixels = Pixels::new(images, args.size);
     let own: Vec<f32> = (0..images).map(|i| f32::from(u8::from((15..30).contains(&i)))).collect();
-    let stepper = Stepper { model: &model, chunk: images, device: &Device::Cpu };
+    let pool = Pool::default();
+    let stepper = Stepper { model: &model, chunk: images, device: &Device::Cpu, pool: &pool };
     let seconds = args.median(|| {
         let targets = Targets { own: &own, mixed: None };
         let mode = Mode::Train(Some(Classifier::dropout_key(0, 0, 1, 0)));

@@ -73,22 +73,29 @@ impl Classifier {
         let rows = lstm.reshape((b * t, width))?;
         // The study head reads position 0 only.
         let first = lstm2.narrow(1, 0, 1)?.reshape((b, width))?;
-        let (slices, studies) = match mode {
-            Mode::Eval => (self.head.eval(&rows)?, self.head2.eval(&first)?),
-            Mode::Train(key) => {
-                let mask = |rows: usize, head: usize| {
-                    key.map(|k| self.dropout_mask(rows, k.slice(head), features)).transpose()
-                };
-                let slices = self.head.train(&rows, mask(b * t, 0)?.as_ref())?;
-                let studies = self.head2.train(&first, mask(b, 1)?.as_ref())?;
-                (slices, studies)
-            }
-        };
+        let (slices, studies) = self.heads(&rows, &first, mode)?;
         Ok(Output { slices, studies, lstm, lstm2 })
     }
 
-    /// Factors 0 (with probability p) or 1/(1-p), [rows, hidden].
-    fn dropout_mask(&self, rows: usize, key: Key, like: &Tensor) -> Result<Tensor> {
+    /// `all` [B·T, 2H] of the first LSTM and `first` [B, 2H] of the second at position 0 → slice
+    /// logits [B·T] and study logits [B].
+    pub fn heads(&self, all: &Tensor, first: &Tensor, mode: Mode) -> Result<(Tensor, Tensor)> {
+        Ok(match mode {
+            Mode::Eval => (self.head.eval(all)?, self.head2.eval(first)?),
+            Mode::Train(key) => {
+                let mask = |x: &Tensor, head: usize| {
+                    key.map(|k| self.dropout_mask(x, k.slice(head))).transpose()
+                };
+                let slices = self.head.train(all, mask(all, 0)?.as_ref())?;
+                let studies = self.head2.train(first, mask(first, 1)?.as_ref())?;
+                (slices, studies)
+            }
+        })
+    }
+
+    /// Factors 0 (with probability p) or 1/(1-p), [rows of `like`, hidden].
+    fn dropout_mask(&self, like: &Tensor, key: Key) -> Result<Tensor> {
+        let rows = like.dim(0)?;
         let p = self.spec.dropout;
         let keep = (1.0 / (1.0 - p)) as f32;
         let mut rng = key.rng();

@@ -10,8 +10,11 @@ pub mod head;
 pub mod lstm;
 pub mod ops;
 pub mod parameters;
+pub mod pool;
+pub mod recurrent;
 pub mod spec;
 pub mod summary;
+mod views;
 pub mod weights;
 
 pub use classifier::{Classifier, Mode};

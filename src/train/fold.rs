@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    net::{Classifier, Mode},
+    net::{Classifier, Mode, pool::Pool},
     run::{
         Event,
         channel::EventSender,
@@ -50,6 +50,8 @@ pub struct Fold<'a> {
     pub device: &'a Device,
     /// Images the encoder takes at once.
     pub chunk: usize,
+    /// Buffers from step to step.
+    pub pool: &'a Pool<f32>,
     /// The notebook's DEBUG: no `last`.
     pub debug: bool,
     /// The time of the log, as `time.ctime()`.
@@ -67,6 +69,13 @@ pub enum End {
     Skipped,
     /// The run ends.
     Stopped,
+}
+
+impl<'a> Fold<'a> {
+    /// What computes the steps of `model`.
+    pub(super) fn stepper(&self, model: &'a Classifier) -> Stepper<'a> {
+        Stepper { model, chunk: self.chunk, device: self.device, pool: self.pool }
+    }
 }
 
 impl Images for Batch {
@@ -282,7 +291,7 @@ impl Training<'_, '_> {
             self.at().epoch,
             self.at().step - 1,
         );
-        let stepper = Stepper { model: self.model, chunk: fold.chunk, device: fold.device };
+        let stepper = fold.stepper(self.model);
         let out = stepper.step(
             &mut self.optimizer,
             lr,

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    net::{Classifier, Spec, weights},
+    net::{Classifier, Spec, pool::Pool, weights},
     panics,
     run::{
         Command, Event,
@@ -125,6 +125,7 @@ fn folds(
     let mut control = Control::new(commands, events.clone());
     let (mut failed, mut stopped) = (false, false);
     let mut chunk = None;
+    let pool = Pool::default();
     for (i, plan) in plans.iter().enumerate() {
         place.set(Position { fold: plan.fold, epoch: 0, step: 0 });
         let model = Classifier::new(&spec, config.seed, plan.fold, DType::F32, &job.device)?;
@@ -146,6 +147,7 @@ fn folds(
             events,
             device: &job.device,
             chunk,
+            pool: &pool,
             debug: job.debug,
             clock: job.clock,
             panic_at_step: job.panic_at_step,

@@ -8,7 +8,6 @@ use super::{
     metrics::{VertebraLoss, roc_auc},
     preview::Previews,
     skips::Skips,
-    step::Stepper,
 };
 use crate::{
     net::Classifier,
@@ -48,7 +47,7 @@ pub struct Validation {
 ///
 /// Errors: a study that cannot be read, the engine.
 pub fn validate(
-    fold: &Fold,
+    fold: &Fold<'_>,
     model: &Classifier,
     loader: &mut Loader,
     at: Position,
@@ -56,7 +55,7 @@ pub fn validate(
     skips: &mut Skips,
     control: &mut Control,
 ) -> Result<(Option<Validation>, Flow)> {
-    let stepper = Stepper { model, chunk: fold.chunk, device: fold.device };
+    let stepper = fold.stepper(model);
     let positive = fold.config.train.positive_weight;
     let (mut slice, mut study, mut batches) = (0.0, 0.0, 0);
     let mut vertebrae = VertebraLoss::default();
@@ -70,8 +69,8 @@ pub fn validate(
         skips.note(loader, &place, fold.events);
         let Some(batch) = batch.transpose()? else { break };
         let data_seconds = start.elapsed().as_secs_f64();
-        let out = stepper.predict(&batch, batch.len())?;
-        let (slices, studies) = (out.slices.to_vec1::<f32>()?, out.studies.to_vec1::<f32>()?);
+        let (slices, studies) = stepper.predict(&batch, batch.len())?;
+        let (slices, studies) = (slices.to_vec1::<f32>()?, studies.to_vec1::<f32>()?);
         let truth = loss::study_targets(&batch.targets, batch.images_per_study);
         slice += loss::criterion(&slices, &batch.targets, positive).loss;
         study += loss::criterion(&studies, &truth, positive).loss;

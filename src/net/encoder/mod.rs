@@ -22,15 +22,16 @@ mod tests;
 mod weights;
 
 use layers::{Fill, Layers};
-use weights::Views;
+use weights::{net, views};
 
-use super::Classifier;
+use super::{Classifier, Spec, views::Views};
 use candle_core::Result;
 use std::ops::Range;
 
 /// A network's encoder on the CPU, for images of one size, in f32.
 pub struct Encoder<'a> {
     views: Views<'a>,
+    spec: &'a Spec,
     layers: Layers,
 }
 
@@ -44,9 +45,9 @@ impl<'a> Encoder<'a> {
     /// Of `model`, for images of `size`², on as many threads as rayon has. The weights are locked
     /// for reading as long as this lives.
     pub fn new(model: &'a Classifier, size: usize) -> Self {
-        let views = Views::new(&model.parameters.trainable, &model.spec);
+        let views = views(&model.parameters.trainable, &model.spec);
         let layers = Layers::new(&model.spec, size, views.lengths(), rayon::current_num_threads());
-        Self { views, layers }
+        Self { views, spec: &model.spec, layers }
     }
 
     /// Features [n, F] of images `range`, which `fill` writes as [n, S, S, in] in 0..=1; with
@@ -59,7 +60,8 @@ impl<'a> Encoder<'a> {
         range: Range<usize>,
         keep: bool,
     ) -> Result<(Vec<f32>, Option<Tapes>)> {
-        let (features, tapes) = self.layers.forward(&self.views.net()?, fill, range, keep);
+        let (features, tapes) =
+            self.layers.forward(&net(&self.views, self.spec)?, fill, range, keep);
         Ok((features, tapes.map(Tapes)))
     }
 
@@ -78,7 +80,7 @@ impl<'a> Encoder<'a> {
         grad: &[f32],
         sums: &mut Gradients,
     ) -> Result<()> {
-        self.layers.backward(&self.views.net()?, fill, tapes.0, grad, &mut sums.0);
+        self.layers.backward(&net(&self.views, self.spec)?, fill, tapes.0, grad, &mut sums.0);
         Ok(())
     }
 
@@ -86,13 +88,13 @@ impl<'a> Encoder<'a> {
     ///
     /// Errors: the weights are not f32 on the CPU.
     pub fn finish(&self, mut sums: Gradients) -> Result<Vec<Vec<f32>>> {
-        self.layers.finish(&self.views.net()?, &mut sums.0);
+        self.layers.finish(&net(&self.views, self.spec)?, &mut sums.0);
         Ok(sums.0)
     }
 }
 
 /// Values that are kept of each image for the backward pass.
-pub fn kept_per_image(spec: &super::Spec, size: usize) -> usize {
+pub fn kept_per_image(spec: &Spec, size: usize) -> usize {
     layers::tape_values(spec, size)
 }
 

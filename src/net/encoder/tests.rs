@@ -57,8 +57,8 @@ fn by_hand(
 ) -> (Vec<f64>, Vec<f64>) {
     let spec = spec();
     let width = spec.dims[3];
-    let views = Views::new(&builder.parameters.trainable, &spec);
-    let net = views.net::<f64>().unwrap();
+    let views = views(&builder.parameters.trainable, &spec);
+    let net = net::<f64>(&views, &spec).unwrap();
     let encoder = Layers::new(&spec, SIZE, views.lengths(), threads);
     let bytes = SIZE * SIZE * 6;
     let fill = |range: std::ops::Range<usize>, out: &mut [f64]| {
@@ -118,10 +118,10 @@ fn the_same_bits_for_the_same_threads() {
 fn a_tape_is_as_long_as_it_says() {
     let (images, _, _, builder) = setting(2);
     let spec = spec();
-    let views = Views::new(&builder.parameters.trainable, &spec);
+    let views = views(&builder.parameters.trainable, &spec);
     let encoder = Layers::new(&spec, SIZE, views.lengths(), 1);
     let fill = |_: std::ops::Range<usize>, out: &mut [f64]| out.copy_from_slice(&images);
-    let net = views.net::<f64>().unwrap();
+    let net = net::<f64>(&views, &spec).unwrap();
     let tapes = encoder.forward(&net, &fill, 0..2, true).1.unwrap();
     assert_eq!(tapes.values(), 2 * tape_values(&spec, SIZE));
     assert!(encoder.forward(&net, &fill, 0..2, false).1.is_none());

@@ -1,8 +1,7 @@
 //! The encoder's weights, or anything else that there is one of for each of them.
 
-use crate::net::{Spec, ops::Real, parameters::Parameter};
-use candle_core::{CpuStorage, Layout, Result, Storage, bail};
-use std::ops::Deref;
+use crate::net::{Spec, ops::Real, parameters::Parameter, views::Views};
+use candle_core::Result;
 
 /// Weight and bias of a norm or a product.
 pub(super) struct Affine<T> {
@@ -67,44 +66,15 @@ pub(super) fn count(spec: &Spec) -> usize {
     n
 }
 
-/// The encoder's weights where candle keeps them; locked for reading as long as this lives.
-pub(super) struct Views<'a> {
-    guards: Vec<(Box<dyn Deref<Target = Storage> + 'a>, &'a Layout)>,
-    depths: [usize; 4],
+/// The encoder's weights among a network's.
+pub(super) fn views<'a>(parameters: &'a [Parameter], spec: &Spec) -> Views<'a> {
+    Views::new(&parameters[..count(spec)])
 }
 
-impl<'a> Views<'a> {
-    /// Of the network whose parameters these are.
-    pub fn new(parameters: &'a [Parameter], spec: &Spec) -> Self {
-        let mut guards = Vec::with_capacity(count(spec));
-        for p in &parameters[..count(spec)] {
-            let (storage, layout) = p.var.storage_and_layout();
-            let storage: Box<dyn Deref<Target = Storage> + 'a> = Box::new(storage);
-            guards.push((storage, layout));
-        }
-        Self { guards, depths: spec.depths }
-    }
-
-    /// As slices. Errors: they are not on the CPU, or not of type `R`.
-    pub fn net<R: Real>(&self) -> Result<Net<&[R]>> {
-        let mut slices = Vec::with_capacity(self.guards.len());
-        for (storage, layout) in &self.guards {
-            let Storage::Cpu(storage) = &***storage else {
-                bail!("the encoder by hand takes weights on the CPU only");
-            };
-            let Some((start, end)) = layout.contiguous_offsets() else {
-                bail!("the encoder by hand takes contiguous weights only");
-            };
-            slices.push(&CpuStorage::as_slice::<R>(storage)?[start..end]);
-        }
-        let mut slices = slices.into_iter();
-        Ok(Net::in_order(&self.depths, &mut || slices.next().expect("as many as counted")))
-    }
-
-    /// Number of values of each weight, in order.
-    pub fn lengths(&self) -> Vec<usize> {
-        self.guards.iter().map(|(_, layout)| layout.shape().elem_count()).collect()
-    }
+/// The encoder's weights as slices. Errors: they are not on the CPU, or not of type `R`.
+pub(super) fn net<'v, R: Real>(views: &'v Views, spec: &Spec) -> Result<Net<&'v [R]>> {
+    let mut slices = views.slices()?.into_iter();
+    Ok(Net::in_order(&spec.depths, &mut || slices.next().expect("as many as counted")))
 }
 
 /// The encoder's of `values`, one for each weight in order.

@@ -13,6 +13,7 @@ pub(crate) mod layer_norm;
 mod lstm_cell;
 pub(crate) mod product;
 mod real;
+pub(crate) mod recurrence;
 pub(crate) mod scale_residual;
 
 #[cfg(test)]
