@@ -1,18 +1,19 @@
 //! Times of the training core to hold beside PyTorch's, as one line of JSON: see
 //! `benches/vs_pytorch.py`.
 //!
-//! `cargo bench --bench compute -- enc|lstm|step [--bs N] [--size S] [--reps N]`: the encoder's
+//! `cargo bench --bench compute -- enc|lstm|step [--bs N] [--size S] [--reps N] [--memory MIB]`: the encoder's
 //! forward and forward + backward pass, both LSTMs', or a whole step, of the notebook's network
 //! with random weights, medians after one warm-up, as the peer's `bench_torch.py` takes them.
 
 use candle_core::{DType, Device};
-use rsna_tui::config::Config;
-use rsna_tui::net::encoder::Encoder;
+use rsna_tui::config::{Config, Set};
+use rsna_tui::net::encoder::{Arena, Encoder, Keep};
 use rsna_tui::net::pool::Pool;
 use rsna_tui::net::recurrent::Lstms;
 use rsna_tui::net::{Classifier, Mode, Spec};
 use rsna_tui::train::adamw::AdamW;
 use rsna_tui::train::loss::Weights;
+use rsna_tui::train::memory::Plan;
 use rsna_tui::train::step::{Images, Stepper, Targets};
 use std::ops::Range;
 use std::time::Instant;
@@ -51,6 +52,7 @@ struct Args {
     bs: usize,
     size: usize,
     reps: usize,
+    memory: usize,
 }
 
 impl Args {
@@ -65,7 +67,13 @@ impl Args {
             "step" => (2, 64),
             _ => (8, 224),
         };
-        Self { bs: value("--bs", bs), size: value("--size", size), reps: value("--reps", 5), what }
+        Self {
+            bs: value("--bs", bs),
+            size: value("--size", size),
+            reps: value("--reps", 5),
+            memory: value("--memory", 0),
+            what,
+        }
     }
 
     /// Median of `reps` after one that does not count, seconds.
@@ -85,10 +93,15 @@ impl Args {
 
 fn main() {
     let args = Args::parse();
-    let config = Config::load(None, false, &[]).expect("the built-in settings");
+    let sets = [
+        format!("train.batch_size={}", args.bs),
+        format!("data.image_size={}", args.size),
+        format!("train.memory={}", args.memory),
+    ];
+    let config = Config::load(None, false, &sets.map(Set::new)).expect("settings that there are");
     let spec = Spec::new(&config);
     let times = match &*args.what {
-        "enc" => encoder(&args, &spec),
+        "enc" => encoder(&args, &spec, &config),
         "lstm" => lstms(&args, &spec),
         "step" => step(&args, &spec, &config),
         other => panic!("{other}: expected enc, lstm or step"),
@@ -104,20 +117,25 @@ fn peak_rss_mib() -> usize {
 }
 
 /// Milliseconds an image.
-fn encoder(args: &Args, spec: &Spec) -> Vec<(&'static str, f64)> {
+fn encoder(args: &Args, spec: &Spec, config: &Config) -> Vec<(&'static str, f64)> {
     let model = Classifier::new(spec, 0, 0, DType::F32, &Device::Cpu).expect("a network");
     let pixels = Pixels::new(args.bs, args.size);
     let fill = |range: Range<usize>, out: &mut [f32]| pixels.fill(range, out);
-    let encoder = Encoder::new(&model, args.size);
+    let arena = Arena::default();
+    let encoder = Encoder::new(&model, args.size, &arena);
     let forward = args.median(|| {
-        encoder.forward(&fill, 0..args.bs, false).expect("weights on the CPU");
+        encoder.forward(&fill, 0..args.bs, Keep::default()).expect("weights on the CPU");
+        arena.pool.end_round();
     });
+    let keep = Plan::new(config, 8 << 30).keep;
+    let keep = Keep { inputs: keep.inputs.min(args.bs), inner: keep.inner.min(args.bs) };
     let both = args.median(|| {
-        let (features, tapes) = encoder.forward(&fill, 0..args.bs, true).expect("on the CPU");
+        let (features, tapes) = encoder.forward(&fill, 0..args.bs, keep).expect("on the CPU");
         let mut sums = encoder.gradients();
-        let tapes = tapes.expect("kept");
         encoder.backward(&fill, tapes, &features, &mut sums).expect("on the CPU");
-        encoder.finish(sums).expect("on the CPU");
+        let sums = encoder.finish(sums).expect("on the CPU");
+        sums.into_iter().for_each(|sum| arena.pool.give(sum));
+        arena.pool.end_round();
     });
     let each = 1e3 / args.bs as f64;
     vec![("fwd", forward * each), ("fwd_bwd", both * each)]
@@ -157,8 +175,8 @@ fn step(args: &Args, spec: &Spec, config: &Config) -> Vec<(&'static str, f64)> {
     let images = args.bs * spec.images;
     let pixels = Pixels::new(images, args.size);
     let own: Vec<f32> = (0..images).map(|i| f32::from(u8::from((15..30).contains(&i)))).collect();
-    let pool = Pool::default();
-    let stepper = Stepper { model: &model, chunk: images, device: &Device::Cpu, pool: &pool };
+    let (plan, arena) = (Plan::new(config, 8 << 30), Arena::default());
+    let stepper = Stepper { model: &model, plan, device: &Device::Cpu, arena: &arena };
     let seconds = args.median(|| {
         let targets = Targets { own: &own, mixed: None };
         let mode = Mode::Train(Some(Classifier::dropout_key(0, 0, 1, 0)));

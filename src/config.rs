@@ -168,6 +168,10 @@ pub struct Train {
     pub precision: Precision,
     /// Images the encoder takes at once; 0 = from free memory.
     pub chunk_size: usize,
+    /// MiB for the encoder's activations; 0 = from free memory.
+    pub memory: usize,
+    /// Threads that compute; 0 = the cores.
+    pub threads: usize,
 }
 
 /// Compute type of training; validation is always f32.

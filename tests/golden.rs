@@ -6,10 +6,11 @@ use candle_core::{DType, Device, Tensor, Var};
 use reference::*;
 use rsna_tui::{
     config::Config,
-    net::{Classifier, Mode, lstm, parameters::Builder, pool::Pool, weights},
+    net::{Classifier, Mode, encoder::Arena, lstm, parameters::Builder, weights},
     train::{
         adamw::AdamW,
         loss::{self, Weights},
+        memory::Plan,
         schedule,
         step::{Images, Stepper, Targets},
     },
@@ -115,7 +116,7 @@ fn adamw() {
     for step in 1..=10 {
         let lr = if step <= 7 { 23e-5 } else { 11e-5 };
         let g = t["adam.grads"].get(step - 1).unwrap();
-        optimizer.step(&b.parameters.trainable, &[g], lr).unwrap();
+        optimizer.step(&b.parameters.trainable, &[values(&g)], lr).unwrap();
         let error = max_abs(&values(&p), &values(&t[&format!("adam.p{step}")]));
         assert!(error <= 1e-7, "step {step}: {error}");
     }
@@ -253,8 +254,8 @@ fn nano_case() -> Case {
 }
 
 fn stepper(model: &Classifier, chunk: usize) -> Stepper<'_> {
-    static POOL: LazyLock<Pool<f32>> = LazyLock::new(Pool::default);
-    Stepper { model, chunk, device: &Device::Cpu, pool: &POOL }
+    static ARENA: LazyLock<Arena> = LazyLock::new(Arena::default);
+    Stepper { model, plan: Plan::of_chunk(chunk, 420), device: &Device::Cpu, arena: &ARENA }
 }
 
 fn check(got: &Tensor, expected: &Tensor, tolerance: f64, what: &str) {
@@ -371,16 +372,17 @@ fn gradients(case: &Case, chunk: usize) {
         let mut input = Input::new(4, 32);
         input.mix = mix.then(|| (partner.clone(), lambda));
         let targets = Targets { own: &targets, mixed: mix.then_some((&mixed[..], lambda)) };
-        let (loss, _, grads) =
+        let made =
             stepper(&model, chunk).gradients(&input, targets, WEIGHTS, Mode::Train(None)).unwrap();
         let mode = if mix { "mix" } else { "train" };
-        close(loss.loss, f64::from(values(&t[&format!("{mode}.loss")])[0]), 2e-6, mode);
+        close(made.loss.loss, f64::from(values(&t[&format!("{mode}.loss")])[0]), 2e-6, mode);
         let mut compared = 0;
-        for (p, g) in model.parameters.trainable.iter().zip(&grads) {
+        for (p, g) in model.parameters.trainable.iter().zip(&made.of_weights) {
             if p.name == "head.0.bias" || p.name == "head2.0.bias" {
                 continue; // true gradient 0: rounding noise only
             }
-            let got = values(&weights::to_torch(g, p.layout, &p.shape).unwrap());
+            let g = Tensor::from_slice(g, p.var.shape(), &Device::Cpu).unwrap();
+            let got = values(&weights::to_torch(&g, p.layout, &p.shape).unwrap());
             let l2 = got.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
             close(l2, meta[key][&p.name]["l2_f64"].as_f64().unwrap(), case.grads, &p.name);
             if let Some(e) = expected.get(&format!("{key}.{}", p.name)) {
@@ -430,12 +432,12 @@ fn chunks_do_not_change_the_gradients() {
     let run = |chunk: usize| {
         let model = model(&tiny());
         let targets = Targets { own: &targets, mixed: None };
-        let (_, _, grads) = stepper(&model, chunk)
+        let made = stepper(&model, chunk)
             .gradients(&Input::new(4, 32), targets, WEIGHTS, Mode::Train(None))
             .unwrap();
         let names: Vec<String> =
             model.parameters.trainable.iter().map(|p| p.name.clone()).collect();
-        names.into_iter().zip(grads.iter().map(values).collect::<Vec<_>>())
+        names.into_iter().zip(made.of_weights)
     };
     let one: HashMap<String, Vec<f32>> = run(1000).collect();
     for (name, g) in run(50) {

@@ -25,6 +25,8 @@ pub(super) fn check(c: &Config, refuse: &dyn Fn(&str, String) -> Error) -> Resul
     folds.dedup();
     must(folds.len() == t.folds.len(), "train.folds", "each fold once")?;
     must((1..=100_000).contains(&t.epochs), "train.epochs", "1 to 100000")?;
+    must(t.threads <= 1024, "train.threads", "0 (automatic) to 1024")?;
+    must(t.memory <= 1 << 24, "train.memory", "0 (automatic) to 16777216 MiB")?;
     must(
         (2..=4096).contains(&t.batch_size),
         "train.batch_size",

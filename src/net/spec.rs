@@ -46,6 +46,24 @@ impl Spec {
     pub fn features(&self) -> usize {
         self.dims[3]
     }
+
+    /// Numbers of trainable values: the encoder's, and the LSTMs' and heads'.
+    pub fn parameters(&self) -> (usize, usize) {
+        let stem = self.dims[0] * (16 * self.in_channels + 3);
+        let stage = |s: usize| {
+            let c = self.dims[s];
+            let downsample = match s {
+                0 => 0,
+                _ => 2 * self.dims[s - 1] + 4 * self.dims[s - 1] * c + c,
+            };
+            downsample + self.depths[s] * (8 * c * c + 58 * c)
+        };
+        let encoder = stem + (0..4).map(stage).sum::<usize>() + 2 * self.dims[3];
+        let (f, h, m) = (self.features(), self.lstm_hidden, self.head_hidden);
+        let lstm = 2 * 4 * h * ((f + h + 2) + (2 * h + h + 2));
+        let head = 2 * h * m + 4 * m + 1;
+        (encoder, 2 * (lstm + head))
+    }
 }
 
 /// Name, depths, widths and kind of MLP as in timm 1.0 (`timm/models/convnext.py`).

@@ -2,7 +2,7 @@
 //! with moments that can be saved.
 
 use crate::{config, net::parameters::Parameter};
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor};
+use candle_core::{CpuStorage, InplaceOp1, Layout, Result};
 use rayon::prelude::*;
 use std::cell::RefCell;
 
@@ -39,8 +39,13 @@ impl AdamW {
         Self { betas, eps, weight_decay, steps: 0, moments }
     }
 
-    /// One step with `gradients` in the parameters' order, each of its parameter's shape.
-    pub fn step(&mut self, parameters: &[Parameter], gradients: &[Tensor], lr: f64) -> Result<()> {
+    /// One step with `gradients` in the parameters' order, each in its parameter's layout.
+    pub fn step(
+        &mut self,
+        parameters: &[Parameter],
+        gradients: &[Vec<f32>],
+        lr: f64,
+    ) -> Result<()> {
         let n = self.moments.len();
         if parameters.len() != n || gradients.len() != n {
             candle_core::bail!(
@@ -62,8 +67,7 @@ impl AdamW {
             eps: self.eps as f32,
         };
         for ((p, g), m) in parameters.iter().zip(gradients).zip(&mut self.moments) {
-            let op = InPlace { update, moments: RefCell::new(m) };
-            p.var.inplace_op2(&g.contiguous()?, &op)?;
+            p.var.inplace_op1(&InPlace { update, gradient: g, moments: RefCell::new(m) })?;
         }
         Ok(())
     }
@@ -95,29 +99,22 @@ impl Update {
 
 struct InPlace<'a> {
     update: Update,
+    gradient: &'a [f32],
     /// candle hands an in-place op its own tensor mutably and the op itself shared.
     moments: RefCell<&'a mut Moments>,
 }
 
-impl InplaceOp2 for InPlace<'_> {
+impl InplaceOp1 for InPlace<'_> {
     fn name(&self) -> &'static str {
         "adamw"
     }
 
-    fn cpu_fwd(
-        &self,
-        param: &mut CpuStorage,
-        pl: &Layout,
-        grad: &CpuStorage,
-        gl: &Layout,
-    ) -> Result<()> {
-        let (Some((p0, p1)), Some((g0, g1))) = (pl.contiguous_offsets(), gl.contiguous_offsets())
-        else {
+    fn cpu_fwd(&self, param: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let Some((start, end)) = layout.contiguous_offsets() else {
             candle_core::bail!("adamw takes contiguous tensors")
         };
         let CpuStorage::F32(param) = param else { candle_core::bail!("adamw works in f32") };
-        let param = &mut param[p0..p1];
-        let grad = &grad.as_slice::<f32>()?[g0..g1];
+        let (param, grad) = (&mut param[start..end], self.gradient);
         let mut moments = self.moments.borrow_mut();
         let Moments { first, second } = &mut **moments;
         if param.len() != grad.len() || param.len() != first.len() {

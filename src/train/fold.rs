@@ -6,6 +6,7 @@ use super::{
     checkpoint::{self, Progress},
     control::{Control, Flow},
     loss::Weights,
+    memory,
     metrics::VertebraLoss,
     preview::Previews,
     schedule,
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    net::{Classifier, Mode, pool::Pool},
+    net::{Classifier, Mode, encoder::Arena},
     run::{
         Event,
         channel::EventSender,
@@ -48,10 +49,10 @@ pub struct Fold<'a> {
     pub events: &'a EventSender,
     /// Where it computes.
     pub device: &'a Device,
-    /// Images the encoder takes at once.
-    pub chunk: usize,
+    /// What a step keeps of its images.
+    pub memory: memory::Plan,
     /// Buffers from step to step.
-    pub pool: &'a Pool<f32>,
+    pub arena: &'a Arena,
     /// The notebook's DEBUG: no `last`.
     pub debug: bool,
     /// The time of the log, as `time.ctime()`.
@@ -74,7 +75,7 @@ pub enum End {
 impl<'a> Fold<'a> {
     /// What computes the steps of `model`.
     pub(super) fn stepper(&self, model: &'a Classifier) -> Stepper<'a> {
-        Stepper { model, chunk: self.chunk, device: self.device, pool: self.pool }
+        Stepper { model, plan: self.memory, device: self.device, arena: self.arena }
     }
 }
 

@@ -1,23 +1,25 @@
 //! One optimizer step, the encoder in chunks with exact gradients.
 //!
-//! The encoder has no BatchNorm: images are independent in it. So it may run in chunks without
-//! keeping anything; LSTMs and heads run on all features with a graph; then each chunk is encoded
-//! again, and ∂L/∂features is taken back through it. The gradients are those of one pass; the
-//! memory is that of one chunk. Where all images fit, one pass it is. On the CPU the encoder's two
-//! passes are [`crate::net::encoder`]'s, elsewhere candle's.
+//! The encoder has no BatchNorm: images are independent in it. So it may run on all of them and
+//! keep what it needs for the gradients of some; LSTMs and heads run on all features; ∂L/∂features
+//! is taken back through those images; the others are encoded again in chunks, and it is taken
+//! back through each. The gradients are those of one pass; the memory is what [`Plan`] allows. On
+//! the CPU encoder and LSTMs are computed by hand, [`crate::net::encoder`] and
+//! [`crate::net::recurrent`], elsewhere by candle's autograd.
 
 use super::{
     Error, Result,
     adamw::AdamW,
     loss::{self, TrainLoss, Weights},
+    memory::Plan,
 };
 use crate::net::{
     Classifier, Mode,
-    encoder::Encoder,
-    pool::Pool,
+    encoder::{Arena, Encoder, Keep},
     recurrent::{self, Lstms},
 };
 use candle_core::{Device, Tensor, Var, backprop::GradStore};
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// The images of a batch as the network takes them.
@@ -50,20 +52,31 @@ pub struct StepOutput {
     pub grad_norm: f64,
 }
 
+/// A training batch's.
+#[derive(Debug, Clone)]
+pub struct Gradients {
+    /// Losses.
+    pub loss: TrainLoss,
+    /// Slice logits [B·T].
+    pub slice_logits: Vec<f32>,
+    /// ∂L/∂weight of each, in the parameters' order and layout.
+    pub of_weights: Vec<Vec<f32>>,
+}
+
 /// The network, and how it is fed.
 pub struct Stepper<'a> {
     /// The network.
     pub model: &'a Classifier,
-    /// Images the encoder takes at once, at least 1.
-    pub chunk: usize,
+    /// What it keeps of a training step's images, and how many it takes at once.
+    pub plan: Plan,
     /// Where it computes.
     pub device: &'a Device,
     /// Buffers from step to step.
-    pub pool: &'a Pool<f32>,
+    pub arena: &'a Arena,
 }
 
 /// Gradients in the parameters' order, summed over chunks.
-struct Gradients<'a> {
+struct Sums<'a> {
     model: &'a Classifier,
     sums: Vec<Option<Tensor>>,
 }
@@ -75,10 +88,10 @@ struct Tail<'a> {
     loss: TrainLoss,
     slice_logits: Vec<f32>,
     /// Of the weights in between.
-    sums: Gradients<'a>,
+    sums: Sums<'a>,
 }
 
-impl Gradients<'_> {
+impl Sums<'_> {
     fn add(&mut self, grads: &GradStore) -> Result<()> {
         for (p, sum) in self.model.parameters.trainable.iter().zip(&mut self.sums) {
             if let Some(g) = grads.get(&p.var) {
@@ -92,11 +105,14 @@ impl Gradients<'_> {
     }
 
     /// All of them, or the name of the one that is missing.
-    fn finish(self) -> Result<Vec<Tensor>> {
+    fn finish(self) -> Result<Vec<Vec<f32>>> {
         let names = self.model.parameters.trainable.iter().map(|p| &p.name);
         names
             .zip(self.sums)
-            .map(|(name, g)| Ok(g.ok_or_else(|| Error::NoGradient(name.clone()))?.contiguous()?))
+            .map(|(name, g)| {
+                let g = g.ok_or_else(|| Error::NoGradient(name.clone()))?;
+                Ok(g.flatten_all()?.to_vec1::<f32>()?)
+            })
             .collect()
     }
 }
@@ -110,21 +126,13 @@ impl Stepper<'_> {
         Ok(Tensor::from_vec(pixels, (n, s, s, c), self.device)?)
     }
 
-    fn chunks(&self, total: usize) -> impl Iterator<Item = Range<usize>> + use<> {
-        let chunk = self.chunk.max(1);
-        (0..total.div_ceil(chunk)).map(move |i| i * chunk..((i + 1) * chunk).min(total))
+    fn encoder(&self, images: &dyn Images) -> Encoder<'_> {
+        Encoder::new(self.model, images.size(), self.arena)
     }
 
-    /// All features [N, F] without a graph.
+    /// All features [N, F] by candle, without a graph.
     fn encode(&self, images: &dyn Images, total: usize) -> Result<Tensor> {
-        if self.device.is_cpu() {
-            let encoder = Encoder::new(self.model, images.size());
-            let fill = |range: Range<usize>, out: &mut [f32]| images.fill(range, out);
-            let (features, _) = encoder.forward(&fill, 0..total, false)?;
-            return Ok(Tensor::from_vec(features, (total, ()), self.device)?);
-        }
-        let parts = self
-            .chunks(total)
+        let parts = chunks(0..total, self.plan.chunk)
             .map(|range| Ok(self.model.encoder.forward(&self.images(images, range)?, false)?))
             .collect::<Result<Vec<_>>>()?;
         Ok(Tensor::cat(&parts, 0)?)
@@ -133,14 +141,17 @@ impl Stepper<'_> {
     /// Validation's forward pass: slice logits [B·T] and study logits [B].
     pub fn predict(&self, images: &dyn Images, studies: usize) -> Result<(Tensor, Tensor)> {
         let t = self.model.spec.images;
-        let features = self.encode(images, studies * t)?;
         if !self.device.is_cpu() {
+            let features = self.encode(images, studies * t)?;
             let out = self.model.tail(&features.reshape((studies, t, ()))?, Mode::Eval)?;
             return Ok((out.slices, out.studies));
         }
-        let lstms = Lstms::new(self.model, self.pool);
-        let (out, tape) = lstms.forward(&features.flatten_all()?.to_vec1::<f32>()?)?;
+        let fill = |range: Range<usize>, out: &mut [f32]| images.fill(range, out);
+        let (features, _) = self.encoder(images).forward(&fill, 0..studies * t, Keep::default())?;
+        let lstms = Lstms::new(self.model, &self.arena.pool);
+        let (out, tape) = lstms.forward(&features)?;
         lstms.forget(tape);
+        self.arena.pool.end_round();
         let [all, first] = self.heads_read(out)?;
         Ok(self.model.heads(&all, &first, Mode::Eval)?)
     }
@@ -151,69 +162,67 @@ impl Stepper<'_> {
         Ok([tensor(out.all)?, tensor(out.first)?])
     }
 
-    /// Loss and gradients of a training batch, in the parameters' order; the weights untouched.
-    /// BatchNorm's running statistics move.
+    /// Loss and gradients of a training batch; the weights untouched. BatchNorm's running statistics move.
     pub fn gradients(
         &self,
         images: &dyn Images,
         targets: Targets,
         weights: Weights,
         mode: Mode,
-    ) -> Result<(TrainLoss, Vec<f32>, Vec<Tensor>)> {
+    ) -> Result<Gradients> {
         match self.device.is_cpu() {
             true => self.gradients_by_hand(images, targets, weights, mode),
             false => self.gradients_by_graph(images, targets, weights, mode),
         }
     }
 
-    /// [`Self::gradients`] with the encoder's passes by hand.
+    /// [`Self::gradients`] with encoder and LSTMs by hand.
     fn gradients_by_hand(
         &self,
         images: &dyn Images,
         targets: Targets,
         weights: Weights,
         mode: Mode,
-    ) -> Result<(TrainLoss, Vec<f32>, Vec<Tensor>)> {
-        let total = targets.own.len();
-        let encoder = Encoder::new(self.model, images.size());
+    ) -> Result<Gradients> {
+        let (total, pool) = (targets.own.len(), &self.arena.pool);
+        let encoder = self.encoder(images);
         let fill = |range: Range<usize>, out: &mut [f32]| images.fill(range, out);
-        let (features, tapes) = encoder.forward(&fill, 0..total, total <= self.chunk)?;
+        let (features, tapes) = encoder.forward(&fill, 0..total, self.plan.keep)?;
         let width = features.len() / total;
-        let lstms = Lstms::new(self.model, self.pool);
+        let lstms = Lstms::new(self.model, pool);
         let (out, recurrent_tape) = lstms.forward(&features)?;
-        self.pool.give(features);
+        drop(features);
         let read = self.heads_read(out)?;
         let heads = |x: &[Tensor]| self.model.heads(&x[0], &x[1], mode);
-        let mut tail = self.tail(&read, heads, images, targets, weights)?;
+        let tail = self.tail(&read, heads, images, targets, weights)?;
         let values = |t: &Tensor| t.flatten_all()?.to_vec1::<f32>();
         let grad =
             recurrent::Output { all: values(&tail.grads[0])?, first: values(&tail.grads[1])? };
         let (grad, of_lstms) = lstms.backward(recurrent_tape, &grad)?;
         let mut sums = encoder.gradients();
-        match tapes {
-            Some(tapes) => encoder.backward(&fill, tapes, &grad, &mut sums)?,
-            None => {
-                for range in self.chunks(total) {
-                    let grad = &grad[range.start * width..range.end * width];
-                    if let (_, Some(tapes)) = encoder.forward(&fill, range, true)? {
-                        encoder.backward(&fill, tapes, grad, &mut sums)?;
-                    }
-                }
-            }
+        let kept = tapes.range();
+        encoder.backward(&fill, tapes, &grad[..kept.end * width], &mut sums)?;
+        for range in chunks(kept.end..total, self.plan.chunk) {
+            let keep = Keep { inputs: range.len(), inner: 0 };
+            let grad = &grad[range.start * width..range.end * width];
+            let (_, tapes) = encoder.forward(&fill, range, keep)?;
+            encoder.backward(&fill, tapes, grad, &mut sums)?;
         }
-        let each = encoder.finish(sums)?;
-        for ((p, sum), g) in
-            self.model.parameters.trainable.iter().zip(&mut tail.sums.sums).zip(each)
-        {
-            *sum = Some(Tensor::from_vec(g, p.var.shape(), self.device)?);
+        pool.give(grad);
+        let mut all: Vec<Option<Vec<f32>>> = Vec::new();
+        for g in tail.sums.sums {
+            all.push(g.map(|g| g.flatten_all()?.to_vec1()).transpose()?);
+        }
+        for (sum, g) in all.iter_mut().zip(encoder.finish(sums)?) {
+            *sum = Some(g);
         }
         for (at, g) in recurrent::members(self.model).zip(of_lstms) {
-            let shape = self.model.parameters.trainable[at].var.shape();
-            tail.sums.sums[at] = Some(Tensor::from_vec(g, shape, self.device)?);
+            all[at] = Some(g);
         }
-        self.pool.give(grad);
-        self.pool.end_round();
-        Ok((tail.loss, tail.slice_logits, tail.sums.finish()?))
+        let named = self.model.parameters.trainable.iter().zip(all);
+        let all = named.map(|(p, g)| g.ok_or_else(|| Error::NoGradient(p.name.clone())));
+        let of_weights = all.collect::<Result<_>>()?;
+        Ok(Gradients { loss: tail.loss, slice_logits: tail.slice_logits, of_weights })
     }
 
     /// [`Self::gradients`] by candle's autograd throughout.
@@ -223,9 +232,9 @@ impl Stepper<'_> {
         targets: Targets,
         weights: Weights,
         mode: Mode,
-    ) -> Result<(TrainLoss, Vec<f32>, Vec<Tensor>)> {
+    ) -> Result<Gradients> {
         let total = targets.own.len();
-        let one_pass = total <= self.chunk;
+        let one_pass = total <= self.plan.keep.inputs;
         let features = match one_pass {
             true => self.model.encoder.forward(&self.images(images, 0..total)?, true)?,
             false => self.encode(images, total)?,
@@ -237,7 +246,8 @@ impl Stepper<'_> {
         };
         let leaf = std::slice::from_ref(&features);
         let mut tail = self.tail(leaf, forward, images, targets, weights)?;
-        for range in self.chunks(total) {
+        let chunk = if one_pass { total } else { self.plan.chunk };
+        for range in chunks(0..total, chunk) {
             let y = match one_pass {
                 true => features.clone(),
                 false => self.model.encoder.forward(&self.images(images, range.clone())?, true)?,
@@ -245,7 +255,8 @@ impl Stepper<'_> {
             let g = tail.grads[0].narrow(0, range.start, range.len())?;
             tail.sums.add(&(y * g)?.sum_all()?.backward()?)?;
         }
-        Ok((tail.loss, tail.slice_logits, tail.sums.finish()?))
+        let of_weights = tail.sums.finish()?;
+        Ok(Gradients { loss: tail.loss, slice_logits: tail.slice_logits, of_weights })
     }
 
     /// The loss of what `forward` makes of `x`, slice and study logits, and its gradients by
@@ -270,10 +281,8 @@ impl Stepper<'_> {
         if !loss.loss.is_finite() {
             return Err(Error::NonFinite { what: "the loss".into(), studies: images.studies() });
         }
-        let mut sums = Gradients {
-            model: self.model,
-            sums: vec![None; self.model.parameters.trainable.len()],
-        };
+        let mut sums =
+            Sums { model: self.model, sums: vec![None; self.model.parameters.trainable.len()] };
         // Σ logits·∂L/∂logits has the loss's gradient.
         let dot = |x: &Tensor, g: &[f32]| -> Result<Tensor> {
             Ok((x * Tensor::new(g, self.device)?)?.sum_all()?)
@@ -304,9 +313,11 @@ impl Stepper<'_> {
         if made.is_err() {
             self.restore_buffers(&statistics)?;
         }
-        let (loss, slice_logits, grads, grad_norm) = made?;
-        optimizer.step(&self.model.parameters.trainable, &grads, lr)?;
-        Ok(StepOutput { loss, slice_logits, grad_norm })
+        let (made, grad_norm) = made?;
+        optimizer.step(&self.model.parameters.trainable, &made.of_weights, lr)?;
+        made.of_weights.into_iter().for_each(|g| self.arena.pool.give(g));
+        self.arena.pool.end_round();
+        Ok(StepOutput { loss: made.loss, slice_logits: made.slice_logits, grad_norm })
     }
 
     /// As [`Self::gradients`], with their L2 norm; one that is not finite is an error.
@@ -316,18 +327,18 @@ impl Stepper<'_> {
         targets: Targets,
         weights: Weights,
         mode: Mode,
-    ) -> Result<(TrainLoss, Vec<f32>, Vec<Tensor>, f64)> {
-        let (loss, slice_logits, grads) = self.gradients(images, targets, weights, mode)?;
+    ) -> Result<(Gradients, f64)> {
+        let made = self.gradients(images, targets, weights, mode)?;
         let mut squares = 0.0;
-        for (p, g) in self.model.parameters.trainable.iter().zip(&grads) {
-            let s = f64::from(g.sqr()?.sum_all()?.to_scalar::<f32>()?);
+        for (p, g) in self.model.parameters.trainable.iter().zip(&made.of_weights) {
+            let s = sum_of_squares(g);
             if !s.is_finite() {
                 let what = format!("the gradient of {}", p.name);
                 return Err(Error::NonFinite { what, studies: images.studies() });
             }
             squares += s;
         }
-        Ok((loss, slice_logits, grads, squares.sqrt()))
+        Ok((made, squares.sqrt()))
     }
 
     fn save_buffers(&self) -> Result<Vec<Tensor>> {
@@ -343,6 +354,23 @@ impl Stepper<'_> {
         }
         Ok(())
     }
+}
+
+/// `range` in pieces of `chunk`.
+fn chunks(range: Range<usize>, chunk: usize) -> impl Iterator<Item = Range<usize>> {
+    let (chunk, end) = (chunk.max(1), range.end);
+    range.step_by(chunk).map(move |i| i..(i + chunk).min(end))
+}
+
+/// In pieces that do not depend on the number of threads.
+fn sum_of_squares(values: &[f32]) -> f64 {
+    let pieces: Vec<f64> = values
+        .par_chunks(1 << 16)
+        .map(|piece| {
+            piece.chunks(256).map(|c| f64::from(c.iter().map(|v| v * v).sum::<f32>())).sum()
+        })
+        .collect();
+    pieces.into_iter().sum()
 }
 
 #[cfg(test)]
@@ -383,24 +411,26 @@ mod tests {
             p.var.set(&Tensor::full(0.5f32, p.var.shape(), &Device::Cpu).unwrap()).unwrap();
         }
         let own = [1f32, 0., 0., 0., 0., 0., 0., 0., 0., 0., 0., 0., 1., 0.];
-        let run = |chunk: usize, by_hand: bool| {
-            let stepper =
-                Stepper { model: &model, chunk, device: &Device::Cpu, pool: &Pool::default() };
+        let arena = Arena::default();
+        let run = |plan: Plan, by_hand: bool| {
+            let stepper = Stepper { model: &model, plan, device: &Device::Cpu, arena: &arena };
             let targets = Targets { own: &own, mixed: None };
             let weights = Weights::from(&config.train);
             let mode = Mode::Train(None);
-            let (loss, logits, grads) = match by_hand {
+            let made = match by_hand {
                 true => stepper.gradients_by_hand(&Noise, targets, weights, mode).unwrap(),
                 false => stepper.gradients_by_graph(&Noise, targets, weights, mode).unwrap(),
             };
-            let flat = |g: &Tensor| g.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            (loss.loss, logits, grads.iter().map(flat).collect::<Vec<_>>())
+            (made.loss.loss, made.slice_logits, made.of_weights)
         };
-        let (loss, logits, grads) = run(14, false);
+        let (loss, logits, grads) = run(Plan::of_chunk(14, 14), false);
         let norm = |g: &[f32]| g.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
         let whole = grads.iter().map(|g| norm(g).powi(2)).sum::<f64>().sqrt();
-        for (chunk, by_hand) in [(14, true), (5, true), (1, true), (5, false)] {
-            let (other_loss, other_logits, other) = run(chunk, by_hand);
+        let chunked = |n| Plan::of_chunk(n, 14);
+        let inner = |inner| Plan { keep: Keep { inputs: 14, inner }, chunk: 14 };
+        let ways = [chunked(14), inner(14), inner(7), chunked(5), chunked(1)].map(|p| (p, true));
+        for (plan, by_hand) in ways.into_iter().chain([(chunked(5), false)]) {
+            let (other_loss, other_logits, other) = run(plan, by_hand);
             assert!((loss - other_loss).abs() < 1e-6);
             assert!(logits.iter().zip(&other_logits).all(|(a, b)| (a - b).abs() < 1e-5));
             for ((p, a), b) in model.parameters.trainable.iter().zip(&grads).zip(&other) {
@@ -410,7 +440,7 @@ mod tests {
                 }
                 let apart: Vec<f32> = a.iter().zip(b).map(|(a, b)| a - b).collect();
                 let error = norm(&apart) / norm(a).max(1e-4 * whole);
-                assert!(error < 1e-4, "chunk {chunk}, by hand {by_hand}: {} {error}", p.name);
+                assert!(error < 1e-4, "{plan:?}, by hand {by_hand}: {} {error}", p.name);
             }
         }
     }
@@ -424,8 +454,8 @@ mod tests {
         let sizes = model.parameters.trainable.iter().map(|p| p.var.elem_count());
         let mut optimizer = AdamW::new(&config.train, sizes);
         let targets = [1f32, 0., 0., 0., 0., 0., 0., 0., 0., 0., 0., 0., 0., 0.];
-        let stepper =
-            Stepper { model: &model, chunk: 4, device: &Device::Cpu, pool: &Pool::default() };
+        let (plan, arena) = (Plan::of_chunk(4, 14), Arena::default());
+        let stepper = Stepper { model: &model, plan, device: &Device::Cpu, arena: &arena };
         let step = |optimizer: &mut AdamW| {
             let targets = Targets { own: &targets, mixed: None };
             let weights = Weights::from(&config.train);

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    net::{Classifier, Spec, pool::Pool, weights},
+    net::{Classifier, Spec, encoder::Arena, weights},
     panics,
     run::{
         Command, Event,
@@ -124,8 +124,8 @@ fn folds(
     let plans: Vec<FoldPlan> = config.train.folds.iter().map(|&f| plan(job, f)).collect();
     let mut control = Control::new(commands, events.clone());
     let (mut failed, mut stopped) = (false, false);
-    let mut chunk = None;
-    let pool = Pool::default();
+    let mut memory = None;
+    let arena = Arena::default();
     for (i, plan) in plans.iter().enumerate() {
         place.set(Position { fold: plan.fold, epoch: 0, step: 0 });
         let model = Classifier::new(&spec, config.seed, plan.fold, DType::F32, &job.device)?;
@@ -135,7 +135,7 @@ fn folds(
         if !config.model.pretrained.as_os_str().is_empty() {
             weights::load_timm(&model, &config.model.pretrained)?;
         }
-        let chunk = *chunk.get_or_insert_with(|| chunk_size(job, &spec, events));
+        let memory = *memory.get_or_insert_with(|| memory_plan(job, &spec, events));
         let (train, valid) = job.table.split(plan.fold);
         let fold = Fold {
             config,
@@ -146,8 +146,8 @@ fn folds(
             folder: &job.folder,
             events,
             device: &job.device,
-            chunk,
-            pool: &pool,
+            memory,
+            arena: &arena,
             debug: job.debug,
             clock: job.clock,
             panic_at_step: job.panic_at_step,
@@ -228,28 +228,17 @@ fn started(job: &Job, spec: &Spec, model: &Classifier, folds: Vec<FoldPlan>) -> 
     }
 }
 
-/// The configured chunk size, or one found from the free memory and said in the log.
-fn chunk_size(job: &Job, spec: &Spec, events: &EventSender) -> usize {
+/// What a step keeps in memory, said in the log.
+fn memory_plan(job: &Job, spec: &Spec, events: &EventSender) -> memory::Plan {
     let config = &job.config;
-    let total = config.train.batch_size * spec.images;
-    if config.train.chunk_size > 0 {
-        return config.train.chunk_size.min(total);
-    }
-    let size = config.data.image_size;
-    let study = spec.images * size * size * spec.in_channels;
-    let batches = (config.data.prefetch + 2) * config.train.batch_size * study;
-    let free = memory::free_memory().saturating_sub(batches as u64);
-    let chunk = memory::chunk_size(spec, size, total, free);
-    let mib = |bytes: usize| bytes >> 20;
-    let need = mib(memory::bytes_per_image(spec, size) * chunk);
-    let how = match chunk == total {
-        true => "all images of a step in one pass".to_string(),
-        false => format!("train.chunk_size = {chunk} images at once of {total}"),
-    };
-    let free = mib(free as usize);
+    let free = memory::free_memory().saturating_sub(memory::batches(config) as u64);
+    let plan = memory::Plan::new(config, free);
+    let need = plan.bytes(spec, config.data.image_size) >> 20;
+    let how = plan.told(config.train.batch_size * spec.images);
+    let free = free >> 20;
     events.log(
         Level::Info,
         format!("encoder: {how}, about {need} MiB of {free} MiB free beside the batches"),
     );
-    chunk
+    plan
 }

@@ -49,23 +49,49 @@ fn hidden<R: Real>(weights: &Block<&[R]>, y: &[R], z: &mut [R], h: &mut [R]) {
     product(size, h, 4 * c, z, (c, 1), weights.fc1.weight, (1, c), false);
 }
 
-/// `x` [n, h, w, C] → `out`, the same shape. `shape`: its four numbers.
+/// What of a block's forward pass can be kept for its backward pass, or else is computed again
+/// there.
+pub(super) struct Inner<R> {
+    /// After the convolution, [M, C].
+    pub(super) y: Vec<R>,
+    /// After the first product, without its bias, [M, 4C].
+    pub(super) h: Vec<R>,
+}
+
+/// `x` [n, h, w, C] → `out`, the same shape. `shape`: its four numbers. `inner` is filled.
 pub(super) fn forward<R: Real>(
     weights: &Block<&[R]>,
     shape: [usize; 4],
     x: &[R],
     out: &mut [R],
     work: &mut Work<R>,
+    mut inner: Option<&mut Inner<R>>,
 ) {
     let c = shape[3];
     let dw = &weights.depthwise;
-    let y = space(&mut work.y, x.len());
+    let y = match &mut inner {
+        Some(inner) => &mut inner.y[..],
+        None => space(&mut work.y, x.len()),
+    };
     depthwise::forward_here(x, [dw.weight, dw.bias], shape, &mut work.conv, y);
     for rows in pieces(x.len() / c, c) {
         let (n, range) = (rows.len(), rows.start * c..rows.end * c);
-        let (z, h) = (space(&mut work.z, n * c), space(&mut work.h, n * 4 * c));
-        hidden(weights, &y[range.clone()], z, h);
-        bias_gelu::forward_here(h, weights.fc1.bias);
+        let z = space(&mut work.z, n * c);
+        let h = match &mut inner {
+            Some(Inner { y, h }) => {
+                let h = &mut h[4 * range.start..4 * range.end];
+                hidden(weights, &y[range.clone()], z, h);
+                let a = space(&mut work.a, n * 4 * c);
+                bias_gelu::forward_to(h, weights.fc1.bias, a);
+                a
+            }
+            None => {
+                let h = space(&mut work.h, n * 4 * c);
+                hidden(weights, &work.y[range.clone()], z, h);
+                bias_gelu::forward_here(h, weights.fc1.bias);
+                h
+            }
+        };
         let o = space(&mut work.o, n * c);
         product((n, c, 4 * c), o, c, h, (4 * c, 1), weights.fc2.weight, (1, 4 * c), false);
         let params = [weights.fc2.bias, weights.gamma];
@@ -75,7 +101,7 @@ pub(super) fn forward<R: Real>(
 
 /// The backward pass: `g`, the gradient by the block's result, becomes that by `x`, and the
 /// gradients by the weights are added to `grads`, of which `fc2` and `gamma` are right only after
-/// [`finish`].
+/// [`finish`]. `inner`, if it was kept, is used up.
 pub(super) fn backward<R: Real>(
     weights: &Block<&[R]>,
     grads: &mut Block<&mut [R]>,
@@ -83,19 +109,32 @@ pub(super) fn backward<R: Real>(
     x: &[R],
     g: &mut [R],
     work: &mut Work<R>,
+    mut inner: Option<&mut Inner<R>>,
 ) {
     let c = shape[3];
     let dw = &weights.depthwise;
-    let y = space(&mut work.y, x.len());
-    depthwise::forward_here(x, [dw.weight, dw.bias], shape, &mut work.conv, y);
+    if inner.is_none() {
+        let y = space(&mut work.y, x.len());
+        depthwise::forward_here(x, [dw.weight, dw.bias], shape, &mut work.conv, y);
+    }
     let dy = space(&mut work.dy, x.len());
     let norm_grads = space(&mut work.norm, 2 * c);
     norm_grads.fill(R::zero());
     for rows in pieces(x.len() / c, c) {
         let (n, range) = (rows.len(), rows.start * c..rows.end * c);
-        let (y, g) = (&y[range.clone()], &g[range.clone()]);
-        let (z, h) = (space(&mut work.z, n * c), space(&mut work.h, n * 4 * c));
-        hidden(weights, y, z, h);
+        let (z, g) = (space(&mut work.z, n * c), &g[range.clone()]);
+        let (y, h) = match &mut inner {
+            Some(Inner { y, h }) => {
+                let (y, norm) = (&y[range.clone()], &weights.norm);
+                layer_norm::forward_here(y, [norm.weight, norm.bias], EPS, z);
+                (y, &mut h[4 * range.start..4 * range.end])
+            }
+            None => {
+                let (y, h) = (&work.y[range.clone()], space(&mut work.h, n * 4 * c));
+                hidden(weights, y, z, h);
+                (y, h)
+            }
+        };
         let a = space(&mut work.a, n * 4 * c);
         bias_gelu::forward_with_derivative(h, weights.fc1.bias, a);
         // Without gamma for now: see `finish`.

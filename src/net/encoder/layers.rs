@@ -1,20 +1,26 @@
 //! All layers, over groups of images side by side.
 
 use super::weights::{Net, each};
-use super::{EPS, block, patch};
-use crate::net::Spec;
+use super::{EPS, Keep, THREADS, block, patch};
 use crate::net::ops::{Real, layer_norm};
+use crate::net::{Spec, pool::Pool};
 use rayon::prelude::*;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 /// Pixels of a group's first maps, about: so many that the last stage's few pixels are worth its
 /// large weights.
 const GROUP_PIXELS: usize = 8192;
+/// Values that a thread works in, about: images and their patches, a block's maps before and after
+/// its convolution, the maps on their way, and what it takes of some rows.
+pub(super) fn scratch_values(spec: &Spec, size: usize) -> usize {
+    let pixels = (size / 4) * (size / 4);
+    let images = (GROUP_PIXELS / pixels).max(GROUP_IMAGES);
+    images * (2 * size * size * spec.in_channels + 6 * pixels * spec.dims[0]) + (1 << 20)
+}
+
 /// Images of a group, at least.
 const GROUP_IMAGES: usize = 4;
-
-/// Threads at most: each sums the gradients of all weights for itself.
-const THREADS: usize = 16;
 
 /// Writes images `range` as [n, S, S, in] into the slice.
 pub type Fill<'a, R> = &'a (dyn Fn(Range<usize>, &mut [R]) + Sync);
@@ -45,12 +51,25 @@ pub(super) fn tape_values(spec: &Spec, size: usize) -> usize {
     (0..4).map(of_stage).sum::<usize>() + spec.dims[3]
 }
 
+/// Values that [`block::Inner`] holds of one image, of all blocks.
+pub(super) fn inner_values(spec: &Spec, size: usize) -> usize {
+    let pixels = (size / 4) * (size / 4);
+    (0..4).map(|s| (pixels >> (2 * s)) * spec.dims[s] * 5 * spec.depths[s]).sum()
+}
+
 impl<R> Tapes<R> {
+    /// The images they are of.
+    pub(super) fn range(&self) -> Range<usize> {
+        self.range.clone()
+    }
+
     /// Values held.
     #[cfg(test)]
     pub(super) fn values(&self) -> usize {
         let of = |t: &Tape<R>| {
-            t.stem.len() + t.maps.iter().map(Vec::len).sum::<usize>() + t.pooled.len()
+            let inner = t.inner.iter().map(|i| i.y.len() + i.h.len());
+            let maps = t.maps.iter().map(Vec::len);
+            t.stem.len() + maps.chain(inner).sum::<usize>() + t.pooled.len()
         };
         self.tapes.iter().map(of).sum()
     }
@@ -63,8 +82,25 @@ struct Tape<R> {
     stem: Vec<R>,
     /// The input of each block and each downsampling, in order.
     maps: Vec<Vec<R>>,
+    /// Each block's, or none's.
+    inner: Vec<block::Inner<R>>,
     /// The last map's means, [n, F].
     pooled: Vec<R>,
+}
+
+/// What threads work in, from step to step.
+#[derive(Default)]
+pub(super) struct Scratch<R>(Mutex<Vec<Work<R>>>);
+
+impl<R: Real> Scratch<R> {
+    /// Runs `f` in what no other thread works in.
+    fn with<T>(&self, f: impl FnOnce(&mut Work<R>) -> T) -> T {
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut work = lock().pop().unwrap_or_default();
+        let result = f(&mut work);
+        lock().push(work);
+        result
+    }
 }
 
 /// What a thread works in.
@@ -101,22 +137,30 @@ impl Layers {
         (0..n).map(|i| at(i)..at(i + 1)).collect()
     }
 
-    /// Features [n, F] of images `range`, and with `keep` what the backward pass needs.
+    /// Features [n, F] of images `range`, and what is kept of the first of them.
     pub fn forward<R: Real>(
         &self,
         net: &Net<&[R]>,
         fill: Fill<R>,
         range: Range<usize>,
-        keep: bool,
-    ) -> (Vec<R>, Option<Tapes<R>>) {
-        let groups = self.groups(&range);
-        let done: Vec<(Vec<R>, Tape<R>)> = groups
+        keep: Keep,
+        (pool, scratch): (&Pool<R>, &Scratch<R>),
+    ) -> (Vec<R>, Tapes<R>) {
+        let start = range.start;
+        let done: Vec<(Vec<R>, Option<Tape<R>>)> = self
+            .groups(&range)
             .into_par_iter()
             .with_max_len(1)
-            .map_init(Work::default, |work, group| self.group_forward(net, fill, group, keep, work))
+            .map(|group| {
+                let end = group.end - start;
+                let keep = (end <= keep.inputs, end <= keep.inner);
+                scratch.with(|work| self.group_forward(net, fill, group, keep, pool, work))
+            })
             .collect();
         let (features, tapes): (Vec<_>, Vec<_>) = done.into_iter().unzip();
-        (features.concat(), keep.then_some(Tapes { tapes, range }))
+        let tapes: Vec<_> = tapes.into_iter().flatten().collect();
+        let end = tapes.last().map_or(start, |t| t.range.end);
+        (features.concat(), Tapes { tapes, range: start..end })
     }
 
     fn group_forward<R: Real>(
@@ -124,59 +168,67 @@ impl Layers {
         net: &Net<&[R]>,
         fill: Fill<R>,
         range: Range<usize>,
-        keep: bool,
+        (keep, keep_inner): (bool, bool),
+        pool: &Pool<R>,
         work: &mut Work<R>,
-    ) -> (Vec<R>, Tape<R>) {
+    ) -> (Vec<R>, Option<Tape<R>>) {
         let n = range.len();
         let length = |shape: [usize; 4]| shape.iter().product::<usize>();
         let images = super::space(&mut work.images, length(self.image_shape(n)));
         fill(range.clone(), images);
         let first = length(self.shape(n, 0));
-        let (mut pre, mut map) = (vec![R::zero(); first], vec![R::zero(); first]);
+        let (mut pre, mut map) = (pool.take(first), pool.take(first));
         let shape = self.image_shape(n);
         let out = (&mut pre[..], &mut map[..]);
         patch::stem(&net.stem, &net.stem_norm, shape, images, out, &mut work.patch);
-        let mut tape = Tape { range, stem: Vec::new(), maps: Vec::new(), pooled: Vec::new() };
-        if keep {
-            tape.stem = pre;
-        }
+        let (mut maps, mut inner) = (Vec::new(), Vec::new());
         let mut next = |map: &mut Vec<R>, out: Vec<R>| {
             let input = std::mem::replace(map, out);
-            if keep {
-                tape.maps.push(input);
+            match keep {
+                true => maps.push(input),
+                false => pool.give(input),
             }
         };
         for (s, stage) in net.stages.iter().enumerate() {
             let shape = self.shape(n, s);
+            let m = length(shape);
             if let Some((norm, product)) = &stage.downsample {
-                let mut out = vec![R::zero(); length(shape)];
+                let mut out = pool.take(m);
                 let from = self.shape(n, s - 1);
                 patch::downsample((norm, product), from, &map, &mut out, &mut work.patch);
                 next(&mut map, out);
             }
             for weights in &stage.blocks {
-                let mut out = vec![R::zero(); length(shape)];
-                block::forward(weights, shape, &map, &mut out, &mut work.block);
+                let mut out = pool.take(m);
+                let mut kept =
+                    keep_inner.then(|| block::Inner { y: pool.take(m), h: pool.take(4 * m) });
+                block::forward(weights, shape, &map, &mut out, &mut work.block, kept.as_mut());
+                inner.extend(kept);
                 next(&mut map, out);
             }
         }
         let width = self.spec.dims[3];
         let pixels = map.len() / n / width;
-        let mut pooled = vec![R::zero(); n * width];
+        let mut pooled = pool.zeros(n * width);
         for (out, map) in pooled.chunks_exact_mut(width).zip(map.chunks_exact(pixels * width)) {
             map.chunks_exact(width).for_each(|pixel| block::add(out, pixel));
             out.iter_mut().for_each(|v| *v /= R::of(pixels as f64));
         }
+        pool.give(map);
         let mut features = vec![R::zero(); n * width];
         let norm = [net.head_norm.weight, net.head_norm.bias];
         layer_norm::forward_here(&pooled, norm, EPS, &mut features);
-        tape.pooled = pooled;
-        (features, tape)
+        if keep {
+            return (features, Some(Tape { range, stem: pre, maps, inner, pooled }));
+        }
+        pool.give(pre);
+        pool.give(pooled);
+        (features, None)
     }
 
     /// No gradient yet: zeros for each weight.
-    pub fn zeros<R: Real>(&self) -> Vec<Vec<R>> {
-        self.lengths.iter().map(|&n| vec![R::zero(); n]).collect()
+    pub fn zeros<R: Real>(&self, pool: &Pool<R>) -> Vec<Vec<R>> {
+        self.lengths.iter().map(|&n| pool.zeros(n)).collect()
     }
 
     /// Adds the gradients of all weights to `sums`, from that of the features of the tapes'
@@ -188,6 +240,7 @@ impl Layers {
         tapes: Tapes<R>,
         grad: &[R],
         sums: &mut [Vec<R>],
+        (pool, scratch): (&Pool<R>, &Scratch<R>),
     ) {
         let (width, start) = (self.spec.dims[3], tapes.range.start);
         // Each thread's groups are those of its turn: the sums do not depend on who is faster.
@@ -196,11 +249,12 @@ impl Layers {
             turns[i % self.threads].push(tape);
         }
         let turn = |tapes: Vec<Tape<R>>, sums: &mut [Vec<R>]| {
-            let mut work = Work::default();
             for tape in tapes {
                 let range = tape.range.start - start..tape.range.end - start;
                 let grad = &grad[range.start * width..range.end * width];
-                self.group_backward(net, fill, tape, grad, sums, &mut work);
+                scratch.with(|work| {
+                    self.group_backward(net, fill, tape, grad, sums, pool, work);
+                });
             }
         };
         let others = turns.split_off(1);
@@ -211,7 +265,7 @@ impl Layers {
                 let others = others.into_par_iter().with_max_len(1);
                 let others = others.filter(|tapes| !tapes.is_empty());
                 let sum = |tapes| {
-                    let mut sums = self.zeros();
+                    let mut sums = self.zeros(pool);
                     turn(tapes, &mut sums);
                     sums
                 };
@@ -223,6 +277,7 @@ impl Layers {
                 block::add(sum, &part[i]);
             }
         });
+        parts.into_iter().flatten().for_each(|buffer| pool.give(buffer));
     }
 
     /// Makes `sums` the gradients, once [`Self::backward`] has added all images.
@@ -235,6 +290,7 @@ impl Layers {
         }
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn group_backward<R: Real>(
         &self,
         net: &Net<&[R]>,
@@ -242,6 +298,7 @@ impl Layers {
         mut tape: Tape<R>,
         grad: &[R],
         sums: &mut [Vec<R>],
+        pool: &Pool<R>,
         work: &mut Work<R>,
     ) {
         let n = tape.range.len();
@@ -259,22 +316,31 @@ impl Layers {
         );
         let [_, h, w, _] = self.shape(n, 3);
         let pixels = h * w;
-        let mut g = Vec::with_capacity(n * pixels * width);
-        for row in d_pooled.chunks_exact_mut(width) {
+        pool.give(std::mem::take(&mut tape.pooled));
+        let mut g = pool.take(n * pixels * width);
+        let maps = g.chunks_exact_mut(pixels * width);
+        for (row, map) in d_pooled.chunks_exact_mut(width).zip(maps) {
             row.iter_mut().for_each(|v| *v /= R::of(pixels as f64));
-            (0..pixels).for_each(|_| g.extend_from_slice(row));
+            map.chunks_exact_mut(width).for_each(|pixel| pixel.copy_from_slice(row));
         }
         for (s, (stage, grads)) in net.stages.iter().zip(&mut grads.stages).enumerate().rev() {
             let shape = self.shape(n, s);
             for (weights, grads) in stage.blocks.iter().zip(&mut grads.blocks).rev() {
                 let x = tape.maps.pop().expect("a map for each layer");
-                block::backward(weights, grads, shape, &x, &mut g, &mut work.block);
+                let mut inner = tape.inner.pop();
+                let work = &mut work.block;
+                block::backward(weights, grads, shape, &x, &mut g, work, inner.as_mut());
+                pool.give(x);
+                if let Some(block::Inner { y, h }) = inner {
+                    pool.give(y);
+                    pool.give(h);
+                }
             }
             if let (Some((norm, product)), Some((norm_grads, grads))) =
                 (&stage.downsample, &mut grads.downsample)
             {
                 let x = tape.maps.pop().expect("a map for each layer");
-                let mut dx = vec![R::zero(); x.len()];
+                let mut dx = pool.take(x.len());
                 patch::downsample_backward(
                     (norm, product),
                     (norm_grads, grads),
@@ -284,7 +350,8 @@ impl Layers {
                     &mut dx,
                     &mut work.patch,
                 );
-                g = dx;
+                pool.give(x);
+                pool.give(std::mem::replace(&mut g, dx));
             }
         }
         let shape = self.image_shape(n);
@@ -298,5 +365,7 @@ impl Layers {
             &g,
             &mut work.patch,
         );
+        pool.give(tape.stem);
+        pool.give(g);
     }
 }

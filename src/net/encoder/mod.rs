@@ -7,8 +7,8 @@
 //! pass through memory for each op, and, since a layer keeps only its input, the second forward
 //! pass of chunking wherever the inputs of all layers fit into memory.
 //!
-//! Of a block's backward pass the depthwise convolution, the norm and the first product are
-//! computed again: 7 products of M·C·4C instead of 6, for an eighth of the memory.
+//! Where a block's inner values are not kept too, its backward pass computes the depthwise
+//! convolution, the norm and the first product again: 7 products of M·C·4C instead of 6.
 //!
 //! The images are split among as many groups as there are threads, and a group's gradients are
 //! summed in its own order, so the result is the same to the bit for one number of threads; with
@@ -21,22 +21,52 @@ mod patch;
 mod tests;
 mod weights;
 
-use layers::{Fill, Layers};
+use layers::{Fill, Layers, Scratch};
 use weights::{net, views};
 
-use super::{Classifier, Spec, views::Views};
+use super::{Classifier, Spec, pool::Pool, views::Views};
 use candle_core::Result;
 use std::ops::Range;
+
+/// Threads at most: each sums the gradients of all weights for itself.
+pub const THREADS: usize = 16;
 
 /// A network's encoder on the CPU, for images of one size, in f32.
 pub struct Encoder<'a> {
     views: Views<'a>,
     spec: &'a Spec,
     layers: Layers,
+    arena: &'a Arena,
 }
 
-/// What the forward pass keeps of some images for the backward pass: every layer's input.
+/// Buffers that go from step to step.
+#[derive(Default)]
+pub struct Arena {
+    /// Activations and gradients.
+    pub pool: Pool<f32>,
+    scratch: Scratch<f32>,
+}
+
+/// How many of some images, the first ones, the forward pass keeps something of for the backward
+/// pass. It is counted in whole groups: never more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Keep {
+    /// Images of which every layer's input is kept: no second forward pass.
+    pub inputs: usize,
+    /// Those among them of which each block's inner values are kept too: 6 products of M·C·4C a
+    /// block in the backward pass's place of 7, for four and a half times the memory.
+    pub inner: usize,
+}
+
+/// What the forward pass keeps of some images for the backward pass.
 pub struct Tapes(layers::Tapes<f32>);
+
+impl Tapes {
+    /// The images that something was kept of.
+    pub fn range(&self) -> Range<usize> {
+        self.0.range()
+    }
+}
 
 /// The encoder's gradients, summed over images.
 pub struct Gradients(Vec<Vec<f32>>);
@@ -44,30 +74,31 @@ pub struct Gradients(Vec<Vec<f32>>);
 impl<'a> Encoder<'a> {
     /// Of `model`, for images of `size`², on as many threads as rayon has. The weights are locked
     /// for reading as long as this lives.
-    pub fn new(model: &'a Classifier, size: usize) -> Self {
+    pub fn new(model: &'a Classifier, size: usize, arena: &'a Arena) -> Self {
         let views = views(&model.parameters.trainable, &model.spec);
         let layers = Layers::new(&model.spec, size, views.lengths(), rayon::current_num_threads());
-        Self { views, spec: &model.spec, layers }
+        Self { views, spec: &model.spec, layers, arena }
     }
 
-    /// Features [n, F] of images `range`, which `fill` writes as [n, S, S, in] in 0..=1; with
-    /// `keep` what [`Self::backward`] needs of them.
+    /// Features [n, F] of images `range`, which `fill` writes as [n, S, S, in] in 0..=1; and what
+    /// [`Self::backward`] needs of those kept.
     ///
     /// Errors: the weights are not f32 on the CPU.
     pub fn forward(
         &self,
         fill: Fill<f32>,
         range: Range<usize>,
-        keep: bool,
-    ) -> Result<(Vec<f32>, Option<Tapes>)> {
-        let (features, tapes) =
-            self.layers.forward(&net(&self.views, self.spec)?, fill, range, keep);
-        Ok((features, tapes.map(Tapes)))
+        keep: Keep,
+    ) -> Result<(Vec<f32>, Tapes)> {
+        let arena = (&self.arena.pool, &self.arena.scratch);
+        let net = net(&self.views, self.spec)?;
+        let (features, tapes) = self.layers.forward(&net, fill, range, keep, arena);
+        Ok((features, Tapes(tapes)))
     }
 
     /// No gradient yet.
     pub fn gradients(&self) -> Gradients {
-        Gradients(self.layers.zeros())
+        Gradients(self.layers.zeros(&self.arena.pool))
     }
 
     /// Adds the gradients for `grad` [n, F], that of the features of the tapes' images.
@@ -80,7 +111,9 @@ impl<'a> Encoder<'a> {
         grad: &[f32],
         sums: &mut Gradients,
     ) -> Result<()> {
-        self.layers.backward(&net(&self.views, self.spec)?, fill, tapes.0, grad, &mut sums.0);
+        let arena = (&self.arena.pool, &self.arena.scratch);
+        let net = net(&self.views, self.spec)?;
+        self.layers.backward(&net, fill, tapes.0, grad, &mut sums.0, arena);
         Ok(())
     }
 
@@ -93,9 +126,14 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// Values that are kept of each image for the backward pass.
-pub fn kept_per_image(spec: &Spec, size: usize) -> usize {
-    layers::tape_values(spec, size)
+/// Bytes that [`Keep`] takes of one image: its layers' inputs, its blocks' inner values.
+pub fn kept_bytes(spec: &Spec, size: usize) -> (usize, usize) {
+    (4 * layers::tape_values(spec, size), 4 * layers::inner_values(spec, size))
+}
+
+/// Bytes that a thread works in, about.
+pub fn scratch_bytes(spec: &Spec, size: usize) -> usize {
+    4 * layers::scratch_values(spec, size)
 }
 
 /// timm's LayerNorm epsilon.

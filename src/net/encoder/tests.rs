@@ -1,6 +1,6 @@
 //! The encoder by hand against candle's autograd over our ops.
 
-use super::layers::tape_values;
+use super::layers::{inner_values, tape_values};
 use super::*;
 use crate::net::{Spec, convnext::ConvNeXt, parameters::Builder};
 use candle_core::{DType, Device, Tensor};
@@ -65,13 +65,17 @@ fn by_hand(
         out.copy_from_slice(&images[range.start * bytes..range.end * bytes]);
     };
     let n = grad.len() / width;
-    let (mut features, mut sums) = (Vec::new(), encoder.zeros());
+    let (pool, scratch) = (Pool::default(), Scratch::default());
+    let arena = (&pool, &scratch);
+    let (mut features, mut sums) = (Vec::new(), encoder.zeros(&pool));
     let cut = cut.unwrap_or(n);
     for range in [0..cut, cut..n].into_iter().filter(|r| !r.is_empty()) {
-        let (part, tapes) = encoder.forward(&net, &fill, range.clone(), true);
+        // The first group's inner values are kept, another's not.
+        let keep = Keep { inputs: range.len(), inner: range.len() - 1 };
+        let (part, tapes) = encoder.forward(&net, &fill, range.clone(), keep, arena);
         features.extend(part);
         let grad = &grad[range.start * width..range.end * width];
-        encoder.backward(&net, &fill, tapes.unwrap(), grad, &mut sums);
+        encoder.backward(&net, &fill, tapes, grad, &mut sums, arena);
     }
     encoder.finish(&net, &mut sums);
     (features, sums.concat())
@@ -122,7 +126,37 @@ fn a_tape_is_as_long_as_it_says() {
     let encoder = Layers::new(&spec, SIZE, views.lengths(), 1);
     let fill = |_: std::ops::Range<usize>, out: &mut [f64]| out.copy_from_slice(&images);
     let net = net::<f64>(&views, &spec).unwrap();
-    let tapes = encoder.forward(&net, &fill, 0..2, true).1.unwrap();
-    assert_eq!(tapes.values(), 2 * tape_values(&spec, SIZE));
-    assert!(encoder.forward(&net, &fill, 0..2, false).1.is_none());
+    let (pool, scratch) = (Pool::default(), Scratch::default());
+    let arena = (&pool, &scratch);
+    let values = |inputs, inner| {
+        let keep = Keep { inputs, inner };
+        encoder.forward(&net, &fill, 0..2, keep, arena).1.values()
+    };
+    assert_eq!(values(2, 0), 2 * tape_values(&spec, SIZE));
+    assert_eq!(values(2, 2), 2 * (tape_values(&spec, SIZE) + inner_values(&spec, SIZE)));
+    // One group of two, which does not fit.
+    assert_eq!(values(1, 1), 0);
+}
+
+/// The second step takes what the first gave back, and gives it all back again.
+#[test]
+fn a_step_after_the_first_allocates_nothing() {
+    let (images, grad, _, builder) = setting(5);
+    let spec = spec();
+    let views = views(&builder.parameters.trainable, &spec);
+    let net = net::<f64>(&views, &spec).unwrap();
+    let encoder = Layers::new(&spec, SIZE, views.lengths(), 1);
+    let (pool, scratch) = (Pool::default(), Scratch::default());
+    let arena = (&pool, &scratch);
+    let fill = |_: std::ops::Range<usize>, out: &mut [f64]| out.copy_from_slice(&images);
+    let step = || {
+        let mut sums = encoder.zeros(&pool);
+        let keep = Keep { inputs: 5, inner: 5 };
+        let (_, tapes) = encoder.forward(&net, &fill, 0..5, keep, arena);
+        encoder.backward(&net, &fill, tapes, &grad, &mut sums, arena);
+        let copy = sums.concat();
+        sums.into_iter().for_each(|sum| pool.give(sum));
+        (copy, pool.values())
+    };
+    assert_eq!(step(), step());
 }

@@ -86,6 +86,11 @@ impl<R: Real> WithSimd for InPlace<'_, R> {
     }
 }
 
+/// [`bias_gelu`] from `x` to `out`, of rows as long as `bias`, on this thread alone.
+pub(crate) fn forward_to<R: Real>(x: &[R], bias: &[R], out: &mut [R]) {
+    vectorised(ForwardRows { x, b: bias, out });
+}
+
 /// [`bias_gelu`] in place, of rows as long as `bias`, on this thread alone.
 pub(crate) fn forward_here<R: Real>(x: &mut [R], bias: &[R]) {
     vectorised(InPlace { x, b: bias });

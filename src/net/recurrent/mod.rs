@@ -79,6 +79,15 @@ impl<'a> Lstms<'a> {
     }
 }
 
+/// Bytes that features, states and gradients take for a batch of so many studies, the heads'
+/// beside them.
+pub fn bytes(spec: &Spec, studies: usize) -> usize {
+    let cells = (SIDE_BY_SIDE * LAYERS - 1) * KEPT * spec.lstm_hidden;
+    // Input and its gradient by time and by study; both layers' outputs and gradients; the head.
+    let others = 4 * spec.features() + 12 * spec.lstm_hidden + 8 * spec.head_hidden;
+    4 * studies * spec.images * (cells + others)
+}
+
 /// Places of both LSTMs' weights among a network's parameters, in the order of
 /// [`Lstms::backward`]'s gradients.
 pub fn members(model: &Classifier) -> impl Iterator<Item = usize> {
