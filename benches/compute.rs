@@ -1,9 +1,11 @@
 //! Times of the training core to hold beside PyTorch's, as one line of JSON: see
 //! `benches/vs_pytorch.py`.
 //!
-//! `cargo bench --bench compute -- enc|lstm|step [--bs N] [--size S] [--reps N] [--memory MIB]`: the encoder's
-//! forward and forward + backward pass, both LSTMs', or a whole step, of the notebook's network
-//! with random weights, medians after one warm-up, as the peer's `bench_torch.py` takes them.
+//! `cargo bench --bench compute -- enc|lstm|step [--bs N] [--size S] [--reps N] [--memory MIB]`: the
+//! encoder's forward and forward + backward pass, both LSTMs', or a whole step, of the notebook's
+//! network with random weights, medians after one warm-up, as the peer's `bench_torch.py` takes
+//! them; `fwd_bwd_inputs` is with blocks' inner values computed again. With `many` both of the encoder's passes over so many images, of which 64 are kept and the
+//! others encoded again 64 at a time.
 
 use candle_core::{DType, Device};
 use rsna_tui::config::{Config, Set};
@@ -13,7 +15,7 @@ use rsna_tui::net::recurrent::Lstms;
 use rsna_tui::net::{Classifier, Mode, Spec};
 use rsna_tui::train::adamw::AdamW;
 use rsna_tui::train::loss::Weights;
-use rsna_tui::train::memory::Plan;
+use rsna_tui::train::memory::{self, Plan};
 use rsna_tui::train::step::{Images, Stepper, Targets};
 use std::ops::Range;
 use std::time::Instant;
@@ -37,7 +39,10 @@ impl Pixels {
 impl Images for Pixels {
     fn fill(&self, range: Range<usize>, out: &mut [f32]) {
         let n = self.size * self.size * 6;
-        out.copy_from_slice(&self.values[range.start * n..range.end * n]);
+        let images = self.values.len() / n;
+        for (i, image) in range.zip(out.chunks_exact_mut(n)) {
+            image.copy_from_slice(&self.values[i % images * n..][..n]);
+        }
     }
     fn size(&self) -> usize {
         self.size
@@ -92,6 +97,7 @@ impl Args {
 }
 
 fn main() {
+    memory::small_pages();
     let args = Args::parse();
     let sets = [
         format!("train.batch_size={}", args.bs),
@@ -101,10 +107,11 @@ fn main() {
     let config = Config::load(None, false, &sets.map(Set::new)).expect("settings that there are");
     let spec = Spec::new(&config);
     let times = match &*args.what {
-        "enc" => encoder(&args, &spec, &config),
+        "enc" => encoder(&args, &spec),
         "lstm" => lstms(&args, &spec),
         "step" => step(&args, &spec, &config),
-        other => panic!("{other}: expected enc, lstm or step"),
+        "many" => many(&args, &spec),
+        other => panic!("{other}: expected enc, lstm, step or many"),
     };
     let fields: Vec<String> = times.iter().map(|(k, v)| format!("\"{k}\": {v:.3}")).collect();
     println!("{{{}, \"peak_rss_MiB\": {}}}", fields.join(", "), peak_rss_mib());
@@ -117,7 +124,7 @@ fn peak_rss_mib() -> usize {
 }
 
 /// Milliseconds an image.
-fn encoder(args: &Args, spec: &Spec, config: &Config) -> Vec<(&'static str, f64)> {
+fn encoder(args: &Args, spec: &Spec) -> Vec<(&'static str, f64)> {
     let model = Classifier::new(spec, 0, 0, DType::F32, &Device::Cpu).expect("a network");
     let pixels = Pixels::new(args.bs, args.size);
     let fill = |range: Range<usize>, out: &mut [f32]| pixels.fill(range, out);
@@ -127,18 +134,47 @@ fn encoder(args: &Args, spec: &Spec, config: &Config) -> Vec<(&'static str, f64)
         encoder.forward(&fill, 0..args.bs, Keep::default()).expect("weights on the CPU");
         arena.pool.end_round();
     });
-    let keep = Plan::new(config, 8 << 30).keep;
-    let keep = Keep { inputs: keep.inputs.min(args.bs), inner: keep.inner.min(args.bs) };
+    let mut both = |keep| {
+        args.median(|| {
+            let (features, tapes) = encoder.forward(&fill, 0..args.bs, keep).expect("on the CPU");
+            let mut sums = encoder.gradients();
+            encoder.backward(&fill, tapes, &features, &mut sums).expect("on the CPU");
+            let sums = encoder.finish(sums).expect("on the CPU");
+            sums.into_iter().for_each(|sum| arena.pool.give(sum));
+            arena.pool.end_round();
+        })
+    };
+    let inputs = both(Keep { inputs: args.bs, inner: 0 });
+    let both = both(Keep { inputs: args.bs, inner: args.bs });
+    let each = 1e3 / args.bs as f64;
+    vec![("fwd", forward * each), ("fwd_bwd", both * each), ("fwd_bwd_inputs", inputs * each)]
+}
+
+/// Milliseconds an image.
+fn many(args: &Args, spec: &Spec) -> Vec<(&'static str, f64)> {
+    const KEPT: usize = 64;
+    let model = Classifier::new(spec, 0, 0, DType::F32, &Device::Cpu).expect("a network");
+    let pixels = Pixels::new(8, args.size);
+    let fill = |range: Range<usize>, out: &mut [f32]| pixels.fill(range, out);
+    let arena = Arena::default();
+    let encoder = Encoder::new(&model, args.size, &arena);
+    let keep = Keep { inputs: KEPT, inner: 0 };
     let both = args.median(|| {
         let (features, tapes) = encoder.forward(&fill, 0..args.bs, keep).expect("on the CPU");
-        let mut sums = encoder.gradients();
-        encoder.backward(&fill, tapes, &features, &mut sums).expect("on the CPU");
+        let (mut sums, width) = (encoder.gradients(), spec.features());
+        let kept = tapes.range().end;
+        let grad = |range: Range<usize>| &features[range.start * width..range.end * width];
+        encoder.backward(&fill, tapes, grad(0..kept), &mut sums).expect("on the CPU");
+        for start in (kept..args.bs).step_by(KEPT) {
+            let range = start..(start + KEPT).min(args.bs);
+            let (_, tapes) = encoder.forward(&fill, range.clone(), keep).expect("on the CPU");
+            encoder.backward(&fill, tapes, grad(range), &mut sums).expect("on the CPU");
+        }
         let sums = encoder.finish(sums).expect("on the CPU");
         sums.into_iter().for_each(|sum| arena.pool.give(sum));
         arena.pool.end_round();
     });
-    let each = 1e3 / args.bs as f64;
-    vec![("fwd", forward * each), ("fwd_bwd", both * each)]
+    vec![("fwd_bwd", both * 1e3 / args.bs as f64)]
 }
 
 /// Milliseconds.

@@ -28,6 +28,7 @@ Examples:
   rsna-tui --folds 0,2 --no-tui > run.log    two folds, plain lines, for a batch system
   rsna-tui --set train.epochs=2 --set model.size=atto
                                              change single settings (config.toml lists them all)
+  rsna-tui check --set train.batch_size=16   are settings and data right, does it fit into memory?
   rsna-tui phantom DIR --studies 8           write made-up studies in the notebook's layout
   rsna-tui augment --set data.dir=phantom --study phantom.0000 --out sheets
                                              see a study as training sees it, as a PNG
@@ -41,6 +42,8 @@ pub enum Command {
     Phantom(Phantom),
     /// Draw a study before and after augmentation: OUT/{study}.png
     Augment(Augment),
+    /// Check settings and data as training does, and tell what a step takes of memory
+    Check(Check),
 }
 
 /// `rsna-tui phantom`
@@ -89,6 +92,27 @@ pub struct Augment {
     /// Change one setting, as in augment.transpose=0; may be given again
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     pub sets: Vec<String>,
+}
+
+/// `rsna-tui check`
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Settings, laid over the built-in ones [default: ./config.toml where it exists, none with --demo]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Check the demo's settings
+    #[arg(long)]
+    pub demo: bool,
+    /// Change one setting, as in train.batch_size=4; may be given again
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub sets: Vec<String>,
+}
+
+impl Check {
+    /// All that the command line sets in the config.
+    pub fn sets(&self) -> Vec<Set> {
+        self.sets.iter().map(Set::new).collect()
+    }
 }
 
 impl Augment {

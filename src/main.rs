@@ -8,7 +8,7 @@ use rsna_tui::{
     headless,
     run::{self, channel::Line, event::Outcome},
     session,
-    train::trainer,
+    train::{memory, trainer},
     tui,
     view::State,
 };
@@ -33,6 +33,7 @@ const STOPPED: u8 = 130;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    memory::small_pages();
     match start(&cli) {
         Ok(code) => code,
         Err(error) => {
@@ -46,6 +47,7 @@ fn start(cli: &Cli) -> Result<ExitCode> {
     match &cli.command {
         Some(Command::Phantom(args)) => return Ok(print(&session::phantom(args)?)),
         Some(Command::Augment(args)) => return Ok(print(&session::augment(args)?)),
+        Some(Command::Check(args)) => return Ok(print(&session::check(args)?)),
         None => {}
     }
     let args = &cli.train;

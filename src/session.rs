@@ -2,8 +2,10 @@
 //! anything is trained.
 
 mod augment;
+mod check;
 
 pub use augment::augment;
+pub use check::check;
 
 use crate::{
     cli,
@@ -16,7 +18,7 @@ use crate::{
     view::report,
 };
 use candle_core::{DType, Device};
-use eyre::{Result, bail};
+use eyre::{Result, bail, eyre};
 use std::{path::Path, sync::Arc};
 
 /// The notebook's DEBUG samples as many studies.
@@ -87,6 +89,7 @@ pub fn phantom(args: &cli::Phantom) -> Result<String> {
 
 /// Checks all that a run needs and makes its folder. Of bad input nothing is left behind.
 pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
+    use_threads(&config)?;
     let (device, device_name) = device::choose(&args.device, config.train.precision)?;
     let (mut table, source) = data(&config)?;
     if args.debug {
@@ -127,6 +130,16 @@ pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
         report: report::text,
         panic_at_step,
     })
+}
+
+/// Lets `train.threads` threads compute. Before anything is computed.
+fn use_threads(config: &Config) -> Result<()> {
+    let threads = config.train.threads;
+    if threads > 0 {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        pool.build_global().map_err(|e| eyre!("train.threads = {threads}: {e}"))?;
+    }
+    Ok(())
 }
 
 fn data(config: &Config) -> Result<(Table, Arc<dyn Source>)> {

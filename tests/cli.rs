@@ -290,3 +290,37 @@ fn a_sheet_that_cannot_be_written_is_one_sentence() {
     let words = ["cannot make the folder s", "--out"];
     refused(dir.path(), &sheet("s", &["--study", "phantom.0002"]), &words);
 }
+
+#[test]
+fn check_tells_the_plan_and_what_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    phantoms(dir.path());
+    let flags = "check --set data.dir=p/crops --set data.table=p/train_seg.csv \
+                 --set data.image_size=32 --set train.folds=[0] --set train.batch_size=2 \
+                 --set train.threads=1";
+    let check = |more: &[&str]| {
+        let args: Vec<&str> = flags.split_whitespace().chain(more.iter().copied()).collect();
+        rsna_tui(dir.path(), &args)
+    };
+    let out = check(&[]);
+    let said = text(&out.stdout);
+    assert!(out.status.success(), "{said}{}", text(&out.stderr));
+    for part in [
+        "2 studies, 210 images of 32 x 32, on CPU, 1 thread",
+        "all images of a step in one pass",
+        "encoder's activations",
+        "together, about",
+        "free now",
+    ] {
+        assert!(said.contains(part), "no '{part}' in\n{said}");
+    }
+    let said = text(&check(&["--set", "train.chunk_size=10"]).stdout).to_string();
+    assert!(said.contains("10 of 210 images kept, the others encoded again 10 at once"), "{said}");
+    let out = check(&["--set", "train.batch_size=400"]);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(text(&out.stderr).contains("train.batch_size"), "{}", text(&out.stderr));
+    fs::remove_file(dir.path().join("p/crops/phantom.0001_2_3.npy")).unwrap();
+    let out = check(&[]);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(text(&out.stderr).contains("phantom.0001"), "{}", text(&out.stderr));
+}

@@ -104,7 +104,7 @@ impl Plan {
 /// Bytes that a training step takes, by what for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peak {
-    /// The weights, AdamW's two moments of each, and the fold's best so far.
+    /// The weights and AdamW's two moments of each.
     pub weights: usize,
     /// Gradients: the sum of each, and each further thread's of the encoder.
     pub gradients: usize,
@@ -148,6 +148,14 @@ pub fn batches(config: &Config) -> usize {
     let size = config.data.image_size;
     let study = spec.images * size * size * spec.in_channels;
     (config.data.prefetch + 2) * config.train.batch_size * study
+}
+
+/// Keeps the kernel from backing buffers with pages of 2 MiB: hundreds of buffers, each rounded up to
+/// whole pages, made a step of 2 × 105 images at 64×64 take 900 MiB in place of 780, no faster.
+/// Where there is no such thing it does nothing.
+pub fn small_pages() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 /// Free memory in bytes, a container's limit respected.

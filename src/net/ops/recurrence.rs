@@ -117,9 +117,15 @@ impl Recurrence {
 
 /// [4H, H] → [H, 4H]: as w_hh stands, the product would pack it anew for every step.
 pub(crate) fn turn<R: Real>(w: &[R], h: usize, turned: &mut [R]) {
-    for (j, row) in w.chunks_exact(h).enumerate() {
-        for (k, &v) in row.iter().enumerate() {
-            turned[k * 4 * h + j] = v;
+    // In squares whose rows stay in the first cache, read and written.
+    const SIDE: usize = 16;
+    for j in (0..4 * h).step_by(SIDE) {
+        for k in (0..h).step_by(SIDE) {
+            for k in k..(k + SIDE).min(h) {
+                for j in j..(j + SIDE).min(4 * h) {
+                    turned[k * 4 * h + j] = w[j * h + k];
+                }
+            }
         }
     }
 }

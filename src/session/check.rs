@@ -1,0 +1,79 @@
+//! `rsna-tui check`: everything that training would stop at, and what a step will take.
+
+use crate::{
+    cli,
+    config::Config,
+    device,
+    net::summary::grouped,
+    session,
+    train::memory::{Peak, Plan, batches, free_memory},
+};
+use eyre::{Result, bail};
+use std::fmt::Write;
+
+/// Checks settings, table and crops as training does, and tells data, step and memory. Nothing is
+/// written.
+///
+/// Errors: what training would refuse, and a step that needs more memory than is free.
+pub fn check(args: &cli::Check) -> Result<String> {
+    let file = match args.demo {
+        true => args.config.as_deref(),
+        false => session::file_or_default(args.config.as_deref()),
+    };
+    let config = Config::load(file, args.demo, &args.sets())?;
+    session::use_threads(&config)?;
+    let (_, device) = device::choose("auto", config.train.precision)?;
+    let (table, _) = session::data(&config)?;
+    table.check_folds(&config.train.folds, config.train.batch_size)?;
+    if !config.is_phantom() {
+        session::check_files(&config, &table)?;
+    }
+    let mut out = String::new();
+    let (studies, images) = (table.studies.len(), config.images_per_study());
+    let (of, found) = match config.is_phantom() {
+        true => ("made-up studies", ""),
+        false => ("studies", ", every file there"),
+    };
+    writeln!(out, "data    {} {of} of {images} images{found}", grouped(studies))?;
+    for &fold in &config.train.folds {
+        let (train, valid) = table.split(fold);
+        let steps = train.len() / config.train.batch_size;
+        writeln!(
+            out,
+            "fold {fold}  {} studies to train on, {} to validate with: {} steps an epoch",
+            grouped(train.len()),
+            grouped(valid.len()),
+            grouped(steps)
+        )?;
+    }
+    let free = free_memory();
+    let plan = Plan::new(&config, free.saturating_sub(batches(&config) as u64));
+    let (batch, size) = (config.train.batch_size, config.data.image_size);
+    let total = batch * images;
+    writeln!(out, "step    {batch} studies, {total} images of {size} x {size}, on {device}")?;
+    writeln!(out, "plan    {}", plan.told(total))?;
+    let peak = Peak::new(&config, &plan, rayon::current_num_threads());
+    let lines = [
+        ("weights and AdamW's moments", peak.weights),
+        ("gradients", peak.gradients),
+        ("encoder's activations", peak.activations),
+        ("features, LSTMs and heads", peak.recurrent),
+        ("threads' work space", peak.scratch),
+        ("batches at hand and ahead", peak.batches),
+        ("together, about", peak.total()),
+    ];
+    writeln!(out, "memory  MiB")?;
+    for (what, bytes) in lines {
+        writeln!(out, "        {:>7}  {what}", grouped(bytes.div_ceil(1 << 20)))?;
+    }
+    write!(out, "        {:>7}  free now", grouped((free >> 20) as usize))?;
+    if peak.total() as u64 > free {
+        bail!(
+            "a step needs about {} MiB, {} MiB are free: lower train.batch_size, data.prefetch or \
+             train.memory",
+            grouped(peak.total() >> 20),
+            grouped((free >> 20) as usize)
+        );
+    }
+    Ok(out)
+}
