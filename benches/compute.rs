@@ -134,7 +134,7 @@ fn encoder(args: &Args, spec: &Spec) -> Vec<(&'static str, f64)> {
         encoder.forward(&fill, 0..args.bs, Keep::default()).expect("weights on the CPU");
         arena.pool.end_round();
     });
-    let mut both = |keep| {
+    let both = |keep| {
         args.median(|| {
             let (features, tapes) = encoder.forward(&fill, 0..args.bs, keep).expect("on the CPU");
             let mut sums = encoder.gradients();
