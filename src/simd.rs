@@ -1,11 +1,31 @@
 //! The widest vectors this processor has, chosen at run time.
 
 use pulp::{Arch, WithSimd};
+use std::cell::Cell;
+
+thread_local!(static ARCH: Cell<Arch> = Cell::new(Arch::new()));
 
 /// Runs a kernel, or a closure whose loops the compiler vectorises, with the widest vectors this
 /// processor has (AVX-512, AVX2 + FMA, NEON, scalar). What the closure calls has to be inlined.
 #[inline(always)]
 pub(crate) fn vectorised<K: WithSimd>(kernel: K) -> K::Output {
-    thread_local!(static ARCH: Arch = Arch::new());
-    ARCH.with(|arch| arch.dispatch(kernel))
+    ARCH.get().dispatch(kernel)
+}
+
+/// Runs `f` with `arch` in the widest vectors' place, on this thread.
+#[cfg(test)]
+pub(crate) fn on<T>(arch: Arch, f: impl FnOnce() -> T) -> T {
+    let widest = ARCH.replace(arch);
+    let result = f();
+    ARCH.set(widest);
+    result
+}
+
+/// What there is on this processor beside scalar code.
+#[cfg(test)]
+pub(crate) fn paths() -> Vec<(&'static str, Arch)> {
+    let mut paths = vec![("the widest vectors", Arch::new())];
+    #[cfg(target_arch = "x86_64")]
+    paths.extend(pulp::x86::V3::try_new().map(|v3| ("AVX2 + FMA", Arch::V3(v3))));
+    paths
 }

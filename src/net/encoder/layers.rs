@@ -231,7 +231,7 @@ impl Layers {
         self.lengths.iter().map(|&n| pool.zeros(n)).collect()
     }
 
-    /// Adds the gradients of all weights to `sums`, from that of the features of the tapes'
+    /// Adds the gradients of all weights to `sums` (or begins with them if `empty`), from that of the features of the tapes'
     /// images, `grad` [n, F]. They are right after [`Self::finish`].
     pub fn backward<R: Real>(
         &self,
@@ -239,7 +239,7 @@ impl Layers {
         fill: Fill<R>,
         tapes: Tapes<R>,
         grad: &[R],
-        sums: &mut [Vec<R>],
+        (sums, empty): (&mut [Vec<R>], bool),
         (pool, scratch): (&Pool<R>, &Scratch<R>),
     ) {
         let (width, start) = (self.spec.dims[3], tapes.range.start);
@@ -260,7 +260,13 @@ impl Layers {
         let others = turns.split_off(1);
         let first = turns.pop().expect("at least one thread");
         let ((), parts) = rayon::join(
-            || turn(first, sums),
+            || {
+                // Here, beside the other threads' own.
+                if empty {
+                    sums.iter_mut().for_each(|sum| sum.fill(R::zero()));
+                }
+                turn(first, sums);
+            },
             || -> Vec<Vec<Vec<R>>> {
                 let others = others.into_par_iter().with_max_len(1);
                 let others = others.filter(|tapes| !tapes.is_empty());

@@ -69,7 +69,11 @@ impl Tapes {
 }
 
 /// The encoder's gradients, summed over images.
-pub struct Gradients(Vec<Vec<f32>>);
+pub struct Gradients {
+    sums: Vec<Vec<f32>>,
+    /// Nothing is added yet, and the sums hold any values.
+    empty: bool,
+}
 
 impl<'a> Encoder<'a> {
     /// Of `model`, for images of `size`², on as many threads as rayon has. The weights are locked
@@ -98,7 +102,8 @@ impl<'a> Encoder<'a> {
 
     /// No gradient yet.
     pub fn gradients(&self) -> Gradients {
-        Gradients(self.layers.zeros(&self.arena.pool))
+        let lengths = self.views.lengths().into_iter();
+        Gradients { sums: lengths.map(|n| self.arena.pool.take(n)).collect(), empty: true }
     }
 
     /// Adds the gradients for `grad` [n, F], that of the features of the tapes' images.
@@ -113,7 +118,8 @@ impl<'a> Encoder<'a> {
     ) -> Result<()> {
         let arena = (&self.arena.pool, &self.arena.scratch);
         let net = net(&self.views, self.spec)?;
-        self.layers.backward(&net, fill, tapes.0, grad, &mut sums.0, arena);
+        let empty = std::mem::replace(&mut sums.empty, false);
+        self.layers.backward(&net, fill, tapes.0, grad, (&mut sums.sums, empty), arena);
         Ok(())
     }
 
@@ -121,8 +127,11 @@ impl<'a> Encoder<'a> {
     ///
     /// Errors: the weights are not f32 on the CPU.
     pub fn finish(&self, mut sums: Gradients) -> Result<Vec<Vec<f32>>> {
-        self.layers.finish(&net(&self.views, self.spec)?, &mut sums.0);
-        Ok(sums.0)
+        if sums.empty {
+            sums.sums.iter_mut().for_each(|sum| sum.fill(0.0));
+        }
+        self.layers.finish(&net(&self.views, self.spec)?, &mut sums.sums);
+        Ok(sums.sums)
     }
 }
 

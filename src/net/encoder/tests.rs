@@ -75,7 +75,7 @@ fn by_hand(
         let (part, tapes) = encoder.forward(&net, &fill, range.clone(), keep, arena);
         features.extend(part);
         let grad = &grad[range.start * width..range.end * width];
-        encoder.backward(&net, &fill, tapes, grad, &mut sums, arena);
+        encoder.backward(&net, &fill, tapes, grad, (&mut sums, false), arena);
     }
     encoder.finish(&net, &mut sums);
     (features, sums.concat())
@@ -153,7 +153,7 @@ fn a_step_after_the_first_allocates_nothing() {
         let mut sums = encoder.zeros(&pool);
         let keep = Keep { inputs: 5, inner: 5 };
         let (_, tapes) = encoder.forward(&net, &fill, 0..5, keep, arena);
-        encoder.backward(&net, &fill, tapes, &grad, &mut sums, arena);
+        encoder.backward(&net, &fill, tapes, &grad, (&mut sums, true), arena);
         let copy = sums.concat();
         sums.into_iter().for_each(|sum| pool.give(sum));
         (copy, pool.values())

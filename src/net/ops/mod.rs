@@ -18,6 +18,8 @@ pub(crate) mod scale_residual;
 
 #[cfg(test)]
 mod finite_differences;
+#[cfg(test)]
+mod paths;
 
 pub use bias_gelu::bias_gelu;
 pub use colsum::{add_bias, linear};
