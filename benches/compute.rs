@@ -100,7 +100,8 @@ fn main() {
     memory::small_pages();
     let args = Args::parse();
     let sets = [
-        format!("train.batch_size={}", args.bs),
+        // A step takes two studies at least; the encoder and the LSTMs do not mind.
+        format!("train.batch_size={}", args.bs.max(2)),
         format!("data.image_size={}", args.size),
         format!("train.memory={}", args.memory),
     ];

@@ -20,8 +20,8 @@ const LONGEST: usize = 64;
 /// What a step keeps of its images from the encoder's forward pass to its backward pass.
 ///
 /// Measured (nano, 224×224, 2 cores, ms an image, MiB an image): the passes with everything kept
-/// take 73 and 35 MiB; without the blocks' inner values 85 and 8 MiB; with nothing kept a second
-/// forward pass of 23 comes on top. A MiB of layers' inputs spares 3 ms, one of inner values 0.4:
+/// take 71 and 35 MiB; without the blocks' inner values 80 and 8 MiB; with nothing kept a second
+/// forward pass of 22 comes on top. A MiB of layers' inputs spares 3 ms, one of inner values 0.3:
 /// so inputs are kept first, of as many images as fit, and inner values in what is left. None of
 /// it changes a gradient by more than the order of its sums does (1e-5 relative at most).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
