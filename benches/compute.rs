@@ -7,7 +7,10 @@
 //! them; `fwd_bwd_inputs` is with blocks' inner values computed again. With `many` both of the encoder's passes over so many images, of which 64 are kept and the
 //! others encoded again 64 at a time.
 
+mod pixels;
+
 use candle_core::{DType, Device};
+use pixels::{Pixels, values};
 use rsna_tui::config::{Config, Set};
 use rsna_tui::net::encoder::{Arena, Encoder, Keep};
 use rsna_tui::net::pool::Pool;
@@ -23,34 +26,6 @@ use std::time::Instant;
 /// The allocator of the program.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-struct Pixels {
-    size: usize,
-    values: Vec<f32>,
-}
-
-impl Pixels {
-    fn new(images: usize, size: usize) -> Self {
-        let n = images * size * size * 6;
-        Self { size, values: (0..n).map(|i| (i * 7919 % 1009) as f32 / 1008.0).collect() }
-    }
-}
-
-impl Images for Pixels {
-    fn fill(&self, range: Range<usize>, out: &mut [f32]) {
-        let n = self.size * self.size * 6;
-        let images = self.values.len() / n;
-        for (i, image) in range.zip(out.chunks_exact_mut(n)) {
-            image.copy_from_slice(&self.values[i % images * n..][..n]);
-        }
-    }
-    fn size(&self) -> usize {
-        self.size
-    }
-    fn studies(&self) -> Vec<String> {
-        Vec::new()
-    }
-}
 
 struct Args {
     what: String,
@@ -183,8 +158,7 @@ fn lstms(args: &Args, spec: &Spec) -> Vec<(&'static str, f64)> {
     let model = Classifier::new(spec, 0, 0, DType::F32, &Device::Cpu).expect("a network");
     let pool = Pool::default();
     let lstms = Lstms::new(&model, &pool);
-    let n = args.bs * spec.images * spec.features();
-    let x: Vec<f32> = (0..n).map(|i| (i * 7919 % 1009) as f32 / 1008.0).collect();
+    let x = values(args.bs * spec.images * spec.features());
     let forward = args.median(|| {
         let (out, tape) = lstms.forward(&x).expect("weights on the CPU");
         lstms.forget(tape);

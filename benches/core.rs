@@ -3,8 +3,11 @@
 //! `cargo bench --bench core` prints times; `-- op/` only those whose name holds that. For the
 //! same beside PyTorch see `vs_pytorch.py`.
 
+mod pixels;
+
 use candle_core::{DType, Device, Tensor, Var};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use pixels::{Pixels, values};
 use rsna_tui::config::{Config, Set};
 use rsna_tui::net::encoder::{Arena, Encoder, Keep};
 use rsna_tui::net::pool::Pool;
@@ -21,10 +24,6 @@ use std::time::Duration;
 /// The allocator of the program.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-fn values(n: usize) -> Vec<f32> {
-    (0..n).map(|i| (i * 7919 % 1009) as f32 / 1008.0).collect()
-}
 
 fn tensor(shape: &[usize]) -> Tensor {
     Tensor::from_vec(values(shape.iter().product()), shape, &Device::Cpu).expect("its shape")
@@ -56,21 +55,6 @@ fn op(c: &mut Criterion) {
     group.finish();
 }
 
-struct Pixels(Vec<f32>, usize);
-
-impl Images for Pixels {
-    fn fill(&self, range: Range<usize>, out: &mut [f32]) {
-        let n = self.1 * self.1 * 6;
-        out.copy_from_slice(&self.0[range.start * n..range.end * n]);
-    }
-    fn size(&self) -> usize {
-        self.1
-    }
-    fn studies(&self) -> Vec<String> {
-        Vec::new()
-    }
-}
-
 fn config(sets: &[&str]) -> Config {
     let sets: Vec<Set> = sets.iter().map(|s| Set::new(*s)).collect();
     Config::load(None, false, &sets).expect("a valid config")
@@ -83,7 +67,7 @@ fn model(spec: &Spec) -> Classifier {
 /// One block of each stage (beside stem and downsampling), and the whole encoder: 8 images.
 fn encoder(c: &mut Criterion) {
     let spec = Spec::new(&config(&[]));
-    let pixels = Pixels(values(8 * 224 * 224 * 6), 224);
+    let pixels = Pixels::new(8, 224);
     let fill = |range: Range<usize>, out: &mut [f32]| pixels.fill(range, out);
     for (name, depths) in [("block", [1; 4]), ("encoder", spec.depths)] {
         let model = model(&Spec { depths, ..spec.clone() });
@@ -138,7 +122,7 @@ fn step(c: &mut Criterion) {
     let model = model(&spec);
     let sizes = model.parameters.trainable.iter().map(|p| p.var.elem_count());
     let mut optimizer = AdamW::new(&config.train, sizes);
-    let pixels = Pixels(values(210 * 64 * 64 * 6), 64);
+    let pixels = Pixels::new(210, 64);
     let own: Vec<f32> = (0..210).map(|i| f32::from(u8::from((15..30).contains(&i)))).collect();
     let (plan, arena) = (Plan::new(&config, 8 << 30), Arena::default());
     let stepper = Stepper { model: &model, plan, device: &Device::Cpu, arena: &arena };

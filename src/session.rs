@@ -9,7 +9,7 @@ pub use check::check;
 
 use crate::{
     cli,
-    config::Config,
+    config::{Config, Set},
     device,
     net::{Classifier, Spec, summary, weights},
     run::folder::Folder,
@@ -30,16 +30,17 @@ const MANY_FILES: usize = 20_000;
 
 /// The configuration that the command line asks for.
 pub fn config(args: &cli::Train) -> Result<Config> {
-    let file = match args.demo {
-        true => args.config.as_deref(),
-        false => file_or_default(args.config.as_deref()),
-    };
-    if let (true, Some(file)) = (args.demo, file) {
+    load(args.config.as_deref(), args.demo, &args.sets())
+}
+
+fn load(given: Option<&Path>, demo: bool, sets: &[Set]) -> Result<Config> {
+    let file = if demo { given } else { file_or_default(given) };
+    if let (true, Some(file)) = (demo, file) {
         // Checked by itself: the demo's settings, laid over it, would hide what is wrong there.
         Config::load(Some(file), false, &[])?;
         eprintln!("rsna-tui: --demo's settings win over those in {}", file.display());
     }
-    Ok(Config::load(file, args.demo, &args.sets())?)
+    Ok(Config::load(file, demo, sets)?)
 }
 
 /// The config that was given, or ./config.toml where it exists.
@@ -103,15 +104,7 @@ pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
             eprintln!("rsna-tui: --debug sampled no study of the folds {empty:?}: left out");
         }
     }
-    table.check_folds(&config.train.folds, config.train.batch_size)?;
-    if !config.is_phantom() {
-        check_files(&config, &table)?;
-    }
-    if !config.model.pretrained.as_os_str().is_empty() {
-        // Told now, not after the screen is up; each fold loads it again into fresh weights.
-        let model = Classifier::new(&Spec::new(&config), 0, 0, DType::F32, &Device::Cpu)?;
-        weights::load_timm(&model, &config.model.pretrained)?;
-    }
+    check_inputs(&config, &table)?;
     let folder = match &args.run {
         Some(name) => Folder::create(&config.run.dir, name)?,
         None => Folder::create_new(&config.run.dir, &default_name(args.demo))?,
@@ -156,6 +149,20 @@ fn data(config: &Config) -> Result<(Table, Arc<dyn Source>)> {
 fn npy_folder(config: &Config) -> NpyFolder {
     let d = &config.data;
     NpyFolder { dir: d.dir.clone(), size: d.image_size, slices_per_vertebra: d.slices_per_vertebra }
+}
+
+/// All that training would stop at: told now, not after the screen is up.
+fn check_inputs(config: &Config, table: &Table) -> Result<()> {
+    table.check_folds(&config.train.folds, config.train.batch_size)?;
+    if !config.is_phantom() {
+        check_files(config, table)?;
+    }
+    if !config.model.pretrained.as_os_str().is_empty() {
+        // Each fold loads it again into fresh weights.
+        let model = Classifier::new(&Spec::new(config), 0, 0, DType::F32, &Device::Cpu)?;
+        weights::load_timm(&model, &config.model.pretrained)?;
+    }
+    Ok(())
 }
 
 fn check_files(config: &Config, table: &Table) -> Result<()> {

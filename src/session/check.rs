@@ -1,9 +1,7 @@
 //! `rsna-tui check`: everything that training would stop at, and what a step will take.
 
 use crate::{
-    cli,
-    config::Config,
-    device,
+    cli, device,
     net::summary::grouped,
     session,
     train::memory::{Peak, Plan, batches, free_memory},
@@ -16,18 +14,11 @@ use std::fmt::Write;
 ///
 /// Errors: what training would refuse, and a step that needs more memory than is free.
 pub fn check(args: &cli::Check) -> Result<String> {
-    let file = match args.demo {
-        true => args.config.as_deref(),
-        false => session::file_or_default(args.config.as_deref()),
-    };
-    let config = Config::load(file, args.demo, &args.sets())?;
+    let config = session::load(args.config.as_deref(), args.demo, &args.sets())?;
     session::use_threads(&config)?;
     let (_, device) = device::choose("auto", config.train.precision)?;
     let (table, _) = session::data(&config)?;
-    table.check_folds(&config.train.folds, config.train.batch_size)?;
-    if !config.is_phantom() {
-        session::check_files(&config, &table)?;
-    }
+    session::check_inputs(&config, &table)?;
     let mut out = String::new();
     let (studies, images) = (table.studies.len(), config.images_per_study());
     let (of, found) = match config.is_phantom() {

@@ -104,16 +104,17 @@ impl Sums<'_> {
         Ok(())
     }
 
-    /// All of them, or the name of the one that is missing.
-    fn finish(self) -> Result<Vec<Vec<f32>>> {
-        let names = self.model.parameters.trainable.iter().map(|p| &p.name);
-        names
-            .zip(self.sums)
-            .map(|(name, g)| {
-                let g = g.ok_or_else(|| Error::NoGradient(name.clone()))?;
-                Ok(g.flatten_all()?.to_vec1::<f32>()?)
-            })
-            .collect()
+    /// All of them, those of `by_hand` at their places; or the name of the one that is missing.
+    fn finish(self, by_hand: impl IntoIterator<Item = (usize, Vec<f32>)>) -> Result<Vec<Vec<f32>>> {
+        let mut all: Vec<Option<Vec<f32>>> = Vec::with_capacity(self.sums.len());
+        for sum in self.sums {
+            all.push(sum.map(|g| g.flatten_all()?.to_vec1()).transpose()?);
+        }
+        for (at, g) in by_hand {
+            all[at] = Some(g);
+        }
+        let named = self.model.parameters.trainable.iter().zip(all);
+        named.map(|(p, g)| g.ok_or_else(|| Error::NoGradient(p.name.clone()))).collect()
     }
 }
 
@@ -209,19 +210,9 @@ impl Stepper<'_> {
             encoder.backward(&fill, tapes, grad, &mut sums)?;
         }
         pool.give(grad);
-        let mut all: Vec<Option<Vec<f32>>> = Vec::new();
-        for g in tail.sums.sums {
-            all.push(g.map(|g| g.flatten_all()?.to_vec1()).transpose()?);
-        }
-        for (sum, g) in all.iter_mut().zip(encoder.finish(sums)?) {
-            *sum = Some(g);
-        }
-        for (at, g) in recurrent::members(self.model).zip(of_lstms) {
-            all[at] = Some(g);
-        }
-        let named = self.model.parameters.trainable.iter().zip(all);
-        let all = named.map(|(p, g)| g.ok_or_else(|| Error::NoGradient(p.name.clone())));
-        let of_weights = all.collect::<Result<_>>()?;
+        let of_encoder = encoder.finish(sums)?.into_iter().enumerate();
+        let of_lstms = recurrent::members(self.model).zip(of_lstms);
+        let of_weights = tail.sums.finish(of_encoder.chain(of_lstms))?;
         Ok(Gradients { loss: tail.loss, slice_logits: tail.slice_logits, of_weights })
     }
 
@@ -255,7 +246,7 @@ impl Stepper<'_> {
             let g = tail.grads[0].narrow(0, range.start, range.len())?;
             tail.sums.add(&(y * g)?.sum_all()?.backward()?)?;
         }
-        let of_weights = tail.sums.finish()?;
+        let of_weights = tail.sums.finish([])?;
         Ok(Gradients { loss: tail.loss, slice_logits: tail.slice_logits, of_weights })
     }
 

@@ -47,7 +47,7 @@ pub struct Validation {
 ///
 /// Errors: a study that cannot be read, the engine.
 pub fn validate(
-    fold: &Fold<'_>,
+    fold: &Fold,
     model: &Classifier,
     loader: &mut Loader,
     at: Position,

@@ -29,8 +29,8 @@ pub(super) struct Work<R> {
 }
 
 /// Rows whose hidden values, a row of 4C, are worked on at once: so many that a weight, packed
-/// anew for each product, is worth it, and so few that they stay in the second cache, or nearly (2 MiB
-/// each; half as many took 3 % longer).
+/// anew for each product, is worth it, and so few that they stay in the second cache, or
+/// nearly (2 MiB each; half as many took 3 % longer).
 fn rows_at_once(c: usize) -> usize {
     (1usize << 19).div_ceil(4 * c).clamp(256, 1024)
 }

@@ -11,14 +11,6 @@ use std::sync::{Mutex, PoisonError};
 /// Pixels of a group's first maps, about: so many that the last stage's few pixels are worth its
 /// large weights.
 const GROUP_PIXELS: usize = 8192;
-/// Values that a thread works in, about: images and their patches, a block's maps before and after
-/// its convolution, the maps on their way, and what it takes of some rows.
-pub(super) fn scratch_values(spec: &Spec, size: usize) -> usize {
-    let pixels = (size / 4) * (size / 4);
-    let images = (GROUP_PIXELS / pixels).max(GROUP_IMAGES);
-    images * (2 * size * size * spec.in_channels + 6 * pixels * spec.dims[0]) + (1 << 20)
-}
-
 /// Images of a group, at least.
 const GROUP_IMAGES: usize = 4;
 
@@ -49,6 +41,14 @@ pub(super) fn tape_values(spec: &Spec, size: usize) -> usize {
         map * (spec.depths[s] + usize::from(s < 3) + usize::from(s == 0))
     };
     (0..4).map(of_stage).sum::<usize>() + spec.dims[3]
+}
+
+/// Values that a thread works in, about: images and their patches, a block's maps before and after
+/// its convolution, the maps on their way, and what it takes of some rows.
+pub(super) fn scratch_values(spec: &Spec, size: usize) -> usize {
+    let pixels = (size / 4) * (size / 4);
+    let images = (GROUP_PIXELS / pixels).max(GROUP_IMAGES);
+    images * (2 * size * size * spec.in_channels + 6 * pixels * spec.dims[0]) + (1 << 20)
 }
 
 /// Values that [`block::Inner`] holds of one image, of all blocks.
