@@ -1,8 +1,8 @@
 //! All layers, over groups of images side by side.
 
-use super::weights::{Net, each};
+use super::weights::{self, Net, Sum};
 use super::{EPS, Keep, THREADS, block, patch};
-use crate::net::ops::{Real, layer_norm};
+use crate::net::ops::{Real, lanes::Lanes, layer_norm};
 use crate::net::{Spec, pool::Pool};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -93,17 +93,23 @@ struct Tape<R> {
 pub(super) struct Scratch<R>(Mutex<Vec<Work<R>>>);
 
 impl<R: Real> Scratch<R> {
-    /// Runs `f` in what no other thread works in.
-    fn with<T>(&self, f: impl FnOnce(&mut Work<R>) -> T) -> T {
+    /// Runs `f` in what no other group is worked on in, on this thread and, where `lanes` are
+    /// more than one, on others.
+    fn with<T: Send>(&self, lanes: Lanes, f: impl FnOnce(&mut Work<R>) -> T + Send) -> T {
         let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut work = lock().pop().unwrap_or_default();
-        let result = f(&mut work);
+        (work.block.lanes, work.patch.lanes) = (lanes, lanes);
+        let result = match lanes.0 {
+            1 => f(&mut work),
+            // Among rayon's threads, so that each kernel need not wake them from outside.
+            _ => rayon::scope(|_| f(&mut work)),
+        };
         lock().push(work);
         result
     }
 }
 
-/// What a thread works in.
+/// What a group is worked on in.
 #[derive(Default)]
 struct Work<R> {
     images: Vec<R>,
@@ -128,11 +134,17 @@ impl Layers {
         [n, self.size, self.size, self.spec.in_channels]
     }
 
+    /// Threads that share a group of `range`: all of them, where each could not have an image.
+    fn lanes(&self, range: &Range<usize>) -> Lanes {
+        Lanes(if range.len() < self.threads { self.threads } else { 1 })
+    }
+
     /// `range` in groups: as even as they can be, and as many as the threads can share.
     fn groups(&self, range: &Range<usize>) -> Vec<Range<usize>> {
         let pixels = (self.size / 4) * (self.size / 4);
         let images = (GROUP_PIXELS / pixels).max(GROUP_IMAGES);
         let n = range.len().div_ceil(images).next_multiple_of(self.threads).min(range.len());
+        let n = if self.lanes(range).0 > 1 { 1 } else { n };
         let at = |i: usize| range.start + range.len() * i / n;
         (0..n).map(|i| at(i)..at(i + 1)).collect()
     }
@@ -146,7 +158,7 @@ impl Layers {
         keep: Keep,
         (pool, scratch): (&Pool<R>, &Scratch<R>),
     ) -> (Vec<R>, Tapes<R>) {
-        let start = range.start;
+        let (start, lanes) = (range.start, self.lanes(&range));
         let done: Vec<(Vec<R>, Option<Tape<R>>)> = self
             .groups(&range)
             .into_par_iter()
@@ -154,7 +166,7 @@ impl Layers {
             .map(|group| {
                 let end = group.end - start;
                 let keep = (end <= keep.inputs, end <= keep.inner);
-                scratch.with(|work| self.group_forward(net, fill, group, keep, pool, work))
+                scratch.with(lanes, |work| self.group_forward(net, fill, group, keep, pool, work))
             })
             .collect();
         let (features, tapes): (Vec<_>, Vec<_>) = done.into_iter().unzip();
@@ -226,13 +238,13 @@ impl Layers {
         (features, None)
     }
 
-    /// No gradient yet: zeros for each weight.
-    pub fn zeros<R: Real>(&self, pool: &Pool<R>) -> Vec<Vec<R>> {
-        self.lengths.iter().map(|&n| pool.zeros(n)).collect()
+    /// For the gradient of each weight: any values at all.
+    pub fn empty<R: Real>(&self, pool: &Pool<R>) -> Vec<Vec<R>> {
+        self.lengths.iter().map(|&n| pool.take(n)).collect()
     }
 
-    /// Adds the gradients of all weights to `sums` (or begins with them if `empty`), from that of the features of the tapes'
-    /// images, `grad` [n, F]. They are right after [`Self::finish`].
+    /// Adds the gradients of all weights to `sums` (or begins with them if `empty`), from that of the
+    /// features of the tapes' images, `grad` [n, F]. They are right after [`Self::finish`].
     pub fn backward<R: Real>(
         &self,
         net: &Net<&[R]>,
@@ -243,36 +255,33 @@ impl Layers {
         (pool, scratch): (&Pool<R>, &Scratch<R>),
     ) {
         let (width, start) = (self.spec.dims[3], tapes.range.start);
+        let lanes = self.lanes(&tapes.range);
         // Each thread's groups are those of its turn: the sums do not depend on who is faster.
         let mut turns: Vec<Vec<Tape<R>>> = (0..self.threads).map(|_| Vec::new()).collect();
         for (i, tape) in tapes.tapes.into_iter().enumerate() {
             turns[i % self.threads].push(tape);
         }
-        let turn = |tapes: Vec<Tape<R>>, sums: &mut [Vec<R>]| {
+        let turn = |tapes: Vec<Tape<R>>, sums: &mut [Vec<R>], mut empty: bool| {
             for tape in tapes {
                 let range = tape.range.start - start..tape.range.end - start;
                 let grad = &grad[range.start * width..range.end * width];
-                scratch.with(|work| {
+                let sums = weights::sums(sums, &self.spec.depths, empty);
+                scratch.with(lanes, |work| {
                     self.group_backward(net, fill, tape, grad, sums, pool, work);
                 });
+                empty = false;
             }
         };
         let others = turns.split_off(1);
         let first = turns.pop().expect("at least one thread");
         let ((), parts) = rayon::join(
-            || {
-                // Here, beside the other threads' own.
-                if empty {
-                    sums.iter_mut().for_each(|sum| sum.fill(R::zero()));
-                }
-                turn(first, sums);
-            },
+            || turn(first, sums, empty),
             || -> Vec<Vec<Vec<R>>> {
                 let others = others.into_par_iter().with_max_len(1);
                 let others = others.filter(|tapes| !tapes.is_empty());
                 let sum = |tapes| {
-                    let mut sums = self.zeros(pool);
-                    turn(tapes, &mut sums);
+                    let mut sums = self.empty(pool);
+                    turn(tapes, &mut sums, true);
                     sums
                 };
                 others.map(sum).collect()
@@ -288,12 +297,12 @@ impl Layers {
 
     /// Makes `sums` the gradients, once [`Self::backward`] has added all images.
     pub fn finish<R: Real>(&self, net: &Net<&[R]>, sums: &mut [Vec<R>]) {
-        let mut grads = each(sums, &self.spec.depths);
-        for (stage, grads) in net.stages.iter().zip(&mut grads.stages) {
-            for (weights, grads) in stage.blocks.iter().zip(&mut grads.blocks) {
-                block::finish(weights, grads);
-            }
-        }
+        let mut grads = weights::sums(sums, &self.spec.depths, false);
+        let blocks = net.stages.iter().flat_map(|stage| &stage.blocks);
+        let grads = grads.stages.iter_mut().flat_map(|stage| &mut stage.blocks);
+        let blocks: Vec<_> = blocks.zip(grads).collect();
+        let blocks = blocks.into_par_iter().with_max_len(1);
+        blocks.for_each(|(weights, grads)| block::finish(weights, grads));
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -303,16 +312,16 @@ impl Layers {
         fill: Fill<R>,
         mut tape: Tape<R>,
         grad: &[R],
-        sums: &mut [Vec<R>],
+        mut grads: Net<Sum<R>>,
         pool: &Pool<R>,
         work: &mut Work<R>,
     ) {
         let n = tape.range.len();
-        let mut grads = each(sums, &self.spec.depths);
         let width = self.spec.dims[3];
         let mut d_pooled = vec![R::zero(); n * width];
         let mut norm = Vec::new();
         patch::norm_backward(
+            work.patch.lanes,
             &net.head_norm,
             &mut grads.head_norm,
             &tape.pooled,

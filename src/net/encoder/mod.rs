@@ -102,8 +102,7 @@ impl<'a> Encoder<'a> {
 
     /// No gradient yet.
     pub fn gradients(&self) -> Gradients {
-        let lengths = self.views.lengths().into_iter();
-        Gradients { sums: lengths.map(|n| self.arena.pool.take(n)).collect(), empty: true }
+        Gradients { sums: self.layers.empty(&self.arena.pool), empty: true }
     }
 
     /// Adds the gradients for `grad` [n, F], that of the features of the tapes' images.
@@ -116,6 +115,9 @@ impl<'a> Encoder<'a> {
         grad: &[f32],
         sums: &mut Gradients,
     ) -> Result<()> {
+        if tapes.range().is_empty() {
+            return Ok(());
+        }
         let arena = (&self.arena.pool, &self.arena.scratch);
         let net = net(&self.views, self.spec)?;
         let empty = std::mem::replace(&mut sums.empty, false);

@@ -77,8 +77,38 @@ pub(super) fn net<'v, R: Real>(views: &'v Views, spec: &Spec) -> Result<Net<&'v 
     Ok(Net::in_order(&spec.depths, &mut || slices.next().expect("as many as counted")))
 }
 
-/// The encoder's of `values`, one for each weight in order.
-pub(super) fn each<'a, R>(values: &'a mut [Vec<R>], depths: &[usize; 4]) -> Net<&'a mut [R]> {
+/// A weight's gradient, summed up.
+pub(super) struct Sum<'a, R> {
+    values: &'a mut [R],
+    /// Nothing is added yet, and the values are any at all.
+    empty: bool,
+}
+
+impl<R: Real> Sum<'_, R> {
+    /// The values, to add to.
+    pub fn values(&mut self) -> &mut [R] {
+        if std::mem::replace(&mut self.empty, false) {
+            self.values.fill(R::zero());
+        }
+        self.values
+    }
+
+    /// The values, and whether to add to them or else write over them.
+    pub fn add_or_begin(&mut self) -> (&mut [R], bool) {
+        let empty = std::mem::replace(&mut self.empty, false);
+        (self.values, !empty)
+    }
+}
+
+/// The encoder's sums, `values` one for each weight in order, all of them empty or none.
+pub(super) fn sums<'a, R>(
+    values: &'a mut [Vec<R>],
+    depths: &[usize; 4],
+    empty: bool,
+) -> Net<Sum<'a, R>> {
     let mut values = values.iter_mut();
-    Net::in_order(depths, &mut || &mut values.next().expect("as many as counted")[..])
+    Net::in_order(depths, &mut || {
+        let values = &mut values.next().expect("as many as counted")[..];
+        Sum { values, empty }
+    })
 }

@@ -1,6 +1,6 @@
 //! Depthwise 7×7 convolution, stride 1, padding 3, channels last, with bias.
 
-use super::{Kernel2, Kernel3, Real, cpu_op, real::mul_add, vectorised};
+use super::{Kernel2, Kernel3, Real, cpu_op, lanes::Lanes, real::mul_add, vectorised};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -198,7 +198,7 @@ impl<R: Real> WithSimd for WeightTile<'_, R> {
 /// A pointer that rayon's threads may share: each writes its own channels.
 #[derive(Clone, Copy)]
 struct Shared<R>(*mut R);
-// SAFETY: tiles write disjoint elements (see `convolve`).
+// SAFETY: tiles write disjoint elements (see where it is used).
 unsafe impl<R> Send for Shared<R> {}
 unsafe impl<R> Sync for Shared<R> {}
 impl<R> Shared<R> {
@@ -251,77 +251,100 @@ impl<R: Real> Convolution<'_, R> {
         let (packed, out) = (&space.packed[..], &mut space.tile[..]);
         vectorised(ConvTile { packed, weight: &w, bias: b, out, d });
     }
+
+    /// All tiles, to `out`.
+    fn run(&self, lanes: Lanes, spaces: &mut Vec<Space<R>>, out: &mut [R]) {
+        let d = self.d;
+        assert_eq!([self.x.len(), out.len()], [d.n * d.h * d.w * d.c; 2]);
+        let out = Shared(out.as_mut_ptr());
+        each_lane(lanes, spaces, |lane, space| {
+            for i in lanes.range(lane, d.n * d.tiles()) {
+                self.tile(i, space);
+                for (p, from) in space.tile.chunks_exact(LANES).enumerate() {
+                    let (at, valid) = d.at(i, p);
+                    // SAFETY: pixel p of tile i, `valid` channels, is inside `out` and is written
+                    // by this tile alone.
+                    let to = unsafe { std::slice::from_raw_parts_mut(out.get().add(at), valid) };
+                    to.copy_from_slice(&from[..valid]);
+                }
+            }
+        });
+    }
 }
 
-/// [`depthwise7`] of `x` [n, h, w, c] on this thread alone; `out` is as long.
-pub(crate) fn forward_here<R: Real>(
+/// [`depthwise7`] of `x` [n, h, w, c]; `out` is as long.
+pub(crate) fn forward_shared<R: Real>(
+    lanes: Lanes,
     x: &[R],
     [weight, bias]: [&[R]; 2],
     [n, h, w, c]: [usize; 4],
-    space: &mut Space<R>,
+    spaces: &mut Vec<Space<R>>,
     out: &mut [R],
 ) {
     let d = Dims { n, h, w, c };
-    let convolution = Convolution { x, weight, bias: Some(bias), d, flip: false };
-    for i in 0..n * d.tiles() {
-        convolution.tile(i, space);
-        for (p, from) in space.tile.chunks_exact(LANES).enumerate() {
-            let (at, valid) = d.at(i, p);
-            out[at..at + valid].copy_from_slice(&from[..valid]);
-        }
-    }
+    Convolution { x, weight, bias: Some(bias), d, flip: false }.run(lanes, spaces, out);
 }
 
 /// Its backward pass: adds the gradient by `x` to `grad_x` and those by weight and bias to
 /// `grad_weight` [49, c] and `grad_bias` [c].
-pub(crate) fn backward_here<R: Real>(
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn backward_shared<R: Real>(
+    lanes: Lanes,
     x: &[R],
     weight: &[R],
     grad: &[R],
     [n, h, w, c]: [usize; 4],
-    space: &mut Space<R>,
+    spaces: &mut Vec<Space<R>>,
     grad_x: &mut [R],
     [grad_weight, grad_bias]: [&mut [R]; 2],
 ) {
     let d = Dims { n, h, w, c };
+    assert_eq!([x.len(), grad.len(), grad_x.len()], [n * h * w * c; 3]);
+    assert_eq!([grad_weight.len(), grad_bias.len()], [K * K * c, c]);
     let convolution = Convolution { x: grad, weight, bias: None, d, flip: true };
-    for i in 0..n * d.tiles() {
-        let (_, c0, valid) = d.tile(i);
-        convolution.tile(i, space);
-        for (p, from) in space.tile.chunks_exact(LANES).enumerate() {
-            let (at, valid) = d.at(i, p);
-            for (to, &v) in grad_x[at..at + valid].iter_mut().zip(from) {
-                *to += v;
+    let shared = [grad_x, grad_weight, grad_bias].map(|to| Shared(to.as_mut_ptr()));
+    // SAFETY: a lane has its channels for itself, of all images and in all three; and `at` and
+    // `valid` below stay inside what the asserts say.
+    let add = |to: &Shared<R>, at: usize, values: &[R]| unsafe {
+        let to = std::slice::from_raw_parts_mut(to.get().add(at), values.len());
+        to.iter_mut().zip(values).for_each(|(to, &v)| *to += v);
+    };
+    each_lane(lanes, spaces, |lane, space| {
+        let [grad_x, grad_weight, grad_bias] = &shared;
+        let tiles = lanes.range(lane, d.tiles());
+        for i in (0..n).flat_map(|n| tiles.clone().map(move |t| n * d.tiles() + t)) {
+            let (_, c0, valid) = d.tile(i);
+            convolution.tile(i, space);
+            for (p, from) in space.tile.chunks_exact(LANES).enumerate() {
+                add(grad_x, d.at(i, p).0, &from[..valid]);
             }
-        }
-        let part = weight_tile(x, grad, d, i, space);
-        let (bias, weights) = part.split_last().expect("50 rows");
-        for (k, row) in weights.iter().enumerate() {
-            for (to, &v) in grad_weight[k * c + c0..][..valid].iter_mut().zip(row) {
-                *to += v;
+            let part = weight_tile(x, grad, d, i, space);
+            let (bias, weights) = part.split_last().expect("50 rows");
+            for (k, row) in weights.iter().enumerate() {
+                add(grad_weight, k * c + c0, &row[..valid]);
             }
+            add(grad_bias, c0, &bias[..valid]);
         }
-        for (to, &v) in grad_bias[c0..c0 + valid].iter_mut().zip(bias) {
-            *to += v;
-        }
+    });
+}
+
+/// Runs `f` for each lane, with a space of its own.
+fn each_lane<R: Real>(
+    lanes: Lanes,
+    spaces: &mut Vec<Space<R>>,
+    f: impl Fn(usize, &mut Space<R>) + Sync,
+) {
+    if spaces.len() < lanes.0 {
+        spaces.resize_with(lanes.0, Space::default);
     }
+    let spaces = spaces[..lanes.0].par_iter_mut().with_max_len(1).enumerate();
+    spaces.for_each(|(lane, space)| f(lane, space));
 }
 
 fn convolve<R: Real>(x: &[R], weight: &[R], bias: Option<&[R]>, d: Dims, flip: bool) -> Vec<R> {
     let mut out = vec![R::zero(); x.len()];
-    let shared = Shared(out.as_mut_ptr());
-    let convolution = Convolution { x, weight, bias, d, flip };
-    (0..d.n * d.tiles()).into_par_iter().for_each_init(Space::default, |space, i| {
-        convolution.tile(i, space);
-        for (p, from) in space.tile.chunks_exact(LANES).enumerate() {
-            let (at, valid) = d.at(i, p);
-            // SAFETY: pixel p of tile i, `valid` channels, is inside `out` and is written by this
-            // tile alone.
-            unsafe {
-                std::ptr::copy_nonoverlapping(from.as_ptr(), shared.get().add(at), valid);
-            }
-        }
-    });
+    let lanes = Lanes(rayon::current_num_threads());
+    Convolution { x, weight, bias, d, flip }.run(lanes, &mut Vec::new(), &mut out);
     out
 }
 

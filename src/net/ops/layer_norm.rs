@@ -28,7 +28,7 @@ struct GradParams {
 
 /// Σ f(i) in 16 running sums, so that it vectorises and its order is fixed.
 #[inline(always)]
-fn sum_by<R: Real>(n: usize, f: impl Fn(usize) -> R) -> R {
+pub(crate) fn sum_by<R: Real>(n: usize, f: impl Fn(usize) -> R) -> R {
     let mut sums = [R::zero(); 16];
     let whole = n / 16 * 16;
     let mut i = 0;

@@ -9,6 +9,7 @@
 pub(crate) mod bias_gelu;
 mod colsum;
 pub(crate) mod depthwise;
+pub(crate) mod lanes;
 pub(crate) mod layer_norm;
 mod lstm_cell;
 pub(crate) mod product;

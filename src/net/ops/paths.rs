@@ -1,5 +1,6 @@
 //! Every kernel on every path that this processor has, against the scalar one.
 
+use super::lanes::Lanes;
 use super::recurrence::{GATES, KEPT, Recurrence};
 use super::{bias_gelu, depthwise, layer_norm, scale_residual};
 use crate::rng::{Key, Purpose};
@@ -72,6 +73,8 @@ fn element_wise() {
 
 #[test]
 fn convolution() {
+    // The path is one thread's: no other may take part.
+    let lanes = Lanes(1);
     for (side, c) in [(9, 80), (2, 19)] {
         let shape = [2, side, side, c];
         let n = shape.iter().product();
@@ -79,13 +82,22 @@ fn convolution() {
         let (w, b) = (random(49 * c, 3), random(c, 4));
         same("depthwise", || {
             let mut out = vec![0.0; n];
-            depthwise::forward_here(&x, [&w, &b], shape, &mut Default::default(), &mut out);
+            depthwise::forward_shared(lanes, &x, [&w, &b], shape, &mut Vec::new(), &mut out);
             out
         });
         same("depthwise's gradients", || {
             let (mut dx, mut dw, mut db) = (vec![0.0; n], vec![0.0; 49 * c], vec![0.0; c]);
             let space = &mut Default::default();
-            depthwise::backward_here(&x, &w, &g, shape, space, &mut dx, [&mut dw, &mut db]);
+            depthwise::backward_shared(
+                lanes,
+                &x,
+                &w,
+                &g,
+                shape,
+                space,
+                &mut dx,
+                [&mut dw, &mut db],
+            );
             dx.into_iter().chain(dw).chain(db).collect()
         });
     }

@@ -1,10 +1,26 @@
-//! Matrix products on one thread.
+//! Matrix products.
 
-use super::Real;
+use super::{Real, lanes::Lanes};
 
 /// c [m, n] = (c if `add`) + a [m, k] · b [k, n], each with (row, column) strides, one thread.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn product<R: Real>(
+    size: (usize, usize, usize),
+    c: &mut [R],
+    c_row: usize,
+    a: &[R],
+    a_strides: (usize, usize),
+    b: &[R],
+    b_strides: (usize, usize),
+    add: bool,
+) {
+    shared_product(Lanes(1), size, c, c_row, a, a_strides, b, b_strides, add);
+}
+
+/// [`product`] on so many threads. Which thread computes a value does not change it.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn shared_product<R: Real>(
+    lanes: Lanes,
     (m, n, k): (usize, usize, usize),
     c: &mut [R],
     c_row: usize,
@@ -20,6 +36,10 @@ pub(crate) fn product<R: Real>(
     assert!(m > 0 && n > 0 && k > 0);
     assert!(last(m, n, c_row, 1) < c.len());
     assert!(last(m, k, a_row, a_col) < a.len() && last(k, n, b_row, b_col) < b.len());
+    let parallelism = match lanes.0 {
+        1 => gemm::Parallelism::None,
+        n => gemm::Parallelism::Rayon(n),
+    };
     // SAFETY: the asserts keep every access inside its slice.
     unsafe {
         gemm::gemm(
@@ -41,7 +61,7 @@ pub(crate) fn product<R: Real>(
             false,
             false,
             false,
-            gemm::Parallelism::None,
+            parallelism,
         );
     }
 }

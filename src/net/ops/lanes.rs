@@ -1,0 +1,57 @@
+//! One piece of work shared by several threads.
+
+use super::Real;
+use rayon::prelude::*;
+
+/// So many threads share the rows of each kernel, and the tiles of each product. One: the work
+/// stays on the thread that it is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lanes(pub(crate) usize);
+
+impl Default for Lanes {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+impl Lanes {
+    /// Values of a lane's rows, `c` values each, of `values` in all.
+    pub(crate) fn values(self, values: usize, c: usize) -> usize {
+        (values / c).div_ceil(self.0).max(1) * c
+    }
+
+    /// The `i`-th lane's of `n` things.
+    pub(crate) fn range(self, i: usize, n: usize) -> std::ops::Range<usize> {
+        n * i / self.0..n * (i + 1) / self.0
+    }
+
+    /// Does `f` to each item, which adds to `sum`: the first to it directly, the others to zeros
+    /// that are then added to it in their order.
+    pub(crate) fn summed<R: Real, I: Send>(
+        self,
+        sum: &mut [R],
+        items: impl IndexedParallelIterator<Item = I>,
+        f: impl Fn(I, &mut [R]) + Sync,
+    ) {
+        let n = sum.len();
+        let mut items: Vec<I> = items.collect();
+        if items.len() == 1 {
+            return items.into_iter().for_each(|item| f(item, sum));
+        }
+        let others = items.split_off(1.min(items.len()));
+        let ((), parts) = rayon::join(
+            || items.into_iter().for_each(|item| f(item, sum)),
+            || -> Vec<Vec<R>> {
+                let part = |item| {
+                    let mut part = vec![R::zero(); n];
+                    f(item, &mut part);
+                    part
+                };
+                others.into_par_iter().map(part).collect()
+            },
+        );
+        for part in parts {
+            sum.iter_mut().zip(part).for_each(|(sum, v)| *sum += v);
+        }
+    }
+}
