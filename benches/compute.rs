@@ -189,7 +189,7 @@ fn step(args: &Args, spec: &Spec, config: &Config) -> Vec<(&'static str, f64)> {
     let pixels = Pixels::new(images, args.size);
     let own: Vec<f32> = (0..images).map(|i| f32::from(u8::from((15..30).contains(&i)))).collect();
     let (plan, arena) = (Plan::new(config, 8 << 30), Arena::default());
-    let stepper = Stepper { model: &model, plan, device: &Device::Cpu, arena: &arena };
+    let stepper = Stepper::on_cpu(&model, plan, &arena);
     let seconds = args.median(|| {
         let targets = Targets { own: &own, mixed: None };
         let mode = Mode::Train(Some(Classifier::dropout_key(0, 0, 1, 0)));

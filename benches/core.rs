@@ -125,7 +125,7 @@ fn step(c: &mut Criterion) {
     let pixels = Pixels::new(210, 64);
     let own: Vec<f32> = (0..210).map(|i| f32::from(u8::from((15..30).contains(&i)))).collect();
     let (plan, arena) = (Plan::new(&config, 8 << 30), Arena::default());
-    let stepper = Stepper { model: &model, plan, device: &Device::Cpu, arena: &arena };
+    let stepper = Stepper::on_cpu(&model, plan, &arena);
     let weights = Weights::from(&config.train);
     let mut group = c.benchmark_group("step");
     group.throughput(Throughput::Elements(210));

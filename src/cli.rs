@@ -29,6 +29,8 @@ Examples:
   rsna-tui --set train.epochs=2 --set model.size=atto
                                              change single settings (config.toml lists them all)
   rsna-tui check --set train.batch_size=16   are settings and data right, does it fit into memory?
+  rsna-tui bench --set train.batch_size=2 --set data.image_size=64
+                                             how long does a step take here, and which part of it?
   rsna-tui phantom DIR --studies 8           write made-up studies in the notebook's layout
   rsna-tui augment --set data.dir=phantom --study phantom.0000 --out sheets
                                              see a study as training sees it, as a PNG
@@ -44,6 +46,8 @@ pub enum Command {
     Augment(Augment),
     /// Check settings and data as training does, and tell what a step takes of memory
     Check(Check),
+    /// Time training steps on made-up images, part by part: no data needed
+    Bench(Bench),
 }
 
 /// `rsna-tui phantom`
@@ -108,6 +112,33 @@ pub struct Check {
     pub sets: Vec<String>,
 }
 
+/// `rsna-tui bench`
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// Settings, laid over the built-in ones [default: ./config.toml where it exists]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where to compute: auto (the first GPU that CUDA has, else the CPU), cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: String,
+    /// Steps that are timed, after one that is not
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub steps: u32,
+    /// Print one line of JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Change one setting, as in train.precision=bf16 or train.chunk_size=105; may be given again
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub sets: Vec<String>,
+}
+
+impl Bench {
+    /// All that the command line sets in the config.
+    pub fn sets(&self) -> Vec<Set> {
+        self.sets.iter().map(Set::new).collect()
+    }
+}
+
 impl Check {
     /// All that the command line sets in the config.
     pub fn sets(&self) -> Vec<Set> {
@@ -140,7 +171,7 @@ pub struct Train {
     /// Folds to train, in this order [default: train.folds of the config]
     #[arg(long, value_name = "0,2", value_delimiter = ',')]
     pub folds: Option<Vec<usize>>,
-    /// Where to compute: auto, cpu, cuda or cuda:N; this version trains on the CPU only
+    /// Where to compute: auto (the first GPU that CUDA has, else the CPU), cpu, cuda or cuda:N
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: String,
     /// The run's seed: the same seed gives the same run [default: seed of the config]

@@ -166,6 +166,8 @@ pub struct Train {
     pub positive_weight: f64,
     /// Compute type.
     pub precision: Precision,
+    /// On CUDA: f32 products in TF32.
+    pub tf32: bool,
     /// Images the encoder takes at once; 0 = from free memory.
     pub chunk_size: usize,
     /// MiB for the encoder's activations; 0 = from free memory.

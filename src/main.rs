@@ -48,6 +48,7 @@ fn start(cli: &Cli) -> Result<ExitCode> {
         Some(Command::Phantom(args)) => return Ok(print(&session::phantom(args)?)),
         Some(Command::Augment(args)) => return Ok(print(&session::augment(args)?)),
         Some(Command::Check(args)) => return Ok(print(&session::check(args)?)),
+        Some(Command::Bench(args)) => return Ok(print(&session::bench(args)?)),
         None => {}
     }
     let args = &cli.train;

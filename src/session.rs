@@ -2,9 +2,11 @@
 //! anything is trained.
 
 mod augment;
+mod bench;
 mod check;
 
 pub use augment::augment;
+pub use bench::bench;
 pub use check::check;
 
 use crate::{
@@ -91,7 +93,8 @@ pub fn phantom(args: &cli::Phantom) -> Result<String> {
 /// Checks all that a run needs and makes its folder. Of bad input nothing is left behind.
 pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
     use_threads(&config)?;
-    let (device, device_name) = device::choose(&args.device, config.train.precision)?;
+    let device = device::choose(&args.device, config.train.precision)?;
+    device::allow_tf32(config.train.tf32);
     let (mut table, source) = data(&config)?;
     if args.debug {
         table = table.sample(DEBUG_STUDIES, config.seed);
@@ -116,8 +119,9 @@ pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
         table,
         source,
         folder,
-        device,
-        device_name,
+        device: device.device,
+        device_name: device.name,
+        no_gpu: device.why.map(|why| why.to_string()),
         debug,
         clock: ctime,
         report: report::text,

@@ -44,7 +44,7 @@ fn run(threads: usize, steps: usize, plan: Plan) -> (Vec<Vec<f32>>, Vec<Vec<f32>
         let trainable = &model.parameters.trainable;
         let mut optimizer = AdamW::new(&config.train, trainable.iter().map(|p| p.var.elem_count()));
         let arena = Arena::default();
-        let stepper = Stepper { model: &model, plan, device: &Device::Cpu, arena: &arena };
+        let stepper = Stepper::on_cpu(&model, plan, &arena);
         let own: Vec<f32> = (0..42).map(|i| f32::from(u8::from(i % 14 < 2 && i > 13))).collect();
         let (targets, weights) = (Targets { own: &own, mixed: None }, Weights::from(&config.train));
         let first = stepper.gradients(&Noise(0), targets, weights, Mode::Train(None)).unwrap();
@@ -54,7 +54,7 @@ fn run(threads: usize, steps: usize, plan: Plan) -> (Vec<Vec<f32>>, Vec<Vec<f32>
             stepper.step(&mut optimizer, 1e-3, &images, targets, weights, mode).unwrap();
         }
         let values = |v: &candle_core::Var| v.flatten_all().unwrap().to_vec1().unwrap();
-        (first.of_weights, trainable.iter().map(|p| values(&p.var)).collect())
+        (first.of_weights.to_host().unwrap(), trainable.iter().map(|p| values(&p.var)).collect())
     })
 }
 

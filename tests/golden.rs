@@ -12,7 +12,7 @@ use rsna_tui::{
         loss::{self, Weights},
         memory::Plan,
         schedule,
-        step::{Images, Stepper, Targets},
+        step::{Images, OfWeights, Stepper, Targets},
     },
 };
 use std::{collections::HashMap, ops::Range, sync::LazyLock};
@@ -116,7 +116,8 @@ fn adamw() {
     for step in 1..=10 {
         let lr = if step <= 7 { 23e-5 } else { 11e-5 };
         let g = t["adam.grads"].get(step - 1).unwrap();
-        optimizer.step(&b.parameters.trainable, &[values(&g)], lr).unwrap();
+        let g = OfWeights::Host(vec![values(&g)]);
+        optimizer.step(&b.parameters.trainable, &g, lr).unwrap();
         let error = max_abs(&values(&p), &values(&t[&format!("adam.p{step}")]));
         assert!(error <= 1e-7, "step {step}: {error}");
     }
@@ -255,7 +256,8 @@ fn nano_case() -> Case {
 
 fn stepper(model: &Classifier, chunk: usize) -> Stepper<'_> {
     static ARENA: LazyLock<Arena> = LazyLock::new(Arena::default);
-    Stepper { model, plan: Plan::of_chunk(chunk, 420), device: &Device::Cpu, arena: &ARENA }
+    let cpu = Stepper::on_cpu(model, Plan::of_chunk(chunk, 420), &ARENA);
+    Stepper { device: device(), ..cpu }
 }
 
 fn check(got: &Tensor, expected: &Tensor, tolerance: f64, what: &str) {
@@ -268,7 +270,7 @@ fn eval_mode(case: &Case) {
     let Some(t) = tensors(&format!("{}_model.safetensors", case.name)) else { return };
     let model = model(&case.spec);
     let input = Input::new(4, 32);
-    let images = Tensor::from_slice(&input.pixels, (420, 32, 32, 6), &Device::Cpu).unwrap();
+    let images = Tensor::from_slice(&input.pixels, (420, 32, 32, 6), device()).unwrap();
     let first2 = images.narrow(0, 0, 2).unwrap();
     let names = ["stem", "stage0", "stage1", "stage2", "stage3"];
     for (i, name) in names.iter().enumerate() {
@@ -290,7 +292,7 @@ fn eval_mode(case: &Case) {
     match case.name {
         // 35 slices a study: every third.
         "nano" => {
-            let every = Tensor::arange_step(0u32, 105, 3, &Device::Cpu).unwrap();
+            let every = Tensor::arange_step(0u32, 105, 3, device()).unwrap();
             check(
                 &features.index_select(&every, 1).unwrap(),
                 &t["eval.feat"],
@@ -302,7 +304,7 @@ fn eval_mode(case: &Case) {
     }
     match case.name {
         "nano" => {
-            let every = Tensor::arange_step(0u32, 105, 7, &Device::Cpu).unwrap();
+            let every = Tensor::arange_step(0u32, 105, 7, device()).unwrap();
             let some = out.lstm.narrow(0, 0, 2).unwrap().index_select(&every, 1).unwrap();
             check(&some, &t["eval.lstm_out"], case.logits, "lstm_out");
         }
@@ -332,7 +334,7 @@ fn tiny_eval_at_64() {
     let t = tensors("tiny64_eval.safetensors").unwrap();
     let model = model(&tiny());
     let input = Input::new(1, 64);
-    let images = Tensor::from_slice(&input.pixels, (105, 64, 64, 6), &Device::Cpu).unwrap();
+    let images = Tensor::from_slice(&input.pixels, (105, 64, 64, 6), device()).unwrap();
     let features = model.encoder.forward(&images, false).unwrap().unsqueeze(0).unwrap();
     let out = model.tail(&features, Mode::Eval).unwrap();
     check(&features, &t["feat"], 2e-5, "feat");
@@ -377,7 +379,8 @@ fn gradients(case: &Case, chunk: usize) {
         let mode = if mix { "mix" } else { "train" };
         close(made.loss.loss, f64::from(values(&t[&format!("{mode}.loss")])[0]), 2e-6, mode);
         let mut compared = 0;
-        for (p, g) in model.parameters.trainable.iter().zip(&made.of_weights) {
+        let of_weights = made.of_weights.to_host().unwrap();
+        for (p, g) in model.parameters.trainable.iter().zip(&of_weights) {
             if p.name == "head.0.bias" || p.name == "head2.0.bias" {
                 continue; // true gradient 0: rounding noise only
             }
@@ -437,7 +440,7 @@ fn chunks_do_not_change_the_gradients() {
             .unwrap();
         let names: Vec<String> =
             model.parameters.trainable.iter().map(|p| p.name.clone()).collect();
-        names.into_iter().zip(made.of_weights)
+        names.into_iter().zip(made.of_weights.to_host().unwrap())
     };
     let one: HashMap<String, Vec<f32>> = run(1000).collect();
     for (name, g) in run(50) {

@@ -7,7 +7,7 @@ use super::{
     parameters::{Builder, Init, Layout, tensor},
     spec::Spec,
 };
-use candle_core::{Result, Tensor, Var};
+use candle_core::{DType, Result, Tensor, Var};
 
 /// timm's LayerNorm epsilon.
 const EPS: f64 = 1e-6;
@@ -124,9 +124,9 @@ impl Block {
         let y = ops::depthwise7(x, &weight, &bias)?.reshape((n * h * w, c))?;
         let y = self.norm.normalise(&y, track)?;
         let (w1, b1) = self.fc1.tensors(track);
-        let y = ops::bias_gelu(&y.matmul(&w1.t()?)?, &b1)?;
+        let y = ops::bias_gelu(&ops::multiply(&y, &w1)?, &b1)?;
         let (w2, b2) = self.fc2.tensors(track);
-        let y = y.matmul(&w2.t()?)?;
+        let y = ops::multiply(&y, &w2)?;
         let residual = x.reshape((n * h * w, c))?;
         ops::scale_residual(&y, &b2, &tensor(&self.gamma, track), &residual)?.reshape((n, h, w, c))
     }
@@ -163,11 +163,17 @@ impl ConvNeXt {
         Ok(Self { stem, stem_norm, stages, head_norm })
     }
 
-    /// Images [N, S, S, in], S a multiple of 32 → features [N, F]. `track`: build the graph.
+    /// Images [N, S, S, in], S a multiple of 32 → features [N, F]. `track`: build the graph. It
+    /// computes in the type of the images; the features are f32 where that is narrower.
     pub fn forward(&self, images: &Tensor, track: bool) -> Result<Tensor> {
         let x = self.feature_map(images, 4, track)?;
         let (n, h, w, c) = x.dims4()?;
-        let pooled = x.reshape((n, h * w, c))?.mean(1)?;
+        // The mean of many values, and the last norm, are not for 8 or 11 bits.
+        let wide = match x.dtype() {
+            DType::BF16 | DType::F16 => x.to_dtype(DType::F32)?,
+            _ => x,
+        };
+        let pooled = wide.reshape((n, h * w, c))?.mean(1)?;
         self.head_norm.normalise(&pooled, track)
     }
 

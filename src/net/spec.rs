@@ -64,6 +64,23 @@ impl Spec {
         let head = 2 * h * m + 4 * m + 1;
         (encoder, 2 * (lstm + head))
     }
+
+    /// Multiplications of one image of `size`² in the forward pass's products and convolutions:
+    /// in the encoder, and in LSTMs and heads.
+    pub fn multiplications(&self, size: usize) -> (u64, u64) {
+        let pixels = |s: usize| ((size / 4) >> s) * ((size / 4) >> s);
+        let stem = pixels(0) * 16 * self.in_channels * self.dims[0];
+        let stage = |s: usize| {
+            let c = self.dims[s];
+            let block = c * 49 + 8 * c * c;
+            let downsample = if s > 0 { 4 * self.dims[s - 1] * c } else { 0 };
+            pixels(s) * (self.depths[s] * block + downsample)
+        };
+        let encoder = stem + (0..4).map(stage).sum::<usize>();
+        let (f, h, m) = (self.features(), self.lstm_hidden, self.head_hidden);
+        let tail = 2 * 2 * 4 * h * ((f + h) + (2 * h + h)) + 2 * h * m + m;
+        (encoder as u64, tail as u64)
+    }
 }
 
 /// Name, depths, widths and kind of MLP as in timm 1.0 (`timm/models/convnext.py`).

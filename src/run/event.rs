@@ -168,8 +168,10 @@ pub struct Step {
     pub study_loss: f64,
     /// Slice loss of C1..C7, the mixed targets counted by their share.
     pub vertebra_loss: [f64; 7],
-    /// L2 norm of all gradients.
+    /// L2 norm of all gradients; not finite where the step was skipped.
     pub grad_norm: f64,
+    /// With f16: a gradient was not finite, so the scaler skipped the optimizer's step.
+    pub skipped: bool,
     /// Learning rate of the step.
     pub learning_rate: f64,
     /// Mixup's lambda, where the batch was mixed.

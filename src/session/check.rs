@@ -16,7 +16,7 @@ use std::fmt::Write;
 pub fn check(args: &cli::Check) -> Result<String> {
     let config = session::load(args.config.as_deref(), args.demo, &args.sets())?;
     session::use_threads(&config)?;
-    let (_, device) = device::choose("auto", config.train.precision)?;
+    let device = device::choose("auto", config.train.precision)?;
     let (table, _) = session::data(&config)?;
     session::check_inputs(&config, &table)?;
     let mut out = String::new();
@@ -41,7 +41,11 @@ pub fn check(args: &cli::Check) -> Result<String> {
     let plan = Plan::new(&config, free.saturating_sub(batches(&config) as u64));
     let (batch, size) = (config.train.batch_size, config.data.image_size);
     let total = batch * images;
-    writeln!(out, "step    {batch} studies, {total} images of {size} x {size}, on {device}")?;
+    writeln!(
+        out,
+        "step    {batch} studies, {total} images of {size} x {size}, on {}",
+        device.name
+    )?;
     writeln!(out, "plan    {}", plan.told(total))?;
     let peak = Peak::new(&config, &plan, rayon::current_num_threads());
     let lines = [

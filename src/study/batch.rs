@@ -29,6 +29,13 @@ pub struct Mixup {
     pub lambda: f64,
 }
 
+impl Mixup {
+    /// λ and 1 − λ as PyTorch multiplies an f32 tensor by them: the difference in f64, then rounded.
+    pub fn shares(&self) -> [f32; 2] {
+        [self.lambda as f32, (1.0 - self.lambda) as f32]
+    }
+}
+
 /// B studies of T = 7 × slices images, not yet mixed: mixing happens as pixels become floats.
 #[derive(Debug, PartialEq)]
 pub struct Batch {
@@ -78,7 +85,7 @@ impl Batch {
     pub fn images_f32(&self, range: Range<usize>, out: &mut [f32]) {
         let bytes = self.size * self.size * CHANNELS;
         assert_eq!(out.len(), range.len() * bytes, "out is not as long as the images");
-        let (own, other) = self.mixup.as_ref().map_or((1.0, 0.0), |m| shares(m.lambda));
+        let [own, other] = self.mixup.as_ref().map_or([1.0, 0.0], Mixup::shares);
         let own = levels(own);
         let other = levels(other);
         out.par_chunks_mut(bytes).zip(range).for_each(|(out, i)| match &self.mixup {
@@ -96,11 +103,6 @@ impl Batch {
             }
         });
     }
-}
-
-/// λ and 1 − λ as PyTorch multiplies an f32 tensor by them: the difference in f64, then rounded.
-fn shares(lambda: f64) -> (f32, f32) {
-    (lambda as f32, (1.0 - lambda) as f32)
 }
 
 /// value / 255 · share for the 256 values of a byte: every product that a pixel can give, rounded
@@ -269,12 +271,13 @@ mod tests {
         let image = tensors.tensor("mix.im").unwrap();
         let (x, n) = (floats(image.data()), image.shape()[0]);
         let row = x.len() / n;
-        for lambda in ["0.0", "0.3", "0.9"] {
-            let (own, other) = shares(lambda.parse().unwrap());
-            let want = floats(tensors.tensor(&format!("mix.out.{lambda}")).unwrap().data());
+        for text in ["0.0", "0.3", "0.9"] {
+            let lambda = text.parse().unwrap();
+            let [own, other] = Mixup { partner: Vec::new(), lambda }.shares();
+            let want = floats(tensors.tensor(&format!("mix.out.{text}")).unwrap().data());
             for (i, want) in want.iter().enumerate() {
                 let partner = json["mixup"]["indices"][i / row].as_u64().unwrap() as usize;
-                assert_eq!(x[i] * own + x[partner * row + i % row] * other, *want, "{lambda} {i}");
+                assert_eq!(x[i] * own + x[partner * row + i % row] * other, *want, "{text} {i}");
             }
         }
     }

@@ -1,10 +1,17 @@
 //! AdamW (Loshchilov & Hutter 2019, <https://arxiv.org/abs/1711.05101>) as PyTorch computes it,
 //! with moments that can be saved.
 
-use crate::{config, net::parameters::Parameter};
+use super::{scaler::Scaler, step::OfWeights};
+use crate::{
+    config::{self, Precision},
+    net::parameters::Parameter,
+};
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result};
 use rayon::prelude::*;
-use std::cell::RefCell;
+use std::{borrow::Cow, cell::RefCell};
+
+#[cfg(feature = "cuda")]
+mod on_device;
 
 /// Elements a thread takes at once.
 const PIECE: usize = 1 << 15;
@@ -28,6 +35,11 @@ pub struct AdamW {
     pub steps: u64,
     /// In the parameters' order.
     pub moments: Vec<Moments>,
+    /// With f16: what the gradients are scaled by.
+    pub scaler: Option<Scaler>,
+    /// On a GPU the moments are here, and the others empty.
+    #[cfg(feature = "cuda")]
+    device: Option<on_device::State>,
 }
 
 impl AdamW {
@@ -36,17 +48,50 @@ impl AdamW {
         let moments =
             sizes.map(|n| Moments { first: vec![0.0; n], second: vec![0.0; n] }).collect();
         let (betas, eps, weight_decay) = (train.betas, train.eps, train.weight_decay);
-        Self { betas, eps, weight_decay, steps: 0, moments }
+        let scaler = (train.precision == Precision::F16).then(Scaler::default);
+        Self {
+            betas,
+            eps,
+            weight_decay,
+            steps: 0,
+            moments,
+            scaler,
+            #[cfg(feature = "cuda")]
+            device: None,
+        }
     }
 
-    /// One step with `gradients` in the parameters' order, each in its parameter's layout.
-    pub fn step(
-        &mut self,
-        parameters: &[Parameter],
-        gradients: &[Vec<f32>],
-        lr: f64,
-    ) -> Result<()> {
+    /// The moments in memory, in the parameters' order.
+    pub fn host_moments(&self) -> Result<Cow<'_, [Moments]>> {
+        #[cfg(feature = "cuda")]
+        if let Some(device) = &self.device {
+            return Ok(Cow::Owned(device.to_host()?));
+        }
+        Ok(Cow::Borrowed(&self.moments))
+    }
+
+    /// Σ g² of each weight's gradient, as it is (scaled); not finite where a value is not.
+    pub fn squares(&self, gradients: &OfWeights) -> Result<Vec<f64>> {
+        match gradients {
+            OfWeights::Host(values) => Ok(values.iter().map(|g| sum_of_squares(g)).collect()),
+            #[cfg(feature = "cuda")]
+            OfWeights::Device(tensors) => on_device::squares(tensors),
+            #[cfg(not(feature = "cuda"))]
+            OfWeights::Device(_) => candle_core::bail!("this rsna-tui was built without CUDA"),
+        }
+    }
+
+    /// One step with `gradients` in the parameters' order, each in its parameter's layout, divided
+    /// by the scaler's scale.
+    pub fn step(&mut self, parameters: &[Parameter], gradients: &OfWeights, lr: f64) -> Result<()> {
         let n = self.moments.len();
+        let gradients = match gradients {
+            OfWeights::Host(values) => values,
+            #[cfg(feature = "cuda")]
+            OfWeights::Device(tensors) => return on_device::step(self, parameters, tensors, lr),
+            #[cfg(not(feature = "cuda"))]
+            OfWeights::Device(_) => candle_core::bail!("this rsna-tui was built without CUDA"),
+        };
         if parameters.len() != n || gradients.len() != n {
             candle_core::bail!(
                 "adamw: {} parameters, {} gradients, {n} moments",
@@ -54,10 +99,19 @@ impl AdamW {
                 gradients.len()
             )
         }
+        let update = self.next(lr);
+        for ((p, g), m) in parameters.iter().zip(gradients).zip(&mut self.moments) {
+            p.var.inplace_op1(&InPlace { update, gradient: g, moments: RefCell::new(m) })?;
+        }
+        Ok(())
+    }
+
+    /// Counts a step; its constants.
+    fn next(&mut self, lr: f64) -> Update {
         self.steps += 1;
         let t = self.steps as f64;
         let [beta1, beta2] = self.betas;
-        let update = Update {
+        Update {
             decay: (1.0 - lr * self.weight_decay) as f32,
             one_minus_beta1: (1.0 - beta1) as f32,
             beta2: beta2 as f32,
@@ -65,11 +119,8 @@ impl AdamW {
             step_size: (lr / (1.0 - beta1.powf(t))) as f32,
             correction2: (1.0 - beta2.powf(t)).sqrt() as f32,
             eps: self.eps as f32,
-        };
-        for ((p, g), m) in parameters.iter().zip(gradients).zip(&mut self.moments) {
-            p.var.inplace_op1(&InPlace { update, gradient: g, moments: RefCell::new(m) })?;
+            inverse_scale: (1.0 / self.scaler.map_or(1.0, |scaler| scaler.scale)) as f32,
         }
-        Ok(())
     }
 }
 
@@ -83,12 +134,22 @@ struct Update {
     step_size: f32,
     correction2: f32,
     eps: f32,
+    inverse_scale: f32,
 }
 
 impl Update {
+    /// In the order of the kernel's arguments.
+    #[cfg(feature = "cuda")]
+    fn constants(self) -> [f32; 8] {
+        let Self { decay, one_minus_beta1, beta2, one_minus_beta2, .. } = self;
+        let Self { step_size, correction2, eps, inverse_scale, .. } = self;
+        [decay, one_minus_beta1, beta2, one_minus_beta2, step_size, correction2, eps, inverse_scale]
+    }
+
     /// The operations and their order are those of `torch.optim.AdamW` (single-tensor form).
     fn apply(self, p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32]) {
         for (((p, m), v), &g) in p.iter_mut().zip(m).zip(v).zip(g) {
+            let g = g * self.inverse_scale;
             *p *= self.decay;
             *m += (g - *m) * self.one_minus_beta1;
             *v = *v * self.beta2 + g * g * self.one_minus_beta2;
@@ -129,4 +190,15 @@ impl InplaceOp1 for InPlace<'_> {
             .for_each(|(((p, m), v), g)| update.apply(p, m, v, g));
         Ok(())
     }
+}
+
+/// In pieces that do not depend on the number of threads.
+fn sum_of_squares(values: &[f32]) -> f64 {
+    let pieces: Vec<f64> = values
+        .par_chunks(1 << 16)
+        .map(|piece| {
+            piece.chunks(256).map(|c| f64::from(c.iter().map(|v| v * v).sum::<f32>())).sum()
+        })
+        .collect();
+    pieces.into_iter().sum()
 }

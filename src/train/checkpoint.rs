@@ -41,14 +41,15 @@ pub fn save_last(
         .into_iter()
         .map(|(name, t)| (format!("model.{name}"), t))
         .collect();
-    for (p, m) in model.parameters.trainable.iter().zip(&optimizer.moments) {
+    let moments = optimizer.host_moments()?;
+    for (p, m) in model.parameters.trainable.iter().zip(&*moments) {
         for (prefix, values) in [("exp_avg", &m.first), ("exp_avg_sq", &m.second)] {
             let t = Tensor::from_slice(values, p.var.shape(), &Device::Cpu)?;
             let t = weights::to_torch(&t, p.layout, &p.shape)?;
             tensors.insert(format!("{prefix}.{}", p.name), t);
         }
     }
-    let metadata = HashMap::from([
+    let mut metadata = HashMap::from([
         ("format".to_string(), "rsna-tui last 1".to_string()),
         ("fold".into(), progress.fold.to_string()),
         ("epoch".into(), progress.epoch.to_string()),
@@ -56,6 +57,10 @@ pub fn save_last(
         ("score_best".into(), progress.best_metric.to_string()),
         ("adamw_steps".into(), optimizer.steps.to_string()),
     ]);
+    if let Some(scaler) = optimizer.scaler {
+        metadata.insert("loss_scale".into(), scaler.scale.to_string());
+        metadata.insert("loss_scale_good_steps".into(), scaler.good_steps.to_string());
+    }
     write(path, tensors, Some(metadata))
 }
 

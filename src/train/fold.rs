@@ -11,11 +11,11 @@ use super::{
     preview::Previews,
     schedule,
     skips::Skips,
-    step::{Images, Stepper, Targets},
+    step::{Bytes, Images, StepOutput, Stepper, Targets},
     validation::{Validation, validate},
 };
 use crate::{
-    config::Config,
+    config::{Config, Precision},
     net::{Classifier, Mode, encoder::Arena},
     run::{
         Event,
@@ -28,7 +28,7 @@ use crate::{
     },
     study::{Batch, Loader, Source, Study},
 };
-use candle_core::Device;
+use candle_core::{DType, Device};
 use std::{cell::Cell, ops::Range, sync::Arc, time::Instant};
 
 /// What a fold is trained with.
@@ -49,8 +49,8 @@ pub struct Fold<'a> {
     pub events: &'a EventSender,
     /// Where it computes.
     pub device: &'a Device,
-    /// What a step keeps of its images.
-    pub memory: memory::Plan,
+    /// What a step keeps of its images; less once that did not fit.
+    pub memory: &'a Cell<memory::Plan>,
     /// Buffers from step to step.
     pub arena: &'a Arena,
     /// The notebook's DEBUG: no `last`.
@@ -75,7 +75,23 @@ pub enum End {
 impl<'a> Fold<'a> {
     /// What computes the steps of `model`.
     pub(super) fn stepper(&self, model: &'a Classifier) -> Stepper<'a> {
-        Stepper { model, plan: self.memory, device: self.device, arena: self.arena }
+        Stepper {
+            model,
+            plan: self.memory.get(),
+            device: self.device,
+            compute: compute(self.config.train.precision),
+            arena: self.arena,
+            clock: None,
+        }
+    }
+}
+
+/// candle's name of it. On the CPU it is f32: `device::choose` sees to that.
+pub fn compute(precision: Precision) -> DType {
+    match precision {
+        Precision::F32 => DType::F32,
+        Precision::Bf16 => DType::BF16,
+        Precision::F16 => DType::F16,
     }
 }
 
@@ -88,6 +104,14 @@ impl Images for Batch {
     }
     fn studies(&self) -> Vec<String> {
         self.studies.iter().map(ToString::to_string).collect()
+    }
+    fn bytes(&self) -> Option<Bytes<'_>> {
+        let t = self.images_per_study;
+        let mixed = self.mixup.as_ref().map(|mixup| {
+            let partner = mixup.partner.iter().flat_map(|b| b * t..(b + 1) * t);
+            (partner.map(|i| i as u32).collect(), mixup.shares())
+        });
+        Some(Bytes { pieces: self.images.iter().map(|images| &images[..]).collect(), mixed })
     }
 }
 
@@ -302,6 +326,7 @@ impl Training<'_, '_> {
             Mode::Train(Some(key)),
         )?;
         let compute_seconds = start.elapsed().as_secs_f64();
+        self.tell(&out);
         self.previews.offer(batch, &out.slice_logits, self.place.get(), fold.events);
 
         let mut vertebrae = VertebraLoss::default();
@@ -324,12 +349,33 @@ impl Training<'_, '_> {
             study_loss: out.loss.study,
             vertebra_loss: vertebrae.means().map(|l| l.unwrap_or(0.0)),
             grad_norm: out.grad_norm,
+            skipped: out.skipped,
             learning_rate: lr,
             mixup: lambda,
             images: batch.targets.len(),
             data_seconds,
             compute_seconds,
         })
+    }
+
+    /// What is out of the ordinary in a step, in the log.
+    fn tell(&self, out: &StepOutput) {
+        let (fold, at) = (self.fold, self.at());
+        let before = fold.memory.replace(out.plan);
+        if before != out.plan {
+            let n = out.plan.chunk;
+            let message = format!(
+                "{at}: out of memory; made again with {n} images at once, as all from now on"
+            );
+            fold.events.log(Level::Warn, message);
+        }
+        if let (true, Some(scaler)) = (out.skipped, self.optimizer.scaler) {
+            let scale = scaler.scale;
+            let message = format!(
+                "{at}: a gradient was not finite in f16; step skipped, loss scale now {scale}"
+            );
+            fold.events.log(Level::Warn, message);
+        }
     }
 
     fn finish_epoch(&mut self, lr: f64, sums: &TrainSums, v: &Validation) -> Result<()> {

@@ -1,7 +1,7 @@
 //! What a step keeps in memory, how many images it takes at once, and what that comes to.
 
 use crate::{
-    config::Config,
+    config::{Config, Precision},
     net::{
         Spec,
         encoder::{self, Keep, kept_bytes},
@@ -14,6 +14,11 @@ const SHARE: f64 = 0.5;
 /// Bytes for blocks' inner values, unless the config gives the memory: what they spare, a ninth of
 /// a step, is not worth a gigabyte that nobody was asked for.
 const INNER: usize = 128 << 20;
+/// Share of a GPU's free memory for what candle's autograd keeps: the batch's bytes, the weights'
+/// copies, gradients and cuBLAS's workspace are beside it.
+const CARD_SHARE: f64 = 0.7;
+/// More images at once on a GPU fill it no better.
+const LONGEST_ON_CARD: usize = 256;
 /// More images at once than this gain nothing.
 const LONGEST: usize = 64;
 
@@ -76,6 +81,34 @@ impl Plan {
                 Self { keep: Keep { inner, ..plan.keep }, ..plan }
             }
         }
+    }
+
+    /// The one that the config asks for on a GPU with `free` bytes free: candle's autograd keeps
+    /// every value on its way, so either all images go through in one pass or all in chunks.
+    pub fn on_card(config: &Config, free: u64) -> Self {
+        let spec = Spec::new(config);
+        let total = config.train.batch_size * spec.images;
+        let bytes = match config.train.precision {
+            Precision::F32 => 4,
+            Precision::Bf16 | Precision::F16 => 2,
+        };
+        let image = (bytes * encoder::graph_values(&spec, config.data.image_size)) as u64;
+        let budget = match config.train.memory {
+            0 => (free as f64 * CARD_SHARE) as u64,
+            mib => (mib as u64) << 20,
+        };
+        let fit = (budget / image) as usize;
+        match config.train.chunk_size {
+            0 if fit >= total => Self::of_chunk(total, total),
+            0 => Self::of_chunk(1 << fit.clamp(1, LONGEST_ON_CARD).ilog2(), total),
+            chunk => Self::of_chunk(chunk, total),
+        }
+    }
+
+    /// With half as many images, where that is possible.
+    pub fn smaller(&self) -> Option<Self> {
+        let chunk = self.chunk.min(self.keep.inputs.max(1)) / 2;
+        (chunk > 0).then_some(Self { keep: Keep { inputs: chunk, inner: 0 }, chunk })
     }
 
     /// In words, for a step of `total` images.

@@ -8,6 +8,7 @@ pub mod loss;
 pub mod memory;
 pub mod metrics;
 pub mod preview;
+pub mod scaler;
 pub mod schedule;
 pub mod skips;
 pub mod step;
@@ -45,9 +46,30 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// A step does not fit, not even with one image at a time.
+    #[error(
+        "out of memory: a step does not fit; lower train.batch_size or data.image_size, or free memory that others use"
+    )]
+    OutOfMemory,
     /// The engine failed.
     #[error("the engine failed: {0}")]
     Candle(#[from] candle_core::Error),
+}
+
+impl Error {
+    /// Whether less at once may do.
+    pub fn is_out_of_memory(&self) -> bool {
+        // CUDA's allocator, and cuBLAS's for its workspace.
+        const SAID: [&str; 3] = ["OUT_OF_MEMORY", "out of memory", "ALLOC_FAILED"];
+        match self {
+            Self::OutOfMemory => true,
+            Self::Candle(error) => {
+                let error = error.to_string();
+                SAID.iter().any(|said| error.contains(said))
+            }
+            _ => false,
+        }
+    }
 }
 
 /// A result of training.

@@ -45,6 +45,8 @@ pub struct Job {
     pub device: Device,
     /// The device in words.
     pub device_name: String,
+    /// Why it is the CPU where a GPU was welcome.
+    pub no_gpu: Option<String>,
     /// The notebook's DEBUG.
     pub debug: bool,
     /// The time of the log, as `time.ctime()`.
@@ -131,11 +133,14 @@ fn folds(
         let model = Classifier::new(&spec, config.seed, plan.fold, DType::F32, &job.device)?;
         if i == 0 {
             events.send(Event::RunStarted(started(job, &spec, &model, plans.clone())));
+            if let Some(why) = &job.no_gpu {
+                events.log(Level::Info, format!("training on the CPU: {why}"));
+            }
         }
         if !config.model.pretrained.as_os_str().is_empty() {
             weights::load_timm(&model, &config.model.pretrained)?;
         }
-        let memory = *memory.get_or_insert_with(|| memory_plan(job, &spec, events));
+        let memory = &*memory.get_or_insert_with(|| Cell::new(memory_plan(job, &spec, events)));
         let (train, valid) = job.table.split(plan.fold);
         let fold = Fold {
             config,
@@ -231,6 +236,12 @@ fn started(job: &Job, spec: &Spec, model: &Classifier, folds: Vec<FoldPlan>) -> 
 /// What a step keeps in memory, said in the log.
 fn memory_plan(job: &Job, spec: &Spec, events: &EventSender) -> memory::Plan {
     let config = &job.config;
+    if let Some(free) = crate::device::free_memory(&job.device) {
+        let plan = memory::Plan::on_card(config, free);
+        let how = plan.told(config.train.batch_size * spec.images);
+        events.log(Level::Info, format!("encoder: {how}, {} MiB of the GPU free", free >> 20));
+        return plan;
+    }
     let free = memory::free_memory().saturating_sub(memory::batches(config) as u64);
     let plan = memory::Plan::new(config, free);
     let need = plan.bytes(spec, config.data.image_size) >> 20;

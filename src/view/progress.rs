@@ -197,6 +197,7 @@ mod tests {
             study_loss: 0.5,
             vertebra_loss: [0.5; 7],
             grad_norm: 1.0,
+            skipped: false,
             learning_rate: 1e-3,
             mixup: None,
             images: 420,

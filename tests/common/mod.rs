@@ -90,6 +90,7 @@ impl Script {
                 loss * (0.6 + 0.1 * i as f64 + 0.05 * noise((at.step * 7 + i) as u64))
             }),
             grad_norm: 1.0 + 0.3 * noise(at.step as u64),
+            skipped: false,
             learning_rate: self.rate(at.epoch),
             mixup: at.step.is_multiple_of(2).then_some(0.4),
             images: 840,

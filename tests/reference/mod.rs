@@ -7,6 +7,7 @@ use rsna_tui::net::{Classifier, Spec, parameters::Parameters, weights};
 use rsna_tui::rng::hash;
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 /// `name` from the repository, or from `../shared/golden` for the larger ones; `None`, said
 /// plainly, where neither has it.
@@ -104,8 +105,23 @@ pub fn nano() -> Spec {
     }
 }
 
+/// Where the network computes: the CPU, or what `RSNA_TUI_TEST_DEVICE` says.
+pub fn device() -> &'static Device {
+    static DEVICE: LazyLock<Device> = LazyLock::new(|| {
+        let asked = std::env::var("RSNA_TUI_TEST_DEVICE").unwrap_or("cpu".into());
+        match rsna_tui::device::choose(&asked, rsna_tui::config::Precision::F32) {
+            Ok(chosen) => chosen.device,
+            Err(why) => {
+                eprintln!("skipped on {asked}, run on the CPU: {why}");
+                Device::Cpu
+            }
+        }
+    });
+    &DEVICE
+}
+
 pub fn model(spec: &Spec) -> Classifier {
-    let model = Classifier::new(spec, 0, 0, candle_core::DType::F32, &Device::Cpu).unwrap();
+    let model = Classifier::new(spec, 0, 0, candle_core::DType::F32, device()).unwrap();
     fill(&model.parameters);
     model
 }

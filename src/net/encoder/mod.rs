@@ -44,7 +44,17 @@ pub struct Encoder<'a> {
 pub struct Arena {
     /// Activations and gradients.
     pub pool: Pool<f32>,
+    /// For the tests: bytes of activations that a step may plan with; more is refused as a card's
+    /// allocator would refuse it, in mid-step.
+    pub limit: Option<usize>,
     scratch: Scratch<f32>,
+}
+
+impl Arena {
+    /// For the tests: with [`Self::limit`].
+    pub fn limited(bytes: usize) -> Self {
+        Self { limit: Some(bytes), ..Self::default() }
+    }
 }
 
 /// How many of some images, the first ones, the forward pass keeps something of for the backward
@@ -140,6 +150,20 @@ impl<'a> Encoder<'a> {
 /// Bytes that [`Keep`] takes of one image: its layers' inputs, its blocks' inner values.
 pub fn kept_bytes(spec: &Spec, size: usize) -> (usize, usize) {
     (4 * layers::tape_values(spec, size), 4 * layers::inner_values(spec, size))
+}
+
+/// Values that candle's autograd keeps of one image from the forward pass to the backward pass,
+/// and those of the largest layer's gradients beside them; counted from the ops, not measured.
+pub fn graph_values(spec: &Spec, size: usize) -> usize {
+    let pixels = (size / 4) * (size / 4);
+    let map = |s: usize| (pixels >> (2 * s)) * spec.dims[s];
+    // A block's: after the convolution, the norm, each product, GELU and the residual: 4 of C and
+    // 2 of 4C. A downsampling's norm, patches and result.
+    let blocks: usize = (0..4).map(|s| map(s) * 12 * spec.depths[s]).sum();
+    let between: usize = (1..4).map(|s| 2 * map(s - 1) + map(s)).sum();
+    let stem = 2 * size * size * spec.in_channels + 2 * map(0);
+    // In the backward pass two gradients of 4C and three of C at once.
+    blocks + between + stem + 11 * map(0)
 }
 
 /// Bytes that a thread works in, about.

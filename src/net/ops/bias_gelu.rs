@@ -161,3 +161,23 @@ impl Kernel3 for Backward {
 impl CustomOp3 for Backward {
     cpu_op!("bias-gelu-grad", 3);
 }
+
+#[cfg(feature = "cuda")]
+mod on_cuda {
+    use super::super::cuda::{self, Input};
+    use candle_core::{CudaStorage, Result, Shape};
+
+    type Output = Result<(CudaStorage, Shape)>;
+
+    impl super::Forward {
+        pub(super) fn on_cuda(&self, x: Input, b: Input) -> Output {
+            cuda::add_bias(x, b, true)
+        }
+    }
+
+    impl super::Backward {
+        pub(super) fn on_cuda(&self, x: Input, b: Input, g: Input) -> Output {
+            cuda::bias_gelu_grad(x, b, g)
+        }
+    }
+}

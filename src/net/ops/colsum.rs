@@ -13,7 +13,13 @@ pub fn add_bias(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
 
 /// x · weightᵀ + bias. `x` [M, in], `weight` [out, in], `bias` [out] → [M, out].
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    add_bias(&x.matmul(&weight.t()?)?, bias)
+    add_bias(&multiply(x, weight)?, bias)
+}
+
+/// x · weightᵀ in the type of `x`: where that is narrower than the weight's, a copy of the weight is
+/// rounded to it. `x` [M, in], `weight` [out, in] → [M, out].
+pub fn multiply(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    x.matmul(&weight.to_dtype(x.dtype())?.t()?)
 }
 
 struct AddBias;
@@ -113,5 +119,25 @@ impl Kernel1 for ColumnSum {
 }
 
 impl CustomOp1 for ColumnSum {
-    cpu_op!("column-sum", 1);
+    cpu_op!("column-sum", 1, weight);
+}
+
+#[cfg(feature = "cuda")]
+mod on_cuda {
+    use super::super::cuda::{self, Input};
+    use candle_core::{CudaStorage, Result, Shape};
+
+    type Output = Result<(CudaStorage, Shape)>;
+
+    impl super::AddBias {
+        pub(super) fn on_cuda(&self, x: Input, b: Input) -> Output {
+            cuda::add_bias(x, b, false)
+        }
+    }
+
+    impl super::ColumnSum {
+        pub(super) fn on_cuda(&self, x: Input) -> Output {
+            cuda::column_sum(x)
+        }
+    }
 }

@@ -430,5 +430,31 @@ impl Kernel2 for GradWeight {
 }
 
 impl CustomOp2 for GradWeight {
-    cpu_op!("depthwise7-grad-weight", 2);
+    cpu_op!("depthwise7-grad-weight", 2, weight);
+}
+
+#[cfg(feature = "cuda")]
+mod on_cuda {
+    use super::super::cuda::{self, Input};
+    use candle_core::{CudaStorage, Result, Shape};
+
+    type Output = Result<(CudaStorage, Shape)>;
+
+    impl super::Forward {
+        pub(super) fn on_cuda(&self, x: Input, w: Input, b: Input) -> Output {
+            cuda::depthwise(x, w, Some(b), false)
+        }
+    }
+
+    impl super::GradInput {
+        pub(super) fn on_cuda(&self, g: Input, w: Input) -> Output {
+            cuda::depthwise(g, w, None, true)
+        }
+    }
+
+    impl super::GradWeight {
+        pub(super) fn on_cuda(&self, x: Input, g: Input) -> Output {
+            cuda::depthwise_grad_weight(x, g)
+        }
+    }
 }

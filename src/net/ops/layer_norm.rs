@@ -208,5 +208,31 @@ impl Kernel2 for GradParams {
 }
 
 impl CustomOp2 for GradParams {
-    cpu_op!("layer-norm-grad-params", 2);
+    cpu_op!("layer-norm-grad-params", 2, weight);
+}
+
+#[cfg(feature = "cuda")]
+mod on_cuda {
+    use super::super::cuda::{self, Input};
+    use candle_core::{CudaStorage, Result, Shape};
+
+    type Output = Result<(CudaStorage, Shape)>;
+
+    impl super::Forward {
+        pub(super) fn on_cuda(&self, x: Input, w: Input, b: Input) -> Output {
+            cuda::layer_norm(x, w, b, self.eps)
+        }
+    }
+
+    impl super::GradInput {
+        pub(super) fn on_cuda(&self, x: Input, w: Input, g: Input) -> Output {
+            cuda::layer_norm_grad_input(x, w, g, self.eps)
+        }
+    }
+
+    impl super::GradParams {
+        pub(super) fn on_cuda(&self, x: Input, g: Input) -> Output {
+            cuda::layer_norm_grad_params(x, g, self.eps)
+        }
+    }
 }

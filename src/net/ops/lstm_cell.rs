@@ -83,8 +83,31 @@ impl CustomOp2 for Forward {
         let spent = w.apply_op3_no_bwd(kept, &grad.contiguous()?, &GradGates)?;
         let n = grad.dim(3)?;
         let dz = spent.narrow(3, GATES * n, 4 * n)?.contiguous()?;
-        Ok((Some(dz), Some(spent.apply_op1_no_bwd(&GradWeight)?)))
+        let dw = match spent.device().is_cpu() {
+            true => spent.apply_op1_no_bwd(&GradWeight)?,
+            false => weight_grad(&spent)?,
+        };
+        Ok((Some(dz), Some(dw)))
     }
+}
+
+/// What [`GradWeight`] gives, from candle's products: [D, T, B, 6H] → [D, 4H, H].
+fn weight_grad(spent: &Tensor) -> Result<Tensor> {
+    let (d, t, b, width) = spent.dims4()?;
+    let n = width / KEPT;
+    if t == 1 {
+        return Tensor::zeros((d, 4 * n, n), spent.dtype(), spent.device());
+    }
+    let of = |dir: usize| {
+        // Gates' gradients, and h of the step before in time.
+        let (now, before) = if dir.is_multiple_of(2) { (1, 0) } else { (0, 1) };
+        let part = |at: usize, from: usize, width: usize| {
+            let part = spent.get(dir)?.narrow(0, at, t - 1)?.narrow(2, from, width)?;
+            part.contiguous()?.reshape(((t - 1) * b, width))
+        };
+        part(now, GATES * n, 4 * n)?.t()?.matmul(&part(before, 0, n)?)
+    };
+    Tensor::stack(&(0..d).map(of).collect::<Result<Vec<_>>>()?, 0)
 }
 
 impl Kernel3 for GradGates {
@@ -126,4 +149,51 @@ impl Kernel1 for GradWeight {
 
 impl CustomOp1 for GradWeight {
     cpu_op!("lstm-recurrence-grad-weight", 1);
+}
+
+#[cfg(feature = "cuda")]
+mod on_cuda {
+    use super::super::cuda::{self, Input};
+    use candle_core::{CudaStorage, Result, Shape, bail};
+
+    type Output = Result<(CudaStorage, Shape)>;
+
+    impl super::Forward {
+        pub(super) fn on_cuda(&self, gates: Input, w_hh: Input) -> Output {
+            let (h, kept) = cuda::lstm(gates, w_hh)?;
+            // Each op runs forward once.
+            let _ = self.kept.set(kept);
+            Ok(h)
+        }
+    }
+
+    impl super::GradGates {
+        pub(super) fn on_cuda(&self, w_hh: Input, kept: Input, grad: Input) -> Output {
+            cuda::lstm_grad(w_hh, kept, grad)
+        }
+    }
+
+    impl super::GradWeight {
+        pub(super) fn on_cuda(&self, _: Input) -> Output {
+            bail!("on a GPU the gradient of w_hh is a product of candle's")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::DType;
+
+    #[test]
+    fn the_weights_gradient_by_candles_products() {
+        for t in [1, 5] {
+            let spent = Tensor::randn(0f64, 1.0, (4, t, 3, KEPT * 7), &Device::Cpu).unwrap();
+            let ours = spent.apply_op1_no_bwd(&GradWeight).unwrap();
+            let products = weight_grad(&spent).unwrap();
+            assert_eq!(ours.dims(), products.dims());
+            let far = (ours - products).unwrap().abs().unwrap().sum_all().unwrap();
+            assert!(far.to_dtype(DType::F64).unwrap().to_scalar::<f64>().unwrap() < 1e-10);
+        }
+    }
 }

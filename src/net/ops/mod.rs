@@ -1,17 +1,22 @@
 //! Ops with their own backward, where candle drops gradients or wastes passes.
 //!
-//! Each is a candle custom op over contiguous storage, generic over f32 (training) and f64 (held
-//! against finite differences). Loops are written so that the compiler vectorises them, and run
+//! Each is a candle custom op over contiguous storage; on the CPU generic over f32 (training) and f64
+//! (held against finite differences), on a GPU by kernels of our own (`cuda`). Loops are written so that the compiler vectorises them, and run
 //! under [`pulp`]'s run-time dispatch (AVX-512, AVX2 + FMA, NEON, scalar). Work is split over
 //! rayon's threads in pieces that do not depend on the number of threads, and sums over pieces
 //! are taken in a fixed order: the same input gives the same bits.
 
 pub(crate) mod bias_gelu;
 mod colsum;
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
 pub(crate) mod depthwise;
 pub(crate) mod lanes;
+#[doc(hidden)]
+pub mod launch;
 pub(crate) mod layer_norm;
 mod lstm_cell;
+mod pixels;
 pub(crate) mod product;
 mod real;
 pub(crate) mod recurrence;
@@ -23,16 +28,17 @@ mod finite_differences;
 mod paths;
 
 pub use bias_gelu::bias_gelu;
-pub use colsum::{add_bias, linear};
+pub use colsum::{add_bias, linear, multiply};
 pub use depthwise::depthwise7;
 pub use layer_norm::layer_norm;
 pub use lstm_cell::lstm_recurrence;
+pub use pixels::pixels;
 pub use scale_residual::scale_residual;
 
 pub(crate) use real::Real;
 
 use crate::simd::vectorised;
-use candle_core::{CpuStorage, Layout, Result, Shape, bail};
+use candle_core::{CpuStorage, DType, Layout, Result, Shape, backend::BackendStorage, bail};
 use rayon::prelude::*;
 
 /// Rows of a piece of work given to one thread: long enough to pay for the hand-over.
@@ -85,7 +91,39 @@ trait Kernel3 {
     ) -> Result<(Vec<R>, Shape)>;
 }
 
-/// `name` and `cpu_fwd` of a candle custom op from its kernel, by the first storage's type.
+/// The narrow type among some storages, if there is one.
+fn narrow_type(storages: &[&CpuStorage]) -> Option<DType> {
+    let types = storages.iter().map(|s| s.dtype());
+    types.into_iter().find(|t| matches!(t, DType::F16 | DType::BF16))
+}
+
+/// In f32.
+fn widened(storage: &CpuStorage) -> CpuStorage {
+    match storage {
+        CpuStorage::F16(v) => CpuStorage::F32(v.iter().map(|v| v.to_f32()).collect()),
+        CpuStorage::BF16(v) => CpuStorage::F32(v.iter().map(|v| v.to_f32()).collect()),
+        other => other.clone(),
+    }
+}
+
+/// f32 rounded to `dtype`.
+fn narrowed(storage: CpuStorage, dtype: DType) -> CpuStorage {
+    match (storage, dtype) {
+        (CpuStorage::F32(v), DType::F16) => {
+            CpuStorage::F16(v.into_iter().map(half::f16::from_f32).collect())
+        }
+        (CpuStorage::F32(v), DType::BF16) => {
+            CpuStorage::BF16(v.into_iter().map(half::bf16::from_f32).collect())
+        }
+        (storage, _) => storage,
+    }
+}
+
+/// `name`, `cpu_fwd` and `cuda_fwd` of a candle custom op from its kernel and its `on_cuda`.
+///
+/// On the CPU it computes in the type of its arguments, f32 or f64. If one of them is f16 or bf16
+/// (as on a GPU; here only the tests have such), it computes in f32 and rounds the result, unless
+/// that is the gradient of a `weight`: that is f32 always.
 macro_rules! cpu_op {
     (@dtype $storage:expr, $run:ident ( $($arg:expr),* )) => {
         match $storage {
@@ -97,23 +135,43 @@ macro_rules! cpu_op {
             ),
         }
     };
-    ($name:literal, 1) => {
+    (@rounds) => { true };
+    (@rounds weight) => { false };
+    ($name:literal, 1 $(, $of:ident)?) => {
         fn name(&self) -> &'static str {
             $name
         }
-        fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
+        fn cpu_fwd(
+            &self,
+            s: &CpuStorage,
+            l: &Layout,
+        ) -> Result<(CpuStorage, Shape)> {
             fn run<R: $crate::net::ops::Real>(
                 op: &impl $crate::net::ops::Kernel1,
-                s: &CpuStorage,
-                l: &Layout,
+                (s, l): (&CpuStorage, &Layout),
             ) -> Result<(CpuStorage, Shape)> {
                 let (out, shape) = op.cpu::<R>($crate::net::ops::slice(s, l)?, l)?;
                 Ok((R::to_cpu_storage_owned(out), shape))
             }
-            $crate::net::ops::cpu_op!(@dtype s, run(self, s, l))
+            let Some(narrow) = $crate::net::ops::narrow_type(&[s]) else {
+                return $crate::net::ops::cpu_op!(@dtype s, run(self, (s, l)));
+            };
+            let s = &$crate::net::ops::widened(s);
+            let (out, shape) = run::<f32>(self, (s, l))?;
+            let rounds = $crate::net::ops::cpu_op!(@rounds $($of)?);
+            let narrow = if rounds { narrow } else { candle_core::DType::F32 };
+            Ok(($crate::net::ops::narrowed(out, narrow), shape))
+        }
+        #[cfg(feature = "cuda")]
+        fn cuda_fwd(
+            &self,
+            s: &candle_core::CudaStorage,
+            l: &Layout,
+        ) -> Result<(candle_core::CudaStorage, Shape)> {
+            self.on_cuda((s, l))
         }
     };
-    ($name:literal, 2) => {
+    ($name:literal, 2 $(, $of:ident)?) => {
         fn name(&self) -> &'static str {
             $name
         }
@@ -129,14 +187,31 @@ macro_rules! cpu_op {
                 (s1, l1): (&CpuStorage, &Layout),
                 (s2, l2): (&CpuStorage, &Layout),
             ) -> Result<(CpuStorage, Shape)> {
-                let (a, b) = ($crate::net::ops::slice(s1, l1)?, $crate::net::ops::slice(s2, l2)?);
-                let (out, shape) = op.cpu::<R>(a, l1, b, l2)?;
+                let (out, shape) = op.cpu::<R>($crate::net::ops::slice(s1, l1)?, l1, $crate::net::ops::slice(s2, l2)?, l2)?;
                 Ok((R::to_cpu_storage_owned(out), shape))
             }
-            $crate::net::ops::cpu_op!(@dtype s1, run(self, (s1, l1), (s2, l2)))
+            let Some(narrow) = $crate::net::ops::narrow_type(&[s1, s2]) else {
+                return $crate::net::ops::cpu_op!(@dtype s1, run(self, (s1, l1), (s2, l2)));
+            };
+            let s1 = &$crate::net::ops::widened(s1);
+            let s2 = &$crate::net::ops::widened(s2);
+            let (out, shape) = run::<f32>(self, (s1, l1), (s2, l2))?;
+            let rounds = $crate::net::ops::cpu_op!(@rounds $($of)?);
+            let narrow = if rounds { narrow } else { candle_core::DType::F32 };
+            Ok(($crate::net::ops::narrowed(out, narrow), shape))
+        }
+        #[cfg(feature = "cuda")]
+        fn cuda_fwd(
+            &self,
+            s1: &candle_core::CudaStorage,
+            l1: &Layout,
+            s2: &candle_core::CudaStorage,
+            l2: &Layout,
+        ) -> Result<(candle_core::CudaStorage, Shape)> {
+            self.on_cuda((s1, l1), (s2, l2))
         }
     };
-    ($name:literal, 3) => {
+    ($name:literal, 3 $(, $of:ident)?) => {
         fn name(&self) -> &'static str {
             $name
         }
@@ -155,13 +230,31 @@ macro_rules! cpu_op {
                 (s2, l2): (&CpuStorage, &Layout),
                 (s3, l3): (&CpuStorage, &Layout),
             ) -> Result<(CpuStorage, Shape)> {
-                let a = $crate::net::ops::slice(s1, l1)?;
-                let b = $crate::net::ops::slice(s2, l2)?;
-                let c = $crate::net::ops::slice(s3, l3)?;
-                let (out, shape) = op.cpu::<R>((a, l1), (b, l2), (c, l3))?;
+                let (out, shape) = op.cpu::<R>(($crate::net::ops::slice(s1, l1)?, l1), ($crate::net::ops::slice(s2, l2)?, l2), ($crate::net::ops::slice(s3, l3)?, l3))?;
                 Ok((R::to_cpu_storage_owned(out), shape))
             }
-            $crate::net::ops::cpu_op!(@dtype s1, run(self, (s1, l1), (s2, l2), (s3, l3)))
+            let Some(narrow) = $crate::net::ops::narrow_type(&[s1, s2, s3]) else {
+                return $crate::net::ops::cpu_op!(@dtype s1, run(self, (s1, l1), (s2, l2), (s3, l3)));
+            };
+            let s1 = &$crate::net::ops::widened(s1);
+            let s2 = &$crate::net::ops::widened(s2);
+            let s3 = &$crate::net::ops::widened(s3);
+            let (out, shape) = run::<f32>(self, (s1, l1), (s2, l2), (s3, l3))?;
+            let rounds = $crate::net::ops::cpu_op!(@rounds $($of)?);
+            let narrow = if rounds { narrow } else { candle_core::DType::F32 };
+            Ok(($crate::net::ops::narrowed(out, narrow), shape))
+        }
+        #[cfg(feature = "cuda")]
+        fn cuda_fwd(
+            &self,
+            s1: &candle_core::CudaStorage,
+            l1: &Layout,
+            s2: &candle_core::CudaStorage,
+            l2: &Layout,
+            s3: &candle_core::CudaStorage,
+            l3: &Layout,
+        ) -> Result<(candle_core::CudaStorage, Shape)> {
+            self.on_cuda((s1, l1), (s2, l2), (s3, l3))
         }
     };
 }

@@ -161,5 +161,31 @@ impl Kernel3 for GradParams {
 }
 
 impl CustomOp3 for GradParams {
-    cpu_op!("scale-residual-grad-params", 3);
+    cpu_op!("scale-residual-grad-params", 3, weight);
+}
+
+#[cfg(feature = "cuda")]
+mod on_cuda {
+    use super::super::cuda::{self, Input};
+    use candle_core::{CudaStorage, Result, Shape};
+
+    type Output = Result<(CudaStorage, Shape)>;
+
+    impl super::Forward {
+        pub(super) fn on_cuda(&self, x: Input, params: Input, r: Input) -> Output {
+            cuda::scale_residual(x, params, r)
+        }
+    }
+
+    impl super::GradInput {
+        pub(super) fn on_cuda(&self, params: Input, g: Input) -> Output {
+            cuda::scale_residual_grad_input(params, g)
+        }
+    }
+
+    impl super::GradParams {
+        pub(super) fn on_cuda(&self, x: Input, params: Input, g: Input) -> Output {
+            cuda::scale_residual_grad_params(x, params, g)
+        }
+    }
 }

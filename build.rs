@@ -1,0 +1,69 @@
+//! With the `cuda` feature: compiles the kernels under `src/net/ops` to PTX, which the program
+//! carries with it and the driver compiles for the card at hand.
+//!
+//! nvcc is `$NVCC`, or that of `$CUDA_HOME`, or the one on the path. The PTX is for cards of
+//! `$CUDA_COMPUTE_CAP` (as candle's kernels) and newer ones; without it, of 8.0.
+
+use std::{env, path::PathBuf, process::Command};
+
+/// One file a family, `common.cuh` beside them.
+const FAMILIES: [&str; 8] =
+    ["adamw", "bias_gelu", "colsum", "depthwise", "images", "layer_norm", "lstm", "scale_residual"];
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    if env::var_os("CARGO_FEATURE_CUDA").is_none() {
+        return;
+    }
+    for name in ["NVCC", "CUDA_HOME", "CUDA_COMPUTE_CAP"] {
+        println!("cargo:rerun-if-env-changed={name}");
+    }
+    println!("cargo:rerun-if-changed=src/net/ops/common.cuh");
+    let nvcc = nvcc();
+    let out = env::var("OUT_DIR").expect("cargo sets OUT_DIR");
+    // 90 becomes 90a for candle's kernels, which other cards do not take: not for ours.
+    let cap = env::var("CUDA_COMPUTE_CAP").unwrap_or_default().replace('.', "");
+    let cap = if cap.is_empty() { "80".into() } else { cap };
+    for family in FAMILIES {
+        let source = format!("src/net/ops/{family}.cu");
+        println!("cargo:rerun-if-changed={source}");
+        let done = Command::new(&nvcc)
+            .args(["--ptx", "-O3", "--std=c++17", "-Xcompiler", "-fPIC"])
+            .arg(format!("-arch=compute_{cap}"))
+            .args(["--output-directory", &out, &source])
+            .output();
+        match done {
+            Ok(done) if done.status.success() => {}
+            Ok(done) => panic!(
+                "nvcc could not compile {source}:\n{}{}",
+                String::from_utf8_lossy(&done.stdout),
+                String::from_utf8_lossy(&done.stderr)
+            ),
+            Err(error) => panic!(
+                "the cuda feature compiles kernels with nvcc of the CUDA toolkit, and {} cannot be \
+                 run ({error}): install the toolkit, or say where nvcc is in NVCC or CUDA_HOME",
+                nvcc.display()
+            ),
+        }
+    }
+    println!("cargo:rustc-env=RSNA_TUI_CUDA={}", version(&nvcc));
+}
+
+fn nvcc() -> PathBuf {
+    if let Some(nvcc) = env::var_os("NVCC") {
+        return nvcc.into();
+    }
+    match env::var_os("CUDA_HOME").map(|home| PathBuf::from(home).join("bin/nvcc")) {
+        Some(nvcc) if nvcc.is_file() => nvcc,
+        _ => "nvcc".into(),
+    }
+}
+
+/// CUDA's version as the driver counts it, 13000 for 13.0: an older driver does not take the PTX.
+fn version(nvcc: &PathBuf) -> u32 {
+    let said = Command::new(nvcc).arg("--version").output();
+    let said = said.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
+    let number = said.split("release ").nth(1).and_then(|rest| rest.split(',').next());
+    let mut parts = number.unwrap_or("0.0").split('.').map(|p| p.trim().parse().unwrap_or(0));
+    parts.next().unwrap_or(0) * 1000 + parts.next().unwrap_or(0) * 10
+}

@@ -1,0 +1,111 @@
+//! CUDA's driver, asked before candle is: candle's first call panics where there is none.
+
+use super::NoCuda;
+use candle_core::{
+    CudaDevice, Device,
+    cuda_backend::cudarc::driver::{DriverError, result::device, sys},
+};
+use std::{
+    ffi::c_int,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+/// The driver's library.
+const DRIVER: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
+/// CUDA_ERROR_NO_DEVICE
+const NO_DEVICE: c_int = 100;
+
+/// CUDA device `n` for candle, and its name.
+pub(super) fn open(n: usize) -> Result<(Device, String), NoCuda> {
+    probe(n)?;
+    // The driver answers. What candle needs beside it (cuBLAS, cuRAND) may be missing: where these
+    // are loaded at run time, that is a panic.
+    let made = catch_unwind(AssertUnwindSafe(|| Device::new_cuda_with_stream(n)));
+    let device = match made {
+        Ok(Ok(device)) => device,
+        Ok(Err(error)) => return Err(NoCuda::Failed(error.to_string())),
+        Err(panic) => return Err(NoCuda::Failed(crate::panics::message(panic.as_ref()).into())),
+    };
+    let cuda = device.as_cuda_device().map_err(|e| NoCuda::Failed(e.to_string()))?;
+    let name = settle(cuda).map_err(|e| NoCuda::Failed(e.to_string()))?;
+    Ok((device, name))
+}
+
+/// Whether the driver is there, new enough, and sees device `n`.
+fn probe(n: usize) -> Result<(), NoCuda> {
+    // SAFETY: the driver's library runs no code of ours when it is loaded, and these three
+    // functions have had these types since CUDA 2.
+    unsafe {
+        let driver = libloading::Library::new(DRIVER).map_err(|_| NoCuda::NoDriver(DRIVER))?;
+        let missing = |e: libloading::Error| NoCuda::Failed(e.to_string());
+        let init: libloading::Symbol<unsafe extern "C" fn(u32) -> c_int> =
+            driver.get(b"cuInit").map_err(missing)?;
+        let version: libloading::Symbol<unsafe extern "C" fn(*mut c_int) -> c_int> =
+            driver.get(b"cuDriverGetVersion").map_err(missing)?;
+        let count: libloading::Symbol<unsafe extern "C" fn(*mut c_int) -> c_int> =
+            driver.get(b"cuDeviceGetCount").map_err(missing)?;
+        let needs = env!("RSNA_TUI_CUDA").parse().unwrap_or(0);
+        let mut has = 0;
+        if version(&mut has) == 0 && (has as u32) < needs {
+            return Err(NoCuda::OldDriver { has: has as u32, needs });
+        }
+        let code = init(0);
+        if code != 0 {
+            return Err(NoCuda::NoGpu(code));
+        }
+        let mut seen = 0;
+        let code = count(&mut seen);
+        if code != 0 || seen == 0 {
+            return Err(NoCuda::NoGpu(if code == 0 { NO_DEVICE } else { code }));
+        }
+        if n >= seen as usize {
+            return Err(NoCuda::NoSuchGpu { asked: n, seen: seen as usize });
+        }
+    }
+    Ok(())
+}
+
+/// Sets the device up for training on one stream; its name and memory in words.
+fn settle(cuda: &CudaDevice) -> Result<String, DriverError> {
+    let stream = cuda.cuda_stream();
+    let context = stream.context();
+    // SAFETY: the trainer computes on this one stream, so that allocations and uses are ordered;
+    // the two events a buffer that would order several streams cost more than small kernels.
+    unsafe { cuda.disable_event_tracking() };
+    // What is freed stays in the pool: by default each synchronisation gives it all back to the
+    // driver, and the next step asks for it anew.
+    // SAFETY: the device is open, and the attribute is a 64-bit number.
+    unsafe {
+        let pool = device::get_default_mem_pool(context.cu_device())?;
+        let mut all = u64::MAX;
+        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut all).cast()).result()?;
+    }
+    let (_, total) = context.mem_get_info()?;
+    Ok(format!("{}, {:.0} GiB", context.name()?, total as f64 / f64::from(1 << 30)))
+}
+
+/// Bytes of free memory of the device, those that its pool holds ready included.
+pub(super) fn free_memory(cuda: &CudaDevice) -> Result<u64, DriverError> {
+    let (free, _) = cuda.cuda_stream().context().mem_get_info()?;
+    let reserved = pool(cuda, sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT)?;
+    let used = pool(cuda, sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)?;
+    Ok(free as u64 + reserved.saturating_sub(used))
+}
+
+/// Bytes that were in use at once at their most.
+pub(super) fn peak_memory(cuda: &CudaDevice) -> Result<u64, DriverError> {
+    pool(cuda, sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)
+}
+
+/// A number of bytes that the device's pool knows.
+fn pool(cuda: &CudaDevice, attribute: sys::CUmemPool_attribute) -> Result<u64, DriverError> {
+    let stream = cuda.cuda_stream();
+    let mut bytes = 0u64;
+    // SAFETY: the device is open, and the attributes that are asked for are 64-bit numbers.
+    unsafe {
+        let pool = device::get_default_mem_pool(stream.context().cu_device())?;
+        sys::cuMemPoolGetAttribute(pool, attribute, (&raw mut bytes).cast()).result()?;
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,199 @@
+// What the kernels share: element types, channels in groups of four, sums.
+//
+// A kernel whose name ends in _f32, _f16 or _bf16 takes elements of that type; it computes in
+// float, and parameters and their gradients are float always. Channels are the last dimension.
+// Threads take them in groups of four, the last group of a row in part where there are no whole
+// four. Nothing is added atomically: the same input gives the same bits.
+#pragma once
+
+// The tests compile the kernels for the CPU and bring their own definitions of all this.
+#ifndef EMULATED
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#endif
+
+#define FOR_EACH_TYPE(DEFINE) \
+    DEFINE(float, _f32)       \
+    DEFINE(__half, _f16)      \
+    DEFINE(__nv_bfloat16, _bf16)
+
+/// As many bytes as the launch asks for.
+extern __shared__ __align__(16) unsigned char shared_memory[];
+
+__device__ __forceinline__ float* shared_floats() {
+    return reinterpret_cast<float*>(shared_memory);
+}
+
+__device__ __forceinline__ float widen(float x) { return x; }
+__device__ __forceinline__ float widen(__half x) { return __half2float(x); }
+__device__ __forceinline__ float widen(__nv_bfloat16 x) { return __bfloat162float(x); }
+
+template <class T>
+__device__ __forceinline__ T narrow(float x);
+template <>
+__device__ __forceinline__ float narrow<float>(float x) {
+    return x;
+}
+template <>
+__device__ __forceinline__ __half narrow<__half>(float x) {
+    return __float2half_rn(x);
+}
+template <>
+__device__ __forceinline__ __nv_bfloat16 narrow<__nv_bfloat16>(float x) {
+    return __float2bfloat16_rn(x);
+}
+
+/// A group of four channels.
+struct Four {
+    float v[4];
+};
+
+/// The same as one load or store.
+template <class T>
+struct alignas(4 * sizeof(T)) Packed {
+    T v[4];
+};
+
+__device__ __forceinline__ Four zeros() { return Four{{0.0f, 0.0f, 0.0f, 0.0f}}; }
+
+template <class T>
+__device__ __forceinline__ bool aligned(const T* p) {
+    return reinterpret_cast<unsigned long long>(p) % (4 * sizeof(T)) == 0;
+}
+
+/// Whether rows of `c` elements from these addresses are whole groups that one load takes each.
+template <class... P>
+__device__ __forceinline__ bool whole_groups(int c, P... p) {
+    bool all = c % 4 == 0;
+    bool each[] = {aligned(p)...};
+    for (bool a : each) all = all && a;
+    return all;
+}
+
+/// The group at `p`. If it need not be WHOLE, its first `valid` elements one by one, then zeros.
+template <bool WHOLE, class T>
+__device__ __forceinline__ Four load(const T* __restrict__ p, int valid) {
+    Four to = zeros();
+    if (WHOLE) {
+        const Packed<T> from = *reinterpret_cast<const Packed<T>*>(p);
+#pragma unroll
+        for (int q = 0; q < 4; q++) to.v[q] = widen(from.v[q]);
+    } else {
+#pragma unroll
+        for (int q = 0; q < 4; q++)
+            if (q < valid) to.v[q] = widen(p[q]);
+    }
+    return to;
+}
+
+/// The reverse of `load`.
+template <bool WHOLE, class T>
+__device__ __forceinline__ void store(T* __restrict__ p, const Four& from, int valid) {
+    if (WHOLE) {
+        Packed<T> to;
+#pragma unroll
+        for (int q = 0; q < 4; q++) to.v[q] = narrow<T>(from.v[q]);
+        *reinterpret_cast<Packed<T>*>(p) = to;
+    } else {
+#pragma unroll
+        for (int q = 0; q < 4; q++)
+            if (q < valid) p[q] = narrow<T>(from.v[q]);
+    }
+}
+
+/// f(row, column, elements left in the row) for every group of `rows` rows of `c`
+/// elements, over all threads of a grid of one dimension. Divides twice a thread, not a group.
+template <class F>
+__device__ __forceinline__ void each_group(long long rows, int c, F f) {
+    const int groups = (c + 3) / 4;
+    const long long first = blockIdx.x * static_cast<long long>(blockDim.x) + threadIdx.x;
+    const long long threads = gridDim.x * static_cast<long long>(blockDim.x);
+    const long long row_step = threads / groups;
+    const int group_step = static_cast<int>(threads - row_step * groups);
+    long long row = first / groups;
+    int group = static_cast<int>(first - row * groups);
+    while (row < rows) {
+        f(row, 4 * group, c - 4 * group);
+        row += row_step;
+        group += group_step;
+        if (group >= groups) {
+            group -= groups;
+            row += 1;
+        }
+    }
+}
+
+/// The same where the body is a template by whether groups are WHOLE: picks one by addresses.
+#define BY_ALIGNMENT(whole, ...)            \
+    do {                                    \
+        if (whole) {                        \
+            constexpr bool WHOLE = true;    \
+            __VA_ARGS__;                    \
+        } else {                            \
+            constexpr bool WHOLE = false;   \
+            __VA_ARGS__;                    \
+        }                                   \
+    } while (0)
+
+/// Where the rows of part `part` of `parts` begin.
+__device__ __forceinline__ long long part_begin(long long rows, int part, int parts) {
+    return rows / parts * part + min(static_cast<long long>(part), rows % parts);
+}
+
+/// Sums M values a column over the rows of part blockIdx.y into `partial` [parts, M, C].
+/// f(first element, column, elements left in the row, sums) adds a row's group to the sums.
+/// Blocks of 8 groups × 32 rows, 4 KiB of shared memory.
+template <int M, class F>
+__device__ __forceinline__ void sum_columns(float* partial, long long rows, int c, int parts, F f) {
+    constexpr int COLUMNS = 32, ROWS = 32;
+    const int part = blockIdx.y, column = blockIdx.x * COLUMNS + 4 * threadIdx.x;
+    Four sums[M];
+#pragma unroll
+    for (int m = 0; m < M; m++) sums[m] = zeros();
+    if (column < c) {
+        const long long end = part_begin(rows, part + 1, parts);
+#pragma unroll 4
+        for (long long row = part_begin(rows, part, parts) + threadIdx.y; row < end; row += ROWS)
+            f(row * c + column, column, c - column, sums);
+    }
+    float* shared = shared_floats();
+    const int thread = threadIdx.y * blockDim.x + threadIdx.x;
+    const int own = blockIdx.x * COLUMNS + thread;
+#pragma unroll
+    for (int m = 0; m < M; m++) {
+        if (m > 0) __syncthreads();
+        store<true>(shared + threadIdx.y * COLUMNS + 4 * threadIdx.x, sums[m], 4);
+        __syncthreads();
+        if (thread < COLUMNS && own < c) {
+            float sum = 0.0f;
+            for (int row = 0; row < ROWS; row++) sum += shared[row * COLUMNS + thread];
+            partial[(static_cast<long long>(part) * M + m) * c + own] = sum;
+        }
+    }
+}
+
+/// Sums of M values over the lanes of a warp, in all lanes.
+template <int M>
+__device__ __forceinline__ void warp_sums(float (&v)[M]) {
+#pragma unroll
+    for (int lanes = 16; lanes > 0; lanes /= 2)
+#pragma unroll
+        for (int m = 0; m < M; m++) v[m] += __shfl_xor_sync(0xffffffffu, v[m], lanes);
+}
+
+/// Sums of 32 values over those lanes of a warp that differ in bits of at least LAST: each lane
+/// gives away half of its values and gets the other half's, until it holds LAST sums. Those of
+/// lane l are of the values l & -LAST and following.
+template <int LAST>
+__device__ __forceinline__ void scatter_sums(float (&v)[32], int lane) {
+#pragma unroll
+    for (int half = 16; half >= LAST; half /= 2) {
+        const bool upper = (lane & half) != 0;
+#pragma unroll
+        for (int i = 0; i < half; i++) {
+            const float keep = upper ? v[i + half] : v[i];
+            const float give = upper ? v[i] : v[i + half];
+            v[i] = keep + __shfl_xor_sync(0xffffffffu, give, half);
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! How the CUDA kernels are launched: the one place that knows their geometry, compiled always, so
+//! that the CPU emulation in the tests runs the same grids as a GPU.
+//!
+//! Kernels generic over the element type are named without it: the module's function is
+//! `kernel` + `_f32`, `_f16` or `_bf16`. Sums over rows go in two stages, `parts` partial sums
+//! and [`sum_parts`]. Sizes are of at least 1.
+
+/// One launch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Launch {
+    /// Name without the element type's suffix.
+    pub kernel: &'static str,
+    /// Whether there is such a suffix.
+    pub typed: bool,
+    /// Blocks.
+    pub grid: [u32; 3],
+    /// Threads of a block.
+    pub block: [u32; 3],
+    /// Dynamic shared memory of a block, bytes.
+    pub shared: u32,
+}
+
+/// Names of all kernels, and whether they are generic over the element type.
+pub const KERNELS: [(&str, bool); 21] = [
+    ("depthwise7_forward", true),
+    ("depthwise7_grad_weight", true),
+    ("layer_norm_forward", true),
+    ("layer_norm_grad_input", true),
+    ("layer_norm_grad_params", true),
+    ("bias_gelu_forward", true),
+    ("bias_gelu_grad", true),
+    ("scale_residual_forward", true),
+    ("scale_residual_grad_input", true),
+    ("scale_residual_grad_params", true),
+    ("add_bias", true),
+    ("column_sum", true),
+    ("images", true),
+    ("sum_parts", false),
+    ("lstm_spread", false),
+    ("lstm_gather", false),
+    ("lstm_step", false),
+    ("lstm_grad_cells", false),
+    ("lstm_grad_carry", false),
+    ("grad_squares", false),
+    ("adamw", false),
+];
+
+/// Elements of a piece of a tensor, which one block of [`adamw`] and [`grad_squares`] takes.
+pub const PIECE: usize = 1 << 15;
+
+/// Bytes of a float.
+const FLOAT: usize = 4;
+/// Blocks that fill a large card several times over. Fixed, so that sums do not depend on it.
+const BLOCKS: usize = 1056;
+/// No more than so many where threads go on to further elements.
+const MOST_BLOCKS: usize = 8192;
+/// What the depthwise kernels take: columns a thread, and threads that keep a large card busy.
+const STRIP: usize = 4;
+const BUSY: usize = 528 * 128;
+
+fn number(n: usize) -> u32 {
+    u32::try_from(n).expect("a launch of at most 2³² blocks")
+}
+
+fn launch(
+    (kernel, typed): (&'static str, bool),
+    grid: [usize; 3],
+    block: [u32; 3],
+    shared: usize,
+) -> Launch {
+    Launch { kernel, typed, grid: grid.map(number), block, shared: number(shared) }
+}
+
+/// Blocks of 256 threads for so many groups of four elements, few enough that each thread takes
+/// some where there are many.
+fn groups(kernel: (&'static str, bool), groups: usize) -> Launch {
+    let blocks = groups.div_ceil(256);
+    let blocks = blocks.min((blocks / 4).max(BLOCKS)).clamp(1, MOST_BLOCKS);
+    launch(kernel, [blocks, 1, 1], [256, 1, 1], 0)
+}
+
+fn rows_of_groups(kernel: &'static str, rows: usize, c: usize) -> Launch {
+    groups((kernel, true), rows * c.div_ceil(4))
+}
+
+/// Of images [n, h, w, c], and of their gradients with `flip`.
+pub fn depthwise7_forward(n: usize, h: usize, w: usize, c: usize) -> Launch {
+    let threads = n * w.div_ceil(STRIP) * c;
+    // Few images: rows in ranges, each of which reads 6 rows besides its own.
+    let ranges = BUSY.div_ceil(threads.max(1)).clamp(1, (h / 14).max(1));
+    launch(("depthwise7_forward", true), [threads.div_ceil(128), ranges, 1], [128, 1, 1], 0)
+}
+
+/// Parts of [`depthwise7_grad_weight`], [parts, 50, c].
+pub fn depthwise7_parts(n: usize, w: usize, c: usize) -> usize {
+    (BLOCKS / c.div_ceil(16)).clamp(1, (n * w.div_ceil(STRIP)).div_ceil(8).max(1))
+}
+
+/// Partial sums of the weight's and bias's gradients.
+pub fn depthwise7_grad_weight(c: usize, parts: usize) -> Launch {
+    let grid = [c.div_ceil(16), parts, 1];
+    launch(("depthwise7_grad_weight", true), grid, [16, 8, 1], 4 * 50 * 16 * FLOAT)
+}
+
+/// A warp a row, or as many rows as it takes at once.
+fn warp_rows(kernel: &'static str, rows: usize, c: usize) -> Launch {
+    let at_once = if c <= 128 { 4 } else { 2 };
+    let blocks = rows.div_ceil(8 * at_once).clamp(1, MOST_BLOCKS);
+    launch((kernel, true), [blocks, 1, 1], [256, 1, 1], 0)
+}
+
+/// Rows of `c`.
+pub fn layer_norm_forward(rows: usize, c: usize) -> Launch {
+    warp_rows("layer_norm_forward", rows, c)
+}
+
+/// Rows of `c`.
+pub fn layer_norm_grad_input(rows: usize, c: usize) -> Launch {
+    warp_rows("layer_norm_grad_input", rows, c)
+}
+
+/// Parts of [`layer_norm_grad_params`], [parts, 2, c].
+pub fn layer_norm_parts(rows: usize) -> usize {
+    rows.div_ceil(64).clamp(1, BLOCKS / 2)
+}
+
+/// Partial sums of the weight's and bias's gradients.
+pub fn layer_norm_grad_params(c: usize, parts: usize) -> Launch {
+    // Sums of a row in registers, or the statistics of 32 rows.
+    let shared = if c <= 768 { 2 * c } else { 0 }.max(64) * FLOAT;
+    launch(("layer_norm_grad_params", true), [parts, 1, 1], [256, 1, 1], shared)
+}
+
+/// Rows of `c`.
+pub fn bias_gelu_forward(rows: usize, c: usize) -> Launch {
+    rows_of_groups("bias_gelu_forward", rows, c)
+}
+
+/// Rows of `c`.
+pub fn bias_gelu_grad(rows: usize, c: usize) -> Launch {
+    rows_of_groups("bias_gelu_grad", rows, c)
+}
+
+/// Rows of `c`.
+pub fn scale_residual_forward(rows: usize, c: usize) -> Launch {
+    rows_of_groups("scale_residual_forward", rows, c)
+}
+
+/// Rows of `c`.
+pub fn scale_residual_grad_input(rows: usize, c: usize) -> Launch {
+    rows_of_groups("scale_residual_grad_input", rows, c)
+}
+
+/// Parts of [`scale_residual_grad_params`], [parts, 2, c], and of [`column_sum`], [parts, c].
+pub fn column_parts(rows: usize, c: usize) -> usize {
+    (BLOCKS / c.div_ceil(32)).clamp(1, rows.div_ceil(128).max(1))
+}
+
+fn columns(kernel: &'static str, c: usize, parts: usize) -> Launch {
+    launch((kernel, true), [c.div_ceil(32), parts, 1], [8, 32, 1], 32 * 32 * FLOAT)
+}
+
+/// Partial sums of the bias's and gamma's gradients.
+pub fn scale_residual_grad_params(c: usize, parts: usize) -> Launch {
+    columns("scale_residual_grad_params", c, parts)
+}
+
+/// Rows of `c`.
+pub fn add_bias(rows: usize, c: usize) -> Launch {
+    rows_of_groups("add_bias", rows, c)
+}
+
+/// Partial sums over rows.
+pub fn column_sum(c: usize, parts: usize) -> Launch {
+    columns("column_sum", c, parts)
+}
+
+/// The sum of parts of `n` values.
+pub fn sum_parts(n: usize) -> Launch {
+    launch(("sum_parts", false), [n.div_ceil(32), 1, 1], [32, 8, 1], 8 * 32 * FLOAT)
+}
+
+/// `cells` = D · T · B.
+pub fn lstm_spread(cells: usize, hidden: usize) -> Launch {
+    groups(("lstm_spread", false), cells * hidden)
+}
+
+/// `cells` = D · T · B.
+pub fn lstm_gather(cells: usize, hidden: usize) -> Launch {
+    groups(("lstm_gather", false), cells * hidden.div_ceil(4))
+}
+
+/// One step of `directions`, `rows` of the batch.
+pub fn lstm_step(directions: usize, rows: usize, hidden: usize) -> Launch {
+    let grid = [hidden.div_ceil(8), directions, rows.div_ceil(8)];
+    launch(("lstm_step", false), grid, [256, 1, 1], 6 * 8 * 8 * FLOAT)
+}
+
+/// Backward through the cells of one step.
+pub fn lstm_grad_cells(directions: usize, rows: usize, hidden: usize) -> Launch {
+    let blocks = (directions * rows * hidden).div_ceil(256);
+    launch(("lstm_grad_cells", false), [blocks, 1, 1], [256, 1, 1], 0)
+}
+
+/// From one step to the step before it.
+pub fn lstm_grad_carry(directions: usize, rows: usize, hidden: usize) -> Launch {
+    let grid = [hidden.div_ceil(8), directions, rows.div_ceil(8)];
+    launch(("lstm_grad_carry", false), grid, [256, 1, 1], 8 * 8 * 8 * FLOAT)
+}
+
+/// The `pieces` [pieces, 2] of tensors of these sizes: tensor, piece.
+pub fn pieces(sizes: impl IntoIterator<Item = usize>) -> Vec<[i32; 2]> {
+    let each = sizes.into_iter().enumerate();
+    each.flat_map(|(tensor, n)| (0..n.div_ceil(PIECE)).map(move |p| [tensor as i32, p as i32]))
+        .collect()
+}
+
+/// Sums of squares of each piece.
+pub fn grad_squares(pieces: usize) -> Launch {
+    launch(("grad_squares", false), [pieces, 1, 1], [256, 1, 1], 256 * 8)
+}
+
+/// One step of all pieces.
+pub fn adamw(pieces: usize) -> Launch {
+    launch(("adamw", false), [pieces, 1, 1], [256, 1, 1], 0)
+}
+
+/// `n` bytes.
+pub fn images(n: usize) -> Launch {
+    groups(("images", true), n.div_ceil(4))
+}

@@ -1,0 +1,288 @@
+//! `rsna-tui bench`: what a training step takes, part by part, on images made of noise.
+
+use crate::{
+    cli,
+    config::{CHANNELS, Config},
+    device,
+    net::{Classifier, Mode, Spec, encoder::Arena},
+    rng::{Key, Purpose},
+    session,
+    study::{Loader, Phantom, Source, Study},
+    train::{
+        adamw::AdamW,
+        fold::compute,
+        loss::Weights,
+        memory::{Plan, batches, free_memory},
+        step::{
+            Stepper, Targets,
+            clock::{Clock, Part},
+        },
+    },
+};
+use candle_core::{DType, Device, Tensor};
+use eyre::{Result, eyre};
+use rand::RngCore;
+use rayon::prelude::*;
+use std::{collections::BTreeMap, fmt::Write, sync::Arc, time::Instant};
+
+/// Bytes copied to find the memory's speed: beyond any cache.
+const COPIED: usize = 256 << 20;
+/// Bytes that AdamW reads and writes for a weight: it, its moments, and its gradient.
+const ADAMW_BYTES: usize = 28;
+
+/// Crops of noise, one buffer of them: what the loader does with them is done in earnest.
+struct Noise(Vec<u8>);
+
+impl Source for Noise {
+    fn slice(
+        &self,
+        _: &Study,
+        vertebra: usize,
+        slice: usize,
+        out: &mut [u8],
+    ) -> Result<(), crate::study::Error> {
+        let at = (vertebra * 31 + slice * 7) * 64 % (self.0.len() - out.len()).max(1);
+        out.copy_from_slice(&self.0[at..at + out.len()]);
+        Ok(())
+    }
+}
+
+/// What was measured, seconds of a step unless it says otherwise.
+struct Measured {
+    whole: Vec<f64>,
+    data: f64,
+    parts: [f64; Part::ALL.len()],
+    images: usize,
+    weights: usize,
+    /// Of a step's products, without what is encoded again.
+    operations: f64,
+    /// The device's own, operations and bytes a second.
+    rate: f64,
+    bandwidth: f64,
+    peak: Option<u64>,
+    plan: Plan,
+}
+
+/// Times steps and prints where the time goes.
+///
+/// Errors: settings, a device that there is not, a step that does not fit into memory.
+pub fn bench(args: &cli::Bench) -> Result<String> {
+    let mut config = session::load(args.config.as_deref(), false, &args.sets())?;
+    session::use_threads(&config)?;
+    let chosen = device::choose(&args.device, config.train.precision)?;
+    device::allow_tf32(config.train.tf32);
+    if let Some(why) = &chosen.why {
+        eprintln!("rsna-tui: on the CPU: {why}");
+    }
+    let steps = args.steps as usize;
+    config.train.epochs = 1;
+    let measured = measure(&config, &chosen.device, steps)?;
+    if args.json {
+        return json(&config, &chosen.name, &measured);
+    }
+    table(&config, &chosen.name, &measured)
+}
+
+fn measure(config: &Config, device: &Device, steps: usize) -> Result<Measured> {
+    let spec = Spec::new(config);
+    let size = config.data.image_size;
+    let mut noise = vec![0; size * size * CHANNELS + 64 * 512];
+    Key::new(config.seed, Purpose::Phantom).rng().fill_bytes(&mut noise);
+    let source = Arc::new(Noise(noise));
+    let table = Phantom::table((steps + 1) * config.train.batch_size, 1, config.seed);
+    let studies: Arc<[Study]> = table.studies.into();
+    let model = Classifier::new(&spec, config.seed, 0, DType::F32, device)?;
+    let sizes = model.parameters.trainable.iter().map(|p| p.var.elem_count());
+    let mut optimizer = AdamW::new(&config.train, sizes);
+    let mut plan = match device::free_memory(device) {
+        Some(free) => Plan::on_card(config, free),
+        None => Plan::new(config, free_memory().saturating_sub(batches(config) as u64)),
+    };
+    let (arena, clock) = (Arena::default(), Clock::default());
+    let (mut whole, mut data) = (Vec::new(), 0.0);
+    // Before a step fills the memory.
+    let (rate, bandwidth) = speeds(device, compute(config.train.precision))?;
+    let loader = Loader::train(source, studies, config, 0, 1);
+    let mut start = Instant::now();
+    for (i, batch) in loader.enumerate() {
+        let batch = batch?;
+        let waited = start.elapsed().as_secs_f64();
+        let mixed = batch.targets_mixed();
+        let lambda = batch.mixup.as_ref().map(|m| m.lambda);
+        let stepper = Stepper {
+            model: &model,
+            plan,
+            device,
+            compute: compute(config.train.precision),
+            arena: &arena,
+            clock: Some(&clock),
+        };
+        let targets = Targets { own: &batch.targets, mixed: mixed.as_deref().zip(lambda) };
+        let mode = Mode::Train(Some(Classifier::dropout_key(config.seed, 0, 1, i)));
+        let weights = Weights::from(&config.train);
+        let lr = config.train.learning_rate;
+        let out = stepper.step(&mut optimizer, lr, &batch, targets, weights, mode)?;
+        plan = out.plan;
+        drop(batch);
+        if i == 0 {
+            // Buffers are made, kernels loaded.
+            clock.take();
+        } else {
+            data += waited;
+            whole.push(start.elapsed().as_secs_f64());
+        }
+        start = Instant::now();
+    }
+    if whole.is_empty() {
+        return Err(eyre!("no step was made: this is a bug in rsna-tui"));
+    }
+    let n = whole.len() as f64;
+    let images = config.train.batch_size * spec.images;
+    let (encoder, tail) = spec.multiplications(size);
+    Ok(Measured {
+        data: data / n,
+        parts: clock.take().map(|seconds| seconds / n),
+        whole,
+        images,
+        weights: model.parameters.count(),
+        // A multiplication and a sum, forward, and twice that backward.
+        operations: 6.0 * (images as f64) * (encoder + tail) as f64,
+        rate,
+        bandwidth,
+        peak: device::peak_memory(device),
+        plan,
+    })
+}
+
+/// What the device does at its best: operations a second in products of `dtype`, bytes read and
+/// written a second.
+fn speeds(device: &Device, dtype: DType) -> Result<(f64, f64)> {
+    let n = if device.is_cpu() { 1536 } else { 8192 };
+    let a = Tensor::ones((n, n), dtype, device)?;
+    let product = best(device, || Ok(a.matmul(&a)?))?;
+    let copy = match device.is_cpu() {
+        true => {
+            let (from, mut to) = (vec![1u8; COPIED], vec![0u8; COPIED]);
+            best(device, || {
+                let pieces = to.par_chunks_mut(1 << 20).zip(from.par_chunks(1 << 20));
+                pieces.for_each(|(to, from)| to.copy_from_slice(from));
+                Ok(())
+            })?
+        }
+        false => {
+            let from = Tensor::ones(COPIED, DType::U8, device)?;
+            best(device, || Ok(from.copy()?))?
+        }
+    };
+    Ok((2.0 * (n as f64).powi(3) / product, 2.0 * COPIED as f64 / copy))
+}
+
+/// The shortest of some, seconds.
+fn best<T>(device: &Device, mut run: impl FnMut() -> Result<T>) -> Result<f64> {
+    let mut best = f64::INFINITY;
+    for _ in 0..6 {
+        device.synchronize()?;
+        let start = Instant::now();
+        drop(run()?);
+        device.synchronize()?;
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    Ok(best)
+}
+
+/// Name and seconds of each part.
+fn parts(m: &Measured) -> Vec<(&'static str, f64)> {
+    let name = |part: &Part| match part {
+        Part::Upload => "upload",
+        Part::Encode => "encode",
+        Part::Tail => "LSTMs and heads",
+        Part::Backward => "backward",
+        Part::Optimizer => "optimizer",
+    };
+    let parts = Part::ALL.iter().map(name).zip(m.parts);
+    std::iter::once(("waiting for data", m.data)).chain(parts).collect()
+}
+
+/// Median, lowest and highest.
+fn spread(values: &[f64]) -> [f64; 3] {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    [sorted[sorted.len() / 2], sorted[0], sorted[sorted.len() - 1]]
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+fn adamw_bandwidth(m: &Measured) -> f64 {
+    (ADAMW_BYTES * m.weights) as f64 / m.parts[Part::Optimizer as usize]
+}
+
+fn table(config: &Config, device: &str, m: &Measured) -> Result<String> {
+    let mut out = String::new();
+    let (batch, size) = (config.train.batch_size, config.data.image_size);
+    let precision = format!("{:?}", config.train.precision).to_lowercase();
+    let [median, lowest, highest] = spread(&m.whole);
+    writeln!(out, "device    {device}")?;
+    let images = m.images;
+    writeln!(out, "step      {batch} studies, {images} images of {size} x {size}, {precision}")?;
+    writeln!(out, "plan      {}", m.plan.told(images))?;
+    writeln!(
+        out,
+        "time      {median:.3} s ({lowest:.3} to {highest:.3} in {} steps), {:.1} images/s",
+        m.whole.len(),
+        images as f64 / median
+    )?;
+    let whole = mean(&m.whole);
+    writeln!(out, "\n{:<18}{:>10}{:>9}", "part", "ms", "share")?;
+    let mut line = |name: &str, seconds: f64| {
+        writeln!(out, "{name:<18}{:>10.1}{:>8.1}%", 1e3 * seconds, 100.0 * seconds / whole)
+    };
+    let parts = parts(m);
+    for (name, seconds) in &parts {
+        line(name, *seconds)?;
+    }
+    line("between them", whole - parts.iter().map(|p| p.1).sum::<f64>())?;
+    line("whole step, mean", whole)?;
+    let computed = whole - m.data;
+    writeln!(
+        out,
+        "\nproducts  {:.0} GFLOP/s while computing, {:.0} % of the {:.0} that this device reaches",
+        m.operations / computed / 1e9,
+        100.0 * m.operations / computed / m.rate,
+        m.rate / 1e9
+    )?;
+    writeln!(
+        out,
+        "AdamW     {:.1} GB/s, {:.0} % of the {:.1} at which this device copies",
+        adamw_bandwidth(m) / 1e9,
+        100.0 * adamw_bandwidth(m) / m.bandwidth,
+        m.bandwidth / 1e9
+    )?;
+    match m.peak {
+        Some(peak) => write!(out, "memory    {} MiB at most", peak >> 20)?,
+        None => write!(out, "memory    this system does not tell")?,
+    }
+    Ok(out)
+}
+
+fn json(config: &Config, device: &str, m: &Measured) -> Result<String> {
+    let [median, lowest, highest] = spread(&m.whole);
+    let parts = parts(m).into_iter().map(|(name, seconds)| (name, 1e3 * seconds));
+    let parts: BTreeMap<&str, f64> = parts.collect();
+    let whole = mean(&m.whole);
+    let fields = serde_json::json!({
+        "device": device,
+        "precision": config.train.precision,
+        "batch": config.train.batch_size,
+        "images": m.images,
+        "size": config.data.image_size,
+        "chunk": m.plan.chunk,
+        "step_s": { "median": median, "lowest": lowest, "highest": highest, "mean": whole },
+        "parts_ms": parts,
+        "product_share": m.operations / (whole - m.data) / m.rate,
+        "adamw_bandwidth_share": adamw_bandwidth(m) / m.bandwidth,
+        "peak_MiB": m.peak.map(|bytes| bytes >> 20),
+    });
+    Ok(serde_json::to_string(&fields)?)
+}

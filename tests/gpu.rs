@@ -1,0 +1,226 @@
+//! On a GPU: every op against its twin on the CPU in f64, and twenty steps against the CPU's. The
+//! golden cases run there too, with `RSNA_TUI_TEST_DEVICE=cuda cargo test --features cuda --test golden`.
+//! `benches/gpu.py` runs all of it. Without a GPU each says 'skipped'.
+#![cfg(feature = "cuda")]
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rsna_tui::{
+    config::{Config, Precision, Set},
+    device,
+    net::{Classifier, Mode, Spec, encoder::Arena, ops},
+    train::{
+        adamw::AdamW,
+        loss::Weights,
+        memory::Plan,
+        step::{Images, Stepper, Targets},
+    },
+};
+use std::ops::Range;
+
+fn gpu() -> Option<Device> {
+    match device::choose("cuda", Precision::F32) {
+        Ok(chosen) => Some(chosen.device),
+        Err(why) => {
+            eprintln!("skipped: {why}");
+            None
+        }
+    }
+}
+
+/// Another each time: what fails is printed with it.
+fn fresh() -> (u64, ChaCha8Rng) {
+    let seed = std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos().into();
+    (seed, ChaCha8Rng::seed_from_u64(seed))
+}
+
+fn random(rng: &mut ChaCha8Rng, shape: &[usize]) -> Tensor {
+    let n = shape.iter().product();
+    let values: Vec<f64> = (0..n).map(|_| rng.random_range(-1.0..1.0)).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+fn values(t: &Tensor) -> Vec<f64> {
+    let t = t.to_device(&Device::Cpu).unwrap().to_dtype(DType::F64).unwrap();
+    t.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// ‖a − b‖ / ‖b‖.
+fn apart(a: &[f64], b: &[f64]) -> f64 {
+    let norm = |v: &mut dyn Iterator<Item = f64>| v.map(|v| v * v).sum::<f64>().sqrt();
+    let far = norm(&mut a.iter().zip(b).map(|(a, b)| a - b));
+    far / norm(&mut b.iter().copied()).max(1e-30)
+}
+
+/// An op's result and the gradients of Σ result·r for all inputs, those that are activations in
+/// `wide`'s type.
+type Op = dyn Fn(&[Tensor]) -> Result<Tensor>;
+fn run(op: &Op, inputs: &[Var], r: &Tensor) -> Vec<Vec<f64>> {
+    let tensors: Vec<Tensor> = inputs.iter().map(|v| v.as_tensor().clone()).collect();
+    let out = op(&tensors).unwrap();
+    let grads = (&out * r).unwrap().sum_all().unwrap().backward().unwrap();
+    let of = |v: &Var| values(grads.get(v).unwrap());
+    std::iter::once(values(&out)).chain(inputs.iter().map(of)).collect()
+}
+
+/// `activations` says which inputs take the narrow types; weights are f32.
+fn same(name: &str, shapes: &[&[usize]], activations: &[bool], out: &[usize], op: &Op) {
+    let Some(gpu) = gpu() else { return };
+    let (seed, mut rng) = fresh();
+    let inputs: Vec<Tensor> = shapes.iter().map(|s| random(&mut rng, s)).collect();
+    let r = random(&mut rng, out);
+    let types: &[(DType, f64)] = match activations.iter().any(|&a| a) {
+        true => &[(DType::F32, 2e-5), (DType::F16, 4e-3), (DType::BF16, 3e-2)],
+        false => &[(DType::F32, 2e-5)],
+    };
+    for &(dtype, tolerance) in types {
+        let of = |&narrow: &bool| if narrow { dtype } else { DType::F32 };
+        // Both see the rounded inputs.
+        let rounded: Vec<Tensor> =
+            inputs.iter().zip(activations).map(|(t, a)| t.to_dtype(of(a)).unwrap()).collect();
+        let wide = |t: &Tensor| Var::from_tensor(&t.to_dtype(DType::F64).unwrap()).unwrap();
+        let there = |t: &Tensor| Var::from_tensor(&t.to_device(&gpu).unwrap()).unwrap();
+        let r = r.to_dtype(dtype).unwrap();
+        let expected = run(
+            op,
+            &rounded.iter().map(wide).collect::<Vec<_>>(),
+            &r.to_dtype(DType::F64).unwrap(),
+        );
+        let inputs: Vec<Var> = rounded.iter().map(there).collect();
+        let got = run(op, &inputs, &r.to_device(&gpu).unwrap());
+        for (i, (got, expected)) in got.iter().zip(&expected).enumerate() {
+            let error = apart(got, expected);
+            println!("{name} {dtype:?} {i}: {error:.1e}");
+            assert!(error < tolerance, "{name} in {dtype:?}, {i}: {error}, seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn depthwise() {
+    for (n, h, w, c) in [(2, 56, 56, 80), (3, 7, 7, 640), (2, 14, 14, 320), (1, 9, 5, 19)] {
+        let shape = [n, h, w, c];
+        same("depthwise", &[&shape, &[49, c], &[c]], &[true, false, false], &shape, &|x| {
+            ops::depthwise7(&x[0], &x[1], &x[2])
+        });
+    }
+}
+
+#[test]
+fn layer_norm() {
+    for (n, c) in [(6272, 80), (98, 640), (33, 19)] {
+        same("layer norm", &[&[n, c], &[c], &[c]], &[true, false, false], &[n, c], &|x| {
+            ops::layer_norm(&x[0], &x[1], &x[2], 1e-6)
+        });
+    }
+}
+
+#[test]
+fn bias_and_gelu() {
+    for (n, c) in [(6272, 320), (33, 19)] {
+        same("bias and GELU", &[&[n, c], &[c]], &[true, false], &[n, c], &|x| {
+            ops::bias_gelu(&x[0], &x[1])
+        });
+        same("bias", &[&[n, c], &[c]], &[true, false], &[n, c], &|x| ops::add_bias(&x[0], &x[1]));
+    }
+}
+
+#[test]
+fn layer_scale_and_residual() {
+    for (n, c) in [(6272, 80), (33, 19)] {
+        let shapes: [&[usize]; 4] = [&[n, c], &[c], &[c], &[n, c]];
+        same("scale", &shapes, &[true, false, false, true], &[n, c], &|x| {
+            ops::scale_residual(&x[0], &x[1], &x[2], &x[3])
+        });
+    }
+}
+
+#[test]
+fn product() {
+    same("product", &[&[300, 80], &[320, 80]], &[true, false], &[300, 320], &|x| {
+        ops::multiply(&x[0], &x[1])
+    });
+}
+
+#[test]
+fn recurrence() {
+    for (t, b, h) in [(105, 8, 256), (5, 3, 19)] {
+        same("lstm", &[&[4, t, b, 4 * h], &[4, 4 * h, h]], &[false, false], &[4, t, b, h], &|x| {
+            ops::lstm_recurrence(&(&x[0] * 0.5)?, &(&x[1] * 0.1)?)
+        });
+    }
+}
+
+#[test]
+fn bytes_to_numbers() {
+    let Some(gpu) = gpu() else { return };
+    let (_, mut rng) = fresh();
+    let mut bytes = || (0..100_003).map(|_| rng.random()).collect::<Vec<u8>>();
+    let (a, b) = (bytes(), bytes());
+    for shares in [None, Some([0.3f32, 0.7])] {
+        let on = |device: &Device| {
+            let [a, b] = [&a, &b].map(|v| Tensor::from_slice(v, v.len(), device).unwrap());
+            values(&ops::pixels(&a, shares.map(|s| (&b, s)), DType::F32).unwrap())
+        };
+        assert!(on(&gpu) == on(&Device::Cpu), "to the bit");
+    }
+}
+
+const SIZE: usize = 64;
+
+/// Noise, another for each step.
+struct Noise(usize);
+
+impl Images for Noise {
+    fn fill(&self, range: Range<usize>, out: &mut [f32]) {
+        for (i, image) in range.zip(out.chunks_exact_mut(SIZE * SIZE * 6)) {
+            let value = |j: usize| (self.0 * 31 + i * 6151 + j * j * 7919 + j * 104_729) % 1009;
+            (0..).zip(image).for_each(|(j, v)| *v = value(j) as f32 / 1008.0);
+        }
+    }
+    fn size(&self) -> usize {
+        SIZE
+    }
+    fn studies(&self) -> Vec<String> {
+        vec!["a".into(), "b".into(), "c".into()]
+    }
+}
+
+/// Losses of twenty steps.
+fn losses(device: &Device, compute: DType, precision: &str, plan: Plan) -> Vec<f64> {
+    let precision = format!("train.precision={precision}");
+    let sets =
+        ["model.size=micro", "data.slices_per_vertebra=2", "model.lstm_hidden=24", &precision];
+    let config = Config::load(None, false, &sets.map(Set::new)).unwrap();
+    let model = Classifier::new(&Spec::new(&config), 1, 0, DType::F32, device).unwrap();
+    let sizes = model.parameters.trainable.iter().map(|p| p.var.elem_count());
+    let mut optimizer = AdamW::new(&config.train, sizes);
+    let arena = Arena::default();
+    let stepper = Stepper { device, compute, ..Stepper::on_cpu(&model, plan, &arena) };
+    let own: Vec<f32> = (0..42).map(|i| f32::from(u8::from(i % 14 < 2 && i > 13))).collect();
+    let (targets, weights) = (Targets { own: &own, mixed: None }, Weights::from(&config.train));
+    let step = |i| {
+        let mode = Mode::Train(Some(Classifier::dropout_key(1, 0, 1, i)));
+        stepper.step(&mut optimizer, 1e-3, &Noise(i), targets, weights, mode).unwrap().loss.loss
+    };
+    (0..20).map(step).collect()
+}
+
+#[test]
+fn twenty_steps() {
+    let Some(gpu) = gpu() else { return };
+    let whole = Plan::of_chunk(42, 42);
+    let expected = losses(&Device::Cpu, DType::F32, "f32", whole);
+    let near = |got: &[f64], tolerance: f64, what: &str| {
+        let far = got.iter().zip(&expected).map(|(a, b)| (a / b - 1.0).abs()).fold(0.0, f64::max);
+        println!("twenty steps {what}: {far:.1e}");
+        assert!(far < tolerance, "{what}: {got:?}, on the CPU {expected:?}");
+    };
+    let first = losses(&gpu, DType::F32, "f32", whole);
+    near(&first, 2e-2, "f32");
+    near(&losses(&gpu, DType::F32, "f32", Plan::of_chunk(16, 42)), 2e-2, "f32 in chunks");
+    near(&losses(&gpu, DType::BF16, "bf16", whole), 0.2, "bf16");
+    near(&losses(&gpu, DType::F16, "f16", whole), 0.1, "f16");
+    assert_eq!(losses(&gpu, DType::F32, "f32", whole), first, "the same again, to the bit");
+}

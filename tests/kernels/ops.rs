@@ -1,0 +1,284 @@
+//! The encoder's kernels.
+
+use crate::harness::Arg::{Float, Int, Long, Null, Of};
+use crate::harness::{Buffer, Type, compare, compiler, random, report, run};
+use candle_core::{Device, Result, Tensor, Var};
+use rsna_tui::net::ops::{self, launch};
+
+/// `f` of f64 inputs on the CPU: its result, and the gradients of Σ result · g.
+pub fn reference(
+    inputs: &[(&[f64], &[usize])],
+    g: &[f64],
+    f: impl Fn(&[Tensor]) -> Result<Tensor>,
+) -> (Vec<f64>, Vec<Vec<f64>>) {
+    let var = |(x, shape): &(&[f64], &[usize])| Var::from_slice(x, *shape, &Device::Cpu).unwrap();
+    let vars: Vec<Var> = inputs.iter().map(var).collect();
+    let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
+    let out = f(&tensors).unwrap();
+    let g = Tensor::from_slice(g, out.dims(), &Device::Cpu).unwrap();
+    let grads = (&out * g).unwrap().sum_all().unwrap().backward().unwrap();
+    let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+    (values(&out), vars.iter().map(|v| values(grads.get(v).unwrap())).collect())
+}
+
+/// Sums `parts` of `n` values with the kernel for it.
+fn sum_parts(partial: &Buffer, parts: usize, n: usize) -> Vec<f64> {
+    let out = Buffer::unwritten::<f32>(n);
+    run(launch::sum_parts(n), Type::F32, &[Of(partial), Of(&out), Int(parts), Long(n)]);
+    Type::F32.values(&out)
+}
+
+/// Compares partial sums, summed, with gradients one behind the other. They are sums in float,
+/// whatever the element type.
+fn compare_parts(name: &str, exact: &[&[f64]], partial: &Buffer, parts: usize) {
+    let exact = exact.concat();
+    compare(name, &exact, &sum_parts(partial, parts, exact.len()), 1e-5);
+}
+
+fn parameters(n: usize, seed: u64) -> (Vec<f64>, Buffer) {
+    let x = Type::F32.round(&random(n, seed));
+    let buffer = Type::F32.buffer(&x, 0);
+    (x, buffer)
+}
+
+/// Elements in the type's precision, on their alignment or `shift` elements off it.
+fn elements(ty: Type, n: usize, seed: u64, shift: usize) -> (Vec<f64>, Buffer) {
+    let x = ty.round(&random(n, seed));
+    let buffer = ty.buffer(&x, shift);
+    (x, buffer)
+}
+
+/// Every type; and the last one also with elements off the alignment of vectors.
+fn types() -> impl Iterator<Item = (Type, usize)> {
+    Type::ALL.into_iter().map(|t| (t, 0)).chain([(Type::Bf16, 1), (Type::F32, 1)])
+}
+
+#[test]
+fn depthwise() {
+    if !compiler() {
+        return;
+    }
+    let shapes = [
+        [2, 7, 7, 19],
+        [3, 9, 5, 5],
+        [4, 2, 2, 80],
+        [1, 56, 14, 20],
+        [2, 1, 3, 1],
+        [1, 14, 14, 40],
+        [20, 7, 7, 33],
+    ];
+    for [n, h, w, c] in shapes {
+        for (ty, shift) in Type::ALL.into_iter().map(|t| (t, 0)) {
+            let len = n * h * w * c;
+            let (x, dx) = elements(ty, len, 1, shift);
+            let (g, dg) = elements(ty, len, 2, shift);
+            let ((weight, dweight), (bias, dbias)) = (parameters(49 * c, 3), parameters(c, 4));
+            let inputs: [(&[f64], &[usize]); 3] =
+                [(&x, &[n, h, w, c]), (&weight, &[49, c]), (&bias, &[c])];
+            let (y, grads) = reference(&inputs, &g, |t| ops::depthwise7(&t[0], &t[1], &t[2]));
+
+            let dims = [Int(n), Int(h), Int(w), Int(c)];
+            for (from, bias, flip, exact) in [(&dx, Of(&dbias), 0, &y), (&dg, Null, 1, &grads[0])] {
+                let out = ty.unwritten(len);
+                let args = [&[Of(from), Of(&dweight), bias, Of(&out)][..], &dims, &[Int(flip)]];
+                run(launch::depthwise7_forward(n, h, w, c), ty, &args.concat());
+                let part = ["forward", "forward, flip"][flip];
+                let name = format!("depthwise7_{part} {ty:?}");
+                compare(&name, exact, &ty.values(&out), ty.bound());
+            }
+            // Also with one part, where the launch would take more.
+            for parts in [launch::depthwise7_parts(n, w, c), 1] {
+                let partial = Buffer::unwritten::<f32>(parts * 50 * c);
+                let args = [&[Of(&dx), Of(&dg), Of(&partial)][..], &dims, &[Int(parts)]];
+                run(launch::depthwise7_grad_weight(c, parts), ty, &args.concat());
+                let name = format!("depthwise7_grad_weight {ty:?}");
+                compare_parts(&name, &[&grads[1], &grads[2]], &partial, parts);
+            }
+        }
+    }
+    // That the above had rows in ranges and sums in parts.
+    assert!(launch::depthwise7_forward(1, 56, 14, 20).grid[1] == 4);
+    assert!(launch::depthwise7_parts(20, 7, 33) > 1);
+    report("depthwise");
+}
+
+#[test]
+fn layer_norm() {
+    if !compiler() {
+        return;
+    }
+    let eps = 1e-6;
+    let shapes = [
+        (70, 80),
+        (33, 19),
+        (130, 5),
+        (3, 1),
+        (37, 160),
+        (9, 320),
+        (5, 640),
+        (17, 768),
+        (5, 772),
+        (150, 40),
+    ];
+    for (rows, c) in shapes {
+        for (ty, shift) in types() {
+            if c == 1 && ty != Type::F32 {
+                continue;
+            }
+            let (x, dx) = elements(ty, rows * c, 1, shift);
+            let (g, dg) = elements(ty, rows * c, 2, shift);
+            let ((weight, dweight), (bias, dbias)) = (parameters(c, 3), parameters(c, 4));
+            let inputs: [(&[f64], &[usize]); 3] =
+                [(&x, &[rows, c]), (&weight, &[c]), (&bias, &[c])];
+            let (y, grads) = reference(&inputs, &g, |t| ops::layer_norm(&t[0], &t[1], &t[2], eps));
+
+            let end = [Long(rows), Int(c), Float(eps as f32)];
+            let out = ty.unwritten(rows * c);
+            let args = [&[Of(&dx), Of(&dweight), Of(&dbias), Of(&out)][..], &end].concat();
+            run(launch::layer_norm_forward(rows, c), ty, &args);
+            compare(&format!("layer_norm_forward {ty:?}"), &y, &ty.values(&out), ty.bound());
+
+            let out = ty.unwritten(rows * c);
+            let args = [&[Of(&dx), Of(&dweight), Of(&dg), Of(&out)][..], &end].concat();
+            run(launch::layer_norm_grad_input(rows, c), ty, &args);
+            let name = format!("layer_norm_grad_input {ty:?}");
+            compare(&name, &grads[0], &ty.values(&out), ty.bound());
+
+            let parts = launch::layer_norm_parts(rows);
+            let partial = Buffer::unwritten::<f32>(parts * 2 * c);
+            let args = [&[Of(&dx), Of(&dg), Of(&partial)][..], &end, &[Int(parts)]].concat();
+            run(launch::layer_norm_grad_params(c, parts), ty, &args);
+            let name = format!("layer_norm_grad_params {ty:?}");
+            compare_parts(&name, &[&grads[1], &grads[2]], &partial, parts);
+        }
+    }
+    report("layer_norm");
+}
+
+/// Rows and channels of the element-wise ops: odd, several blocks, several parts.
+const ROWS: [(usize, usize); 6] = [(7, 5), (300, 19), (40, 80), (3, 1), (1200, 40), (260, 36)];
+
+#[test]
+fn bias_gelu() {
+    if !compiler() {
+        return;
+    }
+    for (rows, c) in ROWS {
+        for (ty, shift) in types() {
+            // ×4, so that the far ends count too.
+            let far: Vec<f64> = random(rows * c, 1).iter().map(|x| 4.0 * x).collect();
+            let x = ty.round(&far);
+            let dx = ty.buffer(&x, shift);
+            let (g, dg) = elements(ty, rows * c, 2, shift);
+            let (bias, dbias) = parameters(c, 3);
+            let inputs: [(&[f64], &[usize]); 2] = [(&x, &[rows, c]), (&bias, &[c])];
+            let (y, grads) = reference(&inputs, &g, |t| ops::bias_gelu(&t[0], &t[1]));
+
+            let out = ty.unwritten(rows * c);
+            let args = [Of(&dx), Of(&dbias), Of(&out), Long(rows), Int(c)];
+            run(launch::bias_gelu_forward(rows, c), ty, &args);
+            compare(&format!("bias_gelu_forward {ty:?}"), &y, &ty.values(&out), ty.bound());
+
+            let out = ty.unwritten(rows * c);
+            let args = [Of(&dx), Of(&dbias), Of(&dg), Of(&out), Long(rows), Int(c)];
+            run(launch::bias_gelu_grad(rows, c), ty, &args);
+            let name = format!("bias_gelu_grad {ty:?}");
+            compare(&name, &grads[0], &ty.values(&out), ty.bound());
+        }
+    }
+    report("bias_gelu");
+}
+
+#[test]
+fn scale_residual() {
+    if !compiler() {
+        return;
+    }
+    for (rows, c) in ROWS {
+        for (ty, shift) in types() {
+            let (x, dx) = elements(ty, rows * c, 1, shift);
+            let (r, dr) = elements(ty, rows * c, 2, shift);
+            let (g, dg) = elements(ty, rows * c, 3, shift);
+            let (params, dparams) = parameters(2 * c, 4);
+            let (bias, gamma) = params.split_at(c);
+            let inputs: [(&[f64], &[usize]); 4] =
+                [(&x, &[rows, c]), (bias, &[c]), (gamma, &[c]), (&r, &[rows, c])];
+            let (y, grads) =
+                reference(&inputs, &g, |t| ops::scale_residual(&t[0], &t[1], &t[2], &t[3]));
+
+            let out = ty.unwritten(rows * c);
+            let args = [Of(&dx), Of(&dparams), Of(&dr), Of(&out), Long(rows), Int(c)];
+            run(launch::scale_residual_forward(rows, c), ty, &args);
+            compare(&format!("scale_residual_forward {ty:?}"), &y, &ty.values(&out), ty.bound());
+
+            let out = ty.unwritten(rows * c);
+            let args = [Of(&dparams), Of(&dg), Of(&out), Long(rows), Int(c)];
+            run(launch::scale_residual_grad_input(rows, c), ty, &args);
+            let name = format!("scale_residual_grad_input {ty:?}");
+            compare(&name, &grads[0], &ty.values(&out), ty.bound());
+
+            let parts = launch::column_parts(rows, c);
+            let partial = Buffer::unwritten::<f32>(parts * 2 * c);
+            let args =
+                [Of(&dx), Of(&dparams), Of(&dg), Of(&partial), Long(rows), Int(c), Int(parts)];
+            run(launch::scale_residual_grad_params(c, parts), ty, &args);
+            let name = format!("scale_residual_grad_params {ty:?}");
+            compare_parts(&name, &[&grads[1], &grads[2]], &partial, parts);
+        }
+    }
+    report("scale_residual");
+}
+
+#[test]
+fn bias_and_its_sum() {
+    if !compiler() {
+        return;
+    }
+    for (rows, c) in ROWS {
+        for (ty, shift) in types() {
+            let (x, dx) = elements(ty, rows * c, 1, shift);
+            let (bias, dbias) = parameters(c, 2);
+            let inputs: [(&[f64], &[usize]); 2] = [(&x, &[rows, c]), (&bias, &[c])];
+            // The gradient is x once more: that of the bias is then its sum.
+            let (y, grads) = reference(&inputs, &x, |t| ops::add_bias(&t[0], &t[1]));
+
+            let out = ty.unwritten(rows * c);
+            let args = [Of(&dx), Of(&dbias), Of(&out), Long(rows), Int(c)];
+            run(launch::add_bias(rows, c), ty, &args);
+            compare(&format!("add_bias {ty:?}"), &y, &ty.values(&out), ty.bound());
+
+            let parts = launch::column_parts(rows, c);
+            let partial = Buffer::unwritten::<f32>(parts * c);
+            let args = [Of(&dx), Of(&partial), Long(rows), Int(c), Int(parts)];
+            run(launch::column_sum(c, parts), ty, &args);
+            compare_parts(&format!("column_sum {ty:?}"), &[&grads[1]], &partial, parts);
+        }
+    }
+    assert!(launch::column_parts(1200, 40) > 1 && launch::add_bias(1200, 40).grid[0] > 1);
+    report("add_bias");
+    report("column_sum");
+}
+
+/// x · weightᵀ + bias as the GPU does it: a product of candle's, then `add_bias`.
+#[test]
+fn linear() {
+    if !compiler() {
+        return;
+    }
+    let (m, input, out) = (9, 12, 5);
+    let (x, weight) = (random(m * input, 1), random(out * input, 2));
+    let (bias, dbias) = parameters(out, 3);
+    let g = random(m * out, 4);
+    let inputs: [(&[f64], &[usize]); 3] =
+        [(&x, &[m, input]), (&weight, &[out, input]), (&bias, &[out])];
+    let (y, _) = reference(&inputs, &g, |t| ops::linear(&t[0], &t[1], &t[2]));
+    let dot = |i: usize| {
+        let (r, o) = (i / out, i % out);
+        (0..input).map(|k| x[r * input + k] * weight[o * input + k]).sum::<f64>()
+    };
+    let product: Vec<f64> = (0..m * out).map(dot).collect();
+    let (from, to) = (Type::F32.buffer(&product, 0), Type::F32.unwritten(m * out));
+    let args = [Of(&from), Of(&dbias), Of(&to), Long(m), Int(out)];
+    run(launch::add_bias(m, out), Type::F32, &args);
+    compare("linear", &y, &Type::F32.values(&to), 1e-6);
+}
