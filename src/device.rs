@@ -2,6 +2,8 @@
 
 #[cfg(feature = "cuda")]
 mod cuda;
+#[cfg(feature = "cuda")]
+mod nvml;
 
 use crate::config::Precision;
 use candle_core::Device;
@@ -125,6 +127,49 @@ fn cuda(_: usize) -> Result<Chosen, NoCuda> {
 /// Whether f32 products on a GPU may round their inputs to TF32's 10 bits.
 pub fn allow_tf32(allowed: bool) {
     candle_core::cuda::set_gemm_reduced_precision_f32(allowed);
+}
+
+/// How a GPU is doing.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reading {
+    /// Bytes in use, by whomever.
+    pub memory_used: u64,
+    /// Bytes there are.
+    pub memory_total: u64,
+    /// Percent of the last moments in which it computed.
+    pub utilisation: Option<u32>,
+    /// °C
+    pub temperature: Option<u32>,
+    /// W
+    pub watts: Option<f64>,
+}
+
+/// Asks NVIDIA's management library how a GPU is doing, where there are both.
+pub struct Monitor {
+    #[cfg(feature = "cuda")]
+    card: nvml::Card,
+}
+
+impl Monitor {
+    /// Of a device; none of the CPU, and none where the library is missing.
+    #[cfg(feature = "cuda")]
+    pub fn open(device: &Device) -> Option<Self> {
+        Some(Self { card: nvml::Card::open(device)? })
+    }
+
+    /// Of a device; none, this program was built without CUDA.
+    #[cfg(not(feature = "cuda"))]
+    pub fn open(_: &Device) -> Option<Self> {
+        None
+    }
+
+    /// As it is now.
+    pub fn read(&self) -> Option<Reading> {
+        #[cfg(feature = "cuda")]
+        return self.card.read();
+        #[cfg(not(feature = "cuda"))]
+        None
+    }
 }
 
 /// Bytes of memory that are free on a GPU; none on the CPU.

@@ -180,6 +180,29 @@ fn stopping_after_the_epoch_is_told_while_it_trains_on() {
 }
 
 #[test]
+fn the_gpu_is_told_as_far_as_there_is_room() {
+    let mut screen = training();
+    let utilisation = Some(97);
+    let (memory_used, memory_total) = (12 << 30, 80 << 30);
+    let (temperature, watts) = (Some(61), Some(211.7));
+    let gpu = Gpu { memory_used, memory_total, utilisation, temperature, watts };
+    tell(&mut screen, Event::Gpu(gpu));
+    let header = |screen: &mut Screen, width| {
+        let drawn = draw(screen, width, 36).to_string();
+        drawn.lines().next().unwrap_or_default().to_string()
+    };
+    let device = Script::default().started();
+    let Event::RunStarted(plan) = device else { panic!("the run has not started") };
+    let wide = header(&mut screen, 200);
+    assert!(
+        wide.contains(&format!("{} · 97% 61°C 212W 12.0/80 GiB · elapsed", plan.device)),
+        "{wide}"
+    );
+    let narrow = header(&mut screen, 80);
+    assert!(narrow.contains("elapsed") && !narrow.contains(&plan.device), "{narrow}");
+}
+
+#[test]
 fn a_trainer_that_vanished_is_an_error() {
     let mut screen = training();
     screen.disconnected();

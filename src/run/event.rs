@@ -33,6 +33,8 @@ pub enum Event {
     Epoch(Epoch),
     /// Crops of the current batch. May be dropped when the view is slow.
     Preview(Preview),
+    /// How the GPU is doing, every few seconds. May be dropped when the view is slow.
+    Gpu(Gpu),
     /// A checkpoint is on disk.
     Checkpoint(Checkpoint),
     /// The trainer as a whole changed its state: the answer to a command.
@@ -48,7 +50,7 @@ pub enum Event {
 impl Event {
     /// Whether a slow view can live without it (the next one replaces it).
     pub fn may_be_dropped(&self) -> bool {
-        matches!(self, Event::Step(_) | Event::ValidStep(_) | Event::Preview(_))
+        matches!(self, Event::Step(_) | Event::ValidStep(_) | Event::Preview(_) | Event::Gpu(_))
     }
 }
 
@@ -199,6 +201,21 @@ pub struct ValidStep {
     pub seconds: f64,
     /// Those of them that were spent waiting for the batch.
     pub data_seconds: f64,
+}
+
+/// A GPU at a moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Gpu {
+    /// Bytes of its memory in use, by whomever.
+    pub memory_used: u64,
+    /// Bytes of memory that it has.
+    pub memory_total: u64,
+    /// Percent of the last moments in which it computed.
+    pub utilisation: Option<u32>,
+    /// °C
+    pub temperature: Option<u32>,
+    /// W
+    pub watts: Option<f64>,
 }
 
 /// An epoch with its validation.

@@ -100,8 +100,6 @@ fn measure(config: &Config, device: &Device, steps: usize) -> Result<Measured> {
     };
     let (arena, clock) = (Arena::default(), Clock::default());
     let (mut whole, mut data) = (Vec::new(), 0.0);
-    // Before a step fills the memory.
-    let (rate, bandwidth) = speeds(device, compute(config.train.precision))?;
     let loader = Loader::train(source, studies, config, 0, 1);
     let mut start = Instant::now();
     for (i, batch) in loader.enumerate() {
@@ -136,6 +134,8 @@ fn measure(config: &Config, device: &Device, steps: usize) -> Result<Measured> {
     if whole.is_empty() {
         return Err(eyre!("no step was made: this is a bug in rsna-tui"));
     }
+    let peak = device::peak_memory(device);
+    let (rate, bandwidth) = speeds(device, compute(config.train.precision))?;
     let n = whole.len() as f64;
     let images = config.train.batch_size * spec.images;
     let (encoder, tail) = spec.multiplications(size);
@@ -149,7 +149,7 @@ fn measure(config: &Config, device: &Device, steps: usize) -> Result<Measured> {
         operations: 6.0 * (images as f64) * (encoder + tail) as f64,
         rate,
         bandwidth,
-        peak: device::peak_memory(device),
+        peak,
         plan,
     })
 }

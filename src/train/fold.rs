@@ -16,20 +16,29 @@ use super::{
 };
 use crate::{
     config::{Config, Precision},
+    device::{Monitor, Reading},
     net::{Classifier, Mode, encoder::Arena},
     run::{
         Event,
         channel::EventSender,
         event::{
             Checkpoint, CheckpointKind, Epoch, EpochStarted, FoldBest, FoldEvent, FoldPlan,
-            FoldState, Level, Position, Step,
+            FoldState, Gpu, Level, Position, Step,
         },
         folder::{Folder, append_line},
     },
     study::{Batch, Loader, Source, Study},
 };
 use candle_core::{DType, Device};
-use std::{cell::Cell, ops::Range, sync::Arc, time::Instant};
+use std::{
+    cell::Cell,
+    ops::Range,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Between two looks at the GPU.
+const GPU_EVERY: Duration = Duration::from_secs(2);
 
 /// What a fold is trained with.
 pub struct Fold<'a> {
@@ -53,6 +62,8 @@ pub struct Fold<'a> {
     pub memory: &'a Cell<memory::Plan>,
     /// Buffers from step to step.
     pub arena: &'a Arena,
+    /// How the GPU is doing, where there is one that tells.
+    pub monitor: Option<&'a Monitor>,
     /// The notebook's DEBUG: no `last`.
     pub debug: bool,
     /// The time of the log, as `time.ctime()`.
@@ -142,6 +153,8 @@ struct Training<'a, 'f> {
     weights: Weights,
     place: &'f Cell<Position>,
     previews: Previews,
+    /// When the GPU was last asked.
+    asked: Option<Instant>,
     found: &'f mut Found,
 }
 
@@ -174,6 +187,7 @@ impl Fold<'_> {
                 self.source.clone(),
                 self.train.clone(),
             ),
+            asked: None,
             found,
         };
         let end = training.epochs(control);
@@ -299,6 +313,7 @@ impl Training<'_, '_> {
             sums.steps += 1;
             sums.seconds += step.data_seconds + step.compute_seconds;
             fold.events.send(Event::Step(step));
+            self.ask_gpu();
         }
         Ok((sums, Flow::Continue))
     }
@@ -356,6 +371,20 @@ impl Training<'_, '_> {
             data_seconds,
             compute_seconds,
         })
+    }
+
+    /// Tells how the GPU is doing, every few seconds.
+    fn ask_gpu(&mut self) {
+        let Some(monitor) = self.fold.monitor else { return };
+        if self.asked.is_some_and(|asked| asked.elapsed() < GPU_EVERY) {
+            return;
+        }
+        self.asked = Some(Instant::now());
+        if let Some(now) = monitor.read() {
+            let Reading { memory_used, memory_total, utilisation, temperature, watts } = now;
+            let gpu = Gpu { memory_used, memory_total, utilisation, temperature, watts };
+            self.fold.events.send(Event::Gpu(gpu));
+        }
     }
 
     /// What is out of the ordinary in a step, in the log.

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     config::Config,
+    device::Monitor,
     net::{Classifier, Spec, encoder::Arena, weights},
     panics,
     run::{
@@ -128,6 +129,7 @@ fn folds(
     let (mut failed, mut stopped) = (false, false);
     let mut memory = None;
     let arena = Arena::default();
+    let monitor = Monitor::open(&job.device);
     for (i, plan) in plans.iter().enumerate() {
         place.set(Position { fold: plan.fold, epoch: 0, step: 0 });
         let model = Classifier::new(&spec, config.seed, plan.fold, DType::F32, &job.device)?;
@@ -153,6 +155,7 @@ fn folds(
             device: &job.device,
             memory,
             arena: &arena,
+            monitor: monitor.as_ref(),
             debug: job.debug,
             clock: job.clock,
             panic_at_step: job.panic_at_step,

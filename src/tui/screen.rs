@@ -264,9 +264,16 @@ fn header(frame: &mut Frame, area: Rect, state: &State, now: f64) {
     let left = Line::from(left);
     let device = state.plan.as_ref().map_or("", |p| p.device.as_str());
     let clock = format!("elapsed {} ", format::duration(now));
-    let both = format!("{device} · {clock}");
     let room = (area.width as usize).saturating_sub(left.width() + 2);
-    let right = if !device.is_empty() && both.chars().count() <= room { both } else { clock };
+    let gpu = state.gpu.as_ref().map(format::gpu).unwrap_or_default();
+    // As much as there is room for: how the GPU is doing before what it is called.
+    let ways = [vec![device, &gpu, &clock], vec![&gpu, &clock], vec![device, &clock]];
+    let told = |parts: Vec<&str>| {
+        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        parts.join(" · ")
+    };
+    let mut ways = ways.into_iter().map(told);
+    let right = ways.find(|way| way.chars().count() <= room).unwrap_or_else(|| clock.clone());
     if right.chars().count() <= room {
         frame.render_widget(Line::styled(right, theme::FAINT).right_aligned(), area);
         let width = left.width() as u16;

@@ -1,5 +1,7 @@
 //! Figures as people read them.
 
+use crate::run::event::Gpu;
+
 /// `42s`, `2m 05s`, `1h 04m`, `3d 02h`.
 pub fn duration(seconds: f64) -> String {
     if !seconds.is_finite() {
@@ -80,6 +82,18 @@ pub fn rate(x: f64) -> String {
     if x < 99.5 { format!("{x:.1}") } else { format!("{x:.0}") }
 }
 
+/// A GPU in a few words: `97% 61°C 212W 12.3/80 GiB`, what it does not tell left out.
+pub fn gpu(gpu: &Gpu) -> String {
+    let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+    let parts = [
+        gpu.utilisation.map(|percent| format!("{percent}%")),
+        gpu.temperature.map(|degrees| format!("{degrees}°C")),
+        gpu.watts.map(|watts| format!("{watts:.0}W")),
+        Some(format!("{:.1}/{:.0} GiB", gib(gpu.memory_used), gib(gpu.memory_total))),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
 /// A study's UID in at most `width` columns: its end, which tells studies apart.
 pub fn study(uid: &str, width: usize) -> String {
     let uid = sanitized(uid);
@@ -118,6 +132,20 @@ mod tests {
         assert_eq!(seconds(0.0123), "12ms");
         assert_eq!(seconds(0.84), "0.84s");
         assert_eq!(seconds(30.0), "30s");
+    }
+
+    #[test]
+    fn a_gpu_says_what_it_knows() {
+        let all = Gpu {
+            memory_used: 13_207_024_435,
+            memory_total: 80 << 30,
+            utilisation: Some(97),
+            temperature: Some(61),
+            watts: Some(211.7),
+        };
+        assert_eq!(gpu(&all), "97% 61°C 212W 12.3/80 GiB");
+        let some = Gpu { utilisation: None, temperature: None, watts: None, ..all };
+        assert_eq!(gpu(&some), "12.3/80 GiB");
     }
 
     #[test]

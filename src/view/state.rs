@@ -5,7 +5,7 @@ use super::progress::Progress;
 use super::{format, report, text};
 use crate::run::Command;
 use crate::run::event::{
-    Epoch, ErrorEvent, Event, FoldState, Level, Outcome, Position, Preview, RunFinished,
+    Epoch, ErrorEvent, Event, FoldState, Gpu, Level, Outcome, Position, Preview, RunFinished,
     RunStarted, Stamped, Step, TrainerState, ValidStep,
 };
 use std::collections::VecDeque;
@@ -61,6 +61,8 @@ pub struct State {
     pub step: Option<Step>,
     /// The newest preview.
     pub preview: Option<Preview>,
+    /// The GPU, where the network computes on one that tells.
+    pub gpu: Option<Gpu>,
     /// Counts the previews, so that a picture need not be encoded twice.
     pub previews: u64,
     /// Measured speeds.
@@ -122,6 +124,7 @@ impl State {
                 self.preview = Some(preview.clone());
                 self.previews += 1;
             }
+            Event::Gpu(gpu) => self.gpu = Some(gpu.clone()),
             Event::Checkpoint(checkpoint) => {
                 if let Some(fold) = self.fold_mut(checkpoint.at.fold) {
                     let path = Some(format::sanitized(&checkpoint.path));

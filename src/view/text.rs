@@ -44,9 +44,11 @@ pub fn of_event(event: &Event) -> Option<(Level, String)> {
             let level = if f.outcome == Outcome::Failed { Level::Error } else { Level::Info };
             (level, report::outcome(f.outcome).into())
         }
-        Event::EpochStarted(_) | Event::Step(_) | Event::ValidStep(_) | Event::Preview(_) => {
-            return None;
-        }
+        Event::EpochStarted(_)
+        | Event::Step(_)
+        | Event::ValidStep(_)
+        | Event::Preview(_)
+        | Event::Gpu(_) => return None,
     };
     Some(line)
 }

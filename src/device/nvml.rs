@@ -1,0 +1,55 @@
+//! What NVIDIA's management library says of a card, where it is there.
+
+use super::Reading;
+use candle_core::Device;
+use nvml_wrapper::{Nvml, enum_wrappers::device::TemperatureSensor};
+
+/// A card that can be asked.
+pub(super) struct Card {
+    nvml: Nvml,
+    uuid: String,
+}
+
+impl Card {
+    /// Of a CUDA device; none where the library does not know it.
+    pub(super) fn open(device: &Device) -> Option<Self> {
+        let cuda = device.as_cuda_device().ok()?;
+        // Its own numbers are not CUDA's.
+        let uuid = cuda.cuda_stream().context().uuid().ok()?;
+        let uuid = name(&uuid.bytes.map(|b| b as u8));
+        let nvml = Nvml::init().ok()?;
+        nvml.device_by_uuid(&*uuid).ok()?;
+        Some(Self { nvml, uuid })
+    }
+
+    /// As it is now.
+    pub(super) fn read(&self) -> Option<Reading> {
+        let card = self.nvml.device_by_uuid(&*self.uuid).ok()?;
+        let memory = card.memory_info().ok()?;
+        Some(Reading {
+            memory_used: memory.used,
+            memory_total: memory.total,
+            utilisation: card.utilization_rates().ok().map(|u| u.gpu),
+            temperature: card.temperature(TemperatureSensor::Gpu).ok(),
+            watts: card.power_usage().ok().map(|mw| f64::from(mw) / 1e3),
+        })
+    }
+}
+
+/// NVML's name of 16 bytes: GPU-8-4-4-4-12 hexadecimal digits.
+fn name(bytes: &[u8; 16]) -> String {
+    let hex = |range: std::ops::Range<usize>| -> String {
+        bytes[range].iter().map(|b| format!("{b:02x}")).collect()
+    };
+    let parts = [hex(0..4), hex(4..6), hex(6..8), hex(8..10), hex(10..16)];
+    format!("GPU-{}", parts.join("-"))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_name_as_nvidia_smi_writes_it() {
+        let bytes: [u8; 16] = std::array::from_fn(|i| 17 * i as u8);
+        assert_eq!(super::name(&bytes), "GPU-00112233-4455-6677-8899-aabbccddeeff");
+    }
+}
