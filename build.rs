@@ -47,6 +47,7 @@ fn main() {
         }
     }
     println!("cargo:rustc-env=RSNA_TUI_CUDA={}", version(&nvcc));
+    println!("cargo:rustc-env=RSNA_TUI_CUDA_CAP={cap}");
 }
 
 fn nvcc() -> PathBuf {

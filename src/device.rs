@@ -68,6 +68,18 @@ pub enum NoCuda {
         /// How many there are.
         seen: usize,
     },
+    /// It does not know the kernels' instructions.
+    #[error(
+        "the GPU is too old: it is of compute capability {}.{}, this rsna-tui was built for {}.{} and \
+         newer",
+        .has / 10, .has % 10, .needs / 10, .needs % 10
+    )]
+    OldGpu {
+        /// 75 for 7.5.
+        has: u32,
+        /// That of the build, 80 or more.
+        needs: u32,
+    },
     /// It was seen and cannot be used.
     #[error("the GPU cannot be used: {0}")]
     Failed(String),
@@ -234,5 +246,10 @@ mod tests {
     fn versions_as_people_write_them() {
         let said = NoCuda::OldDriver { has: 12040, needs: 13000 }.to_string();
         assert!(said.contains("it knows CUDA 12.4, this rsna-tui was built with 13.0"), "{said}");
+        let said = NoCuda::OldGpu { has: 75, needs: 80 }.to_string();
+        assert!(
+            said.contains("capability 7.5, this rsna-tui was built for 8.0 and newer"),
+            "{said}"
+        );
     }
 }

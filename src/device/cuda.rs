@@ -27,6 +27,13 @@ pub(super) fn open(n: usize) -> Result<(Device, String), NoCuda> {
         Err(panic) => return Err(NoCuda::Failed(crate::panics::message(panic.as_ref()).into())),
     };
     let cuda = device.as_cuda_device().map_err(|e| NoCuda::Failed(e.to_string()))?;
+    let needs = env!("RSNA_TUI_CUDA_CAP").parse().unwrap_or(0);
+    let has = cuda.cuda_stream().context().compute_capability();
+    let (major, minor) = has.map_err(|e| NoCuda::Failed(e.to_string()))?;
+    let has = (10 * major + minor) as u32;
+    if has < needs {
+        return Err(NoCuda::OldGpu { has, needs });
+    }
     let name = settle(cuda).map_err(|e| NoCuda::Failed(e.to_string()))?;
     Ok((device, name))
 }
