@@ -25,6 +25,7 @@ Examples:
   rsna-tui --demo                            see it work: no data needed, a few minutes
   rsna-tui --set data.dir=crops --set data.table=train_seg.csv
                                              train on your crops with the notebook's settings
+  rsna-tui resume                            go on with the newest run where it was cut
   rsna-tui --folds 0,2 --no-tui > run.log    two folds, plain lines, for a batch system
   rsna-tui --set train.epochs=2 --set model.size=atto
                                              change single settings (config.toml lists them all)
@@ -40,6 +41,8 @@ Exit codes: 0 done, 1 a fold or the run failed, 2 bad input, 130 stopped before 
 /// What to do instead of training.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Go on with a run that was interrupted, exactly where its newest checkpoints stand
+    Resume(Resume),
     /// Write made-up studies in the notebook's layout: OUT/crops/*.npy and OUT/train_seg.csv
     Phantom(Phantom),
     /// Draw a study before and after augmentation: OUT/{study}.png
@@ -48,6 +51,26 @@ pub enum Command {
     Check(Check),
     /// Time training steps on made-up images, part by part: no data needed
     Bench(Bench),
+}
+
+/// `rsna-tui resume`
+#[derive(Debug, Args)]
+pub struct Resume {
+    /// The run's name [default: the one that was begun last]
+    #[arg(value_name = "RUN")]
+    pub run: Option<String>,
+    /// Where runs are kept [default: run.dir of ./config.toml, or runs]
+    #[arg(long, value_name = "DIR")]
+    pub runs_dir: Option<PathBuf>,
+    /// Where to compute: auto (the first GPU that CUDA has, else the CPU), cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: String,
+    /// Train for so many epochs a fold instead of those of the run's config
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<usize>,
+    /// Print plain lines instead of the dashboard (by itself where stdout is no terminal)
+    #[arg(long)]
+    pub no_tui: bool,
 }
 
 /// `rsna-tui phantom`

@@ -8,7 +8,10 @@ use rsna_tui::{
     headless,
     run::{self, channel::Line, event::Outcome},
     session,
-    train::{memory, trainer},
+    train::{
+        memory,
+        trainer::{self, Job},
+    },
     tui,
     view::State,
 };
@@ -49,6 +52,7 @@ fn start(cli: &Cli) -> Result<ExitCode> {
         Some(Command::Augment(args)) => return Ok(print(&session::augment(args)?)),
         Some(Command::Check(args)) => return Ok(print(&session::check(args)?)),
         Some(Command::Bench(args)) => return Ok(print(&session::bench(args)?)),
+        Some(Command::Resume(args)) => return train(session::resume(args)?, args.no_tui),
         None => {}
     }
     let args = &cli.train;
@@ -56,9 +60,14 @@ fn start(cli: &Cli) -> Result<ExitCode> {
     if args.print_model {
         return Ok(print(&session::model_table(&config)?));
     }
-    let job = session::prepare(args, config.clone())?;
+    train(session::prepare(args, config)?, args.no_tui)
+}
+
+/// Trains, and shows it until it ends.
+fn train(job: Job, no_tui: bool) -> Result<ExitCode> {
+    let config = job.config.clone();
     let folder = job.folder.path().display().to_string();
-    let plain = args.no_tui || {
+    let plain = no_tui || {
         let piped = !stdout().is_terminal();
         if piped {
             eprintln!("rsna-tui: stdout is no terminal, so these are plain lines (--no-tui)");

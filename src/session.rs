@@ -113,8 +113,39 @@ pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
         None => Folder::create_new(&config.run.dir, &default_name(args.demo))?,
     };
     folder.write_config(&config.to_toml())?;
-    let (debug, panic_at_step) = (args.debug, args.panic_at_step);
-    Ok(Job {
+    let job = job(config, device, (table, source), folder);
+    Ok(Job { debug: args.debug, panic_at_step: args.panic_at_step, ..job })
+}
+
+/// The run that is to go on, with the settings that it was begun with.
+pub fn resume(args: &cli::Resume) -> Result<Job> {
+    let dir = match &args.runs_dir {
+        Some(dir) => dir.clone(),
+        None => load(None, false, &[])?.run.dir,
+    };
+    let folder = Folder::open(&dir, args.run.as_deref())?;
+    let mut sets: Vec<Set> = Vec::new();
+    sets.extend(args.epochs.map(|epochs| Set::new(format!("train.epochs={epochs}"))));
+    let mut config = load(Some(&folder.config()), false, &sets)?;
+    config.run.dir = dir;
+    use_threads(&config)?;
+    let device = device::choose(&args.device, config.train.precision)?;
+    device::allow_tf32(config.train.tf32);
+    let (table, source) = data(&config)?;
+    check_inputs(&config, &table)?;
+    if args.epochs.is_some() {
+        folder.write_config(&config.to_toml())?;
+    }
+    Ok(Job { resume: true, ..job(config, device, (table, source), folder) })
+}
+
+fn job(
+    config: Config,
+    device: device::Chosen,
+    (table, source): (Table, Arc<dyn Source>),
+    folder: Folder,
+) -> Job {
+    Job {
         config,
         table,
         source,
@@ -122,11 +153,12 @@ pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
         device: device.device,
         device_name: device.name,
         no_gpu: device.why.map(|why| why.to_string()),
-        debug,
+        resume: false,
+        debug: false,
         clock: ctime,
         report: report::text,
-        panic_at_step,
-    })
+        panic_at_step: None,
+    }
 }
 
 /// Lets `train.threads` threads compute. Before anything is computed.

@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// A run folder that cannot be used; one sentence.
@@ -17,6 +18,17 @@ pub enum Error {
     /// A run of that name is there.
     #[error("{} already holds a run; give another --run NAME or remove the folder", .0.display())]
     Taken(PathBuf),
+    /// There is none of that name, or none at all.
+    #[error("{} holds no run: expected a folder with the config.toml of one", .0.display())]
+    NotThere(PathBuf),
+    /// It is being trained.
+    #[error("{} is in use by another rsna-tui{}", path.display(), .pid.as_ref().map(|pid| format!(" (process {pid})")).unwrap_or_default())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+        /// Of the other one, where it said.
+        pid: Option<String>,
+    },
     /// It cannot be made or written.
     #[error("cannot write the run folder {}: {source}; choose another with --runs-dir", path.display())]
     Io {
@@ -33,6 +45,9 @@ pub struct Folder {
     /// The run's name.
     pub name: String,
     path: PathBuf,
+    /// Held as long as this lives: a lock of the system's, which ends with the process however it
+    /// ends.
+    _lock: Arc<File>,
 }
 
 impl Folder {
@@ -62,7 +77,22 @@ impl Folder {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(Error::Taken(path)),
             made => made.map_err(failed)?,
         }
-        Ok(Self { name: name.into(), path })
+        let lock = lock(&path)?;
+        Ok(Self { name: name.into(), path, _lock: lock })
+    }
+
+    /// The run `name` in `dir`, or without a name the one that was begun last.
+    pub fn open(dir: &Path, name: Option<&str>) -> Result<Self, Error> {
+        let path = match name {
+            Some(name) => dir.join(name),
+            None => newest(dir).ok_or_else(|| Error::NotThere(dir.into()))?,
+        };
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let Some(name) = name.filter(|_| path.join("config.toml").is_file()) else {
+            return Err(Error::NotThere(path));
+        };
+        let lock = lock(&path)?;
+        Ok(Self { name, path, _lock: lock })
     }
 
     /// As [`Self::create`], with a number behind the name where it is taken.
@@ -112,6 +142,41 @@ impl Folder {
         let path = self.config();
         write_atomically(&path, toml.as_bytes()).map_err(|source| Error::Io { path, source })
     }
+}
+
+/// The folder in `dir` whose config.toml is the newest.
+fn newest(dir: &Path) -> Option<PathBuf> {
+    let runs = fs::read_dir(dir).ok()?.filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let begun = fs::metadata(path.join("config.toml")).ok()?.modified().ok()?;
+        Some((begun, path))
+    });
+    runs.max().map(|(_, path)| path)
+}
+
+/// Takes the run for this process alone.
+fn lock(path: &Path) -> Result<Arc<File>, Error> {
+    let file = path.join("lock");
+    let failed = |source| Error::Io { path: file.clone(), source };
+    let mut options = File::options();
+    let mut lock =
+        options.create(true).read(true).write(true).truncate(false).open(&file).map_err(failed)?;
+    #[cfg(unix)]
+    match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let pid = fs::read_to_string(&file).ok().map(|pid| pid.trim().to_string());
+            let pid = pid.filter(|pid| !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit()));
+            return Err(Error::InUse { path: path.into(), pid });
+        }
+        // A file system without locks: as before there were any.
+        Err(_) => {}
+    }
+    let written = lock
+        .set_len(0)
+        .and_then(|()| lock.write_all(format!("{}\n", std::process::id()).as_bytes()));
+    written.map_err(failed)?;
+    Ok(Arc::new(lock))
 }
 
 /// Writes a file so that it is there whole or not at all: a temporary one beside it, fsync,

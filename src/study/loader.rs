@@ -127,19 +127,27 @@ impl Loader {
         Self::start(source, Plan::new(config, 0, Arc::default(), studies, passes), &WAITS)
     }
 
-    /// A fold from `first_epoch` (from 1) to its end: the batches of [`Self::train`], then those
-    /// of [`Self::valid`], and so on with the next epoch.
+    /// A fold from `first_epoch` (from 1) to its end, without the `done` first batches of that epoch:
+    /// the batches of [`Self::train`], then those of [`Self::valid`], and so on with the next epoch.
     pub fn fold(
         source: Arc<dyn Source>,
         train: Arc<[Study]>,
         valid: Arc<[Study]>,
         config: &Config,
         fold: usize,
-        first_epoch: usize,
+        (first_epoch, done): (usize, usize),
     ) -> Self {
         let epochs = first_epoch..=config.train.epochs;
         let passes = epochs.flat_map(|epoch| [Pass::Train { epoch }, Pass::Valid]).collect();
-        Self::start(source, Plan::new(config, fold, train, valid, passes), &WAITS)
+        let mut plan = Plan::new(config, fold, train, valid, passes);
+        plan.done = plan.passes.first().map_or(0, |&pass| done.min(plan.batches(pass)));
+        Self::start(source, plan, &WAITS)
+    }
+
+    /// Batches of the phase at hand that were handed out or left out.
+    pub fn taken(&self) -> usize {
+        let plan = &self.job.plan;
+        plan.passes.get(self.pass).map_or(0, |&pass| plan.batches(pass)) - self.left
     }
 
     fn start(source: Arc<dyn Source>, plan: Plan, waits: &[Duration]) -> Self {
@@ -151,7 +159,7 @@ impl Loader {
         let window = data.prefetch + 1;
         // More could not all have a study at a time.
         let workers = workers.min(window * plan.config.train.batch_size);
-        let left = plan.passes.first().map_or(0, |&pass| plan.batches(pass));
+        let left = plan.passes.first().map_or(0, |&pass| plan.batches(pass)) - plan.done;
         let job = Arc::new(Job {
             source,
             on_error: data.on_error,
@@ -356,8 +364,8 @@ impl Job {
             }
             let Some(&pass) = self.plan.passes.get(state.next_pass) else { return false };
             state.phase = Some(Arc::new(self.plan.phase(pass)));
+            state.next_batch = if state.next_pass == 0 { self.plan.done } else { 0 };
             state.next_pass += 1;
-            state.next_batch = 0;
         }
     }
 

@@ -70,6 +70,15 @@ impl AdamW {
         Ok(Cow::Borrowed(&self.moments))
     }
 
+    /// Sets the state to one that was saved.
+    pub fn restore(&mut self, steps: u64, moments: Vec<Moments>, scaler: Option<Scaler>) {
+        (self.steps, self.moments, self.scaler) = (steps, moments, scaler);
+        #[cfg(feature = "cuda")]
+        {
+            self.device = None;
+        }
+    }
+
     /// Σ g² of each weight's gradient, as it is (scaled); not finite where a value is not.
     pub fn squares(&self, gradients: &OfWeights) -> Result<Vec<f64>> {
         match gradients {

@@ -3,7 +3,7 @@
 use super::{
     Error, Result,
     adamw::AdamW,
-    checkpoint::{self, Progress},
+    checkpoint::{self, Best, Progress, TrainSums},
     control::{Control, Flow},
     loss::Weights,
     memory,
@@ -25,7 +25,7 @@ use crate::{
             Checkpoint, CheckpointKind, Epoch, EpochStarted, FoldBest, FoldEvent, FoldPlan,
             FoldState, Gpu, Level, Position, Step,
         },
-        folder::{Folder, append_line},
+        folder::{Folder, append_line, write_atomically},
     },
     study::{Batch, Loader, Source, Study},
 };
@@ -33,6 +33,7 @@ use candle_core::{DType, Device};
 use std::{
     cell::Cell,
     ops::Range,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -64,6 +65,8 @@ pub struct Fold<'a> {
     pub arena: &'a Arena,
     /// How the GPU is doing, where there is one that tells.
     pub monitor: Option<&'a Monitor>,
+    /// Go on from `last`, where there is one.
+    pub resume: bool,
     /// The notebook's DEBUG: no `last`.
     pub debug: bool,
     /// The time of the log, as `time.ctime()`.
@@ -135,16 +138,6 @@ pub struct Found {
     pub skips: Skips,
 }
 
-/// Sums of an epoch's training steps.
-#[derive(Default)]
-struct TrainSums {
-    loss: f64,
-    slice: f64,
-    study: f64,
-    steps: usize,
-    seconds: f64,
-}
-
 /// State of a fold in training.
 struct Training<'a, 'f> {
     fold: &'f Fold<'a>,
@@ -155,6 +148,10 @@ struct Training<'a, 'f> {
     previews: Previews,
     /// When the GPU was last asked.
     asked: Option<Instant>,
+    /// The epoch at hand, as far as it is trained.
+    sums: TrainSums,
+    /// Batches of the loader that were trained on in it.
+    batches: usize,
     found: &'f mut Found,
 }
 
@@ -188,9 +185,12 @@ impl Fold<'_> {
                 self.train.clone(),
             ),
             asked: None,
+            sums: TrainSums::default(),
+            batches: 0,
             found,
         };
-        let end = training.epochs(control);
+        let from = training.go_on()?;
+        let end = training.epochs(from, control);
         training.found.skips.tell(self.events);
         if let Err(Error::NonFinite { .. } | Error::Study(_)) = &end {
             // The weights are good up to the step before.
@@ -217,7 +217,40 @@ impl Training<'_, '_> {
         self.fold.events.send(Event::Fold(FoldEvent { at: self.at(), state }));
     }
 
-    fn epochs(&mut self, control: &mut Control) -> Result<End> {
+    /// Takes up what `last` holds, where it is wanted and there: epochs done, and steps in the next.
+    fn go_on(&mut self) -> Result<(usize, usize)> {
+        let fold = self.fold;
+        let path = fold.folder.last(self.at().fold);
+        if !fold.resume || !path.is_file() {
+            return Ok((0, 0));
+        }
+        let progress = checkpoint::load_last(self.model, &mut self.optimizer, &path)?;
+        let Progress { epoch, step, batches, sums, best, .. } = progress;
+        (self.sums, self.batches) = (sums, batches);
+        self.found.best = best.map(|Best { metric, epoch, slice_auc }| FoldBest {
+            fold: self.at().fold,
+            metric,
+            epoch,
+            slice_auc,
+            baseline: fold.plan.baseline,
+            path: fold.folder.best(self.at().fold).display().to_string(),
+        });
+        // What the log says of epochs beyond was of steps that are made again.
+        let log = fold.folder.log(&fold.config.run.kernel_type);
+        trim_log(&log, self.at().fold, epoch)
+            .map_err(|source| Error::Write { path: log, source })?;
+        self.place.set(Position { epoch: epoch + 1, step, ..self.at() });
+        let at = format!("fold {} epoch {} step {step}", self.at().fold, epoch + 1);
+        let message = match epoch == fold.config.train.epochs {
+            true => format!("fold {}: its {epoch} epochs are done", self.at().fold),
+            false => format!("going on after {at}"),
+        };
+        fold.events.log(Level::Info, message);
+        Ok((epoch, step))
+    }
+
+    /// `done` epochs, and `steps` of the next, are done.
+    fn epochs(&mut self, (done, steps): (usize, usize), control: &mut Control) -> Result<End> {
         let config = self.fold.config;
         let mut loader = Loader::fold(
             self.fold.source.clone(),
@@ -225,16 +258,17 @@ impl Training<'_, '_> {
             self.fold.valid.clone(),
             config,
             self.at().fold,
-            1,
+            (done + 1, self.batches),
         );
-        for epoch in 1..=config.train.epochs {
-            self.place.set(Position { epoch, step: 0, ..self.at() });
+        for epoch in done + 1..=config.train.epochs {
+            let step = if epoch == done + 1 { steps } else { 0 };
+            self.place.set(Position { epoch, step, ..self.at() });
             let lr = schedule::learning_rate(&config.train, epoch);
             self.state(FoldState::Training);
             self.fold
                 .events
                 .send(Event::EpochStarted(EpochStarted { at: self.at(), learning_rate: lr }));
-            let (sums, flow) = self.train_epoch(&mut loader, lr, control)?;
+            let flow = self.train_epoch(&mut loader, lr, control)?;
             if let Some(end) = self.interrupted(flow)? {
                 return Ok(end);
             }
@@ -252,7 +286,7 @@ impl Training<'_, '_> {
                 return Ok(end);
             }
             let validation = validation.expect("validation that was not interrupted has a result");
-            self.finish_epoch(lr, &sums, &validation)?;
+            self.finish_epoch(lr, &validation)?;
             if epoch == config.train.epochs {
                 break;
             }
@@ -279,14 +313,8 @@ impl Training<'_, '_> {
     }
 
     /// The steps of the phase that `loader` stands at.
-    fn train_epoch(
-        &mut self,
-        loader: &mut Loader,
-        lr: f64,
-        control: &mut Control,
-    ) -> Result<(TrainSums, Flow)> {
+    fn train_epoch(&mut self, loader: &mut Loader, lr: f64, control: &mut Control) -> Result<Flow> {
         let fold = self.fold;
-        let mut sums = TrainSums::default();
         loop {
             let start = Instant::now();
             let batch = loader.next();
@@ -296,7 +324,7 @@ impl Training<'_, '_> {
             let at = self.at();
             match control.check(at) {
                 Flow::Continue => {}
-                flow => return Ok((sums, flow)),
+                flow => return Ok(flow),
             }
             self.place.set(Position { step: at.step + 1, ..at });
             let done = (self.at().epoch - 1) * fold.plan.steps + self.at().step;
@@ -307,15 +335,16 @@ impl Training<'_, '_> {
                 // The step was not made.
                 self.place.set(at);
             })?;
-            sums.loss += step.loss;
-            sums.slice += step.slice_loss;
-            sums.study += step.study_loss;
-            sums.steps += 1;
-            sums.seconds += step.data_seconds + step.compute_seconds;
+            self.sums.loss += step.loss;
+            self.sums.slice += step.slice_loss;
+            self.sums.study += step.study_loss;
+            self.sums.steps += 1;
+            self.sums.seconds += step.data_seconds + step.compute_seconds;
+            self.batches = loader.taken();
             fold.events.send(Event::Step(step));
             self.ask_gpu();
         }
-        Ok((sums, Flow::Continue))
+        Ok(Flow::Continue)
     }
 
     fn train_step(&mut self, batch: &Batch, lr: f64, data_seconds: f64) -> Result<Step> {
@@ -407,8 +436,10 @@ impl Training<'_, '_> {
         }
     }
 
-    fn finish_epoch(&mut self, lr: f64, sums: &TrainSums, v: &Validation) -> Result<()> {
+    fn finish_epoch(&mut self, lr: f64, v: &Validation) -> Result<()> {
         let fold = self.fold;
+        let sums = std::mem::take(&mut self.sums);
+        self.batches = 0;
         let n = sums.steps as f64;
         let (train_loss, metric) = (sums.loss / n, v.loss);
         let line =
@@ -459,8 +490,10 @@ impl Training<'_, '_> {
         if self.fold.debug {
             return Ok(());
         }
-        let best_metric = self.found.best.as_ref().map_or(f64::INFINITY, |b| b.metric);
-        let progress = Progress { fold: self.at().fold, epoch, step, best_metric };
+        let best = self.found.best.as_ref();
+        let best = best.map(|b| Best { metric: b.metric, epoch: b.epoch, slice_auc: b.slice_auc });
+        let (sums, batches) = (self.sums, self.batches);
+        let progress = Progress { fold: self.at().fold, epoch, step, batches, sums, best };
         let path = self.fold.folder.last(self.at().fold);
         self.timed(CheckpointKind::Last, &path, || {
             checkpoint::save_last(self.model, &self.optimizer, &progress, &path)
@@ -483,6 +516,22 @@ impl Training<'_, '_> {
         }));
         Ok(())
     }
+}
+
+/// Leaves out the notebook's lines of `fold` after `epoch`.
+fn trim_log(path: &Path, fold: usize, epoch: usize) -> std::io::Result<()> {
+    let Ok(text) = std::fs::read_to_string(path) else { return Ok(()) };
+    let start = format!("Fold {fold}, Epoch ");
+    let beyond = |line: &str| {
+        let rest = line.split_once(&start).map(|(_, rest)| rest);
+        let number = rest.and_then(|rest| rest.split(',').next()?.parse::<usize>().ok());
+        number.is_some_and(|number| number > epoch)
+    };
+    if !text.lines().any(beyond) {
+        return Ok(());
+    }
+    let kept = text.lines().filter(|line| !beyond(line)).flat_map(|line| [line, "\n"]);
+    write_atomically(path, kept.collect::<String>().as_bytes())
 }
 
 /// The notebook's line, time first.

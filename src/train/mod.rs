@@ -46,6 +46,14 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// A checkpoint that training cannot go on from.
+    #[error("cannot go on from {}: {why}; remove the file to train its fold from the start", path.display())]
+    Resume {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A step does not fit, not even with one image at a time.
     #[error(
         "out of memory: a step does not fit; lower train.batch_size or data.image_size, or free memory that others use"

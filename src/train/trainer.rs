@@ -48,6 +48,8 @@ pub struct Job {
     pub device_name: String,
     /// Why it is the CPU where a GPU was welcome.
     pub no_gpu: Option<String>,
+    /// Go on from each fold's `last`, where there is one.
+    pub resume: bool,
     /// The notebook's DEBUG.
     pub debug: bool,
     /// The time of the log, as `time.ctime()`.
@@ -156,6 +158,7 @@ fn folds(
             memory,
             arena: &arena,
             monitor: monitor.as_ref(),
+            resume: job.resume,
             debug: job.debug,
             clock: job.clock,
             panic_at_step: job.panic_at_step,

@@ -30,6 +30,8 @@ impl std::fmt::Display for Pass {
 pub struct Plan {
     pub config: Config,
     pub passes: Vec<Pass>,
+    /// Batches of the first pass that are left out: they were trained on before.
+    pub done: usize,
     fold: usize,
     train: Arc<[Study]>,
     valid: Arc<[Study]>,
@@ -44,7 +46,7 @@ impl Plan {
         valid: Arc<[Study]>,
         passes: Vec<Pass>,
     ) -> Self {
-        Self { config: config.clone(), passes, fold, train, valid }
+        Self { config: config.clone(), passes, done: 0, fold, train, valid }
     }
 
     /// Number of batches: in training the short one is dropped, in validation it is kept.

@@ -186,7 +186,8 @@ fn the_phases_of_a_fold_come_in_order() {
             [&format!("data.workers={workers}"), "train.epochs=3", "train.slice_shuffle=0.5"];
         let (config, source) = (config(&sets), Arc::new(Marked::default()));
         let (train, valid) = (named("t", 7), named("v", 4));
-        let mut loader = Loader::fold(source.clone(), train.clone(), valid.clone(), &config, 1, 2);
+        let mut loader =
+            Loader::fold(source.clone(), train.clone(), valid.clone(), &config, 1, (2, 0));
         for epoch in 2..=3 {
             let want = all(Loader::train(source.clone(), train.clone(), &config, 1, epoch));
             assert_eq!(want.len(), 2);
@@ -199,10 +200,29 @@ fn the_phases_of_a_fold_come_in_order() {
 }
 
 #[test]
+fn a_fold_goes_on_in_mid_epoch() {
+    let config = config(&["data.workers=3", "train.epochs=3", "train.mixup=1"]);
+    let (source, train, valid) = (Arc::new(Marked::default()), named("t", 10), named("v", 4));
+    let begin = |epoch, done| {
+        Loader::fold(source.clone(), train.clone(), valid.clone(), &config, 0, (epoch, done))
+    };
+    for done in 0..=3 {
+        let (mut whole, mut rest) = (begin(2, 0), begin(2, done));
+        assert_eq!(rest.taken(), done);
+        let want = phase(&mut whole).split_off(done);
+        assert!(phase(&mut rest) == want, "{done} batches done");
+        for what in ["validation", "epoch 3", "last validation"] {
+            assert!(phase(&mut rest) == phase(&mut whole), "{what}, {done} batches done");
+        }
+        assert!(rest.next().is_none());
+    }
+}
+
+#[test]
 fn the_next_phase_is_begun_before_this_one_ends() {
     let config = config(&["data.workers=2", "data.prefetch=2", "train.epochs=2"]);
     let source = Arc::new(Marked::default());
-    let mut loader = Loader::fold(source.clone(), named("t", 6), named("v", 6), &config, 0, 1);
+    let mut loader = Loader::fold(source.clone(), named("t", 6), named("v", 6), &config, 0, (1, 0));
     let (study, batch) = (105, 105 * BATCH);
     let first = loader.next().unwrap().unwrap();
     // The last training batch and the whole validation, and no more than that.
@@ -230,7 +250,7 @@ fn the_window_holds_across_phases_and_buffers_are_used_again() {
             named("v", 5),
             &config(&sets),
             0,
-            1,
+            (1, 0),
         );
         let mut batches = 0;
         for _ in 0..8 {

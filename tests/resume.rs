@@ -1,0 +1,144 @@
+//! A run that is cut and goes on is the run that was never cut: the same weights, moments and log.
+
+use candle_core::{DType, Device, Tensor};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+const EPOCHS: &str = "train.epochs=3";
+
+fn rsna_tui(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_rsna-tui")).current_dir(dir).args(args).output().unwrap()
+}
+
+/// Two folds of three epochs of five steps on made-up studies.
+fn train(run: &'static str) -> Vec<&'static str> {
+    let flags = "--no-tui --set train.folds=[0,1] --set data.dir=phantom --set data.phantom_studies=14 \
+                 --set data.image_size=32 --set model.size=micro --set model.lstm_hidden=16 \
+                 --set model.head_hidden=16 --set train.batch_size=2 --set data.workers=1 \
+                 --set run.kernel_type=k --set train.threads=1 --run";
+    flags.split_whitespace().chain([run, "--set", EPOCHS]).collect()
+}
+
+fn tensors(path: &Path) -> BTreeMap<String, Vec<u32>> {
+    let bits = |t: &Tensor| -> Vec<u32> {
+        let t = t.flatten_all().unwrap();
+        match t.dtype() {
+            DType::F32 => t.to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect(),
+            _ => t.to_vec1::<i64>().unwrap().into_iter().map(|v| v as u32).collect(),
+        }
+    };
+    let all = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
+    all.iter().map(|(name, t)| (name.clone(), bits(t))).collect()
+}
+
+/// The log without its times.
+fn log(run: &Path) -> Vec<String> {
+    let log = fs::read_to_string(run.join("logs/k.txt")).unwrap();
+    log.lines().map(|l| l[l.find("Fold").unwrap()..].to_string()).collect()
+}
+
+/// Whether both runs left the same.
+fn same(dir: &Path, a: &str, b: &str) {
+    let (a, b) = (dir.join("runs").join(a), dir.join("runs").join(b));
+    assert_eq!(log(&a), log(&b));
+    for file in ["fold0_last", "fold1_last", "fold0_best", "fold1_best"] {
+        let of = |run: &Path| tensors(&run.join(format!("{file}.safetensors")));
+        assert!(of(&a) == of(&b), "{file}");
+    }
+    let report = |run: &Path| fs::read_to_string(run.join("report.txt")).unwrap();
+    let folds = |text: String| -> Vec<String> {
+        text.lines().filter(|l| l.starts_with("   ")).map(String::from).collect()
+    };
+    assert_eq!(folds(report(&a)), folds(report(&b)));
+}
+
+fn said(out: &Output) -> String {
+    String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
+}
+
+#[test]
+fn a_run_that_died_goes_on_from_its_last_epoch() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = rsna_tui(dir.path(), &train("whole"));
+    assert!(whole.status.success(), "{}", said(&whole));
+    let mut args = train("cut");
+    // In the second epoch of fold 0.
+    args.extend(["--panic-at-step", "8"]);
+    assert_eq!(rsna_tui(dir.path(), &args).status.code(), Some(1));
+    // As if it had died between the log's line and `last`.
+    let log = dir.path().join("runs/cut/logs/k.txt");
+    let line = "now Fold 0, Epoch 2, lr: 0, train loss: 9, valid loss: 9, metric: 9.\n";
+    fs::write(&log, fs::read_to_string(&log).unwrap() + line).unwrap();
+    let out = rsna_tui(dir.path(), &["resume", "cut", "--no-tui"]);
+    assert!(out.status.success(), "{}", said(&out));
+    assert!(said(&out).contains("going on after fold 0 epoch 2 step 0"), "{}", said(&out));
+    same(dir.path(), "whole", "cut");
+
+    // Once more there is nothing left to do, and longer there is.
+    let out = rsna_tui(dir.path(), &["resume", "cut", "--no-tui"]);
+    assert!(out.status.success() && said(&out).contains("its 3 epochs are done"), "{}", said(&out));
+    same(dir.path(), "whole", "cut");
+    let out = rsna_tui(dir.path(), &["resume", "cut", "--no-tui", "--epochs", "4"]);
+    assert!(out.status.success(), "{}", said(&out));
+    assert_eq!(crate::log(&dir.path().join("runs/cut")).len(), 8);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_that_was_stopped_in_mid_epoch_goes_on_there() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(rsna_tui(dir.path(), &train("whole")).status.success());
+    let mut args = train("stopped");
+    args.extend(["--set", "run.log_every_steps=1"]);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_rsna-tui"))
+        .current_dir(dir.path())
+        .args(&args)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let stopped = dir.path().join("runs/stopped");
+    let start = Instant::now();
+    while !stopped.join("logs/k.txt").exists() {
+        assert!(start.elapsed().as_secs() < 120, "no epoch");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    // Another one on the same run is refused meanwhile.
+    let refused = rsna_tui(dir.path(), &["resume", "stopped", "--no-tui"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let words = format!("in use by another rsna-tui (process {})", child.id());
+    assert!(said(&refused).contains(&words), "{}", said(&refused));
+    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    std::io::copy(&mut child.stdout.take().unwrap(), &mut std::io::sink()).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    // The newest run where none is named.
+    let out = rsna_tui(dir.path(), &["resume", "--no-tui"]);
+    assert!(out.status.success(), "{}", said(&out));
+    same(dir.path(), "whole", "stopped");
+}
+
+#[test]
+fn what_cannot_go_on_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = rsna_tui(dir.path(), &["resume", "--no-tui"]);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(said(&out).contains("holds no run"), "{}", said(&out));
+    let out = rsna_tui(dir.path(), &["resume", "nobody", "--no-tui"]);
+    assert!(said(&out).contains("nobody holds no run"), "{}", said(&out));
+
+    let mut args = train("bad");
+    args.extend(["--panic-at-step", "8"]);
+    rsna_tui(dir.path(), &args);
+    let last = dir.path().join("runs/bad/fold0_last.safetensors");
+    let bytes = fs::read(&last).unwrap();
+    fs::write(&last, &bytes[..bytes.len() / 2]).unwrap();
+    let out = rsna_tui(dir.path(), &["resume", "bad", "--no-tui"]);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(said(&out).contains("cannot go on from runs/bad/fold0_last"), "{}", said(&out));
+}
