@@ -20,7 +20,9 @@ use rsna_tui::{
 use std::ops::Range;
 
 fn gpu() -> Option<Device> {
-    match device::choose("cuda", Precision::F32) {
+    // "cpu" tries the tests themselves where there is no GPU.
+    let asked = std::env::var("RSNA_TUI_TEST_DEVICE").unwrap_or("cuda".into());
+    match device::choose(&asked, Precision::F32) {
         Ok(chosen) => Some(chosen.device),
         Err(why) => {
             eprintln!("skipped: {why}");
@@ -53,9 +55,9 @@ fn apart(a: &[f64], b: &[f64]) -> f64 {
     far / norm(&mut b.iter().copied()).max(1e-30)
 }
 
-/// An op's result and the gradients of Σ result·r for all inputs, those that are activations in
-/// `wide`'s type.
 type Op = dyn Fn(&[Tensor]) -> Result<Tensor>;
+
+/// An op's result, and the gradients of Σ result·r for all inputs.
 fn run(op: &Op, inputs: &[Var], r: &Tensor) -> Vec<Vec<f64>> {
     let tensors: Vec<Tensor> = inputs.iter().map(|v| v.as_tensor().clone()).collect();
     let out = op(&tensors).unwrap();

@@ -76,7 +76,7 @@ fn a_run_that_died_goes_on_from_its_last_epoch() {
     fs::write(&log, fs::read_to_string(&log).unwrap() + line).unwrap();
     let out = rsna_tui(dir.path(), &["resume", "cut", "--no-tui"]);
     assert!(out.status.success(), "{}", said(&out));
-    assert!(said(&out).contains("going on after fold 0 epoch 2 step 0"), "{}", said(&out));
+    assert!(said(&out).contains("going on with fold 0 epoch 2"), "{}", said(&out));
     same(dir.path(), "whole", "cut");
 
     // Once more there is nothing left to do, and longer there is.

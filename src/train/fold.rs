@@ -240,10 +240,11 @@ impl Training<'_, '_> {
         trim_log(&log, self.at().fold, epoch)
             .map_err(|source| Error::Write { path: log, source })?;
         self.place.set(Position { epoch: epoch + 1, step, ..self.at() });
-        let at = format!("fold {} epoch {} step {step}", self.at().fold, epoch + 1);
-        let message = match epoch == fold.config.train.epochs {
-            true => format!("fold {}: its {epoch} epochs are done", self.at().fold),
-            false => format!("going on after {at}"),
+        let (number, next) = (self.at().fold, epoch + 1);
+        let message = match (epoch >= fold.config.train.epochs, step) {
+            (true, _) => format!("fold {number}: its {epoch} epochs are done"),
+            (false, 0) => format!("going on with fold {number} epoch {next}"),
+            (false, _) => format!("going on with fold {number} epoch {next} after step {step}"),
         };
         fold.events.log(Level::Info, message);
         Ok((epoch, step))
