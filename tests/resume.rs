@@ -123,6 +123,52 @@ fn a_run_that_was_stopped_in_mid_epoch_goes_on_there() {
     same(dir.path(), "whole", "stopped");
 }
 
+/// Killed at moments drawn at random, again and again: `RSNA_TUI_KILLS=100` for more than five.
+#[cfg(unix)]
+#[test]
+fn a_run_that_is_killed_anywhere_goes_on_as_if_it_had_not_been() {
+    let kills = std::env::var("RSNA_TUI_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(5);
+    let dir = tempfile::tempdir().unwrap();
+    let start = Instant::now();
+    assert!(rsna_tui(dir.path(), &train("whole")).status.success());
+    let whole = start.elapsed();
+    let run = dir.path().join("runs/killed");
+    let begin = || -> Vec<&str> {
+        if run.join("config.toml").is_file() {
+            return vec!["resume", "killed", "--no-tui"];
+        }
+        // Killed before there was anything to go on from.
+        let _ = fs::remove_dir_all(&run);
+        train("killed")
+    };
+    let mut moments = Vec::new();
+    for _ in 0..kills {
+        let random = std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos() % 1000;
+        let wait = whole * random / 1000;
+        let mut child = Command::new(env!("CARGO_BIN_EXE_rsna-tui"))
+            .current_dir(dir.path())
+            .args(begin())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(wait);
+        child.kill().unwrap();
+        let ended = child.wait().unwrap();
+        moments.push((wait, ended.code()));
+        assert_ne!(ended.code(), Some(1), "failed after {moments:?}");
+        if ended.success() {
+            // It came to its end: another one.
+            same(dir.path(), "whole", "killed");
+            fs::remove_dir_all(&run).unwrap();
+        }
+    }
+    println!("killed after {moments:?}");
+    let out = rsna_tui(dir.path(), &begin());
+    assert!(out.status.success(), "{moments:?}: {}", said(&out));
+    same(dir.path(), "whole", "killed");
+}
+
 #[test]
 fn what_cannot_go_on_says_why() {
     let dir = tempfile::tempdir().unwrap();
