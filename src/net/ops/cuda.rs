@@ -92,7 +92,7 @@ macro_rules! run {
         candle_core::builder_arg!(builder, $($arg),*);
         let config = config(&launch);
         // SAFETY: the arguments are those of the kernel, in its order, and the launch is for
-        // buffers of these sizes (`launch` is what the emulation in tests/kernels.rs runs).
+        // buffers of these sizes (`launch` is what the emulation in tests/kernels runs).
         unsafe { builder.launch(config) }.w()?;
     }};
 }
