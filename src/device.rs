@@ -5,7 +5,7 @@ mod cuda;
 #[cfg(feature = "cuda")]
 mod nvml;
 
-use crate::config::Precision;
+use crate::{config::Precision, run::event::Gpu};
 use candle_core::Device;
 
 /// A device that cannot be had; one sentence.
@@ -30,7 +30,7 @@ pub enum Error {
     )]
     Precision {
         /// As it stands in the config.
-        precision: String,
+        precision: Precision,
         /// Why there is no other device, where it was looked for.
         why: Option<NoCuda>,
     },
@@ -117,7 +117,6 @@ pub fn choose(asked: &str, precision: Precision) -> Result<Chosen, Error> {
         }
     };
     if precision != Precision::F32 {
-        let precision = format!("{precision:?}").to_lowercase();
         return Err(Error::Precision { precision, why });
     }
     let threads = rayon::current_num_threads();
@@ -141,21 +140,6 @@ pub fn allow_tf32(allowed: bool) {
     candle_core::cuda::set_gemm_reduced_precision_f32(allowed);
 }
 
-/// How a GPU is doing.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Reading {
-    /// Bytes in use, by whomever.
-    pub memory_used: u64,
-    /// Bytes there are.
-    pub memory_total: u64,
-    /// Percent of the last moments in which it computed.
-    pub utilisation: Option<u32>,
-    /// °C
-    pub temperature: Option<u32>,
-    /// W
-    pub watts: Option<f64>,
-}
-
 /// Asks NVIDIA's management library how a GPU is doing, where there are both.
 pub struct Monitor {
     #[cfg(feature = "cuda")]
@@ -176,7 +160,7 @@ impl Monitor {
     }
 
     /// As it is now.
-    pub fn read(&self) -> Option<Reading> {
+    pub fn read(&self) -> Option<Gpu> {
         #[cfg(feature = "cuda")]
         return self.card.read();
         #[cfg(not(feature = "cuda"))]

@@ -92,9 +92,7 @@ pub fn phantom(args: &cli::Phantom) -> Result<String> {
 
 /// Checks all that a run needs and makes its folder. Of bad input nothing is left behind.
 pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
-    use_threads(&config)?;
-    let device = device::choose(&args.device, config.train.precision)?;
-    device::allow_tf32(config.train.tf32);
+    let device = set_up(&config, &args.device)?;
     let (mut table, source) = data(&config)?;
     if args.debug {
         table = table.sample(DEBUG_STUDIES, config.seed);
@@ -128,9 +126,7 @@ pub fn resume(args: &cli::Resume) -> Result<Job> {
     sets.extend(args.epochs.map(|epochs| Set::new(format!("train.epochs={epochs}"))));
     let mut config = load(Some(&folder.config()), false, &sets)?;
     config.run.dir = dir;
-    use_threads(&config)?;
-    let device = device::choose(&args.device, config.train.precision)?;
-    device::allow_tf32(config.train.tf32);
+    let device = set_up(&config, &args.device)?;
     let (table, source) = data(&config)?;
     check_inputs(&config, &table)?;
     if args.epochs.is_some() {
@@ -159,6 +155,14 @@ fn job(
         report: report::text,
         panic_at_step: None,
     }
+}
+
+/// Threads and device as they are asked for. Before anything is computed.
+fn set_up(config: &Config, device: &str) -> Result<device::Chosen> {
+    use_threads(config)?;
+    let chosen = device::choose(device, config.train.precision)?;
+    device::allow_tf32(config.train.tf32);
+    Ok(chosen)
 }
 
 /// Lets `train.threads` threads compute. Before anything is computed.

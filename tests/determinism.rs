@@ -1,6 +1,10 @@
 //! The same seed and number of threads give the same weights, to the bit.
 
+#[path = "common/noise.rs"]
+mod noise;
+
 use candle_core::{DType, Device};
+use noise::Noise;
 use rsna_tui::{
     config::{Config, Set},
     net::{Classifier, Mode, Spec, encoder::Arena},
@@ -8,30 +12,9 @@ use rsna_tui::{
         adamw::AdamW,
         loss::Weights,
         memory::Plan,
-        step::{Images, Stepper, Targets},
+        step::{Stepper, Targets},
     },
 };
-use std::ops::Range;
-
-const SIZE: usize = 64;
-
-/// Noise, another for each step.
-struct Noise(usize);
-
-impl Images for Noise {
-    fn fill(&self, range: Range<usize>, out: &mut [f32]) {
-        for (i, image) in range.zip(out.chunks_exact_mut(SIZE * SIZE * 6)) {
-            let value = |j: usize| (self.0 * 31 + i * 6151 + j * j * 7919 + j * 104_729) % 1009;
-            (0..).zip(image).for_each(|(j, v)| *v = value(j) as f32 / 1008.0);
-        }
-    }
-    fn size(&self) -> usize {
-        SIZE
-    }
-    fn studies(&self) -> Vec<String> {
-        vec!["a".into(), "b".into(), "c".into()]
-    }
-}
 
 /// The gradients of the first step, and the weights after `steps`, on so many threads.
 fn run(threads: usize, steps: usize, plan: Plan) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {

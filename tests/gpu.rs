@@ -3,7 +3,11 @@
 //! `benches/gpu.py` runs all of it. Without a GPU each says 'skipped'.
 #![cfg(feature = "cuda")]
 
+#[path = "common/noise.rs"]
+mod noise;
+
 use candle_core::{DType, Device, Result, Tensor, Var};
+use noise::Noise;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rsna_tui::{
@@ -14,10 +18,9 @@ use rsna_tui::{
         adamw::AdamW,
         loss::Weights,
         memory::Plan,
-        step::{Images, Stepper, Targets},
+        step::{Stepper, Targets},
     },
 };
-use std::ops::Range;
 
 fn gpu() -> Option<Device> {
     // "cpu" tries the tests themselves where there is no GPU.
@@ -166,26 +169,6 @@ fn bytes_to_numbers() {
             values(&ops::pixels(&a, shares.map(|s| (&b, s)), DType::F32).unwrap())
         };
         assert!(on(&gpu) == on(&Device::Cpu), "to the bit");
-    }
-}
-
-const SIZE: usize = 64;
-
-/// Noise, another for each step.
-struct Noise(usize);
-
-impl Images for Noise {
-    fn fill(&self, range: Range<usize>, out: &mut [f32]) {
-        for (i, image) in range.zip(out.chunks_exact_mut(SIZE * SIZE * 6)) {
-            let value = |j: usize| (self.0 * 31 + i * 6151 + j * j * 7919 + j * 104_729) % 1009;
-            (0..).zip(image).for_each(|(j, v)| *v = value(j) as f32 / 1008.0);
-        }
-    }
-    fn size(&self) -> usize {
-        SIZE
-    }
-    fn studies(&self) -> Vec<String> {
-        vec!["a".into(), "b".into(), "c".into()]
     }
 }
 

@@ -1,6 +1,6 @@
 //! What NVIDIA's management library says of a card, where it is there.
 
-use super::Reading;
+use crate::run::event::Gpu;
 use candle_core::Device;
 use nvml_wrapper::{Nvml, enum_wrappers::device::TemperatureSensor};
 
@@ -23,10 +23,10 @@ impl Card {
     }
 
     /// As it is now.
-    pub(super) fn read(&self) -> Option<Reading> {
+    pub(super) fn read(&self) -> Option<Gpu> {
         let card = self.nvml.device_by_uuid(&*self.uuid).ok()?;
         let memory = card.memory_info().ok()?;
-        Some(Reading {
+        Some(Gpu {
             memory_used: memory.used,
             memory_total: memory.total,
             utilisation: card.utilization_rates().ok().map(|u| u.gpu),

@@ -12,7 +12,7 @@ use crate::{
         adamw::AdamW,
         fold::compute,
         loss::Weights,
-        memory::{Plan, batches, free_memory},
+        memory::Plan,
         step::{
             Stepper, Targets,
             clock::{Clock, Part},
@@ -68,9 +68,7 @@ struct Measured {
 /// Errors: settings, a device that there is not, a step that does not fit into memory.
 pub fn bench(args: &cli::Bench) -> Result<String> {
     let mut config = session::load(args.config.as_deref(), false, &args.sets())?;
-    session::use_threads(&config)?;
-    let chosen = device::choose(&args.device, config.train.precision)?;
-    device::allow_tf32(config.train.tf32);
+    let chosen = session::set_up(&config, &args.device)?;
     if let Some(why) = &chosen.why {
         eprintln!("rsna-tui: on the CPU: {why}");
     }
@@ -94,10 +92,7 @@ fn measure(config: &Config, device: &Device, steps: usize) -> Result<Measured> {
     let model = Classifier::new(&spec, config.seed, 0, DType::F32, device)?;
     let sizes = model.parameters.trainable.iter().map(|p| p.var.elem_count());
     let mut optimizer = AdamW::new(&config.train, sizes);
-    let mut plan = match device::free_memory(device) {
-        Some(free) => Plan::on_card(config, free),
-        None => Plan::new(config, free_memory().saturating_sub(batches(config) as u64)),
-    };
+    let (mut plan, _) = Plan::for_device(config, device);
     let (arena, clock) = (Arena::default(), Clock::default());
     let (mut whole, mut data) = (Vec::new(), 0.0);
     let loader = Loader::train(source, studies, config, 0, 1);
@@ -221,7 +216,7 @@ fn adamw_bandwidth(m: &Measured) -> f64 {
 fn table(config: &Config, device: &str, m: &Measured) -> Result<String> {
     let mut out = String::new();
     let (batch, size) = (config.train.batch_size, config.data.image_size);
-    let precision = format!("{:?}", config.train.precision).to_lowercase();
+    let precision = config.train.precision;
     let [median, lowest, highest] = spread(&m.whole);
     writeln!(out, "device    {device}")?;
     let images = m.images;

@@ -1,10 +1,10 @@
 //! `rsna-tui check`: everything that training would stop at, and what a step will take.
 
 use crate::{
-    cli, device,
+    cli,
     net::summary::grouped,
     session,
-    train::memory::{Peak, Plan, batches, free_memory},
+    train::memory::{Peak, Plan, free_memory},
 };
 use eyre::{Result, bail};
 use std::fmt::Write;
@@ -15,8 +15,7 @@ use std::fmt::Write;
 /// Errors: what training would refuse, and a step that needs more memory than is free.
 pub fn check(args: &cli::Check) -> Result<String> {
     let config = session::load(args.config.as_deref(), args.demo, &args.sets())?;
-    session::use_threads(&config)?;
-    let device = device::choose("auto", config.train.precision)?;
+    let device = session::set_up(&config, "auto")?;
     let (table, _) = session::data(&config)?;
     session::check_inputs(&config, &table)?;
     let mut out = String::new();
@@ -38,7 +37,7 @@ pub fn check(args: &cli::Check) -> Result<String> {
         )?;
     }
     let free = free_memory();
-    let plan = Plan::new(&config, free.saturating_sub(batches(&config) as u64));
+    let (plan, _) = Plan::for_device(&config, &device.device);
     let (batch, size) = (config.train.batch_size, config.data.image_size);
     let total = batch * images;
     writeln!(

@@ -140,14 +140,13 @@ impl Loader {
         let epochs = first_epoch..=config.train.epochs;
         let passes = epochs.flat_map(|epoch| [Pass::Train { epoch }, Pass::Valid]).collect();
         let mut plan = Plan::new(config, fold, train, valid, passes);
-        plan.done = plan.passes.first().map_or(0, |&pass| done.min(plan.batches(pass)));
+        plan.done = done.min(plan.batches_of(0));
         Self::start(source, plan, &WAITS)
     }
 
     /// Batches of the phase at hand that were handed out or left out.
     pub fn taken(&self) -> usize {
-        let plan = &self.job.plan;
-        plan.passes.get(self.pass).map_or(0, |&pass| plan.batches(pass)) - self.left
+        self.job.plan.batches_of(self.pass) - self.left
     }
 
     fn start(source: Arc<dyn Source>, plan: Plan, waits: &[Duration]) -> Self {
@@ -159,7 +158,7 @@ impl Loader {
         let window = data.prefetch + 1;
         // More could not all have a study at a time.
         let workers = workers.min(window * plan.config.train.batch_size);
-        let left = plan.passes.first().map_or(0, |&pass| plan.batches(pass)) - plan.done;
+        let left = plan.batches_of(0) - plan.done;
         let job = Arc::new(Job {
             source,
             on_error: data.on_error,
@@ -246,7 +245,7 @@ impl Loader {
         let first = self.first_lost.take();
         let some = std::mem::take(&mut self.some);
         self.pass += 1;
-        self.left = plan.passes.get(self.pass).map_or(0, |&pass| plan.batches(pass));
+        self.left = plan.batches_of(self.pass);
         match first {
             Some(first) if !some => Err(Error::NothingLeft { what: pass.to_string(), first }),
             _ => Ok(()),

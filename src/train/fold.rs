@@ -5,6 +5,7 @@ use super::{
     adamw::AdamW,
     checkpoint::{self, Best, Progress, TrainSums},
     control::{Control, Flow},
+    log::{log_line, trim_log},
     loss::Weights,
     memory,
     metrics::VertebraLoss,
@@ -16,16 +17,16 @@ use super::{
 };
 use crate::{
     config::{Config, Precision},
-    device::{Monitor, Reading},
+    device::Monitor,
     net::{Classifier, Mode, encoder::Arena},
     run::{
         Event,
         channel::EventSender,
         event::{
             Checkpoint, CheckpointKind, Epoch, EpochStarted, FoldBest, FoldEvent, FoldPlan,
-            FoldState, Gpu, Level, Position, Step,
+            FoldState, Level, Position, Step,
         },
-        folder::{Folder, append_line, write_atomically},
+        folder::{Folder, append_line},
     },
     study::{Batch, Loader, Source, Study},
 };
@@ -33,7 +34,6 @@ use candle_core::{DType, Device};
 use std::{
     cell::Cell,
     ops::Range,
-    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -97,6 +97,13 @@ impl<'a> Fold<'a> {
             arena: self.arena,
             clock: None,
         }
+    }
+
+    /// As it is told.
+    fn best(&self, Best { metric, epoch, slice_auc }: Best) -> FoldBest {
+        let (fold, baseline) = (self.plan.fold, self.plan.baseline);
+        let path = self.folder.best(fold).display().to_string();
+        FoldBest { fold, metric, epoch, slice_auc, baseline, path }
     }
 }
 
@@ -227,21 +234,14 @@ impl Training<'_, '_> {
         let progress = checkpoint::load_last(self.model, &mut self.optimizer, &path)?;
         let Progress { epoch, step, batches, sums, best, .. } = progress;
         (self.sums, self.batches) = (sums, batches);
-        self.found.best = best.map(|Best { metric, epoch, slice_auc }| FoldBest {
-            fold: self.at().fold,
-            metric,
-            epoch,
-            slice_auc,
-            baseline: fold.plan.baseline,
-            path: fold.folder.best(self.at().fold).display().to_string(),
-        });
+        self.found.best = best.map(|best| fold.best(best));
         // What the log says of epochs beyond was of steps that are made again.
         let log = fold.folder.log(&fold.config.run.kernel_type);
         trim_log(&log, self.at().fold, epoch)
             .map_err(|source| Error::Write { path: log, source })?;
-        self.place.set(Position { epoch: epoch + 1, step, ..self.at() });
-        let (number, next) = (self.at().fold, epoch + 1);
-        let message = match (epoch >= fold.config.train.epochs, step) {
+        let (number, next, all) = (self.at().fold, epoch + 1, fold.config.train.epochs);
+        self.place.set(Position { epoch: next.min(all.max(epoch)), step, ..self.at() });
+        let message = match (epoch >= all, step) {
             (true, _) => format!("fold {number}: its {epoch} epochs are done"),
             (false, 0) => format!("going on with fold {number} epoch {next}"),
             (false, _) => format!("going on with fold {number} epoch {next} after step {step}"),
@@ -410,9 +410,7 @@ impl Training<'_, '_> {
             return;
         }
         self.asked = Some(Instant::now());
-        if let Some(now) = monitor.read() {
-            let Reading { memory_used, memory_total, utilisation, temperature, watts } = now;
-            let gpu = Gpu { memory_used, memory_total, utilisation, temperature, watts };
+        if let Some(gpu) = monitor.read() {
             self.fold.events.send(Event::Gpu(gpu));
         }
     }
@@ -451,14 +449,8 @@ impl Training<'_, '_> {
         let before = self.found.best.as_ref().map_or(f64::INFINITY, |b| b.metric);
         let is_best = metric < before;
         if is_best {
-            self.found.best = Some(FoldBest {
-                fold: self.at().fold,
-                metric,
-                epoch: self.at().epoch,
-                slice_auc: v.slice_auc,
-                baseline: fold.plan.baseline,
-                path: fold.folder.best(self.at().fold).display().to_string(),
-            });
+            let (epoch, slice_auc) = (self.at().epoch, v.slice_auc);
+            self.found.best = Some(fold.best(Best { metric, epoch, slice_auc }));
         }
         fold.events.send(Event::Epoch(Epoch {
             at: self.at(),
@@ -516,44 +508,5 @@ impl Training<'_, '_> {
             seconds: start.elapsed().as_secs_f64(),
         }));
         Ok(())
-    }
-}
-
-/// Leaves out the notebook's lines of `fold` after `epoch`.
-fn trim_log(path: &Path, fold: usize, epoch: usize) -> std::io::Result<()> {
-    let Ok(text) = std::fs::read_to_string(path) else { return Ok(()) };
-    let start = format!("Fold {fold}, Epoch ");
-    let beyond = |line: &str| {
-        let rest = line.split_once(&start).map(|(_, rest)| rest);
-        let number = rest.and_then(|rest| rest.split(',').next()?.parse::<usize>().ok());
-        number.is_some_and(|number| number > epoch)
-    };
-    if !text.lines().any(beyond) {
-        return Ok(());
-    }
-    let kept = text.lines().filter(|line| !beyond(line)).flat_map(|line| [line, "\n"]);
-    write_atomically(path, kept.collect::<String>().as_bytes())
-}
-
-/// The notebook's line, time first.
-fn log_line(time: &str, fold: usize, epoch: usize, lr: f64, train: f64, valid: f64) -> String {
-    format!(
-        "{time} Fold {fold}, Epoch {epoch}, lr: {lr:.7}, train loss: {train:.5}, \
-         valid loss: {valid:.5}, metric: {valid:.6}."
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_log_line_is_the_notebooks() {
-        let line = log_line("Sun Sep 25 13:05:11 2022", 0, 1, 23e-5, 0.712342, 0.70123);
-        assert_eq!(
-            line,
-            "Sun Sep 25 13:05:11 2022 Fold 0, Epoch 1, lr: 0.0002300, train loss: 0.71234, \
-             valid loss: 0.70123, metric: 0.701230."
-        );
     }
 }

@@ -2,12 +2,14 @@
 
 use crate::{
     config::{Config, Precision},
+    device,
     net::{
         Spec,
         encoder::{self, Keep, kept_bytes},
         recurrent,
     },
 };
+use candle_core::Device;
 
 /// Share of the free memory that a step may fill with the encoder's activations.
 const SHARE: f64 = 0.5;
@@ -79,6 +81,18 @@ impl Plan {
                 let inner = budget.saturating_sub((plan.chunk * inputs) as u64) / inside as u64;
                 let inner = (inner as usize).min(plan.chunk);
                 Self { keep: Keep { inner, ..plan.keep }, ..plan }
+            }
+        }
+    }
+
+    /// The one that the config asks for on a device as it is now, and the bytes that are free there;
+    /// on the CPU beside the batches.
+    pub fn for_device(config: &Config, device: &Device) -> (Self, u64) {
+        match device::free_memory(device) {
+            Some(free) => (Self::on_card(config, free), free),
+            None => {
+                let free = free_memory().saturating_sub(batches(config) as u64);
+                (Self::new(config, free), free)
             }
         }
     }
@@ -176,7 +190,7 @@ impl Peak {
 }
 
 /// Bytes of the batches that are in memory at once.
-pub fn batches(config: &Config) -> usize {
+fn batches(config: &Config) -> usize {
     let spec = Spec::new(config);
     let size = config.data.image_size;
     let study = spec.images * size * size * spec.in_channels;

@@ -4,6 +4,7 @@ pub mod adamw;
 pub mod checkpoint;
 pub mod control;
 pub mod fold;
+mod log;
 pub mod loss;
 pub mod memory;
 pub mod metrics;

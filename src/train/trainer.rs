@@ -242,20 +242,15 @@ fn started(job: &Job, spec: &Spec, model: &Classifier, folds: Vec<FoldPlan>) -> 
 /// What a step keeps in memory, said in the log.
 fn memory_plan(job: &Job, spec: &Spec, events: &EventSender) -> memory::Plan {
     let config = &job.config;
-    if let Some(free) = crate::device::free_memory(&job.device) {
-        let plan = memory::Plan::on_card(config, free);
-        let how = plan.told(config.train.batch_size * spec.images);
-        events.log(Level::Info, format!("encoder: {how}, {} MiB of the GPU free", free >> 20));
-        return plan;
-    }
-    let free = memory::free_memory().saturating_sub(memory::batches(config) as u64);
-    let plan = memory::Plan::new(config, free);
-    let need = plan.bytes(spec, config.data.image_size) >> 20;
-    let how = plan.told(config.train.batch_size * spec.images);
-    let free = free >> 20;
-    events.log(
-        Level::Info,
-        format!("encoder: {how}, about {need} MiB of {free} MiB free beside the batches"),
-    );
+    let (plan, free) = memory::Plan::for_device(config, &job.device);
+    let (how, free) = (plan.told(config.train.batch_size * spec.images), free >> 20);
+    let memory = match job.device.is_cpu() {
+        true => {
+            let need = plan.bytes(spec, config.data.image_size) >> 20;
+            format!("about {need} MiB of {free} MiB free beside the batches")
+        }
+        false => format!("{free} MiB of the GPU free"),
+    };
+    events.log(Level::Info, format!("encoder: {how}, {memory}"));
     plan
 }

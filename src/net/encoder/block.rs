@@ -1,5 +1,6 @@
 //! A ConvNeXt block: depthwise 7×7, norm, fourfold MLP with GELU, layer scale, residual.
 
+use super::patch::norm_forward;
 use super::weights::{Block, Sum};
 use super::{EPS, space};
 use crate::net::ops::{Real, bias_gelu, depthwise, layer_norm, scale_residual};
@@ -49,17 +50,9 @@ fn pieces(rows: usize, c: usize, lanes: Lanes) -> impl Iterator<Item = std::ops:
 /// without its bias, `h` [n, 4C].
 fn hidden<R: Real>(lanes: Lanes, weights: &Block<&[R]>, y: &[R], z: &mut [R], h: &mut [R]) {
     let c = weights.gamma.len();
-    norm(lanes, weights, y, z);
+    norm_forward(lanes, &weights.norm, y, z);
     let size = (y.len() / c, 4 * c, c);
     shared_product(lanes, size, h, 4 * c, z, (c, 1), weights.fc1.weight, (1, c), false);
-}
-
-/// Rows after the convolution, `y` → after the norm, `z`.
-fn norm<R: Real>(lanes: Lanes, weights: &Block<&[R]>, y: &[R], z: &mut [R]) {
-    let norm = [weights.norm.weight, weights.norm.bias];
-    let k = lanes.values(y.len(), norm[0].len());
-    let rows = y.par_chunks(k).zip(z.par_chunks_mut(k));
-    rows.for_each(|(y, z)| layer_norm::forward_here(y, norm, EPS, z));
 }
 
 /// What of a block's forward pass can be kept for its backward pass, or else is computed again
@@ -149,7 +142,7 @@ pub(super) fn backward<R: Real>(
         let (y, h) = match &mut inner {
             Some(Inner { y, h }) => {
                 let y = &y[range.clone()];
-                norm(lanes, weights, y, z);
+                norm_forward(lanes, &weights.norm, y, z);
                 (y, &mut h[4 * range.start..4 * range.end])
             }
             None => {

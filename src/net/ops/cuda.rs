@@ -3,7 +3,11 @@
 //! Elements are f32, f16 or bf16, the small parameters and their gradients f32. A kernel's module
 //! is compiled for the card at its first launch. Everything runs on candle's one stream, in order.
 
-use super::launch::{self, Launch};
+use super::{
+    contiguous,
+    launch::{self, Launch},
+    recurrence::KEPT,
+};
 use candle_core::{
     CudaDevice, CudaStorage, DType, Layout, Result, Shape, Storage, Tensor,
     backend::BackendStorage,
@@ -108,10 +112,13 @@ fn config(launch: &Launch) -> LaunchConfig {
 
 /// The contiguous elements that an argument selects.
 fn view<'a, T: CudaDType>((storage, layout): Input<'a>) -> Result<CudaView<'a, T>> {
-    let Some((start, end)) = layout.contiguous_offsets() else {
-        bail!("an op of rsna-tui takes contiguous tensors only, got strides {:?}", layout.stride())
-    };
+    let (start, end) = contiguous(layout)?;
     Ok(storage.as_cuda_slice::<T>()?.slice(start..end))
+}
+
+/// Where a buffer begins, or a null pointer.
+fn pointer<T>(device: &CudaDevice, view: Option<&CudaView<T>>) -> u64 {
+    view.map_or(0, |view| view.device_ptr(&device.cuda_stream()).0)
 }
 
 /// A buffer that a kernel fills.
@@ -133,6 +140,32 @@ fn rows(layout: &Layout) -> (usize, usize) {
 fn dims4(layout: &Layout) -> Result<[usize; 4]> {
     let (n, h, w, c) = layout.shape().dims4()?;
     Ok([n, h, w, c])
+}
+
+/// A result of the type and shape of `x`, which `fill` writes: given the buffer, rows and width.
+fn like<T: Element>(
+    x: Input,
+    fill: impl FnOnce(&CudaDevice, CudaView<T>, usize, usize) -> Result<()>,
+) -> Output {
+    let device = x.0.device();
+    let (n, c) = rows(x.1);
+    let out = empty::<T>(device, n * c)?;
+    fill(device, out.as_view(), n, c)?;
+    wrap(out, device, x.1.shape())
+}
+
+/// The sum of `parts` parts of a result of this shape, which `fill` writes one behind the other.
+fn in_parts(
+    device: &CudaDevice,
+    parts: usize,
+    shape: impl Into<Shape>,
+    fill: impl FnOnce(CudaView<f32>) -> Result<()>,
+) -> Output {
+    let shape = shape.into();
+    let n = shape.elem_count();
+    let partial = empty::<f32>(device, parts * n)?;
+    fill(partial.as_view())?;
+    wrap(sum_parts(device, &partial, parts, n)?, device, shape)
 }
 
 /// Σ over the parts of [parts, n].
@@ -166,42 +199,9 @@ pub(super) fn depthwise(x: Input, w: Input, bias: Option<Input>, flip: bool) -> 
         let launch = launch::depthwise7_forward(n, h, width, c);
         let [n, h, width, c] = sizes;
         let flip = i32::from(flip);
-        match bias {
-            Some(bias) => {
-                let bias = view::<f32>(bias)?;
-                run!(
-                    device,
-                    launch,
-                    T::SUFFIX,
-                    from,
-                    weight,
-                    bias,
-                    y.as_view(),
-                    n,
-                    h,
-                    width,
-                    c,
-                    flip
-                );
-            }
-            // A null pointer.
-            None => {
-                run!(
-                    device,
-                    launch,
-                    T::SUFFIX,
-                    from,
-                    weight,
-                    0u64,
-                    y.as_view(),
-                    n,
-                    h,
-                    width,
-                    c,
-                    flip
-                );
-            }
-        }
+        let bias = bias.map(view::<f32>).transpose()?;
+        let (bias, y_out) = (pointer(device, bias.as_ref()), y.as_view());
+        run!(device, launch, T::SUFFIX, from, weight, bias, y_out, n, h, width, c, flip);
         wrap(y, device, x.1.shape())
     }
     by_type!(x.0.dtype(), of(x, w, bias, flip))
@@ -213,38 +213,37 @@ pub(super) fn depthwise_grad_weight(x: Input, g: Input) -> Output {
         let device = x.0.device();
         let [n, h, w, c] = dims4(x.1)?;
         let parts = launch::depthwise7_parts(n, w, c);
-        let partial = empty::<f32>(device, parts * 50 * c)?;
-        let launch = launch::depthwise7_grad_weight(c, parts);
-        let (x, g) = (view::<T>(x)?, view::<T>(g)?);
-        let [n, h, w, width, p] = [n, h, w, c, parts].map(|n| n as i32);
-        run!(device, launch, T::SUFFIX, x, g, partial.as_view(), n, h, w, width, p);
-        wrap(sum_parts(device, &partial, parts, 50 * c)?, device, (50, c))
+        in_parts(device, parts, (50, c), |out| {
+            let launch = launch::depthwise7_grad_weight(c, parts);
+            let (x, g) = (view::<T>(x)?, view::<T>(g)?);
+            let [n, h, w, c, parts] = [n, h, w, c, parts].map(|n| n as i32);
+            run!(device, launch, T::SUFFIX, x, g, out, n, h, w, c, parts);
+            Ok(())
+        })
     }
     by_type!(x.0.dtype(), of(x, g))
 }
 
 pub(super) fn layer_norm(x: Input, w: Input, b: Input, eps: f64) -> Output {
     fn of<T: Element>(x: Input, w: Input, b: Input, eps: f64) -> Output {
-        let device = x.0.device();
-        let (n, c) = rows(x.1);
-        let y = empty::<T>(device, n * c)?;
-        let (from, w, b) = (view::<T>(x)?, view::<f32>(w)?, view::<f32>(b)?);
-        let launch = launch::layer_norm_forward(n, c);
-        run!(device, launch, T::SUFFIX, from, w, b, y.as_view(), n as i64, c as i32, eps as f32);
-        wrap(y, device, x.1.shape())
+        like::<T>(x, |device, y, n, c| {
+            let launch = launch::layer_norm_forward(n, c);
+            let (x, w, b) = (view::<T>(x)?, view::<f32>(w)?, view::<f32>(b)?);
+            run!(device, launch, T::SUFFIX, x, w, b, y, n as i64, c as i32, eps as f32);
+            Ok(())
+        })
     }
     by_type!(x.0.dtype(), of(x, w, b, eps))
 }
 
 pub(super) fn layer_norm_grad_input(x: Input, w: Input, g: Input, eps: f64) -> Output {
     fn of<T: Element>(x: Input, w: Input, g: Input, eps: f64) -> Output {
-        let device = x.0.device();
-        let (n, c) = rows(x.1);
-        let dx = empty::<T>(device, n * c)?;
-        let (from, w, g) = (view::<T>(x)?, view::<f32>(w)?, view::<T>(g)?);
-        let launch = launch::layer_norm_grad_input(n, c);
-        run!(device, launch, T::SUFFIX, from, w, g, dx.as_view(), n as i64, c as i32, eps as f32);
-        wrap(dx, device, x.1.shape())
+        like::<T>(x, |device, dx, n, c| {
+            let launch = launch::layer_norm_grad_input(n, c);
+            let (x, w, g) = (view::<T>(x)?, view::<f32>(w)?, view::<T>(g)?);
+            run!(device, launch, T::SUFFIX, x, w, g, dx, n as i64, c as i32, eps as f32);
+            Ok(())
+        })
     }
     by_type!(x.0.dtype(), of(x, w, g, eps))
 }
@@ -255,12 +254,12 @@ pub(super) fn layer_norm_grad_params(x: Input, g: Input, eps: f64) -> Output {
         let device = x.0.device();
         let (n, c) = rows(x.1);
         let parts = launch::layer_norm_parts(n);
-        let partial = empty::<f32>(device, parts * 2 * c)?;
-        let launch = launch::layer_norm_grad_params(c, parts);
-        let (x, g, p) = (view::<T>(x)?, view::<T>(g)?, parts as i32);
-        let out = partial.as_view();
-        run!(device, launch, T::SUFFIX, x, g, out, n as i64, c as i32, eps as f32, p);
-        wrap(sum_parts(device, &partial, parts, 2 * c)?, device, (2, c))
+        in_parts(device, parts, (2, c), |out| {
+            let launch = launch::layer_norm_grad_params(c, parts);
+            let (x, g, parts) = (view::<T>(x)?, view::<T>(g)?, parts as i32);
+            run!(device, launch, T::SUFFIX, x, g, out, n as i64, c as i32, eps as f32, parts);
+            Ok(())
+        })
     }
     by_type!(x.0.dtype(), of(x, g, eps))
 }
@@ -268,26 +267,24 @@ pub(super) fn layer_norm_grad_params(x: Input, g: Input, eps: f64) -> Output {
 /// x, or with `gelu` its GELU, after the bias.
 pub(super) fn add_bias(x: Input, b: Input, gelu: bool) -> Output {
     fn of<T: Element>(x: Input, b: Input, gelu: bool) -> Output {
-        let device = x.0.device();
-        let (n, c) = rows(x.1);
-        let y = empty::<T>(device, n * c)?;
-        let (from, b) = (view::<T>(x)?, view::<f32>(b)?);
-        let launch = if gelu { launch::bias_gelu_forward(n, c) } else { launch::add_bias(n, c) };
-        run!(device, launch, T::SUFFIX, from, b, y.as_view(), n as i64, c as i32);
-        wrap(y, device, x.1.shape())
+        like::<T>(x, |device, y, n, c| {
+            let kernel = if gelu { launch::bias_gelu_forward } else { launch::add_bias };
+            let (x, b) = (view::<T>(x)?, view::<f32>(b)?);
+            run!(device, kernel(n, c), T::SUFFIX, x, b, y, n as i64, c as i32);
+            Ok(())
+        })
     }
     by_type!(x.0.dtype(), of(x, b, gelu))
 }
 
 pub(super) fn bias_gelu_grad(x: Input, b: Input, g: Input) -> Output {
     fn of<T: Element>(x: Input, b: Input, g: Input) -> Output {
-        let device = x.0.device();
-        let (n, c) = rows(x.1);
-        let dx = empty::<T>(device, n * c)?;
-        let (from, b, g) = (view::<T>(x)?, view::<f32>(b)?, view::<T>(g)?);
-        let launch = launch::bias_gelu_grad(n, c);
-        run!(device, launch, T::SUFFIX, from, b, g, dx.as_view(), n as i64, c as i32);
-        wrap(dx, device, x.1.shape())
+        like::<T>(x, |device, dx, n, c| {
+            let launch = launch::bias_gelu_grad(n, c);
+            let (x, b, g) = (view::<T>(x)?, view::<f32>(b)?, view::<T>(g)?);
+            run!(device, launch, T::SUFFIX, x, b, g, dx, n as i64, c as i32);
+            Ok(())
+        })
     }
     by_type!(x.0.dtype(), of(x, b, g))
 }
@@ -298,11 +295,11 @@ pub(super) fn column_sum(x: Input) -> Output {
         let device = x.0.device();
         let (n, c) = rows(x.1);
         let parts = launch::column_parts(n, c);
-        let partial = empty::<f32>(device, parts * c)?;
-        let launch = launch::column_sum(c, parts);
-        let x = view::<T>(x)?;
-        run!(device, launch, T::SUFFIX, x, partial.as_view(), n as i64, c as i32, parts as i32);
-        wrap(sum_parts(device, &partial, parts, c)?, device, c)
+        in_parts(device, parts, c, |out| {
+            let (launch, x) = (launch::column_sum(c, parts), view::<T>(x)?);
+            run!(device, launch, T::SUFFIX, x, out, n as i64, c as i32, parts as i32);
+            Ok(())
+        })
     }
     by_type!(x.0.dtype(), of(x))
 }
@@ -310,26 +307,24 @@ pub(super) fn column_sum(x: Input) -> Output {
 /// `params` [2, C]: bias, gamma.
 pub(super) fn scale_residual(x: Input, params: Input, residual: Input) -> Output {
     fn of<T: Element>(x: Input, params: Input, r: Input) -> Output {
-        let device = x.0.device();
-        let (n, c) = rows(x.1);
-        let y = empty::<T>(device, n * c)?;
-        let (from, params, r) = (view::<T>(x)?, view::<f32>(params)?, view::<T>(r)?);
-        let launch = launch::scale_residual_forward(n, c);
-        run!(device, launch, T::SUFFIX, from, params, r, y.as_view(), n as i64, c as i32);
-        wrap(y, device, x.1.shape())
+        like::<T>(x, |device, y, n, c| {
+            let launch = launch::scale_residual_forward(n, c);
+            let (x, params, r) = (view::<T>(x)?, view::<f32>(params)?, view::<T>(r)?);
+            run!(device, launch, T::SUFFIX, x, params, r, y, n as i64, c as i32);
+            Ok(())
+        })
     }
     by_type!(x.0.dtype(), of(x, params, residual))
 }
 
 pub(super) fn scale_residual_grad_input(params: Input, g: Input) -> Output {
     fn of<T: Element>(params: Input, g: Input) -> Output {
-        let device = g.0.device();
-        let (n, c) = rows(g.1);
-        let dx = empty::<T>(device, n * c)?;
-        let (params, from) = (view::<f32>(params)?, view::<T>(g)?);
-        let launch = launch::scale_residual_grad_input(n, c);
-        run!(device, launch, T::SUFFIX, params, from, dx.as_view(), n as i64, c as i32);
-        wrap(dx, device, g.1.shape())
+        like::<T>(g, |device, dx, n, c| {
+            let launch = launch::scale_residual_grad_input(n, c);
+            let (params, g) = (view::<f32>(params)?, view::<T>(g)?);
+            run!(device, launch, T::SUFFIX, params, g, dx, n as i64, c as i32);
+            Ok(())
+        })
     }
     by_type!(g.0.dtype(), of(params, g))
 }
@@ -340,12 +335,12 @@ pub(super) fn scale_residual_grad_params(x: Input, params: Input, g: Input) -> O
         let device = x.0.device();
         let (n, c) = rows(x.1);
         let parts = launch::column_parts(n, c);
-        let partial = empty::<f32>(device, parts * 2 * c)?;
-        let launch = launch::scale_residual_grad_params(c, parts);
-        let (x, params, g) = (view::<T>(x)?, view::<f32>(params)?, view::<T>(g)?);
-        let (out, p) = (partial.as_view(), parts as i32);
-        run!(device, launch, T::SUFFIX, x, params, g, out, n as i64, c as i32, p);
-        wrap(sum_parts(device, &partial, parts, 2 * c)?, device, (2, c))
+        in_parts(device, parts, (2, c), |out| {
+            let launch = launch::scale_residual_grad_params(c, parts);
+            let (x, params, g) = (view::<T>(x)?, view::<f32>(params)?, view::<T>(g)?);
+            run!(device, launch, T::SUFFIX, x, params, g, out, n as i64, c as i32, parts as i32);
+            Ok(())
+        })
     }
     by_type!(x.0.dtype(), of(x, params, g))
 }
@@ -356,16 +351,10 @@ pub(super) fn pixels(op: &super::pixels::Pixels, own: Input, partner: Input) -> 
         let n = own.1.shape().elem_count();
         let out = empty::<T>(device, n)?;
         let (from, launch) = (view::<u8>(own)?, launch::images(n));
-        match shares {
-            Some([a, b]) => {
-                let other = view::<u8>(partner)?;
-                run!(device, launch, T::SUFFIX, from, other, a, b, out.as_view(), n as i64);
-            }
-            // A null pointer.
-            None => {
-                run!(device, launch, T::SUFFIX, from, 0u64, 1f32, 0f32, out.as_view(), n as i64);
-            }
-        }
+        let other = shares.map(|_| view::<u8>(partner)).transpose()?;
+        let other = pointer(device, other.as_ref());
+        let [a, b] = shares.unwrap_or([1.0, 0.0]);
+        run!(device, launch, T::SUFFIX, from, other, a, b, out.as_view(), n as i64);
         wrap(out, device, own.1.shape())
     }
     by_type!(op.dtype, of(op.shares, own, partner))
@@ -382,7 +371,7 @@ pub(super) fn lstm(gates: Input, w_hh: Input) -> Result<((CudaStorage, Shape), T
     let device = gates.0.device();
     let [d, t, b, hidden] = directions(gates.1, 4)?;
     let cells = d * t * b;
-    let kept = empty::<f32>(device, cells * 6 * hidden)?;
+    let kept = empty::<f32>(device, cells * KEPT * hidden)?;
     let h = empty::<f32>(device, cells * hidden)?;
     let (gates, w_hh) = (view::<f32>(gates)?, view::<f32>(w_hh)?);
     let (of_cells, n) = (cells as i64, hidden as i32);
@@ -394,7 +383,7 @@ pub(super) fn lstm(gates: Input, w_hh: Input) -> Result<((CudaStorage, Shape), T
     }
     run!(device, launch::lstm_gather(cells, hidden), "", kept.as_view(), h.as_view(), of_cells, n);
     let kept = CudaStorage::wrap_cuda_slice(kept, device.clone());
-    let shape = (d, t, b, 6 * hidden);
+    let shape = (d, t, b, KEPT * hidden);
     let kept = Tensor::from_storage(Storage::Cuda(kept), shape, BackpropOp::none(), false);
     Ok((wrap(h, device, (d, t, b, hidden))?, kept))
 }
@@ -402,8 +391,8 @@ pub(super) fn lstm(gates: Input, w_hh: Input) -> Result<((CudaStorage, Shape), T
 /// What [`lstm`] kept, the gates' gradients in their places, from that of h.
 pub(super) fn lstm_grad(w_hh: Input, kept: Input, grad: Input) -> Output {
     let device = kept.0.device();
-    let [d, t, b, hidden] = directions(kept.1, 6)?;
-    let mut out = empty::<f32>(device, d * t * b * 6 * hidden)?;
+    let [d, t, b, hidden] = directions(kept.1, KEPT)?;
+    let mut out = empty::<f32>(device, d * t * b * KEPT * hidden)?;
     device.memcpy_dtod(&view::<f32>(kept)?, &mut out)?;
     let (w_hh, grad) = (view::<f32>(w_hh)?, view::<f32>(grad)?);
     let dh = device.alloc_zeros::<f32>(d * b * hidden)?;
@@ -463,10 +452,7 @@ impl Multi {
 fn address(device: &CudaDevice, tensor: &Tensor) -> Result<u64> {
     let (storage, layout) = tensor.storage_and_layout();
     let Storage::Cuda(storage) = &*storage else { bail!("a tensor is not on the GPU") };
-    let view = view::<f32>((storage, layout))?;
-    let stream = device.cuda_stream();
-    let (pointer, _) = view.device_ptr(&stream);
-    Ok(pointer)
+    Ok(pointer(device, Some(&view::<f32>((storage, layout))?)))
 }
 
 /// Σ g² of each tensor of the one list.

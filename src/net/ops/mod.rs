@@ -38,18 +38,25 @@ pub use scale_residual::scale_residual;
 pub(crate) use real::Real;
 
 use crate::simd::vectorised;
-use candle_core::{CpuStorage, DType, Layout, Result, Shape, backend::BackendStorage, bail};
+use candle_core::{CpuStorage, DType, Layout, Result, Shape, WithDType};
+use candle_core::{backend::BackendStorage, bail};
 use rayon::prelude::*;
 
 /// Rows of a piece of work given to one thread: long enough to pay for the hand-over.
 const ROWS: usize = 256;
 
-/// The contiguous elements that `layout` selects.
-fn slice<'a, R: Real>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [R]> {
-    let Some((start, end)) = layout.contiguous_offsets() else {
+/// Where the elements that `layout` selects begin and end. Errors: they are not contiguous.
+fn contiguous(layout: &Layout) -> Result<(usize, usize)> {
+    let Some(ends) = layout.contiguous_offsets() else {
         bail!("an op of rsna-tui takes contiguous tensors only, got strides {:?}", layout.stride())
     };
-    Ok(&storage.as_slice::<R>()?[start..end])
+    Ok(ends)
+}
+
+/// The contiguous elements that `layout` selects.
+fn slice<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
+    let (start, end) = contiguous(layout)?;
+    Ok(&storage.as_slice::<T>()?[start..end])
 }
 
 /// Rows of `c` elements of `x` → as many of the result, pieces of them in parallel.
@@ -135,8 +142,14 @@ macro_rules! cpu_op {
             ),
         }
     };
-    (@rounds) => { true };
-    (@rounds weight) => { false };
+    (@rounded $out:expr, $narrow:expr) => {{
+        let (out, shape) = $out;
+        Ok(($crate::net::ops::narrowed(out, $narrow), shape))
+    }};
+    (@rounded $out:expr, $narrow:expr, weight) => {{
+        let _ = $narrow;
+        Ok($out)
+    }};
     ($name:literal, 1 $(, $of:ident)?) => {
         fn name(&self) -> &'static str {
             $name
@@ -157,10 +170,8 @@ macro_rules! cpu_op {
                 return $crate::net::ops::cpu_op!(@dtype s, run(self, (s, l)));
             };
             let s = &$crate::net::ops::widened(s);
-            let (out, shape) = run::<f32>(self, (s, l))?;
-            let rounds = $crate::net::ops::cpu_op!(@rounds $($of)?);
-            let narrow = if rounds { narrow } else { candle_core::DType::F32 };
-            Ok(($crate::net::ops::narrowed(out, narrow), shape))
+            let out = run::<f32>(self, (s, l))?;
+            $crate::net::ops::cpu_op!(@rounded out, narrow $(, $of)?)
         }
         #[cfg(feature = "cuda")]
         fn cuda_fwd(
@@ -195,10 +206,8 @@ macro_rules! cpu_op {
             };
             let s1 = &$crate::net::ops::widened(s1);
             let s2 = &$crate::net::ops::widened(s2);
-            let (out, shape) = run::<f32>(self, (s1, l1), (s2, l2))?;
-            let rounds = $crate::net::ops::cpu_op!(@rounds $($of)?);
-            let narrow = if rounds { narrow } else { candle_core::DType::F32 };
-            Ok(($crate::net::ops::narrowed(out, narrow), shape))
+            let out = run::<f32>(self, (s1, l1), (s2, l2))?;
+            $crate::net::ops::cpu_op!(@rounded out, narrow $(, $of)?)
         }
         #[cfg(feature = "cuda")]
         fn cuda_fwd(
@@ -239,10 +248,8 @@ macro_rules! cpu_op {
             let s1 = &$crate::net::ops::widened(s1);
             let s2 = &$crate::net::ops::widened(s2);
             let s3 = &$crate::net::ops::widened(s3);
-            let (out, shape) = run::<f32>(self, (s1, l1), (s2, l2), (s3, l3))?;
-            let rounds = $crate::net::ops::cpu_op!(@rounds $($of)?);
-            let narrow = if rounds { narrow } else { candle_core::DType::F32 };
-            Ok(($crate::net::ops::narrowed(out, narrow), shape))
+            let out = run::<f32>(self, (s1, l1), (s2, l2), (s3, l3))?;
+            $crate::net::ops::cpu_op!(@rounded out, narrow $(, $of)?)
         }
         #[cfg(feature = "cuda")]
         fn cuda_fwd(

@@ -1,6 +1,6 @@
 //! From bytes to what the network takes: divided, mixed, in its type.
 
-use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
 
 /// own / 255, or where a partner is given own / 255 · share + partner / 255 · its share, each
 /// rounded to f32 in this order.
@@ -33,16 +33,12 @@ impl CustomOp2 for Pixels {
         partner: &CpuStorage,
         other: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let bytes = |storage: &CpuStorage, l: &Layout| match l.contiguous_offsets() {
-            Some((start, end)) => Ok(storage.as_slice::<u8>()?[start..end].to_vec()),
-            None => bail!("pixels takes contiguous tensors only"),
-        };
-        let (own, partner) = (bytes(own, l)?, bytes(partner, other)?);
+        let (own, partner) = (super::slice::<u8>(own, l)?, super::slice::<u8>(partner, other)?);
         let value = |(&x, &y): (&u8, &u8)| match self.shares {
             None => f32::from(x) / 255.0,
             Some([a, b]) => f32::from(x) / 255.0 * a + f32::from(y) / 255.0 * b,
         };
-        let out: Vec<f32> = own.iter().zip(&partner).map(value).collect();
+        let out: Vec<f32> = own.iter().zip(partner).map(value).collect();
         Ok((super::narrowed(CpuStorage::F32(out), self.dtype), l.shape().clone()))
     }
 

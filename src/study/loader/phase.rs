@@ -58,6 +58,11 @@ impl Plan {
         }
     }
 
+    /// That of the `i`-th pass, 0 where there is none.
+    pub fn batches_of(&self, i: usize) -> usize {
+        self.passes.get(i).map_or(0, |&pass| self.batches(pass))
+    }
+
     /// Bytes of one study's images.
     pub fn study_bytes(&self) -> usize {
         let recipe = Recipe::valid(&self.config);
