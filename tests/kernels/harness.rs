@@ -133,6 +133,10 @@ impl Buffer {
         // `Cell`s may be written through a shared reference.
         (self.memory.as_ptr() as *mut u8).wrapping_add(self.start)
     }
+    /// As if nobody had written it.
+    pub fn erase(&self) {
+        self.memory.iter().for_each(|cell| cell.set(u64::MAX));
+    }
     fn check(&self, name: &str) {
         let bytes = self.memory.len() * 8;
         // SAFETY: all of the memory, while nothing writes.

@@ -1,9 +1,9 @@
 //! The encoder's kernels.
 
 use crate::harness::Arg::{Float, Int, Long, Null, Of};
-use crate::harness::{Buffer, Type, compare, compiler, random, report, run};
+use crate::harness::{Arg, Buffer, Type, compare, compiler, random, report, run};
 use candle_core::{Device, Result, Tensor, Var};
-use rsna_tui::net::ops::{self, launch};
+use rsna_tui::net::ops::{self, launch, launch::Launch};
 
 /// `f` of f64 inputs on the CPU: its result, and the gradients of Σ result · g.
 pub fn reference(
@@ -46,6 +46,18 @@ fn elements(ty: Type, n: usize, seed: u64, shift: usize) -> (Vec<f64>, Buffer) {
     let x = ty.round(&random(n, seed));
     let buffer = ty.buffer(&x, shift);
     (x, buffer)
+}
+
+/// Runs a kernel whose threads go on to further elements: in one block, which goes on where the
+/// launch has more, and as launched. Gives what it leaves in `out`.
+fn run_both(launch: Launch, ty: Type, args: &[Arg], out: &Buffer) -> Vec<f64> {
+    let [one, all] = [Launch { grid: [1, 1, 1], ..launch }, launch].map(|launch| {
+        out.erase();
+        run(launch, ty, args);
+        ty.values(out)
+    });
+    assert_eq!(one, all, "{} depends on its grid", launch.kernel);
+    all
 }
 
 /// Every type; and the last one also with elements off the alignment of vectors.
@@ -135,14 +147,14 @@ fn layer_norm() {
             let end = [Long(rows), Int(c), Float(eps as f32)];
             let out = ty.unwritten(rows * c);
             let args = [&[Of(&dx), Of(&dweight), Of(&dbias), Of(&out)][..], &end].concat();
-            run(launch::layer_norm_forward(rows, c), ty, &args);
-            compare(&format!("layer_norm_forward {ty:?}"), &y, &ty.values(&out), ty.bound());
+            let got = run_both(launch::layer_norm_forward(rows, c), ty, &args, &out);
+            compare(&format!("layer_norm_forward {ty:?}"), &y, &got, ty.bound());
 
             let out = ty.unwritten(rows * c);
             let args = [&[Of(&dx), Of(&dweight), Of(&dg), Of(&out)][..], &end].concat();
-            run(launch::layer_norm_grad_input(rows, c), ty, &args);
+            let got = run_both(launch::layer_norm_grad_input(rows, c), ty, &args, &out);
             let name = format!("layer_norm_grad_input {ty:?}");
-            compare(&name, &grads[0], &ty.values(&out), ty.bound());
+            compare(&name, &grads[0], &got, ty.bound());
 
             let parts = launch::layer_norm_parts(rows);
             let partial = Buffer::unwritten::<f32>(parts * 2 * c);
@@ -176,14 +188,14 @@ fn bias_gelu() {
 
             let out = ty.unwritten(rows * c);
             let args = [Of(&dx), Of(&dbias), Of(&out), Long(rows), Int(c)];
-            run(launch::bias_gelu_forward(rows, c), ty, &args);
-            compare(&format!("bias_gelu_forward {ty:?}"), &y, &ty.values(&out), ty.bound());
+            let got = run_both(launch::bias_gelu_forward(rows, c), ty, &args, &out);
+            compare(&format!("bias_gelu_forward {ty:?}"), &y, &got, ty.bound());
 
             let out = ty.unwritten(rows * c);
             let args = [Of(&dx), Of(&dbias), Of(&dg), Of(&out), Long(rows), Int(c)];
-            run(launch::bias_gelu_grad(rows, c), ty, &args);
+            let got = run_both(launch::bias_gelu_grad(rows, c), ty, &args, &out);
             let name = format!("bias_gelu_grad {ty:?}");
-            compare(&name, &grads[0], &ty.values(&out), ty.bound());
+            compare(&name, &grads[0], &got, ty.bound());
         }
     }
     report("bias_gelu");
@@ -208,14 +220,14 @@ fn scale_residual() {
 
             let out = ty.unwritten(rows * c);
             let args = [Of(&dx), Of(&dparams), Of(&dr), Of(&out), Long(rows), Int(c)];
-            run(launch::scale_residual_forward(rows, c), ty, &args);
-            compare(&format!("scale_residual_forward {ty:?}"), &y, &ty.values(&out), ty.bound());
+            let got = run_both(launch::scale_residual_forward(rows, c), ty, &args, &out);
+            compare(&format!("scale_residual_forward {ty:?}"), &y, &got, ty.bound());
 
             let out = ty.unwritten(rows * c);
             let args = [Of(&dparams), Of(&dg), Of(&out), Long(rows), Int(c)];
-            run(launch::scale_residual_grad_input(rows, c), ty, &args);
+            let got = run_both(launch::scale_residual_grad_input(rows, c), ty, &args, &out);
             let name = format!("scale_residual_grad_input {ty:?}");
-            compare(&name, &grads[0], &ty.values(&out), ty.bound());
+            compare(&name, &grads[0], &got, ty.bound());
 
             let parts = launch::column_parts(rows, c);
             let partial = Buffer::unwritten::<f32>(parts * 2 * c);
@@ -244,8 +256,8 @@ fn bias_and_its_sum() {
 
             let out = ty.unwritten(rows * c);
             let args = [Of(&dx), Of(&dbias), Of(&out), Long(rows), Int(c)];
-            run(launch::add_bias(rows, c), ty, &args);
-            compare(&format!("add_bias {ty:?}"), &y, &ty.values(&out), ty.bound());
+            let got = run_both(launch::add_bias(rows, c), ty, &args, &out);
+            compare(&format!("add_bias {ty:?}"), &y, &got, ty.bound());
 
             let parts = launch::column_parts(rows, c);
             let partial = Buffer::unwritten::<f32>(parts * c);

@@ -307,7 +307,7 @@ __device__ __forceinline__ void grad_params_any(const T* __restrict__ x, const T
 FOR_EACH_TYPE(FORWARD)
 
 #define GRAD_INPUT(T, SUFFIX)                                                                    \
-    extern "C" __global__ void __launch_bounds__(256) layer_norm_grad_input##SUFFIX(             \
+    extern "C" __global__ void __launch_bounds__(256, 2) layer_norm_grad_input##SUFFIX(          \
         const T* x, const float* w, const T* g, T* dx, long long rows, int c, float eps) {       \
         const Task task(rows, c, eps);                                                           \
         BY_WIDTH(whole_groups(c, x, w, g, dx), c, grad_input, grad_input_any, x, w, g, dx,       \

@@ -203,10 +203,9 @@ extern "C" __global__ void __launch_bounds__(256) lstm_grad_cells(
 }
 
 /// The gradient of h of the step before the s-th, s > 0: `dh` = gradients of the gates · w_hh.
-extern "C" __global__ void __launch_bounds__(256) lstm_grad_carry(const float* kept,
-                                                                  const float* w_hh, float* dh,
-                                                                  int directions, int steps,
-                                                                  int rows, int hidden, int s) {
+extern "C" __global__ void __launch_bounds__(256, 2) lstm_grad_carry(
+    const float* kept, const float* w_hh, float* dh, int directions, int steps, int rows,
+    int hidden, int s) {
     const Sizes sizes = {steps, rows, hidden};
     BY_ALIGNMENT(whole_groups(hidden, w_hh), carry<WHOLE>(kept, w_hh, dh, sizes, s));
 }
