@@ -94,6 +94,8 @@ pub struct Config {
     pub model: Model,
     /// The augmentations.
     pub augment: Augment,
+    /// When `last` is written.
+    pub checkpoint: Checkpoint,
     /// The run's folder and lines.
     pub run: Run,
     /// The screen.
@@ -315,6 +317,18 @@ impl Preset {
         }
         augment
     }
+}
+
+/// `[checkpoint]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    /// `last` is written every so many steps; 0 = not by steps.
+    pub every_steps: usize,
+    /// And every so many minutes; 0 = not by time.
+    pub every_minutes: f64,
+    /// Newest `last` of a fold that are kept.
+    pub keep: usize,
 }
 
 /// `[run]`

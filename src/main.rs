@@ -31,6 +31,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const BAD_INPUT: u8 = 2;
 /// A fold or the run failed.
 const FAILED: u8 = 1;
+/// It was preempted and is to be started again: EX_TEMPFAIL of sysexits.h.
+const REQUEUE: u8 = 75;
 /// The user stopped it before its end, as by Ctrl-C.
 const STOPPED: u8 = 130;
 
@@ -75,11 +77,12 @@ fn train(job: Job, no_tui: bool) -> Result<ExitCode> {
         piped
     };
     let signals = Signals::listen()?;
-    let (line, trainer) =
+    let state = past(&job);
+    let (_events, line, trainer) =
         trainer::spawn(job).map_err(|e| eyre!("cannot start the trainer thread: {e}"))?;
     match plain {
-        true => headlessly(&line, &config, &signals, State::default()),
-        false => match tui::run(&line, &config.ui, &signals.tui) {
+        true => headlessly(&line, &config, &signals, state),
+        false => match tui::run(&line, state.clone(), &config.ui, &signals.tui) {
             Ok(tui::Exit::Quit) => {}
             // Training outlives the connection.
             Ok(tui::Exit::TerminalGone(state)) => {
@@ -90,7 +93,7 @@ fn train(job: Job, no_tui: bool) -> Result<ExitCode> {
             Err(error) => {
                 let why = format!("no dashboard on this terminal ({error}), so plain lines");
                 let _ = writeln!(stderr(), "rsna-tui: {why}");
-                headlessly(&line, &config, &signals, State::default());
+                headlessly(&line, &config, &signals, state);
             }
         },
     }
@@ -101,10 +104,28 @@ fn train(job: Job, no_tui: bool) -> Result<ExitCode> {
     }
     Ok(match (outcome, signals.stopped_by()) {
         (Outcome::Failed, _) => ExitCode::from(FAILED),
+        (Outcome::Requeued, _) => ExitCode::from(REQUEUE),
         (Outcome::Stopped, Some(signal)) => ExitCode::from(128 + signal as u8),
         (Outcome::Stopped, None) => ExitCode::from(STOPPED),
         _ => ExitCode::SUCCESS,
     })
+}
+
+/// What the run's journal tells of the time before this process.
+fn past(job: &Job) -> State {
+    if job.resume.is_none() {
+        return State::default();
+    }
+    match State::of_journal(&job.folder.journal(), None) {
+        Ok((mut state, _)) => {
+            state.reopen();
+            state
+        }
+        Err(error) => {
+            eprintln!("rsna-tui: {error}; the curves from before are not shown");
+            State::default()
+        }
+    }
 }
 
 /// Prints `text`; a reader that has enough of it is no failure.
@@ -122,6 +143,7 @@ fn in_words(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Completed => "training completed",
         Outcome::Stopped => "training stopped",
+        Outcome::Requeued => "training stopped, to be started again",
         Outcome::Failed => "training failed, see the log",
     }
 }

@@ -14,9 +14,13 @@ use crate::{
     config::{Config, Set},
     device,
     net::{Classifier, Spec, summary, weights},
-    run::folder::Folder,
+    run::{folder::Folder, journal, status::Status},
     study::{NpyFolder, Phantom, Source, Table},
-    train::trainer::{Job, ctime},
+    train::{
+        checkpoint,
+        fold::MOST_KEPT,
+        trainer::{Job, Left, ctime},
+    },
     view::report,
 };
 use candle_core::{DType, Device};
@@ -132,7 +136,37 @@ pub fn resume(args: &cli::Resume) -> Result<Job> {
     if args.epochs.is_some() {
         folder.write_config(&config.to_toml())?;
     }
-    Ok(Job { resume: true, ..job(config, device, (table, source), folder) })
+    let left = left(&folder, &config)?;
+    Ok(Job { resume: Some(left), ..job(config, device, (table, source), folder) })
+}
+
+/// Where the run was left. The journal is brought back to what the checkpoints know.
+fn left(folder: &Folder, config: &Config) -> Result<Left> {
+    let folds = match Status::read(&folder.state()) {
+        Ok(status) => status.folds,
+        Err(error) => {
+            if error.kind() != std::io::ErrorKind::NotFound {
+                eprintln!("rsna-tui: {error}; the folds are taken up in the config's order");
+            }
+            Vec::new()
+        }
+    };
+    let mut known = Vec::new();
+    for &fold in &config.train.folds {
+        let status = folds.iter().find(|f| f.fold == fold);
+        let again = status.map(|f| f.seed).filter(|&seed| seed != config.seed);
+        let files = (0..=MOST_KEPT).map(|older| folder.last(fold, again, older));
+        let progress = match checkpoint::newest(files).0 {
+            Some(last) => {
+                let progress = last.progress()?;
+                (progress.epoch, progress.step)
+            }
+            None => (0, 0),
+        };
+        known.push(journal::Known { fold, epochs: progress.0, steps: progress.1 });
+    }
+    let seconds = journal::trim(&folder.journal(), &known)?;
+    Ok(Left { seconds, folds })
 }
 
 fn job(
@@ -149,7 +183,7 @@ fn job(
         device: device.device,
         device_name: device.name,
         no_gpu: device.why.map(|why| why.to_string()),
-        resume: false,
+        resume: None,
         debug: false,
         clock: ctime,
         report: report::text,

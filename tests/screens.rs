@@ -6,8 +6,8 @@ use common::Script;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
-use rsna_tui::run::Command;
 use rsna_tui::run::event::*;
+use rsna_tui::run::{Command, FoldAction};
 use rsna_tui::tui::{Pictures, Reply, Screen};
 
 const MIDDLE: Position = Position { fold: 1, epoch: 3, step: 23 };
@@ -68,7 +68,7 @@ fn pausing_is_told_at_once_and_paused_when_it_is_so() {
     let mut screen = training();
     assert_eq!(press(&mut screen, KeyCode::Char('p')), Reply::Send(Command::Pause));
     assert!(draw(&mut screen, 80, 24).to_string().contains("pausing…"));
-    let event = TrainerEvent { at: MIDDLE, state: TrainerState::Paused };
+    let event = TrainerEvent { at: MIDDLE, state: TrainerState::Paused, reason: None };
     tell(&mut screen, Event::Trainer(event));
     insta::assert_snapshot!("paused", draw(&mut screen, 80, 24));
     assert_eq!(press(&mut screen, KeyCode::Char('p')), Reply::Send(Command::Resume));
@@ -162,7 +162,10 @@ fn a_fold_is_skipped_only_after_a_yes_and_only_the_one_asked_about() {
     press(&mut screen, KeyCode::Char('n'));
     assert_eq!(press(&mut screen, KeyCode::Char('n')), Reply::Nothing);
     press(&mut screen, KeyCode::Char('n'));
-    assert_eq!(press(&mut screen, KeyCode::Char('y')), Reply::Send(Command::SkipFold));
+    assert_eq!(
+        press(&mut screen, KeyCode::Char('y')),
+        Reply::Send(Command::Fold { fold: 1, action: FoldAction::Skip })
+    );
     assert!(draw(&mut screen, 80, 24).to_string().contains("skipping fold 1…"));
     tell(&mut screen, Event::Fold(FoldEvent { at: MIDDLE, state: FoldState::Skipped }));
     assert!(draw(&mut screen, 80, 24).to_string().contains("fold 1 skipped"));
@@ -172,7 +175,7 @@ fn a_fold_is_skipped_only_after_a_yes_and_only_the_one_asked_about() {
 fn stopping_after_the_epoch_is_told_while_it_trains_on() {
     let mut screen = training();
     assert_eq!(press(&mut screen, KeyCode::Char('s')), Reply::Send(Command::StopAfterEpoch));
-    let event = TrainerEvent { at: MIDDLE, state: TrainerState::StoppingAfterEpoch };
+    let event = TrainerEvent { at: MIDDLE, state: TrainerState::StoppingAfterEpoch, reason: None };
     tell(&mut screen, Event::Trainer(event));
     let text = draw(&mut screen, 120, 36).to_string();
     assert!(text.contains("stopping after this epoch"), "{text}");

@@ -71,6 +71,13 @@ pub(super) fn check(c: &Config, refuse: &dyn Fn(&str, String) -> Error) -> Resul
     must((1..=4096).contains(&m.lstm_hidden), "model.lstm_hidden", "1 to 4096")?;
     must((1..=4096).contains(&m.head_hidden), "model.head_hidden", "1 to 4096")?;
     must((0.0..1.0).contains(&m.dropout), "model.dropout", "0 to below 1")?;
+    let k = &c.checkpoint;
+    must(
+        k.every_minutes.is_finite() && k.every_minutes >= 0.0,
+        "checkpoint.every_minutes",
+        "0 (not by time) or more minutes",
+    )?;
+    must((1..=100).contains(&k.keep), "checkpoint.keep", "1 to 100 files")?;
     let k = &c.run.kernel_type;
     must(
         !k.is_empty() && k.len() <= 200 && !k.contains(['/', '\\', '\0']),

@@ -1,39 +1,73 @@
-//! The two channels between the trainer and a view.
+//! From the trainer to the journal and to whoever watches, and back.
 //!
-//! A view that is slow or gone never slows training: once [`BACKLOG`] events wait, those that a
-//! view can live without are dropped; those that it cannot (epochs, folds, checkpoints, errors)
-//! are few and always queued.
+//! Every event but a preview is in the journal before anyone hears of it. A watcher that is slow
+//! or gone never slows training: once [`BACKLOG`] events wait for it, those that it can live
+//! without are dropped; those that it cannot (epochs, folds, checkpoints, errors) are few and
+//! always queued.
 
 use super::{
     command::Command,
     event::{Event, Level, Log, Stamped},
+    journal::Journal,
 };
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::{
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
 
-/// Events that may wait before steps and previews are dropped.
+/// Events that may wait for a watcher before steps and previews are dropped.
 pub const BACKLOG: usize = 256;
+/// A watcher for whom so many wait has gone.
+const GONE: usize = 1 << 16;
 
 /// The trainer's end of the event channel. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct EventSender {
-    sender: Sender<Stamped>,
+    hub: Arc<Mutex<Hub>>,
     start: Instant,
-    dropped: Arc<AtomicU64>,
+    /// The run's seconds before this process.
+    before: f64,
+}
+
+#[derive(Debug)]
+struct Hub {
+    journal: Option<Journal>,
+    /// Why the journal's newest lines are not written.
+    trouble: Option<io::Error>,
+    watchers: Vec<Watcher>,
+    /// Events that the first watcher, the run's own view, did not get.
+    dropped: u64,
+}
+
+#[derive(Debug)]
+struct Watcher {
+    sender: Sender<Stamped>,
+    /// The run's own view.
+    own: bool,
 }
 
 impl EventSender {
-    /// Queues `event`, stamped with the seconds since the run's start. Never waits; an event
-    /// for a view that is gone, or a droppable one for a view that lags, is lost.
+    /// Queues `event`, stamped with the run's seconds, and writes it to the journal. Never waits
+    /// for a watcher; an event for one that is gone, or a droppable one for one that lags, is lost
+    /// to it.
     pub fn send(&self, event: Event) {
-        if event.may_be_dropped() && self.sender.len() >= BACKLOG {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-            return;
+        let mut hub = self.hub();
+        let stamped = Stamped { at: self.before + self.start.elapsed().as_secs_f64(), event };
+        let Hub { journal, trouble, watchers, dropped } = &mut *hub;
+        if let (Some(journal), false) = (journal, matches!(stamped.event, Event::Preview(_))) {
+            *trouble = journal.append(&stamped).err();
         }
-        // A view that has gone is no reason to stop training.
-        let _ = self.sender.send(Stamped { at: self.start.elapsed().as_secs_f64(), event });
+        watchers.retain(|watcher| {
+            let waiting = watcher.sender.len();
+            if stamped.event.may_be_dropped() && waiting >= BACKLOG {
+                *dropped += u64::from(watcher.own);
+                return true;
+            }
+            // A watcher that has gone is no reason to stop training.
+            watcher.sender.send(stamped.clone()).is_ok() && (watcher.own || waiting < GONE)
+        });
     }
 
     /// Queues a log line.
@@ -41,9 +75,43 @@ impl EventSender {
         self.send(Event::Log(Log { level, message: message.into() }));
     }
 
-    /// Events dropped so far because the view lagged.
+    /// Events that the run's own view did not get because it lagged.
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.hub().dropped
+    }
+
+    /// The run's seconds so far.
+    pub fn seconds(&self) -> f64 {
+        self.before + self.start.elapsed().as_secs_f64()
+    }
+
+    /// One more watcher: how much of the journal happened before, and all that comes after.
+    pub fn watch(&self) -> (u64, Receiver<Stamped>) {
+        let (sender, receiver) = unbounded();
+        let mut hub = self.hub();
+        hub.watchers.push(Watcher { sender, own: false });
+        (hub.journal.as_ref().map_or(0, Journal::written), receiver)
+    }
+
+    /// Writes what of the journal could not be written; `Err` where it still cannot.
+    pub fn flush(&self) -> io::Result<()> {
+        let mut hub = self.hub();
+        let Hub { journal, trouble, .. } = &mut *hub;
+        if trouble.is_none() {
+            return Ok(());
+        }
+        journal.as_mut().map_or(Ok(()), Journal::flush)?;
+        *trouble = None;
+        Ok(())
+    }
+
+    /// Waits until all of the journal is on the disk itself.
+    pub fn sync(&self) -> io::Result<()> {
+        self.hub().journal.as_mut().map_or(Ok(()), Journal::sync)
+    }
+
+    fn hub(&self) -> MutexGuard<'_, Hub> {
+        self.hub.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -56,17 +124,16 @@ pub struct Line {
     pub commands: Sender<Command>,
 }
 
-/// Makes the pair: the trainer's ends, and the view's.
-pub fn channel() -> (EventSender, Receiver<Command>, Line) {
-    let (event_tx, event_rx) = unbounded();
-    let (command_tx, command_rx) = unbounded();
-    let sender = EventSender {
-        sender: event_tx,
-        start: Instant::now(),
-        dropped: Arc::new(AtomicU64::new(0)),
-    };
-    let line = Line { events: event_rx, commands: command_tx };
-    (sender, command_rx, line)
+/// Makes the trainer's ends, and those of the run's own view. `before`: the run's seconds before
+/// this process.
+pub fn channel(journal: Option<Journal>, before: f64) -> (EventSender, Receiver<Command>, Line) {
+    let (sender, receiver) = unbounded();
+    let (command_sender, command_receiver) = unbounded();
+    let watchers = vec![Watcher { sender, own: true }];
+    let hub = Hub { journal, trouble: None, watchers, dropped: 0 };
+    let sender = EventSender { hub: Arc::new(Mutex::new(hub)), start: Instant::now(), before };
+    let line = Line { events: receiver, commands: command_sender };
+    (sender, command_receiver, line)
 }
 
 #[cfg(test)]
@@ -87,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_slow_view_loses_steps_but_no_log_line() {
-        let (tx, _commands, line) = channel();
+        let (tx, _commands, line) = channel(None, 0.0);
         for _ in 0..2 * BACKLOG {
             tx.send(droppable());
         }
@@ -96,5 +163,19 @@ mod tests {
         assert_eq!(line.events.len(), BACKLOG + 1);
         drop(line);
         tx.log(Level::Info, "a view that is gone does not stop the trainer");
+    }
+
+    #[test]
+    fn who_comes_later_hears_what_the_journal_did_not_hold_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.jsonl");
+        let (tx, _commands, _line) = channel(Some(Journal::open(&path).unwrap()), 10.0);
+        tx.log(Level::Info, "before");
+        let (written, events) = tx.watch();
+        assert_eq!(written, std::fs::metadata(&path).unwrap().len());
+        tx.log(Level::Info, "after");
+        let heard = events.recv().unwrap();
+        assert_eq!(heard.event, Event::Log(Log { level: Level::Info, message: "after".into() }));
+        assert!(heard.at >= 10.0);
     }
 }

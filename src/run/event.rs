@@ -3,6 +3,7 @@
 //! Events are cheap values: figures, and previews as raw pixels; never tensors. Times are
 //! seconds since the run started, so that a recorded run replays at any speed.
 
+use super::figure;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -23,6 +24,10 @@ pub enum Event {
     RunStarted(RunStarted),
     /// A fold changed its state.
     Fold(FoldEvent),
+    /// The folds' order or what is planned of them changed.
+    Queue(Queue),
+    /// A fold that was done is trained again, under another seed.
+    Again(Again),
     /// An epoch begins.
     EpochStarted(EpochStarted),
     /// One optimizer step is done. May be dropped when the view is slow.
@@ -77,10 +82,13 @@ pub struct RunStarted {
     pub epochs: usize,
     /// Learning rate of each epoch, `epochs` long.
     pub learning_rates: Vec<f64>,
-    /// The folds to come, in order.
+    /// The folds, in the order in which they were planned.
     pub folds: Vec<FoldPlan>,
     /// The seed of the run.
     pub seed: u64,
+    /// Whether it goes on where an earlier process left it.
+    #[serde(default)]
+    pub resumed: bool,
 }
 
 /// One fold of the plan.
@@ -97,6 +105,7 @@ pub struct FoldPlan {
     /// Validation batches an epoch (the short batch kept).
     pub valid_batches: usize,
     /// Validation loss of a constant guess at the training prevalence.
+    #[serde(with = "figure")]
     pub baseline: f64,
 }
 
@@ -127,6 +136,8 @@ pub enum FoldState {
     Training,
     /// Being validated.
     Validating,
+    /// Set aside by the user, to go on where it stands.
+    Paused,
     /// All epochs done.
     Done,
     /// Given up by the user.
@@ -146,10 +157,37 @@ pub struct FoldEvent {
     pub state: FoldState,
 }
 
-/// An epoch begins.
+/// The folds in the order in which they are to be trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Queue {
+    /// Each fold of the run once.
+    pub folds: Vec<Queued>,
+}
+
+/// A fold in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queued {
+    /// The fold's number.
+    pub fold: usize,
+    /// Its state.
+    pub state: FoldState,
+    /// The seed that it is trained under; another than the run's where it is trained again.
+    pub seed: u64,
+}
+
+/// A fold begins anew.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Again {
+    /// The fold; epoch and step 0.
+    pub at: Position,
+    /// The seed that it is trained under from now on.
+    pub seed: u64,
+}
+
+/// An epoch begins, or goes on after an interruption.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochStarted {
-    /// Fold, epoch, step 0.
+    /// Fold, epoch, and the steps of it that are done already.
     pub at: Position,
     /// Learning rate of the epoch.
     pub learning_rate: f64,
@@ -163,14 +201,19 @@ pub struct Step {
     /// Steps in this epoch.
     pub steps: usize,
     /// Training loss of the step (mixup and 15:1 weights included).
+    #[serde(with = "figure")]
     pub loss: f64,
     /// The slice head's loss against the unmixed targets (the notebook's `loss1`).
+    #[serde(with = "figure")]
     pub slice_loss: f64,
     /// The study head's loss against the unmixed targets (the notebook's `loss2`).
+    #[serde(with = "figure")]
     pub study_loss: f64,
     /// Slice loss of C1..C7, the mixed targets counted by their share.
+    #[serde(with = "figure::seven")]
     pub vertebra_loss: [f64; 7],
     /// L2 norm of all gradients; not finite where the step was skipped.
+    #[serde(with = "figure")]
     pub grad_norm: f64,
     /// With f16: a gradient was not finite, so the scaler skipped the optimizer's step.
     pub skipped: bool,
@@ -194,6 +237,7 @@ pub struct ValidStep {
     /// Validation batches in this epoch.
     pub batches: usize,
     /// Mean validation loss so far.
+    #[serde(with = "figure")]
     pub loss: f64,
     /// Images in the batch.
     pub images: usize,
@@ -226,26 +270,35 @@ pub struct Epoch {
     /// Learning rate of the epoch.
     pub learning_rate: f64,
     /// Mean training loss over the steps.
+    #[serde(with = "figure")]
     pub train_loss: f64,
     /// Mean over the steps of the slice head's loss.
+    #[serde(with = "figure")]
     pub train_slice_loss: f64,
     /// Mean over the steps of the study head's loss.
+    #[serde(with = "figure")]
     pub train_study_loss: f64,
     /// Validation loss: mean over batches of (slice loss + study loss) / 2.
+    #[serde(with = "figure")]
     pub valid_loss: f64,
     /// Mean over batches of the slice head's validation loss.
+    #[serde(with = "figure")]
     pub valid_slice_loss: f64,
     /// Mean over batches of the study head's validation loss.
+    #[serde(with = "figure")]
     pub valid_study_loss: f64,
     /// Validation slice loss of C1..C7; NaN-free: `None` where there was no slice.
+    #[serde(with = "figure::maybe_seven")]
     pub valid_vertebra_loss: [Option<f64>; 7],
     /// ROC AUC over all validation slices; `None` where one class is missing.
     pub slice_auc: Option<f64>,
     /// ROC AUC of the study head; `None` where one class is missing.
     pub study_auc: Option<f64>,
     /// What `best` is chosen by (lower is better): the validation loss.
+    #[serde(with = "figure")]
     pub metric: f64,
     /// The best metric of the fold so far, this epoch included.
+    #[serde(with = "figure")]
     pub best_metric: f64,
     /// Whether this epoch became the best.
     pub is_best: bool,
@@ -294,9 +347,27 @@ pub struct Crop {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Picture {
     /// The centre CT slice, grey, row by row, `height × width`.
+    #[serde(with = "pixels")]
     pub pixels: Arc<[u8]>,
     /// The mask channel, row by row, `height × width`.
+    #[serde(with = "pixels")]
     pub mask: Arc<[u8]>,
+}
+
+/// Pixels as base64.
+mod pixels {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use std::sync::Arc;
+
+    pub fn serialize<S: Serializer>(pixels: &Arc<[u8]>, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&STANDARD.encode(pixels))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Arc<[u8]>, D::Error> {
+        let text = String::deserialize(d)?;
+        STANDARD.decode(text).map(Arc::from).map_err(D::Error::custom)
+    }
 }
 
 /// A checkpoint is on disk.
@@ -318,7 +389,7 @@ pub struct Checkpoint {
 pub enum CheckpointKind {
     /// Lowest metric of the fold.
     Best,
-    /// After the newest epoch, with the optimizer's state.
+    /// The newest weights with the optimizer's state: what training goes on from.
     Last,
 }
 
@@ -329,6 +400,9 @@ pub struct TrainerEvent {
     pub at: Position,
     /// The state from now on.
     pub state: TrainerState,
+    /// Why, where it was not asked for: `cannot write …: no space left`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// The trainer's state.
@@ -339,6 +413,8 @@ pub enum TrainerState {
     Running,
     /// Holding until resumed or stopped.
     Paused,
+    /// Holding until what is wrong (`reason`) is not any more: a full disk.
+    Held,
     /// Will end after this epoch.
     StoppingAfterEpoch,
     /// Saving and ending.
@@ -407,12 +483,14 @@ pub struct FoldBest {
     /// The fold's number.
     pub fold: usize,
     /// Lowest metric.
+    #[serde(with = "figure")]
     pub metric: f64,
     /// Its epoch, from 1.
     pub epoch: usize,
     /// Slice AUC of that epoch, if any.
     pub slice_auc: Option<f64>,
     /// The constant guess's validation loss.
+    #[serde(with = "figure")]
     pub baseline: f64,
     /// Its checkpoint, as it is to be shown.
     pub path: String,
@@ -426,6 +504,8 @@ pub enum Outcome {
     Completed,
     /// The user stopped it.
     Stopped,
+    /// It was interrupted and is to be started again: a batch system's preemption.
+    Requeued,
     /// At least one fold failed.
     Failed,
 }

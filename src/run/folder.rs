@@ -12,7 +12,7 @@ use std::{
 pub enum Error {
     /// A name that is no file name.
     #[error(
-        "--run {0:?}: expected a name without slashes, at most 100 characters, not starting with a dot"
+        "--run {0:?}: expected a name without slashes, at most 100 characters, not starting with a dot, not \"latest\""
     )]
     Name(String),
     /// A run of that name is there.
@@ -46,18 +46,14 @@ pub struct Folder {
     pub name: String,
     path: PathBuf,
     /// Held as long as this lives: a lock of the system's, which ends with the process however it
-    /// ends.
-    _lock: Arc<File>,
+    /// ends. `None` where it is only looked at.
+    lock: Option<Arc<File>>,
 }
 
 impl Folder {
     /// Makes `dir/name`, which must not exist or be empty, with its `logs`.
     pub fn create(dir: &Path, name: &str) -> Result<Self, Error> {
-        let bad = name.is_empty()
-            || name.len() > 100
-            || name.starts_with('.')
-            || name.chars().any(|c| matches!(c, '/' | '\\') || c.is_control());
-        if bad {
+        if !is_name(name) || name == LATEST {
             return Err(Error::Name(name.into()));
         }
         let path = dir.join(name);
@@ -78,21 +74,56 @@ impl Folder {
             made => made.map_err(failed)?,
         }
         let lock = lock(&path)?;
-        Ok(Self { name: name.into(), path, _lock: lock })
+        point_latest(dir, name);
+        Ok(Self { name: name.into(), path, lock: Some(lock) })
     }
 
-    /// The run `name` in `dir`, or without a name the one that was begun last.
+    /// The run `name` in `dir`, or without a name the one that was begun last, to train it. What a
+    /// process that died had half written is cleared away.
     pub fn open(dir: &Path, name: Option<&str>) -> Result<Self, Error> {
+        let mut folder = Self::look(dir, name)?;
+        folder.lock = Some(lock(&folder.path)?);
+        for entry in fs::read_dir(&folder.path).into_iter().flatten().flatten() {
+            if entry.path().extension().is_some_and(|e| e == "tmp") {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        point_latest(dir, &folder.name);
+        Ok(folder)
+    }
+
+    /// The run `name` in `dir`, or without a name the one that was begun last, to look at it.
+    pub fn look(dir: &Path, name: Option<&str>) -> Result<Self, Error> {
         let path = match name {
-            Some(name) => dir.join(name),
-            None => newest(dir).ok_or_else(|| Error::NotThere(dir.into()))?,
+            Some(name) if is_name(name) => dir.join(name),
+            Some(name) => return Err(Error::Name(name.into())),
+            None => latest(dir).ok_or_else(|| Error::NotThere(dir.into()))?,
+        };
+        // `latest` by its own name.
+        let path = match fs::read_link(&path) {
+            Ok(to) if path.ends_with(LATEST) => dir.join(to.file_name().unwrap_or_default()),
+            _ => path,
         };
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
         let Some(name) = name.filter(|_| path.join("config.toml").is_file()) else {
             return Err(Error::NotThere(path));
         };
-        let lock = lock(&path)?;
-        Ok(Self { name, path, _lock: lock })
+        Ok(Self { name, path, lock: None })
+    }
+
+    /// Every run in `dir`, the one that was begun last first.
+    pub fn all(dir: &Path) -> io::Result<Vec<Self>> {
+        let mut runs: Vec<_> = runs(dir)?.collect();
+        runs.sort_by(|a, b| b.cmp(a));
+        let named = runs
+            .into_iter()
+            .filter_map(|(_, path)| Self::look(dir, Some(path.file_name()?.to_str()?)).ok());
+        Ok(named.collect())
+    }
+
+    /// Whether a process trains it now.
+    pub fn is_in_use(&self) -> bool {
+        self.lock.is_some() || matches!(lock_of(&self.path, false), Err(Error::InUse { .. }))
     }
 
     /// As [`Self::create`], with a number behind the name where it is taken.
@@ -117,19 +148,30 @@ impl Folder {
         self.path.join("config.toml")
     }
 
-    /// The notebook's log.
-    pub fn log(&self, kernel_type: &str) -> PathBuf {
-        self.path.join("logs").join(format!("{kernel_type}.txt"))
+    /// Every event.
+    pub fn journal(&self) -> PathBuf {
+        self.path.join("journal.jsonl")
+    }
+
+    /// Where the run stands.
+    pub fn state(&self) -> PathBuf {
+        self.path.join("state.json")
+    }
+
+    /// The notebook's log; `again` = the seed of a fold that is trained again.
+    pub fn log(&self, kernel_type: &str, again: Option<u64>) -> PathBuf {
+        self.path.join("logs").join(format!("{kernel_type}{}.txt", seeded(again)))
     }
 
     /// The fold's best weights.
-    pub fn best(&self, fold: usize) -> PathBuf {
-        self.path.join(format!("fold{fold}_best.safetensors"))
+    pub fn best(&self, fold: usize, again: Option<u64>) -> PathBuf {
+        self.path.join(format!("fold{fold}{}_best.safetensors", seeded(again)))
     }
 
-    /// The fold's newest weights with the optimizer's state.
-    pub fn last(&self, fold: usize) -> PathBuf {
-        self.path.join(format!("fold{fold}_last.safetensors"))
+    /// The fold's newest weights with the optimizer's state; `older` = so many before it.
+    pub fn last(&self, fold: usize, again: Option<u64>, older: usize) -> PathBuf {
+        let older = if older == 0 { String::new() } else { format!("-{older}") };
+        self.path.join(format!("fold{fold}{}_last{older}.safetensors", seeded(again)))
     }
 
     /// How the run ended.
@@ -144,25 +186,86 @@ impl Folder {
     }
 }
 
-/// The folder in `dir` whose config.toml is the newest.
-fn newest(dir: &Path) -> Option<PathBuf> {
-    let runs = fs::read_dir(dir).ok()?.filter_map(|entry| {
-        let path = entry.ok()?.path();
+/// The name of the link to the run that was begun last.
+const LATEST: &str = "latest";
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 100
+        && !name.starts_with('.')
+        && !name.chars().any(|c| matches!(c, '/' | '\\') || c.is_control())
+}
+
+fn seeded(again: Option<u64>) -> String {
+    again.map(|seed| format!("_seed{seed}")).unwrap_or_default()
+}
+
+/// The folder that `latest` points to, or else the one in `dir` whose config.toml is the newest.
+fn latest(dir: &Path) -> Option<PathBuf> {
+    let link = dir.join(LATEST);
+    match link.join("config.toml").is_file() {
+        true => Some(link),
+        false => runs(dir).ok()?.max().map(|(_, path)| path),
+    }
+}
+
+/// The runs in `dir` and when their config was written.
+fn runs(dir: &Path) -> io::Result<impl Iterator<Item = (std::time::SystemTime, PathBuf)>> {
+    Ok(fs::read_dir(dir)?.filter_map(|entry| {
+        let entry = entry.ok()?;
+        let path = entry.path();
         let begun = fs::metadata(path.join("config.toml")).ok()?.modified().ok()?;
-        Some((begun, path))
-    });
-    runs.max().map(|(_, path)| path)
+        (!path.ends_with(LATEST)).then_some((begun, path))
+    }))
+}
+
+/// Lets `latest` point to the run. Without links there is none.
+fn point_latest(dir: &Path, name: &str) {
+    #[cfg(unix)]
+    {
+        let temporary = dir.join(format!(".{LATEST}-{}", std::process::id()));
+        let made = std::os::unix::fs::symlink(name, &temporary)
+            .and_then(|()| fs::rename(&temporary, dir.join(LATEST)));
+        if made.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (dir, name);
+}
+
+/// Who only looks whether a run is locked holds the lock for a moment.
+#[cfg(unix)]
+const LOCK_TRIES: usize = 5;
+
+#[cfg(unix)]
+fn try_lock(file: &File, tries: usize) -> rustix::io::Result<()> {
+    use rustix::fs::{FlockOperation, flock};
+    for _ in 1..tries {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            other => return other,
+        }
+    }
+    flock(file, FlockOperation::NonBlockingLockExclusive)
 }
 
 /// Takes the run for this process alone.
 fn lock(path: &Path) -> Result<Arc<File>, Error> {
+    lock_of(path, true).map(Arc::new)
+}
+
+/// As [`lock`]; without `take` the file is left as it is.
+fn lock_of(path: &Path, take: bool) -> Result<File, Error> {
     let file = path.join("lock");
     let failed = |source| Error::Io { path: file.clone(), source };
     let mut options = File::options();
-    let mut lock =
-        options.create(true).read(true).write(true).truncate(false).open(&file).map_err(failed)?;
+    options.read(true).write(take).create(take).truncate(false);
+    let mut lock = options.open(&file).map_err(failed)?;
     #[cfg(unix)]
-    match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+    match try_lock(&lock, if take { LOCK_TRIES } else { 1 }) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let pid = fs::read_to_string(&file).ok().map(|pid| pid.trim().to_string());
@@ -172,21 +275,40 @@ fn lock(path: &Path) -> Result<Arc<File>, Error> {
         // A file system without locks: as before there were any.
         Err(_) => {}
     }
-    let written = lock
-        .set_len(0)
-        .and_then(|()| lock.write_all(format!("{}\n", std::process::id()).as_bytes()));
-    written.map_err(failed)?;
-    Ok(Arc::new(lock))
+    if take {
+        let written = lock
+            .set_len(0)
+            .and_then(|()| lock.write_all(format!("{}\n", std::process::id()).as_bytes()));
+        written.map_err(failed)?;
+    }
+    Ok(lock)
 }
 
 /// Writes a file so that it is there whole or not at all: a temporary one beside it, fsync,
 /// rename, fsync of the folder.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_keeping(path, bytes, &[])
+}
+
+/// As [`write_atomically`]; what was there before is kept as the first of `older`, that as the
+/// second, and so on.
+pub fn write_keeping(path: &Path, bytes: &[u8], older: &[PathBuf]) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
     let temporary = PathBuf::from(temporary);
+    let rotate = || {
+        let names: Vec<&Path> = std::iter::once(path).chain(older.iter().map(|p| &**p)).collect();
+        for pair in names.windows(2).rev() {
+            match fs::rename(pair[0], pair[1]) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+        }
+        Ok(())
+    };
     let written = File::create(&temporary)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| rotate())
         .and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
@@ -199,10 +321,13 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Appends a line. Errors: the file cannot be opened or written.
+/// Appends a line, or nothing of it. Errors: the file cannot be opened or written.
 pub fn append_line(path: &Path, line: &str) -> io::Result<()> {
     let mut file = File::options().create(true).append(true).open(path)?;
-    file.write_all(format!("{line}\n").as_bytes())
+    let length = file.metadata()?.len();
+    file.write_all(format!("{line}\n").as_bytes()).inspect_err(|_| {
+        let _ = file.set_len(length);
+    })
 }
 
 #[cfg(test)]

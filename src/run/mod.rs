@@ -3,7 +3,10 @@
 pub mod channel;
 pub mod command;
 pub mod event;
+pub mod figure;
 pub mod folder;
+pub mod journal;
+pub mod status;
 
-pub use command::Command;
+pub use command::{Command, FoldAction};
 pub use event::Event;

@@ -4,28 +4,38 @@
 //! `strict=True`. `last` holds the same under `model.…`, AdamW's moments under
 //! `exp_avg.…` and `exp_avg_sq.…` in PyTorch's layout, and the rest in the file's metadata: all that
 //! training needs to go on as if it had never stopped.
+//!
+//! Both carry a checksum in their metadata, `crc32`: zlib's CRC-32 of the whole file with these
+//! eight digits as zeros.
 
 use super::{
     Error, Result,
     adamw::{AdamW, Moments},
     scaler::Scaler,
 };
-use crate::{
-    net::{Classifier, weights},
-    run::folder::write_atomically,
-};
+use crate::net::{Classifier, weights};
 use candle_core::{Device, Tensor};
-use safetensors::SafeTensors;
-use std::{collections::BTreeMap, collections::HashMap, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
 
 /// The first words of `last`'s metadata.
-const FORMAT: &str = "rsna-tui last 2";
+const FORMAT: &str = "rsna-tui last 3";
+/// A longer header is none of ours: a nano's has 60 kB.
+const LONGEST_HEADER: u64 = 16 << 20;
+/// Where the checksum stands, before it is known.
+const NO_SUM: &str = "\"crc32\":\"00000000\"";
 
 /// What `last` knows beside weights, moments and scaler.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Progress {
     /// The fold's number.
     pub fold: usize,
+    /// The seed that it is trained under.
+    pub seed: u64,
     /// Epochs done.
     pub epoch: usize,
     /// Steps done in the epoch after them; 0 unless saved in mid-epoch.
@@ -64,69 +74,189 @@ pub struct TrainSums {
     pub seconds: f64,
 }
 
-/// Writes the weights alone.
-pub fn save_best(model: &Classifier, path: &Path) -> Result<()> {
-    write(path, weights::state_dict(&model.parameters)?, None)
+/// What is to be written, copied: training may go on meanwhile.
+#[derive(Debug)]
+pub struct Snapshot {
+    tensors: BTreeMap<String, Tensor>,
+    metadata: HashMap<String, String>,
 }
 
-/// Writes weights, moments, scaler and progress.
-pub fn save_last(
-    model: &Classifier,
-    optimizer: &AdamW,
-    progress: &Progress,
-    path: &Path,
-) -> Result<()> {
-    let mut tensors: BTreeMap<String, Tensor> = weights::state_dict(&model.parameters)?
-        .into_iter()
-        .map(|(name, t)| (format!("model.{name}"), t))
-        .collect();
-    let moments = optimizer.host_moments()?;
-    for (p, m) in model.parameters.trainable.iter().zip(&*moments) {
-        for (prefix, values) in [("exp_avg", &m.first), ("exp_avg_sq", &m.second)] {
-            let t = Tensor::from_slice(values, p.var.shape(), &Device::Cpu)?;
-            let t = weights::to_torch(&t, p.layout, &p.shape)?;
-            tensors.insert(format!("{prefix}.{}", p.name), t);
+impl Snapshot {
+    /// The weights alone.
+    pub fn best(model: &Classifier) -> Result<Self> {
+        Ok(Self { tensors: copied(model, "")?, metadata: HashMap::new() })
+    }
+
+    /// Weights, moments, scaler and progress; `config` as TOML.
+    pub fn last(
+        model: &Classifier,
+        optimizer: &AdamW,
+        progress: &Progress,
+        config: &str,
+    ) -> Result<Self> {
+        let mut tensors = copied(model, "model.")?;
+        let moments = optimizer.host_moments()?;
+        for (p, m) in model.parameters.trainable.iter().zip(&*moments) {
+            for (prefix, values) in [("exp_avg", &m.first), ("exp_avg_sq", &m.second)] {
+                let t = Tensor::from_slice(values, p.var.shape(), &Device::Cpu)?;
+                let t = weights::to_torch(&t, p.layout, &p.shape)?;
+                tensors.insert(format!("{prefix}.{}", p.name), t);
+            }
+        }
+        let TrainSums { loss, slice, study, steps, seconds } = progress.sums;
+        let score = progress.best.map_or(f64::INFINITY, |best| best.metric);
+        // A float's shortest decimals are read back as the same float.
+        let mut metadata = HashMap::from([
+            ("format".to_string(), FORMAT.to_string()),
+            ("fold".into(), progress.fold.to_string()),
+            ("seed".into(), progress.seed.to_string()),
+            ("epoch".into(), progress.epoch.to_string()),
+            ("step".into(), progress.step.to_string()),
+            ("batches".into(), progress.batches.to_string()),
+            ("epoch_sums".into(), format!("{loss} {slice} {study} {steps} {seconds}")),
+            ("score_best".into(), score.to_string()),
+            ("adamw_steps".into(), optimizer.steps.to_string()),
+            ("config".into(), config.into()),
+        ]);
+        if let Some(best) = progress.best {
+            metadata.insert("best_epoch".into(), best.epoch.to_string());
+            if let Some(auc) = best.slice_auc {
+                metadata.insert("best_slice_auc".into(), auc.to_string());
+            }
+        }
+        if let Some(scaler) = optimizer.scaler {
+            metadata.insert("loss_scale".into(), scaler.scale.to_string());
+            metadata.insert("loss_scale_good_steps".into(), scaler.good_steps.to_string());
+        }
+        Ok(Self { tensors, metadata })
+    }
+
+    /// The file.
+    pub fn to_bytes(&self) -> io::Result<Vec<u8>> {
+        let mut metadata = self.metadata.clone();
+        metadata.insert("crc32".into(), "00000000".into());
+        let mut bytes =
+            safetensors::serialize(&self.tensors, Some(metadata)).map_err(io::Error::other)?;
+        let length = header_length(&bytes).map_err(io::Error::other)? as usize;
+        let at =
+            find(&bytes[..8 + length]).ok_or_else(|| io::Error::other("no place for a sum"))?;
+        let sum = crc32fast::hash(&bytes);
+        bytes[at..at + 8].copy_from_slice(format!("{sum:08x}").as_bytes());
+        Ok(bytes)
+    }
+}
+
+/// The weights, as copies of their own: those of the model change in place.
+fn copied(model: &Classifier, prefix: &str) -> Result<BTreeMap<String, Tensor>> {
+    let dict = weights::state_dict(&model.parameters)?;
+    dict.into_iter().map(|(name, t)| Ok((format!("{prefix}{name}"), t.copy()?))).collect()
+}
+
+fn header_length(bytes: &[u8]) -> std::result::Result<u64, &'static str> {
+    let length = bytes.first_chunk::<8>().map(|n| u64::from_le_bytes(*n));
+    length.filter(|&n| n <= LONGEST_HEADER).ok_or("it is no safetensors file")
+}
+
+/// Where the checksum's digits stand in a header: after `"crc32":"`.
+fn find(header: &[u8]) -> Option<usize> {
+    let key = &NO_SUM.as_bytes()[..NO_SUM.len() - 9];
+    let at = memchr::memmem::find(header, key)? + key.len();
+    (header.get(at + 8) == Some(&b'"')).then_some(at)
+}
+
+/// Checks a file's sum in one pass and little memory, and returns its metadata.
+///
+/// Errors: one sentence that says what is wrong with it.
+pub fn verify(path: &Path) -> std::result::Result<HashMap<String, String>, String> {
+    let told = |e: io::Error| e.to_string();
+    let mut file = File::open(path).map_err(told)?;
+    let mut header = vec![0; 8];
+    file.read_exact(&mut header).map_err(|_| "it is cut short".to_string())?;
+    let length = header_length(&header)? as usize;
+    header.resize(8 + length, 0);
+    file.read_exact(&mut header[8..]).map_err(|_| "it is cut short".to_string())?;
+    let at = find(&header).ok_or("it has no checksum")?;
+    let said = header[at..at + 8].to_vec();
+    header[at..at + 8].copy_from_slice(b"00000000");
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(&header);
+    let mut piece = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut piece).map_err(told)? {
+            0 => break,
+            n => sum.update(&piece[..n]),
         }
     }
-    let TrainSums { loss, slice, study, steps, seconds } = progress.sums;
-    let score = progress.best.map_or(f64::INFINITY, |best| best.metric);
-    // A float's shortest decimals are read back as the same float.
-    let mut metadata = HashMap::from([
-        ("format".to_string(), FORMAT.to_string()),
-        ("fold".into(), progress.fold.to_string()),
-        ("epoch".into(), progress.epoch.to_string()),
-        ("step".into(), progress.step.to_string()),
-        ("batches".into(), progress.batches.to_string()),
-        ("epoch_sums".into(), format!("{loss} {slice} {study} {steps} {seconds}")),
-        ("score_best".into(), score.to_string()),
-        ("adamw_steps".into(), optimizer.steps.to_string()),
-    ]);
-    if let Some(best) = progress.best {
-        metadata.insert("best_epoch".into(), best.epoch.to_string());
-        if let Some(auc) = best.slice_auc {
-            metadata.insert("best_slice_auc".into(), auc.to_string());
+    if format!("{:08x}", sum.finalize()).as_bytes() != said {
+        return Err("its checksum is wrong: it is damaged or cut short".into());
+    }
+    #[derive(serde::Deserialize)]
+    struct Header {
+        #[serde(rename = "__metadata__", default)]
+        metadata: HashMap<String, String>,
+    }
+    let header: Header = serde_json::from_slice(&header[8..]).map_err(|e| e.to_string())?;
+    Ok(header.metadata)
+}
+
+/// Of the files of a fold, the newest first, the first that is whole, with its metadata; and those
+/// that were passed over, with what is wrong with each.
+pub fn newest(files: impl Iterator<Item = PathBuf>) -> (Option<Whole>, Vec<(PathBuf, String)>) {
+    let mut refused = Vec::new();
+    for path in files.filter(|path| path.exists()) {
+        match verify(&path) {
+            Ok(metadata) => return (Some(Whole { path, metadata }), refused),
+            Err(why) => refused.push((path, why)),
         }
     }
-    if let Some(scaler) = optimizer.scaler {
-        metadata.insert("loss_scale".into(), scaler.scale.to_string());
-        metadata.insert("loss_scale_good_steps".into(), scaler.good_steps.to_string());
+    (None, refused)
+}
+
+/// A checkpoint whose sum is right.
+#[derive(Debug)]
+pub struct Whole {
+    /// The file.
+    pub path: PathBuf,
+    metadata: HashMap<String, String>,
+}
+
+impl Whole {
+    /// The progress that it knows. Errors: it is no `last`.
+    pub fn progress(&self) -> Result<Progress> {
+        progress(&self.path, &self.metadata)
     }
-    write(path, tensors, Some(metadata))
+
+    /// The configuration that it was written under, as TOML; empty where it does not say.
+    pub fn config(&self) -> &str {
+        self.metadata.get("config").map_or("", |config| config)
+    }
 }
 
 /// Reads `last` into a network and its optimizer, to the bit as they were.
 ///
 /// Errors: the file cannot be read, or is not a `last` of such a network. Both are then half
 /// changed.
-pub fn load_last(model: &Classifier, optimizer: &mut AdamW, path: &Path) -> Result<Progress> {
-    let bad = |why: String| Error::Resume { path: path.into(), why };
-    let bytes = std::fs::read(path).map_err(|e| bad(e.to_string()))?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| bad(e.to_string()))?;
-    let metadata = header.metadata().clone().unwrap_or_default();
-    let text = |key: &str| metadata.get(key).ok_or_else(|| bad(format!("it has no {key}")));
-    if text("format")? != FORMAT {
-        return Err(bad(format!("its format is {:?}, not {FORMAT:?}", text("format")?)));
+pub fn load_last(model: &Classifier, optimizer: &mut AdamW, last: &Whole) -> Result<Progress> {
+    let Whole { path, metadata } = last;
+    let bad = |why: String| Error::Resume { path: path.clone(), why };
+    let progress = progress(path, metadata)?;
+    let scaler = match metadata.contains_key("loss_scale") {
+        false => None,
+        true => Some(Scaler {
+            scale: number(path, metadata, "loss_scale")?,
+            good_steps: number(path, metadata, "loss_scale_good_steps")?,
+        }),
+    };
+    if scaler.is_some() != optimizer.scaler.is_some() {
+        return Err(bad("it was trained in another train.precision".into()));
     }
+    // Three values for each weight, and what the header and buffers take.
+    let most = 12 * model.parameters.count() as u64 + LONGEST_HEADER + (1 << 20);
+    let size = std::fs::metadata(path).map_err(|e| bad(e.to_string()))?.len();
+    if size > most {
+        return Err(bad(format!("it has {size} bytes, more than such a network's {most}")));
+    }
+    let bytes = std::fs::read(path).map_err(|e| bad(e.to_string()))?;
     let mut parts: [HashMap<String, Tensor>; 3] = Default::default();
     let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
         .map_err(|e| bad(e.to_string()))?;
@@ -151,38 +281,35 @@ pub fn load_last(model: &Classifier, optimizer: &mut AdamW, path: &Path) -> Resu
         };
         moments.push(Moments { first: of(&first)?, second: of(&second)? });
     }
-    fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
-        text.parse().ok()
+    optimizer.restore(number(path, metadata, "adamw_steps")?, moments, scaler);
+    Ok(progress)
+}
+
+fn progress(path: &Path, metadata: &HashMap<String, String>) -> Result<Progress> {
+    let bad = |why: String| Error::Resume { path: path.into(), why };
+    let format = text(path, metadata, "format")?;
+    if format != FORMAT {
+        return Err(bad(format!("its format is {format:?}, not {FORMAT:?}")));
     }
-    let no_number = |key: &str| bad(format!("its {key} is no number"));
-    let whole = |key: &str| number(text(key)?).ok_or_else(|| no_number(key));
-    let float = |key: &str| number::<f64>(text(key)?).ok_or_else(|| no_number(key));
-    let sums = text("epoch_sums")?;
-    let sums: Vec<f64> = sums.split(' ').filter_map(number).collect();
+    let sums: Vec<f64> = text(path, metadata, "epoch_sums")?
+        .split(' ')
+        .filter_map(|text| text.parse().ok())
+        .collect();
     let &[loss, slice, study, steps, seconds] = &sums[..] else {
-        return Err(no_number("epoch_sums"));
+        return Err(bad("its epoch_sums are not five numbers".into()));
     };
     let best = match metadata.contains_key("best_epoch") {
         false => None,
         true => Some(Best {
-            metric: float("score_best")?,
-            epoch: whole("best_epoch")?,
-            slice_auc: metadata.get("best_slice_auc").and_then(|auc| number(auc)),
+            metric: number(path, metadata, "score_best")?,
+            epoch: number(path, metadata, "best_epoch")?,
+            slice_auc: metadata.get("best_slice_auc").and_then(|auc| auc.parse().ok()),
         }),
     };
-    let scaler = match metadata.contains_key("loss_scale") {
-        false => None,
-        true => Some(Scaler {
-            scale: float("loss_scale")?,
-            good_steps: whole("loss_scale_good_steps")? as u64,
-        }),
-    };
-    if scaler.is_some() != optimizer.scaler.is_some() {
-        return Err(bad("it was trained in another train.precision".into()));
-    }
-    optimizer.restore(whole("adamw_steps")? as u64, moments, scaler);
+    let whole = |key| number::<usize>(path, metadata, key);
     Ok(Progress {
         fold: whole("fold")?,
+        seed: number(path, metadata, "seed")?,
         epoch: whole("epoch")?,
         step: whole("step")?,
         batches: whole("batches")?,
@@ -191,12 +318,12 @@ pub fn load_last(model: &Classifier, optimizer: &mut AdamW, path: &Path) -> Resu
     })
 }
 
-fn write(
-    path: &Path,
-    tensors: BTreeMap<String, Tensor>,
-    metadata: Option<HashMap<String, String>>,
-) -> Result<()> {
-    let bytes = safetensors::serialize(tensors, metadata)
-        .map_err(|e| candle_core::Error::Msg(e.to_string()))?;
-    write_atomically(path, &bytes).map_err(|source| Error::Write { path: path.into(), source })
+fn text<'a>(path: &Path, of: &'a HashMap<String, String>, key: &str) -> Result<&'a str> {
+    let missing = || Error::Resume { path: path.into(), why: format!("it has no {key}") };
+    of.get(key).map(|text| &**text).ok_or_else(missing)
+}
+
+fn number<T: std::str::FromStr>(path: &Path, of: &HashMap<String, String>, key: &str) -> Result<T> {
+    let none = || Error::Resume { path: path.into(), why: format!("its {key} is no number") };
+    text(path, of, key)?.parse().map_err(|_| none())
 }

@@ -5,6 +5,7 @@ use super::{
     adamw::AdamW,
     checkpoint::{self, Best, Progress, TrainSums},
     control::{Control, Flow},
+    keep::Keep,
     log::{log_line, trim_log},
     loss::Weights,
     memory,
@@ -23,8 +24,7 @@ use crate::{
         Event,
         channel::EventSender,
         event::{
-            Checkpoint, CheckpointKind, Epoch, EpochStarted, FoldBest, FoldEvent, FoldPlan,
-            FoldState, Level, Position, Step,
+            Epoch, EpochStarted, FoldBest, FoldEvent, FoldPlan, FoldState, Level, Position, Step,
         },
         folder::{Folder, append_line},
     },
@@ -34,12 +34,16 @@ use candle_core::{DType, Device};
 use std::{
     cell::Cell,
     ops::Range,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 /// Between two looks at the GPU.
 const GPU_EVERY: Duration = Duration::from_secs(2);
+
+/// `checkpoint.keep` at most.
+pub const MOST_KEPT: usize = 100;
 
 /// What a fold is trained with.
 pub struct Fold<'a> {
@@ -65,8 +69,8 @@ pub struct Fold<'a> {
     pub arena: &'a Arena,
     /// How the GPU is doing, where there is one that tells.
     pub monitor: Option<&'a Monitor>,
-    /// Go on from `last`, where there is one.
-    pub resume: bool,
+    /// The seed, where it is not the run's: the fold is trained again.
+    pub again: Option<u64>,
     /// The notebook's DEBUG: no `last`.
     pub debug: bool,
     /// The time of the log, as `time.ctime()`.
@@ -78,10 +82,8 @@ pub struct Fold<'a> {
 /// How a fold ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// All epochs done.
-    Done,
-    /// Given up: the next fold.
-    Skipped,
+    /// In this state; the next fold.
+    Left(FoldState),
     /// The run ends.
     Stopped,
 }
@@ -99,10 +101,20 @@ impl<'a> Fold<'a> {
         }
     }
 
+    /// What `last` is called; `older` = so many before it.
+    pub(super) fn last(&self, older: usize) -> PathBuf {
+        self.folder.last(self.plan.fold, self.again, older)
+    }
+
+    /// The notebook's log.
+    fn log(&self) -> PathBuf {
+        self.folder.log(&self.config.run.kernel_type, self.again)
+    }
+
     /// As it is told.
-    fn best(&self, Best { metric, epoch, slice_auc }: Best) -> FoldBest {
+    pub(super) fn best(&self, Best { metric, epoch, slice_auc }: Best) -> FoldBest {
         let (fold, baseline) = (self.plan.fold, self.plan.baseline);
-        let path = self.folder.best(fold).display().to_string();
+        let path = self.folder.best(fold, self.again).display().to_string();
         FoldBest { fold, metric, epoch, slice_auc, baseline, path }
     }
 }
@@ -159,6 +171,8 @@ struct Training<'a, 'f> {
     sums: TrainSums,
     /// Batches of the loader that were trained on in it.
     batches: usize,
+    /// Steps since the last checkpoint, and when that was.
+    since: (usize, Instant),
     found: &'f mut Found,
 }
 
@@ -194,6 +208,7 @@ impl Fold<'_> {
             asked: None,
             sums: TrainSums::default(),
             batches: 0,
+            since: (0, Instant::now()),
             found,
         };
         let from = training.go_on()?;
@@ -201,13 +216,13 @@ impl Fold<'_> {
         training.found.skips.tell(self.events);
         if let Err(Error::NonFinite { .. } | Error::Study(_)) = &end {
             // The weights are good up to the step before.
-            let at = training.at();
-            training.save_last(at.epoch.saturating_sub(1), at.step)?;
+            training.keep().save(control, training.at())?;
         }
         let end = end?;
+        // What is told of the fold's end is true on the disk.
+        control.saved_all(training.at())?;
         let state = match end {
-            End::Done => FoldState::Done,
-            End::Skipped => FoldState::Skipped,
+            End::Left(state) => state,
             End::Stopped => FoldState::Stopped,
         };
         self.events.send(Event::Fold(FoldEvent { at: training.at(), state }));
@@ -227,16 +242,23 @@ impl Training<'_, '_> {
     /// Takes up what `last` holds, where it is wanted and there: epochs done, and steps in the next.
     fn go_on(&mut self) -> Result<(usize, usize)> {
         let fold = self.fold;
-        let path = fold.folder.last(self.at().fold);
-        if !fold.resume || !path.is_file() {
-            return Ok((0, 0));
+        let (last, refused) = checkpoint::newest((0..=MOST_KEPT).map(|older| fold.last(older)));
+        let Some(last) = last else {
+            return match refused.into_iter().next() {
+                Some((path, why)) => Err(Error::Resume { path, why }),
+                None => Ok((0, 0)),
+            };
+        };
+        for (path, why) in refused {
+            let (path, taken) = (path.display(), last.path.display());
+            fold.events.log(Level::Warn, format!("{path}: {why}; going on from {taken}"));
         }
-        let progress = checkpoint::load_last(self.model, &mut self.optimizer, &path)?;
+        let progress = checkpoint::load_last(self.model, &mut self.optimizer, &last)?;
         let Progress { epoch, step, batches, sums, best, .. } = progress;
         (self.sums, self.batches) = (sums, batches);
         self.found.best = best.map(|best| fold.best(best));
         // What the log says of epochs beyond was of steps that are made again.
-        let log = fold.folder.log(&fold.config.run.kernel_type);
+        let log = fold.log();
         trim_log(&log, self.at().fold, epoch)
             .map_err(|source| Error::Write { path: log, source })?;
         let (number, next, all) = (self.at().fold, epoch + 1, fold.config.train.epochs);
@@ -269,52 +291,77 @@ impl Training<'_, '_> {
             self.fold
                 .events
                 .send(Event::EpochStarted(EpochStarted { at: self.at(), learning_rate: lr }));
-            let flow = self.train_epoch(&mut loader, lr, control)?;
-            if let Some(end) = self.interrupted(flow)? {
+            if let Some(end) = self.train_epoch(&mut loader, lr, control)? {
                 return Ok(end);
             }
             self.state(FoldState::Validating);
-            let (validation, flow) = validate(
-                self.fold,
-                self.model,
+            control.queue.stands(FoldState::Validating, self.at());
+            let at = self.at();
+            let Self { fold, model, optimizer, sums, batches, found, .. } = self;
+            let best = found.best.as_ref().map(told_best);
+            let keep = Keep { fold, model, optimizer, sums: *sums, batches: *batches, best };
+            let validation = validate(
+                fold,
+                model,
                 &mut loader,
-                self.at(),
+                at,
                 &mut self.previews,
-                &mut self.found.skips,
-                control,
+                &mut found.skips,
+                &mut || keep.obey(control, at),
             )?;
-            if let Some(end) = self.interrupted(flow)? {
-                return Ok(end);
-            }
-            let validation = validation.expect("validation that was not interrupted has a result");
-            self.finish_epoch(lr, &validation)?;
+            let validation = match validation {
+                Ok(validation) => validation,
+                Err(end) => return Ok(end),
+            };
+            self.finish_epoch(lr, &validation, control)?;
             if epoch == config.train.epochs {
                 break;
             }
-            // What was asked while the checkpoints were written is meant for this epoch.
-            match control.check(self.at()) {
-                Flow::Continue if control.stop_after_epoch => return Ok(End::Stopped),
-                Flow::Continue => {}
-                Flow::SkipFold => return Ok(End::Skipped),
-                Flow::StopNow => return Ok(End::Stopped),
+            // What was asked while the epoch ended is meant for this epoch.
+            loop {
+                match control.check(self.at())? {
+                    // It is saved.
+                    Flow::Save => {}
+                    Flow::Continue if control.stop_after_epoch => return Ok(End::Stopped),
+                    Flow::Continue => break,
+                    Flow::Leave(state) => return Ok(End::Left(state)),
+                    Flow::Stop => return Ok(End::Stopped),
+                }
             }
         }
-        Ok(End::Done)
+        Ok(End::Left(FoldState::Done))
     }
 
-    /// Saves `last` when the user ends the fold in mid-epoch.
-    fn interrupted(&mut self, flow: Flow) -> Result<Option<End>> {
-        let end = match flow {
-            Flow::Continue => return Ok(None),
-            Flow::SkipFold => End::Skipped,
-            Flow::StopNow => End::Stopped,
-        };
-        self.save_last(self.at().epoch - 1, self.at().step)?;
-        Ok(Some(end))
+    /// What a checkpoint is made of, now.
+    fn keep(&self) -> Keep<'_> {
+        let (fold, model, optimizer) = (self.fold, self.model, &self.optimizer);
+        let best = self.found.best.as_ref().map(told_best);
+        Keep { fold, model, optimizer, sums: self.sums, batches: self.batches, best }
+    }
+
+    /// Saves where it is time to.
+    fn save_by_the_way(&mut self, control: &mut Control) -> Result<()> {
+        let settings = &self.fold.config.checkpoint;
+        let (steps, when) = &mut self.since;
+        *steps += 1;
+        let minutes = when.elapsed().as_secs_f64() / 60.0;
+        let due = (settings.every_steps > 0 && *steps >= settings.every_steps)
+            || (settings.every_minutes > 0.0 && minutes >= settings.every_minutes);
+        // The end of the epoch saves by itself.
+        if due && self.at().step < self.fold.plan.steps {
+            self.since = (0, Instant::now());
+            self.keep().save(control, self.at())?;
+        }
+        Ok(())
     }
 
     /// The steps of the phase that `loader` stands at.
-    fn train_epoch(&mut self, loader: &mut Loader, lr: f64, control: &mut Control) -> Result<Flow> {
+    fn train_epoch(
+        &mut self,
+        loader: &mut Loader,
+        lr: f64,
+        control: &mut Control,
+    ) -> Result<Option<End>> {
         let fold = self.fold;
         loop {
             let start = Instant::now();
@@ -323,9 +370,8 @@ impl Training<'_, '_> {
             let Some(batch) = batch.transpose()? else { break };
             let data_seconds = start.elapsed().as_secs_f64();
             let at = self.at();
-            match control.check(at) {
-                Flow::Continue => {}
-                flow => return Ok(flow),
+            if let Some(end) = self.keep().obey(control, at)? {
+                return Ok(Some(end));
             }
             self.place.set(Position { step: at.step + 1, ..at });
             let done = (self.at().epoch - 1) * fold.plan.steps + self.at().step;
@@ -344,8 +390,9 @@ impl Training<'_, '_> {
             self.batches = loader.taken();
             fold.events.send(Event::Step(step));
             self.ask_gpu();
+            self.save_by_the_way(control)?;
         }
-        Ok(Flow::Continue)
+        Ok(None)
     }
 
     fn train_step(&mut self, batch: &Batch, lr: f64, data_seconds: f64) -> Result<Step> {
@@ -435,7 +482,7 @@ impl Training<'_, '_> {
         }
     }
 
-    fn finish_epoch(&mut self, lr: f64, v: &Validation) -> Result<()> {
+    fn finish_epoch(&mut self, lr: f64, v: &Validation, control: &mut Control) -> Result<()> {
         let fold = self.fold;
         let sums = std::mem::take(&mut self.sums);
         self.batches = 0;
@@ -443,8 +490,9 @@ impl Training<'_, '_> {
         let (train_loss, metric) = (sums.loss / n, v.loss);
         let line =
             log_line(&(fold.clock)(), self.at().fold, self.at().epoch, lr, train_loss, v.loss);
-        let path = fold.folder.log(&fold.config.run.kernel_type);
-        append_line(&path, &line).map_err(|source| Error::Write { path, source })?;
+        let path = fold.log();
+        let what = path.display().to_string();
+        control.persist(self.at(), what, |_| append_line(&path, &line))?;
 
         let before = self.found.best.as_ref().map_or(f64::INFINITY, |b| b.metric);
         let is_best = metric < before;
@@ -472,41 +520,13 @@ impl Training<'_, '_> {
             valid_batches: v.batches,
         }));
         fold.events.log(Level::Info, line.find("Fold ").map_or(&*line, |i| &line[i..]));
-        if is_best {
-            let path = fold.folder.best(self.at().fold);
-            self.timed(CheckpointKind::Best, &path, || checkpoint::save_best(self.model, &path))?;
-        }
-        self.save_last(self.at().epoch, 0)
-    }
-
-    fn save_last(&self, epoch: usize, step: usize) -> Result<()> {
-        if self.fold.debug {
-            return Ok(());
-        }
-        let best = self.found.best.as_ref();
-        let best = best.map(|b| Best { metric: b.metric, epoch: b.epoch, slice_auc: b.slice_auc });
-        let (sums, batches) = (self.sums, self.batches);
-        let progress = Progress { fold: self.at().fold, epoch, step, batches, sums, best };
-        let path = self.fold.folder.last(self.at().fold);
-        self.timed(CheckpointKind::Last, &path, || {
-            checkpoint::save_last(self.model, &self.optimizer, &progress, &path)
-        })
-    }
-
-    fn timed(
-        &self,
-        kind: CheckpointKind,
-        path: &std::path::Path,
-        save: impl FnOnce() -> Result<()>,
-    ) -> Result<()> {
-        let start = Instant::now();
-        save()?;
-        self.fold.events.send(Event::Checkpoint(Checkpoint {
-            at: self.at(),
-            kind,
-            path: path.display().to_string(),
-            seconds: start.elapsed().as_secs_f64(),
-        }));
+        self.since = (0, Instant::now());
+        self.keep().save_epoch(control, self.at(), is_best)?;
         Ok(())
     }
+}
+
+/// As a checkpoint holds it.
+fn told_best(best: &FoldBest) -> Best {
+    Best { metric: best.metric, epoch: best.epoch, slice_auc: best.slice_auc }
 }

@@ -4,11 +4,14 @@ pub mod adamw;
 pub mod checkpoint;
 pub mod control;
 pub mod fold;
+mod keep;
 mod log;
 pub mod loss;
 pub mod memory;
 pub mod metrics;
 pub mod preview;
+pub mod queue;
+pub mod saver;
 pub mod scaler;
 pub mod schedule;
 pub mod skips;
@@ -55,6 +58,9 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// The system gives no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
     /// A step does not fit, not even with one image at a time.
     #[error(
         "out of memory: a step does not fit; lower train.batch_size or data.image_size, or free memory that others use"

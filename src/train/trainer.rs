@@ -5,7 +5,9 @@ use super::{
     control::{Control, Flow},
     fold::{End, Fold, Found},
     loss::constant_guess,
-    memory, schedule,
+    memory,
+    queue::Queue,
+    schedule,
 };
 use crate::{
     config::Config,
@@ -20,6 +22,8 @@ use crate::{
             RunStarted,
         },
         folder::{Folder, write_atomically},
+        journal::Journal,
+        status::{FoldStatus, RunState},
     },
     study::{Source, Table, prevalence},
 };
@@ -27,6 +31,7 @@ use candle_core::{DType, Device};
 use crossbeam_channel::Receiver;
 use std::{
     cell::Cell,
+    collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread::JoinHandle,
@@ -48,8 +53,8 @@ pub struct Job {
     pub device_name: String,
     /// Why it is the CPU where a GPU was welcome.
     pub no_gpu: Option<String>,
-    /// Go on from each fold's `last`, where there is one.
-    pub resume: bool,
+    /// Where an earlier process left it.
+    pub resume: Option<Left>,
     /// The notebook's DEBUG.
     pub debug: bool,
     /// The time of the log, as `time.ctime()`.
@@ -60,25 +65,54 @@ pub struct Job {
     pub panic_at_step: Option<usize>,
 }
 
+/// Where an earlier process left a run.
+#[derive(Debug, Clone, Default)]
+pub struct Left {
+    /// The run's seconds.
+    pub seconds: f64,
+    /// The queue, where it is known.
+    pub folds: Vec<FoldStatus>,
+}
+
 /// Local time as C's `ctime`: `Sun Sep 25 13:05:11 2022`.
 pub fn ctime() -> String {
     jiff::Zoned::now().strftime("%a %b %e %H:%M:%S %Y").to_string()
 }
 
-/// Starts the trainer thread. It ends by itself; its last event is `RunFinished`.
-pub fn spawn(job: Job) -> std::io::Result<(Line, JoinHandle<Outcome>)> {
-    let (events, commands, line) = channel();
+/// Starts the trainer thread. It ends by itself; its last event is `RunFinished`. The sender is for
+/// whoever else is to hear of the run.
+///
+/// Errors: the system has no thread, or the journal cannot be written.
+pub fn spawn(job: Job) -> std::io::Result<(EventSender, Line, JoinHandle<Outcome>)> {
+    let journal = Journal::open(&job.folder.journal()).map_err(std::io::Error::other)?;
+    let before = job.resume.as_ref().map_or(0.0, |left| left.seconds);
+    let (events, commands, line) = channel(Some(journal), before);
+    let sender = events.clone();
     let thread = std::thread::Builder::new()
         .name("trainer".into())
-        .spawn(move || run(&job, &events, commands))?;
-    Ok((line, thread))
+        .spawn(move || run(&job, &sender, commands))?;
+    Ok((events, line, thread))
 }
 
 fn run(job: &Job, events: &EventSender, commands: Receiver<Command>) -> Outcome {
-    let mut found = Vec::new();
+    let config = &job.config;
     let place = Cell::new(Position::default());
-    let folds = AssertUnwindSafe(|| folds(job, events, commands, &mut found, &place));
-    let outcome = match catch_unwind(folds) {
+    let plans: Vec<FoldPlan> = config.train.folds.iter().map(|&f| plan(job, f)).collect();
+    let known = job.resume.as_ref().map_or(&[][..], |left| &left.folds);
+    let queue = Queue::new(plans, config.seed, config.train.epochs, known);
+    let mut found = BTreeMap::new();
+    let control = Control::new(commands, events.clone(), &job.folder, queue, config.train.epochs);
+    let mut control = match control {
+        Ok(control) => control,
+        Err(error) => {
+            let message = Error::Thread(error).to_string();
+            let at = place.get();
+            events.send(Event::Error(ErrorEvent { at, message, fatal: true }));
+            return Outcome::Failed;
+        }
+    };
+    let folds = AssertUnwindSafe(|| folds(job, &mut control, &mut found, &place));
+    let mut outcome = match catch_unwind(folds) {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(error)) => {
             let (at, message) = (place.get(), error.to_string());
@@ -93,99 +127,166 @@ fn run(job: &Job, events: &EventSender, commands: Receiver<Command>) -> Outcome 
                  the log in {}",
                 job.folder.path().display()
             );
+            control.queue.left(FoldState::Failed);
             events.send(Event::Fold(FoldEvent { at, state: FoldState::Failed }));
             events.send(Event::Error(ErrorEvent { at, message, fatal: true }));
             Outcome::Failed
         }
     };
+    let at = place.get();
+    if let Err(error) = control.saved_all(at) {
+        let message = error.to_string();
+        events.send(Event::Error(ErrorEvent { at, message, fatal: true }));
+        outcome = Outcome::Failed;
+    }
     if events.dropped() > 0 {
         let n = events.dropped();
         events.log(Level::Info, format!("{n} step events were not drawn: the view was slow"));
     }
-    let (best, skips): (Vec<_>, Vec<_>) = found.into_iter().map(|f| (f.best, f.skips)).unzip();
     let finished = RunFinished {
         outcome,
-        best: best.into_iter().flatten().collect(),
-        skipped: skips.into_iter().flat_map(|s| s.studies).collect(),
+        best: control.queue.entries.iter().filter_map(|entry| entry.best.clone()).collect(),
+        skipped: found.into_values().flat_map(|f| f.skips.studies).collect(),
     };
     let path = job.folder.report();
     if let Err(source) = write_atomically(&path, (job.report)(&finished).as_bytes()) {
         // The run itself is what it is.
         events.log(Level::Error, Error::Write { path, source }.to_string());
     }
+    let state = match outcome {
+        Outcome::Completed => RunState::Completed,
+        Outcome::Stopped => RunState::Stopped,
+        Outcome::Requeued => RunState::Requeued,
+        Outcome::Failed => RunState::Failed,
+    };
+    if let Err(error) = control.ended(at, state) {
+        events.log(Level::Error, error.to_string());
+    }
     events.send(Event::RunFinished(finished));
+    let _ = events.sync();
     outcome
 }
 
 fn folds(
     job: &Job,
-    events: &EventSender,
-    commands: Receiver<Command>,
-    found: &mut Vec<Found>,
+    control: &mut Control,
+    found: &mut BTreeMap<usize, Found>,
     place: &Cell<Position>,
 ) -> Result<Outcome> {
     let config = &job.config;
     let spec = Spec::new(config);
-    let plans: Vec<FoldPlan> = config.train.folds.iter().map(|&f| plan(job, f)).collect();
-    let mut control = Control::new(commands, events.clone());
+    let events = control.events.clone();
+    let first = control.queue.take_next();
+    let shown = first.unwrap_or(control.queue.entries[0].plan.fold);
+    let at = |fold| Position { fold, epoch: 0, step: 0 };
+    place.set(at(shown));
+    let mut ready = Some((
+        shown,
+        Classifier::new(&spec, seed(job, control, shown), shown, DType::F32, &job.device)?,
+    ));
+    if let Some((_, model)) = &ready {
+        let plans = config.train.folds.iter();
+        let plans = plans.filter_map(|&fold| Some(control.queue.get(fold)?.plan.clone())).collect();
+        events.send(Event::RunStarted(started(job, &spec, model, plans)));
+    }
+    control.tell_queue()?;
+    if let Some(why) = &job.no_gpu {
+        events.log(Level::Info, format!("training on the CPU: {why}"));
+    }
+    for entry in control.queue.entries.iter().filter(|entry| entry.state == FoldState::Done) {
+        let (fold, epochs) = (entry.plan.fold, entry.epoch);
+        events.log(Level::Info, format!("fold {fold}: its {epochs} epochs are done"));
+    }
     let (mut failed, mut stopped) = (false, false);
     let mut memory = None;
     let arena = Arena::default();
     let monitor = Monitor::open(&job.device);
-    for (i, plan) in plans.iter().enumerate() {
-        place.set(Position { fold: plan.fold, epoch: 0, step: 0 });
-        let model = Classifier::new(&spec, config.seed, plan.fold, DType::F32, &job.device)?;
-        if i == 0 {
-            events.send(Event::RunStarted(started(job, &spec, &model, plans.clone())));
-            if let Some(why) = &job.no_gpu {
-                events.log(Level::Info, format!("training on the CPU: {why}"));
+    let mut next = first;
+    loop {
+        let Some(number) = next else {
+            if !control.queue.has_paused() {
+                break;
             }
-        }
+            if !control.wait_for_fold(place.get())? {
+                stopped = true;
+                break;
+            }
+            next = control.queue.take_next();
+            // Nobody is there to ask for one.
+            stopped = next.is_none();
+            if stopped {
+                break;
+            }
+            continue;
+        };
+        place.set(at(number));
+        let seed = seed(job, control, number);
+        let model = match ready.take() {
+            Some((fold, model)) if fold == number => model,
+            _ => Classifier::new(&spec, seed, number, DType::F32, &job.device)?,
+        };
         if !config.model.pretrained.as_os_str().is_empty() {
             weights::load_timm(&model, &config.model.pretrained)?;
         }
-        let memory = &*memory.get_or_insert_with(|| Cell::new(memory_plan(job, &spec, events)));
-        let (train, valid) = job.table.split(plan.fold);
+        let memory = &*memory.get_or_insert_with(|| Cell::new(memory_plan(job, &spec, &events)));
+        let (train, valid) = job.table.split(number);
+        let config = Config { seed, ..config.clone() };
+        let plan = control.queue.get(number).map(|entry| entry.plan.clone());
+        let plan = &plan.expect("the queue named it");
         let fold = Fold {
-            config,
+            config: &config,
             plan,
             source: job.source.clone(),
             train: train.into(),
             valid: valid.into(),
             folder: &job.folder,
-            events,
+            events: &events,
             device: &job.device,
             memory,
             arena: &arena,
             monitor: monitor.as_ref(),
-            resume: job.resume,
+            again: (seed != job.config.seed).then_some(seed),
             debug: job.debug,
             clock: job.clock,
             panic_at_step: job.panic_at_step,
         };
-        found.push(Found::default());
-        let here = found.last_mut().expect("just pushed");
-        let ended = fold.run(&model, &mut control, place, here);
-        let last = i + 1 == plans.len();
+        let here = found.entry(number).or_default();
+        let ended = fold.run(&model, control, place, here);
+        if let (Some(entry), Some(best)) = (control.queue.get_mut(number), &here.best) {
+            entry.best = Some(best.clone());
+        }
         match ended {
-            Ok(End::Stopped) => stopped = true,
-            Ok(End::Done) => {
-                // What was asked while the last checkpoints were written was meant for this fold:
-                // to skip it has no sense any more, its last epoch may be the one to stop after.
-                let flow = control.check(place.get());
-                stopped = !last && (flow == Flow::StopNow || control.stop_after_epoch);
+            Ok(End::Stopped) => {
+                stopped = true;
+                control.queue.left(FoldState::Stopped);
             }
-            // Skipping goes on with the next fold, whatever was asked of this one.
-            Ok(End::Skipped) => control.stop_after_epoch = false,
+            Ok(End::Left(state)) => {
+                control.queue.left(state);
+                match state {
+                    FoldState::Done => {
+                        // What was asked while the last checkpoints were written was meant for
+                        // this fold: to skip it has no sense any more, its last epoch may be the
+                        // one to stop after.
+                        let flow = control.check(place.get())?;
+                        let more = control.queue.entries.iter();
+                        let more = more.filter(|e| e.state == FoldState::Waiting).count() > 0;
+                        stopped = more && (flow == Flow::Stop || control.stop_after_epoch);
+                    }
+                    // What was asked of this fold was not asked of the next.
+                    _ => control.stop_after_epoch = false,
+                }
+            }
             // This fold's trouble; the others may do.
             Err(error @ (Error::NonFinite { .. } | Error::Study(_))) => {
                 failed = true;
                 stopped = control.stop_after_epoch;
+                control.queue.left(FoldState::Failed);
                 events.send(Event::Fold(FoldEvent { at: place.get(), state: FoldState::Failed }));
-                let message = format!("fold {} failed: {error}", plan.fold);
+                let message = format!("fold {number} failed: {error}");
                 events.send(Event::Error(ErrorEvent { at: place.get(), message, fatal: false }));
             }
             Err(error) => {
+                control.queue.left(FoldState::Failed);
                 events.send(Event::Fold(FoldEvent { at: place.get(), state: FoldState::Failed }));
                 return Err(error);
             }
@@ -193,12 +294,20 @@ fn folds(
         if stopped {
             break;
         }
+        next = control.queue.take_next();
+        control.tell_queue()?;
     }
     Ok(match (failed, stopped) {
         (true, _) => Outcome::Failed,
+        (false, true) if control.requeue => Outcome::Requeued,
         (false, true) => Outcome::Stopped,
         (false, false) => Outcome::Completed,
     })
+}
+
+/// The seed that a fold is trained under.
+fn seed(job: &Job, control: &Control, fold: usize) -> u64 {
+    control.queue.get(fold).map_or(job.config.seed, |entry| entry.seed)
 }
 
 fn plan(job: &Job, fold: usize) -> FoldPlan {
@@ -236,6 +345,7 @@ fn started(job: &Job, spec: &Spec, model: &Classifier, folds: Vec<FoldPlan>) -> 
         learning_rates: schedule::learning_rates(&config.train),
         folds,
         seed: config.seed,
+        resumed: job.resume.is_some(),
     }
 }
 

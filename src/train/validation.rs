@@ -2,8 +2,7 @@
 
 use super::{
     Result,
-    control::{Control, Flow},
-    fold::Fold,
+    fold::{End, Fold},
     loss,
     metrics::{VertebraLoss, roc_auc},
     preview::Previews,
@@ -42,7 +41,7 @@ pub struct Validation {
 /// Runs the network over the fold's own studies, in order and as they are, the short batch kept:
 /// the phase that `loader` stands at.
 ///
-/// Commands are obeyed between batches; `None` where one of them ended it. A loss that is not
+/// `obey` is called between batches; `Err` where it ended the fold. A loss that is not
 /// finite is no error here, as in the notebook: it is never the best.
 ///
 /// Errors: a study that cannot be read, the engine.
@@ -53,8 +52,8 @@ pub fn validate(
     at: Position,
     previews: &mut Previews,
     skips: &mut Skips,
-    control: &mut Control,
-) -> Result<(Option<Validation>, Flow)> {
+    obey: &mut dyn FnMut() -> Result<Option<End>>,
+) -> Result<std::result::Result<Validation, End>> {
     let stepper = fold.stepper(model);
     let positive = fold.config.train.positive_weight;
     let (mut slice, mut study, mut batches) = (0.0, 0.0, 0);
@@ -93,13 +92,12 @@ pub fn validate(
             seconds: elapsed,
             data_seconds,
         }));
-        match control.check(at) {
-            Flow::Continue => {}
-            flow => return Ok((None, flow)),
+        if let Some(end) = obey()? {
+            return Ok(Err(end));
         }
     }
     let n = batches as f64;
-    let validation = Validation {
+    Ok(Ok(Validation {
         loss: (slice + study) / 2.0 / n,
         slice: slice / n,
         study: study / n,
@@ -108,6 +106,5 @@ pub fn validate(
         study_auc: roc_auc(&study_logits, &study_targets),
         batches,
         seconds,
-    };
-    Ok((Some(validation), Flow::Continue))
+    }))
 }

@@ -40,7 +40,9 @@ const MOST_EVENTS: usize = 4096;
 
 /// Shows the run until the user leaves or the terminal goes away. An error means that the
 /// terminal could not be taken over; it is as it was then, and the trainer was told nothing.
-pub fn run(line: &Line, config: &config::Ui, signals: &Signals) -> io::Result<Exit> {
+///
+/// `state`: what is known of the run already.
+pub fn run(line: &Line, state: State, config: &config::Ui, signals: &Signals) -> io::Result<Exit> {
     let input = Input::open()?;
     let variable = |name: &str| std::env::var(name).ok();
     let color = variable("NO_COLOR").is_none_or(|v| v.is_empty());
@@ -49,7 +51,9 @@ pub fn run(line: &Line, config: &config::Ui, signals: &Signals) -> io::Result<Ex
         false => Pictures::Off,
     };
     let (mut terminal, guard) = terminal::enter()?;
-    let mut app = App::new(Screen::new(pictures, color), config);
+    let mut screen = Screen::new(pictures, color);
+    screen.state = state;
+    let mut app = App::new(screen, config);
     let left = app.run(&mut terminal, &input, line, signals);
     drop(guard);
     Ok(match left {

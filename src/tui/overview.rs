@@ -95,7 +95,7 @@ fn row(f: &Fold, strip: usize, scale: Scale, current: bool, shown: bool) -> Line
         FoldState::Waiting => theme::FAINT,
         FoldState::Training | FoldState::Validating => Style::new().add_modifier(Modifier::BOLD),
         FoldState::Done => theme::GOOD,
-        FoldState::Skipped | FoldState::Stopped => theme::WARN,
+        FoldState::Paused | FoldState::Skipped | FoldState::Stopped => theme::WARN,
         FoldState::Failed => theme::ALARM,
     };
     let best = f.best_epoch().map_or("–".into(), |e| {

@@ -5,8 +5,8 @@ use super::crops::{self, Pictures};
 use super::keys::{self, Action, Scroll};
 use super::{confirm, help, layout, log, loss, overview, progress, schedule, summary, theme};
 use super::{confirm::Question, vertebrae};
-use crate::run::Command;
 use crate::run::event::{Stamped, TrainerState};
+use crate::run::{Command, FoldAction};
 use crate::view::{Fold, State, format};
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind};
 use ratatui::Frame;
@@ -112,7 +112,7 @@ impl Screen {
             Question::Quit => self.quit(),
             // Asked of one fold, meant for that one alone.
             Question::SkipFold(fold) if self.state.position().fold == fold => {
-                self.send(Command::SkipFold)
+                self.send(Command::Fold { fold, action: FoldAction::Skip })
             }
             Question::SkipFold(_) => Reply::Nothing,
         }

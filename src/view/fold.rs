@@ -1,7 +1,7 @@
 //! One fold of the folds × epochs table.
 
 use super::series::{Curve, Ema, SMOOTHING};
-use crate::run::event::{Epoch, FoldPlan, FoldState, Position, Step};
+use crate::run::event::{Epoch, FoldPlan, FoldState, Position, Step, ValidStep};
 
 /// One fold: its plan, its state, its epochs and its curves.
 #[derive(Debug, Clone, PartialEq)]
@@ -10,6 +10,8 @@ pub struct Fold {
     pub plan: FoldPlan,
     /// Its state.
     pub state: FoldState,
+    /// The seed that it is trained under, where that is not the run's.
+    pub seed: Option<u64>,
     /// Where it stands.
     pub at: Position,
     /// Validation batches done in the epoch at hand.
@@ -37,6 +39,7 @@ impl Fold {
             at: Position { fold: plan.fold, epoch: 0, step: 0 },
             plan,
             state: FoldState::Waiting,
+            seed: None,
             valid_batch: 0,
             valid_so_far: None,
             epochs: vec![None; epochs],
@@ -50,13 +53,12 @@ impl Fold {
 
     /// Steps since the fold's start.
     pub fn x(&self, at: Position) -> f64 {
-        (at.epoch.saturating_sub(1) * self.plan.steps + at.step) as f64
+        at.epoch.saturating_sub(1) as f64 * self.plan.steps as f64 + at.step as f64
     }
 
-    /// An epoch begins, for the first time or once more after a resume.
+    /// An epoch begins, or goes on after its first `at.step` steps.
     pub fn start_epoch(&mut self, at: Position) {
-        let start = self.x(Position { step: 0, ..at });
-        self.curve.truncate(start);
+        self.curve.truncate(self.x(at));
         for epoch in self.epochs.iter_mut().skip(at.epoch.saturating_sub(1)) {
             *epoch = None;
         }
@@ -67,13 +69,31 @@ impl Fold {
 
     /// A step is done.
     pub fn add_step(&mut self, step: &Step) {
-        self.at = step.at;
-        let x = self.x(step.at);
-        self.curve.add_step(x, step.loss);
+        self.add_loss(step.at, step.loss);
+        self.add_figures(step);
+    }
+
+    /// The part of a step that the curve is made of.
+    pub fn add_loss(&mut self, at: Position, loss: f64) {
+        self.at = at;
+        self.curve.add_step(self.x(at), loss);
+    }
+
+    /// The rest of a step.
+    pub fn add_figures(&mut self, step: &Step) {
         for (ema, &loss) in self.vertebrae.iter_mut().zip(&step.vertebra_loss) {
             ema.add(loss);
         }
         self.study_head.add(step.study_loss);
+    }
+
+    /// A validation batch of the epoch at hand is done.
+    pub fn add_valid(&mut self, step: &ValidStep) {
+        let done = self.epochs.get(step.at.epoch.saturating_sub(1)).is_some_and(Option::is_some);
+        if step.at.epoch == self.at.epoch && !done {
+            self.valid_batch = step.at.step;
+            self.valid_so_far = Some(step.loss);
+        }
     }
 
     /// An epoch is done.
@@ -145,6 +165,7 @@ pub fn word(state: FoldState) -> &'static str {
         FoldState::Waiting => "waiting",
         FoldState::Training => "training",
         FoldState::Validating => "validating",
+        FoldState::Paused => "paused",
         FoldState::Done => "done",
         FoldState::Skipped => "skipped",
         FoldState::Stopped => "stopped",

@@ -173,6 +173,7 @@ mod tests {
             learning_rates: vec![1e-3; 3],
             folds: Vec::new(),
             seed: 0,
+            resumed: false,
         }
     }
 

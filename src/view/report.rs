@@ -49,6 +49,7 @@ pub fn outcome(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Completed => "finished",
         Outcome::Stopped => "stopped",
+        Outcome::Requeued => "stopped, to be started again",
         Outcome::Failed => "failed: at least one fold ended with an error",
     }
 }

@@ -3,15 +3,21 @@
 use super::fold::Fold;
 use super::progress::Progress;
 use super::{format, report, text};
-use crate::run::Command;
 use crate::run::event::{
-    Epoch, ErrorEvent, Event, FoldState, Gpu, Level, Outcome, Position, Preview, RunFinished,
-    RunStarted, Stamped, Step, TrainerState, ValidStep,
+    Epoch, ErrorEvent, Event, FoldState, Gpu, Level, Outcome, Position, Preview, Queue,
+    RunFinished, RunStarted, Stamped, Step, TrainerState, ValidStep,
 };
+use crate::run::journal::{self, Past};
+use crate::run::{Command, FoldAction};
 use std::collections::VecDeque;
+use std::path::Path;
 
 /// Log lines kept.
 pub const LOG_LINES: usize = 1000;
+/// Folds that are shown, whatever a journal says.
+const MOST_FOLDS: usize = 100;
+/// Epochs of all folds together.
+const MOST_EPOCHS: usize = 500_000;
 
 /// A line of the log.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,11 +37,15 @@ pub enum Pending {
     Pausing,
     /// [`Command::Resume`]
     Resuming,
-    /// [`Command::SkipFold`]
+    /// [`FoldAction::Skip`]
     Skipping,
+    /// Another [`FoldAction`]
+    Folds,
+    /// [`Command::Checkpoint`]
+    Saving,
     /// [`Command::StopAfterEpoch`]
     StoppingAfterEpoch,
-    /// [`Command::StopNow`]
+    /// [`Command::StopNow`] or [`Command::Requeue`]
     Stopping,
 }
 
@@ -77,6 +87,8 @@ pub struct State {
     pub non_finite: Option<NonFinite>,
     /// The trainer's state; `None` before it has said so.
     pub trainer: Option<TrainerState>,
+    /// Why the trainer holds, where nobody asked it to.
+    pub held: Option<String>,
     /// Whether the run will end after the epoch at hand.
     pub stops_after_epoch: bool,
     /// The command that is not yet answered.
@@ -105,9 +117,17 @@ impl State {
                     if event.state != FoldState::Waiting {
                         fold.at = event.at;
                     }
-                    if fold.is_over() && self.pending == Some(Pending::Skipping) {
+                    let left = fold.is_over() || fold.state == FoldState::Paused;
+                    if left && self.pending == Some(Pending::Skipping) {
                         self.pending = None;
                     }
+                }
+            }
+            Event::Queue(queue) => self.order(queue),
+            Event::Again(again) => {
+                if let Some(fold) = self.fold_mut(again.at.fold) {
+                    *fold = Fold::new(fold.plan.clone(), fold.epochs.len());
+                    fold.seed = Some(again.seed);
                 }
             }
             Event::EpochStarted(event) => {
@@ -133,8 +153,14 @@ impl State {
                         crate::run::event::CheckpointKind::Last => fold.last_path = path,
                     }
                 }
+                if self.pending == Some(Pending::Saving) {
+                    self.pending = None;
+                }
             }
-            Event::Trainer(event) => self.answer(event.state),
+            Event::Trainer(event) => {
+                self.held = event.reason.as_ref().map(|reason| format::sanitized(reason));
+                self.answer(event.state);
+            }
             Event::Log(_) => {}
             Event::Error(error) => {
                 self.error = Some(ErrorEvent {
@@ -145,6 +171,7 @@ impl State {
             Event::RunFinished(finished) => {
                 self.finished = Some(finished.clone());
                 self.pending = None;
+                self.held = None;
             }
         }
     }
@@ -152,12 +179,17 @@ impl State {
     fn start(&mut self, plan: &RunStarted) {
         // A resumed run tells its plan again; what is known of its folds stays.
         let mut known = std::mem::take(&mut self.folds);
-        self.folds = plan
-            .folds
-            .iter()
+        let folds = plan.folds.len().min(MOST_FOLDS);
+        let epochs = plan.epochs.min(MOST_EPOCHS / folds.max(1));
+        let planned = plan.folds.iter().take(folds);
+        self.folds = planned
             .map(|f| match known.iter().position(|k| k.plan == *f) {
-                Some(i) if known[i].epochs.len() == plan.epochs => known.swap_remove(i),
-                _ => Fold::new(f.clone(), plan.epochs),
+                Some(i) => {
+                    let mut fold = known.swap_remove(i);
+                    fold.epochs.resize(epochs, None);
+                    fold
+                }
+                None => Fold::new(f.clone(), epochs),
             })
             .collect();
         self.plan = Some(RunStarted {
@@ -171,6 +203,45 @@ impl State {
         self.vanished = false;
         self.trainer = None;
         self.pending = None;
+        self.held = None;
+        self.error = None;
+        self.stops_after_epoch = false;
+    }
+
+    /// Takes over the queue's order and states.
+    fn order(&mut self, queue: &Queue) {
+        let current = self.fold().map(|fold| fold.plan.fold);
+        let place = |fold: &Fold| queue.folds.iter().position(|q| q.fold == fold.plan.fold);
+        self.folds.sort_by_key(|fold| place(fold).unwrap_or(usize::MAX));
+        if let Some(current) = current {
+            self.select(current);
+        }
+        let seed = self.plan.as_ref().map(|plan| plan.seed);
+        for queued in queue.folds.iter().take(MOST_FOLDS) {
+            if let Some(fold) = self.fold_mut(queued.fold) {
+                fold.state = queued.state;
+                fold.seed = Some(queued.seed).filter(|&s| Some(s) != seed);
+            }
+        }
+        if self.pending == Some(Pending::Folds) {
+            self.pending = None;
+        }
+    }
+
+    /// The state that a run's journal tells, in its first `upto` bytes or all of it, and the lines
+    /// that could not be understood.
+    ///
+    /// Errors: it cannot be read, or is no journal that this program knows.
+    pub fn of_journal(path: &Path, upto: Option<u64>) -> Result<(Self, usize), journal::Error> {
+        let mut state = Self::default();
+        let strange = journal::replay(path, upto, &mut state)?;
+        Ok((state, strange))
+    }
+
+    /// The run goes on: how it ended before is past.
+    pub fn reopen(&mut self) {
+        (self.finished, self.vanished) = (None, false);
+        (self.trainer, self.pending, self.held) = (None, None, None);
         self.stops_after_epoch = false;
     }
 
@@ -191,9 +262,7 @@ impl State {
             fold.state = FoldState::Training;
             fold.add_step(step);
         }
-        if !step.loss.is_finite() {
-            self.tell_non_finite(step.at, "training loss", step.loss);
-        }
+        self.tell_loss(step.at, step.loss);
         self.step = Some(step.clone());
     }
 
@@ -202,8 +271,7 @@ impl State {
         if let Some(fold) = self.fold_mut(step.at.fold) {
             fold.state = FoldState::Validating;
             fold.at.epoch = step.at.epoch;
-            fold.valid_batch = step.at.step;
-            fold.valid_so_far = Some(step.loss);
+            fold.add_valid(step);
         }
     }
 
@@ -226,6 +294,12 @@ impl State {
         }
     }
 
+    fn tell_loss(&mut self, at: Position, loss: f64) {
+        if !loss.is_finite() {
+            self.tell_non_finite(at, "training loss", loss);
+        }
+    }
+
     fn log_line(&mut self, level: Level, text: &str) {
         if self.log.len() == LOG_LINES {
             self.log.pop_front();
@@ -241,6 +315,7 @@ impl State {
             TrainerState::StoppingAfterEpoch => {
                 matches!(self.pending, Some(Pending::StoppingAfterEpoch))
             }
+            TrainerState::Held => false,
             TrainerState::Stopping => true,
         };
         if answered {
@@ -263,9 +338,11 @@ impl State {
         self.pending = Some(match command {
             Command::Pause => Pending::Pausing,
             Command::Resume => Pending::Resuming,
-            Command::SkipFold => Pending::Skipping,
+            Command::Fold { action: FoldAction::Skip, .. } => Pending::Skipping,
+            Command::Fold { .. } => Pending::Folds,
+            Command::Checkpoint => Pending::Saving,
             Command::StopAfterEpoch => Pending::StoppingAfterEpoch,
-            Command::StopNow => Pending::Stopping,
+            Command::StopNow | Command::Requeue => Pending::Stopping,
         });
     }
 
@@ -341,7 +418,7 @@ impl State {
             Some(Pending::Pausing) => return "pausing…".into(),
             Some(Pending::Resuming) => return "resuming…".into(),
             Some(Pending::Skipping) => return format!("skipping fold {}…", at.fold),
-            Some(Pending::StoppingAfterEpoch) | None => {}
+            Some(Pending::Folds | Pending::Saving | Pending::StoppingAfterEpoch) | None => {}
         }
         let doing = match (self.trainer, self.fold()) {
             (Some(TrainerState::Stopping), _) => "stopping… saving last".into(),
@@ -349,6 +426,7 @@ impl State {
                 format!("paused at fold {} epoch {} validation", at.fold, at.epoch)
             }
             (Some(TrainerState::Paused), _) => format!("paused at {at}"),
+            (Some(TrainerState::Held), _) => format!("held at {at}"),
             _ if self.plan.is_none() => "starting…".into(),
             _ if !self.has_begun() => "working on the first step…".into(),
             (_, Some(fold)) => match fold.state {
@@ -371,6 +449,9 @@ impl State {
 
     /// What must not be overlooked: an error or losses that are not finite.
     pub fn alarm(&self) -> Option<String> {
+        if let Some(reason) = &self.held {
+            return Some(reason.clone());
+        }
         if let Some(error) = &self.error {
             let what = if error.fatal { "the run ended in " } else { "" };
             return Some(format!("{what}{}: {}", error.at, error.message));
@@ -383,5 +464,39 @@ impl State {
     /// Whether the run ended as it should, where it has ended.
     pub fn ended_well(&self) -> bool {
         matches!(&self.finished, Some(f) if f.outcome != Outcome::Failed)
+    }
+}
+
+impl Past for State {
+    fn event(&mut self, stamped: &Stamped) {
+        self.apply(stamped);
+    }
+
+    fn loss(&mut self, at: Position, loss: f64) {
+        self.select(at.fold);
+        if let Some(fold) = self.folds.get_mut(self.current).filter(|f| f.plan.fold == at.fold) {
+            fold.add_loss(at, loss);
+        }
+        self.tell_loss(at, loss);
+    }
+
+    fn recent(&mut self, stamped: &Stamped) {
+        self.at = self.at.max(stamped.at);
+        match &stamped.event {
+            Event::Step(step) => {
+                self.progress.add_step(step);
+                if let Some(fold) = self.fold_mut(step.at.fold) {
+                    fold.add_figures(step);
+                }
+                self.step = Some(step.clone());
+            }
+            Event::ValidStep(step) => {
+                self.progress.add_valid(step);
+                if let Some(fold) = self.fold_mut(step.at.fold) {
+                    fold.add_valid(step);
+                }
+            }
+            _ => {}
+        }
     }
 }

@@ -10,7 +10,8 @@ pub fn of_event(event: &Event) -> Option<(Level, String)> {
     let line = match event {
         Event::RunStarted(plan) => (Level::Info, run(plan)),
         Event::Fold(f) => match f.state {
-            FoldState::Waiting | FoldState::Validating => return None,
+            FoldState::Waiting if f.at.epoch == 0 => return None,
+            FoldState::Validating => return None,
             FoldState::Training => (Level::Info, format!("fold {}: training", f.at.fold)),
             state => {
                 let level = if state == FoldState::Failed { Level::Error } else { Level::Info };
@@ -21,6 +22,9 @@ pub fn of_event(event: &Event) -> Option<(Level, String)> {
                 (level, format!("fold {}: {}{at}", f.at.fold, fold::word(state)))
             }
         },
+        Event::Again(a) => {
+            (Level::Info, format!("fold {}: to be trained again, seed {}", a.at.fold, a.seed))
+        }
         Event::Epoch(e) => (Level::Info, epoch(e)),
         Event::Checkpoint(c) => {
             let kind = match c.kind {
@@ -32,6 +36,9 @@ pub fn of_event(event: &Event) -> Option<(Level, String)> {
         }
         Event::Trainer(t) => match t.state {
             TrainerState::Running => (Level::Info, format!("running from {}", t.at)),
+            TrainerState::Held => {
+                (Level::Error, t.reason.clone().unwrap_or_else(|| format!("held at {}", t.at)))
+            }
             TrainerState::Paused => (Level::Info, format!("paused at {}", t.at)),
             TrainerState::StoppingAfterEpoch => {
                 (Level::Info, format!("stopping after fold {} epoch {}", t.at.fold, t.at.epoch))
@@ -45,6 +52,7 @@ pub fn of_event(event: &Event) -> Option<(Level, String)> {
             (level, report::outcome(f.outcome).into())
         }
         Event::EpochStarted(_)
+        | Event::Queue(_)
         | Event::Step(_)
         | Event::ValidStep(_)
         | Event::Preview(_)

@@ -44,6 +44,7 @@ impl Script {
             learning_rates: (1..=self.epochs).map(|e| self.rate(e)).collect(),
             folds: self.folds.iter().map(|&fold| self.plan(fold)).collect(),
             seed: 42,
+            resumed: false,
         })
     }
 

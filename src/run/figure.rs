@@ -1,0 +1,88 @@
+//! Figures in JSON: a number, or `"nan"`, `"inf"`, `"-inf"`, which JSON has no numbers for.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A figure on its way in or out.
+#[derive(Clone, Copy)]
+struct Figure(f64);
+
+impl Serialize for Figure {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            x if x.is_finite() => s.serialize_f64(x),
+            x if x.is_nan() => s.serialize_str("nan"),
+            x if x > 0.0 => s.serialize_str("inf"),
+            _ => s.serialize_str("-inf"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Figure {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Figure;
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str("a number, \"nan\", \"inf\" or \"-inf\"")
+            }
+            fn visit_f64<E>(self, x: f64) -> Result<Figure, E> {
+                Ok(Figure(x))
+            }
+            fn visit_u64<E>(self, x: u64) -> Result<Figure, E> {
+                Ok(Figure(x as f64))
+            }
+            fn visit_i64<E>(self, x: i64) -> Result<Figure, E> {
+                Ok(Figure(x as f64))
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Figure, E> {
+                match text {
+                    "nan" => Ok(Figure(f64::NAN)),
+                    "inf" => Ok(Figure(f64::INFINITY)),
+                    "-inf" => Ok(Figure(f64::NEG_INFINITY)),
+                    _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+                }
+            }
+        }
+        d.deserialize_any(Visitor)
+    }
+}
+
+/// `#[serde(with = "figure")]` of an `f64`.
+pub fn serialize<S: Serializer>(x: &f64, s: S) -> Result<S::Ok, S::Error> {
+    Figure(*x).serialize(s)
+}
+
+/// `#[serde(with = "figure")]` of an `f64`.
+pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
+    Figure::deserialize(d).map(|x| x.0)
+}
+
+/// `#[serde(with = "figure::seven")]` of one for each vertebra.
+pub mod seven {
+    use super::*;
+
+    /// Seven figures.
+    pub fn serialize<S: Serializer>(x: &[f64; 7], s: S) -> Result<S::Ok, S::Error> {
+        x.map(Figure).serialize(s)
+    }
+
+    /// Seven figures.
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<[f64; 7], D::Error> {
+        <[Figure; 7]>::deserialize(d).map(|x| x.map(|x| x.0))
+    }
+}
+
+/// `#[serde(with = "figure::maybe_seven")]` of one, or none, for each vertebra.
+pub mod maybe_seven {
+    use super::*;
+
+    /// Seven figures or `null`.
+    pub fn serialize<S: Serializer>(x: &[Option<f64>; 7], s: S) -> Result<S::Ok, S::Error> {
+        x.map(|x| x.map(Figure)).serialize(s)
+    }
+
+    /// Seven figures or `null`.
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<[Option<f64>; 7], D::Error> {
+        <[Option<Figure>; 7]>::deserialize(d).map(|x| x.map(|x| x.map(|x| x.0)))
+    }
+}

@@ -1,0 +1,421 @@
+//! `journal.jsonl`: every event of a run but previews, one JSON object a line.
+//!
+//! A line is the event under its `type`, with `seconds` (of the run, without the time between a
+//! process that ended and the one that went on) and `time` (Unix, by the wall clock). The first
+//! line is `{"type":"journal","version":1,…}`. A figure that is not finite is `"nan"`, `"inf"` or
+//! `"-inf"`. Lines that this version does not know are passed over.
+
+use super::event::{Event, Position, Stamped};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fs::File,
+    io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+mod scan;
+#[cfg(test)]
+mod tests;
+
+/// The version that this program writes, and the newest that it reads.
+pub const VERSION: u32 = 1;
+/// A longer line is no line of ours.
+const LONGEST_LINE: usize = 1 << 20;
+/// Of each fold so many of the newest steps are read whole; of those before only the loss. The
+/// smoothed figures forget 2 % a step: what is further back weighs less than a float's last bit.
+const RECENT: usize = 2000;
+/// So many of the newest validation batches are read at all: speeds are measured over fewer.
+const RECENT_VALID: usize = 64;
+
+/// A journal that cannot be read; one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be read or written.
+    #[error("cannot use the journal {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It begins with something else.
+    #[error(
+        "{} is no journal of rsna-tui: its first line is not {{\"type\":\"journal\",\"version\":…}}", .0.display()
+    )]
+    Foreign(PathBuf),
+    /// A newer program wrote it.
+    #[error("{} is of version {version}, this rsna-tui reads {VERSION} and older; use a newer one", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: u32,
+    },
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    #[serde(flatten)]
+    event: &'a Event,
+    seconds: f64,
+    time: f64,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    #[serde(flatten)]
+    event: Event,
+    seconds: f64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    r#type: String,
+    version: u32,
+    #[serde(default)]
+    program: String,
+}
+
+/// A journal that is being written.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+    /// Bytes in the file that are whole lines.
+    written: u64,
+    /// Lines that are not in the file yet: those of a full disk wait here.
+    pending: Vec<u8>,
+}
+
+impl Journal {
+    /// Goes on with `path`, or begins it.
+    ///
+    /// Errors: it cannot be opened or begun.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::Io { path: path.into(), source };
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(failed)?;
+        let written = file.metadata().map_err(failed)?.len();
+        let mut journal = Self { path: path.into(), file, written, pending: Vec::new() };
+        if written == 0 {
+            let program = concat!("rsna-tui ", env!("CARGO_PKG_VERSION")).into();
+            journal.line(&Header { r#type: "journal".into(), version: VERSION, program });
+            journal.flush().map_err(failed)?;
+        }
+        Ok(journal)
+    }
+
+    /// Writes an event. What a full disk does not take waits for [`Self::flush`].
+    pub fn append(&mut self, stamped: &Stamped) -> io::Result<()> {
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let time = time.as_millis() as f64 / 1e3;
+        let seconds = (stamped.at * 1e6).round() / 1e6;
+        self.line(&Written { event: &stamped.event, seconds, time });
+        self.flush()
+    }
+
+    fn line(&mut self, line: &impl Serialize) {
+        // Plain data into memory: it cannot fail.
+        let _ = serde_json::to_writer(&mut self.pending, line);
+        self.pending.push(b'\n');
+    }
+
+    /// Writes what is not yet written.
+    pub fn flush(&mut self) -> io::Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let written = self
+            .file
+            .seek(SeekFrom::Start(self.written))
+            .and_then(|_| self.file.write_all(&self.pending));
+        match written {
+            Ok(()) => {
+                self.written += self.pending.len() as u64;
+                self.pending.clear();
+                Ok(())
+            }
+            Err(error) => {
+                // No half of a line for who reads meanwhile.
+                let _ = self.file.set_len(self.written);
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits until all of it is on the disk itself.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.flush()?;
+        self.file.sync_data()
+    }
+
+    /// Bytes of whole lines in the file.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Who takes in a journal's past.
+pub trait Past {
+    /// Any event but a step or a validation batch.
+    fn event(&mut self, stamped: &Stamped);
+    /// A step's loss.
+    fn loss(&mut self, at: Position, loss: f64);
+    /// The newest steps and validation batches, whole, after all the rest; the steps' losses were
+    /// told before.
+    fn recent(&mut self, stamped: &Stamped);
+}
+
+/// Reads the first `upto` bytes of a journal, or all of it, in one pass and bounded memory.
+/// Returns the lines that could not be understood.
+///
+/// Errors: it cannot be read, is no journal, or one of a newer version.
+pub fn replay(path: &Path, upto: Option<u64>, past: &mut dyn Past) -> Result<usize, Error> {
+    let failed = |source| Error::Io { path: path.into(), source };
+    let mut lines = Lines::open(path, upto)?;
+    let mut strange = 0;
+    let mut steps: BTreeMap<usize, VecDeque<u64>> = BTreeMap::new();
+    let mut valid: VecDeque<u64> = VecDeque::new();
+    let ring = |ring: &mut VecDeque<u64>, start: u64, most: usize| {
+        if ring.len() == most {
+            ring.pop_front();
+        }
+        ring.push_back(start);
+    };
+    while let Some((start, line)) = lines.next().map_err(failed)? {
+        match scan::kind(line) {
+            Some("step") => {
+                if let Some((at, loss)) = scan::step(line) {
+                    past.loss(at, loss);
+                    if steps.len() < 1000 || steps.contains_key(&at.fold) {
+                        ring(steps.entry(at.fold).or_default(), start, RECENT);
+                    }
+                    continue;
+                }
+            }
+            Some("valid_step") => {
+                ring(&mut valid, start, RECENT_VALID);
+                continue;
+            }
+            Some("gpu") => continue,
+            Some("again") => {
+                if let Some(at) = scan::at(line) {
+                    steps.remove(&at.fold);
+                }
+            }
+            _ => {}
+        }
+        match parse(line) {
+            Some(stamped) => past.event(&stamped),
+            None => strange += 1,
+        }
+    }
+    let mut starts: Vec<u64> = steps.into_values().flatten().chain(valid).collect();
+    starts.sort_unstable();
+    for start in starts {
+        lines.seek(start).map_err(failed)?;
+        if let Some((_, line)) = lines.next().map_err(failed)? {
+            match parse(line) {
+                Some(stamped) => past.recent(&stamped),
+                None => strange += 1,
+            }
+        }
+    }
+    Ok(strange)
+}
+
+/// A line as an event.
+pub fn parse(line: &[u8]) -> Option<Stamped> {
+    let read: Read = serde_json::from_slice(line).ok()?;
+    read.seconds.is_finite().then_some(Stamped { at: read.seconds, event: read.event })
+}
+
+/// The event as the journal's line, with its end.
+pub fn line(stamped: &Stamped) -> Vec<u8> {
+    let written = Written { event: &stamped.event, seconds: stamped.at, time: 0.0 };
+    let mut line = serde_json::to_vec(&written).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+/// What a checkpoint knows of a fold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// The fold's number.
+    pub fold: usize,
+    /// Epochs done.
+    pub epochs: usize,
+    /// Steps done in the next.
+    pub steps: usize,
+}
+
+impl Known {
+    /// Whether an event of `kind` at `at` is of something that is done again.
+    fn lacks(&self, kind: &str, at: Position) -> bool {
+        let next = self.epochs + 1;
+        let later = at.epoch > next;
+        match kind {
+            "step" | "checkpoint" | "fold" => later || (at.epoch == next && at.step > self.steps),
+            "epoch_started" => later || (at.epoch == next && at.step >= self.steps),
+            "epoch" | "valid_step" => at.epoch > self.epochs,
+            _ => false,
+        }
+    }
+}
+
+/// Takes out what is beyond the folds' checkpoints, and an unfinished last line: those steps are
+/// made again. Returns the run's seconds at its end.
+///
+/// Errors: it cannot be read or written, is no journal, or one of a newer version.
+pub fn trim(path: &Path, known: &[Known]) -> Result<f64, Error> {
+    let failed = |source| Error::Io { path: path.into(), source };
+    if !path.exists() {
+        return Ok(0.0);
+    }
+    let of = |line: &[u8]| -> Option<(&'static str, Position)> {
+        Some((scan::kind(line)?, scan::at(line)?))
+    };
+    // Only what came after a fold was last begun anew is of the training that goes on.
+    let mut begun: BTreeMap<usize, u64> = BTreeMap::new();
+    let (mut seconds, mut end) = (0.0, 0);
+    let mut lines = Lines::open(path, None)?;
+    end = end.max(lines.next_start());
+    while let Some((start, line)) = lines.next().map_err(failed)? {
+        if let (Some("again"), Some(at)) = (scan::kind(line), scan::at(line)) {
+            begun.insert(at.fold, start);
+        }
+        if let Some(at) = scan::seconds(line) {
+            seconds = at;
+        }
+        end = start + line.len() as u64 + 1;
+    }
+    let beyond = |start: u64, line: &[u8]| {
+        of(line).is_some_and(|(kind, at)| {
+            start >= begun.get(&at.fold).copied().unwrap_or(0)
+                && known.iter().any(|k| k.fold == at.fold && k.lacks(kind, at))
+        })
+    };
+    let mut lines = Lines::open(path, Some(end))?;
+    let mut any = false;
+    while let Some((start, line)) = lines.next().map_err(failed)? {
+        any |= beyond(start, line);
+    }
+    if !any {
+        let file = File::options().write(true).open(path).map_err(failed)?;
+        file.set_len(end).map_err(failed)?;
+        return Ok(seconds);
+    }
+    let temporary = path.with_extension("jsonl.tmp");
+    let write = || -> io::Result<()> {
+        let mut out = BufWriter::with_capacity(1 << 20, File::create(&temporary)?);
+        let mut lines = Lines::open(path, Some(end)).map_err(io::Error::other)?;
+        out.write_all(&lines.head)?;
+        while let Some((start, line)) = lines.next()? {
+            if !beyond(start, line) {
+                out.write_all(line)?;
+                out.write_all(b"\n")?;
+            }
+        }
+        out.into_inner().map_err(|e| e.into_error())?.sync_all()?;
+        std::fs::rename(&temporary, path)
+    };
+    write().map_err(|source| {
+        let _ = std::fs::remove_file(&temporary);
+        Error::Io { path: path.into(), source }
+    })?;
+    Ok(seconds)
+}
+
+/// The whole lines of a journal after its first.
+struct Lines {
+    file: BufReader<File>,
+    /// Where the next line begins.
+    next: u64,
+    upto: u64,
+    line: Vec<u8>,
+    /// The first line, with its end.
+    head: Vec<u8>,
+}
+
+impl Lines {
+    fn open(path: &Path, upto: Option<u64>) -> Result<Self, Error> {
+        let failed = |source| Error::Io { path: path.into(), source };
+        let file = File::open(path).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        let upto = upto.unwrap_or(length).min(length);
+        let file = BufReader::with_capacity(1 << 20, file);
+        let mut lines = Self { file, next: 0, upto, line: Vec::new(), head: Vec::new() };
+        let header: Option<Header> = match lines.next().map_err(failed)? {
+            Some((_, line)) => serde_json::from_slice(line).ok(),
+            None => None,
+        };
+        let header = header.filter(|h| h.r#type == "journal");
+        let Some(Header { version, .. }) = header else { return Err(Error::Foreign(path.into())) };
+        if version > VERSION {
+            return Err(Error::Newer { path: path.into(), version });
+        }
+        lines.head.clone_from(&lines.line);
+        Ok(lines)
+    }
+
+    /// Where the next line begins.
+    fn next_start(&self) -> u64 {
+        self.next
+    }
+
+    fn seek(&mut self, start: u64) -> io::Result<()> {
+        let by = start as i64 - self.next as i64;
+        self.file.seek_relative(by)?;
+        self.next = start;
+        Ok(())
+    }
+
+    /// Where it begins, and the line without its end; one that is too long is an empty one.
+    fn next(&mut self) -> io::Result<Option<(u64, &[u8])>> {
+        let start = self.next;
+        self.line.clear();
+        let mut whole = false;
+        let mut length = 0u64;
+        while self.next < self.upto && !whole {
+            let buffer = self.file.fill_buf()?;
+            if buffer.is_empty() {
+                break;
+            }
+            let room = (self.upto - self.next).min(buffer.len() as u64) as usize;
+            let piece = &buffer[..room];
+            let taken = match memchr::memchr(b'\n', piece) {
+                Some(end) => {
+                    whole = true;
+                    end + 1
+                }
+                None => piece.len(),
+            };
+            if self.line.len() + taken <= LONGEST_LINE {
+                self.line.extend_from_slice(&piece[..taken]);
+            }
+            self.file.consume(taken);
+            self.next += taken as u64;
+            length += taken as u64;
+        }
+        if !whole {
+            return Ok(None);
+        }
+        if length != self.line.len() as u64 {
+            self.line.clear();
+            return Ok(Some((start, &[])));
+        }
+        Ok(Some((start, &self.line[..self.line.len() - 1])))
+    }
+}

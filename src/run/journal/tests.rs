@@ -1,0 +1,107 @@
+use super::*;
+use crate::run::event::{Level, Log};
+
+fn step_line(fold: usize, epoch: usize, step: usize, loss: &str) -> String {
+    format!(
+        "{{\"type\":\"step\",\"at\":{{\"fold\":{fold},\"epoch\":{epoch},\"step\":{step}}},\"steps\":9,\
+         \"loss\":{loss},\"slice_loss\":1.0,\"study_loss\":1.0,\"vertebra_loss\":[1,1,1,1,1,1,\"nan\"],\
+         \"grad_norm\":\"inf\",\"skipped\":false,\"learning_rate\":0.1,\"mixup\":null,\"images\":2,\
+         \"data_seconds\":0.0,\"compute_seconds\":1.0,\"seconds\":{step}.5,\"time\":1.0}}"
+    )
+}
+
+#[derive(Default)]
+struct Seen {
+    events: Vec<Stamped>,
+    losses: Vec<(Position, f64)>,
+    recent: usize,
+}
+
+impl Past for Seen {
+    fn event(&mut self, stamped: &Stamped) {
+        self.events.push(stamped.clone());
+    }
+    fn loss(&mut self, at: Position, loss: f64) {
+        self.losses.push((at, loss));
+    }
+    fn recent(&mut self, stamped: &Stamped) {
+        assert!(matches!(stamped.event, Event::Step(_)));
+        self.recent += 1;
+    }
+}
+
+#[test]
+fn what_is_written_is_read_and_a_cut_line_is_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.jsonl");
+    let mut journal = Journal::open(&path).unwrap();
+    let log = Event::Log(Log { level: Level::Info, message: "a \"quoted\"\nline".into() });
+    journal.append(&Stamped { at: 1.5, event: log.clone() }).unwrap();
+    drop(journal);
+    let mut text = std::fs::read_to_string(&path).unwrap();
+    text += &format!("{}\n{}\n", step_line(3, 1, 2, "\"nan\""), step_line(3, 1, 3, "0.25"));
+    text += "{\"type\":\"from the future\",\"seconds\":1}\nno JSON\n{\"type\":\"st";
+    std::fs::write(&path, &text).unwrap();
+    let mut seen = Seen::default();
+    assert_eq!(replay(&path, None, &mut seen).unwrap(), 2);
+    assert_eq!(seen.events, [Stamped { at: 1.5, event: log }]);
+    assert_eq!(seen.recent, 2);
+    assert!(seen.losses[0].1.is_nan());
+    assert_eq!(seen.losses[1], (Position { fold: 3, epoch: 1, step: 3 }, 0.25));
+
+    assert_eq!(trim(&path, &[]).unwrap(), 3.5);
+    let trimmed = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(trimmed, text[..text.rfind('\n').unwrap() + 1]);
+}
+
+#[test]
+fn the_scanned_beginning_is_what_serde_reads() {
+    for line in
+        [step_line(0, 12, 345, "0.71"), step_line(9, 1, 1, "-1e-7"), step_line(1, 1, 1, "3")]
+    {
+        let Event::Step(step) = parse(line.as_bytes()).unwrap().event else { panic!() };
+        assert_eq!(scan::step(line.as_bytes()), Some((step.at, step.loss)));
+        assert_eq!(scan::kind(line.as_bytes()), Some("step"));
+        let own = super::line(&Stamped { at: 0.5, event: Event::Step(step.clone()) });
+        assert_eq!(scan::step(&own), Some((step.at, step.loss)), "our own writing");
+        assert_eq!(scan::seconds(&own), Some(0.5));
+    }
+}
+
+#[test]
+fn only_what_a_checkpoint_does_not_know_is_taken_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.jsonl");
+    drop(Journal::open(&path).unwrap());
+    let head = std::fs::read_to_string(&path).unwrap();
+    let again = "{\"type\":\"again\",\"at\":{\"fold\":0,\"epoch\":0,\"step\":0},\"seed\":7,\
+                 \"seconds\":9.0,\"time\":1.0}";
+    let before = [step_line(0, 3, 9, "1.0"), again.into(), step_line(0, 2, 3, "0.5")].join("\n");
+    let beyond = [step_line(0, 2, 4, "0.5"), step_line(0, 3, 1, "0.5")].join("\n");
+    let other = step_line(1, 5, 5, "0.5");
+    std::fs::write(&path, format!("{head}{before}\n{beyond}\n{other}\n{{\"ty")).unwrap();
+    trim(&path, &[Known { fold: 0, epochs: 1, steps: 3 }]).unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{head}{before}\n{other}\n"));
+}
+
+#[test]
+fn what_is_no_journal_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.jsonl");
+    for (text, words) in [
+        ("", "is no journal"),
+        ("{\"type\":\"step\"}\n", "is no journal"),
+        ("{\"type\":\"journal\",\"version\":2}\n", "version 2"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let error = replay(&path, None, &mut Seen::default()).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    // A line without an end costs no more than its limit.
+    std::fs::write(
+        &path,
+        format!("{{\"type\":\"journal\",\"version\":1}}\n{}\n", "x".repeat(3 << 20)),
+    )
+    .unwrap();
+    assert_eq!(replay(&path, None, &mut Seen::default()).unwrap(), 1);
+}

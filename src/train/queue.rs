@@ -1,0 +1,284 @@
+//! The folds in the order in which they are to be trained, as the user holds them.
+
+use crate::run::{
+    FoldAction,
+    event::{FoldBest, FoldPlan, FoldState, Position, Queued},
+    status::FoldStatus,
+};
+
+/// A fold of the queue.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its numbers.
+    pub plan: FoldPlan,
+    /// The seed that it is trained under.
+    pub seed: u64,
+    /// Its state.
+    pub state: FoldState,
+    /// Epochs done.
+    pub epoch: usize,
+    /// Steps done in the next.
+    pub step: usize,
+    /// Its best epoch so far.
+    pub best: Option<FoldBest>,
+}
+
+/// What an action asks of the fold in training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing.
+    Stay,
+    /// To be set aside in this state.
+    Leave(FoldState),
+    /// Nothing, and a pause is over.
+    GoOn,
+}
+
+/// The folds of a run.
+#[derive(Debug, Default)]
+pub struct Queue {
+    /// In their order.
+    pub entries: Vec<Entry>,
+    /// The fold in training.
+    current: Option<usize>,
+    /// The fold that was asked for next.
+    asked: Option<usize>,
+}
+
+impl Queue {
+    /// All folds of `plans`, as `known` left them. `epochs`: what a fold has.
+    pub fn new(plans: Vec<FoldPlan>, seed: u64, epochs: usize, known: &[FoldStatus]) -> Self {
+        let mut entries: Vec<Entry> = plans
+            .into_iter()
+            .map(|plan| {
+                let state = FoldState::Waiting;
+                Entry { plan, seed, state, epoch: 0, step: 0, best: None }
+            })
+            .collect();
+        for entry in &mut entries {
+            let Some(known) = known.iter().find(|k| k.fold == entry.plan.fold) else { continue };
+            (entry.seed, entry.epoch, entry.step) = (known.seed, known.epoch, known.step);
+            entry.best = known.best.clone();
+            entry.state = match known.state {
+                // What the user decided stays.
+                FoldState::Paused => FoldState::Paused,
+                FoldState::Skipped => FoldState::Skipped,
+                FoldState::Done if known.epoch >= epochs => FoldState::Done,
+                _ => FoldState::Waiting,
+            };
+        }
+        // As they were ordered; new ones last.
+        let place = |fold: usize| known.iter().position(|k| k.fold == fold).unwrap_or(usize::MAX);
+        entries.sort_by_key(|entry| place(entry.plan.fold));
+        // The one that was in training goes on first.
+        let at_work = |k: &FoldStatus| {
+            matches!(k.state, FoldState::Training | FoldState::Validating | FoldState::Stopped)
+        };
+        let asked = known.iter().find(|k| at_work(k)).map(|k| k.fold);
+        Self { entries, current: None, asked }
+    }
+
+    /// The fold to be trained now, if there is one.
+    pub fn take_next(&mut self) -> Option<usize> {
+        let waits = |e: &&Entry| e.state == FoldState::Waiting;
+        let asked = self.asked.take();
+        let asked = asked.filter(|&fold| self.get(fold).as_ref().is_some_and(waits));
+        self.current = asked.or_else(|| self.entries.iter().find(waits).map(|e| e.plan.fold));
+        self.current
+    }
+
+    /// Whether any is set aside.
+    pub fn has_paused(&self) -> bool {
+        self.entries.iter().any(|e| e.state == FoldState::Paused)
+    }
+
+    /// The fold `number`.
+    pub fn get(&self, number: usize) -> Option<&Entry> {
+        self.entries.iter().find(|e| e.plan.fold == number)
+    }
+
+    /// The fold `number`.
+    pub fn get_mut(&mut self, number: usize) -> Option<&mut Entry> {
+        self.entries.iter_mut().find(|e| e.plan.fold == number)
+    }
+
+    /// The fold in training is no more.
+    pub fn left(&mut self, state: FoldState) {
+        if let Some(entry) = self.current.take().and_then(|fold| self.get_mut(fold)) {
+            entry.state = state;
+        }
+    }
+
+    /// Where the fold in training stands.
+    pub fn stands(&mut self, state: FoldState, at: Position) {
+        if let Some(entry) = self.get_mut(at.fold) {
+            entry.state = state;
+        }
+    }
+
+    /// Obeys; what is refused is told in a sentence.
+    pub fn obey(&mut self, fold: usize, action: FoldAction) -> Result<Effect, String> {
+        use FoldAction as A;
+        use FoldState as S;
+        let numbers = || {
+            let numbers: Vec<_> = self.entries.iter().map(|e| e.plan.fold.to_string()).collect();
+            numbers.join(", ")
+        };
+        let Some(index) = self.entries.iter().position(|e| e.plan.fold == fold) else {
+            return Err(format!("there is no fold {fold} in this run; it has {}", numbers()));
+        };
+        let current = self.current == Some(fold);
+        let state = self.entries[index].state;
+        let word = format!("{state:?}").to_lowercase();
+        let refused = |what: &str| Err(format!("fold {fold} is {word}: it cannot be {what}"));
+        let set = |queue: &mut Self, state| {
+            queue.entries[index].state = state;
+            Ok(Effect::Stay)
+        };
+        match action {
+            A::Start if current => Ok(Effect::GoOn),
+            A::Start if state == S::Done => refused("started; `again` trains it anew"),
+            A::Start => {
+                self.entries[index].state = S::Waiting;
+                self.asked = Some(fold);
+                match self.current {
+                    // It goes on by itself when its turn comes.
+                    Some(_) => Ok(Effect::Leave(S::Waiting)),
+                    None => Ok(Effect::GoOn),
+                }
+            }
+            A::Pause | A::Skip => {
+                let to = if action == A::Pause { S::Paused } else { S::Skipped };
+                match state {
+                    _ if current => Ok(Effect::Leave(to)),
+                    S::Waiting | S::Paused => set(self, to),
+                    _ => refused(if action == A::Pause { "paused" } else { "given up" }),
+                }
+            }
+            A::Restore => match state {
+                S::Paused | S::Skipped | S::Stopped | S::Failed => {
+                    self.entries[index].state = S::Waiting;
+                    Ok(Effect::GoOn)
+                }
+                _ => refused("brought back"),
+            },
+            A::Earlier | A::Later => {
+                let to = if action == A::Earlier { index.checked_sub(1) } else { Some(index + 1) };
+                match to.filter(|&to| to < self.entries.len()) {
+                    Some(to) => {
+                        self.entries.swap(index, to);
+                        Ok(Effect::Stay)
+                    }
+                    None => refused("moved further"),
+                }
+            }
+            A::Again if state == S::Done => {
+                let mut entry = self.entries.remove(index);
+                (entry.state, entry.epoch, entry.step, entry.best) = (S::Waiting, 0, 0, None);
+                entry.seed = entry.seed.wrapping_add(1) & (u64::MAX >> 1);
+                self.entries.push(entry);
+                Ok(Effect::GoOn)
+            }
+            A::Again => refused("trained again before it is done"),
+        }
+    }
+
+    /// As it is told.
+    pub fn told(&self) -> Vec<Queued> {
+        let told = |e: &Entry| Queued { fold: e.plan.fold, state: e.state, seed: e.seed };
+        self.entries.iter().map(told).collect()
+    }
+
+    /// As it is written.
+    pub fn status(&self) -> Vec<FoldStatus> {
+        let status = |e: &Entry| FoldStatus {
+            fold: e.plan.fold,
+            state: e.state,
+            seed: e.seed,
+            epoch: e.epoch,
+            step: e.step,
+            steps: e.plan.steps,
+            best: e.best.clone(),
+        };
+        self.entries.iter().map(status).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use FoldAction as A;
+    use FoldState as S;
+
+    fn plan(fold: usize) -> FoldPlan {
+        let (train_studies, valid_studies, steps, valid_batches) = (8, 2, 4, 1);
+        FoldPlan { fold, train_studies, valid_studies, steps, valid_batches, baseline: 0.7 }
+    }
+
+    fn queue() -> Queue {
+        Queue::new((0..3).map(plan).collect(), 5, 10, &[])
+    }
+
+    #[test]
+    fn a_fold_started_in_anothers_place_is_followed_by_it() {
+        let mut q = queue();
+        assert_eq!(q.take_next(), Some(0));
+        assert_eq!(q.obey(2, A::Start), Ok(Effect::Leave(S::Waiting)));
+        q.left(S::Waiting);
+        assert_eq!(q.take_next(), Some(2));
+        q.left(S::Done);
+        assert_eq!(q.take_next(), Some(0));
+    }
+
+    #[test]
+    fn a_paused_fold_waits_until_it_is_asked_for() {
+        let mut q = queue();
+        q.take_next();
+        assert_eq!(q.obey(0, A::Pause), Ok(Effect::Leave(S::Paused)));
+        q.left(S::Paused);
+        assert_eq!(q.obey(1, A::Skip), Ok(Effect::Stay));
+        assert_eq!(q.take_next(), Some(2));
+        q.left(S::Done);
+        assert_eq!((q.take_next(), q.has_paused()), (None, true));
+        assert_eq!(q.obey(0, A::Start), Ok(Effect::GoOn));
+        assert_eq!(q.take_next(), Some(0));
+        q.left(S::Done);
+        assert_eq!(q.obey(1, A::Restore), Ok(Effect::GoOn));
+        assert_eq!(q.take_next(), Some(1));
+    }
+
+    #[test]
+    fn order_states_and_seeds_survive() {
+        let mut q = queue();
+        assert_eq!(q.take_next(), Some(0));
+        q.get_mut(0).unwrap().epoch = 10;
+        q.left(S::Done);
+        assert_eq!(q.obey(2, A::Earlier), Ok(Effect::Stay));
+        assert_eq!(q.obey(0, A::Again), Ok(Effect::GoOn));
+        q.obey(1, A::Pause).unwrap();
+        let known = q.status();
+        let again = Queue::new((0..4).map(plan).collect(), 5, 10, &known);
+        let told: Vec<_> = again.told().iter().map(|e| (e.fold, e.state, e.seed)).collect();
+        let expected =
+            [(2, S::Waiting, 5), (1, S::Paused, 5), (0, S::Waiting, 6), (3, S::Waiting, 5)];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn what_has_no_sense_is_refused_in_a_sentence() {
+        let mut q = queue();
+        q.take_next();
+        q.left(S::Done);
+        for (fold, action, words) in [
+            (7, A::Start, "no fold 7"),
+            (0, A::Start, "fold 0 is done"),
+            (0, A::Skip, "cannot be given up"),
+            (1, A::Restore, "fold 1 is waiting"),
+            (0, A::Earlier, "cannot be moved further"),
+            (1, A::Again, "before it is done"),
+        ] {
+            let error = q.obey(fold, action).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}
