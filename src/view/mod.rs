@@ -10,6 +10,7 @@ pub mod state;
 pub mod text;
 
 pub use fold::Fold;
+pub use fold::word;
 pub use progress::Progress;
 pub use series::{Curve, Ema, Series};
 pub use state::{LogLine, Pending, State};
