@@ -82,20 +82,22 @@ fn train(job: Job, no_tui: bool) -> Result<ExitCode> {
         trainer::spawn(job).map_err(|e| eyre!("cannot start the trainer thread: {e}"))?;
     match plain {
         true => headlessly(&line, &config, &signals, state),
-        false => match tui::run(&line, state.clone(), &config.ui, &signals.tui) {
-            Ok(tui::Exit::Quit) => {}
-            // Training outlives the connection.
-            Ok(tui::Exit::TerminalGone(state)) => {
-                // Nobody could end a pause any more.
-                let _ = line.commands.send(run::Command::Resume);
-                headlessly(&line, &config, &signals, *state);
+        false => {
+            match tui::run(&line, state.clone(), tui::Attachment::Own, &config.ui, &signals.tui) {
+                Ok(tui::Exit::Quit | tui::Exit::Detached) => {}
+                // Training outlives the connection.
+                Ok(tui::Exit::TerminalGone(state)) => {
+                    // Nobody could end a pause any more.
+                    let _ = line.commands.send(run::Command::Resume);
+                    headlessly(&line, &config, &signals, *state);
+                }
+                Err(error) => {
+                    let why = format!("no dashboard on this terminal ({error}), so plain lines");
+                    let _ = writeln!(stderr(), "rsna-tui: {why}");
+                    headlessly(&line, &config, &signals, state);
+                }
             }
-            Err(error) => {
-                let why = format!("no dashboard on this terminal ({error}), so plain lines");
-                let _ = writeln!(stderr(), "rsna-tui: {why}");
-                headlessly(&line, &config, &signals, state);
-            }
-        },
+        }
     }
     let outcome = trainer.join().unwrap_or(Outcome::Failed);
     if !plain {
