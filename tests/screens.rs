@@ -322,7 +322,9 @@ fn the_fold_looked_at_is_followed_through_the_queue() {
     press(&mut screen, KeyCode::Left);
     press(&mut screen, KeyCode::Left);
     assert!(cursor(&mut screen).contains("3 "), "there is none before the first");
-    (0..4).for_each(|_| drop(press(&mut screen, KeyCode::Right)));
+    (0..4).for_each(|_| {
+        press(&mut screen, KeyCode::Right);
+    });
     assert!(cursor(&mut screen).contains("0 waiting"));
     press(&mut screen, KeyCode::Right);
     assert!(cursor(&mut screen).contains("1 training"), "beyond the last: training");
@@ -333,7 +335,9 @@ fn keys_act_on_the_fold_looked_at() {
     use FoldAction::*;
     let looking = |steps: usize| {
         let mut screen = held_queue();
-        (0..steps).for_each(|_| drop(press(&mut screen, KeyCode::Right)));
+        (0..steps).for_each(|_| {
+        press(&mut screen, KeyCode::Right);
+    });
         screen
     };
     // How far from the one in training; the key; what it asks of which fold.
@@ -395,7 +399,9 @@ fn what_has_no_sense_is_told_on_the_key_line_until_the_next_key() {
     }
     press(&mut screen, KeyCode::Left);
     assert!(bottom(&mut screen).contains(" p pause "));
-    (0..4).for_each(|_| drop(press(&mut screen, KeyCode::Right)));
+    (0..4).for_each(|_| {
+        press(&mut screen, KeyCode::Right);
+    });
     press(&mut screen, KeyCode::Char(']'));
     assert!(bottom(&mut screen).contains("fold 0 is waiting: it is the last already"));
     press(&mut screen, KeyCode::Left);
