@@ -109,3 +109,40 @@ impl Pending {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::event::{FoldEvent, Position, Queue, TrainerEvent};
+
+    fn told(fold: usize, state: FoldState) -> Event {
+        Event::Fold(FoldEvent { at: Position { fold, epoch: 1, step: 2 }, state })
+    }
+
+    #[test]
+    fn what_changes_the_fold_in_training_is_answered_by_that_fold() {
+        let queue = Event::Queue(Queue { folds: Vec::new() });
+        let of = |fold, action| Pending::of(Command::Fold { fold, action }, Some(1));
+        let pause = of(1, FoldAction::Pause);
+        assert!(!pause.is_answered_by(&queue));
+        assert!(!pause.is_answered_by(&told(1, FoldState::Validating)));
+        assert!(pause.is_answered_by(&told(1, FoldState::Paused)));
+        assert!(of(2, FoldAction::Pause).is_answered_by(&queue));
+        let start = of(2, FoldAction::Start);
+        assert!(!start.is_answered_by(&queue));
+        assert!(!start.is_answered_by(&told(1, FoldState::Waiting)));
+        assert!(start.is_answered_by(&told(2, FoldState::Training)));
+    }
+
+    #[test]
+    fn going_on_is_answered_whatever_comes_after() {
+        let answered = |pending: Pending, state| {
+            let event = TrainerEvent { at: Position::default(), state, reason: None };
+            pending.is_answered_by(&Event::Trainer(event))
+        };
+        assert!(answered(Pending::Resuming, TrainerState::Running));
+        assert!(answered(Pending::Resuming, TrainerState::StoppingAfterEpoch));
+        assert!(!answered(Pending::Pausing, TrainerState::Held));
+        assert!(answered(Pending::Saving, TrainerState::Stopping));
+    }
+}
