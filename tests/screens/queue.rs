@@ -49,10 +49,7 @@ fn cursor(screen: &mut Screen) -> String {
 fn a_held_queue_at_three_sizes() {
     for (width, height) in [(80, 24), (120, 36), (200, 60)] {
         let mut screen = held();
-        insta::assert_snapshot!(
-            format!("queue_{width}x{height}"),
-            draw(&mut screen, width, height)
-        );
+        insta::assert_snapshot!(format!("held_{width}x{height}"), draw(&mut screen, width, height));
         press(&mut screen, KeyCode::Right);
         press(&mut screen, KeyCode::Right);
         let name = format!("looking_{width}x{height}");
