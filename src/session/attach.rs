@@ -62,10 +62,13 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
         headless::go_on(state, &line, config.run.log_every_steps, &mut stdout()).map_err(failed)?;
         return Ok(ExitCode::SUCCESS);
     }
-    match tui::run(&line, state, &config.ui, &signals.tui) {
-        Ok(tui::Exit::Quit) => {
-            let _ = writeln!(stdout(), "left {name}; look again: rsna-tui attach {name}");
+    signals.draws(true);
+    match tui::run(&line, state, tui::Attachment::Attached, &config.ui, &signals.tui) {
+        Ok(tui::Exit::Detached) => {
+            let said = format!("{name} goes on; look again: rsna-tui attach {name}");
+            let _ = writeln!(stdout(), "{said}");
         }
+        Ok(tui::Exit::Quit) => {}
         Ok(tui::Exit::TerminalGone(_)) => {}
         Err(error) => bail!("no dashboard on this terminal: {error}; try --no-tui"),
     }

@@ -63,8 +63,8 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
     }
     match plain {
         true => headlessly(&line, &config, &signals, state),
-        false => match tui::run(&line, state.clone(), &config.ui, &signals.tui) {
-            Ok(tui::Exit::Quit) => {}
+        false => match dashboard(&line, state.clone(), &config, &signals) {
+            Ok(tui::Exit::Quit | tui::Exit::Detached) => {}
             // Training outlives the connection.
             Ok(tui::Exit::TerminalGone(state)) => {
                 if server.is_none() {
@@ -142,6 +142,18 @@ fn in_words(outcome: Outcome) -> &'static str {
         Outcome::Requeued => "training stopped, to be started again",
         Outcome::Failed => "training failed, see the log",
     }
+}
+
+fn dashboard(
+    line: &Line,
+    state: State,
+    config: &Config,
+    signals: &Signals,
+) -> std::io::Result<tui::Exit> {
+    signals.draws(true);
+    let left = tui::run(line, state, tui::Attachment::Own, &config.ui, &signals.tui);
+    signals.draws(false);
+    left
 }
 
 fn headlessly(line: &Line, config: &Config, signals: &Signals, state: State) {

@@ -10,7 +10,7 @@ use std::{
     io::{Write, stderr},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicI32, Ordering},
+        atomic::{AtomicBool, AtomicI32, Ordering},
     },
 };
 
@@ -18,6 +18,8 @@ use std::{
 pub(super) struct Signals {
     /// For the dashboard.
     pub tui: tui::Signals,
+    /// Whether there is a dashboard.
+    drawn: Arc<AtomicBool>,
     /// The signal that asked the run to stop, 0 for none.
     stopped_by: Arc<AtomicI32>,
     /// Where a headless run's Ctrl-C goes.
@@ -33,6 +35,7 @@ impl Signals {
     pub fn listen(requeue: RequeueSignal) -> Result<Self> {
         let signals = Self {
             tui: tui::Signals::default(),
+            drawn: Arc::default(),
             stopped_by: Arc::default(),
             line: Arc::default(),
             trainer: Arc::default(),
@@ -44,21 +47,33 @@ impl Signals {
 
     #[cfg(unix)]
     fn listen_on_a_thread(&self, requeue: RequeueSignal) -> std::io::Result<()> {
-        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+        use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2};
         let preemption = match requeue {
             RequeueSignal::None => None,
             RequeueSignal::Usr1 => Some(SIGUSR1),
             RequeueSignal::Usr2 => Some(SIGUSR2),
             RequeueSignal::Term => Some(SIGTERM),
         };
-        let all = [SIGHUP, SIGINT, SIGTERM].into_iter().chain(preemption);
+        let all = [SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGCONT].into_iter().chain(preemption);
         let mut received = signal_hook::iterator::Signals::new(all)?;
         let (tui, stopped_by) = (self.tui.clone(), self.stopped_by.clone());
+        let drawn = self.drawn.clone();
         let (line, trainer) = (self.line.clone(), self.trainer.clone());
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in received.forever() {
-                if signal == SIGHUP {
-                    tui.hangup.store(true, Ordering::Relaxed);
+                match signal {
+                    SIGHUP => tui.hangup.store(true, Ordering::Relaxed),
+                    // A dashboard gives the terminal back first.
+                    SIGTSTP if drawn.load(Ordering::Relaxed) => {
+                        tui.suspend.store(true, Ordering::Relaxed);
+                    }
+                    SIGTSTP => {
+                        let _ = signal_hook::low_level::emulate_default_handler(SIGTSTP);
+                    }
+                    SIGCONT => tui.resumed.store(true, Ordering::Relaxed),
+                    _ => {}
+                }
+                if [SIGHUP, SIGTSTP, SIGCONT].contains(&signal) {
                     continue;
                 }
                 if Some(signal) == preemption {
@@ -84,8 +99,14 @@ impl Signals {
         *self.trainer.lock().unwrap_or_else(PoisonError::into_inner) = Some(line.clone());
     }
 
+    /// From now on there is a dashboard, or there is not.
+    pub fn draws(&self, drawn: bool) {
+        self.drawn.store(drawn, Ordering::Relaxed);
+    }
+
     /// From now on there is no TUI: a signal's command goes straight to the trainer.
     pub fn command_through(&self, line: &Line) {
+        self.draws(false);
         *self.line.lock().unwrap_or_else(PoisonError::into_inner) = Some(line.clone());
         if self.stopped_by().is_some() {
             let _ = line.commands.send(Command::StopNow);
