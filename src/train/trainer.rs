@@ -90,8 +90,21 @@ pub fn spawn(job: Job) -> std::io::Result<(EventSender, Line, JoinHandle<Outcome
     let sender = events.clone();
     let thread = std::thread::Builder::new()
         .name("trainer".into())
-        .spawn(move || run(&job, &sender, commands))?;
+        .spawn(move || {
+            // However it ends, watchers hear the end.
+            let _closing = Closing(sender.clone());
+            run(&job, &sender, commands)
+        })?;
     Ok((events, line, thread))
+}
+
+/// Ends the event channel when dropped.
+struct Closing(EventSender);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 fn run(job: &Job, events: &EventSender, commands: Receiver<Command>) -> Outcome {
