@@ -17,7 +17,7 @@ use super::{
     validation::{Validation, validate},
 };
 use crate::{
-    config::{Config, Precision},
+    config::{Config, OnNonFinite, Precision},
     device::Monitor,
     net::{Classifier, Mode, encoder::Arena},
     run::{
@@ -42,6 +42,8 @@ use std::{
 /// Between two looks at the GPU.
 const GPU_EVERY: Duration = Duration::from_secs(2);
 
+/// Batches in a row that are left out before the fold ends all the same.
+const MOST_LEFT_OUT: usize = 10;
 /// `checkpoint.keep` at most.
 pub const MOST_KEPT: usize = 100;
 
@@ -77,6 +79,8 @@ pub struct Fold<'a> {
     pub clock: fn() -> String,
     /// For the tests: panic at this step of the fold, from 1.
     pub panic_at_step: Option<usize>,
+    /// For the tests: the loss of this batch of each epoch, from 1, is not finite.
+    pub nan_at_batch: Option<usize>,
 }
 
 /// How a fold ended.
@@ -171,6 +175,8 @@ struct Training<'a, 'f> {
     sums: TrainSums,
     /// Batches of the loader that were trained on in it.
     batches: usize,
+    /// Batches in a row that were left out.
+    left_out: usize,
     /// Steps since the last checkpoint, and when that was.
     since: (usize, Instant),
     found: &'f mut Found,
@@ -210,6 +216,7 @@ impl Fold<'_> {
             asked: None,
             sums: TrainSums::default(),
             batches: 0,
+            left_out: 0,
             since: (0, Instant::now()),
             found,
         };
@@ -341,6 +348,25 @@ impl Training<'_, '_> {
         Keep { fold, model, optimizer, sums: self.sums, batches: self.batches, best }
     }
 
+    /// Goes on without a batch whose loss or gradient is not finite, where that is wanted. Weights,
+    /// moments and statistics are those from before it: training again from the last checkpoint,
+    /// without that batch, would end in the same bits.
+    fn leave_out(&mut self, error: Error, loader: &Loader) -> Result<()> {
+        let skip = self.fold.config.train.on_nonfinite == OnNonFinite::Skip;
+        let Error::NonFinite { what, studies } = error else { return Err(error) };
+        if !skip || self.left_out == MOST_LEFT_OUT {
+            return Err(Error::NonFinite { what, studies });
+        }
+        self.left_out += 1;
+        self.batches = loader.taken();
+        let (at, studies) = (self.at(), studies.join(", "));
+        let message = format!(
+            "{at}: {what} is not finite: the batch after it is left out; its studies: {studies}"
+        );
+        self.fold.events.log(Level::Warn, message);
+        Ok(())
+    }
+
     /// Saves where it is time to.
     fn save_by_the_way(&mut self, control: &mut Control) -> Result<()> {
         let settings = &self.fold.config.checkpoint;
@@ -380,10 +406,20 @@ impl Training<'_, '_> {
             if fold.panic_at_step == Some(done) {
                 panic!("asked to panic at step {done}");
             }
-            let step = self.train_step(&batch, lr, data_seconds).inspect_err(|_| {
-                // The step was not made.
-                self.place.set(at);
-            })?;
+            let made = match fold.nan_at_batch == Some(loader.taken()) {
+                true => Err(Error::NonFinite { what: "the loss".into(), studies: batch.studies() }),
+                false => self.train_step(&batch, lr, data_seconds),
+            };
+            let step = match made {
+                Ok(step) => step,
+                Err(error) => {
+                    // The step was not made.
+                    self.place.set(at);
+                    self.leave_out(error, loader)?;
+                    continue;
+                }
+            };
+            self.left_out = 0;
             self.sums.loss += step.loss;
             self.sums.slice += step.slice_loss;
             self.sums.study += step.study_loss;

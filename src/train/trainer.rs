@@ -63,6 +63,8 @@ pub struct Job {
     pub report: fn(&RunFinished) -> String,
     /// For the tests: panic at this step of a fold, from 1.
     pub panic_at_step: Option<usize>,
+    /// For the tests: the loss of this batch of each epoch, from 1, is not finite.
+    pub nan_at_batch: Option<usize>,
 }
 
 /// Where an earlier process left a run.
@@ -72,6 +74,8 @@ pub struct Left {
     pub seconds: f64,
     /// The queue, where it is known.
     pub folds: Vec<FoldStatus>,
+    /// Settings that are others now, a line each.
+    pub changed: Vec<String>,
 }
 
 /// Local time as C's `ctime`: `Sun Sep 25 13:05:11 2022`.
@@ -88,13 +92,11 @@ pub fn spawn(job: Job) -> std::io::Result<(EventSender, Line, JoinHandle<Outcome
     let before = job.resume.as_ref().map_or(0.0, |left| left.seconds);
     let (events, commands, line) = channel(Some(journal), before);
     let sender = events.clone();
-    let thread = std::thread::Builder::new()
-        .name("trainer".into())
-        .spawn(move || {
-            // However it ends, watchers hear the end.
-            let _closing = Closing(sender.clone());
-            run(&job, &sender, commands)
-        })?;
+    let thread = std::thread::Builder::new().name("trainer".into()).spawn(move || {
+        // However it ends, watchers hear the end.
+        let _closing = Closing(sender.clone());
+        run(&job, &sender, commands)
+    })?;
     Ok((events, line, thread))
 }
 
@@ -203,6 +205,9 @@ fn folds(
         events.send(Event::RunStarted(started(job, &spec, model, plans)));
     }
     control.tell_queue()?;
+    for changed in job.resume.iter().flat_map(|left| &left.changed) {
+        events.log(Level::Info, format!("changed since: {changed}"));
+    }
     if let Some(why) = &job.no_gpu {
         events.log(Level::Info, format!("training on the CPU: {why}"));
     }
@@ -257,6 +262,7 @@ fn folds(
             debug: job.debug,
             clock: job.clock,
             panic_at_step: job.panic_at_step,
+            nan_at_batch: job.nan_at_batch,
         };
         let here = found.entry(number).or_default();
         let ended = fold.run(&model, control, place, here);
