@@ -114,7 +114,14 @@ fn run(job: &Job, events: &EventSender, commands: Receiver<Command>) -> Outcome 
     let place = Cell::new(Position::default());
     let plans: Vec<FoldPlan> = config.train.folds.iter().map(|&f| plan(job, f)).collect();
     let known = job.resume.as_ref().map_or(&[][..], |left| &left.folds);
-    let queue = Queue::new(plans, config.seed, config.train.epochs, known);
+    let mut queue = Queue::new(plans, config.seed, config.train.epochs, known);
+    for entry in &mut queue.entries {
+        // The folder may have been moved.
+        let again = (entry.seed != config.seed).then_some(entry.seed);
+        if let Some(best) = &mut entry.best {
+            best.path = job.folder.best(entry.plan.fold, again).display().to_string();
+        }
+    }
     let mut found = BTreeMap::new();
     let control = Control::new(commands, events.clone(), &job.folder, queue, config.train.epochs);
     let mut control = match control {
