@@ -7,6 +7,7 @@ mod bench;
 mod check;
 mod detach;
 mod live;
+mod previews;
 mod signals;
 
 pub use attach::{attach, fold, runs, steer};
