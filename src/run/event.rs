@@ -241,7 +241,8 @@ pub struct ValidStep {
     pub loss: f64,
     /// Images in the batch.
     pub images: usize,
-    /// Seconds spent, waiting for data included.
+    /// Seconds spent, waiting for data included. (`seconds` is the journal's, of the run.)
+    #[serde(rename = "batch_seconds")]
     pub seconds: f64,
     /// Those of them that were spent waiting for the batch.
     pub data_seconds: f64,
@@ -379,7 +380,8 @@ pub struct Checkpoint {
     pub kind: CheckpointKind,
     /// The file, as it is to be shown.
     pub path: String,
-    /// Seconds it took to write.
+    /// Seconds it took to write. (`seconds` is the journal's, of the run.)
+    #[serde(rename = "write_seconds")]
     pub seconds: f64,
 }
 

@@ -264,7 +264,7 @@ pub struct Known {
 impl Known {
     /// Whether an event of `kind` at `at` is of something that is done again.
     fn lacks(&self, kind: &str, at: Position) -> bool {
-        let next = self.epochs + 1;
+        let next = self.epochs.saturating_add(1);
         let later = at.epoch > next;
         match kind {
             "step" | "checkpoint" | "fold" => later || (at.epoch == next && at.step > self.steps),
@@ -293,7 +293,9 @@ pub fn trim(path: &Path, known: &[Known]) -> Result<f64, Error> {
     let mut lines = Lines::open(path, None)?;
     end = end.max(lines.next_start());
     while let Some((start, line)) = lines.next().map_err(failed)? {
-        if let (Some("again"), Some(at)) = (scan::kind(line), scan::at(line)) {
+        if let (Some("again"), Some(at)) = (scan::kind(line), scan::at(line))
+            && known.iter().any(|k| k.fold == at.fold)
+        {
             begun.insert(at.fold, start);
         }
         if let Some(at) = scan::seconds(line) {
