@@ -241,8 +241,7 @@ pub struct ValidStep {
     pub loss: f64,
     /// Images in the batch.
     pub images: usize,
-    /// Seconds spent, waiting for data included. (`seconds` is the journal's, of the run.)
-    #[serde(rename = "batch_seconds")]
+    /// Seconds spent, waiting for data included.
     pub seconds: f64,
     /// Those of them that were spent waiting for the batch.
     pub data_seconds: f64,
@@ -380,8 +379,7 @@ pub struct Checkpoint {
     pub kind: CheckpointKind,
     /// The file, as it is to be shown.
     pub path: String,
-    /// Seconds it took to write. (`seconds` is the journal's, of the run.)
-    #[serde(rename = "write_seconds")]
+    /// Seconds it took to write.
     pub seconds: f64,
 }
 

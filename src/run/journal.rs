@@ -357,7 +357,7 @@ impl Lines {
         let file = File::open(path).map_err(failed)?;
         let length = file.metadata().map_err(failed)?.len();
         let upto = upto.unwrap_or(length).min(length);
-        let file = BufReader::with_capacity(1 << 20, file);
+        let file = BufReader::with_capacity(upto.clamp(1 << 10, 1 << 20) as usize, file);
         let mut lines = Self { file, next: 0, upto, line: Vec::new(), head: Vec::new() };
         let header: Option<Header> = match lines.next().map_err(failed)? {
             Some((_, line)) => serde_json::from_slice(line).ok(),
