@@ -26,6 +26,7 @@ Examples:
   rsna-tui --set data.dir=crops --set data.table=train_seg.csv
                                              train on your crops with the notebook's settings
   rsna-tui resume                            go on with the newest run where it was cut
+  rsna-tui --detach, then rsna-tui attach    train in the background; watch and steer it
   rsna-tui --folds 0,2 --no-tui > run.log    two folds, plain lines, for a batch system
   rsna-tui --set train.epochs=2 --set model.size=atto
                                              change single settings (config.toml lists them all)
@@ -36,13 +37,28 @@ Examples:
   rsna-tui augment --set data.dir=phantom --study phantom.0000 --out sheets
                                              see a study as training sees it, as a PNG
 
-Exit codes: 0 done, 1 a fold or the run failed, 2 bad input, 130 stopped before its end, 143 by SIGTERM.";
+Exit codes: 0 done, 1 a fold or the run failed, 2 bad input, 75 preempted (start it again with
+resume), 130 stopped before its end, 143 by SIGTERM.";
 
 /// What to do instead of training.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Go on with a run that was interrupted, exactly where its newest checkpoints stand
     Resume(Resume),
+    /// Watch and steer a run of another process, or look at one that is over
+    Attach(Attach),
+    /// List runs: state, progress, best
+    Runs(Runs),
+    /// Pause a run after the step at hand
+    Pause(Steer),
+    /// Let a paused run go on
+    Unpause(Steer),
+    /// Save and end a run after the step at hand
+    Stop(Stop),
+    /// Save a run's weights now and go on
+    Checkpoint(Steer),
+    /// Start, pause, reorder, give up, bring back or train again one fold of a run
+    Fold(Fold),
     /// Write made-up studies in the notebook's layout: OUT/crops/*.npy and OUT/train_seg.csv
     Phantom(Phantom),
     /// Draw a study before and after augmentation: OUT/{study}.png
@@ -71,6 +87,101 @@ pub struct Resume {
     /// Print plain lines instead of the dashboard (by itself where stdout is no terminal)
     #[arg(long)]
     pub no_tui: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub background: Background,
+}
+
+/// Whether training leaves the terminal.
+#[derive(Debug, Args)]
+pub struct Background {
+    /// Train in a process of its own and return: `rsna-tui attach` watches it
+    #[arg(long)]
+    pub detach: bool,
+    /// This is that process
+    #[arg(long, hide = true)]
+    pub detached: bool,
+}
+
+/// `rsna-tui attach`
+#[derive(Debug, Args)]
+pub struct Attach {
+    /// The run's name [default: the one that was begun last]
+    #[arg(value_name = "RUN")]
+    pub run: Option<String>,
+    /// Where runs are kept [default: run.dir of ./config.toml, or runs]
+    #[arg(long, value_name = "DIR")]
+    pub runs_dir: Option<PathBuf>,
+    /// Print plain lines instead of the dashboard (by itself where stdout is no terminal)
+    #[arg(long)]
+    pub no_tui: bool,
+}
+
+/// `rsna-tui runs`
+#[derive(Debug, Args)]
+pub struct Runs {
+    /// Where runs are kept [default: run.dir of ./config.toml, or runs]
+    #[arg(long, value_name = "DIR")]
+    pub runs_dir: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which run to steer.
+#[derive(Debug, Args)]
+pub struct Steer {
+    /// The run's name [default: the one that was begun last]
+    #[arg(value_name = "RUN")]
+    pub run: Option<String>,
+    /// Where runs are kept [default: run.dir of ./config.toml, or runs]
+    #[arg(long, value_name = "DIR")]
+    pub runs_dir: Option<PathBuf>,
+    /// Seconds to wait for the run's answer
+    #[arg(long, default_value_t = 600, value_name = "S")]
+    pub timeout: u64,
+}
+
+/// `rsna-tui stop`
+#[derive(Debug, Args)]
+pub struct Stop {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub steer: Steer,
+    /// Finish the epoch at hand with its validation first
+    #[arg(long)]
+    pub after_epoch: bool,
+}
+
+/// `rsna-tui fold`
+#[derive(Debug, Args)]
+pub struct Fold {
+    /// What to do
+    pub action: Action,
+    /// The fold's number
+    pub fold: usize,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub steer: Steer,
+}
+
+/// What can be done about a fold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Action {
+    /// Train it now; the one in training waits where it stands
+    Start,
+    /// Set it aside where it stands, until it is started or restored
+    Pause,
+    /// Give it up
+    Skip,
+    /// Take it back into the queue
+    Restore,
+    /// One place forward in the queue
+    Earlier,
+    /// One place back in the queue
+    Later,
+    /// Train one that is done again, under the next seed; what it left is kept
+    Again,
 }
 
 /// `rsna-tui phantom`
@@ -209,6 +320,9 @@ pub struct Train {
     /// Print plain lines instead of the dashboard (by itself where stdout is no terminal)
     #[arg(long)]
     pub no_tui: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub background: Background,
     /// Print the network's layers and parameters, and exit
     #[arg(long)]
     pub print_model: bool,

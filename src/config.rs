@@ -345,6 +345,22 @@ pub struct Run {
     pub kernel_type: String,
     /// Headless: a line every so many steps.
     pub log_every_steps: usize,
+    /// The signal at which the run saves and leaves, to be started again.
+    pub requeue_signal: RequeueSignal,
+}
+
+/// How a batch system announces that it takes the machine away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RequeueSignal {
+    /// It does not.
+    None,
+    /// SIGUSR1
+    Usr1,
+    /// SIGUSR2
+    Usr2,
+    /// SIGTERM
+    Term,
 }
 
 /// `[ui]`

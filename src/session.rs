@@ -1,13 +1,20 @@
 //! From a command line to a run: the configuration, the data and the folder, checked before
 //! anything is trained.
 
+mod attach;
 mod augment;
 mod bench;
 mod check;
+mod detach;
+mod live;
+mod signals;
 
+pub use attach::{attach, fold, runs, steer};
 pub use augment::augment;
 pub use bench::bench;
 pub use check::check;
+pub use detach::{detach, leave_session};
+pub use live::{Shown, train};
 
 use crate::{
     cli,
@@ -121,10 +128,7 @@ pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
 
 /// The run that is to go on, with the settings that it was begun with.
 pub fn resume(args: &cli::Resume) -> Result<Job> {
-    let dir = match &args.runs_dir {
-        Some(dir) => dir.clone(),
-        None => load(None, false, &[])?.run.dir,
-    };
+    let dir = attach::runs_dir(args.runs_dir.as_ref())?;
     let folder = Folder::open(&dir, args.run.as_deref())?;
     let mut sets: Vec<Set> = Vec::new();
     sets.extend(args.epochs.map(|epochs| Set::new(format!("train.epochs={epochs}"))));
@@ -156,12 +160,14 @@ fn left(folder: &Folder, config: &Config) -> Result<Left> {
         let status = folds.iter().find(|f| f.fold == fold);
         let again = status.map(|f| f.seed).filter(|&seed| seed != config.seed);
         let files = (0..=MOST_KEPT).map(|older| folder.last(fold, again, older));
-        let progress = match checkpoint::newest(files).0 {
-            Some(last) => {
+        let progress = match checkpoint::newest(files) {
+            (Some(last), _) => {
                 let progress = last.progress()?;
                 (progress.epoch, progress.step)
             }
-            None => (0, 0),
+            (None, refused) if refused.is_empty() => (0, 0),
+            // Its fold will not go on, so its past stays.
+            (None, _) => continue,
         };
         known.push(journal::Known { fold, epochs: progress.0, steps: progress.1 });
     }

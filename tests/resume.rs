@@ -1,64 +1,17 @@
-//! A run that is cut and goes on is the run that was never cut: the same weights, moments and log.
+//! A run that is cut and goes on is the run that was never cut: the same weights, moments, log and
+//! journal.
 
-use candle_core::{DType, Device, Tensor};
+mod common;
+
+use common::tiny::{rsna_tui, said, same};
 use std::{
-    collections::BTreeMap,
     fs,
-    path::Path,
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-const EPOCHS: &str = "train.epochs=3";
-
-fn rsna_tui(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_rsna-tui")).current_dir(dir).args(args).output().unwrap()
-}
-
-/// Two folds of three epochs of five steps on made-up studies.
 fn train(run: &'static str) -> Vec<&'static str> {
-    let flags = "--no-tui --set train.folds=[0,1] --set data.dir=phantom --set data.phantom_studies=14 \
-                 --set data.image_size=32 --set model.size=micro --set model.lstm_hidden=16 \
-                 --set model.head_hidden=16 --set train.batch_size=2 --set data.workers=1 \
-                 --set run.kernel_type=k --set train.threads=1 --run";
-    flags.split_whitespace().chain([run, "--set", EPOCHS]).collect()
-}
-
-fn tensors(path: &Path) -> BTreeMap<String, Vec<u32>> {
-    let bits = |t: &Tensor| -> Vec<u32> {
-        let t = t.flatten_all().unwrap();
-        match t.dtype() {
-            DType::F32 => t.to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect(),
-            _ => t.to_vec1::<i64>().unwrap().into_iter().map(|v| v as u32).collect(),
-        }
-    };
-    let all = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
-    all.iter().map(|(name, t)| (name.clone(), bits(t))).collect()
-}
-
-/// The log without its times.
-fn log(run: &Path) -> Vec<String> {
-    let log = fs::read_to_string(run.join("logs/k.txt")).unwrap();
-    log.lines().map(|l| l[l.find("Fold").unwrap()..].to_string()).collect()
-}
-
-/// Whether both runs left the same.
-fn same(dir: &Path, a: &str, b: &str) {
-    let (a, b) = (dir.join("runs").join(a), dir.join("runs").join(b));
-    assert_eq!(log(&a), log(&b));
-    for file in ["fold0_last", "fold1_last", "fold0_best", "fold1_best"] {
-        let of = |run: &Path| tensors(&run.join(format!("{file}.safetensors")));
-        assert!(of(&a) == of(&b), "{file}");
-    }
-    let report = |run: &Path| fs::read_to_string(run.join("report.txt")).unwrap();
-    let folds = |text: String| -> Vec<String> {
-        text.lines().filter(|l| l.starts_with("   ")).map(String::from).collect()
-    };
-    assert_eq!(folds(report(&a)), folds(report(&b)));
-}
-
-fn said(out: &Output) -> String {
-    String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
+    common::tiny::train(run, 3)
 }
 
 #[test]
@@ -67,8 +20,8 @@ fn a_run_that_died_goes_on_from_its_last_epoch() {
     let whole = rsna_tui(dir.path(), &train("whole"));
     assert!(whole.status.success(), "{}", said(&whole));
     let mut args = train("cut");
-    // In the second epoch of fold 0.
-    args.extend(["--panic-at-step", "8"]);
+    // In the second epoch of fold 0, before any checkpoint of it.
+    args.extend(["--panic-at-step", "11", "--set", "checkpoint.every_steps=0"]);
     assert_eq!(rsna_tui(dir.path(), &args).status.code(), Some(1));
     // As if it had died between the log's line and `last`.
     let log = dir.path().join("runs/cut/logs/k.txt");
@@ -85,7 +38,7 @@ fn a_run_that_died_goes_on_from_its_last_epoch() {
     same(dir.path(), "whole", "cut");
     let out = rsna_tui(dir.path(), &["resume", "cut", "--no-tui", "--epochs", "4"]);
     assert!(out.status.success(), "{}", said(&out));
-    assert_eq!(crate::log(&dir.path().join("runs/cut")).len(), 8);
+    assert_eq!(common::tiny::log(&dir.path().join("runs/cut")).len(), 8);
 }
 
 #[cfg(unix)]
@@ -179,12 +132,34 @@ fn what_cannot_go_on_says_why() {
     assert!(said(&out).contains("nobody holds no run"), "{}", said(&out));
 
     let mut args = train("bad");
-    args.extend(["--panic-at-step", "8"]);
+    args.extend(["--panic-at-step", "11"]);
     rsna_tui(dir.path(), &args);
     let last = dir.path().join("runs/bad/fold0_last.safetensors");
     let bytes = fs::read(&last).unwrap();
     fs::write(&last, &bytes[..bytes.len() / 2]).unwrap();
-    let out = rsna_tui(dir.path(), &["resume", "bad", "--no-tui"]);
+    let resume = || rsna_tui(dir.path(), &["resume", "bad", "--no-tui"]);
+    // The one before is whole.
+    let out = resume();
+    assert!(out.status.success(), "{}", said(&out));
+    assert!(said(&out).contains("fold0_last.safetensors: its checksum is wrong"), "{}", said(&out));
+    assert!(said(&out).contains("going on from runs/bad/fold0_last-1"), "{}", said(&out));
+    assert!(rsna_tui(dir.path(), &train("whole")).status.success());
+    same(dir.path(), "whole", "bad");
+
+    // A flipped bit in both.
+    for file in ["fold1_last", "fold1_last-1"] {
+        let path = dir.path().join(format!("runs/bad/{file}.safetensors"));
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&path, bytes).unwrap();
+    }
+    fs::remove_file(dir.path().join("runs/bad/state.json")).unwrap();
+    let out = resume();
     assert_eq!(out.status.code(), Some(1));
-    assert!(said(&out).contains("cannot go on from runs/bad/fold0_last"), "{}", said(&out));
+    assert!(
+        said(&out).contains("cannot go on from runs/bad/fold1_last.safetensors"),
+        "{}",
+        said(&out)
+    );
 }

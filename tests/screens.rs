@@ -2,13 +2,18 @@
 
 mod common;
 
+#[path = "screens/attached.rs"]
+mod attached;
+#[path = "screens/queue.rs"]
+mod queue;
+
 use common::Script;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use rsna_tui::run::event::*;
 use rsna_tui::run::{Command, FoldAction};
-use rsna_tui::tui::{Pictures, Reply, Screen};
+use rsna_tui::tui::{BINDINGS, Pictures, Reply, Screen};
 
 const MIDDLE: Position = Position { fold: 1, epoch: 3, step: 23 };
 
@@ -36,6 +41,16 @@ fn press(screen: &mut Screen, code: KeyCode) -> Reply {
 fn tell(screen: &mut Screen, event: Event) {
     let at = screen.state.at + 1.0;
     screen.apply(&Stamped { at, event });
+}
+
+fn of_fold(fold: usize, action: FoldAction) -> Reply {
+    Reply::Send(Command::Fold { fold, action })
+}
+
+/// The last row: the keys, or why the last one did nothing.
+fn bottom(screen: &mut Screen) -> String {
+    let drawn = draw(screen, 80, 24).to_string();
+    drawn.lines().last().unwrap_or_default().into()
 }
 
 #[test]
@@ -162,13 +177,16 @@ fn a_fold_is_skipped_only_after_a_yes_and_only_the_one_asked_about() {
     press(&mut screen, KeyCode::Char('n'));
     assert_eq!(press(&mut screen, KeyCode::Char('n')), Reply::Nothing);
     press(&mut screen, KeyCode::Char('n'));
-    assert_eq!(
-        press(&mut screen, KeyCode::Char('y')),
-        Reply::Send(Command::Fold { fold: 1, action: FoldAction::Skip })
-    );
+    assert_eq!(press(&mut screen, KeyCode::Char('y')), of_fold(1, FoldAction::Skip));
     assert!(draw(&mut screen, 80, 24).to_string().contains("skipping fold 1…"));
     tell(&mut screen, Event::Fold(FoldEvent { at: MIDDLE, state: FoldState::Skipped }));
     assert!(draw(&mut screen, 80, 24).to_string().contains("fold 1 skipped"));
+    let mut screen = training();
+    press(&mut screen, KeyCode::Char('n'));
+    tell(&mut screen, Event::Fold(FoldEvent { at: MIDDLE, state: FoldState::Done }));
+    assert_eq!(press(&mut screen, KeyCode::Char('y')), Reply::Nothing);
+    let text = draw(&mut screen, 80, 24).to_string();
+    assert!(text.contains("fold 1 is done: there is nothing to give up"), "{text}");
 }
 
 #[test]
@@ -221,6 +239,82 @@ fn another_fold_can_be_looked_at() {
     assert!(draw(&mut screen, 120, 36).to_string().contains("loss · fold 0"));
     press(&mut screen, KeyCode::Right);
     assert!(draw(&mut screen, 120, 36).to_string().contains("loss · fold 1"));
+}
+
+#[test]
+fn a_held_run_is_an_alarm_until_it_goes_on() {
+    let mut screen = training();
+    let why = "cannot write runs/cosine-nano/fold1_last.safetensors: No space left on device \
+               (os error 28); it goes on when there is room";
+    let held = TrainerEvent { at: MIDDLE, state: TrainerState::Held, reason: Some(why.into()) };
+    tell(&mut screen, Event::Trainer(held));
+    insta::assert_snapshot!("held", draw(&mut screen, 80, 24));
+    insta::assert_snapshot!("held_120x36", draw(&mut screen, 120, 36));
+    press(&mut screen, KeyCode::Char('p'));
+    let text = draw(&mut screen, 80, 24).to_string();
+    assert!(text.contains("! held at fold 1 epoch 3 step 23 · pausing…"), "{text}");
+    press(&mut screen, KeyCode::Char('q'));
+    assert!(draw(&mut screen, 80, 24).to_string().contains("what is not on disk is lost"));
+    let running = TrainerEvent { at: MIDDLE, state: TrainerState::Running, reason: None };
+    tell(&mut screen, Event::Trainer(running));
+    assert!(!draw(&mut screen, 80, 24).to_string().contains("No space left"));
+}
+
+/// Every key does something or says why not, whatever the run is at.
+#[test]
+fn no_key_is_silent() {
+    let over = || screen(&Script::default().events(None));
+    let starting = || Screen::new(Pictures::Characters, true);
+    let states: [(&str, &dyn Fn() -> Screen); 5] = [
+        ("training", &training),
+        ("queue", &queue::held),
+        ("attached", &attached::training),
+        ("over", &over),
+        ("starting", &starting),
+    ];
+    for (name, state) in states {
+        for &(code, control, _) in BINDINGS.iter().flat_map(|binding| binding.keys) {
+            let modifiers = if control { KeyModifiers::CONTROL } else { KeyModifiers::NONE };
+            let mut screen = state();
+            let before = draw(&mut screen, 120, 36);
+            let reply = screen.key(&KeyEvent::new(code, modifiers));
+            let drawn = reply != Reply::Nothing || draw(&mut screen, 120, 36) != before;
+            // Where all of the log is seen, or nothing lies on top, there is nowhere to go; nor
+            // is there another fold before the first event, nor one after the last.
+            let moves = match code {
+                KeyCode::Left | KeyCode::Right => name == "queue" && code == KeyCode::Right,
+                KeyCode::Up | KeyCode::PageUp | KeyCode::Home => name == "training",
+                KeyCode::Down | KeyCode::PageDown | KeyCode::End => false,
+                KeyCode::Esc => name == "over",
+                // The same crops, or none.
+                KeyCode::Char('r') => name == "training",
+                _ => true,
+            };
+            assert!(drawn || !moves, "{code:?} is silent while {name}");
+        }
+    }
+}
+
+#[test]
+fn the_readme_explains_every_key() {
+    let readme = include_str!("../README.md");
+    for binding in BINDINGS {
+        let written = binding.key.split(' ').map(|key| format!("`{key}`"));
+        written.for_each(|key| assert!(readme.contains(&key), "README.md lacks {key}"));
+    }
+}
+
+#[test]
+fn the_keys_scroll_where_there_is_no_room_for_all() {
+    let mut screen = training();
+    press(&mut screen, KeyCode::Char('?'));
+    let text = draw(&mut screen, 60, 16).to_string();
+    assert!(text.contains("keys · ↓ more") && !text.contains("close what lies on top"), "{text}");
+    press(&mut screen, KeyCode::End);
+    let text = draw(&mut screen, 60, 16).to_string();
+    assert!(text.contains("keys · ↑ more") && text.contains("close what lies on top"), "{text}");
+    press(&mut screen, KeyCode::Up);
+    assert!(draw(&mut screen, 60, 16).to_string().contains("keys · ↑ ↓ more"));
 }
 
 #[test]

@@ -110,6 +110,11 @@ impl EventSender {
         self.hub().journal.as_mut().map_or(Ok(()), Journal::sync)
     }
 
+    /// Nothing more comes: watchers hear what is queued for them, and then the end.
+    pub fn close(&self) {
+        self.hub().watchers.clear();
+    }
+
     fn hub(&self) -> MutexGuard<'_, Hub> {
         self.hub.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -153,6 +153,16 @@ impl Folder {
         self.path.join("journal.jsonl")
     }
 
+    /// Where who trains it listens.
+    pub fn socket(&self) -> PathBuf {
+        self.path.join("control.sock")
+    }
+
+    /// What a run in the background prints.
+    pub fn output(&self) -> PathBuf {
+        self.path.join("output.log")
+    }
+
     /// Where the run stands.
     pub fn state(&self) -> PathBuf {
         self.path.join("state.json")

@@ -1,6 +1,6 @@
 //! `journal.jsonl`: every event of a run but previews, one JSON object a line.
 //!
-//! A line is the event under its `type`, with `seconds` (of the run, without the time between a
+//! A line is the event under its `type`, with `elapsed` (seconds of the run, without the time between a
 //! process that ended and the one that went on) and `time` (Unix, by the wall clock). The first
 //! line is `{"type":"journal","version":1,…}`. A figure that is not finite is `"nan"`, `"inf"` or
 //! `"-inf"`. Lines that this version does not know are passed over.
@@ -59,7 +59,7 @@ pub enum Error {
 struct Written<'a> {
     #[serde(flatten)]
     event: &'a Event,
-    seconds: f64,
+    elapsed: f64,
     time: f64,
 }
 
@@ -67,7 +67,7 @@ struct Written<'a> {
 struct Read {
     #[serde(flatten)]
     event: Event,
-    seconds: f64,
+    elapsed: f64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -116,8 +116,8 @@ impl Journal {
     pub fn append(&mut self, stamped: &Stamped) -> io::Result<()> {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let time = time.as_millis() as f64 / 1e3;
-        let seconds = (stamped.at * 1e6).round() / 1e6;
-        self.line(&Written { event: &stamped.event, seconds, time });
+        let elapsed = (stamped.at * 1e6).round() / 1e6;
+        self.line(&Written { event: &stamped.event, elapsed, time });
         self.flush()
     }
 
@@ -239,12 +239,12 @@ pub fn replay(path: &Path, upto: Option<u64>, past: &mut dyn Past) -> Result<usi
 /// A line as an event.
 pub fn parse(line: &[u8]) -> Option<Stamped> {
     let read: Read = serde_json::from_slice(line).ok()?;
-    read.seconds.is_finite().then_some(Stamped { at: read.seconds, event: read.event })
+    read.elapsed.is_finite().then_some(Stamped { at: read.elapsed, event: read.event })
 }
 
 /// The event as the journal's line, with its end.
 pub fn line(stamped: &Stamped) -> Vec<u8> {
-    let written = Written { event: &stamped.event, seconds: stamped.at, time: 0.0 };
+    let written = Written { event: &stamped.event, elapsed: stamped.at, time: 0.0 };
     let mut line = serde_json::to_vec(&written).unwrap_or_default();
     line.push(b'\n');
     line
@@ -298,8 +298,8 @@ pub fn trim(path: &Path, known: &[Known]) -> Result<f64, Error> {
         {
             begun.insert(at.fold, start);
         }
-        if let Some(at) = scan::seconds(line) {
-            seconds = at;
+        if let Some(elapsed) = scan::elapsed(line) {
+            seconds = elapsed;
         }
         end = start + line.len() as u64 + 1;
     }

@@ -2,6 +2,8 @@
 
 pub mod channel;
 pub mod command;
+#[cfg(unix)]
+pub mod control_socket;
 pub mod event;
 pub mod figure;
 pub mod folder;

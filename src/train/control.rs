@@ -6,7 +6,7 @@ use super::{
     saver::{Failed, Job, Saver},
 };
 use crate::run::{
-    Command, Event,
+    Command, Event, FoldAction,
     channel::EventSender,
     event::{self, Again, FoldState, Level, Position, TrainerEvent, TrainerState},
     folder::Folder,
@@ -60,7 +60,16 @@ pub struct Control {
     /// Whether it ends to be started again.
     pub requeue: bool,
     paused: bool,
+    /// No fold is in training.
+    idle: bool,
+    /// Nobody can command any more.
+    alone: bool,
+    /// What was given to the saver last.
+    saved: Option<Saved>,
 }
+
+/// A fold's number, its epochs done and the steps of the next, its seed.
+type Saved = (usize, usize, usize, u64);
 
 impl Control {
     /// Listens to `commands` and acknowledges them on `events`. Errors: the system has no thread.
@@ -84,6 +93,9 @@ impl Control {
             stop_after_epoch: false,
             requeue: false,
             paused: false,
+            idle: false,
+            alone: false,
+            saved: None,
         })
     }
 
@@ -103,6 +115,7 @@ impl Control {
                 Ok(Some(command)) => command,
                 Ok(None) => return Ok(Flow::Continue),
                 Err(()) => {
+                    self.alone = true;
                     self.go_on(at);
                     return Ok(Flow::Continue);
                 }
@@ -113,9 +126,15 @@ impl Control {
                     self.tell(at, TrainerState::Paused, None)?;
                     return Ok(Flow::Save);
                 }
-                Command::Pause => {}
-                Command::Resume => self.go_on(at),
-                Command::Checkpoint => return Ok(Flow::Save),
+                // Once more is an answer too: who asked may have missed the first.
+                Command::Pause => self.tell(at, TrainerState::Paused, None)?,
+                Command::Resume if self.paused => self.go_on(at),
+                Command::Resume => self.tell(at, self.running(), None)?,
+                Command::Checkpoint => {
+                    // Whoever asks gets an answer.
+                    self.saved = None;
+                    return Ok(Flow::Save);
+                }
                 Command::StopAfterEpoch => {
                     self.stop_after_epoch = true;
                     self.tell(at, TrainerState::StoppingAfterEpoch, None)?;
@@ -131,9 +150,13 @@ impl Control {
                 }
                 Command::Fold { fold, action } => match self.fold(fold, action)? {
                     Effect::Stay => {}
-                    Effect::GoOn => self.go_on(at),
+                    Effect::GoOn if self.idle || action == FoldAction::Start => self.go_on(at),
+                    Effect::GoOn => {}
                     Effect::Leave(state) => {
-                        self.go_on(at);
+                        // The next fold is to hold too, where only this one was set aside.
+                        if state != FoldState::Paused {
+                            self.go_on(at);
+                        }
                         return Ok(Flow::Leave(state));
                     }
                 },
@@ -157,41 +180,53 @@ impl Control {
 
     /// No fold waits, but some are set aside: holds until one is asked for. `false`: the run ends.
     pub fn wait_for_fold(&mut self, at: Position) -> Result<bool> {
-        self.paused = true;
-        self.events.log(Level::Warn, "no fold waits, and one is paused: start it, or stop the run");
-        self.tell(at, TrainerState::Paused, None)?;
-        loop {
+        let why = "no fold waits, and one is paused: start it, or stop the run";
+        self.events.log(Level::Warn, why);
+        self.idle = true;
+        while !self.queue.has_waiting() {
+            self.paused = true;
+            self.tell(at, TrainerState::Paused, None)?;
             match self.check(at)? {
-                // There is nothing to save between folds.
-                Flow::Save => {}
-                Flow::Leave(_) => {}
+                Flow::Save => {
+                    self.events.log(Level::Warn, "no fold is in training: nothing to save")
+                }
+                Flow::Continue | Flow::Leave(_) => {}
                 Flow::Stop => return Ok(false),
-                // Somebody asked for a fold, or nobody can any more.
-                Flow::Continue => return Ok(true),
+            }
+            if self.alone {
+                return Ok(false);
             }
         }
+        self.idle = false;
+        Ok(true)
     }
 
     fn go_on(&mut self, at: Position) {
         if std::mem::take(&mut self.paused) {
-            let state = match self.stop_after_epoch {
-                true => TrainerState::StoppingAfterEpoch,
-                false => TrainerState::Running,
-            };
             // Its file is written at the next occasion, if not now.
-            let _ = self.tell(at, state, None);
+            let _ = self.tell(at, self.running(), None);
         }
     }
 
-    fn fold(&mut self, fold: usize, action: crate::run::FoldAction) -> Result<Effect> {
+    fn running(&self) -> TrainerState {
+        match self.stop_after_epoch {
+            true => TrainerState::StoppingAfterEpoch,
+            false => TrainerState::Running,
+        }
+    }
+
+    fn fold(&mut self, fold: usize, action: FoldAction) -> Result<Effect> {
         match self.queue.obey(fold, action) {
             Ok(effect) => {
-                if action == crate::run::FoldAction::Again {
+                if action == FoldAction::Again {
                     let seed = self.queue.get(fold).map_or(0, |entry| entry.seed);
                     let at = Position { fold, epoch: 0, step: 0 };
                     self.events.send(Event::Again(Again { at, seed }));
                 }
-                self.tell_queue()?;
+                // A fold that is left is told once it is.
+                if !matches!(effect, Effect::Leave(_)) {
+                    self.tell_queue()?;
+                }
                 Ok(effect)
             }
             Err(why) => {
@@ -203,22 +238,25 @@ impl Control {
 
     /// Tells the queue to views, and to who goes on with the run.
     pub fn tell_queue(&mut self) -> Result<()> {
+        // On the disk before anybody relies on it.
+        self.write_state(Position::default())?;
         self.events.send(Event::Queue(event::Queue { folds: self.queue.told() }));
-        self.write_state(Position::default())
+        Ok(())
     }
 
-    /// Gives `job` to the saver, once it has written the one before.
-    pub fn save(&mut self, job: Job) -> Result<()> {
+    /// Whether `last` holds this already.
+    pub fn is_saved(&self, what: Saved) -> bool {
+        self.saved == Some(what)
+    }
+
+    /// Gives `job`, which holds `what`, to the saver, once it has written the one before.
+    pub fn save(&mut self, what: Saved, job: Job) -> Result<()> {
+        self.saved = Some(what);
         let at = job.at;
         let before = self.saver.wait();
         self.saved(at, before)?;
         self.saver.save(job);
         Ok(())
-    }
-
-    /// Whether a checkpoint is still being written.
-    pub fn is_saving(&self) -> bool {
-        self.saver.is_busy()
     }
 
     /// Waits until every checkpoint is on the disk.
@@ -300,8 +338,9 @@ impl Control {
             _ => RunState::Running,
         };
         self.reason = reason.clone();
+        self.write_state(at)?;
         self.events.send(Event::Trainer(TrainerEvent { at, state, reason }));
-        self.write_state(at)
+        Ok(())
     }
 
     /// Notes how the run ended.

@@ -192,6 +192,8 @@ impl Fold<'_> {
         found: &mut Found,
     ) -> Result<End> {
         found.skips.fold = self.plan.fold;
+        // `last` knows it, if there is any.
+        found.best = None;
         place.set(Position { fold: self.plan.fold, epoch: 0, step: 0 });
         let sizes = model.parameters.trainable.iter().map(|p| p.var.elem_count());
         let mut training = Training {
@@ -235,7 +237,8 @@ impl Training<'_, '_> {
         self.place.get()
     }
 
-    fn state(&self, state: FoldState) {
+    fn state(&self, state: FoldState, control: &mut Control) {
+        control.queue.stands(self.fold.plan.fold, state);
         self.fold.events.send(Event::Fold(FoldEvent { at: self.at(), state }));
     }
 
@@ -287,15 +290,14 @@ impl Training<'_, '_> {
             let step = if epoch == done + 1 { steps } else { 0 };
             self.place.set(Position { epoch, step, ..self.at() });
             let lr = schedule::learning_rate(&config.train, epoch);
-            self.state(FoldState::Training);
+            self.state(FoldState::Training, control);
             self.fold
                 .events
                 .send(Event::EpochStarted(EpochStarted { at: self.at(), learning_rate: lr }));
             if let Some(end) = self.train_epoch(&mut loader, lr, control)? {
                 return Ok(end);
             }
-            self.state(FoldState::Validating);
-            control.queue.stands(FoldState::Validating, self.at());
+            self.state(FoldState::Validating, control);
             let at = self.at();
             let Self { fold, model, optimizer, sums, batches, found, .. } = self;
             let best = found.best.as_ref().map(told_best);

@@ -34,7 +34,7 @@ impl Keep<'_> {
             let end = match control.check(at)? {
                 Flow::Continue => return Ok(None),
                 Flow::Save => {
-                    self.save(control, at)?;
+                    self.save_if(true, control, at)?;
                     continue;
                 }
                 Flow::Leave(state) => End::Left(state),
@@ -47,18 +47,21 @@ impl Keep<'_> {
         }
     }
 
-    /// Writes `last` in mid-epoch; not in the notebook's DEBUG.
+    /// Writes `last` in mid-epoch, unasked: not in the notebook's DEBUG.
     pub fn save(&self, control: &mut Control, at: Position) -> Result<()> {
         self.save_if(!self.fold.debug, control, at)
     }
 
     fn save_if(&self, wanted: bool, control: &mut Control, at: Position) -> Result<()> {
-        if !wanted {
+        let (epoch, step) = (at.epoch.saturating_sub(1), at.step);
+        let what = (at.fold, epoch, step, self.fold.config.seed);
+        // Once more would push the one before out of those that are kept.
+        if !wanted || control.is_saved(what) {
             return Ok(());
         }
-        let file = self.last(at.epoch.saturating_sub(1), at.step)?;
-        self.stands(control, at.epoch.saturating_sub(1), at.step);
-        control.save(Job { at, files: vec![file] })
+        let file = self.last(epoch, step)?;
+        self.stands(control, epoch, step);
+        control.save(what, Job { at, files: vec![file] })
     }
 
     /// Writes `last` at the end of the epoch, and `best` where it is that.
@@ -77,7 +80,7 @@ impl Keep<'_> {
             files.push(self.last(at.epoch, 0)?);
         }
         self.stands(control, at.epoch, 0);
-        control.save(Job { at, files })?;
+        control.save((at.fold, at.epoch, 0, self.fold.config.seed), Job { at, files })?;
         control.write_state(at)
     }
 

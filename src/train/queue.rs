@@ -2,7 +2,7 @@
 
 use crate::run::{
     FoldAction,
-    event::{FoldBest, FoldPlan, FoldState, Position, Queued},
+    event::{FoldBest, FoldPlan, FoldState, Queued},
     status::FoldStatus,
 };
 
@@ -30,7 +30,7 @@ pub enum Effect {
     Stay,
     /// To be set aside in this state.
     Leave(FoldState),
-    /// Nothing, and a pause is over.
+    /// Nothing; a run that has no fold to train goes on.
     GoOn,
 }
 
@@ -87,6 +87,11 @@ impl Queue {
         self.current
     }
 
+    /// Whether any waits for its turn.
+    pub fn has_waiting(&self) -> bool {
+        self.entries.iter().any(|e| e.state == FoldState::Waiting)
+    }
+
     /// Whether any is set aside.
     pub fn has_paused(&self) -> bool {
         self.entries.iter().any(|e| e.state == FoldState::Paused)
@@ -109,9 +114,9 @@ impl Queue {
         }
     }
 
-    /// Where the fold in training stands.
-    pub fn stands(&mut self, state: FoldState, at: Position) {
-        if let Some(entry) = self.get_mut(at.fold) {
+    /// What is done with the fold in training.
+    pub fn stands(&mut self, number: usize, state: FoldState) {
+        if let Some(entry) = self.get_mut(number) {
             entry.state = state;
         }
     }

@@ -92,11 +92,6 @@ impl Saver {
         self.busy = false;
         self.done.recv().ok()?.err()
     }
-
-    /// Whether a job is on its way.
-    pub fn is_busy(&self) -> bool {
-        self.busy
-    }
 }
 
 fn write(mut job: Job, events: &EventSender) -> Result<(), Failed> {

@@ -212,11 +212,6 @@ fn folds(
                 break;
             }
             next = control.queue.take_next();
-            // Nobody is there to ask for one.
-            stopped = next.is_none();
-            if stopped {
-                break;
-            }
             continue;
         };
         place.set(at(number));
@@ -268,9 +263,8 @@ fn folds(
                         // this fold: to skip it has no sense any more, its last epoch may be the
                         // one to stop after.
                         let flow = control.check(place.get())?;
-                        let more = control.queue.entries.iter();
-                        let more = more.filter(|e| e.state == FoldState::Waiting).count() > 0;
-                        stopped = more && (flow == Flow::Stop || control.stop_after_epoch);
+                        stopped = control.queue.has_waiting()
+                            && (flow == Flow::Stop || control.stop_after_epoch);
                     }
                     // What was asked of this fold was not asked of the next.
                     _ => control.stop_after_epoch = false,

@@ -3,7 +3,7 @@
 use super::crops::Pictures;
 use super::input::{Input, Waited};
 use super::screen::{Reply, Screen};
-use super::terminal;
+use super::{suspend, terminal};
 use crate::config;
 use crate::run::channel::Line;
 use crate::view::State;
@@ -19,18 +19,35 @@ use std::time::{Duration, Instant};
 pub enum Exit {
     /// The user left; the trainer has ended.
     Quit,
+    /// The user left an attached dashboard; training goes on without it.
+    Detached,
     /// The terminal went away while the trainer goes on; the state so far, for the one who
     /// carries on with the events.
     TerminalGone(Box<State>),
 }
 
-/// Flags that signal handlers set.
+/// Where the run is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Attachment {
+    /// In this process: who quits stops it.
+    #[default]
+    Own,
+    /// In another one, if it still is: the dashboard comes and goes.
+    Attached,
+}
+
+/// Flags that signal handlers set. The dashboard takes them down.
 #[derive(Debug, Clone, Default)]
 pub struct Signals {
     /// SIGHUP: the terminal is gone.
     pub hangup: Arc<AtomicBool>,
-    /// SIGTERM: as a confirmed quit.
+    /// SIGTERM: as a confirmed quit; an attached dashboard leaves.
     pub terminate: Arc<AtomicBool>,
+    /// SIGTSTP, sent from outside: the terminal is given back, and then this process stops. (In
+    /// raw mode Ctrl-Z is a key and comes as one.)
+    pub suspend: Arc<AtomicBool>,
+    /// SIGCONT: this process stood still, by whatever signal; the terminal is taken over again.
+    pub resumed: Arc<AtomicBool>,
 }
 
 /// Longest time between two looks at the trainer's events.
@@ -41,8 +58,15 @@ const MOST_EVENTS: usize = 4096;
 /// Shows the run until the user leaves or the terminal goes away. An error means that the
 /// terminal could not be taken over; it is as it was then, and the trainer was told nothing.
 ///
-/// `state`: what is known of the run already.
-pub fn run(line: &Line, state: State, config: &config::Ui, signals: &Signals) -> io::Result<Exit> {
+/// `state`: what is known of the run already. Of a run that is over, or that died, it is all there
+/// is to see: `line` may be closed from the start.
+pub fn run(
+    line: &Line,
+    state: State,
+    attachment: Attachment,
+    config: &config::Ui,
+    signals: &Signals,
+) -> io::Result<Exit> {
     let input = Input::open()?;
     let variable = |name: &str| std::env::var(name).ok();
     let color = variable("NO_COLOR").is_none_or(|v| v.is_empty());
@@ -53,18 +77,24 @@ pub fn run(line: &Line, state: State, config: &config::Ui, signals: &Signals) ->
     let (mut terminal, guard) = terminal::enter()?;
     let mut screen = Screen::new(pictures, color);
     screen.state = state;
+    if attachment == Attachment::Attached {
+        screen = screen.attached();
+    }
     let mut app = App::new(screen, config);
     let left = app.run(&mut terminal, &input, line, signals);
     drop(guard);
     Ok(match left {
         Ok(Left::Quit) => Exit::Quit,
+        Ok(Left::Detached) => Exit::Detached,
         // An error of a terminal that was fine a moment ago: it went away.
         Ok(Left::Gone) | Err(_) => Exit::TerminalGone(Box::new(app.screen.state)),
     })
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Left {
     Quit,
+    Detached,
     Gone,
 }
 
@@ -75,13 +105,17 @@ struct App {
     /// When the newest event was heard: the run's clock goes on from there.
     heard: Instant,
     quitting: bool,
+    detached: bool,
+    /// The terminal may be another's: this process stood still.
+    away: bool,
     dirty: bool,
 }
 
 impl App {
     fn new(screen: Screen, config: &config::Ui) -> Self {
         let frame = Duration::from_secs(1) / config.fps.max(1);
-        Self { screen, frame, heard: Instant::now(), quitting: false, dirty: true }
+        let (quitting, detached, away) = (false, false, false);
+        Self { screen, frame, heard: Instant::now(), quitting, detached, away, dirty: true }
     }
 
     fn run(
@@ -97,14 +131,31 @@ impl App {
                 return Ok(Left::Gone);
             }
             if signals.terminate.swap(false, Ordering::Relaxed) {
-                self.quitting = true;
+                let reply = self.screen.terminate();
+                self.quitting |= reply != Reply::Detach;
                 self.dirty = true;
-                let reply = self.screen.quit();
                 self.obey(reply, line);
             }
+            if signals.suspend.swap(false, Ordering::Relaxed) {
+                self.suspend(false);
+            }
+            self.away |= signals.resumed.swap(false, Ordering::Relaxed);
             self.hear(line);
+            if self.detached {
+                return Ok(Left::Detached);
+            }
             if self.quitting && self.screen.state.is_over() {
                 return Ok(Left::Quit);
+            }
+            if self.away {
+                if !suspend::in_front() {
+                    // After `bg`. Whoever writes or reads now is stopped again.
+                    std::thread::sleep(TICK);
+                    continue;
+                }
+                terminal::enter_again(terminal)?;
+                self.screen.forget_pictures();
+                (self.away, drawn) = (false, None);
             }
             let since = drawn.map(|at| at.elapsed());
             if since.is_none_or(|since| self.is_due(since)) {
@@ -120,7 +171,7 @@ impl App {
             if input.wait(wait)? == Waited::Gone {
                 return Ok(Left::Gone);
             }
-            while event::poll(Duration::ZERO)? {
+            while !self.away && event::poll(Duration::ZERO)? {
                 let event = event::read()?;
                 self.dirty = true;
                 // Pasted text comes as one event and is no command.
@@ -130,6 +181,13 @@ impl App {
                 }
             }
         }
+    }
+
+    /// Stops until continued; `all`: with the whole job.
+    fn suspend(&mut self, all: bool) {
+        terminal::restore();
+        suspend::stop(all);
+        self.away = true;
     }
 
     fn is_due(&self, since: Duration) -> bool {
@@ -178,6 +236,11 @@ impl App {
                 let _ = line.commands.send(command);
             }
             Reply::Leave => self.quitting = true,
+            Reply::Detach => self.detached = true,
+            Reply::Suspend if suspend::has_shell() => self.suspend(true),
+            Reply::Suspend => {
+                self.screen.notice("there is no shell below that could bring it back with fg");
+            }
         }
     }
 }

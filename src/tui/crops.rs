@@ -90,6 +90,11 @@ impl Gallery {
         self.raw = !self.raw;
     }
 
+    /// Encodes the pictures anew for the next draw.
+    pub fn forget(&mut self) {
+        self.made_for = None;
+    }
+
     /// Whether there is a pane at all.
     pub fn wanted(&self) -> bool {
         self.pictures != Pictures::Off

@@ -1,5 +1,6 @@
 //! What lies on top of the panes: the keys, and the frame that the other overlays share.
 
+use super::keys::Scroll;
 use super::{keys, theme};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Rect};
@@ -16,13 +17,37 @@ pub fn popup(frame: &mut Frame, area: Rect, title: &str, lines: Vec<Line<'static
     frame.render_widget(Paragraph::new(lines).block(block), area);
 }
 
-/// Draws the keys.
-pub fn draw(frame: &mut Frame, area: Rect) {
-    let lines = keys::BINDINGS
-        .iter()
-        .map(|b| {
-            Line::from(vec![Span::styled(format!("{:>7}  ", b.key), theme::KEY), b.help.into()])
-        })
-        .collect();
-    popup(frame, area, "keys", lines);
+/// The keys, from a line on where there is no room for all.
+#[derive(Debug, Default)]
+pub struct Keys {
+    first: usize,
+}
+
+impl Keys {
+    /// Moves.
+    pub fn scroll(&mut self, scroll: Scroll) {
+        self.first = match scroll {
+            Scroll::Up => self.first.saturating_sub(1),
+            Scroll::Down => self.first + 1,
+            Scroll::PageUp | Scroll::Home => 0,
+            Scroll::PageDown | Scroll::End => keys::BINDINGS.len(),
+        };
+    }
+
+    /// Draws them.
+    pub fn draw(&mut self, frame: &mut Frame, area: Rect) {
+        let rows = usize::from(area.height.saturating_sub(2)).max(1);
+        let most = keys::BINDINGS.len().saturating_sub(rows);
+        self.first = self.first.min(most);
+        let title = match (self.first, most) {
+            (_, 0) => "keys",
+            (0, _) => "keys · ↓ more",
+            (first, most) if first == most => "keys · ↑ more",
+            _ => "keys · ↑ ↓ more",
+        };
+        let lines = keys::BINDINGS.iter().skip(self.first).take(rows).map(|b| {
+            Line::from(vec![Span::styled(format!("{:>9}  ", b.key), theme::KEY), b.help.into()])
+        });
+        popup(frame, area, title, lines.collect());
+    }
 }

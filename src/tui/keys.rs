@@ -1,5 +1,6 @@
 //! The keys: one table that both dispatches and explains.
 
+use crate::run::FoldAction;
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 /// What a key does.
@@ -7,12 +8,18 @@ use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 pub enum Action {
     /// Pause, or go on.
     TogglePause,
-    /// Ask, then give up the fold at hand.
-    SkipFold,
     /// End after the epoch at hand.
     StopAfterEpoch,
+    /// Save `last` and go on.
+    Checkpoint,
+    /// Something about the fold looked at.
+    Fold(OfFold),
+    /// Leave the dashboard and training alone, where training is another process.
+    Detach,
     /// Ask, then end at once; when the run is over, leave.
     Quit,
+    /// Back to the shell until it says `fg`.
+    Suspend,
     /// Look at the fold before.
     FoldBefore,
     /// Look at the fold after.
@@ -27,6 +34,15 @@ pub enum Action {
     Help,
     /// Close what lies on top.
     Close,
+}
+
+/// What a key does about the fold looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OfFold {
+    /// Set it aside, or put it back into the queue.
+    Hold,
+    /// Anything else, which is one thing whatever its state.
+    Act(FoldAction),
 }
 
 /// How the log moves.
@@ -46,92 +62,160 @@ pub enum Scroll {
     End,
 }
 
-/// A key and what it does.
+/// A key, or the two that do a thing and its opposite, with their words.
 pub struct Binding {
-    code: KeyCode,
-    control: bool,
-    /// What it does.
-    pub action: Action,
-    /// The key as it is written.
+    /// The codes, whether each is with Ctrl, and what each does.
+    pub keys: &'static [(KeyCode, bool, Action)],
+    /// The keys as they are written.
     pub key: &'static str,
     /// For the key line; empty = not on it.
     pub short: &'static str,
+    /// Who gets room on the key line first, from 1.
+    pub rank: u8,
     /// For the help.
     pub help: &'static str,
 }
 
 const fn bind(
-    code: KeyCode,
-    action: Action,
+    keys: &'static [(KeyCode, bool, Action)],
     key: &'static str,
-    short: &'static str,
+    (rank, short): (u8, &'static str),
     help: &'static str,
 ) -> Binding {
-    Binding { code, control: false, action, key, short, help }
+    Binding { keys, key, short, rank, help }
 }
 
-/// All keys.
+const fn fold(action: FoldAction) -> Action {
+    Action::Fold(OfFold::Act(action))
+}
+
+/// Not on the key line.
+const NOT_SHOWN: (u8, &str) = (0, "");
+
+/// All keys, in the order in which they are explained.
 pub const BINDINGS: &[Binding] = &[
     bind(
-        KeyCode::Char('p'),
-        Action::TogglePause,
+        &[(KeyCode::Char('p'), false, Action::TogglePause)],
         "p",
-        "pause/resume",
+        (1, "pause"),
         "pause after the step at hand, or go on",
     ),
     bind(
-        KeyCode::Char('n'),
-        Action::SkipFold,
-        "n",
-        "next fold",
-        "give up this fold and go on with the next one (asks)",
-    ),
-    bind(
-        KeyCode::Char('s'),
-        Action::StopAfterEpoch,
+        &[(KeyCode::Char('s'), false, Action::StopAfterEpoch)],
         "s",
-        "stop after epoch",
+        (7, "stop after epoch"),
         "finish this epoch, validate, save and end",
     ),
-    bind(KeyCode::Char('q'), Action::Quit, "q", "quit", "save and quit (asks while training)"),
-    Binding {
-        code: KeyCode::Char('c'),
-        control: true,
-        action: Action::Quit,
-        key: "Ctrl-C",
-        short: "",
-        help: "the same as q; once more = yes",
-    },
-    bind(KeyCode::Char('?'), Action::Help, "?", "help", "show or hide these keys"),
     bind(
-        KeyCode::Char('r'),
-        Action::ToggleRaw,
+        &[(KeyCode::Char('k'), false, Action::Checkpoint)],
+        "k",
+        (10, "save"),
+        "save `last` after the step at hand",
+    ),
+    bind(
+        &[(KeyCode::Char('f'), false, Action::Fold(OfFold::Hold))],
+        "f",
+        (4, "pause"),
+        "pause this fold, or put it back in the queue",
+    ),
+    bind(
+        &[(KeyCode::Char('g'), false, fold(FoldAction::Start))],
+        "g",
+        (5, "start now"),
+        "train this fold now, in the other's place",
+    ),
+    bind(
+        &[
+            (KeyCode::Char('['), false, fold(FoldAction::Earlier)),
+            (KeyCode::Char(']'), false, fold(FoldAction::Later)),
+        ],
+        "[ ]",
+        (8, "move"),
+        "this fold one place forward, or back",
+    ),
+    bind(
+        &[(KeyCode::Char('n'), false, fold(FoldAction::Skip))],
+        "n",
+        (6, "give up"),
+        "give this fold up (asks); f brings it back",
+    ),
+    bind(
+        &[(KeyCode::Char('a'), false, fold(FoldAction::Again))],
+        "a",
+        (5, "again"),
+        "train a done fold again, new seed (asks)",
+    ),
+    bind(
+        &[(KeyCode::Char('d'), false, Action::Detach)],
+        "d",
+        (3, "leave"),
+        "leave; training goes on (if detached)",
+    ),
+    bind(
+        &[(KeyCode::Char('q'), false, Action::Quit)],
+        "q",
+        (2, "quit"),
+        "save and quit (asks while training)",
+    ),
+    bind(
+        &[(KeyCode::Char('c'), true, Action::Quit)],
+        "Ctrl-C",
+        NOT_SHOWN,
+        "as q; once more = yes (if detached: leave)",
+    ),
+    bind(
+        &[(KeyCode::Char('z'), true, Action::Suspend)],
+        "Ctrl-Z",
+        NOT_SHOWN,
+        "to the shell; `fg` comes back",
+    ),
+    bind(&[(KeyCode::Char('?'), false, Action::Help)], "?", (3, "help"), "show or hide these keys"),
+    bind(
+        &[(KeyCode::Char('r'), false, Action::ToggleRaw)],
         "r",
-        "raw/augmented",
-        "crops: before augmentation, or as the network sees them",
+        (9, "raw/augmented"),
+        "crops: raw, or as the network sees them",
     ),
     bind(
-        KeyCode::Left,
-        Action::FoldBefore,
-        "←",
-        "",
-        "look at the fold before (loss and vertebrae)",
+        &[(KeyCode::Left, false, Action::FoldBefore), (KeyCode::Right, false, Action::FoldAfter)],
+        "← →",
+        NOT_SHOWN,
+        "the fold to look at, which keys act on",
     ),
     bind(
-        KeyCode::Right,
-        Action::FoldAfter,
-        "→",
-        "",
-        "look at the fold after; beyond the last: follow training",
+        &[
+            (KeyCode::Up, false, Action::Log(Scroll::Up)),
+            (KeyCode::Down, false, Action::Log(Scroll::Down)),
+        ],
+        "↑ ↓",
+        NOT_SHOWN,
+        "log: a line back, or on",
     ),
-    bind(KeyCode::Up, Action::Log(Scroll::Up), "↑", "", "log: a line back"),
-    bind(KeyCode::Down, Action::Log(Scroll::Down), "↓", "", "log: a line on"),
-    bind(KeyCode::PageUp, Action::Log(Scroll::PageUp), "PgUp", "", "log: a page back"),
-    bind(KeyCode::PageDown, Action::Log(Scroll::PageDown), "PgDn", "", "log: a page on"),
-    bind(KeyCode::Home, Action::Log(Scroll::Home), "Home", "", "log: the oldest line"),
-    bind(KeyCode::End, Action::Log(Scroll::End), "End", "", "log: the newest line, and follow"),
-    bind(KeyCode::Enter, Action::Summary, "Enter", "", "results, once the run is over"),
-    bind(KeyCode::Esc, Action::Close, "Esc", "", "close what lies on top"),
+    bind(
+        &[
+            (KeyCode::PageUp, false, Action::Log(Scroll::PageUp)),
+            (KeyCode::PageDown, false, Action::Log(Scroll::PageDown)),
+        ],
+        "PgUp PgDn",
+        NOT_SHOWN,
+        "log: a page back, or on",
+    ),
+    bind(
+        &[
+            (KeyCode::Home, false, Action::Log(Scroll::Home)),
+            (KeyCode::End, false, Action::Log(Scroll::End)),
+        ],
+        "Home End",
+        NOT_SHOWN,
+        "log: the oldest line, or follow the newest",
+    ),
+    bind(
+        &[(KeyCode::Enter, false, Action::Summary)],
+        "Enter",
+        (4, "results"),
+        "results, once the run is over",
+    ),
+    bind(&[(KeyCode::Esc, false, Action::Close)], "Esc", NOT_SHOWN, "close what lies on top"),
 ];
 
 /// What `event` does, if anything.
@@ -148,7 +232,8 @@ pub fn action(event: &KeyEvent) -> Option<Action> {
         KeyCode::Char(c) => KeyCode::Char(c.to_ascii_lowercase()),
         code => code,
     };
-    BINDINGS.iter().find(|b| b.code == code && b.control == control).map(|b| b.action)
+    let mut keys = BINDINGS.iter().flat_map(|binding| binding.keys);
+    keys.find(|key| (key.0, key.1) == (code, control)).map(|key| key.2)
 }
 
 #[cfg(test)]
@@ -157,11 +242,11 @@ mod tests {
 
     #[test]
     fn every_key_is_bound_once_and_found() {
-        for (i, b) in BINDINGS.iter().enumerate() {
-            let modifiers = if b.control { KeyModifiers::CONTROL } else { KeyModifiers::NONE };
-            assert_eq!(action(&KeyEvent::new(b.code, modifiers)), Some(b.action));
-            assert!(!b.help.is_empty());
-            assert!(BINDINGS[..i].iter().all(|o| (o.code, o.control) != (b.code, b.control)));
+        let keys: Vec<_> = BINDINGS.iter().flat_map(|binding| binding.keys).collect();
+        for (i, &&(code, control, what)) in keys.iter().enumerate() {
+            let modifiers = if control { KeyModifiers::CONTROL } else { KeyModifiers::NONE };
+            assert_eq!(action(&KeyEvent::new(code, modifiers)), Some(what));
+            assert!(keys[..i].iter().all(|other| (other.0, other.1) != (code, control)));
         }
     }
 
@@ -170,6 +255,6 @@ mod tests {
         let with = |m| KeyEvent::new(KeyCode::Char('n'), m);
         assert_eq!(action(&with(KeyModifiers::CONTROL)), None);
         assert_eq!(action(&with(KeyModifiers::ALT)), None);
-        assert_eq!(action(&with(KeyModifiers::SHIFT)), Some(Action::SkipFold));
+        assert_eq!(action(&with(KeyModifiers::SHIFT)), Some(fold(FoldAction::Skip)));
     }
 }

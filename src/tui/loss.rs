@@ -2,6 +2,7 @@
 //! what a constant guess would cost.
 
 use super::theme;
+use crate::run::event::FoldState;
 use crate::view::{Fold, format};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -12,13 +13,26 @@ use ratatui::widgets::{Axis, Chart, Dataset, GraphType};
 
 type Points = Vec<(f64, f64)>;
 
+/// The fold, and of what else there is to say as much as a pane of `width` has room for.
+fn title(fold: &Fold, looking: bool, width: u16) -> String {
+    let mut title = format!("loss · fold {}", fold.plan.fold);
+    let seed = fold.seed.map(|seed| format!(" · seed {seed}"));
+    let place = (fold.state == FoldState::Paused)
+        .then(|| format!(" · epoch {} step {}", fold.at.epoch, fold.at.step));
+    let back = looking.then(|| " · → back to training".into());
+    // The frame's corners and a space to either side.
+    let room = usize::from(width.saturating_sub(4));
+    for part in [seed, place, back].into_iter().flatten() {
+        if title.chars().count() + part.chars().count() <= room {
+            title += &part;
+        }
+    }
+    title
+}
+
 /// Draws the curves of `fold`; `looking`: whether another fold than the trained one is shown.
 pub fn draw(frame: &mut Frame, area: Rect, fold: Option<&Fold>, looking: bool) {
-    let title = match fold {
-        Some(f) if looking => format!("loss · fold {} · → back to training", f.plan.fold),
-        Some(f) => format!("loss · fold {}", f.plan.fold),
-        None => "loss".into(),
-    };
+    let title = fold.map_or("loss".into(), |fold| title(fold, looking, area.width));
     let block = theme::pane(&title);
     let inner = block.inner(area);
     frame.render_widget(block, area);

@@ -3,8 +3,11 @@
 mod app;
 mod confirm;
 mod crops;
+mod fold_keys;
+mod header;
 mod help;
 mod input;
+mod key_line;
 mod keys;
 mod layout;
 mod log;
@@ -14,11 +17,13 @@ mod progress;
 mod schedule;
 mod screen;
 mod summary;
+mod suspend;
 mod terminal;
 mod theme;
 mod vertebrae;
 
-pub use app::{Exit, Signals, run};
+pub use app::{Attachment, Exit, Signals, run};
 pub use crops::Pictures;
+pub use keys::{BINDINGS, Binding};
 pub use screen::{Reply, Screen};
 pub use terminal::restore as restore_terminal;

@@ -9,24 +9,74 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-/// Columns before the strip of epochs.
-const FIGURES: usize = 32;
+/// How wide the figures before the strips of epochs are.
+#[derive(Debug, Clone, Copy)]
+struct Columns {
+    epoch: usize,
+    /// Of the folds with a seed of their own; 0 = there is none.
+    seed: usize,
+    strip: usize,
+}
 
-/// Draws the table; `shown`: the fold whose curves are on the screen.
+/// Characters of a seed that are shown; of a longer one the last.
+const SEED: usize = 8;
+/// A strip that is narrower tells less than a seed.
+const STRIP: usize = 4;
+
+impl Columns {
+    fn of(folds: &[Fold], width: usize) -> Self {
+        let most = |text: &dyn Fn(&Fold) -> usize| folds.iter().map(text).max().unwrap_or(0);
+        let epoch = most(&|f| epoch(f).len()).max(5);
+        let seed = match most(&|f| seed(f).chars().count()) {
+            0 => 0,
+            n => n.max(4),
+        };
+        // Mark and fold, state, best@ep. and the spaces after all four.
+        let figures = 4 + 1 + 10 + 1 + epoch + 1 + 9 + 1;
+        let strip = width.saturating_sub(figures);
+        match strip.checked_sub(seed + 1) {
+            Some(strip) if seed > 0 && strip >= STRIP => Self { epoch, seed, strip },
+            _ => Self { epoch, seed: 0, strip },
+        }
+    }
+}
+
+fn epoch(f: &Fold) -> String {
+    format!("{}/{}", f.at.epoch, f.epochs.len())
+}
+
+fn seed(f: &Fold) -> String {
+    let seed = f.seed.map(|seed| seed.to_string()).unwrap_or_default();
+    match seed.len().checked_sub(SEED) {
+        None | Some(0) => seed,
+        Some(more) => format!("…{}", &seed[more + 1..]),
+    }
+}
+
+/// Draws the table in the queue's order; `shown`: the fold whose curves are on the screen, and
+/// which keys act on.
 pub fn draw(frame: &mut Frame, area: Rect, state: &State, shown: usize) {
-    let block = theme::pane("folds × epochs");
+    let title = match state.folds.get(shown) {
+        Some(fold) if shown != state.current => {
+            format!("folds × epochs · keys act on fold {}", fold.plan.fold)
+        }
+        _ => "folds × epochs".into(),
+    };
+    let block = theme::pane(&title);
     let inner = block.inner(area);
     frame.render_widget(block, area);
     if state.folds.is_empty() {
         frame.render_widget(Line::styled("waiting for the trainer's plan", theme::FAINT), inner);
         return;
     }
-    let strip = (inner.width as usize).saturating_sub(FIGURES);
+    let columns = Columns::of(&state.folds, inner.width.into());
     let scale = Scale::of(&state.folds);
     let epochs = state.folds.iter().map(|f| f.epochs.len()).max().unwrap_or(0);
+    let Columns { epoch, seed, strip } = columns;
+    let seed = if seed > 0 { format!("{:>seed$} ", "seed") } else { String::new() };
     let mut lines = vec![Line::styled(
         format!(
-            "{:>4} {:<10} {:>5} {:>9} {}",
+            "{:>4} {:<10} {:>epoch$} {:>9} {seed}{}",
             "fold",
             "state",
             "epoch",
@@ -39,7 +89,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, shown: usize) {
     let rows = (inner.height as usize).saturating_sub(1).max(1);
     let first = (shown + 1).saturating_sub(rows).min(state.folds.len().saturating_sub(rows));
     for (index, f) in state.folds.iter().enumerate().skip(first).take(rows) {
-        lines.push(row(f, strip, scale, index == state.current, index == shown));
+        lines.push(row(f, columns, scale, index == shown));
     }
     frame.render_widget(Paragraph::new(lines), inner);
 }
@@ -90,7 +140,7 @@ impl Scale {
     }
 }
 
-fn row(f: &Fold, strip: usize, scale: Scale, current: bool, shown: bool) -> Line<'static> {
+fn row(f: &Fold, columns: Columns, scale: Scale, shown: bool) -> Line<'static> {
     let style = match f.state {
         FoldState::Waiting => theme::FAINT,
         FoldState::Training | FoldState::Validating => Style::new().add_modifier(Modifier::BOLD),
@@ -103,17 +153,31 @@ fn row(f: &Fold, strip: usize, scale: Scale, current: bool, shown: bool) -> Line
             if e.metric < 10.0 { format!("{:.4}", e.metric) } else { format::short_loss(e.metric) };
         format!("{metric}@{}", e.at.epoch)
     });
-    let mark = match (current, shown) {
-        (true, _) => "▸",
-        (false, true) => "◂",
-        _ => " ",
+    let Columns { epoch: width, seed: seed_width, strip } = columns;
+    let mark = if shown { "▸" } else { " " };
+    let seed = match seed_width {
+        0 => String::new(),
+        width => format!("{:>width$} ", seed(f)),
     };
-    let epoch = format!("{}/{}", f.at.epoch, f.epochs.len());
-    let figures =
-        format!("{mark}{:>3} {:<10} {epoch:>5} {best:>9} ", f.plan.fold, fold::word(f.state));
+    let figures = format!(
+        "{mark}{:>3} {:<10} {:>width$} {best:>9} {seed}",
+        f.plan.fold,
+        fold::word(f.state),
+        epoch(f)
+    );
     let mut spans = vec![Span::styled(figures, style)];
     spans.extend(cells(f, strip, scale));
+    let used: usize = spans.iter().skip(1).map(Span::width).sum();
+    let place = format!("  step {}/{}", f.at.step, f.plan.steps);
+    if stands(f) && used + place.chars().count() <= strip {
+        spans.push(Span::styled(place, style));
+    }
     Line::from(spans)
+}
+
+/// Whether it goes on in the middle of an epoch when its turn comes.
+fn stands(f: &Fold) -> bool {
+    matches!(f.state, FoldState::Paused | FoldState::Waiting) && f.epochs_done() < f.at.epoch
 }
 
 /// A cell an epoch; a cell a few epochs (the best of them) where there is no room.
@@ -138,6 +202,9 @@ fn cells(f: &Fold, width: usize, scale: Scale) -> Vec<Span<'static>> {
                 .collect();
             if active && numbers.contains(&at_hand) {
                 return Span::styled("▸".repeat(repeat), Style::new().add_modifier(Modifier::BOLD));
+            }
+            if stands(f) && numbers.contains(&at_hand) {
+                return Span::styled("‖".repeat(repeat), theme::WARN);
             }
             if best.is_some_and(|b| numbers.contains(&b)) {
                 return Span::styled("★".repeat(repeat), theme::GOOD.add_modifier(Modifier::BOLD));

@@ -42,7 +42,8 @@ fn bars(state: &State, width: usize) -> Vec<Line<'static>> {
     let count = |a: usize, b: usize| if b == 0 { "–".into() } else { format!("{a}/{b}") };
     let folds = state.folds.len();
     let over = state.folds.iter().filter(|f| f.is_over()).count();
-    let nth = if fold.is_some_and(|f| !f.is_over()) { over + 1 } else { over };
+    let begun = fold.is_some_and(|f| !f.is_over() && f.state != FoldState::Paused);
+    let nth = if begun { over + 1 } else { over };
     let behind: f64 = state.folds.iter().map(|f| f.share_behind()).sum();
     let whole = progress::run_share(&state.folds);
     vec![

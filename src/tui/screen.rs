@@ -1,19 +1,24 @@
 //! The whole screen: what is on it, and what a key does to it. It knows neither clock nor
 //! terminal, so that a test can draw it.
 
+use super::confirm::{self, Question};
 use super::crops::{self, Pictures};
-use super::keys::{self, Action, Scroll};
-use super::{confirm, help, layout, log, loss, overview, progress, schedule, summary, theme};
-use super::{confirm::Question, vertebrae};
-use crate::run::event::{Stamped, TrainerState};
+use super::fold_keys::{Verdict, verdict};
+use super::keys::{self, Action, OfFold, Scroll};
+use super::{header, help, key_line, layout, log, loss, overview, progress, schedule, summary};
+use super::{theme, vertebrae};
+use crate::run::event::Stamped;
 use crate::run::{Command, FoldAction};
-use crate::view::{Fold, State, format};
+use crate::view::{Fold, State};
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind};
 use ratatui::Frame;
 use ratatui::layout::Rect;
-use ratatui::style::{Color, Style, Stylize};
-use ratatui::text::{Line, Span, Text};
+use ratatui::style::Color;
+use ratatui::text::Line;
 use ratatui::widgets::{Paragraph, Wrap};
+
+/// Seconds for which a notice stands, unless a key comes before.
+const NOTICE: f64 = 8.0;
 
 /// What is to be done about a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +27,12 @@ pub enum Reply {
     Nothing,
     /// Send this to the trainer.
     Send(Command),
-    /// Leave the screen.
+    /// Leave the screen; the run is over.
     Leave,
+    /// Leave the screen and training alone.
+    Detach,
+    /// Give the terminal back to the shell until it says `fg`.
+    Suspend,
 }
 
 /// What lies on top of the panes.
@@ -40,8 +49,11 @@ pub struct Screen {
     pub state: State,
     pictures: crops::Gallery,
     overlay: Option<Overlay>,
-    /// The fold looked at; `None` = the one that is trained.
+    help: help::Keys,
+    /// The number of the fold looked at, which keys act on; `None` = whichever is in training.
     looked_at: Option<usize>,
+    /// Why a key did nothing, and until when it is told, once that is known.
+    notice: Option<(String, Option<f64>)>,
     log: log::View,
     color: bool,
 }
@@ -53,16 +65,27 @@ impl Screen {
             state: State::default(),
             pictures: crops::Gallery::new(pictures),
             overlay: None,
+            help: help::Keys::default(),
             looked_at: None,
+            notice: None,
             log: log::View::default(),
             color,
         }
+    }
+
+    /// The same for training in another process, which goes on when the screen is left.
+    pub fn attached(mut self) -> Self {
+        self.state.attached = true;
+        self
     }
 
     /// Folds an event in.
     pub fn apply(&mut self, stamped: &Stamped) {
         let was_over = self.state.is_over();
         self.state.apply(stamped);
+        // Whoever looks at the fold in training follows training.
+        let current = self.state.fold().map(|fold| fold.plan.fold);
+        self.looked_at = self.looked_at.filter(|&number| Some(number) != current);
         self.after_end(was_over);
     }
 
@@ -85,40 +108,59 @@ impl Screen {
         if key.kind == KeyEventKind::Release {
             return Reply::Nothing;
         }
+        self.notice = None;
         let action = keys::action(key);
-        if let Some(Overlay::Confirm(question)) = self.overlay {
-            let again = question == Question::Quit && key.code == KeyCode::Char('c');
-            return match (key.code, action) {
-                (KeyCode::Char('y' | 'Y'), _) => self.answer(question),
-                (_, Some(Action::Quit)) if again => self.answer(question),
-                (KeyCode::Char('n' | 'N'), _) | (_, Some(Action::Close)) => {
-                    self.overlay = None;
-                    Reply::Nothing
-                }
-                // Ctrl-C only: a stray `q` must not turn one question into a worse one.
-                (KeyCode::Char('c'), Some(Action::Quit)) => {
-                    self.overlay = Some(Overlay::Confirm(Question::Quit));
-                    Reply::Nothing
-                }
-                _ => Reply::Nothing,
-            };
+        match (self.overlay, action) {
+            (Some(Overlay::Confirm(question)), _) => self.reply(question, key.code, action),
+            (_, Some(action)) => self.act(action),
+            (_, None) => Reply::Nothing,
         }
-        action.map_or(Reply::Nothing, |action| self.act(action))
+    }
+
+    /// A key while `question` is asked.
+    fn reply(&mut self, question: Question, code: KeyCode, action: Option<Action>) -> Reply {
+        let control_c = code == KeyCode::Char('c') && action == Some(Action::Quit);
+        match (code, action) {
+            (KeyCode::Char('y' | 'Y'), _) => self.answer(question),
+            (KeyCode::Char('n' | 'N'), _) | (_, Some(Action::Close)) => {
+                self.overlay = None;
+                Reply::Nothing
+            }
+            (_, Some(Action::Detach)) if question == Question::Quit => self.detach(),
+            _ if control_c && question == Question::Quit => match self.state.attached {
+                // Pressed twice in haste it must not end what it did not begin.
+                true => self.detach(),
+                false => self.answer(question),
+            },
+            // Ctrl-C only: a stray `q` must not turn one question into a worse one.
+            _ if control_c => {
+                self.overlay = Some(Overlay::Confirm(Question::Quit));
+                Reply::Nothing
+            }
+            (_, Some(Action::Suspend)) => Reply::Suspend,
+            _ => Reply::Nothing,
+        }
     }
 
     fn answer(&mut self, question: Question) -> Reply {
         self.overlay = None;
-        match question {
-            Question::Quit => self.quit(),
-            // Asked of one fold, meant for that one alone.
-            Question::SkipFold(fold) if self.state.position().fold == fold => {
-                self.send(Command::Fold { fold, action: FoldAction::Skip })
-            }
-            Question::SkipFold(_) => Reply::Nothing,
+        let (fold, action) = match question {
+            Question::Quit => return self.quit(),
+            Question::Start(fold) => (fold, FoldAction::Start),
+            Question::Skip(fold) => (fold, FoldAction::Skip),
+            Question::Again(fold) => (fold, FoldAction::Again),
+        };
+        // Asked of one fold, meant for that one alone, if it still has a sense.
+        let asked = self.state.folds.iter().find(|f| f.plan.fold == fold);
+        match asked.map(|f| verdict(OfFold::Act(action), &self.state, f)) {
+            Some(Verdict::Ask(_)) => self.send(Command::Fold { fold, action }),
+            Some(Verdict::Send(command)) => self.send(command),
+            Some(Verdict::Refuse(why)) => self.notice(why),
+            None => Reply::Nothing,
         }
     }
 
-    /// A quit that was confirmed, by a key or by a signal.
+    /// A quit that was confirmed.
     pub fn quit(&mut self) -> Reply {
         match self.state.is_over() {
             true => Reply::Leave,
@@ -126,39 +168,82 @@ impl Screen {
         }
     }
 
+    /// SIGTERM: this process is to end, and with it what is trained in it.
+    pub fn terminate(&mut self) -> Reply {
+        if self.state.attached { Reply::Detach } else { self.quit() }
+    }
+
+    fn detach(&mut self) -> Reply {
+        match (self.state.attached, self.state.is_over()) {
+            (true, _) => Reply::Detach,
+            (false, true) => self.notice("the run is over: q leaves"),
+            (false, false) => self.notice(
+                "training lives in this terminal's process; start with --detach to leave it alone",
+            ),
+        }
+    }
+
     fn send(&mut self, command: Command) -> Reply {
-        if self.state.is_over() || self.state.is_stopping() {
-            return Reply::Nothing;
+        if let Some(why) = self.deaf() {
+            return self.notice(why);
         }
         self.state.command_given(command);
         Reply::Send(command)
     }
 
+    /// Why the trainer would hear nothing, if so.
+    fn deaf(&self) -> Option<&'static str> {
+        if self.state.is_over() {
+            return Some("the run is over: q leaves");
+        }
+        match (self.state.is_stopping(), self.state.attached) {
+            (true, false) => Some("it is being stopped: it saves the last weights"),
+            (true, true) => Some("it is being stopped: it saves the last weights; d leaves"),
+            _ => None,
+        }
+    }
+
+    /// Tells why a key does nothing, until the next one or for a while.
+    pub fn notice(&mut self, why: impl Into<String>) -> Reply {
+        self.notice = Some((why.into(), None));
+        Reply::Nothing
+    }
+
     fn act(&mut self, action: Action) -> Reply {
         match action {
             Action::Quit if self.state.is_over() => return Reply::Leave,
-            Action::Quit if !self.state.is_stopping() => {
-                self.overlay = Some(Overlay::Confirm(Question::Quit));
+            Action::Quit => match self.deaf() {
+                Some(why) => return self.notice(why),
+                None => self.overlay = Some(Overlay::Confirm(Question::Quit)),
+            },
+            Action::Detach => return self.detach(),
+            Action::Suspend => return Reply::Suspend,
+            // Going on without a fold would be the run's end.
+            Action::TogglePause if self.state.is_paused() && self.state.lacks_a_fold() => {
+                return self.notice("no fold waits: ← → choose one, f or g bring it back");
             }
             Action::TogglePause if self.state.is_paused() => return self.send(Command::Resume),
             Action::TogglePause => return self.send(Command::Pause),
-            Action::StopAfterEpoch if !self.state.stops_after_epoch => {
-                return self.send(Command::StopAfterEpoch);
+            Action::StopAfterEpoch if self.state.stops_after_epoch && self.deaf().is_none() => {
+                return self.notice("it stops after this epoch already");
             }
-            Action::SkipFold => {
-                let open = !self.state.is_over() && !self.state.is_stopping();
-                if let Some(fold) = self.state.fold().filter(|f| open && !f.is_over()) {
-                    self.overlay = Some(Overlay::Confirm(Question::SkipFold(fold.plan.fold)));
-                }
+            Action::StopAfterEpoch => return self.send(Command::StopAfterEpoch),
+            Action::Checkpoint if self.state.in_training().is_none() && self.deaf().is_none() => {
+                return self.notice("no fold is in training: there is nothing to save");
             }
-            Action::Quit | Action::StopAfterEpoch => {}
+            Action::Checkpoint => return self.send(Command::Checkpoint),
+            Action::Fold(key) => return self.of_fold(key),
             Action::FoldBefore => self.look(-1),
             Action::FoldAfter => self.look(1),
+            Action::Log(scroll) if self.overlay == Some(Overlay::Help) => self.help.scroll(scroll),
             Action::Log(scroll) => self.log.scroll(scroll, &self.state),
+            Action::ToggleRaw if !self.pictures.wanted() => {
+                return self.notice("there are no crops: ui.preview_seconds is 0");
+            }
             Action::ToggleRaw => self.pictures.toggle_raw(),
             Action::Summary if self.overlay == Some(Overlay::Summary) => self.overlay = None,
             Action::Summary if self.state.is_over() => self.overlay = Some(Overlay::Summary),
-            Action::Summary => {}
+            Action::Summary => return self.notice("there are no results before the run is over"),
             Action::Help if self.overlay == Some(Overlay::Help) => self.overlay = None,
             Action::Help => self.overlay = Some(Overlay::Help),
             Action::Close if self.overlay.is_none() => self.log.scroll(Scroll::End, &self.state),
@@ -167,18 +252,41 @@ impl Screen {
         Reply::Nothing
     }
 
-    fn look(&mut self, by: isize) {
-        let now = self.looked_at.unwrap_or(self.state.current);
-        let next = now.saturating_add_signed(by);
-        self.looked_at = Some(next).filter(|&n| n != self.state.current);
-        if next >= self.state.folds.len() {
-            self.looked_at = None;
+    fn of_fold(&mut self, key: OfFold) -> Reply {
+        if let Some(why) = self.deaf() {
+            return self.notice(why);
         }
+        let Some(fold) = self.fold() else {
+            return self.notice("there is no fold yet: the run is starting");
+        };
+        match verdict(key, &self.state, fold) {
+            Verdict::Send(command) => return self.send(command),
+            Verdict::Ask(question) => self.overlay = Some(Overlay::Confirm(question)),
+            Verdict::Refuse(why) => return self.notice(why),
+        }
+        Reply::Nothing
     }
 
-    /// The fold whose curves are shown.
+    fn look(&mut self, by: isize) {
+        let next = self.shown().saturating_add_signed(by);
+        let next = self.state.folds.get(next).filter(|_| next != self.state.current);
+        self.looked_at = next.map(|fold| fold.plan.fold);
+    }
+
+    /// Which of the state's folds is looked at.
+    fn shown(&self) -> usize {
+        let place = |number| self.state.folds.iter().position(|f| f.plan.fold == number);
+        self.looked_at.and_then(place).unwrap_or(self.state.current)
+    }
+
+    /// The fold whose curves are shown, and which keys act on.
     fn fold(&self) -> Option<&Fold> {
-        self.state.folds.get(self.looked_at.unwrap_or(self.state.current))
+        self.state.folds.get(self.shown())
+    }
+
+    /// The terminal has forgotten what was drawn.
+    pub fn forget_pictures(&mut self) {
+        self.pictures.forget();
     }
 
     /// Whether something moves by the clock faster than once a second.
@@ -201,9 +309,11 @@ impl Screen {
             Some(panes) => {
                 self.draw_panes(frame, &panes, now, alarm);
                 match self.overlay {
-                    Some(Overlay::Help) => help::draw(frame, area),
+                    Some(Overlay::Help) => self.help.draw(frame, area),
                     Some(Overlay::Summary) => summary::draw(frame, area, &self.state),
-                    Some(Overlay::Confirm(question)) => confirm::draw(frame, area, question),
+                    Some(Overlay::Confirm(question)) => {
+                        confirm::draw(frame, area, question, &self.state);
+                    }
                     None => {}
                 }
             }
@@ -223,16 +333,16 @@ impl Screen {
         now: f64,
         alarm: Option<String>,
     ) {
-        header(frame, panes.header, &self.state, now);
+        header::draw(frame, panes.header, &self.state, now);
         if let (Some(area), Some(text)) = (panes.alarm, alarm) {
             let line = Line::from(format!("× {text}")).style(theme::ALARM);
             frame.render_widget(Paragraph::new(line).wrap(Wrap { trim: true }), area);
         }
         let state = &self.state;
-        let shown = self.looked_at.unwrap_or(state.current);
+        let shown = self.shown();
         overview::draw(frame, panes.overview, state, shown);
         progress::draw(frame, panes.progress, state);
-        loss::draw(frame, panes.loss, self.fold(), self.looked_at.is_some());
+        loss::draw(frame, panes.loss, self.fold(), shown != state.current);
         if let Some(area) = panes.vertebrae {
             vertebrae::draw(frame, area, self.fold());
         }
@@ -245,7 +355,18 @@ impl Screen {
         if let Some(area) = panes.crops {
             self.pictures.draw(frame, area, &self.state);
         }
-        key_line(frame, panes.keys, &self.state, panes.crops.is_some());
+        match &mut self.notice {
+            Some((_, Some(until))) if now > *until => self.notice = None,
+            Some((_, until)) => *until = until.or(Some(now + NOTICE)),
+            None => {}
+        }
+        match &self.notice {
+            Some((text, _)) => key_line::notice(frame, panes.keys, text),
+            None => {
+                let (state, fold, crops) = (&self.state, self.fold(), panes.crops.is_some());
+                key_line::draw(frame, panes.keys, &key_line::Context { state, fold, crops });
+            }
+        }
     }
 }
 
@@ -253,73 +374,4 @@ fn too_small(frame: &mut Frame, area: Rect) {
     let (width, height) = layout::MINIMUM;
     let text = format!("terminal too small: {width}×{height} needed");
     frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }), area);
-}
-
-fn header(frame: &mut Frame, area: Rect, state: &State, now: f64) {
-    let (mark, style) = mark(state, now);
-    let name = state.plan.as_ref().map_or("rsna-tui", |p| p.name.as_str());
-    let mut left = vec![Span::from(format!(" {name} ")).bold(), Span::styled(mark, style)];
-    left.push(Span::from(" "));
-    left.push(Span::styled(state.status(), style));
-    let left = Line::from(left);
-    let device = state.plan.as_ref().map_or("", |p| p.device.as_str());
-    let clock = format!("elapsed {} ", format::duration(now));
-    let room = (area.width as usize).saturating_sub(left.width() + 2);
-    let gpu = state.gpu.as_ref().map(format::gpu).unwrap_or_default();
-    // As much as there is room for: how the GPU is doing before what it is called.
-    let ways = [vec![device, &gpu, &clock], vec![&gpu, &clock], vec![device, &clock]];
-    let told = |parts: Vec<&str>| {
-        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        parts.join(" · ")
-    };
-    let mut ways = ways.into_iter().map(told);
-    let right = ways.find(|way| way.chars().count() <= room).unwrap_or_else(|| clock.clone());
-    if right.chars().count() <= room {
-        frame.render_widget(Line::styled(right, theme::FAINT).right_aligned(), area);
-        let width = left.width() as u16;
-        frame.render_widget(left, Rect { width: width.min(area.width), ..area });
-    } else {
-        frame.render_widget(left, area);
-    }
-}
-
-/// A mark for the state, so that it is not told by colour alone.
-fn mark(state: &State, now: f64) -> (String, Style) {
-    const SPINNER: [&str; 4] = ["◐", "◓", "◑", "◒"];
-    let spin = || SPINNER[(now.max(0.0) * 4.0) as u64 as usize % 4].to_string();
-    if state.is_over() {
-        return match state.ended_well() {
-            true => ("✓".into(), theme::GOOD.bold()),
-            false => ("×".into(), theme::ALARM),
-        };
-    }
-    if state.pending.is_some() || state.is_stopping() {
-        return (spin(), theme::WARN.bold());
-    }
-    match state.trainer {
-        Some(TrainerState::Paused) => ("‖".into(), theme::WARN.bold()),
-        _ if !state.has_begun() => (spin(), Style::new()),
-        _ => ("●".into(), theme::GOOD),
-    }
-}
-
-/// `crops`: whether there is a pane of them.
-fn key_line(frame: &mut Frame, area: Rect, state: &State, crops: bool) {
-    let mut spans = Vec::new();
-    for b in keys::BINDINGS {
-        let over = state.is_over();
-        let short = match b.action {
-            Action::Summary if over => "results",
-            Action::TogglePause | Action::SkipFold | Action::StopAfterEpoch if over => continue,
-            Action::ToggleRaw if !crops => continue,
-            Action::TogglePause if state.is_paused() => "resume",
-            Action::TogglePause => "pause",
-            _ if b.short.is_empty() => continue,
-            _ => b.short,
-        };
-        spans.push(Span::from(" "));
-        spans.push(Span::styled(b.key, theme::KEY));
-        spans.push(Span::styled(format!(" {short} "), theme::FAINT));
-    }
-    frame.render_widget(Text::from(Line::from(spans)), area);
 }

@@ -29,6 +29,7 @@ fn lines(state: &State, width: usize, with_paths: bool, named: usize) -> Vec<Lin
     let good = if state.ended_well() { theme::GOOD } else { theme::ALARM };
     let outcome = match &state.finished {
         Some(finished) => report::outcome(finished.outcome).to_string(),
+        None if state.attached => state.status(),
         None => "the trainer ended without a word; the log has its last lines".into(),
     };
     let mut lines = vec![Line::from(outcome).style(good.bold()), Line::default()];

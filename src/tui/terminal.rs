@@ -30,15 +30,31 @@ pub struct Guard;
 pub fn enter() -> io::Result<(ManuallyDrop<Screen>, Guard)> {
     static HOOK: Once = Once::new();
     HOOK.call_once(install_panic_hook);
-    *owner() = Some(std::thread::current().id());
     // From here on, also when a line below fails, the guard puts all back.
     let guard = Guard;
-    enable_raw_mode()?;
-    // Not `Terminal::clear`, which asks the terminal where its cursor is and waits for the answer.
-    execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste, Clear(ClearType::All))?;
+    take()?;
     let mut terminal = Terminal::new(CrosstermBackend::new(BufWriter::new(stdout())))?;
     terminal.hide_cursor()?;
     Ok((ManuallyDrop::new(terminal), guard))
+}
+
+/// Takes it over once more, after this process stood still and others used it; the next draw
+/// writes every cell.
+pub fn enter_again(terminal: &mut Screen) -> io::Result<()> {
+    // Who was stopped unasked still believes it raw; the shell has made it otherwise.
+    disable_raw_mode()?;
+    take()?;
+    // Both frames are blank now, as the screen is.
+    terminal.current_buffer_mut().reset();
+    terminal.swap_buffers();
+    terminal.hide_cursor()
+}
+
+fn take() -> io::Result<()> {
+    *owner() = Some(std::thread::current().id());
+    enable_raw_mode()?;
+    // Not `Terminal::clear`, which asks the terminal where its cursor is and waits for the answer.
+    execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste, Clear(ClearType::All))
 }
 
 impl Drop for Guard {

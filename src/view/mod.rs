@@ -3,13 +3,17 @@
 
 pub mod fold;
 pub mod format;
+pub mod pending;
 pub mod progress;
 pub mod report;
 pub mod series;
 pub mod state;
+mod status;
 pub mod text;
 
 pub use fold::Fold;
+pub use fold::word;
+pub use pending::Pending;
 pub use progress::Progress;
 pub use series::{Curve, Ema, Series};
-pub use state::{LogLine, Pending, State};
+pub use state::{LogLine, State};

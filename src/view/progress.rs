@@ -128,9 +128,10 @@ impl Progress {
         Some(steps as f64 * step + batches as f64 * valid)
     }
 
-    /// Seconds from now to the end of `fold`.
+    /// Seconds from now to the end of `fold`; 0 for one that is set aside, since it is not known
+    /// whether it comes.
     pub fn fold_left(&self, plan: &RunStarted, fold: &Fold) -> Option<f64> {
-        if fold.is_over() {
+        if fold.is_over() || fold.state == FoldState::Paused {
             return Some(0.0);
         }
         let (step, valid) = (self.step_seconds()?, self.valid_batch_seconds(plan, fold)?);
@@ -251,7 +252,9 @@ mod tests {
         assert_eq!(progress.valid_data_share(), Some(0.25));
         first.valid_batch = 1;
         second.state = FoldState::Skipped;
-        assert_eq!(progress.run_left(&plan, &[first, second]), Some(7.0));
+        assert_eq!(progress.run_left(&plan, &[first.clone(), second.clone()]), Some(7.0));
+        second.state = FoldState::Paused;
+        assert_eq!(progress.run_left(&plan, &[second, first]), Some(7.0));
     }
 
     #[test]

@@ -2,13 +2,13 @@
 
 use super::fold::Fold;
 use super::progress::Progress;
-use super::{format, report, text};
+use super::{Pending, format, text};
+use crate::run::Command;
 use crate::run::event::{
-    Epoch, ErrorEvent, Event, FoldState, Gpu, Level, Outcome, Position, Preview, Queue,
+    CheckpointKind, Epoch, ErrorEvent, Event, FoldState, Gpu, Level, Position, Preview, Queue,
     RunFinished, RunStarted, Stamped, Step, TrainerState, ValidStep,
 };
 use crate::run::journal::{self, Past};
-use crate::run::{Command, FoldAction};
 use std::collections::VecDeque;
 use std::path::Path;
 
@@ -28,25 +28,6 @@ pub struct LogLine {
     pub level: Level,
     /// One line, without control characters.
     pub text: String,
-}
-
-/// A command that was given and is not yet answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pending {
-    /// [`Command::Pause`]
-    Pausing,
-    /// [`Command::Resume`]
-    Resuming,
-    /// [`FoldAction::Skip`]
-    Skipping,
-    /// Another [`FoldAction`]
-    Folds,
-    /// [`Command::Checkpoint`]
-    Saving,
-    /// [`Command::StopAfterEpoch`]
-    StoppingAfterEpoch,
-    /// [`Command::StopNow`] or [`Command::Requeue`]
-    Stopping,
 }
 
 /// Losses that were not finite.
@@ -97,6 +78,8 @@ pub struct State {
     pub finished: Option<RunFinished>,
     /// Whether the trainer vanished without a word.
     pub vanished: bool,
+    /// Whether the trainer is another process's: its silence is then a connection's end.
+    pub attached: bool,
     /// Seconds since the run started, of the newest event.
     pub at: f64,
 }
@@ -108,6 +91,9 @@ impl State {
         if let Some((level, text)) = text::of_event(&stamped.event) {
             self.log_line(level, &text);
         }
+        if self.pending.is_some_and(|pending| pending.is_answered_by(&stamped.event)) {
+            self.pending = None;
+        }
         match &stamped.event {
             Event::RunStarted(plan) => self.start(plan),
             Event::Fold(event) => {
@@ -116,10 +102,6 @@ impl State {
                     fold.state = event.state;
                     if event.state != FoldState::Waiting {
                         fold.at = event.at;
-                    }
-                    let left = fold.is_over() || fold.state == FoldState::Paused;
-                    if left && self.pending == Some(Pending::Skipping) {
-                        self.pending = None;
                     }
                 }
             }
@@ -149,12 +131,9 @@ impl State {
                 if let Some(fold) = self.fold_mut(checkpoint.at.fold) {
                     let path = Some(format::brief(&checkpoint.path));
                     match checkpoint.kind {
-                        crate::run::event::CheckpointKind::Best => fold.best_path = path,
-                        crate::run::event::CheckpointKind::Last => fold.last_path = path,
+                        CheckpointKind::Best => fold.best_path = path,
+                        CheckpointKind::Last => fold.last_path = path,
                     }
-                }
-                if self.pending == Some(Pending::Saving) {
-                    self.pending = None;
                 }
             }
             Event::Trainer(event) => {
@@ -187,6 +166,9 @@ impl State {
                 Some(i) => {
                     let mut fold = known.swap_remove(i);
                     fold.epochs.resize(epochs, None);
+                    if matches!(fold.state, FoldState::Training | FoldState::Validating) {
+                        fold.state = FoldState::Waiting;
+                    }
                     fold
                 }
                 None => Fold::new(f.clone(), epochs),
@@ -221,13 +203,14 @@ impl State {
         }
         let seed = self.plan.as_ref().map(|plan| plan.seed);
         for queued in queue.folds.iter().take(MOST_FOLDS) {
+            let at_work = self.in_training().is_some_and(|fold| fold.plan.fold == queued.fold);
             if let Some(fold) = self.fold_mut(queued.fold) {
-                fold.state = queued.state;
+                // Of the one in training its own events tell more, and sooner.
+                if !(at_work && is_to_come(queued.state)) {
+                    fold.state = queued.state;
+                }
                 fold.seed = Some(queued.seed).filter(|&s| Some(s) != seed);
             }
-        }
-        if self.pending == Some(Pending::Folds) {
-            self.pending = None;
         }
     }
 
@@ -312,18 +295,6 @@ impl State {
     }
 
     fn answer(&mut self, state: TrainerState) {
-        let answered = match state {
-            TrainerState::Running => matches!(self.pending, Some(Pending::Resuming)),
-            TrainerState::Paused => matches!(self.pending, Some(Pending::Pausing)),
-            TrainerState::StoppingAfterEpoch => {
-                matches!(self.pending, Some(Pending::StoppingAfterEpoch))
-            }
-            TrainerState::Held => false,
-            TrainerState::Stopping => true,
-        };
-        if answered {
-            self.pending = None;
-        }
         match state {
             TrainerState::StoppingAfterEpoch => {
                 self.stops_after_epoch = true;
@@ -338,15 +309,11 @@ impl State {
         if self.is_over() || self.pending == Some(Pending::Stopping) {
             return;
         }
-        self.pending = Some(match command {
-            Command::Pause => Pending::Pausing,
-            Command::Resume => Pending::Resuming,
-            Command::Fold { action: FoldAction::Skip, .. } => Pending::Skipping,
-            Command::Fold { .. } => Pending::Folds,
-            Command::Checkpoint => Pending::Saving,
-            Command::StopAfterEpoch => Pending::StoppingAfterEpoch,
-            Command::StopNow | Command::Requeue => Pending::Stopping,
-        });
+        let new = Pending::of(command, self.in_training().map(|fold| fold.plan.fold));
+        let hides = |old: Pending| old.concerns_the_run() && !new.concerns_the_run();
+        if !self.pending.is_some_and(hides) {
+            self.pending = Some(new);
+        }
     }
 
     /// The event channel is closed: unless the run has finished, the trainer died.
@@ -354,7 +321,7 @@ impl State {
         if self.finished.is_none() && !self.vanished {
             self.vanished = true;
             self.pending = None;
-            self.log_line(Level::Error, "the trainer ended without a word");
+            self.log_line(Level::Error, self.lost());
         }
     }
 
@@ -389,16 +356,30 @@ impl State {
         self.folds.get(self.current)
     }
 
+    /// The fold that is being trained or validated.
+    pub fn in_training(&self) -> Option<&Fold> {
+        let at_work = |fold: &&Fold| {
+            matches!(fold.state, FoldState::Training | FoldState::Validating) && !self.is_over()
+        };
+        self.fold().filter(at_work)
+    }
+
+    /// Whether all that is left of the run is set aside.
+    pub fn lacks_a_fold(&self) -> bool {
+        self.folds.iter().any(|fold| fold.state == FoldState::Paused)
+            && !self.folds.iter().any(|fold| is_to_come(fold.state))
+    }
+
     /// Where training stands.
     pub fn position(&self) -> Position {
         self.fold().map(|f| f.at).unwrap_or_default()
     }
 
-    /// Seconds to the end of the run, validations and folds to come included, pauses not;
-    /// `None` before the first step and when it is over.
+    /// Seconds to the end of the run, validations and folds to come included, pauses and folds set
+    /// aside not; `None` before the first step and when nothing comes.
     pub fn seconds_left(&self) -> Option<f64> {
         let plan = self.plan.as_ref()?;
-        if self.is_over() || self.is_stopping() {
+        if self.is_over() || self.is_stopping() || self.lacks_a_fold() {
             return None;
         }
         if self.stops_after_epoch {
@@ -406,68 +387,11 @@ impl State {
         }
         self.progress.run_left(plan, &self.folds)
     }
+}
 
-    /// What the trainer is doing, in a few words: `paused at fold 1 epoch 3 step 41`.
-    pub fn status(&self) -> String {
-        let at = self.position();
-        if self.vanished {
-            return "the trainer ended without a word; see the log".into();
-        }
-        if let Some(finished) = &self.finished {
-            return report::outcome(finished.outcome).into();
-        }
-        match self.pending {
-            Some(Pending::Stopping) => return "stopping… saving last".into(),
-            Some(Pending::Pausing) => return "pausing…".into(),
-            Some(Pending::Resuming) => return "resuming…".into(),
-            Some(Pending::Skipping) => return format!("skipping fold {}…", at.fold),
-            Some(Pending::Folds | Pending::Saving | Pending::StoppingAfterEpoch) | None => {}
-        }
-        let doing = match (self.trainer, self.fold()) {
-            (Some(TrainerState::Stopping), _) => "stopping… saving last".into(),
-            (Some(TrainerState::Paused), Some(fold)) if fold.state == FoldState::Validating => {
-                format!("paused at fold {} epoch {} validation", at.fold, at.epoch)
-            }
-            (Some(TrainerState::Paused), _) => format!("paused at {at}"),
-            (Some(TrainerState::Held), _) => format!("held at {at}"),
-            _ if self.plan.is_none() => "starting…".into(),
-            _ if !self.has_begun() => "working on the first step…".into(),
-            (_, Some(fold)) => match fold.state {
-                FoldState::Validating => format!(
-                    "validating fold {} epoch {} batch {}/{}",
-                    at.fold, at.epoch, fold.valid_batch, fold.plan.valid_batches
-                ),
-                FoldState::Training => {
-                    format!("training {at}/{}", fold.plan.steps)
-                }
-                state => format!("fold {} {}", at.fold, super::fold::word(state)),
-            },
-            (_, None) => "training".into(),
-        };
-        match self.stops_after_epoch || self.pending == Some(Pending::StoppingAfterEpoch) {
-            true => format!("{doing} · stopping after this epoch"),
-            false => doing,
-        }
-    }
-
-    /// What must not be overlooked: an error or losses that are not finite.
-    pub fn alarm(&self) -> Option<String> {
-        if let Some(reason) = &self.held {
-            return Some(reason.clone());
-        }
-        if let Some(error) = &self.error {
-            let what = if error.fatal { "the run ended in " } else { "" };
-            return Some(format!("{what}{}: {}", error.at, error.message));
-        }
-        let n = self.non_finite?;
-        let s = if n.count == 1 { "loss is" } else { "losses are" };
-        Some(format!("{} {s} not finite, the last at {}", n.count, n.last))
-    }
-
-    /// Whether the run ended as it should, where it has ended.
-    pub fn ended_well(&self) -> bool {
-        matches!(&self.finished, Some(f) if f.outcome != Outcome::Failed)
-    }
+/// Whether a fold in this state is trained without being asked for.
+fn is_to_come(state: FoldState) -> bool {
+    matches!(state, FoldState::Waiting | FoldState::Training | FoldState::Validating)
 }
 
 impl Past for State {

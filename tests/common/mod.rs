@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // each test binary uses its part
 
+pub mod tiny;
+
 use rsna_tui::run::event::*;
 use std::sync::Arc;
 

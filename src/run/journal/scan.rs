@@ -34,15 +34,15 @@ pub(super) fn step(line: &[u8]) -> Option<(Position, f64)> {
     Some((at, loss))
 }
 
-/// The line's `seconds`, which stand before its `time` at its end.
-pub(super) fn seconds(line: &[u8]) -> Option<f64> {
+/// The line's `elapsed`, which stands before its `time` at its end.
+pub(super) fn elapsed(line: &[u8]) -> Option<f64> {
     let tail = &line[line.len().saturating_sub(80)..];
-    let key = br#","seconds":"#;
+    let key = br#","elapsed":"#;
     let start = tail.windows(key.len()).rposition(|w| w == key)? + key.len();
     let rest = &tail[start..];
     let end = rest.iter().position(|&b| b == b',')?;
-    let seconds: f64 = std::str::from_utf8(&rest[..end]).ok()?.parse().ok()?;
-    seconds.is_finite().then_some(seconds)
+    let elapsed: f64 = std::str::from_utf8(&rest[..end]).ok()?.parse().ok()?;
+    elapsed.is_finite().then_some(elapsed)
 }
 
 fn position(line: &[u8]) -> Option<(Position, &[u8])> {

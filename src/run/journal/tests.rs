@@ -6,7 +6,7 @@ fn step_line(fold: usize, epoch: usize, step: usize, loss: &str) -> String {
         "{{\"type\":\"step\",\"at\":{{\"fold\":{fold},\"epoch\":{epoch},\"step\":{step}}},\"steps\":9,\
          \"loss\":{loss},\"slice_loss\":1.0,\"study_loss\":1.0,\"vertebra_loss\":[1,1,1,1,1,1,\"nan\"],\
          \"grad_norm\":\"inf\",\"skipped\":false,\"learning_rate\":0.1,\"mixup\":null,\"images\":2,\
-         \"data_seconds\":0.0,\"compute_seconds\":1.0,\"seconds\":{step}.5,\"time\":1.0}}"
+         \"data_seconds\":0.0,\"compute_seconds\":1.0,\"elapsed\":{step}.5,\"time\":1.0}}"
     )
 }
 
@@ -40,7 +40,7 @@ fn what_is_written_is_read_and_a_cut_line_is_passed_over() {
     drop(journal);
     let mut text = std::fs::read_to_string(&path).unwrap();
     text += &format!("{}\n{}\n", step_line(3, 1, 2, "\"nan\""), step_line(3, 1, 3, "0.25"));
-    text += "{\"type\":\"from the future\",\"seconds\":1}\nno JSON\n{\"type\":\"st";
+    text += "{\"type\":\"from the future\",\"elapsed\":1}\nno JSON\n{\"type\":\"st";
     std::fs::write(&path, &text).unwrap();
     let mut seen = Seen::default();
     assert_eq!(replay(&path, None, &mut seen).unwrap(), 2);
@@ -48,6 +48,16 @@ fn what_is_written_is_read_and_a_cut_line_is_passed_over() {
     assert_eq!(seen.recent, 2);
     assert!(seen.losses[0].1.is_nan());
     assert_eq!(seen.losses[1], (Position { fold: 3, epoch: 1, step: 3 }, 0.25));
+
+    // An event may have fields of the same kind.
+    let saved = Event::Checkpoint(crate::run::event::Checkpoint {
+        at: Position::default(),
+        kind: crate::run::event::CheckpointKind::Last,
+        path: "p".into(),
+        seconds: 0.25,
+    });
+    let own = Stamped { at: 7.5, event: saved };
+    assert_eq!(parse(&line(&own)), Some(own));
 
     assert_eq!(trim(&path, &[]).unwrap(), 3.5);
     let trimmed = std::fs::read_to_string(&path).unwrap();
@@ -64,7 +74,7 @@ fn the_scanned_beginning_is_what_serde_reads() {
         assert_eq!(scan::kind(line.as_bytes()), Some("step"));
         let own = super::line(&Stamped { at: 0.5, event: Event::Step(step.clone()) });
         assert_eq!(scan::step(&own), Some((step.at, step.loss)), "our own writing");
-        assert_eq!(scan::seconds(&own), Some(0.5));
+        assert_eq!(scan::elapsed(&own), Some(0.5));
     }
 }
 
@@ -75,7 +85,7 @@ fn only_what_a_checkpoint_does_not_know_is_taken_out() {
     drop(Journal::open(&path).unwrap());
     let head = std::fs::read_to_string(&path).unwrap();
     let again = "{\"type\":\"again\",\"at\":{\"fold\":0,\"epoch\":0,\"step\":0},\"seed\":7,\
-                 \"seconds\":9.0,\"time\":1.0}";
+                 \"elapsed\":9.0,\"time\":1.0}";
     let before = [step_line(0, 3, 9, "1.0"), again.into(), step_line(0, 2, 3, "0.5")].join("\n");
     let beyond = [step_line(0, 2, 4, "0.5"), step_line(0, 3, 1, "0.5")].join("\n");
     let other = step_line(1, 5, 5, "0.5");

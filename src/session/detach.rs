@@ -1,0 +1,72 @@
+//! `--detach`: the same run in a process of its own, which no terminal can take along.
+
+use crate::run::folder::Folder;
+use eyre::{Result, bail, eyre};
+use std::{
+    ffi::OsString,
+    io::{BufRead, BufReader, Write, stdout},
+    process::{Command, ExitCode, Stdio},
+};
+
+/// What the process in the background is started with in `--detach`'s place.
+pub const FLAG: &str = "--detached";
+/// The word of it that it trains.
+const READY: &str = "ready";
+
+/// Starts this program again with the same arguments, in the background, and returns once it
+/// trains. What it cannot begin with it says itself.
+///
+/// Errors: it cannot be started.
+pub fn detach(args: impl Iterator<Item = OsString>) -> Result<ExitCode> {
+    if !cfg!(unix) {
+        bail!("--detach: expected a Unix system; leave the terminal open");
+    }
+    let program = std::env::current_exe().map_err(|e| eyre!("--detach: this program: {e}"))?;
+    let args = args.map(|arg| if arg == "--detach" { FLAG.into() } else { arg });
+    let mut child = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|e| eyre!("--detach: cannot start the process: {e}"))?;
+    let said = child.stdout.take().ok_or_else(|| eyre!("--detach: no pipe"))?;
+    for line in BufReader::new(said).lines().map_while(Result::ok) {
+        let Some(run) = line.strip_prefix(READY) else {
+            let _ = writeln!(stdout(), "{line}");
+            continue;
+        };
+        let (run, pid) = (run.trim(), child.id());
+        let _ = writeln!(
+            stdout(),
+            "training {run} in the background, process {pid}\n\
+             watch it:  rsna-tui attach {run}\n\
+             stop it:   rsna-tui stop {run}"
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    let ended = child.wait().map_err(|e| eyre!("--detach: {e}"))?;
+    Ok(ExitCode::from(ended.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
+}
+
+/// The process in the background leaves its terminal's session, so that it is not signalled when
+/// the terminal closes.
+pub fn leave_session() {
+    #[cfg(unix)]
+    let _ = rustix::process::setsid();
+}
+
+/// Tells the process that started this one that it trains; what is printed from now on goes into
+/// the run's folder.
+pub(super) fn ready(folder: &Folder) -> Result<()> {
+    let output = folder.output();
+    let failed = |e: std::io::Error| eyre!("cannot write {}: {e}", output.display());
+    let file = std::fs::File::options().create(true).append(true).open(&output).map_err(failed)?;
+    let mut out = stdout();
+    let _ = writeln!(out, "{READY} {}", folder.name).and_then(|()| out.flush());
+    #[cfg(unix)]
+    {
+        rustix::stdio::dup2_stdout(&file).map_err(|e| failed(e.into()))?;
+        rustix::stdio::dup2_stderr(&file).map_err(|e| failed(e.into()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! A run in this process: the trainer, who shows it, and who may steer it.
+
+use super::{detach, signals::Signals};
+#[cfg(unix)]
+use crate::run::{control_socket, event::Level};
+use crate::{
+    config::Config,
+    headless,
+    run::{
+        channel::{EventSender, Line},
+        event::Outcome,
+        folder::Folder,
+    },
+    train::trainer::{self, Job},
+    tui,
+    view::State,
+};
+use eyre::{Result, eyre};
+use std::{
+    io::{IsTerminal, Write, stderr, stdout},
+    process::ExitCode,
+};
+
+/// A fold or the run failed.
+const FAILED: u8 = 1;
+/// It was preempted and is to be started again: EX_TEMPFAIL of sysexits.h.
+const REQUEUE: u8 = 75;
+/// The user stopped it before its end, as by Ctrl-C.
+const STOPPED: u8 = 130;
+
+/// How a run is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// As a dashboard, where there is a terminal.
+    Dashboard,
+    /// As plain lines.
+    Lines,
+    /// As plain lines into a file of the run's: it is in the background.
+    Background,
+}
+
+/// Trains, and shows it until it ends.
+///
+/// Errors: what cannot be begun.
+pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
+    let config = job.config.clone();
+    let folder = job.folder.clone();
+    let plain = shown != Shown::Dashboard || {
+        let piped = !stdout().is_terminal();
+        if piped {
+            eprintln!("rsna-tui: stdout is no terminal, so these are plain lines (--no-tui)");
+        }
+        piped
+    };
+    let signals = Signals::listen(config.run.requeue_signal)?;
+    let state = past(&job);
+    let (events, line, trainer) = trainer::spawn(job).map_err(|e| eyre!("{e}"))?;
+    signals.preempt(&line);
+    let server = listen(&folder, &events, &line);
+    drop(events);
+    if shown == Shown::Background {
+        detach::ready(&folder)?;
+    }
+    match plain {
+        true => headlessly(&line, &config, &signals, state),
+        false => match dashboard(&line, state.clone(), &config, &signals) {
+            Ok(tui::Exit::Quit | tui::Exit::Detached) => {}
+            // Training outlives the connection.
+            Ok(tui::Exit::TerminalGone(state)) => {
+                if server.is_none() {
+                    // Nobody could end a pause any more.
+                    let _ = line.commands.send(crate::run::Command::Resume);
+                }
+                headlessly(&line, &config, &signals, *state);
+            }
+            Err(error) => {
+                let why = format!("no dashboard on this terminal ({error}), so plain lines");
+                let _ = writeln!(stderr(), "rsna-tui: {why}");
+                headlessly(&line, &config, &signals, state);
+            }
+        },
+    }
+    let outcome = trainer.join().unwrap_or(Outcome::Failed);
+    if !plain {
+        // Not `println!`: it panics where the terminal has gone.
+        let _ = writeln!(stdout(), "{}: {}", in_words(outcome), folder.path().display());
+    }
+    #[cfg(unix)]
+    if let Some(server) = server {
+        server.close();
+    }
+    Ok(match (outcome, signals.stopped_by()) {
+        (Outcome::Failed, _) => ExitCode::from(FAILED),
+        (Outcome::Requeued, _) => ExitCode::from(REQUEUE),
+        (Outcome::Stopped, Some(signal)) => ExitCode::from(128 + signal as u8),
+        (Outcome::Stopped, None) => ExitCode::from(STOPPED),
+        (Outcome::Completed, _) => ExitCode::SUCCESS,
+    })
+}
+
+/// Lets other processes watch and steer, where that is possible.
+#[cfg(unix)]
+fn listen(folder: &Folder, events: &EventSender, line: &Line) -> Option<control_socket::Server> {
+    match control_socket::serve(folder, events.clone(), line.commands.clone()) {
+        Ok(server) => Some(server),
+        Err(error) => {
+            let path = folder.socket();
+            let message =
+                format!("cannot listen on {}: {error}; attach will not work", path.display());
+            events.log(Level::Warn, message);
+            None
+        }
+    }
+}
+
+#[cfg(not(unix))]
+fn listen(_: &Folder, _: &EventSender, _: &Line) -> Option<()> {
+    None
+}
+
+/// What the run's journal tells of the time before this process.
+fn past(job: &Job) -> State {
+    if job.resume.is_none() {
+        return State::default();
+    }
+    match State::of_journal(&job.folder.journal(), None) {
+        Ok((mut state, _)) => {
+            state.reopen();
+            state
+        }
+        Err(error) => {
+            eprintln!("rsna-tui: {error}; the curves from before are not shown");
+            State::default()
+        }
+    }
+}
+
+fn in_words(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Completed => "training completed",
+        Outcome::Stopped => "training stopped",
+        Outcome::Requeued => "training stopped, to be started again",
+        Outcome::Failed => "training failed, see the log",
+    }
+}
+
+fn dashboard(
+    line: &Line,
+    state: State,
+    config: &Config,
+    signals: &Signals,
+) -> std::io::Result<tui::Exit> {
+    signals.draws(true);
+    let left = tui::run(line, state, tui::Attachment::Own, &config.ui, &signals.tui);
+    signals.draws(false);
+    left
+}
+
+fn headlessly(line: &Line, config: &Config, signals: &Signals, state: State) {
+    signals.command_through(line);
+    let lines = headless::go_on(state, line, config.run.log_every_steps, &mut stdout());
+    if let Err(error) = lines {
+        // The training itself has gone on to its end.
+        let _ = writeln!(stderr(), "rsna-tui: cannot write to stdout: {error}");
+    }
+}

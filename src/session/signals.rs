@@ -1,0 +1,134 @@
+//! What the system tells the process.
+
+use crate::{
+    config::RequeueSignal,
+    run::{Command, channel::Line},
+    tui,
+};
+use eyre::{Result, eyre};
+use std::{
+    io::{Write, stderr},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicI32, Ordering},
+    },
+};
+
+/// What the system tells the process.
+pub(super) struct Signals {
+    /// For the dashboard.
+    pub tui: tui::Signals,
+    /// Whether there is a dashboard.
+    drawn: Arc<AtomicBool>,
+    /// The signal that asked the run to stop, 0 for none.
+    stopped_by: Arc<AtomicI32>,
+    /// Where a headless run's Ctrl-C goes.
+    line: Arc<Mutex<Option<Line>>>,
+    /// Where a preemption goes, whatever is shown.
+    trainer: Arc<Mutex<Option<Line>>>,
+}
+
+impl Signals {
+    /// The first SIGINT or SIGTERM asks the run to save and stop, the second ends the process.
+    /// SIGHUP, the terminal going away, never ends training. `requeue` asks it to save and leave
+    /// with the code that says: start me again.
+    pub fn listen(requeue: RequeueSignal) -> Result<Self> {
+        let signals = Self {
+            tui: tui::Signals::default(),
+            drawn: Arc::default(),
+            stopped_by: Arc::default(),
+            line: Arc::default(),
+            trainer: Arc::default(),
+        };
+        #[cfg(unix)]
+        signals.listen_on_a_thread(requeue).map_err(|e| eyre!("cannot listen to signals: {e}"))?;
+        Ok(signals)
+    }
+
+    #[cfg(unix)]
+    fn listen_on_a_thread(&self, requeue: RequeueSignal) -> std::io::Result<()> {
+        use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2};
+        let preemption = match requeue {
+            RequeueSignal::None => None,
+            RequeueSignal::Usr1 => Some(SIGUSR1),
+            RequeueSignal::Usr2 => Some(SIGUSR2),
+            RequeueSignal::Term => Some(SIGTERM),
+        };
+        let all = [SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGCONT].into_iter().chain(preemption);
+        let mut received = signal_hook::iterator::Signals::new(all)?;
+        let (tui, stopped_by) = (self.tui.clone(), self.stopped_by.clone());
+        let drawn = self.drawn.clone();
+        let (line, trainer) = (self.line.clone(), self.trainer.clone());
+        std::thread::Builder::new().name("signals".into()).spawn(move || {
+            for signal in received.forever() {
+                match signal {
+                    SIGHUP => tui.hangup.store(true, Ordering::Relaxed),
+                    // A dashboard gives the terminal back first.
+                    SIGTSTP if drawn.load(Ordering::Relaxed) => {
+                        tui.suspend.store(true, Ordering::Relaxed);
+                    }
+                    SIGTSTP => {
+                        let _ = signal_hook::low_level::emulate_default_handler(SIGTSTP);
+                    }
+                    SIGCONT => tui.resumed.store(true, Ordering::Relaxed),
+                    _ => {}
+                }
+                if [SIGHUP, SIGTSTP, SIGCONT].contains(&signal) {
+                    continue;
+                }
+                if Some(signal) == preemption {
+                    command(&trainer, Command::Requeue);
+                    continue;
+                }
+                if stopped_by.swap(signal, Ordering::Relaxed) != 0 {
+                    tui::restore_terminal();
+                    std::process::exit(128 + signal);
+                }
+                tui.terminate.store(true, Ordering::Relaxed);
+                if command(&line, Command::StopNow) {
+                    let said = "stopping: saving the last weights (again to leave at once)";
+                    let _ = writeln!(stderr(), "{said}");
+                }
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Where a preemption goes from now on.
+    pub fn preempt(&self, line: &Line) {
+        *self.trainer.lock().unwrap_or_else(PoisonError::into_inner) = Some(line.clone());
+    }
+
+    /// From now on there is a dashboard, or there is not.
+    pub fn draws(&self, drawn: bool) {
+        self.drawn.store(drawn, Ordering::Relaxed);
+    }
+
+    /// From now on there is no TUI: a signal's command goes straight to the trainer.
+    pub fn command_through(&self, line: &Line) {
+        self.draws(false);
+        *self.line.lock().unwrap_or_else(PoisonError::into_inner) = Some(line.clone());
+        if self.stopped_by().is_some() {
+            let _ = line.commands.send(Command::StopNow);
+        }
+    }
+
+    /// SIGINT and SIGTERM end the process: it only looks on.
+    pub fn end_at_once(&self) {
+        self.stopped_by.store(i32::MAX, Ordering::Relaxed);
+    }
+
+    /// The signal that asked the run to stop.
+    pub fn stopped_by(&self) -> Option<i32> {
+        Some(self.stopped_by.load(Ordering::Relaxed)).filter(|&s| s != 0)
+    }
+}
+
+/// Whether there was a line to send it through.
+#[cfg(unix)]
+fn command(line: &Mutex<Option<Line>>, command: Command) -> bool {
+    match &*line.lock().unwrap_or_else(PoisonError::into_inner) {
+        Some(line) => line.commands.send(command).is_ok(),
+        None => false,
+    }
+}

@@ -1,0 +1,61 @@
+//! The top line: the run, what it is doing, and what computes.
+
+use super::theme;
+use crate::run::event::TrainerState;
+use crate::view::{Pending, State, format};
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::{Style, Stylize};
+use ratatui::text::{Line, Span};
+
+/// Draws the line. `now`: seconds since the run started.
+pub fn draw(frame: &mut Frame, area: Rect, state: &State, now: f64) {
+    let (mark, style) = mark(state, now);
+    let name = state.plan.as_ref().map_or("rsna-tui", |p| p.name.as_str());
+    let mut left = vec![Span::from(format!(" {name} ")).bold(), Span::styled(mark, style)];
+    left.push(Span::from(" "));
+    left.push(Span::styled(state.status(), style));
+    let left = Line::from(left);
+    let device = state.plan.as_ref().map_or("", |p| p.device.as_str());
+    let clock = format!("elapsed {} ", format::duration(now));
+    let room = (area.width as usize).saturating_sub(left.width() + 2);
+    let gpu = state.gpu.as_ref().map(format::gpu).unwrap_or_default();
+    // As much as there is room for: how the GPU is doing before what it is called.
+    let ways = [vec![device, &gpu, &clock], vec![&gpu, &clock], vec![device, &clock]];
+    let told = |parts: Vec<&str>| {
+        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        parts.join(" · ")
+    };
+    let mut ways = ways.into_iter().map(told);
+    let right = ways.find(|way| way.chars().count() <= room).unwrap_or_else(|| clock.clone());
+    if right.chars().count() <= room {
+        frame.render_widget(Line::styled(right, theme::FAINT).right_aligned(), area);
+        let width = left.width() as u16;
+        frame.render_widget(left, Rect { width: width.min(area.width), ..area });
+    } else {
+        frame.render_widget(left, area);
+    }
+}
+
+/// A mark for the state, so that it is not told by colour alone.
+fn mark(state: &State, now: f64) -> (String, Style) {
+    const SPINNER: [&str; 4] = ["◐", "◓", "◑", "◒"];
+    let spin = || SPINNER[(now.max(0.0) * 4.0) as u64 as usize % 4].to_string();
+    if state.is_over() {
+        return match state.ended_well() {
+            true => ("✓".into(), theme::GOOD.bold()),
+            false => ("×".into(), theme::ALARM),
+        };
+    }
+    if state.trainer == Some(TrainerState::Held) && state.pending != Some(Pending::Stopping) {
+        return ("!".into(), theme::ALARM);
+    }
+    if state.pending.is_some() || state.is_stopping() {
+        return (spin(), theme::WARN.bold());
+    }
+    match state.trainer {
+        Some(TrainerState::Paused) => ("‖".into(), theme::WARN.bold()),
+        _ if !state.has_begun() => (spin(), Style::new()),
+        _ => ("●".into(), theme::GOOD),
+    }
+}

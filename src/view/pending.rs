@@ -1,0 +1,148 @@
+//! A command that was given, until the trainer answers.
+
+use crate::run::event::{Event, FoldState, Level, TrainerState};
+use crate::run::{Command, FoldAction};
+
+/// A command that was given and is not yet answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pending {
+    /// [`Command::Pause`]
+    Pausing,
+    /// [`Command::Resume`]
+    Resuming,
+    /// [`Command::Fold`]
+    Fold {
+        /// The fold's number.
+        fold: usize,
+        /// What about it.
+        action: FoldAction,
+        /// Whether another fold is in training once it is obeyed: the queue's new order is then
+        /// not yet the answer.
+        changes: bool,
+    },
+    /// [`Command::Checkpoint`]
+    Saving,
+    /// [`Command::StopAfterEpoch`]
+    StoppingAfterEpoch,
+    /// [`Command::StopNow`] or [`Command::Requeue`]
+    Stopping,
+}
+
+impl Pending {
+    /// What is pending after `command`. `in_training`: the fold that is.
+    pub fn of(command: Command, in_training: Option<usize>) -> Self {
+        match command {
+            Command::Pause => Self::Pausing,
+            Command::Resume => Self::Resuming,
+            Command::Fold { fold, action } => {
+                let here = in_training == Some(fold);
+                let changes = match action {
+                    FoldAction::Pause | FoldAction::Skip => here,
+                    FoldAction::Start => !here,
+                    _ => false,
+                };
+                Self::Fold { fold, action, changes }
+            }
+            Command::Checkpoint => Self::Saving,
+            Command::StopAfterEpoch => Self::StoppingAfterEpoch,
+            Command::StopNow | Command::Requeue => Self::Stopping,
+        }
+    }
+
+    /// Whether it says more than that of a fold or a checkpoint, which must not hide it.
+    pub fn concerns_the_run(self) -> bool {
+        !matches!(self, Self::Fold { .. } | Self::Saving)
+    }
+
+    /// Whether `event` is the answer, or makes one needless.
+    pub fn is_answered_by(self, event: &Event) -> bool {
+        if let Event::Trainer(trainer) = event {
+            use TrainerState as T;
+            return match trainer.state {
+                T::Stopping => true,
+                T::Running => self == Self::Resuming,
+                T::Paused => self == Self::Pausing,
+                // A pause that is over is told by what the trainer does from then on.
+                T::StoppingAfterEpoch => {
+                    matches!(self, Self::StoppingAfterEpoch | Self::Resuming)
+                }
+                T::Held => false,
+            };
+        }
+        match (self, event) {
+            // What the trainer refuses it tells as a warning.
+            (Self::Fold { .. }, Event::Log(log)) => log.level == Level::Warn,
+            (Self::Fold { changes: false, .. }, Event::Queue(_)) => true,
+            (Self::Fold { fold, action: FoldAction::Start, .. }, Event::Fold(told)) => {
+                told.at.fold == fold && told.state == FoldState::Training
+            }
+            (Self::Fold { fold, action: FoldAction::Start, .. }, Event::EpochStarted(told)) => {
+                told.at.fold == fold
+            }
+            (Self::Fold { fold, .. }, Event::Fold(told)) => {
+                told.at.fold == fold
+                    && !matches!(told.state, FoldState::Training | FoldState::Validating)
+            }
+            // The notebook's DEBUG writes none: then the epoch's end is as good.
+            (Self::Saving, Event::Checkpoint(_) | Event::Epoch(_)) => true,
+            _ => false,
+        }
+    }
+
+    /// What is being done, in words: `pausing…`; `None` where what the trainer does anyway says
+    /// more.
+    pub fn words(self) -> Option<String> {
+        Some(match self {
+            Self::Stopping => "stopping… saving last".into(),
+            Self::Pausing => "pausing…".into(),
+            Self::Resuming => "resuming…".into(),
+            Self::Saving => "saving last…".into(),
+            Self::Fold { fold, action, .. } => match action {
+                FoldAction::Start => format!("starting fold {fold}…"),
+                FoldAction::Pause => format!("pausing fold {fold}…"),
+                FoldAction::Skip => format!("skipping fold {fold}…"),
+                FoldAction::Restore => format!("bringing fold {fold} back…"),
+                FoldAction::Earlier | FoldAction::Later => format!("moving fold {fold}…"),
+                FoldAction::Again => format!("queueing fold {fold} again…"),
+            },
+            Self::StoppingAfterEpoch => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::event::{FoldEvent, Position, Queue, TrainerEvent};
+
+    fn told(fold: usize, state: FoldState) -> Event {
+        Event::Fold(FoldEvent { at: Position { fold, epoch: 1, step: 2 }, state })
+    }
+
+    #[test]
+    fn what_changes_the_fold_in_training_is_answered_by_that_fold() {
+        let queue = Event::Queue(Queue { folds: Vec::new() });
+        let of = |fold, action| Pending::of(Command::Fold { fold, action }, Some(1));
+        let pause = of(1, FoldAction::Pause);
+        assert!(!pause.is_answered_by(&queue));
+        assert!(!pause.is_answered_by(&told(1, FoldState::Validating)));
+        assert!(pause.is_answered_by(&told(1, FoldState::Paused)));
+        assert!(of(2, FoldAction::Pause).is_answered_by(&queue));
+        let start = of(2, FoldAction::Start);
+        assert!(!start.is_answered_by(&queue));
+        assert!(!start.is_answered_by(&told(1, FoldState::Waiting)));
+        assert!(start.is_answered_by(&told(2, FoldState::Training)));
+    }
+
+    #[test]
+    fn going_on_is_answered_whatever_comes_after() {
+        let answered = |pending: Pending, state| {
+            let event = TrainerEvent { at: Position::default(), state, reason: None };
+            pending.is_answered_by(&Event::Trainer(event))
+        };
+        assert!(answered(Pending::Resuming, TrainerState::Running));
+        assert!(answered(Pending::Resuming, TrainerState::StoppingAfterEpoch));
+        assert!(!answered(Pending::Pausing, TrainerState::Held));
+        assert!(answered(Pending::Saving, TrainerState::Stopping));
+    }
+}

@@ -1,0 +1,93 @@
+//! A run's state in words.
+
+use super::fold::word;
+use super::{Pending, State, report};
+use crate::run::event::{FoldState, Outcome, TrainerState};
+
+/// Of an attached view: nothing more comes, and the run has not said that it is over.
+const CONNECTION_ENDED: &str =
+    "the connection ended: the training process may be gone, see `rsna-tui runs`";
+
+impl State {
+    /// What the trainer is doing, in a few words: `paused at fold 1 epoch 3 step 41`.
+    pub fn status(&self) -> String {
+        if self.vanished {
+            return match self.attached {
+                true => "the connection ended".into(),
+                false => "the trainer ended without a word; see the log".into(),
+            };
+        }
+        if let Some(finished) = &self.finished {
+            return report::outcome(finished.outcome).into();
+        }
+        let pending = self.pending.and_then(Pending::words);
+        if self.trainer == Some(TrainerState::Held) && self.pending != Some(Pending::Stopping) {
+            // What was asked has to wait until that is over.
+            let held = format!("held at {}", self.position());
+            return pending.map_or(held.clone(), |pending| format!("{held} · {pending}"));
+        }
+        if let Some(pending) = pending {
+            return pending;
+        }
+        let doing = self.doing();
+        match self.stops_after_epoch || self.pending == Some(Pending::StoppingAfterEpoch) {
+            true => format!("{doing} · stopping after this epoch"),
+            false => doing,
+        }
+    }
+
+    fn doing(&self) -> String {
+        let at = self.position();
+        match (self.trainer, self.fold()) {
+            (Some(TrainerState::Stopping), _) => "stopping… saving last".into(),
+            (Some(TrainerState::Paused), _) if self.lacks_a_fold() => {
+                "paused: no fold waits".into()
+            }
+            (Some(TrainerState::Paused), Some(fold)) if fold.state == FoldState::Validating => {
+                format!("paused at fold {} epoch {} validation", at.fold, at.epoch)
+            }
+            (Some(TrainerState::Paused), _) => format!("paused at {at}"),
+            _ if self.plan.is_none() => "starting…".into(),
+            _ if !self.has_begun() => "working on the first step…".into(),
+            (_, Some(fold)) => match fold.state {
+                FoldState::Validating => format!(
+                    "validating fold {} epoch {} batch {}/{}",
+                    at.fold, at.epoch, fold.valid_batch, fold.plan.valid_batches
+                ),
+                FoldState::Training => {
+                    format!("training {at}/{}", fold.plan.steps)
+                }
+                state => format!("fold {} {}", at.fold, word(state)),
+            },
+            (_, None) => "training".into(),
+        }
+    }
+
+    /// What must not be overlooked: a run that is held or lost, an error, or losses that are not
+    /// finite.
+    pub fn alarm(&self) -> Option<String> {
+        if self.vanished && self.attached {
+            return Some(CONNECTION_ENDED.into());
+        }
+        if let Some(reason) = &self.held {
+            return Some(reason.clone());
+        }
+        if let Some(error) = &self.error {
+            let what = if error.fatal { "the run ended in " } else { "" };
+            return Some(format!("{what}{}: {}", error.at, error.message));
+        }
+        let n = self.non_finite?;
+        let s = if n.count == 1 { "loss is" } else { "losses are" };
+        Some(format!("{} {s} not finite, the last at {}", n.count, n.last))
+    }
+
+    /// What the log says of events that ended too early.
+    pub(super) fn lost(&self) -> &'static str {
+        if self.attached { CONNECTION_ENDED } else { "the trainer ended without a word" }
+    }
+
+    /// Whether the run ended as it should, where it has ended.
+    pub fn ended_well(&self) -> bool {
+        matches!(&self.finished, Some(f) if f.outcome != Outcome::Failed)
+    }
+}
