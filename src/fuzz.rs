@@ -10,7 +10,7 @@ use crate::{
     headless,
     net::{Classifier, Spec, weights},
     run::{
-        Command, Event,
+        Event,
         channel::Line,
         event::Stamped,
         journal::{self, Known},
@@ -24,6 +24,8 @@ use crate::{
     tui::{Pictures, Reply, Screen},
     view::State,
 };
+#[cfg(unix)]
+use crate::run::control_socket::{Message, parse_message};
 use candle_core::{DType, Device};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::{Terminal, backend::TestBackend};
@@ -101,10 +103,13 @@ pub fn message(bytes: &[u8]) {
     let mut screen = Screen::new(Pictures::Indexed, true);
     let (sender, events) = crossbeam_channel::unbounded::<Stamped>();
     for line in bytes.split(|&b| b == b'\n') {
-        if let Ok(command) = serde_json::from_slice::<Command>(line) {
-            screen.state.command_given(command);
-            let text = serde_json::to_vec(&command).expect("plain data");
-            assert_eq!(serde_json::from_slice::<Command>(&text).ok(), Some(command));
+        #[cfg(unix)]
+        if let Ok(message) = parse_message(line) {
+            let text = serde_json::to_vec(&message).expect("plain data");
+            assert_eq!(parse_message(&text), Ok(message));
+            if let Message::Command(command) = message {
+                screen.state.command_given(command);
+            }
         }
         if let Some(stamped) = journal::parse(line) {
             // Previews hold f32, whose infinity JSON does not know.
