@@ -82,8 +82,16 @@ fn alter(bytes: &mut Vec<u8>, other: &[u8], rng: &mut ChaCha8Rng) {
             let Some(first) = bytes[at..].iter().position(digits) else { return };
             let first = at + first;
             let length = bytes[first..].iter().take_while(|b| digits(b)).count();
-            let numbers: [&[u8]; 8] =
-                [b"0", b"-1", b"18446744073709551615", b"1e308", b"4294967296", b"\"nan\"", b"7", b"1e-320"];
+            let numbers: [&[u8]; 8] = [
+                b"0",
+                b"-1",
+                b"18446744073709551615",
+                b"1e308",
+                b"4294967296",
+                b"\"nan\"",
+                b"7",
+                b"1e-320",
+            ];
             let number = numbers.choose(rng).unwrap();
             bytes.splice(first..first + length, number.iter().copied());
         }
@@ -174,9 +182,10 @@ fn what_is_kept_of_a_journal_does_not_grow_with_its_lines() {
     };
     let log = Log { level: Level::Info, message: long };
     let mut text = b"{\"type\":\"journal\",\"version\":1}\n".to_vec();
-    for event in [Event::RunStarted(RunStarted { name: "n".into(), model: "m".into(), ..plan.clone() })]
-        .into_iter()
-        .chain(std::iter::repeat_n(Event::Log(log), 3))
+    for event in
+        [Event::RunStarted(RunStarted { name: "n".into(), model: "m".into(), ..plan.clone() })]
+            .into_iter()
+            .chain(std::iter::repeat_n(Event::Log(log), 3))
     {
         text.extend(journal::line(&Stamped { at: 1.0, event }));
     }

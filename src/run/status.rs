@@ -95,8 +95,7 @@ impl Status {
     pub fn read(path: &Path) -> io::Result<Self> {
         let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
         let text = bounded::read(path, LONGEST).map_err(named)?;
-        Self::of_bytes(&text)
-            .map_err(|why| named(io::Error::new(io::ErrorKind::InvalidData, why)))
+        Self::of_bytes(&text).map_err(|why| named(io::Error::new(io::ErrorKind::InvalidData, why)))
     }
 
     /// As [`Self::read`], from the file's bytes.

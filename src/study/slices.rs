@@ -176,9 +176,7 @@ fn parse(mut head: Vec<u8>, rest: &mut impl Read) -> Result<Header, String> {
         _ => return Err(foreign("it begins with other bytes")),
     };
     if length > LONGEST_HEADER {
-        return Err(foreign(&format!(
-            "its header has {length} bytes, more than {LONGEST_HEADER}"
-        )));
+        return Err(foreign(&format!("its header has {length} bytes, more than {LONGEST_HEADER}")));
     }
     let end = text_at + length as usize;
     if let Some(more) = end.checked_sub(head.len()) {
@@ -195,7 +193,8 @@ fn parse(mut head: Vec<u8>, rest: &mut impl Read) -> Result<Header, String> {
             Ok(Header { height, width, fortran, start: end as u64 })
         }
         _ => {
-            let kind = if uint8 { "uint8".into() } else { format!("of type '{}'", excerpt(descr, 20)) };
+            let kind =
+                if uint8 { "uint8".into() } else { format!("of type '{}'", excerpt(descr, 20)) };
             let shape = excerpt(&format!("{shape:?}"), 80);
             Err(format!("is {kind} {shape}, expected {EXPECTED}"))
         }
@@ -395,7 +394,11 @@ mod tests {
             (file(2, 60_000, "{"), "its header is cut short"),
             (file(9, 0, ""), "unknown version 9.0"),
             (
-                file(1, 78, "{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999999999999, 2, 6)}   "),
+                file(
+                    1,
+                    78,
+                    "{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999999999999, 2, 6)}   ",
+                ),
                 "its header is not",
             ),
             (
@@ -407,7 +410,11 @@ mod tests {
                 "is truncated: 0 of 100663296 bytes",
             ),
             (
-                file(3, 73, "{'descr': '|u1', 'fortran_order': True, 'shape': (1L, 2L, 6L, 1, 1,), }\n "),
+                file(
+                    3,
+                    73,
+                    "{'descr': '|u1', 'fortran_order': True, 'shape': (1L, 2L, 6L, 1, 1,), }\n ",
+                ),
                 "is uint8 [1, 2, 6, 1, 1]",
             ),
         ] {

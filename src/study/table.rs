@@ -269,7 +269,8 @@ fn parse(text: &str) -> Result<Table, Problems> {
             problems.add(|| format!("line {line}, column StudyInstanceUID: is empty"));
         }
         let mut problem = |column: &str, cell: &str, text: &str| {
-            problems.add(|| format!("line {line}, column {column}: {:?} {text}", excerpt(cell, 80)));
+            problems
+                .add(|| format!("line {line}, column {column}: {:?} {text}", excerpt(cell, 80)));
         };
         if uid.contains(['/', '\\', '\0']) {
             problem("StudyInstanceUID", &uid, "cannot be part of a file's name");

@@ -123,9 +123,7 @@ impl Fold {
 
     /// The epoch with the lowest metric; of equals the first, as `best` is kept.
     pub fn best_epoch(&self) -> Option<&Epoch> {
-        self.done()
-            .filter(|e| e.metric.is_finite())
-            .min_by(|a, b| a.metric.total_cmp(&b.metric))
+        self.done().filter(|e| e.metric.is_finite()).min_by(|a, b| a.metric.total_cmp(&b.metric))
     }
 
     /// Whether nothing more comes.

@@ -142,10 +142,8 @@ impl State {
             }
             Event::Log(_) => {}
             Event::Error(error) => {
-                self.error = Some(ErrorEvent {
-                    message: format::brief(&error.message),
-                    ..error.clone()
-                });
+                self.error =
+                    Some(ErrorEvent { message: format::brief(&error.message), ..error.clone() });
             }
             Event::RunFinished(finished) => {
                 self.finished = Some(finished.clone());
