@@ -8,6 +8,7 @@ mod changes;
 mod check;
 mod layers;
 
+use crate::bounded;
 use layers::{Layers, defaults, parse, parse_set};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,9 @@ pub const DEMO: &str = include_str!("../assets/demo.toml");
 pub const VERTEBRAE: usize = 7;
 /// Channels of a crop: five CT slices and a mask.
 pub const CHANNELS: usize = 6;
+
+/// A longer config is none of ours.
+const LONGEST: u64 = 1 << 20;
 
 /// Largest `augment.gauss_noise_variance`.
 pub const MAX_NOISE_VARIANCE: f64 = 100.0;
@@ -395,7 +399,7 @@ impl Config {
     pub fn load(file: Option<&Path>, demo: bool, sets: &[Set]) -> Result<Self> {
         let mut layers = Layers::new();
         if let Some(path) = file {
-            let text = std::fs::read_to_string(path)
+            let text = bounded::read_text(path, LONGEST)
                 .map_err(|source| Error::Read { path: path.to_owned(), source })?;
             let origin = path.display().to_string();
             layers.add(parse(&text, &origin)?, &origin);
@@ -406,6 +410,13 @@ impl Config {
         for set in sets {
             layers.add(parse_set(&set.text)?, &set.origin);
         }
+        layers.finish()
+    }
+
+    /// As [`Self::load`], from the text of a file; `origin` stands for its name.
+    pub fn of_text(text: &str, origin: &str) -> Result<Self> {
+        let mut layers = Layers::new();
+        layers.add(parse(text, origin)?, origin);
         layers.finish()
     }
 

@@ -114,7 +114,7 @@ fn header(plan: &RunStarted) -> String {
         format::sanitized(&plan.name),
         format::sanitized(&plan.folder),
         format::sanitized(&plan.device),
-        plan.model,
+        format::sanitized(&plan.model),
         format::count(plan.parameters),
         plan.images_per_study,
         plan.image_size,

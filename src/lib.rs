@@ -6,6 +6,7 @@
 //! | [`config`] | `config.toml`: types, defaults, checks | – |
 //! | [`rng`] | one seed, keyed streams | – |
 //! | [`panics`] | what a panic said | – |
+//! | `bounded` | files from elsewhere, up to a bound | – |
 //! | `simd` | vectors chosen at run time | – |
 //! | [`outline`] | where a mask ends | – |
 //! | [`study`] | from disk (or a phantom) to a batch | `config`, `rng` |
@@ -16,13 +17,17 @@
 //! | [`view`] | state folded from events | `run` |
 //! | [`tui`], [`headless`] | the two front ends | `view`, `run`, `outline` |
 //! | [`cli`], [`device`], [`session`] | what `main` ties them together with | all |
+//! | `fuzz` | what reads from outside, as functions of bytes | all |
 //!
 //! The arrows run one way: a view hears events and sends commands and never sees a tensor, so
 //! that what it shows can be recorded, replayed and tested without a trainer.
 
+pub(crate) mod bounded;
 pub mod cli;
 pub mod config;
 pub mod device;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod headless;
 pub mod net;
 pub mod outline;

@@ -1,13 +1,17 @@
 //! Tables laid over each other, and where each key came from.
 
 use super::{Config, DEFAULTS, Error, Preset, Result, check};
+use crate::bounded::excerpt;
 use serde::Deserialize;
 use toml::{Table, Value};
+
+/// Characters of the file that a message repeats.
+const SHOWN: usize = 200;
 
 pub(super) fn parse(text: &str, origin: &str) -> Result<Table> {
     text.parse::<Table>().map_err(|e| Error::Syntax {
         origin: origin.into(),
-        message: e.to_string().trim().replace('\n', " "),
+        message: excerpt(e.to_string().trim(), SHOWN),
     })
 }
 
@@ -120,9 +124,9 @@ impl Layers {
             }
         };
         Error::Key {
-            key: key.into(),
-            value: value.map_or("?".into(), |v| v.to_string().replace('\n', " ")),
-            expected: expected.into(),
+            key: excerpt(key, SHOWN),
+            value: value.map_or("?".into(), |v| excerpt(&v.to_string(), SHOWN)),
+            expected: excerpt(&expected.into(), 2 * SHOWN),
             origin,
         }
     }

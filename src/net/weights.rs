@@ -4,6 +4,7 @@ use super::{
     classifier::Classifier,
     parameters::{Layout, Parameters},
 };
+use crate::bounded::{self, excerpt};
 use candle_core::{DType, Device, Result as CandleResult, Tensor};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -36,6 +37,50 @@ pub enum Error {
     /// The engine failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+}
+
+/// A larger timm file is none of a ConvNeXt that is known here.
+const LARGEST_TIMM: u64 = 1 << 30;
+/// A longer header is none of ours: a nano's has 60 kB.
+pub const LONGEST_HEADER: u64 = 16 << 20;
+/// No weight has more dimensions.
+const MOST_DIMENSIONS: usize = 8;
+
+/// The tensors of a safetensors file, as f32, f64, f16, bf16 or i64, on the CPU.
+///
+/// Errors: what is wrong with it, as a sentence of its own. Shapes are looked at before the engine
+/// sees them: where one side is 0 the others may be so large that it overflows.
+pub fn tensors(bytes: &[u8]) -> std::result::Result<HashMap<String, Tensor>, String> {
+    let length = bytes.first_chunk::<8>().map(|n| u64::from_le_bytes(*n));
+    if length.is_none_or(|n| n > LONGEST_HEADER) {
+        return Err("it is no safetensors file".into());
+    }
+    let foreign = |e: safetensors::SafeTensorError| {
+        format!("it is no safetensors file: {}", excerpt(&e.to_string(), 200))
+    };
+    let file = safetensors::SafeTensors::deserialize(bytes).map_err(foreign)?;
+    let mut tensors = HashMap::new();
+    for (name, view) in file.iter() {
+        let told = || excerpt(name, 100);
+        let dtype = match view.dtype() {
+            safetensors::Dtype::F32 => DType::F32,
+            safetensors::Dtype::F64 => DType::F64,
+            safetensors::Dtype::F16 => DType::F16,
+            safetensors::Dtype::BF16 => DType::BF16,
+            // BatchNorm's count of batches.
+            safetensors::Dtype::I64 => DType::I64,
+            other => return Err(format!("{:?} is of type {other:?}", told())),
+        };
+        let shape = view.shape();
+        if shape.contains(&0) || shape.len() > MOST_DIMENSIONS {
+            let shape = excerpt(&format!("{shape:?}"), 80);
+            return Err(format!("{:?} has the shape {shape}", told()));
+        }
+        let tensor = Tensor::from_raw_buffer(view.data(), dtype, shape, &Device::Cpu)
+            .map_err(|e| excerpt(&e.to_string(), 200))?;
+        tensors.insert(name.to_string(), tensor);
+    }
+    Ok(tensors)
 }
 
 /// From PyTorch's layout to ours.
@@ -102,7 +147,7 @@ pub fn load_state_dict(
             || parameters.buffers.iter().any(|b| b.name == *name)
     };
     Ok(match dict.keys().find(|k| !known(k)) {
-        Some(extra) => Err(format!("{extra} has no place in this network")),
+        Some(extra) => Err(format!("{:?} has no place in this network", excerpt(extra, 100))),
         None => Ok(()),
     })
 }
@@ -115,8 +160,9 @@ pub fn load_timm(model: &Classifier, path: &Path) -> std::result::Result<(), Err
     if !path.is_file() {
         return Err(read("no such file".into()));
     }
-    let dict = candle_core::safetensors::load(path, &Device::Cpu)
-        .map_err(|e| read(e.to_string().lines().next().unwrap_or_default().into()))?;
+    let bytes = bounded::read(path, LARGEST_TIMM).map_err(|e| read(e.to_string()))?;
+    let dict = tensors(&bytes).map_err(read)?;
+    drop(bytes);
     let mismatch = |problem: String| Error::Mismatch {
         path: path.to_owned(),
         problem,
@@ -144,7 +190,7 @@ pub fn load_timm(model: &Classifier, path: &Path) -> std::result::Result<(), Err
         trainable.iter().any(|p| p.name.strip_prefix("encoder.") == Some(name))
     };
     match dict.keys().filter(|name| name.starts_with("stages.")).find(|name| !known(name)) {
-        Some(extra) => Err(mismatch(format!("{extra} has no place"))),
+        Some(extra) => Err(mismatch(format!("{:?} has no place", excerpt(extra, 100)))),
         None => Ok(()),
     }
 }

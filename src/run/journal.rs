@@ -264,7 +264,7 @@ pub struct Known {
 impl Known {
     /// Whether an event of `kind` at `at` is of something that is done again.
     fn lacks(&self, kind: &str, at: Position) -> bool {
-        let next = self.epochs + 1;
+        let next = self.epochs.saturating_add(1);
         let later = at.epoch > next;
         match kind {
             "step" | "checkpoint" | "fold" => later || (at.epoch == next && at.step > self.steps),
@@ -293,7 +293,9 @@ pub fn trim(path: &Path, known: &[Known]) -> Result<f64, Error> {
     let mut lines = Lines::open(path, None)?;
     end = end.max(lines.next_start());
     while let Some((start, line)) = lines.next().map_err(failed)? {
-        if let (Some("again"), Some(at)) = (scan::kind(line), scan::at(line)) {
+        if let (Some("again"), Some(at)) = (scan::kind(line), scan::at(line))
+            && known.iter().any(|k| k.fold == at.fold)
+        {
             begun.insert(at.fold, start);
         }
         if let Some(elapsed) = scan::elapsed(line) {
@@ -355,7 +357,7 @@ impl Lines {
         let file = File::open(path).map_err(failed)?;
         let length = file.metadata().map_err(failed)?.len();
         let upto = upto.unwrap_or(length).min(length);
-        let file = BufReader::with_capacity(1 << 20, file);
+        let file = BufReader::with_capacity(upto.clamp(1 << 10, 1 << 20) as usize, file);
         let mut lines = Self { file, next: 0, upto, line: Vec::new(), head: Vec::new() };
         let header: Option<Header> = match lines.next().map_err(failed)? {
             Some((_, line)) => serde_json::from_slice(line).ok(),

@@ -4,10 +4,10 @@ use super::{
     event::{FoldBest, FoldState},
     folder::write_atomically,
 };
+use crate::bounded;
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::File,
-    io::{self, Read},
+    io,
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -16,6 +16,10 @@ use std::{
 pub const FORMAT: &str = "rsna-tui state 1";
 /// A longer file is none of ours.
 const LONGEST: u64 = 1 << 20;
+/// So many folds, and more, no run has.
+const MOST_FOLDS: usize = 1000;
+/// Epochs and steps beyond this no run has.
+const MOST: usize = u32::MAX as usize;
 
 /// Where a run stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -89,16 +93,28 @@ impl Status {
 
     /// Reads it. Errors: there is none, or none of ours; one sentence.
     pub fn read(path: &Path) -> io::Result<Self> {
-        let bad = |why: String| {
-            io::Error::new(io::ErrorKind::InvalidData, format!("{}: {why}", path.display()))
-        };
-        let mut text = Vec::new();
-        File::open(path)?.take(LONGEST).read_to_end(&mut text)?;
-        let status: Self = serde_json::from_slice(&text).map_err(|e| bad(e.to_string()))?;
-        match status.format == FORMAT && status.folds.len() <= 1000 {
-            true => Ok(status),
-            false => Err(bad(format!("its format is {:?}, not {FORMAT:?}", status.format))),
+        let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
+        let text = bounded::read(path, LONGEST).map_err(named)?;
+        Self::of_bytes(&text).map_err(|why| named(io::Error::new(io::ErrorKind::InvalidData, why)))
+    }
+
+    /// As [`Self::read`], from the file's bytes.
+    pub fn of_bytes(text: &[u8]) -> Result<Self, String> {
+        let status: Self =
+            serde_json::from_slice(text).map_err(|e| bounded::excerpt(&e.to_string(), 200))?;
+        if status.format != FORMAT {
+            let format = bounded::excerpt(&status.format, 40);
+            return Err(format!("its format is {format:?}, not {FORMAT:?}"));
         }
+        if status.folds.len() > MOST_FOLDS {
+            return Err(format!("it has {} folds, more than {MOST_FOLDS}", status.folds.len()));
+        }
+        // Whoever reads it counts on from these.
+        let counts = status.folds.iter().flat_map(|f| [f.epoch, f.step, f.steps]);
+        if counts.chain([status.epochs]).any(|n| n > MOST) {
+            return Err(format!("it counts epochs or steps beyond {MOST}"));
+        }
+        Ok(status)
     }
 }
 

@@ -2,18 +2,20 @@
 
 use super::augment::resize::resize;
 use super::{Error, Source, Study, first_of};
+use crate::bounded::excerpt;
 use crate::config::{CHANNELS, VERTEBRAE};
 use ndarray::{ArrayView3, ShapeBuilder};
-use ndarray_npy::npy::header as npy;
 use rayon::prelude::*;
 use std::fs::File;
-use std::io::{BufRead, BufReader, IoSliceMut, Read, Seek, SeekFrom};
+use std::io::{IoSliceMut, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// Problems told in one message of the check.
 const SHOWN: usize = 10;
 /// Bytes of the NumPy header of such a file; more is read only where it is longer.
 const HEADER: usize = 128;
+/// A longer header is none of an array `[H, W, 6]`.
+const LONGEST_HEADER: u32 = 64 << 10;
 
 /// A longer crop than this was not meant as one.
 const LONGEST_SIDE: usize = 4096;
@@ -80,28 +82,41 @@ impl NpyFolder {
     /// Reads one file into `out`, uint8 `[size, size, 6]` in C order. Errors: as [`look`].
     fn read(&self, path: &Path, out: &mut [u8]) -> Result<(), String> {
         let (mut file, length) = open(path)?;
-        let mut head = [0; HEADER];
-        // As `numpy.save` writes it: header and pixels in one call, the pixels straight to their
-        // place. Whatever is otherwise is looked at again below, which says what is wrong.
-        if length == (HEADER + out.len()) as u64
-            && read_both(&mut file, &mut head, out).is_ok()
-            && usual(&head) == Some((self.size, self.size))
-        {
-            return Ok(());
-        }
-        file.rewind().map_err(unreadable)?;
-        let Header { height, width, fortran, start } = header(&mut file, length)?;
-        file.seek(SeekFrom::Start(start)).map_err(unreadable)?;
-        let mut stored = vec![0; height * width * CHANNELS];
-        file.read_exact(&mut stored).map_err(unreadable)?;
-        if fortran {
-            let shape = (height, width, CHANNELS).f();
-            let view = ArrayView3::from_shape(shape, &stored).expect("as long as its shape");
-            stored = view.iter().copied().collect();
-        }
-        resize(&stored, height, width, out, self.size);
-        Ok(())
+        decode(&mut file, length, self.size, out)
     }
+}
+
+/// Reads a file of `length` bytes into `out`, uint8 `[size, size, 6]` in C order. No more memory is
+/// taken than a crop of [`LONGEST_SIDE`] has, and that only where the file is as long.
+///
+/// Errors: what is wrong, as the rest of a sentence.
+pub fn decode(
+    file: &mut (impl Read + Seek),
+    length: u64,
+    size: usize,
+    out: &mut [u8],
+) -> Result<(), String> {
+    let mut head = [0; HEADER];
+    // As `numpy.save` writes it: header and pixels in one call, the pixels straight to their
+    // place. Whatever is otherwise is looked at again below, which says what is wrong.
+    if length == (HEADER + out.len()) as u64
+        && read_both(file, &mut head, out).is_ok()
+        && usual(&head) == Some((size, size))
+    {
+        return Ok(());
+    }
+    file.rewind().map_err(unreadable)?;
+    let Header { height, width, fortran, start } = header(file, length)?;
+    file.seek(SeekFrom::Start(start)).map_err(unreadable)?;
+    let mut stored = vec![0; height * width * CHANNELS];
+    file.read_exact(&mut stored).map_err(unreadable)?;
+    if fortran {
+        let shape = (height, width, CHANNELS).f();
+        let view = ArrayView3::from_shape(shape, &stored).expect("as long as its shape");
+        stored = view.iter().copied().collect();
+    }
+    resize(&stored, height, width, out, size);
+    Ok(())
 }
 
 /// Height and width of one file, without reading its pixels. Errors: what is wrong, as the rest
@@ -123,12 +138,14 @@ struct Header {
 }
 
 /// Reads and checks the header of `file`, which stands at its start and has `length` bytes.
-fn header(file: &mut File, length: u64) -> Result<Header, String> {
-    let mut reader = BufReader::with_capacity(HEADER, file);
-    let usual = reader.fill_buf().map_err(unreadable)?.try_into().ok().and_then(usual);
+fn header(file: &mut impl Read, length: u64) -> Result<Header, String> {
+    // What is read beyond the header is of no use, so no more of it than usual.
+    let mut head = Vec::with_capacity(HEADER);
+    file.take(HEADER as u64).read_to_end(&mut head).map_err(unreadable)?;
+    let usual = head[..].try_into().ok().and_then(usual);
     let header = match usual {
         Some((height, width)) => Header { height, width, fortran: false, start: HEADER as u64 },
-        None => parse(&mut reader)?,
+        None => parse(head, file)?,
     };
     let sides = 1..=LONGEST_SIDE;
     if !sides.contains(&header.height) || !sides.contains(&header.width) {
@@ -143,27 +160,103 @@ fn header(file: &mut File, length: u64) -> Result<Header, String> {
     }
 }
 
-/// Any NumPy header of a uint8 array `[H, W, 6]`.
-fn parse(reader: &mut BufReader<&mut File>) -> Result<Header, String> {
-    let header = npy::Header::from_reader(&mut *reader).map_err(|e| {
-        // The parser draws a picture below its first line.
-        let e = e.to_string();
-        format!("is not a NumPy file: {}", e.lines().next().unwrap_or_default().trim())
+/// Any NumPy header of a uint8 array `[H, W, 6]`, of which `head` was read.
+///
+/// Format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>. A parser of
+/// our own: that of `ndarray-npy` takes time exponential in the depth of `{{{{…`, and as much
+/// memory as the file says that its header has.
+fn parse(mut head: Vec<u8>, rest: &mut impl Read) -> Result<Header, String> {
+    let foreign = |why: &str| format!("is not a NumPy file: {why}");
+    let (text_at, length) = match head.strip_prefix(b"\x93NUMPY") {
+        Some(&[1, 0, a, b, ..]) => (10, u32::from(u16::from_le_bytes([a, b]))),
+        Some(&[2 | 3, 0, a, b, c, d, ..]) => (12, u32::from_le_bytes([a, b, c, d])),
+        Some(&[major, minor, ..]) => {
+            return Err(foreign(&format!("of an unknown version {major}.{minor}, or cut short")));
+        }
+        _ => return Err(foreign("it begins with other bytes")),
+    };
+    if length > LONGEST_HEADER {
+        return Err(foreign(&format!("its header has {length} bytes, more than {LONGEST_HEADER}")));
+    }
+    let end = text_at + length as usize;
+    if let Some(more) = end.checked_sub(head.len()) {
+        rest.take(more as u64).read_to_end(&mut head).map_err(unreadable)?;
+    }
+    let text = head.get(text_at..end).ok_or_else(|| foreign("its header is cut short"))?;
+    let text = std::str::from_utf8(text).map_err(|_| foreign("its header is not text"))?;
+    let Entries { descr, fortran, shape } = entries(text).ok_or_else(|| {
+        foreign("its header is not {'descr': …, 'fortran_order': …, 'shape': (…)}")
     })?;
-    let descriptor = header.type_descriptor.to_string();
-    let uint8 = matches!(descriptor.trim_matches('\''), "|u1" | "<u1" | ">u1" | "=u1" | "u1");
-    match header.shape[..] {
-        [height, width, CHANNELS] if uint8 => Ok(Header {
-            height,
-            width,
-            fortran: header.layout.is_fortran(),
-            start: reader.stream_position().map_err(unreadable)?,
-        }),
+    let uint8 = matches!(descr, "|u1" | "<u1" | ">u1" | "=u1" | "u1");
+    match shape[..] {
+        [height, width, CHANNELS] if uint8 => {
+            Ok(Header { height, width, fortran, start: end as u64 })
+        }
         _ => {
-            let kind = if uint8 { "uint8".into() } else { format!("of type {descriptor}") };
-            Err(format!("is {kind} {:?}, expected {EXPECTED}", header.shape))
+            let kind =
+                if uint8 { "uint8".into() } else { format!("of type '{}'", excerpt(descr, 20)) };
+            let shape = excerpt(&format!("{shape:?}"), 80);
+            Err(format!("is {kind} {shape}, expected {EXPECTED}"))
         }
     }
+}
+
+/// What a header's dictionary holds.
+#[derive(Debug, PartialEq)]
+struct Entries<'a> {
+    descr: &'a str,
+    fortran: bool,
+    shape: Vec<usize>,
+}
+
+/// Reads the dictionary: its three keys in any order, each once, with or without a comma at the end.
+fn entries(text: &str) -> Option<Entries<'_>> {
+    let mut rest = text.trim().strip_prefix('{')?.strip_suffix('}')?.trim_start();
+    let (mut descr, mut fortran, mut shape) = (None, None, None);
+    while !rest.is_empty() {
+        let (key, after) = quoted(rest)?;
+        rest = after.trim_start().strip_prefix(':')?.trim_start();
+        match key {
+            "descr" if descr.is_none() => {
+                let (text, after) = quoted(rest)?;
+                (descr, rest) = (Some(text), after);
+            }
+            "fortran_order" if fortran.is_none() => {
+                let (is, after) = match rest.strip_prefix("True") {
+                    Some(after) => (true, after),
+                    None => (false, rest.strip_prefix("False")?),
+                };
+                (fortran, rest) = (Some(is), after);
+            }
+            "shape" if shape.is_none() => {
+                let (sides, after) = rest.strip_prefix('(')?.split_once(')')?;
+                let sides = sides.trim_end();
+                let sides = sides.strip_suffix(',').unwrap_or(sides);
+                // Python 2 wrote its long integers with an L.
+                let side = |s: &str| s.trim().trim_end_matches('L').parse().ok();
+                let sides = match sides.trim() {
+                    "" => Some(Vec::new()),
+                    sides => sides.split(',').map(side).collect(),
+                };
+                (shape, rest) = (Some(sides?), after);
+            }
+            _ => return None,
+        }
+        rest = rest.trim_start();
+        match rest.strip_prefix(',') {
+            Some(after) => rest = after.trim_start(),
+            None if rest.is_empty() => {}
+            None => return None,
+        }
+    }
+    Some(Entries { descr: descr?, fortran: fortran?, shape: shape? })
+}
+
+/// A string in quotes at the beginning of `text`, and what comes after it.
+fn quoted(text: &str) -> Option<(&str, &str)> {
+    let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
+    let (inner, after) = text[1..].split_once(quote)?;
+    (!inner.contains('\\')).then_some((inner, after))
 }
 
 /// The file and its length, bytes.
@@ -181,7 +274,7 @@ fn unreadable(e: std::io::Error) -> String {
 }
 
 /// Fills `head` and then `out` from `file`: one call of the system where it gives all at once.
-fn read_both(file: &mut File, head: &mut [u8], out: &mut [u8]) -> std::io::Result<()> {
+fn read_both(file: &mut impl Read, head: &mut [u8], out: &mut [u8]) -> std::io::Result<()> {
     let n = file.read_vectored(&mut [IoSliceMut::new(head), IoSliceMut::new(out)])?;
     let in_head = n.min(head.len());
     file.read_exact(&mut head[in_head..])?;
@@ -281,6 +374,56 @@ mod tests {
             folder.slice(&study, 0, 0, &mut out).unwrap();
             assert!(out == pixels, "{text} of {length} bytes");
         }
+    }
+
+    #[test]
+    fn a_hostile_header_costs_a_message() {
+        let file = |version: u8, length: u32, text: &str| {
+            let mut file = b"\x93NUMPY".to_vec();
+            file.extend([version, 0]);
+            file.extend(&length.to_le_bytes()[..if version == 1 { 2 } else { 4 }]);
+            file.extend(text.as_bytes());
+            file
+        };
+        let started = std::time::Instant::now();
+        for (bytes, words) in [
+            // Exponential in the depth, and as deep as the stack, with a parser that backtracks.
+            (file(1, 60_000, &"{".repeat(60_000)), "its header is not {'descr'"),
+            (file(1, 60_000, &"{'descr': ((((".repeat(4286)), "its header is not {'descr'"),
+            (file(2, u32::MAX, ""), "its header has 4294967295 bytes, more than 65536"),
+            (file(2, 60_000, "{"), "its header is cut short"),
+            (file(9, 0, ""), "unknown version 9.0"),
+            (
+                file(
+                    1,
+                    78,
+                    "{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999999999999, 2, 6)}   ",
+                ),
+                "its header is not",
+            ),
+            (
+                file(1, 65, "{'descr': '|u1', 'fortran_order': False, 'shape': (4096, 4096, 6)}"),
+                "its header is not",
+            ),
+            (
+                file(1, 66, "{'descr': '|u1', 'fortran_order': False, 'shape': (4096, 4096, 6)}"),
+                "is truncated: 0 of 100663296 bytes",
+            ),
+            (
+                file(
+                    3,
+                    73,
+                    "{'descr': '|u1', 'fortran_order': True, 'shape': (1L, 2L, 6L, 1, 1,), }\n ",
+                ),
+                "is uint8 [1, 2, 6, 1, 1]",
+            ),
+        ] {
+            let mut out = vec![0; SIZE * SIZE * CHANNELS];
+            let length = bytes.len() as u64;
+            let e = decode(&mut std::io::Cursor::new(bytes), length, SIZE, &mut out).unwrap_err();
+            assert!(e.contains(words) && e.len() < 300, "{e:?} lacks {words:?}");
+        }
+        assert!(started.elapsed().as_secs() < 5);
     }
 
     #[test]

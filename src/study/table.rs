@@ -1,10 +1,13 @@
 //! `train_seg.csv`: the studies, their labels and their folds.
 
-use super::{Error, first_of};
+use super::Error;
+use crate::bounded::{self, excerpt};
 use crate::config::VERTEBRAE;
 use crate::rng::{Key, Purpose};
 use rand::seq::SliceRandom;
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +15,12 @@ use std::sync::Arc;
 const LABELS: [&str; VERTEBRAE] = ["C1", "C2", "C3", "C4", "C5", "C6", "C7"];
 /// Problems told in one message.
 const SHOWN: usize = 5;
+/// A longer table is none of ours: the competition's has 2019 rows.
+const LONGEST: u64 = 256 << 20;
+/// Bytes that a row may have.
+const LONGEST_ROW: usize = 1 << 20;
+/// Studies that a table may have.
+const MOST_STUDIES: usize = 1_000_000;
 
 /// One row of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,15 +48,21 @@ impl Table {
     /// column; the first five are shown, with the total.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let unreadable = |source| Error::TableUnreadable { path: path.into(), source };
-        let bytes = std::fs::read(path).map_err(unreadable)?;
-        let text = String::from_utf8(bytes).map_err(|e| {
-            let line = 1 + newlines(&e.as_bytes()[..e.utf8_error().valid_up_to()]);
-            unreadable(std::io::Error::other(format!("line {line} is not UTF-8")))
+        let bytes = bounded::read(path, LONGEST).map_err(unreadable)?;
+        Self::of_bytes(&bytes, path)
+    }
+
+    /// As [`Self::read`], from the file's bytes; `path` is named in errors.
+    pub fn of_bytes(bytes: &[u8], path: &Path) -> Result<Self, Error> {
+        let text = std::str::from_utf8(bytes).map_err(|e| {
+            let line = 1 + newlines(&bytes[..e.valid_up_to()]);
+            let source = io::Error::other(format!("line {line} is not UTF-8"));
+            Error::TableUnreadable { path: path.into(), source }
         })?;
         parse(text.trim_start_matches('\u{feff}')).map_err(|problems| Error::Table {
             path: path.into(),
-            total: problems.len(),
-            shown: first_of(&problems, SHOWN),
+            total: problems.total,
+            shown: problems.shown(),
         })
     }
 
@@ -129,12 +144,73 @@ fn newlines(bytes: &[u8]) -> usize {
     bytes.iter().filter(|&&b| b == b'\n').count()
 }
 
-/// The line of the record that the reader met at byte `at`: blank lines and the rest of a CRLF
-/// still lie between, so the reader's own line number can be too low.
-fn line_of(text: &str, at: usize) -> usize {
-    let bytes = text.as_bytes();
-    let skipped = bytes[at..].iter().take_while(|b| matches!(b, b'\n' | b'\r')).count();
-    1 + newlines(&bytes[..at + skipped])
+/// Counts lines on from where it stopped: a table is gone through once.
+#[derive(Default)]
+struct LineCounter {
+    /// Bytes counted.
+    at: usize,
+    newlines: usize,
+}
+
+impl LineCounter {
+    /// The line of the record that the reader met at byte `at`: blank lines and the rest of a CRLF
+    /// still lie between, so the reader's own line number can be too low.
+    fn line_of(&mut self, bytes: &[u8], at: usize) -> usize {
+        let at = at.clamp(self.at, bytes.len());
+        let skipped = bytes[at..].iter().take_while(|b| matches!(b, b'\n' | b'\r')).count();
+        self.newlines += newlines(&bytes[self.at..at + skipped]);
+        self.at = at + skipped;
+        1 + self.newlines
+    }
+}
+
+/// What is wrong with a table: so many things, and the first of them.
+#[derive(Default)]
+struct Problems {
+    total: usize,
+    first: Vec<String>,
+}
+
+impl Problems {
+    fn add(&mut self, problem: impl FnOnce() -> String) {
+        self.total += 1;
+        if self.first.len() < SHOWN {
+            self.first.push(problem());
+        }
+    }
+
+    fn shown(&self) -> String {
+        let mut shown = self.first.clone();
+        if self.total > shown.len() {
+            shown.push(format!("and {} more", self.total - shown.len()));
+        }
+        shown.join("; ")
+    }
+}
+
+impl From<String> for Problems {
+    fn from(problem: String) -> Self {
+        Self { total: 1, first: vec![problem] }
+    }
+}
+
+/// `text`, of which each row may take no more than [`LONGEST_ROW`]: a row of nothing but commas
+/// takes the parser nine bytes for each.
+struct Metered<'a> {
+    text: &'a [u8],
+    left: &'a Cell<usize>,
+}
+
+impl Read for Metered<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.left.get() == 0 && !self.text.is_empty() {
+            return Err(io::Error::other(format!("a row is longer than {LONGEST_ROW} bytes")));
+        }
+        let most = out.len().min(self.left.get());
+        let n = self.text.read(&mut out[..most])?;
+        self.left.set(self.left.get() - n);
+        Ok(n)
+    }
 }
 
 /// `0`, `1`, `0.0` or `1.0`, as pandas may have written an integer column.
@@ -142,17 +218,20 @@ fn whole(cell: &str) -> Option<usize> {
     cell.strip_suffix(".0").unwrap_or(cell).parse().ok()
 }
 
-fn parse(text: &str) -> Result<Table, Vec<String>> {
+fn parse(text: &str) -> Result<Table, Problems> {
+    let left = Cell::new(LONGEST_ROW);
+    let metered = Metered { text: text.as_bytes(), left: &left };
     let mut reader =
-        csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(text.as_bytes());
-    let header = reader.headers().map_err(|e| vec![e.to_string()])?.clone();
-    let mut problems = Vec::new();
+        csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(metered);
+    let wrong = |e: csv::Error| excerpt(&e.to_string(), 200);
+    let header = reader.headers().map_err(|e| Problems::from(wrong(e)))?.clone();
+    let mut problems = Problems::default();
     let mut column = |name: &str| {
         let mut at = header.iter().enumerate().filter(|(_, h)| *h == name).map(|(i, _)| i);
         let first = at.next();
         match (first, at.next()) {
-            (None, _) => problems.push(format!("line 1 has no column {name}")),
-            (_, Some(_)) => problems.push(format!("line 1 has the column {name} twice")),
+            (None, _) => problems.add(|| format!("line 1 has no column {name}")),
+            (_, Some(_)) => problems.add(|| format!("line 1 has the column {name} twice")),
             _ => {}
         }
         first.unwrap_or(usize::MAX)
@@ -160,50 +239,66 @@ fn parse(text: &str) -> Result<Table, Vec<String>> {
     let uid_at = column("StudyInstanceUID");
     let labels_at = LABELS.map(&mut column);
     let fold_at = column("fold");
-    if !problems.is_empty() {
+    if problems.total > 0 {
         return Err(problems);
     }
 
     let mut studies = Vec::new();
     let mut seen: HashMap<Arc<str>, usize> = HashMap::new();
-    for record in reader.records() {
-        let record = match record {
-            Ok(r) => r,
+    let mut lines = LineCounter::default();
+    let mut record = csv::StringRecord::new();
+    loop {
+        left.set(LONGEST_ROW);
+        match reader.read_record(&mut record) {
+            Ok(true) => {}
+            Ok(false) => break,
             Err(e) => {
-                problems.push(e.to_string());
-                continue;
+                problems.add(|| wrong(e));
+                break;
             }
-        };
-        let line = line_of(text, record.position().map_or(0, |p| p.byte() as usize));
+        }
+        if seen.len() == MOST_STUDIES {
+            problems.add(|| format!("it has more than {MOST_STUDIES} studies"));
+            break;
+        }
+        let at = record.position().map_or(0, |p| p.byte() as usize);
+        let line = lines.line_of(text.as_bytes(), at);
         let cell = |at: usize| record.get(at).unwrap_or_default();
-        let mut problem = |column: &str, text: String| {
-            problems.push(format!("line {line}, column {column}: {text}"));
-        };
         let uid: Arc<str> = cell(uid_at).into();
         if uid.is_empty() {
-            problem("StudyInstanceUID", "is empty".into());
-        } else if uid.contains(['/', '\\', '\0']) {
-            problem("StudyInstanceUID", format!("{uid:?} cannot be part of a file's name"));
-        } else if let Some(first) = seen.insert(uid.clone(), line) {
-            problem("StudyInstanceUID", format!("{uid:?} is also on line {first}"));
+            problems.add(|| format!("line {line}, column StudyInstanceUID: is empty"));
+        }
+        let mut problem = |column: &str, cell: &str, text: &str| {
+            problems
+                .add(|| format!("line {line}, column {column}: {:?} {text}", excerpt(cell, 80)));
+        };
+        if uid.contains(['/', '\\', '\0']) {
+            problem("StudyInstanceUID", &uid, "cannot be part of a file's name");
+        } else if !uid.is_empty()
+            && let Some(first) = seen.insert(uid.clone(), line)
+        {
+            problem("StudyInstanceUID", &uid, &format!("is also on line {first}"));
         }
         let mut labels = [0; VERTEBRAE];
         for ((label, &at), name) in labels.iter_mut().zip(&labels_at).zip(LABELS) {
             match whole(cell(at)) {
                 Some(x @ 0..=1) => *label = x as u8,
-                _ => problem(name, format!("{:?} is not 0 or 1", cell(at))),
+                _ => problem(name, cell(at), "is not 0 or 1"),
             }
         }
         let fold = whole(cell(fold_at)).unwrap_or_else(|| {
-            problem("fold", format!("{:?} is not a whole number, 0 or more", cell(fold_at)));
+            problem("fold", cell(fold_at), "is not a whole number, 0 or more");
             0
         });
-        studies.push(Study { uid, labels, fold });
+        // Of a table that is wrong none is needed.
+        if problems.total == 0 {
+            studies.push(Study { uid, labels, fold });
+        }
     }
-    if studies.is_empty() && problems.is_empty() {
-        problems.push("it has no rows below its header".into());
+    if studies.is_empty() && problems.total == 0 {
+        return Err("it has no rows below its header".to_string().into());
     }
-    if problems.is_empty() { Ok(Table { studies }) } else { Err(problems) }
+    if problems.total == 0 { Ok(Table { studies }) } else { Err(problems) }
 }
 
 #[cfg(test)]
@@ -269,6 +364,26 @@ mod tests {
         assert!(read("").is_err());
         let e = Table::read(Path::new("nowhere/t.csv")).unwrap_err().to_string();
         assert!(e.contains("nowhere/t.csv") && e.contains("data.table"), "{e}");
+    }
+
+    #[test]
+    fn a_hostile_table_costs_one_message_and_little_memory() {
+        let header = "StudyInstanceUID,C1,C2,C3,C4,C5,C6,C7,fold\n";
+        let started = std::time::Instant::now();
+        // Eight things are wrong with each of these rows.
+        let e = read(&(header.to_string() + &"a\n".repeat(500_000))).unwrap_err().to_string();
+        assert!(e.contains("4499999 problems") && e.len() < 1000, "{e}");
+        let e = read(&(header.to_string() + &",".repeat(LONGEST_ROW + 2))).unwrap_err().to_string();
+        assert!(e.contains("a row is longer than 1048576 bytes"), "{e}");
+        let e = read(&",".repeat(LONGEST_ROW + 2)).unwrap_err().to_string();
+        assert!(e.contains("a row is longer than 1048576 bytes"), "{e}");
+        let long = "x".repeat(100_000);
+        let e = read(&format!("{header}\x1b[2J{long},{long}\n")).unwrap_err().to_string();
+        assert!(e.len() < 2000 && !e.contains('\x1b'), "{e}");
+        let rows: String = (0..200_000).map(|i| format!("s{i},0,0,0,0,0,0,1,0\n")).collect();
+        let table = read(&format!("{header}{rows}")).unwrap();
+        assert_eq!(table.studies.len(), 200_000);
+        assert!(started.elapsed().as_secs() < 20, "it took {:?}", started.elapsed());
     }
 
     #[test]

@@ -13,7 +13,11 @@ use super::{
     adamw::{AdamW, Moments},
     scaler::Scaler,
 };
-use crate::net::{Classifier, weights};
+use crate::bounded::{self, excerpt};
+use crate::net::{
+    Classifier,
+    weights::{self, LONGEST_HEADER},
+};
 use candle_core::{Device, Tensor};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,8 +28,6 @@ use std::{
 
 /// The first words of `last`'s metadata.
 const FORMAT: &str = "rsna-tui last 3";
-/// A longer header is none of ours: a nano's has 60 kB.
-const LONGEST_HEADER: u64 = 16 << 20;
 /// Where the checksum stands, before it is known.
 const NO_SUM: &str = "\"crc32\":\"00000000\"";
 
@@ -137,13 +139,22 @@ impl Snapshot {
         metadata.insert("crc32".into(), "00000000".into());
         let mut bytes =
             safetensors::serialize(&self.tensors, Some(metadata)).map_err(io::Error::other)?;
-        let length = header_length(&bytes).map_err(io::Error::other)? as usize;
-        let at =
-            find(&bytes[..8 + length]).ok_or_else(|| io::Error::other("no place for a sum"))?;
-        let sum = crc32fast::hash(&bytes);
-        bytes[at..at + 8].copy_from_slice(format!("{sum:08x}").as_bytes());
-        Ok(bytes)
+        match set_sum(&mut bytes) {
+            true => Ok(bytes),
+            false => Err(io::Error::other("no place for a sum")),
+        }
     }
+}
+
+/// Puts the right checksum into a file; `false` where it has no place for one.
+pub fn set_sum(bytes: &mut [u8]) -> bool {
+    let length = header_length(bytes).unwrap_or(u64::MAX);
+    let header = length.checked_add(8).and_then(|end| bytes.get(..usize::try_from(end).ok()?));
+    let Some(at) = header.and_then(find) else { return false };
+    bytes[at..at + 8].copy_from_slice(b"00000000");
+    let sum = crc32fast::hash(bytes);
+    bytes[at..at + 8].copy_from_slice(format!("{sum:08x}").as_bytes());
+    true
 }
 
 /// The weights, as copies of their own: those of the model change in place.
@@ -168,8 +179,12 @@ fn find(header: &[u8]) -> Option<usize> {
 ///
 /// Errors: one sentence that says what is wrong with it.
 pub fn verify(path: &Path) -> std::result::Result<HashMap<String, String>, String> {
+    verified(&mut File::open(path).map_err(|e| e.to_string())?)
+}
+
+/// As [`verify`], from the file itself.
+pub fn verified(file: &mut impl Read) -> std::result::Result<HashMap<String, String>, String> {
     let told = |e: io::Error| e.to_string();
-    let mut file = File::open(path).map_err(told)?;
     let mut header = vec![0; 8];
     file.read_exact(&mut header).map_err(|_| "it is cut short".to_string())?;
     let length = header_length(&header)? as usize;
@@ -195,7 +210,8 @@ pub fn verify(path: &Path) -> std::result::Result<HashMap<String, String>, Strin
         #[serde(rename = "__metadata__", default)]
         metadata: HashMap<String, String>,
     }
-    let header: Header = serde_json::from_slice(&header[8..]).map_err(|e| e.to_string())?;
+    let header: Header =
+        serde_json::from_slice(&header[8..]).map_err(|e| excerpt(&e.to_string(), 200))?;
     Ok(header.metadata)
 }
 
@@ -244,7 +260,7 @@ pub fn load_last(model: &Classifier, optimizer: &mut AdamW, last: &Whole) -> Res
         false => None,
         true => Some(Scaler {
             scale: number(path, metadata, "loss_scale")?,
-            good_steps: number(path, metadata, "loss_scale_good_steps")?,
+            good_steps: count(path, metadata, "loss_scale_good_steps")?,
         }),
     };
     if scaler.is_some() != optimizer.scaler.is_some() {
@@ -256,17 +272,16 @@ pub fn load_last(model: &Classifier, optimizer: &mut AdamW, last: &Whole) -> Res
     if size > most {
         return Err(bad(format!("it has {size} bytes, more than such a network's {most}")));
     }
-    let bytes = std::fs::read(path).map_err(|e| bad(e.to_string()))?;
+    let bytes = bounded::read(path, most).map_err(|e| bad(e.to_string()))?;
     let mut parts: [HashMap<String, Tensor>; 3] = Default::default();
-    let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
-        .map_err(|e| bad(e.to_string()))?;
+    let tensors = weights::tensors(&bytes).map_err(bad)?;
     drop(bytes);
     for (name, tensor) in tensors {
         let part = match name.split_once('.') {
             Some(("model", name)) => (0, name),
             Some(("exp_avg", name)) => (1, name),
             Some(("exp_avg_sq", name)) => (2, name),
-            _ => return Err(bad(format!("{name} has no place in it"))),
+            _ => return Err(bad(format!("{:?} has no place in it", excerpt(&name, 100)))),
         };
         parts[part.0].insert(part.1.to_string(), tensor);
     }
@@ -281,7 +296,7 @@ pub fn load_last(model: &Classifier, optimizer: &mut AdamW, last: &Whole) -> Res
         };
         moments.push(Moments { first: of(&first)?, second: of(&second)? });
     }
-    optimizer.restore(number(path, metadata, "adamw_steps")?, moments, scaler);
+    optimizer.restore(count(path, metadata, "adamw_steps")?, moments, scaler);
     Ok(progress)
 }
 
@@ -289,7 +304,7 @@ fn progress(path: &Path, metadata: &HashMap<String, String>) -> Result<Progress>
     let bad = |why: String| Error::Resume { path: path.into(), why };
     let format = text(path, metadata, "format")?;
     if format != FORMAT {
-        return Err(bad(format!("its format is {format:?}, not {FORMAT:?}")));
+        return Err(bad(format!("its format is {:?}, not {FORMAT:?}", excerpt(format, 40))));
     }
     let sums: Vec<f64> = text(path, metadata, "epoch_sums")?
         .split(' ')
@@ -302,11 +317,14 @@ fn progress(path: &Path, metadata: &HashMap<String, String>) -> Result<Progress>
         false => None,
         true => Some(Best {
             metric: number(path, metadata, "score_best")?,
-            epoch: number(path, metadata, "best_epoch")?,
+            epoch: count(path, metadata, "best_epoch")? as usize,
             slice_auc: metadata.get("best_slice_auc").and_then(|auc| auc.parse().ok()),
         }),
     };
-    let whole = |key| number::<usize>(path, metadata, key);
+    if !(0.0..=f64::from(u32::MAX)).contains(&steps) {
+        return Err(bad("its epoch_sums are of no number of steps".into()));
+    }
+    let whole = |key| count(path, metadata, key).map(|n| n as usize);
     Ok(Progress {
         fold: whole("fold")?,
         seed: number(path, metadata, "seed")?,
@@ -321,6 +339,11 @@ fn progress(path: &Path, metadata: &HashMap<String, String>) -> Result<Progress>
 fn text<'a>(path: &Path, of: &'a HashMap<String, String>, key: &str) -> Result<&'a str> {
     let missing = || Error::Resume { path: path.into(), why: format!("it has no {key}") };
     of.get(key).map(|text| &**text).ok_or_else(missing)
+}
+
+/// A number that training counts on from: none overflows.
+fn count(path: &Path, of: &HashMap<String, String>, key: &str) -> Result<u64> {
+    number::<u32>(path, of, key).map(u64::from)
 }
 
 fn number<T: std::str::FromStr>(path: &Path, of: &HashMap<String, String>, key: &str) -> Result<T> {

@@ -48,6 +48,7 @@ pub fn draw(frame: &mut Frame, area: Rect, fold: Option<&Fold>, looking: bool) {
         return;
     }
     let (low, high) = range(&raw, &smooth, valid, baseline);
+    let [low, high] = [low, high].map(|y| y.clamp(-theme::HIGHEST, theme::HIGHEST));
     let spikes: Points = raw.iter().filter(|p| p.1 > high).map(|p| (p.0, high)).collect();
     frame.render_widget(legend(fold, spikes.len(), top.width), top);
 

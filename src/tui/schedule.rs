@@ -34,10 +34,11 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) {
             }
         });
     let high = plan.learning_rates.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+    let high = high.min(theme::HIGHEST);
     // An epoch has one rate, so the line is a staircase.
     let line: Vec<(f64, f64)> = (0..all)
         .flat_map(|i| {
-            let rate = plan.learning_rates[i % epochs];
+            let rate = plan.learning_rates[i % epochs].min(theme::HIGHEST);
             [(i as f64, rate), ((i + 1) as f64, rate)]
         })
         .collect();

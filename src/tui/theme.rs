@@ -24,6 +24,10 @@ pub const KEY: Style = Style::new().add_modifier(Modifier::BOLD);
 /// A pane's title.
 pub const TITLE: Style = Style::new().fg(Color::Reset).add_modifier(Modifier::BOLD);
 
+/// What lies beyond is drawn as if it lay there: near the largest floats the chart's arithmetic
+/// overflows, and it draws a line of 2⁶⁴ points.
+pub const HIGHEST: f64 = 1e100;
+
 /// A pane's frame.
 pub fn pane(title: &str) -> Block<'static> {
     Block::bordered()

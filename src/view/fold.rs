@@ -19,7 +19,7 @@ pub struct Fold {
     /// Mean validation loss of the epoch at hand so far.
     pub valid_so_far: Option<f64>,
     /// Its epochs, by number − 1; `None` where the epoch is not done.
-    pub epochs: Vec<Option<Epoch>>,
+    pub epochs: Vec<Option<Box<Epoch>>>,
     /// Its losses.
     pub curve: Curve,
     /// Slice loss of C1..C7 in training, smoothed.
@@ -100,28 +100,30 @@ impl Fold {
     pub fn add_epoch(&mut self, epoch: &Epoch) {
         self.at = Position { step: self.plan.steps, ..epoch.at };
         let end = self.x(self.at);
-        self.curve.add_valid(end, epoch.valid_loss);
+        // One beyond the plan is none of ours.
         if let Some(slot) =
             epoch.at.epoch.checked_sub(1).and_then(|index| self.epochs.get_mut(index))
         {
-            *slot = Some(epoch.clone());
+            *slot = Some(Box::new(epoch.clone()));
+            self.curve.add_valid(end, epoch.valid_loss);
         }
         self.valid_batch = self.plan.valid_batches;
         self.valid_so_far = None;
     }
 
+    /// The finished epochs.
+    fn done(&self) -> impl Iterator<Item = &Epoch> {
+        self.epochs.iter().flatten().map(|epoch| &**epoch)
+    }
+
     /// The newest finished epoch.
     pub fn last_epoch(&self) -> Option<&Epoch> {
-        self.epochs.iter().flatten().last()
+        self.done().last()
     }
 
     /// The epoch with the lowest metric; of equals the first, as `best` is kept.
     pub fn best_epoch(&self) -> Option<&Epoch> {
-        self.epochs
-            .iter()
-            .flatten()
-            .filter(|e| e.metric.is_finite())
-            .min_by(|a, b| a.metric.total_cmp(&b.metric))
+        self.done().filter(|e| e.metric.is_finite()).min_by(|a, b| a.metric.total_cmp(&b.metric))
     }
 
     /// Whether nothing more comes.

@@ -1,5 +1,6 @@
 //! Figures as people read them.
 
+use crate::bounded;
 use crate::run::event::Gpu;
 
 /// `42s`, `2m 05s`, `1h 04m`, `3d 02h`.
@@ -103,6 +104,12 @@ pub fn study(uid: &str, width: usize) -> String {
     }
     let tail: String = uid.chars().skip(length - width.saturating_sub(1)).collect();
     format!("…{tail}")
+}
+
+/// [`sanitized`], and no longer than a message is: what is kept of a journal must not grow with
+/// its lines.
+pub fn brief(text: &str) -> String {
+    bounded::excerpt(text, 4096)
 }
 
 /// One line without control characters: what comes from file names and error texts must not

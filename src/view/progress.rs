@@ -149,7 +149,7 @@ impl Progress {
 
 /// Share of the run that is behind, 0 to 1, in steps.
 pub fn run_share(folds: &[Fold]) -> f64 {
-    let weight = |fold: &Fold| (fold.plan.steps * fold.epochs.len()) as f64;
+    let weight = |fold: &Fold| fold.plan.steps as f64 * fold.epochs.len() as f64;
     let all: f64 = folds.iter().map(weight).sum();
     let done: f64 = folds.iter().map(|fold| fold.share_behind() * weight(fold)).sum();
     if all > 0.0 { done / all } else { 0.0 }

@@ -129,7 +129,7 @@ impl State {
             Event::Gpu(gpu) => self.gpu = Some(gpu.clone()),
             Event::Checkpoint(checkpoint) => {
                 if let Some(fold) = self.fold_mut(checkpoint.at.fold) {
-                    let path = Some(format::sanitized(&checkpoint.path));
+                    let path = Some(format::brief(&checkpoint.path));
                     match checkpoint.kind {
                         CheckpointKind::Best => fold.best_path = path,
                         CheckpointKind::Last => fold.last_path = path,
@@ -137,15 +137,13 @@ impl State {
                 }
             }
             Event::Trainer(event) => {
-                self.held = event.reason.as_ref().map(|reason| format::sanitized(reason));
+                self.held = event.reason.as_ref().map(|reason| format::brief(reason));
                 self.answer(event.state);
             }
             Event::Log(_) => {}
             Event::Error(error) => {
-                self.error = Some(ErrorEvent {
-                    message: format::sanitized(&error.message),
-                    ..error.clone()
-                });
+                self.error =
+                    Some(ErrorEvent { message: format::brief(&error.message), ..error.clone() });
             }
             Event::RunFinished(finished) => {
                 self.finished = Some(finished.clone());
@@ -175,10 +173,13 @@ impl State {
             })
             .collect();
         self.plan = Some(RunStarted {
-            name: format::sanitized(&plan.name),
-            folder: format::sanitized(&plan.folder),
-            device: format::sanitized(&plan.device),
-            ..plan.clone()
+            name: format::brief(&plan.name),
+            folder: format::brief(&plan.folder),
+            device: format::brief(&plan.device),
+            model: format::brief(&plan.model),
+            learning_rates: plan.learning_rates.iter().take(epochs).copied().collect(),
+            folds: plan.folds.iter().take(folds).cloned().collect(),
+            ..*plan
         });
         self.current = 0;
         self.finished = None;
@@ -288,7 +289,7 @@ impl State {
             self.log.pop_front();
         }
         self.log_total += 1;
-        self.log.push_back(LogLine { at: self.at, level, text: format::sanitized(text) });
+        self.log.push_back(LogLine { at: self.at, level, text: format::brief(text) });
     }
 
     fn answer(&mut self, state: TrainerState) {

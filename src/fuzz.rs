@@ -1,0 +1,236 @@
+//! What reads from outside, as functions of bytes.
+//!
+//! Each takes any bytes as a file or a message and does with them what the program would. None may
+//! panic, whatever it is given, take more memory than the README states, or take long. They are
+//! here, and not in `fuzz/`, so that the fuzzer (which needs a nightly compiler and hours) and
+//! `cargo test` (which runs the fuzzer's seeds, and small changes of them) call the same code.
+
+#[cfg(unix)]
+use crate::run::control_socket::{Message, parse_message};
+use crate::{
+    config::{Config, Set},
+    headless,
+    net::{Classifier, Spec, weights},
+    run::{
+        Event,
+        channel::Line,
+        event::Stamped,
+        journal::{self, Known},
+        status::Status,
+    },
+    study::{Table, slices},
+    train::{
+        adamw::AdamW,
+        checkpoint::{self, Whole},
+    },
+    tui::{Pictures, Reply, Screen},
+    view::State,
+};
+use candle_core::{DType, Device};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::{Terminal, backend::TestBackend};
+use std::{
+    cell::OnceCell,
+    io::Cursor,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+/// A config file: what it resolves to is written for the run and must read back the same.
+pub fn config(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    match Config::of_text(text, "config.toml") {
+        Ok(config) => {
+            let again = Config::of_text(&config.to_toml(), "again").expect("a resolved config");
+            assert_eq!(config, again);
+        }
+        Err(error) => is_one_sentence(&error.to_string()),
+    }
+}
+
+/// `train_seg.csv`.
+pub fn table(bytes: &[u8]) {
+    match Table::of_bytes(bytes, Path::new("train_seg.csv")) {
+        Ok(table) => {
+            let first = table.studies[0].fold;
+            let (train, valid) = table.split(first);
+            assert_eq!(train.len() + valid.len(), table.studies.len());
+            if let Err(error) = table.check_folds(&[first, 3], 2) {
+                is_one_sentence(&error.to_string());
+            }
+        }
+        Err(error) => is_one_sentence(&error.to_string()),
+    }
+}
+
+/// A crop.
+pub fn npy(bytes: &[u8]) {
+    const SIZE: usize = 8;
+    let mut out = [0; SIZE * SIZE * crate::config::CHANNELS];
+    if let Err(e) = slices::decode(&mut Cursor::new(bytes), bytes.len() as u64, SIZE, &mut out) {
+        is_one_sentence(&e);
+    }
+}
+
+/// A journal, to be looked at and to be gone on with. The fuzzer need not find the first line: half
+/// of the inputs, those whose first byte is even, get it.
+pub fn journal(bytes: &[u8]) {
+    const HEAD: &[u8] = b"{\"type\":\"journal\",\"version\":1,\"program\":\"rsna-tui\"}\n";
+    let Some((first, rest)) = bytes.split_first() else { return };
+    let whole = if first % 2 == 0 { [HEAD, rest].concat() } else { bytes.to_vec() };
+    let file = Temporary::new(&whole);
+    match State::of_journal(&file.0, None) {
+        Ok((state, _)) => show(state),
+        Err(error) => is_one_sentence(&error.to_string()),
+    }
+    let known = [
+        Known { fold: 0, epochs: 1, steps: 2 },
+        Known { fold: 1, epochs: usize::MAX, steps: usize::MAX },
+    ];
+    match journal::trim(&file.0, &known) {
+        // What is left is a journal that needs no more trimming.
+        Ok(_) => {
+            let left = std::fs::read(&file.0).expect("the journal");
+            journal::trim(&file.0, &known).expect("it was trimmed before");
+            assert!(std::fs::read(&file.0).is_ok_and(|again| again == left));
+        }
+        Err(error) => is_one_sentence(&error.to_string()),
+    }
+}
+
+/// What comes through a socket: a client's commands, and the trainer's events, a line each.
+pub fn message(bytes: &[u8]) {
+    let mut screen = Screen::new(Pictures::Indexed, true);
+    let (sender, events) = crossbeam_channel::unbounded::<Stamped>();
+    for line in bytes.split(|&b| b == b'\n') {
+        #[cfg(unix)]
+        if let Ok(message) = parse_message(line) {
+            let text = serde_json::to_vec(&message).expect("plain data");
+            assert_eq!(parse_message(&text), Ok(message));
+            if let Message::Command(command) = message {
+                screen.state.command_given(command);
+            }
+        }
+        if let Some(stamped) = journal::parse(line) {
+            // Previews hold f32, whose infinity JSON does not know.
+            if !matches!(stamped.event, Event::Preview(_)) {
+                let again = journal::parse(&journal::line(&stamped));
+                assert_eq!(format!("{again:?}"), format!("{:?}", Some(&stamped)));
+            }
+            screen.apply(&stamped);
+            let _ = sender.send(stamped);
+        }
+    }
+    draw(&mut screen);
+    drop(sender);
+    let (commands, _) = crossbeam_channel::unbounded();
+    let line = Line { events, commands };
+    let mut out = Vec::new();
+    let _ = headless::go_on(State::default(), &line, 1, &mut out);
+    let steers = |b: &u8| *b < b' ' && *b != b'\n' || *b == 0x7f;
+    assert!(!out.iter().any(steers), "what is printed steers the terminal");
+}
+
+/// A checkpoint. The fuzzer need not find a checksum: what has a place for one gets the right one.
+pub fn checkpoint(bytes: &[u8]) {
+    let mut bytes = bytes.to_vec();
+    checkpoint::set_sum(&mut bytes);
+    if let Err(why) = weights::tensors(&bytes) {
+        is_one_sentence(&why);
+    }
+    let file = Temporary::new(&bytes);
+    let (whole, refused) = checkpoint::newest(std::iter::once(file.0.clone()));
+    refused.iter().for_each(|(_, why)| is_one_sentence(why));
+    let Some(whole) = whole else { return };
+    let progress = whole.progress();
+    match &progress {
+        Ok(progress) => {
+            let next = progress.epoch.checked_add(1).and(progress.step.checked_add(1));
+            next.expect("training goes on from it");
+            let known = Known { fold: progress.fold, epochs: progress.epoch, steps: progress.step };
+            let _ = journal::trim(Path::new("nowhere"), &[known]);
+        }
+        Err(error) => is_one_sentence(&error.to_string()),
+    }
+    if let Err(error) = Config::of_text(whole.config(), "the checkpoint") {
+        is_one_sentence(&error.to_string());
+    }
+    load(&whole);
+}
+
+/// `state.json`.
+pub fn state(bytes: &[u8]) {
+    match Status::of_bytes(bytes) {
+        Ok(status) => {
+            let text = serde_json::to_vec(&status).expect("plain data");
+            let again = Status::of_bytes(&text).expect("as it was written");
+            assert_eq!(again.folds.len(), status.folds.len());
+        }
+        Err(why) => is_one_sentence(&why),
+    }
+}
+
+/// Reads it into a small network, made once a thread.
+fn load(whole: &Whole) {
+    thread_local! {
+        static NETWORK: OnceCell<(Classifier, AdamW)> = const { OnceCell::new() };
+    }
+    NETWORK.with(|network| {
+        let (model, optimizer) = network.get_or_init(|| {
+            let small = ["model.size=micro", "model.lstm_hidden=2", "model.head_hidden=2"];
+            let config = Config::load(None, false, &small.map(Set::new)).expect("a small network");
+            let spec = Spec::new(&config);
+            let model = Classifier::new(&spec, 0, 0, DType::F32, &Device::Cpu).expect("a network");
+            let sizes = model.parameters.trainable.iter().map(|p| p.var.elem_count());
+            let optimizer = AdamW::new(&config.train, sizes);
+            (model, optimizer)
+        });
+        if let Err(error) = checkpoint::load_last(model, &mut optimizer.clone(), whole) {
+            is_one_sentence(&error.to_string());
+        }
+    });
+}
+
+/// Draws the state, with its results on top where it has some.
+fn show(state: State) {
+    let mut screen = Screen::new(Pictures::Characters, true);
+    screen.state = state;
+    let reply = screen.key(&KeyEvent::new(KeyCode::Enter, KeyModifiers::NONE));
+    assert_eq!(reply, Reply::Nothing);
+    draw(&mut screen);
+}
+
+fn draw(screen: &mut Screen) {
+    let now = screen.state.at;
+    let mut terminal = Terminal::new(TestBackend::new(120, 36)).expect("it only draws to memory");
+    terminal.draw(|frame| screen.draw(frame, now)).expect("it only draws to memory");
+    let drawn = &terminal.backend().buffer().content;
+    let steers = |cell: &ratatui::buffer::Cell| cell.symbol().chars().any(char::is_control);
+    assert!(!drawn.iter().any(steers), "what is drawn steers the terminal");
+}
+
+/// An error is short, in one line, and steers no terminal.
+fn is_one_sentence(text: &str) {
+    assert!(!text.is_empty() && text.len() < 8000, "{} bytes: {text:.200?}…", text.len());
+    assert!(!text.contains(char::is_control), "{text:?}");
+}
+
+/// A file that goes when this does.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new(bytes: &[u8]) -> Self {
+        static FILES: AtomicUsize = AtomicUsize::new(0);
+        let n = FILES.fetch_add(1, Ordering::Relaxed);
+        let name = format!("rsna-tui-fuzz-{}-{n}", std::process::id());
+        let file = Self(std::env::temp_dir().join(name));
+        std::fs::write(&file.0, bytes).expect("a folder for temporary files");
+        file
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
