@@ -74,11 +74,11 @@ fn a_run_that_was_stopped_in_mid_epoch_goes_on_there() {
     same(dir.path(), "whole", "stopped");
 }
 
-/// Killed at moments drawn at random, again and again: `RSNA_TUI_KILLS=100` for more than five.
+/// Killed at moments drawn at random, again and again: `RSNA_TUI_KILLS=100` for more than ten.
 #[cfg(unix)]
 #[test]
 fn a_run_that_is_killed_anywhere_goes_on_as_if_it_had_not_been() {
-    let kills = std::env::var("RSNA_TUI_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(5);
+    let kills = std::env::var("RSNA_TUI_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(10);
     let dir = tempfile::tempdir().unwrap();
     let start = Instant::now();
     assert!(rsna_tui(dir.path(), &train("whole")).status.success());
