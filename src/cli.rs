@@ -84,12 +84,18 @@ pub struct Resume {
     /// Train for so many epochs a fold instead of those of the run's config
     #[arg(long, value_name = "N")]
     pub epochs: Option<usize>,
+    /// Change one setting that may change in mid-run, as in data.workers=8; may be given again
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub sets: Vec<String>,
     /// Print plain lines instead of the dashboard (by itself where stdout is no terminal)
     #[arg(long)]
     pub no_tui: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub background: Background,
+    /// For the tests: the loss of this batch of each epoch is not finite
+    #[arg(long, hide = true, value_name = "N")]
+    pub nan_at_batch: Option<usize>,
 }
 
 /// Whether training leaves the terminal.
@@ -329,6 +335,9 @@ pub struct Train {
     /// For the tests: the trainer panics at this step of a fold
     #[arg(long, hide = true, value_name = "N")]
     pub panic_at_step: Option<usize>,
+    /// For the tests: the loss of this batch of each epoch is not finite
+    #[arg(long, hide = true, value_name = "N")]
+    pub nan_at_batch: Option<usize>,
 }
 
 impl Train {

@@ -4,6 +4,7 @@
 //! the program cannot disagree. On top of it come, in this order: the user's file, the demo's
 //! settings (`assets/demo.toml`) with `--demo`, and each `--set SECTION.KEY=VALUE`.
 
+mod changes;
 mod check;
 mod layers;
 
@@ -60,6 +61,11 @@ pub enum Error {
         /// The file or flag.
         origin: String,
     },
+    /// A setting of a run that goes on is another than before.
+    #[error(
+        "the run cannot go on with other settings: {0}; put them back as they were, or begin a new run (train.epochs may grow; data.dir, data.workers, checkpoint, run, ui and the like are free)"
+    )]
+    Changed(String),
     /// `--set` without `=` or without a section.
     #[error("--set {0}: expected SECTION.KEY=VALUE, as in --set train.epochs=2")]
     Set(String),
@@ -172,6 +178,8 @@ pub struct Train {
     pub positive_weight: f64,
     /// Compute type.
     pub precision: Precision,
+    /// What becomes of a step whose loss or gradient is not finite.
+    pub on_nonfinite: OnNonFinite,
     /// On CUDA: f32 products in TF32.
     pub tf32: bool,
     /// Images the encoder takes at once; 0 = from free memory.
@@ -180,6 +188,16 @@ pub struct Train {
     pub memory: usize,
     /// Threads that compute; 0 = the cores.
     pub threads: usize,
+}
+
+/// What to do about a loss or gradient that is not finite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnNonFinite {
+    /// End the fold.
+    Stop,
+    /// Leave the batch out.
+    Skip,
 }
 
 /// Compute type of training; validation is always f32.

@@ -26,6 +26,9 @@ pub fn go_on(
     log_every_steps: usize,
     out: &mut dyn Write,
 ) -> io::Result<Option<Outcome>> {
+    if let Some(finished) = &state.finished {
+        return Ok(Some(finished.outcome));
+    }
     let mut failure: Option<io::Error> = None;
     for stamped in line.events.iter() {
         state.apply(&stamped);

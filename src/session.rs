@@ -7,6 +7,7 @@ mod bench;
 mod check;
 mod detach;
 mod live;
+mod previews;
 mod signals;
 
 pub use attach::{attach, fold, runs, steer};
@@ -123,25 +124,27 @@ pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
     };
     folder.write_config(&config.to_toml())?;
     let job = job(config, device, (table, source), folder);
-    Ok(Job { debug: args.debug, panic_at_step: args.panic_at_step, ..job })
+    let (panic_at_step, nan_at_batch) = (args.panic_at_step, args.nan_at_batch);
+    Ok(Job { debug: args.debug, panic_at_step, nan_at_batch, ..job })
 }
 
 /// The run that is to go on, with the settings that it was begun with.
 pub fn resume(args: &cli::Resume) -> Result<Job> {
     let dir = attach::runs_dir(args.runs_dir.as_ref())?;
     let folder = Folder::open(&dir, args.run.as_deref())?;
-    let mut sets: Vec<Set> = Vec::new();
+    let mut sets: Vec<Set> = args.sets.iter().map(Set::new).collect();
     sets.extend(args.epochs.map(|epochs| Set::new(format!("train.epochs={epochs}"))));
     let mut config = load(Some(&folder.config()), false, &sets)?;
     config.run.dir = dir;
     let device = set_up(&config, &args.device)?;
     let (table, source) = data(&config)?;
     check_inputs(&config, &table)?;
-    if args.epochs.is_some() {
+    let left = left(&folder, &config)?;
+    if !sets.is_empty() {
         folder.write_config(&config.to_toml())?;
     }
-    let left = left(&folder, &config)?;
-    Ok(Job { resume: Some(left), ..job(config, device, (table, source), folder) })
+    let job = job(config, device, (table, source), folder);
+    Ok(Job { resume: Some(left), nan_at_batch: args.nan_at_batch, ..job })
 }
 
 /// Where the run was left. The journal is brought back to what the checkpoints know.
@@ -156,6 +159,7 @@ fn left(folder: &Folder, config: &Config) -> Result<Left> {
         }
     };
     let mut known = Vec::new();
+    let mut changed = Vec::new();
     for &fold in &config.train.folds {
         let status = folds.iter().find(|f| f.fold == fold);
         let again = status.map(|f| f.seed).filter(|&seed| seed != config.seed);
@@ -163,6 +167,11 @@ fn left(folder: &Folder, config: &Config) -> Result<Left> {
         let progress = match checkpoint::newest(files) {
             (Some(last), _) => {
                 let progress = last.progress()?;
+                for change in config.changes(last.config())? {
+                    if !changed.contains(&change) {
+                        changed.push(change);
+                    }
+                }
                 (progress.epoch, progress.step)
             }
             (None, refused) if refused.is_empty() => (0, 0),
@@ -171,8 +180,11 @@ fn left(folder: &Folder, config: &Config) -> Result<Left> {
         };
         known.push(journal::Known { fold, epochs: progress.0, steps: progress.1 });
     }
+    for change in &changed {
+        eprintln!("rsna-tui: changed since: {change}");
+    }
     let seconds = journal::trim(&folder.journal(), &known)?;
-    Ok(Left { seconds, folds })
+    Ok(Left { seconds, folds, changed })
 }
 
 fn job(
@@ -194,6 +206,7 @@ fn job(
         clock: ctime,
         report: report::text,
         panic_at_step: None,
+        nan_at_batch: None,
     }
 }
 

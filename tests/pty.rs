@@ -142,13 +142,14 @@ fn a_panic_in_the_trainer_is_an_error_on_an_intact_screen() {
     let mut s = Session::start(120, 36, &["--panic-at-step", "2"]);
     s.wait("the trainer panicked");
     s.wait("folds × epochs");
+    s.wait("q quits");
     s.press("q");
     let after = s.end(1);
     assert!(after.contains("training failed"), "{after}");
 }
 
 #[test]
-fn training_outlives_its_terminal_even_when_paused() {
+fn training_outlives_its_terminal_and_a_pause_is_ended_from_elsewhere() {
     let mut s = Session::start(120, 36, &[]);
     s.wait("training fold 0");
     s.press("p");
@@ -162,6 +163,15 @@ fn training_outlives_its_terminal_even_when_paused() {
     let lines = || std::fs::read_to_string(&log).map_or(0, |log| log.lines().count());
     let before = lines();
     signal("-HUP");
+    // What the user paused stays paused, and can be reached.
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(lines(), before, "it went on by itself");
+    let unpaused = std::process::Command::new(env!("CARGO_BIN_EXE_rsna-tui"))
+        .current_dir(s.dir.path())
+        .args(["unpause", "demo"])
+        .output()
+        .unwrap();
+    assert!(unpaused.status.success(), "{unpaused:?}");
     let start = Instant::now();
     while lines() < before + 2 {
         assert!(start.elapsed().as_secs() < 90, "training did not go on");

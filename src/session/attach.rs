@@ -221,7 +221,7 @@ struct Row {
     run: String,
     /// `running`, `paused`, `held`, `completed`, `stopped`, `requeued`, `failed`, `died`, `unknown`
     state: &'static str,
-    #[serde(flatten)]
+    /// Its state.json, where there is one.
     status: Option<Status>,
 }
 

@@ -1,6 +1,6 @@
 //! A run in this process: the trainer, who shows it, and who may steer it.
 
-use super::{detach, signals::Signals};
+use super::{detach, previews, signals::Signals};
 #[cfg(unix)]
 use crate::run::{control_socket, event::Level};
 use crate::{
@@ -57,6 +57,7 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
     let (events, line, trainer) = trainer::spawn(job).map_err(|e| eyre!("{e}"))?;
     signals.preempt(&line);
     let server = listen(&folder, &events, &line);
+    let kept = previews::keep(&folder, &events);
     drop(events);
     if shown == Shown::Background {
         detach::ready(&folder)?;
@@ -81,6 +82,9 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
         },
     }
     let outcome = trainer.join().unwrap_or(Outcome::Failed);
+    if let Some(kept) = kept {
+        let _ = kept.join();
+    }
     if !plain {
         // Not `println!`: it panics where the terminal has gone.
         let _ = writeln!(stdout(), "{}: {}", in_words(outcome), folder.path().display());

@@ -9,38 +9,28 @@ use super::{
     log::{log_line, trim_log},
     loss::Weights,
     memory,
-    metrics::VertebraLoss,
     preview::Previews,
     schedule,
     skips::Skips,
-    step::{Bytes, Images, StepOutput, Stepper, Targets},
+    step::{Bytes, Images, Stepper},
     validation::{Validation, validate},
 };
 use crate::{
     config::{Config, Precision},
     device::Monitor,
-    net::{Classifier, Mode, encoder::Arena},
+    net::{Classifier, encoder::Arena},
     run::{
         Event,
         channel::EventSender,
-        event::{
-            Epoch, EpochStarted, FoldBest, FoldEvent, FoldPlan, FoldState, Level, Position, Step,
-        },
+        event::{Epoch, EpochStarted, FoldBest, FoldEvent, FoldPlan, FoldState, Level, Position},
         folder::{Folder, append_line},
     },
     study::{Batch, Loader, Source, Study},
 };
 use candle_core::{DType, Device};
-use std::{
-    cell::Cell,
-    ops::Range,
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{cell::Cell, ops::Range, path::PathBuf, sync::Arc, time::Instant};
 
-/// Between two looks at the GPU.
-const GPU_EVERY: Duration = Duration::from_secs(2);
+mod steps;
 
 /// `checkpoint.keep` at most.
 pub const MOST_KEPT: usize = 100;
@@ -77,6 +67,8 @@ pub struct Fold<'a> {
     pub clock: fn() -> String,
     /// For the tests: panic at this step of the fold, from 1.
     pub panic_at_step: Option<usize>,
+    /// For the tests: the loss of this batch of each epoch, from 1, is not finite.
+    pub nan_at_batch: Option<usize>,
 }
 
 /// How a fold ended.
@@ -171,6 +163,8 @@ struct Training<'a, 'f> {
     sums: TrainSums,
     /// Batches of the loader that were trained on in it.
     batches: usize,
+    /// Batches in a row that were left out.
+    left_out: usize,
     /// Steps since the last checkpoint, and when that was.
     since: (usize, Instant),
     found: &'f mut Found,
@@ -210,6 +204,7 @@ impl Fold<'_> {
             asked: None,
             sums: TrainSums::default(),
             batches: 0,
+            left_out: 0,
             since: (0, Instant::now()),
             found,
         };
@@ -355,133 +350,6 @@ impl Training<'_, '_> {
             self.keep().save(control, self.at())?;
         }
         Ok(())
-    }
-
-    /// The steps of the phase that `loader` stands at.
-    fn train_epoch(
-        &mut self,
-        loader: &mut Loader,
-        lr: f64,
-        control: &mut Control,
-    ) -> Result<Option<End>> {
-        let fold = self.fold;
-        loop {
-            let start = Instant::now();
-            let batch = loader.next();
-            self.found.skips.note(loader, &self.at().to_string(), fold.events);
-            let Some(batch) = batch.transpose()? else { break };
-            let data_seconds = start.elapsed().as_secs_f64();
-            let at = self.at();
-            if let Some(end) = self.keep().obey(control, at)? {
-                return Ok(Some(end));
-            }
-            self.place.set(Position { step: at.step + 1, ..at });
-            let done = (self.at().epoch - 1) * fold.plan.steps + self.at().step;
-            if fold.panic_at_step == Some(done) {
-                panic!("asked to panic at step {done}");
-            }
-            let step = self.train_step(&batch, lr, data_seconds).inspect_err(|_| {
-                // The step was not made.
-                self.place.set(at);
-            })?;
-            self.sums.loss += step.loss;
-            self.sums.slice += step.slice_loss;
-            self.sums.study += step.study_loss;
-            self.sums.steps += 1;
-            self.sums.seconds += step.data_seconds + step.compute_seconds;
-            self.batches = loader.taken();
-            fold.events.send(Event::Step(step));
-            self.ask_gpu();
-            self.save_by_the_way(control)?;
-        }
-        Ok(None)
-    }
-
-    fn train_step(&mut self, batch: &Batch, lr: f64, data_seconds: f64) -> Result<Step> {
-        let fold = self.fold;
-        let config = fold.config;
-        let start = Instant::now();
-        let mixed = batch.targets_mixed();
-        let lambda = batch.mixup.as_ref().map(|m| m.lambda);
-        let targets = Targets { own: &batch.targets, mixed: mixed.as_deref().zip(lambda) };
-        let key = Classifier::dropout_key(
-            config.seed,
-            self.at().fold,
-            self.at().epoch,
-            self.at().step - 1,
-        );
-        let stepper = fold.stepper(self.model);
-        let out = stepper.step(
-            &mut self.optimizer,
-            lr,
-            batch,
-            targets,
-            self.weights,
-            Mode::Train(Some(key)),
-        )?;
-        let compute_seconds = start.elapsed().as_secs_f64();
-        self.tell(&out);
-        self.previews.offer(batch, &out.slice_logits, self.place.get(), fold.events);
-
-        let mut vertebrae = VertebraLoss::default();
-        let positive = self.weights.positive;
-        let places = || batch.places.iter().map(|p| usize::from(p.vertebra));
-        let share = lambda.unwrap_or(1.0);
-        vertebrae.add(&out.slice_logits, &batch.targets, places(), positive, share);
-        if let (Some(mixed), Some(mixup)) = (&mixed, &batch.mixup) {
-            // The partner's share of a mixed slice counts for the partner's vertebra.
-            let t = batch.images_per_study;
-            let partners = (0..batch.targets.len())
-                .map(|i| usize::from(batch.places[mixup.partner[i / t] * t + i % t].vertebra));
-            vertebrae.add(&out.slice_logits, mixed, partners, positive, 1.0 - share);
-        }
-        Ok(Step {
-            at: self.at(),
-            steps: fold.plan.steps,
-            loss: out.loss.loss,
-            slice_loss: out.loss.slice,
-            study_loss: out.loss.study,
-            vertebra_loss: vertebrae.means().map(|l| l.unwrap_or(0.0)),
-            grad_norm: out.grad_norm,
-            skipped: out.skipped,
-            learning_rate: lr,
-            mixup: lambda,
-            images: batch.targets.len(),
-            data_seconds,
-            compute_seconds,
-        })
-    }
-
-    /// Tells how the GPU is doing, every few seconds.
-    fn ask_gpu(&mut self) {
-        let Some(monitor) = self.fold.monitor else { return };
-        if self.asked.is_some_and(|asked| asked.elapsed() < GPU_EVERY) {
-            return;
-        }
-        self.asked = Some(Instant::now());
-        if let Some(gpu) = monitor.read() {
-            self.fold.events.send(Event::Gpu(gpu));
-        }
-    }
-
-    /// What is out of the ordinary in a step, in the log.
-    fn tell(&self, out: &StepOutput) {
-        let (fold, at) = (self.fold, self.at());
-        let before = fold.memory.replace(out.plan);
-        if before != out.plan {
-            let n = out.plan.chunk;
-            let message = format!(
-                "{at}: out of memory; made again with {n} images at once, as all from now on"
-            );
-            fold.events.log(Level::Warn, message);
-        }
-        if let (true, Some(scaler)) = (out.skipped, self.optimizer.scaler) {
-            let scale = scaler.scale;
-            let message = format!(
-                "{at}: a gradient was not finite in f16; step skipped, loss scale now {scale}"
-            );
-            fold.events.log(Level::Warn, message);
-        }
     }
 
     fn finish_epoch(&mut self, lr: f64, v: &Validation, control: &mut Control) -> Result<()> {

@@ -63,6 +63,8 @@ pub struct Job {
     pub report: fn(&RunFinished) -> String,
     /// For the tests: panic at this step of a fold, from 1.
     pub panic_at_step: Option<usize>,
+    /// For the tests: the loss of this batch of each epoch, from 1, is not finite.
+    pub nan_at_batch: Option<usize>,
 }
 
 /// Where an earlier process left a run.
@@ -72,6 +74,8 @@ pub struct Left {
     pub seconds: f64,
     /// The queue, where it is known.
     pub folds: Vec<FoldStatus>,
+    /// Settings that are others now, a line each.
+    pub changed: Vec<String>,
 }
 
 /// Local time as C's `ctime`: `Sun Sep 25 13:05:11 2022`.
@@ -88,10 +92,21 @@ pub fn spawn(job: Job) -> std::io::Result<(EventSender, Line, JoinHandle<Outcome
     let before = job.resume.as_ref().map_or(0.0, |left| left.seconds);
     let (events, commands, line) = channel(Some(journal), before);
     let sender = events.clone();
-    let thread = std::thread::Builder::new()
-        .name("trainer".into())
-        .spawn(move || run(&job, &sender, commands))?;
+    let thread = std::thread::Builder::new().name("trainer".into()).spawn(move || {
+        // However it ends, watchers hear the end.
+        let _closing = Closing(sender.clone());
+        run(&job, &sender, commands)
+    })?;
     Ok((events, line, thread))
+}
+
+/// Ends the event channel when dropped.
+struct Closing(EventSender);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 fn run(job: &Job, events: &EventSender, commands: Receiver<Command>) -> Outcome {
@@ -99,7 +114,14 @@ fn run(job: &Job, events: &EventSender, commands: Receiver<Command>) -> Outcome 
     let place = Cell::new(Position::default());
     let plans: Vec<FoldPlan> = config.train.folds.iter().map(|&f| plan(job, f)).collect();
     let known = job.resume.as_ref().map_or(&[][..], |left| &left.folds);
-    let queue = Queue::new(plans, config.seed, config.train.epochs, known);
+    let mut queue = Queue::new(plans, config.seed, config.train.epochs, known);
+    for entry in &mut queue.entries {
+        // The folder may have been moved.
+        let again = (entry.seed != config.seed).then_some(entry.seed);
+        if let Some(best) = &mut entry.best {
+            best.path = job.folder.best(entry.plan.fold, again).display().to_string();
+        }
+    }
     let mut found = BTreeMap::new();
     let control = Control::new(commands, events.clone(), &job.folder, queue, config.train.epochs);
     let mut control = match control {
@@ -190,6 +212,9 @@ fn folds(
         events.send(Event::RunStarted(started(job, &spec, model, plans)));
     }
     control.tell_queue()?;
+    for changed in job.resume.iter().flat_map(|left| &left.changed) {
+        events.log(Level::Info, format!("changed since: {changed}"));
+    }
     if let Some(why) = &job.no_gpu {
         events.log(Level::Info, format!("training on the CPU: {why}"));
     }
@@ -244,6 +269,7 @@ fn folds(
             debug: job.debug,
             clock: job.clock,
             panic_at_step: job.panic_at_step,
+            nan_at_batch: job.nan_at_batch,
         };
         let here = found.entry(number).or_default();
         let ended = fold.run(&model, control, place, here);

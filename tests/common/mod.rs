@@ -2,8 +2,6 @@
 
 #![allow(dead_code)] // each test binary uses its part
 
-pub mod tiny;
-
 use rsna_tui::run::event::*;
 use std::sync::Arc;
 

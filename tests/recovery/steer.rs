@@ -1,9 +1,6 @@
 //! Steering a run from outside: its folds as a queue, in the background, by signals.
-#![cfg(unix)]
 
-mod common;
-
-use common::tiny::{rsna_tui, said, same_fold, train};
+use crate::tiny::{rsna_tui, said, same_fold, train};
 use rsna_tui::run::{
     Command, FoldAction,
     channel::Line,

@@ -1,9 +1,7 @@
 //! A run that is cut and goes on is the run that was never cut: the same weights, moments, log and
 //! journal.
 
-mod common;
-
-use common::tiny::{rsna_tui, said, same};
+use crate::tiny::{rsna_tui, said, same};
 use std::{
     fs,
     process::{Command, Stdio},
@@ -11,7 +9,7 @@ use std::{
 };
 
 fn train(run: &'static str) -> Vec<&'static str> {
-    common::tiny::train(run, 3)
+    crate::tiny::train(run, 3)
 }
 
 #[test]
@@ -38,7 +36,7 @@ fn a_run_that_died_goes_on_from_its_last_epoch() {
     same(dir.path(), "whole", "cut");
     let out = rsna_tui(dir.path(), &["resume", "cut", "--no-tui", "--epochs", "4"]);
     assert!(out.status.success(), "{}", said(&out));
-    assert_eq!(common::tiny::log(&dir.path().join("runs/cut")).len(), 8);
+    assert_eq!(crate::tiny::log(&dir.path().join("runs/cut")).len(), 8);
 }
 
 #[cfg(unix)]
@@ -76,11 +74,11 @@ fn a_run_that_was_stopped_in_mid_epoch_goes_on_there() {
     same(dir.path(), "whole", "stopped");
 }
 
-/// Killed at moments drawn at random, again and again: `RSNA_TUI_KILLS=100` for more than five.
+/// Killed at moments drawn at random, again and again: `RSNA_TUI_KILLS=100` for more than ten.
 #[cfg(unix)]
 #[test]
 fn a_run_that_is_killed_anywhere_goes_on_as_if_it_had_not_been() {
-    let kills = std::env::var("RSNA_TUI_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(5);
+    let kills = std::env::var("RSNA_TUI_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(10);
     let dir = tempfile::tempdir().unwrap();
     let start = Instant::now();
     assert!(rsna_tui(dir.path(), &train("whole")).status.success());

@@ -1,0 +1,179 @@
+//! Opening a journal of a million steps and drawing the first frame: seconds, and MiB of memory.
+//!
+//! `cargo bench --bench journal`; `-- --steps N` for another length. The journal is written by the
+//! program's own writer, once, into a temporary folder (about 500 MB for a million steps).
+
+use ratatui::{Terminal, backend::TestBackend};
+use rsna_tui::{
+    run::{event::*, journal::Journal},
+    tui::{Pictures, Screen},
+    view::State,
+};
+use std::{path::Path, process::Command, time::Instant};
+
+const FOLDS: usize = 5;
+const EPOCHS: usize = 50;
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    let after = |flag: &str| {
+        let at = args.iter().position(|arg| arg == flag)?;
+        args.get(at + 1)
+    };
+    if let Some(path) = after("--open") {
+        return open(Path::new(path));
+    }
+    let steps: usize = after("--steps").and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
+    let dir = std::env::temp_dir().join(format!("rsna-tui-journal-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a temporary folder");
+    let path = dir.join("journal.jsonl");
+    let seconds = write(&path, steps / FOLDS / EPOCHS);
+    let bytes = std::fs::metadata(&path).map_or(0, |m| m.len());
+    println!(
+        "{steps} steps, {} MB; {:.1} µs an event to write",
+        bytes / 1_000_000,
+        1e6 * seconds / (steps as f64 * 1.3)
+    );
+    for _ in 0..5 {
+        // A process of its own each time, for its memory.
+        let own = std::env::current_exe().expect("this program");
+        let _ = Command::new(own).arg("--open").arg(&path).status();
+    }
+    let _ = std::fs::remove_dir_all(&dir);
+}
+
+fn open(path: &Path) {
+    let start = Instant::now();
+    let (state, strange) = State::of_journal(path, None).expect("a journal");
+    let read = start.elapsed();
+    let mut screen = Screen::new(Pictures::Characters, true);
+    screen.state = state;
+    let now = screen.state.at;
+    let mut terminal = Terminal::new(TestBackend::new(200, 60)).expect("no terminal is asked");
+    let begun = Instant::now();
+    terminal.draw(|frame| screen.draw(frame, now)).expect("no terminal is asked");
+    let drawn = begun.elapsed();
+    let peak = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = peak.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("").trim();
+    println!(
+        "read {:.3} s, first frame {:.1} ms, {peak}; {strange} lines not understood, {} epochs",
+        read.as_secs_f64(),
+        1e3 * drawn.as_secs_f64(),
+        screen.state.folds.iter().flat_map(|f| f.epochs.iter().flatten()).count()
+    );
+}
+
+/// Writes the journal; the seconds that took.
+fn write(path: &Path, steps: usize) -> f64 {
+    let mut journal = Journal::open(path).expect("a file");
+    let mut at = 0.0;
+    let start = Instant::now();
+    let mut tell = |seconds: f64, event: Event| {
+        at += seconds;
+        journal.append(&Stamped { at, event }).expect("room on the disk");
+    };
+    let valid_batches = steps / 4;
+    let plan = |fold| FoldPlan {
+        fold,
+        train_studies: 8 * steps,
+        valid_studies: 8 * valid_batches,
+        steps,
+        valid_batches,
+        baseline: 0.61,
+    };
+    tell(
+        0.1,
+        Event::RunStarted(RunStarted {
+            name: "long".into(),
+            folder: "runs/long".into(),
+            device: "CPU".into(),
+            model: "convnext_nano".into(),
+            parameters: 22_052_722,
+            image_size: 224,
+            images_per_study: 105,
+            batch_size: 8,
+            epochs: EPOCHS,
+            learning_rates: vec![1e-4; EPOCHS],
+            folds: (0..FOLDS).map(plan).collect(),
+            seed: 0,
+            resumed: false,
+        }),
+    );
+    for fold in 0..FOLDS {
+        for epoch in 1..=EPOCHS {
+            let at = |step| Position { fold, epoch, step };
+            tell(0.1, Event::EpochStarted(EpochStarted { at: at(0), learning_rate: 1e-4 }));
+            for step in 1..=steps {
+                tell(1.5, step_event(at(step), steps));
+                if step % 20 == 0 {
+                    tell(
+                        0.0,
+                        Event::Gpu(Gpu {
+                            memory_used: 1 << 35,
+                            memory_total: 80 << 30,
+                            utilisation: Some(97),
+                            temperature: Some(61),
+                            watts: Some(512.3),
+                        }),
+                    );
+                }
+            }
+            for batch in 1..=valid_batches {
+                tell(
+                    0.4,
+                    Event::ValidStep(ValidStep {
+                        at: at(batch),
+                        batches: valid_batches,
+                        loss: 0.412_345_678_9 + batch as f64 * 1e-7,
+                        images: 840,
+                        seconds: 0.412_345_67,
+                        data_seconds: 0.012_345_67,
+                    }),
+                );
+            }
+            tell(
+                0.0,
+                Event::Epoch(Epoch {
+                    at: at(steps),
+                    learning_rate: 1e-4,
+                    train_loss: 0.5,
+                    train_slice_loss: 0.5,
+                    train_study_loss: 0.5,
+                    valid_loss: 0.4 + 1.0 / (1.0 + epoch as f64),
+                    valid_slice_loss: 0.4,
+                    valid_study_loss: 0.4,
+                    valid_vertebra_loss: [Some(0.4); 7],
+                    slice_auc: Some(0.9),
+                    study_auc: Some(0.8),
+                    metric: 0.4 + 1.0 / (1.0 + epoch as f64),
+                    best_metric: 0.4,
+                    is_best: true,
+                    train_seconds: 1.5 * steps as f64,
+                    valid_seconds: 0.4 * valid_batches as f64,
+                    valid_batches,
+                }),
+            );
+        }
+    }
+    start.elapsed().as_secs_f64()
+}
+
+/// With as many digits as figures have.
+fn step_event(at: Position, steps: usize) -> Event {
+    let noise = |k: usize| ((at.step * 7919 + at.epoch * 104_729 + k) % 1009) as f64 / 1013.0;
+    Event::Step(Step {
+        at,
+        steps,
+        loss: 0.3 + 0.123_456_789 * noise(0),
+        slice_loss: 0.3 + 0.123_456_789 * noise(1),
+        study_loss: 0.3 + 0.123_456_789 * noise(2),
+        vertebra_loss: std::array::from_fn(|i| 0.2 + 0.123_456_789 * noise(3 + i)),
+        grad_norm: 1.0 + noise(11),
+        skipped: false,
+        learning_rate: 1.234_567e-4,
+        mixup: Some(noise(12)),
+        images: 840,
+        data_seconds: 1e-3 * noise(13),
+        compute_seconds: 1.4 + 0.1 * noise(14),
+    })
+}

@@ -1,0 +1,93 @@
+//! What of a run's settings may be another in its middle.
+
+use super::{Config, Error, Result};
+use toml::{Table, Value};
+
+/// Settings that change nothing of what comes out, or that a user may well want to change.
+const FREE: [&str; 15] = [
+    "train.epochs",
+    "train.folds",
+    "train.on_nonfinite",
+    "train.memory",
+    "train.chunk_size",
+    "train.threads",
+    "data.dir",
+    "data.table",
+    "data.workers",
+    "data.prefetch",
+    "data.on_error",
+    "seed",
+    "checkpoint.",
+    "run.",
+    "ui.",
+];
+
+impl Config {
+    /// What is another than in `before`, the configuration that a checkpoint was written under, as
+    /// TOML: a line each, `train.epochs: 50 → 60`.
+    ///
+    /// `seed` is left aside: a fold that is trained again has one of its own.
+    ///
+    /// Errors: a setting that cannot change in mid-run, and fewer epochs.
+    pub fn changes(&self, before: &str) -> Result<Vec<String>> {
+        let Ok(before) = before.parse::<Table>() else { return Ok(Vec::new()) };
+        let now = self.to_toml().parse::<Table>().unwrap_or_default();
+        let (before, now) = (flat(&before), flat(&now));
+        let mut changes = Vec::new();
+        let mut refused = Vec::new();
+        for (key, value) in &now {
+            let Some((_, old)) = before.iter().find(|(k, _)| k == key) else { continue };
+            if old == value || key == "seed" {
+                continue;
+            }
+            let change = format!("{key}: {old} → {value}");
+            let free = FREE.iter().any(|&f| key == f || (f.ends_with('.') && key.starts_with(f)));
+            let fewer = key == "train.epochs" && value.as_integer() < old.as_integer();
+            match free && !fewer {
+                true => changes.push(change),
+                false => refused.push(change),
+            }
+        }
+        match refused.is_empty() {
+            true => Ok(changes),
+            false => Err(Error::Changed(refused.join(", "))),
+        }
+    }
+}
+
+/// `section.key` and value of each setting.
+fn flat(table: &Table) -> Vec<(String, Value)> {
+    let mut out = Vec::new();
+    for (name, value) in table {
+        match value {
+            Value::Table(section) => {
+                out.extend(section.iter().map(|(key, v)| (format!("{name}.{key}"), v.clone())));
+            }
+            value => out.push((name.clone(), value.clone())),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Set;
+    use super::*;
+
+    #[test]
+    fn epochs_may_grow_and_the_science_stays() {
+        let load = |sets: &[&str]| {
+            let sets: Vec<Set> = sets.iter().map(|s| Set::new(*s)).collect();
+            Config::load(None, false, &sets).unwrap()
+        };
+        let before = load(&[]).to_toml();
+        assert!(load(&[]).changes(&before).unwrap().is_empty());
+        let more = load(&["train.epochs=60", "data.workers=3", "seed=9"]);
+        let told = more.changes(&before).unwrap();
+        assert_eq!(told, ["data.workers: 0 → 3", "train.epochs: 50 → 60"]);
+        let other = load(&["train.batch_size=4", "train.epochs=2", "data.workers=3"]);
+        let error = other.changes(&before).unwrap_err().to_string();
+        assert!(error.contains("train.batch_size: 8 → 4, train.epochs: 50 → 2"), "{error}");
+        assert!(!error.contains("workers"), "{error}");
+    }
+}

@@ -1,0 +1,69 @@
+//! `previews/`: of each epoch the newest crops that were shown, as a small PNG.
+
+use crate::run::{
+    channel::EventSender,
+    event::{Event, Level, Position, Preview},
+    folder::{Folder, write_atomically},
+};
+use image::{GrayImage, ImageFormat};
+use std::{io, thread::JoinHandle};
+
+/// Pixels between two crops.
+const GAP: usize = 2;
+
+/// Writes them as long as the run goes on. Without a thread there are none.
+pub(super) fn keep(folder: &Folder, events: &EventSender) -> Option<JoinHandle<()>> {
+    let (_, heard) = events.watch();
+    let (folder, events) = (folder.clone(), events.clone());
+    let thread = std::thread::Builder::new().name("previews".into());
+    let keep = move || {
+        let mut newest: Option<Preview> = None;
+        let mut told = false;
+        for stamped in heard {
+            match stamped.event {
+                Event::Preview(preview) => newest = Some(preview),
+                Event::Epoch(epoch) => {
+                    let Some(preview) = newest.take() else { continue };
+                    // A full disk holds training by itself; a picture is no reason to.
+                    if let Err(error) = write(&folder, epoch.at, &preview)
+                        && !std::mem::replace(&mut told, true)
+                    {
+                        events.log(Level::Warn, format!("a preview could not be written: {error}"));
+                    }
+                }
+                _ => {}
+            }
+        }
+    };
+    thread.spawn(keep).ok()
+}
+
+fn write(folder: &Folder, at: Position, preview: &Preview) -> io::Result<()> {
+    let dir = folder.path().join("previews");
+    std::fs::create_dir_all(&dir)?;
+    let Some(sheet) = sheet(preview) else { return Ok(()) };
+    let mut png = io::Cursor::new(Vec::new());
+    sheet.write_to(&mut png, ImageFormat::Png).map_err(io::Error::other)?;
+    let name = format!("fold{}_epoch{:03}.png", at.fold, at.epoch);
+    write_atomically(&dir.join(name), png.get_ref())
+}
+
+/// The crops side by side, as the network saw them and below as they are on the disk.
+fn sheet(preview: &Preview) -> Option<GrayImage> {
+    let crops = &preview.crops;
+    let height = crops.iter().map(|crop| crop.height).max()?;
+    let width = crops.iter().map(|crop| crop.width + GAP).sum::<usize>() - GAP;
+    let mut sheet = GrayImage::new(width as u32, (2 * height + GAP) as u32);
+    let mut left = 0;
+    for crop in crops {
+        let pictures = [(Some(&crop.seen), 0), (crop.raw.as_ref(), height + GAP)];
+        for (picture, top) in pictures.into_iter().filter_map(|(p, top)| Some((p?, top))) {
+            for (i, &grey) in picture.pixels.iter().take(crop.width * crop.height).enumerate() {
+                let (x, y) = (left + i % crop.width, top + i / crop.width);
+                sheet.put_pixel(x as u32, y as u32, image::Luma([grey]));
+            }
+        }
+        left += crop.width + GAP;
+    }
+    Some(sheet)
+}

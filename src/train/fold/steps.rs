@@ -1,0 +1,182 @@
+//! The steps of an epoch.
+
+use super::{End, Training};
+use crate::{
+    config::OnNonFinite,
+    net::{Classifier, Mode},
+    run::{
+        Event,
+        event::{Level, Position, Step},
+    },
+    study::{Batch, Loader},
+    train::{
+        Error, Result,
+        control::Control,
+        metrics::VertebraLoss,
+        step::{Images, StepOutput, Targets},
+    },
+};
+use std::time::{Duration, Instant};
+
+/// Between two looks at the GPU.
+const GPU_EVERY: Duration = Duration::from_secs(2);
+/// Batches in a row that are left out before the fold ends all the same.
+const MOST_LEFT_OUT: usize = 10;
+
+impl Training<'_, '_> {
+    /// The steps of the phase that `loader` stands at.
+    pub(super) fn train_epoch(
+        &mut self,
+        loader: &mut Loader,
+        lr: f64,
+        control: &mut Control,
+    ) -> Result<Option<End>> {
+        let fold = self.fold;
+        loop {
+            let start = Instant::now();
+            let batch = loader.next();
+            self.found.skips.note(loader, &self.at().to_string(), fold.events);
+            let Some(batch) = batch.transpose()? else { break };
+            let data_seconds = start.elapsed().as_secs_f64();
+            let at = self.at();
+            if let Some(end) = self.keep().obey(control, at)? {
+                return Ok(Some(end));
+            }
+            self.place.set(Position { step: at.step + 1, ..at });
+            let done = (self.at().epoch - 1) * fold.plan.steps + self.at().step;
+            if fold.panic_at_step == Some(done) {
+                panic!("asked to panic at step {done}");
+            }
+            let made = match fold.nan_at_batch == Some(loader.taken()) {
+                true => Err(Error::NonFinite { what: "the loss".into(), studies: batch.studies() }),
+                false => self.train_step(&batch, lr, data_seconds),
+            };
+            let step = match made {
+                Ok(step) => step,
+                Err(error) => {
+                    // The step was not made.
+                    self.place.set(at);
+                    self.leave_out(error, loader)?;
+                    continue;
+                }
+            };
+            self.left_out = 0;
+            self.sums.loss += step.loss;
+            self.sums.slice += step.slice_loss;
+            self.sums.study += step.study_loss;
+            self.sums.steps += 1;
+            self.sums.seconds += step.data_seconds + step.compute_seconds;
+            self.batches = loader.taken();
+            fold.events.send(Event::Step(step));
+            self.ask_gpu();
+            self.save_by_the_way(control)?;
+        }
+        Ok(None)
+    }
+
+    fn train_step(&mut self, batch: &Batch, lr: f64, data_seconds: f64) -> Result<Step> {
+        let fold = self.fold;
+        let config = fold.config;
+        let start = Instant::now();
+        let mixed = batch.targets_mixed();
+        let lambda = batch.mixup.as_ref().map(|m| m.lambda);
+        let targets = Targets { own: &batch.targets, mixed: mixed.as_deref().zip(lambda) };
+        let key = Classifier::dropout_key(
+            config.seed,
+            self.at().fold,
+            self.at().epoch,
+            self.at().step - 1,
+        );
+        let stepper = fold.stepper(self.model);
+        let out = stepper.step(
+            &mut self.optimizer,
+            lr,
+            batch,
+            targets,
+            self.weights,
+            Mode::Train(Some(key)),
+        )?;
+        let compute_seconds = start.elapsed().as_secs_f64();
+        self.tell(&out);
+        self.previews.offer(batch, &out.slice_logits, self.place.get(), fold.events);
+
+        let mut vertebrae = VertebraLoss::default();
+        let positive = self.weights.positive;
+        let places = || batch.places.iter().map(|p| usize::from(p.vertebra));
+        let share = lambda.unwrap_or(1.0);
+        vertebrae.add(&out.slice_logits, &batch.targets, places(), positive, share);
+        if let (Some(mixed), Some(mixup)) = (&mixed, &batch.mixup) {
+            // The partner's share of a mixed slice counts for the partner's vertebra.
+            let t = batch.images_per_study;
+            let partners = (0..batch.targets.len())
+                .map(|i| usize::from(batch.places[mixup.partner[i / t] * t + i % t].vertebra));
+            vertebrae.add(&out.slice_logits, mixed, partners, positive, 1.0 - share);
+        }
+        Ok(Step {
+            at: self.at(),
+            steps: fold.plan.steps,
+            loss: out.loss.loss,
+            slice_loss: out.loss.slice,
+            study_loss: out.loss.study,
+            vertebra_loss: vertebrae.means().map(|l| l.unwrap_or(0.0)),
+            grad_norm: out.grad_norm,
+            skipped: out.skipped,
+            learning_rate: lr,
+            mixup: lambda,
+            images: batch.targets.len(),
+            data_seconds,
+            compute_seconds,
+        })
+    }
+
+    /// Tells how the GPU is doing, every few seconds.
+    fn ask_gpu(&mut self) {
+        let Some(monitor) = self.fold.monitor else { return };
+        if self.asked.is_some_and(|asked| asked.elapsed() < GPU_EVERY) {
+            return;
+        }
+        self.asked = Some(Instant::now());
+        if let Some(gpu) = monitor.read() {
+            self.fold.events.send(Event::Gpu(gpu));
+        }
+    }
+
+    /// What is out of the ordinary in a step, in the log.
+    fn tell(&self, out: &StepOutput) {
+        let (fold, at) = (self.fold, self.at());
+        let before = fold.memory.replace(out.plan);
+        if before != out.plan {
+            let n = out.plan.chunk;
+            let message = format!(
+                "{at}: out of memory; made again with {n} images at once, as all from now on"
+            );
+            fold.events.log(Level::Warn, message);
+        }
+        if let (true, Some(scaler)) = (out.skipped, self.optimizer.scaler) {
+            let scale = scaler.scale;
+            let message = format!(
+                "{at}: a gradient was not finite in f16; step skipped, loss scale now {scale}"
+            );
+            fold.events.log(Level::Warn, message);
+        }
+    }
+
+    /// Goes on without a batch whose loss or gradient is not finite, where that is wanted. Weights,
+    /// moments and statistics are those from before it: training again from the last checkpoint,
+    /// without that batch, would end in the same bits.
+    fn leave_out(&mut self, error: Error, loader: &Loader) -> Result<()> {
+        let skip = self.fold.config.train.on_nonfinite == OnNonFinite::Skip;
+        let Error::NonFinite { what, studies } = error else { return Err(error) };
+        if !skip || self.left_out == MOST_LEFT_OUT {
+            return Err(Error::NonFinite { what, studies });
+        }
+        self.left_out += 1;
+        self.batches = loader.taken();
+        let (at, studies) = (self.at(), studies.join(", "));
+        let message = format!(
+            "{at}: {what} is not finite: the batch after it is left out; its studies: {studies}"
+        );
+        self.fold.events.log(Level::Warn, message);
+        Ok(())
+    }
+}

@@ -1,0 +1,10 @@
+//! Runs that are cut, steered from outside, or have trouble with their machine.
+
+#[path = "../common/tiny.rs"]
+mod tiny;
+
+#[cfg(unix)]
+mod faults;
+mod resume;
+#[cfg(unix)]
+mod steer;
