@@ -15,6 +15,8 @@
 //! | [`run`] | events, commands, the run's folder | `config` |
 //! | [`train`] | the trainer thread | `study`, `net`, `run` |
 //! | [`view`] | state folded from events | `run` |
+//! | [`export`] | a chart as SVG and CSV | – |
+//! | [`report`] | a run as one file to send | `view`, `run`, `export`, `config` |
 //! | [`tui`], [`headless`] | the two front ends | `view`, `run`, `outline` |
 //! | [`cli`], [`device`], [`session`] | what `main` ties them together with | all |
 //! | `fuzz` | what reads from outside, as functions of bytes | all |
@@ -26,6 +28,7 @@ pub(crate) mod bounded;
 pub mod cli;
 pub mod config;
 pub mod device;
+pub mod export;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod headless;
