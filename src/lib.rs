@@ -35,6 +35,7 @@ pub mod headless;
 pub mod net;
 pub mod outline;
 pub mod panics;
+pub mod report;
 pub mod rng;
 pub mod run;
 pub mod session;

@@ -8,6 +8,7 @@ mod check;
 mod detach;
 mod live;
 mod previews;
+mod report_file;
 mod signals;
 
 pub use attach::{attach, fold, runs, steer};
@@ -16,6 +17,7 @@ pub use bench::bench;
 pub use check::check;
 pub use detach::{detach, leave_session};
 pub use live::{Shown, train};
+pub use report_file::report;
 
 use crate::{
     cli,

@@ -319,7 +319,10 @@ mod tests {
         assert_eq!((bounds.x.share(3.0), bounds.y.share(3.0)), (0.5, 1.5));
         assert_eq!(bounds.x.ticks(4).len(), 5);
         chart.x.counts = true;
-        assert_eq!(chart.bounds().x.ticks(4).iter().map(|t| &*t.1).collect::<Vec<_>>(), ["2", "3", "4"]);
+        assert_eq!(
+            chart.bounds().x.ticks(4).iter().map(|t| &*t.1).collect::<Vec<_>>(),
+            ["2", "3", "4"]
+        );
     }
 
     #[test]

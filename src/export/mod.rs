@@ -3,10 +3,10 @@
 pub mod chart;
 mod palette;
 pub mod svg;
-mod thin;
-mod ticks;
 #[cfg(test)]
 mod tests;
+mod thin;
+mod ticks;
 
 pub use chart::{Axis, Chart, Kind, Mark, Scale, Series, Style, Weight};
 pub use thin::MOST as MOST_POINTS;

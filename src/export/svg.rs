@@ -119,7 +119,8 @@ enum Entry<'a> {
 impl<'a> Drawing<'a> {
     fn of(chart: &'a Chart, look: &Look) -> String {
         let bounds = chart.bounds();
-        let (all_wide, all_high) = (f64::from(look.width.max(160)), f64::from(look.height.max(120)));
+        let (all_wide, all_high) =
+            (f64::from(look.width.max(160)), f64::from(look.height.max(120)));
         let y_ticks = bounds.y.ticks((all_high / 48.0) as usize);
         let left = 14.0 + y_ticks.iter().map(|t| wide(&t.1)).fold(0.0, f64::max);
         let curves = chart.series.iter().map(|series| thin(&series.points, &bounds.x)).collect();

@@ -102,7 +102,8 @@ fn a_spike_beyond_the_range_is_a_sign_at_the_edge() {
 fn a_million_points_and_any_size_are_a_small_picture() {
     let mut chart = chart();
     chart.series[0].points = (0..1_000_000).map(|i| (f64::from(i), f64::from(i % 97))).collect();
-    chart.marks = (0..1_000_000).map(|i| Mark { x: f64::from(i), label: "m".repeat(500) }).collect();
+    chart.marks =
+        (0..1_000_000).map(|i| Mark { x: f64::from(i), label: "m".repeat(500) }).collect();
     let svg = document(&chart, &Look::default());
     is_well_formed(&svg);
     assert!(svg.len() < 120_000, "{} bytes", svg.len());

@@ -1,0 +1,118 @@
+//! A run's settings, and which of them are not the notebook's.
+
+use crate::{bounded, config};
+use std::collections::BTreeMap;
+use toml::{Table, Value};
+
+/// Settings that are told one by one.
+const MOST: usize = 200;
+/// Of a value so many characters.
+const LONGEST: usize = 200;
+/// Sections in one another.
+const DEEPEST: usize = 4;
+
+/// A run's settings.
+#[derive(Debug, PartialEq)]
+pub struct Settings {
+    /// The file.
+    pub text: String,
+    /// Those that are not the notebook's.
+    pub changed: Vec<Changed>,
+    /// Weights of the slice head and of the study head in the training loss.
+    pub weights: Option<(f64, f64)>,
+}
+
+/// A setting that is not the notebook's.
+#[derive(Debug, PartialEq)]
+pub struct Changed {
+    /// `section.key`
+    pub key: String,
+    /// As it was.
+    pub value: String,
+    /// The notebook's; `None` where it has none.
+    pub notebook: Option<String>,
+}
+
+impl Settings {
+    /// From the text of a config.toml, of whatever version of this program.
+    ///
+    /// Errors: it is no TOML; one sentence.
+    pub fn of(text: &str) -> Result<Self, String> {
+        let parse = |text: &str| text.parse::<Table>().map_err(|e| e.message().to_string());
+        let table = parse(text)
+            .map_err(|e| format!("config.toml is no TOML: {}", bounded::excerpt(&e, LONGEST)))?;
+        let defaults = parse(config::DEFAULTS)?;
+        let (own, notebook) = (flat(&table), flat(&defaults));
+        let differs = |(key, value): (&String, &String)| {
+            let notebook = notebook.get(key);
+            (notebook != Some(value)).then(|| Changed {
+                key: bounded::excerpt(key, LONGEST),
+                value: bounded::excerpt(value, LONGEST),
+                notebook: notebook.cloned(),
+            })
+        };
+        let changed = own.iter().filter_map(differs).take(MOST).collect();
+        let number = |value: &Value| match value {
+            Value::Integer(n) => Some(*n as f64),
+            Value::Float(x) => Some(*x).filter(|x| x.is_finite()),
+            _ => None,
+        };
+        let weight = |key: &str| number(table.get("train")?.get(key)?);
+        let weights = weight("slice_weight").zip(weight("study_weight"));
+        Ok(Self { text: text.into(), changed, weights })
+    }
+}
+
+/// `section.key` and its value.
+fn flat(table: &Table) -> BTreeMap<String, String> {
+    fn add(flat: &mut BTreeMap<String, String>, section: &str, table: &Table, depth: usize) {
+        for (key, value) in table {
+            let key = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
+            match value {
+                Value::Table(table) if depth < DEEPEST => add(flat, &key, table, depth + 1),
+                value => {
+                    flat.insert(key, told(value));
+                }
+            }
+        }
+    }
+    let mut all = BTreeMap::new();
+    add(&mut all, "", table, 1);
+    all
+}
+
+/// A value in one form, however it was written.
+fn told(value: &Value) -> String {
+    match value {
+        Value::Float(x) if *x != 0.0 && !(1e-3..1e6).contains(&x.abs()) => format!("{x:e}"),
+        Value::Array(values) => {
+            let values: Vec<String> = values.iter().take(LONGEST).map(told).collect();
+            format!("[{}]", values.join(", "))
+        }
+        value => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_not_the_notebooks_is_told() {
+        assert_eq!(Settings::of(config::DEFAULTS).unwrap().changed, []);
+        let own = "seed = 0\n[train]\nepochs = 6\nbetas = [0.9, 0.999]\neps = 0.00000001\n\
+                   slice_weight = 15.0\nstudy_weight = 1.0\n[new]\nkey = \"a\"\n";
+        let settings = Settings::of(own).unwrap();
+        let changed = |key: &str, value: &str, notebook: Option<&str>| Changed {
+            key: key.into(),
+            value: value.into(),
+            notebook: notebook.map(String::from),
+        };
+        assert_eq!(
+            settings.changed,
+            [changed("new.key", "\"a\"", None), changed("train.epochs", "6", Some("50"))]
+        );
+        assert_eq!(settings.weights, Some((15.0, 1.0)));
+        assert!(Settings::of("[train").unwrap_err().contains("config.toml is no TOML"));
+    }
+}
