@@ -1,7 +1,7 @@
 //! A chart as SVG: text and paths, no script, no font and no link.
 
 use super::{
-    chart::{Bounds, Chart, Kind, Series, Span, Weight},
+    chart::{Bounds, Chart, Kind, Mark, Series, Span, Style, Weight},
     palette::{self, AXIS, GRID, MUTED, PAGE, RIM, TITLE},
     thin::thin,
 };
@@ -26,13 +26,14 @@ impl Default for Look {
     }
 }
 
-/// Shapes on a curve; of more points some have none.
-const MOST_SHAPES: usize = 60;
+/// Between two shapes on a curve lie so many pixels at least; some of more points have none.
+const APART: f64 = 16.0;
 /// Marks that are drawn.
 const MOST_MARKS: usize = 200;
 /// Text that is drawn, in characters.
 const LONGEST: usize = 120;
-/// Room right of the plot.
+/// Room left of text and right of the plot.
+const LEFT: f64 = 14.0;
 const RIGHT: f64 = 20.0;
 /// A line's height.
 const LINE: f64 = 18.0;
@@ -54,12 +55,14 @@ pub fn document(chart: &Chart, look: &Look) -> String {
     )
 }
 
-/// A chart as a part of an HTML page whose style has [`STYLE`].
+/// A chart as a part of an HTML page whose style has [`STYLE`]; without room at its left, where the
+/// page has its own.
 pub fn figure(chart: &Chart, look: &Look) -> String {
     let Look { width, height, .. } = look;
     let title = escape(&chart.title);
     format!(
-        "<svg viewBox=\"0 0 {width} {height}\" {FONT} role=\"img\" aria-label=\"{title}\">{}</svg>",
+        "<svg viewBox=\"{LEFT} 0 {} {height}\" {FONT} role=\"img\" aria-label=\"{title}\">{}</svg>",
+        f64::from(*width) - LEFT,
         Drawing::of(chart, look)
     )
 }
@@ -122,10 +125,10 @@ impl<'a> Drawing<'a> {
         let (all_wide, all_high) =
             (f64::from(look.width.max(160)), f64::from(look.height.max(120)));
         let y_ticks = bounds.y.ticks((all_high / 48.0) as usize);
-        let left = 14.0 + y_ticks.iter().map(|t| wide(&t.1)).fold(0.0, f64::max);
+        let left = LEFT + 6.0 + y_ticks.iter().map(|t| wide(&t.1)).fold(0.0, f64::max);
         let curves = chart.series.iter().map(|series| thin(&series.points, &bounds.x)).collect();
         let width = (all_wide - left - RIGHT).max(40.0);
-        let x_ticks = bounds.x.ticks((width / 80.0).max(2.0) as usize);
+        let x_ticks = bounds.x.ticks((width / if look.legend { 80.0 } else { 40.0 }) as usize);
         let (top, height, out) = (0.0, 0.0, String::new());
         let mut drawing =
             Self { chart, bounds, x_ticks, y_ticks, curves, left, top, width, height, out };
@@ -177,25 +180,33 @@ impl<'a> Drawing<'a> {
         if !self.chart.title.is_empty() {
             y += LINE;
             let title = format!(r#"{TITLE} font-size="14" font-weight="600""#);
-            self.text(&title, (14.0, y - 4.0), "start", &self.chart.title);
+            self.text(&title, (LEFT, y - 4.0), "start", &self.chart.title);
         }
         if legend {
-            let mut x = 14.0;
+            let mut x = LEFT;
             let mut begun = false;
-            for entry in self.entries() {
+            let mut entries = self.entries();
+            // One curve needs no name to be told apart.
+            if let [Entry::Curve(_)] = entries[..] {
+                entries.clear();
+            }
+            for entry in entries {
                 let name = match &entry {
                     Entry::Curve(series) => &series.name,
                     Entry::Sign(_, name) => name,
                 };
                 let room = SAMPLE + 6.0 + wide(name) + 16.0;
                 if !begun || x + room > all_wide {
-                    (x, y, begun) = (14.0, y + LINE, true);
+                    (x, y, begun) = (LEFT, y + LINE, true);
                 }
                 self.entry(&entry, (x, y - 4.0), name);
                 x += room;
             }
-            y += LINE;
-            self.text(MUTED, (14.0, y - 4.0), "start", &self.chart.y.heading());
+            let heading = self.chart.y.heading();
+            if !heading.is_empty() {
+                y += LINE;
+                self.text(MUTED, (LEFT, y - 4.0), "start", &heading);
+            }
         }
         self.top = y + 6.0;
     }
@@ -217,13 +228,17 @@ impl<'a> Drawing<'a> {
         let (middle, centre) = (y - 4.0, x + SAMPLE / 2.0);
         match entry {
             Entry::Sign(sign, _) => self.text(MUTED, (centre, y), "middle", sign),
-            Entry::Curve(series) if series.kind == Kind::Scatter => {
-                let at = format!("M{centre:.1} {middle:.1}h0");
-                self.path(series, &at);
-            }
             Entry::Curve(series) => {
-                let at = format!("M{x:.1} {middle:.1}h{SAMPLE}");
-                self.path(series, &at);
+                let at = match series.kind {
+                    Kind::Scatter => format!("M{centre:.1} {middle:.1}h0"),
+                    Kind::Line | Kind::Step => format!("M{x:.1} {middle:.1}h{SAMPLE}"),
+                };
+                // What is faint where there is much of it must still be seen as one line.
+                let weight = match series.style.weight {
+                    Weight::Faint => Weight::Normal,
+                    weight => weight,
+                };
+                self.path(series.kind, Style { weight, ..series.style }, &at);
             }
         }
         if let Entry::Curve(Series { style, .. }) = entry
@@ -257,29 +272,33 @@ impl<'a> Drawing<'a> {
     }
 
     fn marks(&mut self) {
-        let mut free = f64::NEG_INFINITY;
-        let shown = |x: f64| self.bounds.x.contains(x);
-        let marks = self.chart.marks.iter().filter(|mark| shown(mark.x)).take(MOST_MARKS);
-        for mark in marks.collect::<Vec<_>>() {
+        let shown = |mark: &&Mark| self.bounds.x.contains(mark.x);
+        let mut marks: Vec<&Mark> =
+            self.chart.marks.iter().filter(shown).take(MOST_MARKS).collect();
+        marks.sort_by(|a, b| a.x.total_cmp(&b.x));
+        // How far each row of labels is taken.
+        let mut taken = [f64::NEG_INFINITY; 3];
+        for mark in marks {
             let x = self.x(mark.x);
             let dashed = format!(r#"{AXIS} stroke-dasharray="1 3""#);
             self.line(&dashed, (x, self.top), (x, self.bottom()));
             let room = wide(&mark.label);
             let leftwards = x + 4.0 + room > self.left + self.width;
-            let (start, anchor) = if leftwards { (x - 4.0 - room, "end") } else { (x, "start") };
-            if start >= free {
-                let x = if leftwards { x - 4.0 } else { x + 4.0 };
-                self.text(MUTED, (x, self.top + 10.0), anchor, &mark.label);
-                free = start + room + 12.0;
+            let start = if leftwards { x - 4.0 - room } else { x };
+            let Some(row) = taken.iter().position(|&end| end <= start) else { continue };
+            taken[row] = start + room + 12.0;
+            let y = self.top + 10.0 + 14.0 * row as f64;
+            match leftwards {
+                true => self.text(MUTED, (x - 4.0, y), "end", &mark.label),
+                false => self.text(MUTED, (x + 4.0, y), "start", &mark.label),
             }
         }
     }
 
-    fn path(&mut self, series: &Series, d: &str) {
-        let style = series.style;
-        let dots = series.kind == Kind::Scatter;
+    fn path(&mut self, kind: Kind, style: Style, d: &str) {
+        let dots = kind == Kind::Scatter;
         let (width, opacity) = match style.weight {
-            Weight::Faint => (1.0, r#" opacity="0.4""#),
+            Weight::Faint => (1.0, r#" opacity="0.3""#),
             Weight::Normal => (1.6, ""),
             Weight::Strong => (2.4, ""),
         };
@@ -307,7 +326,7 @@ impl<'a> Drawing<'a> {
             let series = &self.chart.series[i];
             let d = self.trace(series.kind, &self.curves[i]);
             if !d.is_empty() {
-                self.path(series, &d);
+                self.path(series.kind, series.style, &d);
             }
         }
         self.out.push_str("</svg>");
@@ -338,7 +357,8 @@ impl<'a> Drawing<'a> {
             let Some(marker) = style.marker else { continue };
             // Of a curve that was thinned a shape would stand on some of its points by chance.
             let shown: Vec<_> = points.iter().filter(|p| in_plot(&self.bounds, p)).collect();
-            let every = shown.len().div_ceil(MOST_SHAPES).max(1);
+            let most = (self.width / APART).max(1.0) as usize;
+            let every = shown.len().div_ceil(most).max(1);
             let _ = write!(self.out, "<g {} stroke-width=\"1\">", palette::fill(style.color));
             let _ = write!(self.out, "<g {RIM}>");
             for &&(x, y) in shown.iter().step_by(every) {

@@ -18,10 +18,17 @@ const TRAIN: Style = Style { color: 0, dash: 0, marker: None, weight: Weight::No
 /// The validation loss.
 const VALID: Style = Style { color: 1, dash: 0, marker: Some(0), weight: Weight::Normal };
 
-/// The folds that are drawn, by their numbers: those of which something was trained.
-pub fn drawn(report: &Report) -> Vec<&Fold> {
+/// The folds of which something was trained, by their numbers.
+pub fn begun(report: &Report) -> Vec<&Fold> {
     let begun = |fold: &&Fold| fold.last_epoch().is_some() || !fold.curve.raw.is_empty();
-    tables::sorted(report).into_iter().filter(begun).take(MOST_DRAWN).collect()
+    tables::sorted(report).into_iter().filter(begun).collect()
+}
+
+/// Those of them that are drawn.
+pub fn drawn(report: &Report) -> Vec<&Fold> {
+    let mut folds = begun(report);
+    folds.truncate(MOST_DRAWN);
+    folds
 }
 
 /// A fold's training loss, step by step and smoothed, and its validation loss.
@@ -93,7 +100,7 @@ fn by_epoch(fold: &Fold, figure: impl Fn(&Epoch) -> f64) -> Points {
 }
 
 /// The range of losses that tells something: a step or an epoch out of all proportion would make
-/// the rest a flat line. `None` where all of `losses` fit; whatever it is, `must` are shown, as far
+/// the rest a flat line. What is half as high again is not. `None` where all of `losses` fit; whatever it is, `must` are shown, as far
 /// as they are no such themselves.
 fn range(mut losses: Vec<f64>, must: Vec<f64>) -> Option<(f64, f64)> {
     losses.retain(|x| x.is_finite());
@@ -104,7 +111,7 @@ fn range(mut losses: Vec<f64>, must: Vec<f64>) -> Option<(f64, f64)> {
     let sensible = must.into_iter().filter(|&x| x <= 3.0 * median.max(robust));
     let (low, top) = sensible.fold((low, robust), |(l, h), x| (l.min(x), h.max(x)));
     let room = 0.05 * (top - low);
-    (high > top && room > 0.0 && top.is_finite()).then_some((low - room, top + room))
+    (high > 1.5 * top && room > 0.0 && top.is_finite()).then_some((low - room, top + room))
 }
 
 /// The folds that a mean is taken over: those of which most epochs are done, so that it is one of
@@ -261,5 +268,23 @@ pub fn rates(report: &Report) -> Chart {
         }
     }
     let title = "Learning rate".into();
-    Chart { title, x: epochs(), y: Axis::new("learning rate"), series, marks: Vec::new() }
+    Chart { title, x: epochs(), y: Axis::default(), series, marks: Vec::new() }
+}
+
+/// What each epoch took, its validation included.
+pub fn times(report: &Report) -> Chart {
+    let seconds = |epoch: &Epoch| epoch.train_seconds + epoch.valid_seconds;
+    let mut chart = overlay(report, "Time an epoch", "", seconds);
+    let highest =
+        chart.series.iter().flat_map(|series| &series.points).map(|p| p.1).fold(0.0, f64::max);
+    let (unit, each) = match highest {
+        s if s < 300.0 => ("seconds", 1.0),
+        s if s < 18_000.0 => ("minutes", 60.0),
+        _ => ("hours", 3600.0),
+    };
+    for series in &mut chart.series {
+        series.points.iter_mut().for_each(|point| point.1 /= each);
+    }
+    chart.y = Axis::new(unit);
+    chart
 }

@@ -20,7 +20,7 @@ use std::fmt::Write;
 /// A chart as wide as the page.
 const WIDE: Look = Look { width: 1040, height: 380, legend: true };
 /// One of two side by side.
-const HALF: Look = Look { width: 520, height: 300, legend: true };
+const HALF: Look = Look { width: 520, height: 320, legend: true };
 /// One of many side by side.
 const SMALL: Look = Look { width: 250, height: 170, legend: false };
 /// A picture that is not as wide is drawn larger, up to so wide.
@@ -34,7 +34,7 @@ pub fn page(report: &Report) -> String {
     page.losses(report);
     page.heads(report);
     page.vertebrae(report);
-    page.section("Learning rate", |page| page.figure(&figures::rates(report), &WIDE));
+    page.schedule(report);
     page.pictures(&report.pictures);
     page.troubles(report);
     let skipped = report.state.finished.as_ref().map_or(&[][..], |finished| &finished.skipped);
@@ -117,10 +117,9 @@ impl Page {
                 page.figure(&figures::loss(report, fold), &HALF);
             }
             page.add("</div>\n");
-            let left = report.state.folds.len() - folds.len();
-            if left > 0 {
-                let s = if left == 1 { " is" } else { "s are" };
-                page.note(&format!("{left} fold{s} not drawn: not begun, or one too many."));
+            let more = figures::begun(report).len() - folds.len();
+            if more > 0 {
+                page.note(&format!("… and {more} more folds, which are not drawn."));
             }
         });
     }
@@ -153,6 +152,15 @@ impl Page {
             for chart in figures::vertebrae(report) {
                 page.figure(&chart, &SMALL);
             }
+            page.add("</div>\n");
+        });
+    }
+
+    fn schedule(&mut self, report: &Report) {
+        self.section("Schedule and pace", |page| {
+            page.add("<div class=\"grid\">\n");
+            page.figure(&figures::rates(report), &HALF);
+            page.figure(&figures::times(report), &HALF);
             page.add("</div>\n");
         });
     }
@@ -206,9 +214,9 @@ impl Page {
             Err(why) => page.note(why),
             Ok(settings) => {
                 match settings.changed.is_empty() {
-                    true => page.note("All as in the notebook."),
+                    true => page.note("All as by default, which is as in the notebook."),
                     false => {
-                        page.note("Those that are not the notebook's:");
+                        page.note("Those that are not the defaults, which are the notebook's:");
                         page.table(&tables::changed(settings));
                     }
                 }
@@ -253,9 +261,11 @@ impl Page {
             self.row(row, class);
         }
         self.add("</tbody>\n");
-        if let Some(foot) = &table.foot {
+        if !table.foot.is_empty() {
             self.add("<tfoot>\n");
-            self.row(foot, class);
+            for row in &table.foot {
+                self.row(row, class);
+            }
             self.add("</tfoot>\n");
         }
         self.add("</table></div>\n");

@@ -44,7 +44,7 @@ fn escape(text: &str) -> String {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
-            c if c.is_ascii_punctuation() && !matches!(c, '.' | ',' | ':' | ';' | '/' | '%') => {
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' | '!' | '$' => {
                 escaped.push('\\');
                 escaped.push(c);
             }
@@ -143,7 +143,7 @@ impl Text {
             Err(why) => self.paragraph(why),
             Ok(settings) => {
                 if !settings.changed.is_empty() {
-                    self.paragraph("Those that are not the notebook's:");
+                    self.paragraph("Those that are not the defaults, which are the notebook's:");
                     self.table(&tables::changed(settings));
                 }
                 self.paragraph("All of them, config.toml:");
@@ -179,7 +179,7 @@ impl Text {
         for cells in &table.rows {
             self.0 += &row(&mut cells.iter().map(|cell| escape(&cell.text)));
         }
-        if let Some(foot) = &table.foot {
+        for foot in &table.foot {
             self.0 += &row(&mut foot.iter().map(bold));
         }
         self.0.push('\n');
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn text_is_no_markup() {
-        assert_eq!(escape("a|b <b>`*_[x](y)\n# z"), r"a\|b &lt;b&gt;\`\*\_\[x\]\(y\) \# z");
+        assert_eq!(escape("a|b <b>`*_[x](y)\n# z"), r"a\|b &lt;b&gt;\`\*\_\[x\](y) \# z");
         assert_eq!(escape("0.41, C1: 3/4"), "0.41, C1: 3/4");
     }
 }

@@ -26,7 +26,8 @@ const MOST_ROWS: usize = 500;
 const RESULTS: &str = "The best epoch of a fold is the one with the lowest validation loss. The \
                        constant guess is the validation loss of a guess at the training \
                        prevalence; the ratio is the best loss over it, below 1 where something \
-                       was learned. AUCs are those of the best epoch.";
+                       was learned. AUCs are those of the best epoch, means \
+                       over the folds that have one.";
 
 /// What the two heads' charts show.
 const HEADS: &str = "Here training and validation are on the same terms: each head's loss by \
@@ -46,7 +47,7 @@ fn losses(report: &Report) -> String {
     };
     format!(
         "As in the notebook, training and validation loss are different formulas: training weighs \
-         the slice and the study head {slice} : {study} and counts mixed-up targets, validation is \
+         the slice and the study head {slice}:{study} and counts mixed-up targets, validation is \
          the plain mean of the two heads. Compare each with itself; the next section has both on \
          the same terms. A training curve is smoothed over about 50 steps."
     )

@@ -1,4 +1,4 @@
-//! A run's settings, and which of them are not the notebook's.
+//! A run's settings, and which of them are not the defaults.
 
 use crate::{bounded, config};
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use toml::{Table, Value};
 /// Settings that are told one by one.
 const MOST: usize = 200;
 /// Of a value so many characters.
-const LONGEST: usize = 200;
+const LONGEST: usize = 60;
 /// Sections in one another.
 const DEEPEST: usize = 4;
 
@@ -16,21 +16,21 @@ const DEEPEST: usize = 4;
 pub struct Settings {
     /// The file.
     pub text: String,
-    /// Those that are not the notebook's.
+    /// Those that are not the defaults, which are the notebook's.
     pub changed: Vec<Changed>,
     /// Weights of the slice head and of the study head in the training loss.
     pub weights: Option<(f64, f64)>,
 }
 
-/// A setting that is not the notebook's.
+/// A setting that is not the default.
 #[derive(Debug, PartialEq)]
 pub struct Changed {
     /// `section.key`
     pub key: String,
     /// As it was.
     pub value: String,
-    /// The notebook's; `None` where it has none.
-    pub notebook: Option<String>,
+    /// The default; `None` where this version has no such setting.
+    pub default: Option<String>,
 }
 
 impl Settings {
@@ -42,13 +42,14 @@ impl Settings {
         let table = parse(text)
             .map_err(|e| format!("config.toml is no TOML: {}", bounded::excerpt(&e, LONGEST)))?;
         let defaults = parse(config::DEFAULTS)?;
-        let (own, notebook) = (flat(&table), flat(&defaults));
+        let (own, defaults) = (flat(&table), flat(&defaults));
         let differs = |(key, value): (&String, &String)| {
-            let notebook = notebook.get(key);
-            (notebook != Some(value)).then(|| Changed {
+            let default = defaults.get(key);
+            // How it was looked at makes it no other run.
+            (default != Some(value) && !key.starts_with("ui.")).then(|| Changed {
                 key: bounded::excerpt(key, LONGEST),
                 value: bounded::excerpt(value, LONGEST),
-                notebook: notebook.cloned(),
+                default: default.map(|value| bounded::excerpt(value, LONGEST)),
             })
         };
         let changed = own.iter().filter_map(differs).take(MOST).collect();
@@ -85,6 +86,7 @@ fn flat(table: &Table) -> BTreeMap<String, String> {
 fn told(value: &Value) -> String {
     match value {
         Value::Float(x) if *x != 0.0 && !(1e-3..1e6).contains(&x.abs()) => format!("{x:e}"),
+        Value::Float(x) => x.to_string(),
         Value::Array(values) => {
             let values: Vec<String> = values.iter().take(LONGEST).map(told).collect();
             format!("[{}]", values.join(", "))
@@ -98,15 +100,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_not_the_notebooks_is_told() {
+    fn only_what_is_not_the_default_is_told() {
         assert_eq!(Settings::of(config::DEFAULTS).unwrap().changed, []);
         let own = "seed = 0\n[train]\nepochs = 6\nbetas = [0.9, 0.999]\neps = 0.00000001\n\
-                   slice_weight = 15.0\nstudy_weight = 1.0\n[new]\nkey = \"a\"\n";
+                   slice_weight = 15.0\nstudy_weight = 1\n[ui]\nfps = 3\n[new]\nkey = \"a\"\n";
         let settings = Settings::of(own).unwrap();
-        let changed = |key: &str, value: &str, notebook: Option<&str>| Changed {
+        let changed = |key: &str, value: &str, default: Option<&str>| Changed {
             key: key.into(),
             value: value.into(),
-            notebook: notebook.map(String::from),
+            default: default.map(String::from),
         };
         assert_eq!(
             settings.changed,

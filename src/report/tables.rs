@@ -15,8 +15,8 @@ pub struct Table {
     pub words: usize,
     /// Its rows, each as long as the head.
     pub rows: Vec<Vec<Cell>>,
-    /// A row under a line: means.
-    pub foot: Option<Vec<Cell>>,
+    /// Rows that sum up the others.
+    pub foot: Vec<Vec<Cell>>,
     /// Rows that were left out.
     pub more: usize,
 }
@@ -44,18 +44,9 @@ pub fn mean(values: &[f64]) -> Option<(f64, Option<f64>)> {
     (n > 0.0).then(|| (mean, (n > 1.0).then(|| (squares / (n - 1.0)).sqrt())))
 }
 
-/// `0.412 ± 0.013`, each as `figure` writes it.
-fn mean_of(values: &[f64], figure: impl Fn(f64) -> String) -> Cell {
-    match mean(values) {
-        None => "–".into(),
-        Some((mean, None)) => figure(mean).into(),
-        Some((mean, Some(sd))) => format!("{} ± {}", figure(mean), figure(sd)).into(),
-    }
-}
-
-/// A row a fold, and the means over the folds that have a best epoch.
+/// A row a fold, and mean and standard deviation over the folds that have a best epoch.
 pub fn folds(report: &Report) -> Table {
-    let three = |x: f64| format!("{x:.3}");
+    let three: fn(f64) -> String = |x| format!("{x:.3}");
     let ratio = |fold: &Fold, best: &Epoch| {
         Some(best.metric / fold.plan.baseline).filter(|ratio| ratio.is_finite())
     };
@@ -78,24 +69,31 @@ pub fn folds(report: &Report) -> Table {
     };
     let best: Vec<(&Fold, &Epoch)> =
         folds.iter().filter_map(|f| Some((*f, f.best_epoch()?))).collect();
-    let means = |of: &dyn Fn(&Fold, &Epoch) -> Option<f64>, figure: &dyn Fn(f64) -> String| {
+    let over = |of: &dyn Fn(&Fold, &Epoch) -> Option<f64>| {
         let values: Vec<f64> = best.iter().filter_map(|(fold, best)| of(fold, best)).collect();
-        mean_of(&values, figure)
+        mean(&values)
     };
-    let foot = (best.len() > 1).then(|| {
-        vec![
-            "".into(),
-            format!("mean ± sd of {}", best.len()).into(),
-            "".into(),
-            "".into(),
-            means(&|_, best| Some(best.metric), &format::loss),
-            "".into(),
-            means(&|fold, _| Some(fold.plan.baseline).filter(|b| b.is_finite()), &format::loss),
-            means(&ratio, &three),
-            means(&|_, best| best.slice_auc, &three),
-            means(&|_, best| best.study_auc, &three),
-        ]
-    });
+    let guess = |fold: &Fold, _: &Epoch| Some(fold.plan.baseline).filter(|b| b.is_finite());
+    let columns = [
+        over(&|_, best| Some(best.metric)),
+        None,
+        over(&guess),
+        over(&ratio),
+        over(&|_, best| best.slice_auc),
+        over(&|_, best| best.study_auc),
+    ];
+    let figures = [format::loss, three, format::loss, three, three, three];
+    let row_of = |name: String, of: fn((f64, Option<f64>)) -> Option<f64>| -> Vec<Cell> {
+        let figure = |(column, figure): (&Option<(f64, Option<f64>)>, fn(f64) -> String)| {
+            column.and_then(of).map_or(String::new(), figure)
+        };
+        let names = [String::new(), name, String::new(), String::new()].into_iter();
+        names.chain(columns.iter().zip(figures).map(figure)).map(Cell::from).collect()
+    };
+    let foot = match best.len() {
+        0 | 1 => Vec::new(),
+        n => vec![row_of(format!("mean of {n}"), |m| Some(m.0)), row_of("sd".into(), |m| m.1)],
+    };
     Table {
         head: vec![
             "fold",
@@ -153,8 +151,8 @@ pub fn vertebrae(report: &Report) -> Option<Table> {
         let losses: Vec<f64> = best.iter().filter_map(|epoch| finite(epoch)[v]).collect();
         cell(mean(&losses).map(|(mean, _)| mean))
     };
-    let foot = (best.len() > 1)
-        .then(|| ["mean".into(), "".into()].into_iter().chain((0..7).map(mean)).collect());
+    let means = || ["mean".into(), "".into()].into_iter().chain((0..7).map(mean)).collect();
+    let foot = if best.len() > 1 { vec![means()] } else { Vec::new() };
     Some(Table {
         head: vec!["fold", "epoch", "C1", "C2", "C3", "C4", "C5", "C6", "C7"],
         words: 1,
@@ -201,7 +199,7 @@ pub fn epochs(fold: &Fold) -> Table {
         ],
         words: 0,
         rows: done.iter().take(MOST_ROWS).map(|epoch| row(epoch)).collect(),
-        foot: None,
+        foot: Vec::new(),
         more: done.len().saturating_sub(MOST_ROWS),
     }
 }
@@ -216,7 +214,7 @@ pub fn troubles(report: &Report) -> Table {
     });
     let rows: Vec<Vec<Cell>> = rows.collect();
     let more = past.troubles_total - rows.len();
-    Table { head: vec!["at", "", "what"], words: 3, rows, foot: None, more }
+    Table { head: vec!["at", "", "what"], words: 3, rows, foot: Vec::new(), more }
 }
 
 /// The studies that were left out.
@@ -230,19 +228,19 @@ pub fn left_out(studies: &[SkippedStudy]) -> Table {
         head: vec!["study", "fold", "batches", "why"],
         words: 4,
         rows: studies.iter().take(MOST_ROWS).map(row).collect(),
-        foot: None,
+        foot: Vec::new(),
         more: studies.len().saturating_sub(MOST_ROWS),
     }
 }
 
-/// The settings that are not the notebook's.
+/// The settings that are not the defaults.
 pub fn changed(settings: &Settings) -> Table {
     let rows = settings.changed.iter().map(|changed| {
-        let notebook = changed.notebook.as_deref().unwrap_or("–");
-        vec![changed.key.as_str().into(), changed.value.as_str().into(), notebook.into()]
+        let default = changed.default.as_deref().unwrap_or("–");
+        vec![changed.key.as_str().into(), changed.value.as_str().into(), default.into()]
     });
     Table {
-        head: vec!["setting", "this run", "the notebook"],
+        head: vec!["setting", "this run", "default"],
         words: 3,
         rows: rows.collect(),
         ..Table::default()
@@ -259,6 +257,5 @@ mod tests {
         assert_eq!(mean(&[0.5]), Some((0.5, None)));
         let (mean, sd) = mean(&[1.0, 2.0, 3.0]).unwrap();
         assert_eq!((mean, sd), (2.0, Some(1.0)));
-        assert_eq!(mean_of(&[0.4, 0.5], |x| format!("{x:.2}")).text, "0.45 ± 0.07");
     }
 }
