@@ -99,22 +99,38 @@ impl Report {
     /// Errors: its journal cannot be read. What else is missing or damaged the report says.
     pub fn of(folder: &Folder, now: f64) -> Result<Self, journal::Error> {
         let in_use = folder.is_in_use();
-        let (mut state, damaged) = State::of_journal(&folder.journal(), None)?;
+        let mut report = Self::of_journal(&folder.journal())?;
         if in_use {
-            state.reopen();
+            report.state.reopen();
         }
-        let mut past = Past::default();
-        let times = journal::highlights(&folder.journal(), |stamped| past.hear(stamped))?;
         Ok(Self {
             name: format::brief(&folder.name),
-            state,
             status: own_file(&folder.state()).and_then(|()| Status::read(&folder.state())).ok(),
             in_use,
-            times,
             now,
-            past,
             settings: settings(&folder.config()),
             pictures: pictures(&folder.path().join("previews")),
+            ..report
+        })
+    }
+
+    /// What a journal alone tells.
+    ///
+    /// Errors: it cannot be read.
+    pub fn of_journal(path: &Path) -> Result<Self, journal::Error> {
+        let (state, damaged) = State::of_journal(path, None)?;
+        let mut past = Past::default();
+        let times = journal::highlights(path, |stamped| past.hear(stamped))?;
+        Ok(Self {
+            name: state.plan.as_ref().map(|plan| plan.name.clone()).unwrap_or_default(),
+            state,
+            status: None,
+            in_use: false,
+            times,
+            now: 0.0,
+            past,
+            settings: Err("There is no config.toml.".into()),
+            pictures: Vec::new(),
             damaged,
         })
     }
