@@ -39,7 +39,7 @@ pub const RIM: &str = r##"class="cr" stroke="#ffffff""##;
 pub const STYLE: &str = "\
 @media (prefers-color-scheme:dark){\
 line.c0,path.c0{stroke:#56b4e9}g.c0{fill:#56b4e9}\
-line.c5,path.c5{stroke:#3f94d1}g.c5{fill:#3f94d1}\
+line.c5,path.c5{stroke:#f0e442}g.c5{fill:#f0e442}\
 line.c6,path.c6{stroke:#e6e8eb}g.c6,text.c6{fill:#e6e8eb}\
 .cm{fill:#9aa4ae}.cg{stroke:#2a3038}.ca{stroke:#6b7580}.cp{fill:#14171a}.cr{stroke:#14171a}}";
 
