@@ -155,7 +155,10 @@ fn dashboard(
     signals: &Signals,
 ) -> std::io::Result<tui::Exit> {
     signals.draws(true);
-    let left = tui::run(line, state, tui::Attachment::Own, &config.ui, &signals.tui);
+    // They were checked with the rest of the config.
+    let keys = super::keys(config).unwrap_or_default();
+    let settings = tui::Settings { ui: &config.ui, keys, runs: config.run.dir.clone() };
+    let left = tui::run(line, state, tui::Attachment::Own, settings, &signals.tui);
     signals.draws(false);
     left
 }
