@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn the_best_is_low_and_green_and_the_worst_high_and_red() {
         let scale = Scale::of([0.2, 0.4, 5.0, f64::NAN].into_iter(), 1.0);
-        assert_eq!([0.2, 0.6, 1.0, 5.0, f64::NAN].map(|y| scale.bar(y)), ['▁', '▅', '█', '█', '!']);
+        assert_eq!([0.2, 0.6, 1.0, 5.0, f64::NAN].map(|y| scale.bar(y)), ['▁', '▄', '█', '█', '!']);
         assert_eq!(color(0.0), Color::Rgb(26, 178, 136));
         assert_eq!(color(1.0), Color::Rgb(224, 106, 36));
         let alike = Scale::of([0.5, 0.5].into_iter(), f64::NAN);

@@ -236,6 +236,7 @@ impl Ema {
     /// would otherwise hide the next few hundred of 0.6.
     pub fn add_robustly(&mut self, steps: u32, x: f64) {
         match self.get() {
+            _ if !x.is_finite() => {}
             Some(average) if self.values <= 10 && average > OUTLIER * x && x > 0.0 => {
                 *self = Self::new(self.beta);
                 self.add_after(steps, x);
