@@ -1,8 +1,12 @@
 //! A run's figures as TensorBoard's event files: `tensorboard/fold0/`, a folder for each fold, so
 //! that TensorBoard lays their curves over each other.
 //!
-//! The step of a figure counts the fold's optimizer steps from 1; the figures of a validation are at
-//! the step after which it was made.
+//! Of each step: `train/loss`, `train/slice_loss`, `train/study_loss`, `train/vertebra_loss/C1` to `C7`,
+//! `train/learning_rate`, `train/grad_norm`, `train/images_per_second` and `train/data_wait` (the share
+//! of the step that was spent waiting for the batch, 0 to 1). Of each epoch: `valid/loss`,
+//! `valid/slice_loss`, `valid/study_loss`, `valid/vertebra_loss/C1` to `C7`, `valid/slice_auc` and
+//! `valid/study_auc`, where they are known. TensorBoard's step counts the fold's optimizer steps from
+//! 1; a validation is at the step after which it was made.
 
 pub mod file;
 
