@@ -371,6 +371,8 @@ pub struct Run {
     pub log_every_steps: usize,
     /// The signal at which the run saves and leaves, to be started again.
     pub requeue_signal: RequeueSignal,
+    /// Event files for TensorBoard.
+    pub tensorboard: bool,
 }
 
 /// How a batch system announces that it takes the machine away.
