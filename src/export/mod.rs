@@ -5,11 +5,12 @@ mod palette;
 pub mod svg;
 #[cfg(test)]
 mod tests;
+mod text;
 mod thin;
 mod ticks;
 
 pub use chart::{Axis, Chart, Kind, Mark, Scale, Series, Style, Weight};
-pub use thin::MOST as MOST_POINTS;
+pub use text::escape;
 
 use std::{
     fs::{self, File},

@@ -3,6 +3,7 @@
 use super::{
     chart::{Bounds, Chart, Kind, Mark, Series, Span, Style, Weight},
     palette::{self, AXIS, GRID, MUTED, PAGE, RIM, TITLE},
+    text::{escape, figure_of, short, wide},
     thin::thin,
 };
 use std::fmt::Write;
@@ -30,8 +31,6 @@ impl Default for Look {
 const APART: f64 = 16.0;
 /// Marks that are drawn.
 const MOST_MARKS: usize = 200;
-/// Text that is drawn, in characters.
-const LONGEST: usize = 120;
 /// Room left of text and right of the plot.
 const LEFT: f64 = 14.0;
 const RIGHT: f64 = 20.0;
@@ -69,34 +68,6 @@ pub fn figure(chart: &Chart, look: &Look) -> String {
 
 const FONT: &str = "font-family=\"system-ui,-apple-system,'Segoe UI',Roboto,Helvetica,Arial,\
                     sans-serif\" font-size=\"12\"";
-
-/// Text as a part of XML or HTML: at most 4096 characters, in one line, and nothing in it is a tag
-/// or ends an attribute.
-pub fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in crate::bounded::excerpt(text, 4096).chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            // XML has no place for them.
-            '\u{fffe}' | '\u{ffff}' => {}
-            c => escaped.push(c),
-        }
-    }
-    escaped
-}
-
-fn short(text: &str) -> String {
-    escape(&crate::bounded::excerpt(text, LONGEST))
-}
-
-/// About how wide text is, in pixels.
-fn wide(text: &str) -> f64 {
-    6.4 * text.chars().count().min(LONGEST + 1) as f64
-}
 
 /// A chart being drawn. Writing to a String cannot fail, so what it returns is passed over.
 struct Drawing<'a> {
@@ -422,16 +393,4 @@ struct Beyond {
     x: f64,
     above: bool,
     color: usize,
-}
-
-/// A figure with four digits, without zeros behind them.
-fn figure_of(x: f64) -> String {
-    match x.abs() {
-        0.0 => "0".into(),
-        a if (1e-3..1e5).contains(&a) => {
-            let text = format!("{x:.4}");
-            text.trim_end_matches('0').trim_end_matches('.').into()
-        }
-        _ => format!("{x:.2e}"),
-    }
 }

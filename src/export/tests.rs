@@ -1,5 +1,5 @@
 use super::*;
-use svg::{Look, document, escape, figure};
+use svg::{Look, document, figure};
 
 fn chart() -> Chart {
     let points = |shift: f64| (1..=6).map(|i| (f64::from(i), shift + 1.0 / f64::from(i))).collect();

@@ -4,7 +4,7 @@ use super::{MOST_DRAWN, gather::Report, tables};
 use crate::{
     export::{Axis, Chart, Kind, Mark, Series, Style, Weight},
     run::event::Epoch,
-    view::{Fold, format},
+    view::{self, Fold, format},
 };
 
 type Points = Vec<(f64, f64)>;
@@ -20,7 +20,7 @@ const VALID: Style = Style { color: 1, dash: 0, marker: Some(0), weight: Weight:
 
 /// The folds of which something was trained, by their numbers.
 pub fn begun(report: &Report) -> Vec<&Fold> {
-    let begun = |fold: &&Fold| fold.last_epoch().is_some() || !fold.curve.raw.is_empty();
+    let begun = |fold: &&Fold| fold.last_epoch().is_some() || !fold.curve.loss.is_empty();
     tables::sorted(report).into_iter().filter(begun).collect()
 }
 
@@ -32,43 +32,25 @@ pub fn drawn(report: &Report) -> Vec<&Fold> {
 }
 
 /// A fold's training loss, step by step and smoothed, and its validation loss.
-pub fn loss(report: &Report, fold: &Fold) -> Chart {
-    let steps = fold.plan.steps.max(1) as f64;
-    let scaled =
-        |points: Points| -> Points { points.into_iter().map(|(x, y)| (x / steps, y)).collect() };
+pub fn loss(fold: &Fold) -> Chart {
     let number = fold.plan.fold;
-    let gaps: Points = report
-        .past
-        .gaps
-        .get(&number)
-        .into_iter()
-        .flatten()
-        .map(|&at| (fold.x(at), f64::NAN))
-        .collect();
-    let with_gaps = |mut points: Points| -> Points {
-        points.extend(&gaps);
-        points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        scaled(points)
+    let steps = fold.plan.steps.max(1) as f64;
+    let by_step = |series: &view::Series| -> Points {
+        let points = series.points().iter();
+        points.map(|point| (f64::from(point.x) / steps, f64::from(point.y))).collect()
     };
-    let raw = with_gaps(fold.curve.raw.points());
-    let smooth = with_gaps(fold.curve.smooth.points());
+    let raw = by_step(&fold.curve.loss);
+    let smooth = by_step(fold.curve.smooth.series());
     let valid = by_epoch(fold, |epoch| epoch.valid_loss);
     let reached = raw.iter().chain(&valid).map(|p| p.0).fold(0.0, f64::max);
     let guess = fold.plan.baseline;
     let must = valid.iter().chain(smooth.last()).map(|p| p.1).chain([guess]);
     let range = range(raw.iter().chain(&valid).map(|p| p.1).collect(), must.collect());
-    let mut marks: Vec<Mark> = fold
-        .best_epoch()
-        .map(|best| Mark {
-            x: best.at.epoch as f64,
-            label: format!("best {}", format::loss(best.metric)),
-        })
-        .into_iter()
-        .collect();
-    let interruptions = report.past.marks.get(&number).into_iter().flatten();
-    marks.extend(
-        interruptions.map(|&(at, what)| Mark { x: fold.x(at) / steps, label: what.into() }),
-    );
+    let mut marks = interruptions(fold, steps);
+    marks.extend(fold.best_epoch().map(|best| Mark {
+        x: best.at.epoch as f64,
+        label: format!("best {}", format::loss(best.metric)),
+    }));
     let faint = Style { weight: Weight::Faint, ..TRAIN };
     let mut series = vec![
         Series::line("training, each step", raw, faint),
@@ -89,14 +71,33 @@ pub fn loss(report: &Report, fold: &Fold) -> Chart {
     }
 }
 
+/// Where training did not simply go on.
+fn interruptions(fold: &Fold, steps: f64) -> Vec<Mark> {
+    let mut marks: Vec<Mark> = Vec::new();
+    for &(x, what) in &fold.curve.marks {
+        let label = match what {
+            view::Mark::Paused => "paused",
+            view::Mark::Resumed => "resumed",
+            view::Mark::Rate => "rate changed",
+            // Told by the best of all, of no interest, and signs of their own.
+            view::Mark::Best | view::Mark::Saved | view::Mark::NonFinite => continue,
+        };
+        let x = f64::from(x) / steps;
+        // A pause says that it ended.
+        if marks.last().is_none_or(|last| last.x < x) {
+            marks.push(Mark { x, label: label.into() });
+        }
+    }
+    marks
+}
+
 fn epochs() -> Axis {
     Axis { counts: true, ..Axis::new("epoch") }
 }
 
 /// A figure of each epoch that is done; NaN where it has none.
 fn by_epoch(fold: &Fold, figure: impl Fn(&Epoch) -> f64) -> Points {
-    let done = fold.epochs.iter().flatten();
-    done.map(|epoch| (epoch.at.epoch as f64, figure(epoch))).collect()
+    fold.done().map(|epoch| (epoch.at.epoch as f64, figure(epoch))).collect()
 }
 
 /// The range of losses that tells something: a step or an epoch out of all proportion would make
@@ -106,18 +107,20 @@ fn range(mut losses: Vec<f64>, must: Vec<f64>) -> Option<(f64, f64)> {
     losses.retain(|x| x.is_finite());
     losses.sort_by(f64::total_cmp);
     let at = |share: f64| losses.get((share * losses.len().saturating_sub(1) as f64) as usize);
-    let (&low, &median, &most, &high) = (at(0.0)?, at(0.5)?, at(0.98)?, losses.last()?);
+    let (&low, &median, &most) = (at(0.0)?, at(0.5)?, at(0.98)?);
     let robust = f64::max(1.25 * most, 1.5 * median);
     let sensible = must.into_iter().filter(|&x| x <= 3.0 * median.max(robust));
     let (low, top) = sensible.fold((low, robust), |(l, h), x| (l.min(x), h.max(x)));
+    let spikes = losses.partition_point(|&x| x <= 1.5 * top);
+    let top = losses[..spikes].last().map_or(top, |&highest| highest.max(top));
     let room = 0.05 * (top - low);
-    (high > 1.5 * top && room > 0.0 && top.is_finite()).then_some((low - room, top + room))
+    (spikes < losses.len() && room > 0.0 && top.is_finite()).then_some((low - room, top + room))
 }
 
 /// The folds that a mean is taken over: those of which most epochs are done, so that it is one of
 /// the same folds from its beginning to its end.
 fn furthest<'a>(folds: &[&'a Fold]) -> Vec<&'a Fold> {
-    let done = |fold: &Fold| fold.epochs.iter().flatten().count();
+    let done = |fold: &Fold| fold.done().count();
     let most = folds.iter().map(|fold| done(fold)).max().unwrap_or(0);
     folds.iter().copied().filter(|fold| most > 0 && done(fold) == most).collect()
 }
@@ -257,8 +260,8 @@ pub fn rates(report: &Report) -> Chart {
     let step = |name: String, points, style| Series { name, points, kind: Kind::Step, style };
     let mut series = vec![step("planned".into(), held(&all), INK)];
     for (i, fold) in drawn(report).into_iter().enumerate() {
-        let done = fold.epochs.iter().flatten();
-        let used: Vec<(usize, f64)> = done.map(|e| (e.at.epoch, e.learning_rate)).collect();
+        let used = fold.done().map(|epoch| (epoch.at.epoch, epoch.learning_rate));
+        let used: Vec<(usize, f64)> = used.collect();
         let as_planned = |&(epoch, rate): &(usize, f64)| {
             planned.get(epoch.wrapping_sub(1)).is_some_and(|p| (p - rate).abs() <= 1e-9 * p.abs())
         };
@@ -287,4 +290,23 @@ pub fn times(report: &Report) -> Chart {
     }
     chart.y = Axis::new(unit);
     chart
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_out_of_all_proportion_is_beyond_the_range() {
+        let mut losses: Vec<f64> =
+            (0..200).map(|i| 0.2 + 0.5 * (-f64::from(i) / 40.0).exp()).collect();
+        assert_eq!(range(losses.clone(), vec![0.6]), None, "a descent is shown whole");
+        losses[100] = 900.0;
+        let (low, high) = range(losses.clone(), vec![0.6, 800.0]).unwrap();
+        assert!(low < 0.21 && (0.7..0.8).contains(&high), "{low} {high}");
+        losses[100] = f64::NAN;
+        assert_eq!(range(losses, Vec::new()), None);
+        assert_eq!(range(vec![0.5; 9], vec![0.5]), None);
+        assert_eq!(range(Vec::new(), vec![0.5]), None);
+    }
 }

@@ -4,7 +4,7 @@ use super::settings::Settings;
 use crate::{
     bounded,
     run::{
-        event::{Event, FoldState, Level, Position, Stamped, TrainerState},
+        event::{Event, Level, Stamped},
         folder::Folder,
         journal,
         status::Status,
@@ -27,15 +27,10 @@ const LARGEST_PICTURES: usize = 24 << 20;
 const HIGHEST: u32 = 1 << 13;
 /// Files that are looked at in the folder of pictures.
 const MOST_FILES: usize = 100_000;
-/// Folds with pictures or marks, whatever is in the folder.
+/// Folds with pictures, whatever is in the folder.
 const MOST_FOLDS: usize = 100;
 /// Warnings and errors that are kept: the first and the newest ones.
 const MOST_TROUBLES: usize = 200;
-/// Marks that are kept of a fold.
-const MOST_MARKS: usize = 100;
-/// Places kept of a fold where a loss was not finite.
-const MOST_GAPS: usize = 1000;
-
 /// What a report tells of.
 #[derive(Debug)]
 pub struct Report {
@@ -70,12 +65,6 @@ pub struct Past {
     pub troubles_total: usize,
     /// How often it was gone on with in another process.
     pub resumed: usize,
-    /// Interruptions of each fold's training, by its number.
-    pub marks: BTreeMap<usize, Vec<(Position, &'static str)>>,
-    /// Where each fold's training loss was not finite.
-    pub gaps: BTreeMap<usize, Vec<Position>>,
-    /// The next epoch that begins is gone on with.
-    going_on: bool,
 }
 
 /// A PNG of a fold's crops.
@@ -139,30 +128,7 @@ impl Report {
 impl Past {
     fn hear(&mut self, stamped: &Stamped) {
         match &stamped.event {
-            Event::RunStarted(plan) if plan.resumed => {
-                self.resumed += 1;
-                self.going_on = true;
-            }
-            Event::EpochStarted(begun) => {
-                if std::mem::take(&mut self.going_on) {
-                    self.mark(begun.at, "gone on with");
-                } else if begun.at.step > 0 {
-                    self.mark(begun.at, "taken up again");
-                }
-            }
-            Event::Trainer(told) => match told.state {
-                TrainerState::Paused => self.mark(told.at, "paused"),
-                TrainerState::Held => self.mark(told.at, "held"),
-                _ => {}
-            },
-            Event::Fold(told) if told.state == FoldState::Paused => self.mark(told.at, "set aside"),
-            Event::Again(again) => {
-                self.marks.remove(&again.at.fold);
-                self.gaps.remove(&again.at.fold);
-            }
-            Event::Step(step) if !step.loss.is_finite() => {
-                keep(&mut self.gaps, step.at.fold, step.at, MOST_GAPS);
-            }
+            Event::RunStarted(plan) if plan.resumed => self.resumed += 1,
             // The report has its own words for how the run ended.
             Event::RunFinished(_) => return,
             _ => {}
@@ -176,20 +142,6 @@ impl Past {
             }
             let text = format::brief(&text);
             self.troubles.push_back(LogLine { at: stamped.at, level, text });
-        }
-    }
-
-    fn mark(&mut self, at: Position, what: &'static str) {
-        keep(&mut self.marks, at.fold, (at, what), MOST_MARKS);
-    }
-}
-
-/// Adds `what` to what is kept of a fold, where there is room.
-fn keep<T: PartialEq>(kept: &mut BTreeMap<usize, Vec<T>>, fold: usize, what: T, most: usize) {
-    if kept.len() < MOST_FOLDS || kept.contains_key(&fold) {
-        let kept = kept.entry(fold).or_default();
-        if kept.len() < most && kept.last() != Some(&what) {
-            kept.push(what);
         }
     }
 }

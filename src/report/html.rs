@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     export::{
-        Chart,
-        svg::{self, Look, escape},
+        Chart, escape,
+        svg::{self, Look},
     },
     run::event::SkippedStudy,
     view::report,
@@ -114,7 +114,7 @@ impl Page {
             page.figure(&figures::validation(report), &WIDE);
             page.add("<div class=\"grid\">\n");
             for fold in &folds {
-                page.figure(&figures::loss(report, fold), &HALF);
+                page.figure(&figures::loss(fold), &HALF);
             }
             page.add("</div>\n");
             let more = figures::begun(report).len() - folds.len();
@@ -239,7 +239,7 @@ impl Page {
         self.section("Every epoch", |page| {
             for fold in folds {
                 let number = fold.plan.fold;
-                let _ = write!(page.0, "<details><summary>Fold {number}</summary>\n");
+                let _ = writeln!(page.0, "<details><summary>Fold {number}</summary>");
                 page.table(&tables::epochs(fold));
                 page.add("</details>\n");
             }

@@ -110,8 +110,9 @@ impl Text {
         self.paragraph(&super::losses(report));
         self.0.push_str("```text\n");
         for fold in folds {
-            let smooth: Vec<f64> = fold.curve.smooth.points().iter().map(|p| p.1).collect();
-            let valid: Vec<f64> = fold.epochs.iter().flatten().map(|e| e.valid_loss).collect();
+            let smooth = fold.curve.smooth.series().points().iter();
+            let smooth: Vec<f64> = smooth.map(|point| point.y.into()).collect();
+            let valid: Vec<f64> = fold.done().map(|epoch| epoch.valid_loss).collect();
             for (what, values) in [("train", &smooth), ("valid", &valid)] {
                 if let (Some(&first), Some(&last)) = (values.first(), values.last()) {
                     let (first, last) = (format::loss(first), format::loss(last));

@@ -46,7 +46,8 @@ impl Settings {
         let differs = |(key, value): (&String, &String)| {
             let default = defaults.get(key);
             // How it was looked at makes it no other run.
-            (default != Some(value) && !key.starts_with("ui.")).then(|| Changed {
+            let looks = key.starts_with("ui.") || key.starts_with("keys.");
+            (default != Some(value) && !looks).then(|| Changed {
                 key: bounded::excerpt(key, LONGEST),
                 value: bounded::excerpt(value, LONGEST),
                 default: default.map(|value| bounded::excerpt(value, LONGEST)),

@@ -37,7 +37,10 @@ impl<T: Into<String>> From<T> for Cell {
 }
 
 /// Mean and, of two values or more, the standard deviation of a sample.
-pub fn mean(values: &[f64]) -> Option<(f64, Option<f64>)> {
+type Mean = (f64, Option<f64>);
+
+/// That of `values`; `None` of none.
+pub fn mean(values: &[f64]) -> Option<Mean> {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     let squares: f64 = values.iter().map(|x| (x - mean).powi(2)).sum();
@@ -83,8 +86,8 @@ pub fn folds(report: &Report) -> Table {
         over(&|_, best| best.study_auc),
     ];
     let figures = [format::loss, three, format::loss, three, three, three];
-    let row_of = |name: String, of: fn((f64, Option<f64>)) -> Option<f64>| -> Vec<Cell> {
-        let figure = |(column, figure): (&Option<(f64, Option<f64>)>, fn(f64) -> String)| {
+    let row_of = |name: String, of: fn(Mean) -> Option<f64>| -> Vec<Cell> {
+        let figure = |(column, figure): (&Option<Mean>, fn(f64) -> String)| {
             column.and_then(of).map_or(String::new(), figure)
         };
         let names = [String::new(), name, String::new(), String::new()].into_iter();
@@ -182,7 +185,7 @@ pub fn epochs(fold: &Fold) -> Table {
         ];
         cells.map(Cell::from).into()
     };
-    let done: Vec<&Epoch> = fold.epochs.iter().flatten().map(|epoch| &**epoch).collect();
+    let done: Vec<&Epoch> = fold.done().collect();
     Table {
         head: vec![
             "epoch",

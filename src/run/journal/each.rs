@@ -34,8 +34,7 @@ pub fn each<E: From<Error>>(
     Ok(strange)
 }
 
-/// As [`each`], without what a journal is full of: steps whose loss is finite, validation batches
-/// and the GPU. Returns the Unix times of the first and the newest event, where they have some.
+/// As [`each`], without what a journal is full of: steps, validation batches and the GPU. Returns the Unix times of the first and the newest event, where they have some.
 pub fn highlights(
     path: &Path,
     mut take: impl FnMut(&Stamped),
@@ -47,10 +46,7 @@ pub fn highlights(
         if let Some(time) = scan::time(line).filter(|&time| time > 0.0) {
             times = Some((times.map_or(time, |(first, _)| first), time));
         }
-        let common = match scan::kind(line) {
-            Some("step") => scan::step(line).is_some_and(|(_, loss)| loss.is_finite()),
-            kind => matches!(kind, Some("valid_step" | "gpu")),
-        };
+        let common = matches!(scan::kind(line), Some("step" | "valid_step" | "gpu"));
         if !common && let Some((stamped, _)) = parse(line) {
             take(&stamped);
         }
