@@ -101,8 +101,8 @@ fn by_epoch(fold: &Fold, figure: impl Fn(&Epoch) -> f64) -> Points {
 }
 
 /// The range of losses that tells something: a step or an epoch out of all proportion would make
-/// the rest a flat line. What is half as high again is not. `None` where all of `losses` fit; whatever it is, `must` are shown, as far
-/// as they are no such themselves.
+/// the rest a flat line. What is half as high again as the rest is none such. `None` where all of
+/// `losses` fit; else `must` are within, as far as they are no such themselves.
 fn range(mut losses: Vec<f64>, must: Vec<f64>) -> Option<(f64, f64)> {
     losses.retain(|x| x.is_finite());
     losses.sort_by(f64::total_cmp);
