@@ -11,7 +11,7 @@ mod previews;
 mod signals;
 mod tensorboard;
 
-pub use attach::{attach, fold, runs, steer};
+pub use attach::{attach, fold, plan, runs, steer};
 pub use augment::augment;
 pub use bench::bench;
 pub use check::check;

@@ -13,6 +13,7 @@ use crate::{
         Error, Result,
         control::Control,
         metrics::VertebraLoss,
+        schedule,
         step::{Images, StepOutput, Targets},
     },
 };
@@ -28,7 +29,6 @@ impl Training<'_, '_> {
     pub(super) fn train_epoch(
         &mut self,
         loader: &mut Loader,
-        lr: f64,
         control: &mut Control,
     ) -> Result<Option<End>> {
         let fold = self.fold;
@@ -43,6 +43,7 @@ impl Training<'_, '_> {
                 return Ok(Some(end));
             }
             self.place.set(Position { step: at.step + 1, ..at });
+            let lr = schedule::learning_rate(&control.config.train, at.epoch);
             let done = (self.at().epoch - 1) * fold.plan.steps + self.at().step;
             if fold.panic_at_step == Some(done) {
                 panic!("asked to panic at step {done}");
