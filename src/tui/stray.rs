@@ -219,7 +219,7 @@ mod tests {
     fn a_flood_is_a_burst_and_then_counted() {
         let start = Instant::now();
         let mut lines = Lines::new(start);
-        let flood = b"the same again\n".repeat(10_000);
+        let flood = b"the same again\n".repeat(1000);
         let mut told = Vec::new();
         // 100 s of it, drawn ten times a second.
         for tenth in 0..1000 {
@@ -236,7 +236,7 @@ mod tests {
         let number = |line: &String| line[1..].split(' ').next()?.parse::<u64>().ok();
         let left_out: u64 = told.iter().filter_map(number).sum();
         let shown = told.iter().filter(|line| line.starts_with("the")).count() as u64;
-        assert_eq!(left_out + shown, 10_000_000);
+        assert_eq!(left_out + shown, 1_000_000);
         assert_eq!(lines.due(), None);
     }
 

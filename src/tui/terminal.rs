@@ -205,3 +205,72 @@ fn install_panic_hook() {
         }
     }));
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use portable_pty::{CommandBuilder, PtySize, native_pty_system};
+    use std::io::Read;
+
+    /// Set where this test is the program in the terminal.
+    const INSIDE: &str = "RSNA_TUI_TEST_INSIDE";
+
+    #[test]
+    fn after_a_panic_the_terminal_is_back_with_all_that_was_said() {
+        if std::env::var_os(INSIDE).is_some() {
+            panic_inside();
+        }
+        let size = PtySize { rows: 200, cols: 80, ..PtySize::default() };
+        let pty = native_pty_system().openpty(size).unwrap();
+        let modes = || pty.master.get_termios().map(|modes| format!("{modes:?}"));
+        let before = modes();
+        let mut program = CommandBuilder::new(std::env::current_exe().unwrap());
+        let (_, module) = module_path!().split_once("::").unwrap();
+        let this = format!("{module}::after_a_panic_the_terminal_is_back_with_all_that_was_said");
+        program.args([&this, "--exact", "--nocapture"]);
+        program.env(INSIDE, "1");
+        let mut child = pty.slave.spawn_command(program).unwrap();
+        let mut reader = pty.master.try_clone_reader().unwrap();
+        let read = std::thread::spawn(move || {
+            let mut said = Vec::new();
+            let mut bytes = [0; 4096];
+            while let Ok(n @ 1..) = reader.read(&mut bytes) {
+                said.extend_from_slice(&bytes[..n]);
+            }
+            said
+        });
+        assert!(!child.wait().unwrap().success());
+        assert_eq!(modes(), before);
+        // The reader ends when nobody has the terminal open.
+        let portable_pty::PtyPair { slave, master: _master } = pty;
+        drop(slave);
+        let mut parser = vt100::Parser::new(200, 80, 0);
+        parser.process(&read.join().unwrap());
+        let screen = parser.screen();
+        let text = screen.contents();
+        assert!(!screen.alternate_screen() && !screen.hide_cursor(), "{text}");
+        assert_eq!(screen.mouse_protocol_mode(), vt100::MouseProtocolMode::None);
+        for told in ["before", "printed meanwhile", "lines left out)", "not ended"] {
+            assert!(text.contains(told), "{told} is not in:\n{text}");
+        }
+        assert!(text.contains("the display failed: on purpose at src"), "{text}");
+        for not_told in ["the dashboard", "another thread"] {
+            assert!(!text.contains(not_told), "{not_told} is in:\n{text}");
+        }
+    }
+
+    fn panic_inside() -> ! {
+        print!("before ");
+        let (mut terminal, _guard) = enter(true, &Waker::new().unwrap()).unwrap();
+        terminal.draw(|frame| frame.render_widget("the dashboard", frame.area())).unwrap();
+        println!("printed meanwhile");
+        // More than a pipe holds, and nobody takes it.
+        for i in 0..100_000 {
+            println!("flood {i}");
+        }
+        let other = std::thread::spawn(|| panic!("of another thread"));
+        assert!(other.join().is_err());
+        eprint!("not ended");
+        panic!("on purpose");
+    }
+}
