@@ -47,7 +47,9 @@ impl Signals {
 
     #[cfg(unix)]
     fn listen_on_a_thread(&self, requeue: RequeueSignal) -> std::io::Result<()> {
-        use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH};
+        use signal_hook::consts::{
+            SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
+        };
         let preemption = match requeue {
             RequeueSignal::None => None,
             RequeueSignal::Usr1 => Some(SIGUSR1),

@@ -85,7 +85,8 @@ mod unix {
 
         fn lines(&mut self) -> Vec<(&'static str, String)> {
             let each = self.streams.iter_mut();
-            each.flat_map(|s| s.lines.take().map(|line| (s.name, line)).collect::<Vec<_>>()).collect()
+            each.flat_map(|s| s.lines.take().map(|line| (s.name, line)).collect::<Vec<_>>())
+                .collect()
         }
     }
 
@@ -110,8 +111,6 @@ mod unix {
                 none.insert(new)
             }
         };
-        // What was printed before belongs to the terminal.
-        let _ = stdout().flush();
         capture.active = true;
         for stream in &capture.streams {
             (stream.put)(&stream.end)?;

@@ -150,6 +150,8 @@ pub fn enter_again(terminal: &mut Screen, mouse: bool, waker: &Waker) -> io::Res
 }
 
 fn take(tty: &Tty, mouse: bool) -> io::Result<()> {
+    // What was printed before belongs to the screen that is left.
+    let _ = io::stdout().flush();
     let mut tty = tty.clone();
     let thread = std::thread::current().id();
     *taken() = Some(Taken { thread, tty: tty.clone(), mouse });
