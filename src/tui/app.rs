@@ -141,6 +141,9 @@ struct App {
     detached: bool,
     /// The terminal may be another's: this process stood still.
     away: bool,
+    /// The terminal had another size meanwhile, and may have lost what was drawn even if it has
+    /// this one again.
+    resized: bool,
     /// No more events come.
     closed: bool,
     /// There is something that the newest frame does not show.
@@ -159,6 +162,7 @@ impl App {
             quitting: false,
             detached: false,
             away: false,
+            resized: false,
             closed: false,
             dirty: true,
             drawn: None,
@@ -219,7 +223,8 @@ impl App {
             self.suspend(false);
         }
         self.away |= signals.resumed.swap(false, Ordering::Relaxed);
-        self.dirty |= signals.resized.swap(false, Ordering::Relaxed);
+        self.resized |= signals.resized.swap(false, Ordering::Relaxed);
+        self.dirty |= self.resized;
     }
 
     fn draw(&mut self, terminal: &mut terminal::Screen) -> io::Result<()> {
@@ -227,6 +232,10 @@ impl App {
         // Taken no sooner: what no frame has shown is printed when the screen is left.
         for (stream, line) in capture::take() {
             self.screen.state.stray(now, &format!("{stream}: {line}"));
+        }
+        if std::mem::take(&mut self.resized) {
+            terminal.resize(terminal.size()?.into())?;
+            self.screen.forget_pictures();
         }
         terminal.draw(|frame| self.screen.draw(frame, now))?;
         self.drawn = Some(Instant::now());
@@ -236,10 +245,14 @@ impl App {
 
     fn take(&mut self, event: &Event, line: &Line) {
         self.dirty = true;
-        // Pasted text comes as one event and is no command.
-        if let Event::Key(key) = event {
-            let reply = self.screen.key(key);
-            self.obey(reply, line);
+        match event {
+            Event::Key(key) => {
+                let reply = self.screen.key(key);
+                self.obey(reply, line);
+            }
+            Event::Resize(..) => self.resized = true,
+            // Pasted text comes as one event and is no command.
+            _ => {}
         }
     }
 
