@@ -117,7 +117,7 @@ impl Run {
                 }
             }
         }
-        run.tell(preview());
+        run.tell(preview(0));
         run.step = steps / 4;
         run.next_step = run.now + STEP;
         run
@@ -139,7 +139,7 @@ impl Run {
                 self.tell(step_event(at, self.steps));
             }
             if frame % 20 == 0 {
-                self.tell(preview());
+                self.tell(preview(frame));
             }
             let begun = Instant::now();
             draw(&mut self.screen, self.now);
@@ -222,8 +222,8 @@ fn epoch_event(at: Position) -> Event {
     })
 }
 
-/// Four crops of the size that training sends.
-fn preview() -> Event {
+/// Four crops of the size that training sends, others for each `key`.
+fn preview(key: usize) -> Event {
     const SIDE: usize = 96;
     let picture = |shift: usize| Picture {
         pixels: (0..SIDE * SIDE).map(|i| (255.0 * noise(i + shift)) as u8).collect(),
@@ -237,8 +237,8 @@ fn preview() -> Event {
         probability: 0.2,
         height: SIDE,
         width: SIDE,
-        seen: picture(i),
-        raw: Some(picture(i + 1)),
+        seen: picture(key + i),
+        raw: Some(picture(key + i + 1)),
     };
     Event::Preview(Preview { at: Position::default(), crops: (0..4).map(crop).collect() })
 }
