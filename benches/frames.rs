@@ -4,10 +4,11 @@
 //! one more step each, and to build and send one; bytes a frame, and bytes a second at ten frames
 //! and two steps a second.
 
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::{Terminal, backend::TestBackend, layout::Size};
 use rsna_tui::{
     run::event::*,
-    tui::{Backend, Device, Pictures, Screen},
+    tui::{Appearance, Backend, Depth, Device, Ground, Keymap, Pictures, Screen, VIEWS},
 };
 use std::{
     io::{self, Write},
@@ -24,38 +25,46 @@ const STEP: f64 = 0.5;
 const FRAME: f64 = 0.1;
 
 fn main() {
-    println!("{:>9}  {:>7}  {:>17}  {:>17}  bytes", "", "", "build, ms", "and send, ms");
+    println!("{:38}  {:^17}  {:^17}  {:^14}", "", "build, ms", "and send, ms", "bytes");
     println!(
-        "{:>9}  {:>7}  {:>5} {:>5} {:>5}  {:>5} {:>5} {:>5}  {:>6} {:>7}",
-        "steps", "size", "p50", "p99", "max", "p50", "p99", "max", "frame", "second"
+        "{:>9}  {:>7}  {:18}  {:>5} {:>5} {:>5}  {:>5} {:>5} {:>5}  {:>6} {:>7}",
+        "steps", "size", "view", "p50", "p99", "max", "p50", "p99", "max", "frame", "second"
     );
     for steps in [200, 1_000_000 / FOLDS / EPOCHS] {
-        for (width, height) in [(120, 36), (200, 60)] {
-            let mut run = Run::new(steps);
-            let mut terminal =
-                Terminal::new(TestBackend::new(width, height)).expect("no terminal is asked");
-            let built = run.frames(|screen, now| {
-                terminal.draw(|frame| screen.draw(frame, now)).expect("no terminal is asked");
-            });
-            let counter = Counter { size: Size { width, height }, bytes: 0 };
-            let mut terminal = Terminal::new(Backend::new(counter)).expect("it is memory");
-            let mut bytes = Vec::new();
-            let sent = run.frames(|screen, now| {
-                terminal.draw(|frame| screen.draw(frame, now)).expect("it is memory");
-                bytes.push(terminal.backend().device().bytes);
-            });
-            // The first frame is all of the screen.
-            let bytes = bytes.last().unwrap_or(&0) - bytes[0];
-            let a_frame = bytes / (FRAMES - 1);
-            println!(
-                "{:>9}  {width:>3}×{height:<3}  {}  {}  {a_frame:>6} {:>7.0}",
-                steps * FOLDS * EPOCHS,
-                percentiles(built),
-                percentiles(sent),
-                bytes as f64 / (FRAMES - 1) as f64 / FRAME
-            );
+        let mut run = Run::new(steps);
+        measure(&mut run, 0, 120, 36);
+        for view in 0..VIEWS.len() {
+            measure(&mut run, view, 200, 60);
         }
     }
+}
+
+/// Times `view`, by its number from 0, in a terminal of that size, and prints its row.
+fn measure(run: &mut Run, view: usize, width: u16, height: u16) {
+    let key = KeyCode::Char(char::from_digit(view as u32 + 1, 10).unwrap_or('1'));
+    run.screen.key(&KeyEvent::new(key, KeyModifiers::NONE));
+    let mut terminal =
+        Terminal::new(TestBackend::new(width, height)).expect("no terminal is asked");
+    let built = run.frames(|screen, now| {
+        terminal.draw(|frame| screen.draw(frame, now)).expect("no terminal is asked");
+    });
+    let counter = Counter { size: Size { width, height }, bytes: 0 };
+    let mut terminal = Terminal::new(Backend::new(counter)).expect("it is memory");
+    let mut bytes = Vec::new();
+    let sent = run.frames(|screen, now| {
+        terminal.draw(|frame| screen.draw(frame, now)).expect("it is memory");
+        bytes.push(terminal.backend().device().bytes);
+    });
+    // The first frame is all of the screen.
+    let a_frame = (bytes[FRAMES - 1] - bytes[0]) as f64 / (FRAMES - 1) as f64;
+    println!(
+        "{:>9}  {width:>3}×{height:<3}  {:18}  {}  {}  {a_frame:>6.0} {:>7.0}",
+        run.steps * FOLDS * EPOCHS,
+        format!("{:?}", VIEWS[view]),
+        percentiles(built),
+        percentiles(sent),
+        a_frame / FRAME
+    );
 }
 
 fn percentiles(mut seconds: Vec<f64>) -> String {
@@ -99,7 +108,8 @@ struct Run {
 
 impl Run {
     fn new(steps: usize) -> Self {
-        let screen = Screen::new(Pictures::TrueColor, true);
+        let look = Appearance { depth: Depth::TrueColor, ground: Ground::Dark, ascii: false };
+        let screen = Screen::new(Pictures::TrueColor, look, Keymap::default());
         let mut run = Self { screen, steps, now: 0.0, step: 0, next_step: 0.0 };
         run.tell(started(steps));
         for fold in 0..FOLDS {

@@ -9,14 +9,16 @@ mod common;
 mod session;
 
 use common::Script;
-use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use crossterm::event::{
+    KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
+};
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use rsna_tui::run::event::Stamped;
-use rsna_tui::tui::{BINDINGS, Pictures, Screen};
+use rsna_tui::tui::{Appearance, BINDINGS, Depth, Ground, Keymap, Pictures, Screen};
 use serde_json::{Value, json};
 
 fn of_environment(name: &str, default: u64) -> u64 {
@@ -59,7 +61,8 @@ fn no_row_of_random_events_ends_it() {
     let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
     // A screen now and then, so that not all is seen at the end of a run that went wrong.
     for chunk in 0..count.div_ceil(2000) {
-        let mut screen = Screen::new(*pictures.choose(&mut rng).unwrap(), rng.random());
+        let pictures = *pictures.choose(&mut rng).unwrap();
+        let mut screen = Screen::new(pictures, random_appearance(&mut rng), Keymap::default());
         if rng.random_bool(0.3) {
             screen = screen.attached();
         }
@@ -68,7 +71,8 @@ fn no_row_of_random_events_ends_it() {
             place.event = 2000 * chunk + event;
             let mut draws = rng.random_bool(0.1);
             match rng.random_range(0..100) {
-                0..45 => drop(screen.key(&random_key(&mut rng))),
+                0..40 => drop(screen.key(&random_key(&mut rng))),
+                40..45 => drop(screen.mouse(&random_mouse(&mut rng, place.size))),
                 45..75 => screen.apply(next.next().unwrap()),
                 75..92 => screen.apply(&spoilt(next.next().unwrap(), &mut rng)),
                 92..94 => screen.state.stray(now, "stderr: cuInit: forward compatibility"),
@@ -88,9 +92,37 @@ fn no_row_of_random_events_ends_it() {
     }
 }
 
+fn random_appearance(rng: &mut ChaCha8Rng) -> Appearance {
+    let depths = [Depth::TrueColor, Depth::Indexed, Depth::Ansi, Depth::Monochrome];
+    let grounds = [Ground::Unknown, Ground::Dark, Ground::Light];
+    Appearance {
+        depth: *depths.choose(rng).unwrap(),
+        ground: *grounds.choose(rng).unwrap(),
+        ascii: rng.random_bool(0.3),
+    }
+}
+
+/// A click, a drag or a turn of the wheel, seldom outside of the screen.
+fn random_mouse(rng: &mut ChaCha8Rng, (width, height): (u16, u16)) -> MouseEvent {
+    let kinds = [
+        MouseEventKind::Down(MouseButton::Left),
+        MouseEventKind::Down(MouseButton::Right),
+        MouseEventKind::Drag(MouseButton::Left),
+        MouseEventKind::Up(MouseButton::Left),
+        MouseEventKind::Moved,
+        MouseEventKind::ScrollUp,
+        MouseEventKind::ScrollDown,
+    ];
+    MouseEvent {
+        kind: *kinds.choose(rng).unwrap(),
+        column: rng.random_range(0..=width),
+        row: if rng.random_bool(0.3) { 0 } else { rng.random_range(0..=height) },
+        modifiers: KeyModifiers::NONE,
+    }
+}
+
 /// A key of the table, or any other.
 fn random_key(rng: &mut ChaCha8Rng) -> KeyEvent {
-    let bound: Vec<_> = BINDINGS.iter().flat_map(|binding| binding.keys).collect();
     let modifiers = [
         KeyModifiers::NONE,
         KeyModifiers::SHIFT,
@@ -99,10 +131,7 @@ fn random_key(rng: &mut ChaCha8Rng) -> KeyEvent {
         KeyModifiers::all(),
     ];
     let (code, modifiers) = match rng.random_range(0..10) {
-        0..7 => {
-            let &&(code, control, _) = bound.choose(rng).unwrap();
-            (code, if control { KeyModifiers::CONTROL } else { KeyModifiers::NONE })
-        }
+        0..7 => return BINDINGS.choose(rng).unwrap().keys.choose(rng).unwrap().event(),
         7 => (KeyCode::Char(rng.random()), *modifiers.choose(rng).unwrap()),
         8 => (KeyCode::Char(rng.random_range('!'..='~')), *modifiers.choose(rng).unwrap()),
         _ => {

@@ -1,7 +1,9 @@
 //! The loop: keys and events in, frames and commands out.
 
+use super::appearance::Appearance;
 use super::crops::Pictures;
 use super::input::{Input, Waited};
+use super::keys::Keymap;
 use super::screen::{Reply, Screen};
 use super::wake::{Waker, Watch};
 use super::{capture, suspend, terminal};
@@ -9,8 +11,9 @@ use crate::config;
 use crate::run::channel::Line;
 use crate::view::State;
 use crossbeam_channel::TryRecvError;
-use crossterm::event::{self, Event};
+use crossterm::event::{self, Event, MouseEventKind};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -35,6 +38,17 @@ pub enum Attachment {
     Own,
     /// In another one, if it still is: the dashboard comes and goes.
     Attached,
+}
+
+/// How it looks and is used.
+#[derive(Debug)]
+pub struct Settings<'a> {
+    /// `[ui]`
+    pub ui: &'a config::Ui,
+    /// Which key does what.
+    pub keys: Keymap,
+    /// Where other runs are kept, to compare with.
+    pub runs: PathBuf,
 }
 
 /// Flags that signal handlers set, and then wake the dashboard. It takes them down.
@@ -86,19 +100,20 @@ pub fn run(
     line: &Line,
     state: State,
     attachment: Attachment,
-    config: &config::Ui,
+    settings: Settings,
     signals: &Signals,
 ) -> io::Result<Exit> {
+    let Settings { ui: config, keys, runs } = settings;
     let input = Input::open(signals.waker.clone())?;
     let watch = Watch::over(line.events.clone(), signals.waker.clone())?;
     let variable = |name: &str| std::env::var(name).ok();
-    let color = variable("NO_COLOR").is_none_or(|v| v.is_empty());
+    let appearance = Appearance::of_terminal(variable, config);
     let pictures = match config.preview_seconds > 0.0 {
         true => Pictures::of_terminal(variable),
         false => Pictures::Off,
     };
     let (terminal, guard) = terminal::enter(config.mouse, &signals.waker)?;
-    let mut screen = Screen::new(pictures, color);
+    let mut screen = Screen::new(pictures, appearance, keys).beside_runs_in(runs);
     screen.state = state;
     if attachment == Attachment::Attached {
         screen = screen.attached();
@@ -244,13 +259,20 @@ impl App {
     }
 
     fn take(&mut self, event: &Event, line: &Line) {
-        self.dirty = true;
         match event {
             Event::Key(key) => {
+                self.dirty = true;
                 let reply = self.screen.key(key);
                 self.obey(reply, line);
             }
-            Event::Resize(..) => self.resized = true,
+            // A mouse that merely moves changes nothing.
+            Event::Mouse(mouse) if mouse.kind == MouseEventKind::Moved => {}
+            Event::Mouse(mouse) => {
+                self.dirty = true;
+                let reply = self.screen.mouse(mouse);
+                self.obey(reply, line);
+            }
+            Event::Resize(..) => (self.resized, self.dirty) = (true, true),
             // Pasted text comes as one event and is no command.
             _ => {}
         }
@@ -266,10 +288,10 @@ impl App {
     /// How long no frame is due; `None`: until something happens.
     fn time_to_frame(&self) -> Option<Duration> {
         let Some(drawn) = self.drawn else { return Some(Duration::ZERO) };
-        let by_itself = match (self.screen.state.is_over(), self.screen.is_animated()) {
+        let by_itself = match (self.screen.is_animated(), self.screen.state.is_over()) {
+            (true, _) => Some(Duration::from_millis(250)),
             // Nothing moves any more.
-            (true, _) => None,
-            (false, true) => Some(Duration::from_millis(250)),
+            (false, true) => None,
             (false, false) => Some(Duration::from_secs(1)),
         };
         let period = if self.dirty { Some(self.frame) } else { by_itself };
