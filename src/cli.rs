@@ -353,6 +353,9 @@ pub struct Train {
     /// For the tests: the trainer panics at this step of a fold
     #[arg(long, hide = true, value_name = "N")]
     pub panic_at_step: Option<usize>,
+    /// For the tests: the trainer prints at this step of a fold
+    #[arg(long, hide = true, value_name = "N")]
+    pub print_at_step: Option<usize>,
     /// For the tests: the loss of this batch of each epoch is not finite
     #[arg(long, hide = true, value_name = "N")]
     pub nan_at_batch: Option<usize>,

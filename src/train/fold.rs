@@ -67,6 +67,8 @@ pub struct Fold<'a> {
     pub clock: fn() -> String,
     /// For the tests: panic at this step of the fold, from 1.
     pub panic_at_step: Option<usize>,
+    /// For the tests: print at this step of the fold, from 1.
+    pub print_at_step: Option<usize>,
     /// For the tests: the loss of this batch of each epoch, from 1, is not finite.
     pub nan_at_batch: Option<usize>,
 }

@@ -63,6 +63,8 @@ pub struct Job {
     pub report: fn(&RunFinished) -> String,
     /// For the tests: panic at this step of a fold, from 1.
     pub panic_at_step: Option<usize>,
+    /// For the tests: print at this step of a fold, from 1.
+    pub print_at_step: Option<usize>,
     /// For the tests: the loss of this batch of each epoch, from 1, is not finite.
     pub nan_at_batch: Option<usize>,
 }
@@ -274,6 +276,7 @@ fn folds(
             debug: job.debug,
             clock: job.clock,
             panic_at_step: job.panic_at_step,
+            print_at_step: job.print_at_step,
             nan_at_batch: job.nan_at_batch,
         };
         let here = found.entry(number).or_default();

@@ -323,12 +323,21 @@ impl State {
         }
     }
 
+    /// Notes what something in this process has printed, at `at` seconds of the run.
+    pub fn stray(&mut self, at: f64, line: &str) {
+        self.log_line_at(at, Level::Warn, line);
+    }
+
     fn log_line(&mut self, level: Level, text: &str) {
+        self.log_line_at(self.at, level, text);
+    }
+
+    fn log_line_at(&mut self, at: f64, level: Level, text: &str) {
         if self.log.len() == LOG_LINES {
             self.log.pop_front();
         }
         self.log_total += 1;
-        self.log.push_back(LogLine { at: self.at, level, text: format::brief(text) });
+        self.log.push_back(LogLine { at, level, text: format::brief(text) });
     }
 
     fn answer(&mut self, state: TrainerState) {

@@ -48,6 +48,9 @@ impl Training<'_, '_> {
             if fold.panic_at_step == Some(done) {
                 panic!("asked to panic at step {done}");
             }
+            if fold.print_at_step == Some(done) {
+                print_as_libraries_do();
+            }
             let made = match fold.nan_at_batch == Some(loader.taken()) {
                 true => Err(Error::NonFinite { what: "the loss".into(), studies: batch.studies() }),
                 false => self.train_step(&batch, lr, data_seconds),
@@ -180,4 +183,12 @@ impl Training<'_, '_> {
         self.fold.events.log(Level::Warn, message);
         Ok(())
     }
+}
+
+/// For the tests: one line through each of Rust's two ways, and one past them, without an end.
+fn print_as_libraries_do() {
+    println!("a stray line on stdout");
+    eprintln!("a stray line on stderr");
+    #[cfg(unix)]
+    let _ = rustix::io::write(rustix::stdio::stderr(), b"a stray write to fd 2");
 }
