@@ -10,6 +10,8 @@ pub struct Ui {
     pub preview_seconds: f64,
     /// Frames a second at most.
     pub fps: u32,
+    /// Whether the mouse is the dashboard's instead of the terminal's.
+    pub mouse: bool,
     /// How many colours there are.
     pub colors: Colors,
     /// What they stand on.
