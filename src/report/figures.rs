@@ -45,7 +45,7 @@ pub fn loss(fold: &Fold) -> Chart {
     let reached = raw.iter().chain(&valid).map(|p| p.0).fold(0.0, f64::max);
     let guess = fold.plan.baseline;
     let must = valid.iter().chain(smooth.last()).map(|p| p.1).chain([guess]);
-    let range = range(raw.iter().chain(&valid).map(|p| p.1).collect(), must.collect());
+    let range = range(raw.iter().chain(&valid).map(|p| p.1).collect(), &must.collect::<Vec<_>>());
     let mut marks = interruptions(fold, steps);
     marks.extend(fold.best_epoch().map(|best| Mark {
         x: best.at.epoch as f64,
@@ -103,16 +103,17 @@ fn by_epoch(fold: &Fold, figure: impl Fn(&Epoch) -> f64) -> Points {
 /// The range of losses that tells something: a step or an epoch out of all proportion would make
 /// the rest a flat line. What is half as high again as the rest is none such. `None` where all of
 /// `losses` fit; else `must` are within, as far as they are no such themselves.
-fn range(mut losses: Vec<f64>, must: Vec<f64>) -> Option<(f64, f64)> {
+fn range(mut losses: Vec<f64>, must: &[f64]) -> Option<(f64, f64)> {
     losses.retain(|x| x.is_finite());
     losses.sort_by(f64::total_cmp);
     let at = |share: f64| losses.get((share * losses.len().saturating_sub(1) as f64) as usize);
     let (&low, &median, &most) = (at(0.0)?, at(0.5)?, at(0.98)?);
     let robust = f64::max(1.25 * most, 1.5 * median);
-    let sensible = must.into_iter().filter(|&x| x <= 3.0 * median.max(robust));
-    let (low, top) = sensible.fold((low, robust), |(l, h), x| (l.min(x), h.max(x)));
-    let spikes = losses.partition_point(|&x| x <= 1.5 * top);
-    let top = losses[..spikes].last().map_or(top, |&highest| highest.max(top));
+    let sensible = || must.iter().copied().filter(|&x| x <= 3.0 * median.max(robust));
+    let ceiling = 1.5 * sensible().fold(robust, f64::max);
+    let spikes = losses.partition_point(|&x| x <= ceiling);
+    let highest = *losses[..spikes].last()?;
+    let (low, top) = sensible().fold((low, highest), |(l, h), x| (l.min(x), h.max(x)));
     let room = 0.05 * (top - low);
     (spikes < losses.len() && room > 0.0 && top.is_finite()).then_some((low - room, top + room))
 }
@@ -161,7 +162,7 @@ fn overlay(report: &Report, title: &str, y: &str, figure: impl Fn(&Epoch) -> f64
 /// Keeps an epoch out of all proportion from flattening the rest.
 fn ranged(mut chart: Chart) -> Chart {
     let all = chart.series.iter().flat_map(|series| &series.points).map(|p| p.1);
-    chart.y.range = range(all.collect(), Vec::new());
+    chart.y.range = range(all.collect(), &[]);
     chart
 }
 
@@ -240,7 +241,7 @@ pub fn vertebrae(report: &Report) -> Vec<Chart> {
         })
     };
     let x = ends(&mut points().map(|p| p.0));
-    let y = range(losses.clone(), Vec::new()).or_else(|| ends(&mut losses.into_iter()));
+    let y = range(losses.clone(), &[]).or_else(|| ends(&mut losses.into_iter()));
     for chart in &mut charts {
         (chart.x.range, chart.y.range) = (x, y);
     }
@@ -300,13 +301,13 @@ mod tests {
     fn only_what_is_out_of_all_proportion_is_beyond_the_range() {
         let mut losses: Vec<f64> =
             (0..200).map(|i| 0.2 + 0.5 * (-f64::from(i) / 40.0).exp()).collect();
-        assert_eq!(range(losses.clone(), vec![0.6]), None, "a descent is shown whole");
+        assert_eq!(range(losses.clone(), &[0.6]), None, "a descent is shown whole");
         losses[100] = 900.0;
-        let (low, high) = range(losses.clone(), vec![0.6, 800.0]).unwrap();
+        let (low, high) = range(losses.clone(), &[0.6, 800.0]).unwrap();
         assert!(low < 0.21 && (0.7..0.8).contains(&high), "{low} {high}");
         losses[100] = f64::NAN;
-        assert_eq!(range(losses, Vec::new()), None);
-        assert_eq!(range(vec![0.5; 9], vec![0.5]), None);
-        assert_eq!(range(Vec::new(), vec![0.5]), None);
+        assert_eq!(range(losses, &[]), None);
+        assert_eq!(range(vec![0.5; 9], &[0.5]), None);
+        assert_eq!(range(Vec::new(), &[0.5]), None);
     }
 }
