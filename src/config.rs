@@ -389,6 +389,10 @@ pub struct Ui {
     pub preview_seconds: f64,
     /// Frames a second at most.
     pub fps: u32,
+    /// Whether the terminal's bell rings for a new alert.
+    pub bell: bool,
+    /// What `sh -c` runs for a new alert; empty = nothing.
+    pub on_alert: String,
 }
 
 impl Config {

@@ -1,6 +1,6 @@
 //! A run in this process: the trainer, who shows it, and who may steer it.
 
-use super::{detach, previews, signals::Signals};
+use super::{detach, monitor::Monitor, on_alert::Hook, previews, signals::Signals};
 #[cfg(unix)]
 use crate::run::{control_socket, event::Level};
 use crate::{
@@ -58,6 +58,8 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
     signals.preempt(&line);
     let server = listen(&folder, &events, &line);
     let kept = previews::keep(&folder, &events);
+    let monitor = Monitor::start(&folder, &events);
+    let hook = Hook::start(&config.ui.on_alert, &folder, &events);
     drop(events);
     if shown == Shown::Background {
         detach::ready(&folder)?;
@@ -82,8 +84,12 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
         },
     }
     let outcome = trainer.join().unwrap_or(Outcome::Failed);
+    drop(monitor);
     if let Some(kept) = kept {
         let _ = kept.join();
+    }
+    if let Some(hook) = hook {
+        hook.finish();
     }
     if !plain {
         // Not `println!`: it panics where the terminal has gone.

@@ -109,13 +109,18 @@ struct App {
     /// The terminal may be another's: this process stood still.
     away: bool,
     dirty: bool,
+    /// Whether the terminal's bell rings for an alert.
+    bell: bool,
 }
 
 impl App {
-    fn new(screen: Screen, config: &config::Ui) -> Self {
+    fn new(mut screen: Screen, config: &config::Ui) -> Self {
+        // What stands already is on the screen.
+        screen.rings();
         let frame = Duration::from_secs(1) / config.fps.max(1);
         let (quitting, detached, away) = (false, false, false);
-        Self { screen, frame, heard: Instant::now(), quitting, detached, away, dirty: true }
+        let (heard, dirty, bell) = (Instant::now(), true, config.bell);
+        Self { screen, frame, heard, quitting, detached, away, dirty, bell }
     }
 
     fn run(
@@ -156,6 +161,9 @@ impl App {
                 terminal::enter_again(terminal)?;
                 self.screen.forget_pictures();
                 (self.away, drawn) = (false, None);
+            }
+            if self.screen.rings() && self.bell {
+                terminal::ring(terminal)?;
             }
             let since = drawn.map(|at| at.elapsed());
             if since.is_none_or(|since| self.is_due(since)) {

@@ -60,6 +60,7 @@ fn label(binding: &keys::Binding, context: &Context) -> Option<&'static str> {
         _ if binding.short.is_empty() => None,
         Action::Summary => over.then_some(binding.short),
         Action::Quit | Action::Help => Some(binding.short),
+        Action::Acknowledge => state.alerts.can_acknowledge().then_some(binding.short),
         Action::ToggleRaw => crops.then_some(binding.short),
         Action::Detach => (state.attached && !over).then_some(binding.short),
         _ if over || state.is_stopping() => None,

@@ -28,6 +28,8 @@ pub enum Action {
     Log(Scroll),
     /// Show the crops before augmentation, or as the network sees them.
     ToggleRaw,
+    /// Take the alert at the top as seen.
+    Acknowledge,
     /// Show the summary of a run that is over.
     Summary,
     /// Show the keys.
@@ -175,6 +177,12 @@ pub const BINDINGS: &[Binding] = &[
         "r",
         (9, "raw/augmented"),
         "crops: raw, or as the network sees them",
+    ),
+    bind(
+        &[(KeyCode::Char('x'), false, Action::Acknowledge)],
+        "x",
+        (3, "seen"),
+        "take the alert at the top as seen",
     ),
     bind(
         &[(KeyCode::Left, false, Action::FoldBefore), (KeyCode::Right, false, Action::FoldAfter)],

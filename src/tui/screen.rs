@@ -7,9 +7,9 @@ use super::fold_keys::{Verdict, verdict};
 use super::keys::{self, Action, OfFold, Scroll};
 use super::{header, help, key_line, layout, log, loss, overview, progress, schedule, summary};
 use super::{theme, vertebrae};
-use crate::run::event::Stamped;
+use crate::run::event::{Level, Stamped};
 use crate::run::{Command, FoldAction};
-use crate::view::{Fold, State};
+use crate::view::{Alarm, Fold, State};
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind};
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -56,6 +56,8 @@ pub struct Screen {
     notice: Option<(String, Option<f64>)>,
     log: log::View,
     color: bool,
+    /// Alerts for which the bell was rung, or need not be.
+    rung: u64,
 }
 
 impl Screen {
@@ -70,6 +72,7 @@ impl Screen {
             notice: None,
             log: log::View::default(),
             color,
+            rung: 0,
         }
     }
 
@@ -87,6 +90,12 @@ impl Screen {
         let current = self.state.fold().map(|fold| fold.plan.fold);
         self.looked_at = self.looked_at.filter(|&number| Some(number) != current);
         self.after_end(was_over);
+    }
+
+    /// Whether an alert has risen since this was last asked.
+    pub fn rings(&mut self) -> bool {
+        let raised = self.state.alerts.raised();
+        std::mem::replace(&mut self.rung, raised) < raised
     }
 
     /// The trainer is gone.
@@ -244,6 +253,8 @@ impl Screen {
             Action::Summary if self.overlay == Some(Overlay::Summary) => self.overlay = None,
             Action::Summary if self.state.is_over() => self.overlay = Some(Overlay::Summary),
             Action::Summary => return self.notice("there are no results before the run is over"),
+            Action::Acknowledge if self.state.alerts.acknowledge() => {}
+            Action::Acknowledge => return self.notice("there is no alert to acknowledge"),
             Action::Help if self.overlay == Some(Overlay::Help) => self.overlay = None,
             Action::Help => self.overlay = Some(Overlay::Help),
             Action::Close if self.overlay.is_none() => self.log.scroll(Scroll::End, &self.state),
@@ -300,7 +311,7 @@ impl Screen {
         let folds = self.state.folds.len().min(99) as u16;
         let alarm = self.state.alarm();
         let alarm_rows = match &alarm {
-            Some(text) if text.chars().count() + 3 > area.width as usize => 2,
+            Some(alarm) if alarm.text.chars().count() + 3 > area.width as usize => 2,
             Some(_) => 1,
             None => 0,
         };
@@ -331,11 +342,15 @@ impl Screen {
         frame: &mut Frame,
         panes: &layout::Panes,
         now: f64,
-        alarm: Option<String>,
+        alarm: Option<Alarm>,
     ) {
         header::draw(frame, panes.header, &self.state, now);
-        if let (Some(area), Some(text)) = (panes.alarm, alarm) {
-            let line = Line::from(format!("× {text}")).style(theme::ALARM);
+        if let (Some(area), Some(Alarm { level, text })) = (panes.alarm, alarm) {
+            let (mark, style) = match level {
+                Level::Error => ("×", theme::ALARM),
+                _ => ("!", theme::WARN),
+            };
+            let line = Line::from(format!("{mark} {text}")).style(style);
             frame.render_widget(Paragraph::new(line).wrap(Wrap { trim: true }), area);
         }
         let state = &self.state;

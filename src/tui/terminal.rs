@@ -50,6 +50,13 @@ pub fn enter_again(terminal: &mut Screen) -> io::Result<()> {
     terminal.hide_cursor()
 }
 
+/// Rings the terminal's bell.
+pub fn ring(terminal: &mut Screen) -> io::Result<()> {
+    let out = terminal.backend_mut();
+    out.write_all(b"\x07")?;
+    out.flush()
+}
+
 fn take() -> io::Result<()> {
     *owner() = Some(std::thread::current().id());
     enable_raw_mode()?;

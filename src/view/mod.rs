@@ -1,6 +1,7 @@
 //! State folded from events. It knows no terminal: both front ends draw the same figures from it,
 //! and a recorded run gives the same state again.
 
+pub mod alerts;
 pub mod fold;
 pub mod format;
 pub mod pending;
@@ -9,11 +10,14 @@ pub mod report;
 pub mod series;
 pub mod state;
 mod status;
+pub mod system;
 pub mod text;
 
+pub use alerts::{Alert, Alerts};
 pub use fold::Fold;
 pub use fold::word;
 pub use pending::Pending;
 pub use progress::Progress;
 pub use series::{Curve, Ema, Series};
 pub use state::{LogLine, State};
+pub use status::Alarm;

@@ -26,6 +26,14 @@ pub fn of_event(event: &Event) -> Option<(Level, String)> {
             (Level::Info, format!("fold {}: to be trained again, seed {}", a.at.fold, a.seed))
         }
         Event::Epoch(e) => (Level::Info, epoch(e)),
+        Event::LeftOut(l) => {
+            let studies = l.studies.join(", ");
+            let line = format!(
+                "{}: {} is not finite: the batch after it is left out; its studies: {studies}",
+                l.at, l.what
+            );
+            (Level::Warn, line)
+        }
         Event::Checkpoint(c) => {
             let kind = match c.kind {
                 CheckpointKind::Best => "best",
@@ -56,7 +64,8 @@ pub fn of_event(event: &Event) -> Option<(Level, String)> {
         | Event::Step(_)
         | Event::ValidStep(_)
         | Event::Preview(_)
-        | Event::Gpu(_) => return None,
+        | Event::Gpu(_)
+        | Event::System(_) => return None,
     };
     Some(line)
 }

@@ -3,12 +3,24 @@
 //! Only what this program writes is found, in the order in which it writes it; of anything else
 //! nothing is said, and the line is read as JSON.
 
+use super::Pace;
 use crate::run::event::Position;
+use memchr::memmem;
 
 /// The event's `type`, where it is one that is looked for.
 pub(super) fn kind(line: &[u8]) -> Option<&'static str> {
-    const KINDS: [&str; 8] =
-        ["step", "valid_step", "gpu", "epoch", "epoch_started", "checkpoint", "fold", "again"];
+    const KINDS: [&str; 10] = [
+        "step",
+        "valid_step",
+        "gpu",
+        "system",
+        "epoch",
+        "epoch_started",
+        "checkpoint",
+        "fold",
+        "again",
+        "left_out",
+    ];
     let rest = line.strip_prefix(br#"{"type":""#)?;
     let end = rest.iter().take(20).position(|&b| b == b'"')?;
     KINDS.into_iter().find(|kind| kind.as_bytes() == &rest[..end])
@@ -34,6 +46,18 @@ pub(super) fn step(line: &[u8]) -> Option<(Position, f64)> {
     Some((at, loss))
 }
 
+/// A step's `elapsed`, and how fast it was: they stand at its end.
+pub(super) fn pace(line: &[u8]) -> Option<(f64, Pace)> {
+    let tail = &line[line.len().saturating_sub(240)..];
+    let key = br#","images":"#;
+    let start = memmem::rfind(tail, key)? + key.len();
+    let (images, rest) = number(&tail[start..])?;
+    let (data_seconds, rest) = float(rest.strip_prefix(br#","data_seconds":"#)?)?;
+    let (compute_seconds, rest) = float(rest.strip_prefix(br#","compute_seconds":"#)?)?;
+    let (elapsed, _) = float(rest.strip_prefix(br#","elapsed":"#)?)?;
+    elapsed.is_finite().then_some((elapsed, Pace { images, data_seconds, compute_seconds }))
+}
+
 /// The line's `elapsed`, which stands before its `time` at its end.
 pub(super) fn elapsed(line: &[u8]) -> Option<f64> {
     let tail = &line[line.len().saturating_sub(80)..];
@@ -53,6 +77,12 @@ fn position(line: &[u8]) -> Option<(Position, &[u8])> {
     let (epoch, rest) = number(rest.strip_prefix(br#","epoch":"#)?)?;
     let (step, rest) = number(rest.strip_prefix(br#","step":"#)?)?;
     Some((Position { fold, epoch, step }, rest.strip_prefix(b"}")?))
+}
+
+/// A number, and what stands from the comma after it.
+fn float(text: &[u8]) -> Option<(f64, &[u8])> {
+    let end = text.iter().take(32).position(|&b| b == b',')?;
+    Some((std::str::from_utf8(&text[..end]).ok()?.parse().ok()?, &text[end..]))
 }
 
 fn number(text: &[u8]) -> Option<(usize, &[u8])> {
