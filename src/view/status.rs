@@ -90,7 +90,8 @@ impl State {
             }
         }
         if !others.is_empty() {
-            text += &format!(" · {} more", others.len());
+            // Its two words stay in one row.
+            text += &format!(" · {}\u{a0}more", others.len());
         }
         Some(Alarm { level: first.kind.level(), text })
     }

@@ -41,11 +41,11 @@ fn the_gravest_stands_at_the_top_until_all_are_seen() {
     assert!(!screen.rings(), "they stand already");
     assert!(top(&mut screen).contains("2 losses are not finite"));
     press(&mut screen, KeyCode::Char('x'));
-    assert!(top(&mut screen).contains("1 more"));
+    assert!(top(&mut screen).contains("1\u{a0}more"));
     press(&mut screen, KeyCode::Char('x'));
     assert!(top(&mut screen).contains("! the GPU is at 91°C"));
     press(&mut screen, KeyCode::Char('x'));
-    assert_eq!(draw(&mut screen, 120, 36).to_string().matches("91°C").count(), 0);
+    assert!(!top(&mut screen).contains("91°C"));
     press(&mut screen, KeyCode::Char('x'));
     assert!(bottom(&mut screen).contains("there is no alert to acknowledge"));
 }
@@ -57,9 +57,9 @@ fn a_fault_of_one_fold_can_be_taken_as_seen_and_a_hold_cannot() {
     tell(&mut screen, Event::Error(ErrorEvent { at: MIDDLE, message, fatal: false }));
     let (state, reason) = (TrainerState::Held, Some("no space left".to_string()));
     tell(&mut screen, Event::Trainer(TrainerEvent { at: MIDDLE, state, reason }));
-    assert!(top(&mut screen).contains("× no space left · 1 more"));
+    assert!(top(&mut screen).contains("× no space left · 1\u{a0}more"));
     press(&mut screen, KeyCode::Char('x'));
-    assert_eq!(top(&mut screen).trim(), "\"× no space left".trim_start_matches('"'));
+    assert!(!top(&mut screen).contains("more"));
     press(&mut screen, KeyCode::Char('x'));
     assert!(top(&mut screen).contains("× no space left"));
 }
