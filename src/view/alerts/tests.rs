@@ -1,5 +1,6 @@
 use super::*;
 use crate::run::event::{Event, FoldEvent, FoldPlan, FoldState, LeftOut, Stamped, Step};
+use crate::run::journal::Journal;
 use crate::view::State;
 
 const STEPS: usize = 100;
@@ -25,6 +26,7 @@ struct Run {
     state: State,
     /// Steps done in fold 0.
     done: usize,
+    told: Vec<Stamped>,
 }
 
 impl Run {
@@ -44,7 +46,7 @@ impl Run {
             seed: 0,
             resumed: false,
         };
-        let mut run = Self { state: State::default(), done: 0 };
+        let mut run = Self { state: State::default(), done: 0, told: Vec::new() };
         run.tell(Event::RunStarted(plan));
         run
     }
@@ -61,8 +63,9 @@ impl Run {
     }
 
     fn tell(&mut self, event: Event) {
-        let at = self.state.at + 1.0;
-        self.state.apply(&Stamped { at, event });
+        let stamped = Stamped { at: self.state.at + 1.0, event };
+        self.state.apply(&stamped);
+        self.told.push(stamped);
     }
 
     fn at(&self) -> Position {
@@ -369,4 +372,28 @@ fn another_fold_ends_what_was_of_the_one_before() {
     assert!(run.holding().is_empty());
     run.state.alerts.settle();
     assert!(run.standing().is_empty(), "who comes now need not know");
+}
+
+#[test]
+fn a_journal_gives_what_was_heard_but_what_is_past() {
+    let mut run = Run::new();
+    run.losses([0.4; 100]);
+    run.losses([f64::NAN]);
+    for i in 0..150 {
+        run.step(|step| (step.loss, step.data_seconds) = (1.0 + 0.01 * f64::from(i), 0.5));
+        run.gpu(90, "");
+    }
+    run.system(5 << 20);
+    assert_eq!(run.standing().len(), 5, "{:?}", run.standing());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.jsonl");
+    let mut journal = Journal::open(&path).unwrap();
+    run.told.iter().for_each(|stamped| journal.append(stamped).unwrap());
+    let (read, strange) = State::of_journal(&path, None).unwrap();
+    assert_eq!((strange, read.at), (0, run.state.at));
+    run.state.alerts.settle();
+    assert_eq!(read.alerts, run.state.alerts);
+    assert_eq!(read.alerts.standing().len(), 4, "the losses are finite again");
+    assert_eq!(read.history, run.state.history);
+    assert_eq!((read.system, read.gpu), (run.state.system, run.state.gpu));
 }
