@@ -7,12 +7,16 @@
 mod changes;
 mod check;
 mod layers;
+mod ui;
 
 use crate::bounded;
 use layers::{Layers, defaults, parse, parse_set};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
 use toml::{Table, Value};
+pub use ui::{Ascii, Background, Colors, Ui};
 
 /// The repository's `config.toml`.
 pub const DEFAULTS: &str = include_str!("../config.toml");
@@ -110,6 +114,8 @@ pub struct Config {
     pub run: Run,
     /// The screen.
     pub ui: Ui,
+    /// Other keys than the dashboard's own: the action's name, and keys between blanks.
+    pub keys: BTreeMap<String, String>,
 }
 
 /// `[data]`
@@ -365,6 +371,8 @@ pub struct Run {
     pub log_every_steps: usize,
     /// The signal at which the run saves and leaves, to be started again.
     pub requeue_signal: RequeueSignal,
+    /// Event files for TensorBoard.
+    pub tensorboard: bool,
 }
 
 /// How a batch system announces that it takes the machine away.
@@ -379,20 +387,6 @@ pub enum RequeueSignal {
     Usr2,
     /// SIGTERM
     Term,
-}
-
-/// `[ui]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Ui {
-    /// Seconds between previews; 0 = none.
-    pub preview_seconds: f64,
-    /// Frames a second at most.
-    pub fps: u32,
-    /// Whether the terminal's bell rings for a new alert.
-    pub bell: bool,
-    /// What `sh -c` runs for a new alert; empty = nothing.
-    pub on_alert: String,
 }
 
 impl Config {

@@ -9,6 +9,7 @@ pub mod figure;
 pub mod folder;
 pub mod journal;
 pub mod status;
+pub mod tensorboard;
 
 pub use command::{Command, FoldAction};
 pub use event::Event;

@@ -1,6 +1,6 @@
 //! A run in this process: the trainer, who shows it, and who may steer it.
 
-use super::{detach, monitor::Monitor, on_alert::Hook, previews, signals::Signals};
+use super::{detach, monitor::Monitor, on_alert::Hook, previews, signals::Signals, tensorboard};
 #[cfg(unix)]
 use crate::run::{control_socket, event::Level};
 use crate::{
@@ -54,12 +54,19 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
     };
     let signals = Signals::listen(config.run.requeue_signal)?;
     let state = past(&job);
-    let (events, line, trainer) = trainer::spawn(job).map_err(|e| eyre!("{e}"))?;
+    let mut kept = Vec::new();
+    let mut hook = None;
+    let keep = |events: &EventSender| {
+        kept.extend(previews::keep(&folder, events));
+        hook = Hook::start(&config.ui.on_alert, &folder, events);
+        if config.run.tensorboard {
+            kept.extend(tensorboard::keep(&folder, events));
+        }
+    };
+    let (events, line, trainer) = trainer::spawn(job, keep).map_err(|e| eyre!("{e}"))?;
     signals.preempt(&line);
     let server = listen(&folder, &events, &line);
-    let kept = previews::keep(&folder, &events);
     let monitor = Monitor::start(&folder, &events);
-    let hook = Hook::start(&config.ui.on_alert, &folder, &events);
     drop(events);
     if shown == Shown::Background {
         detach::ready(&folder)?;
@@ -85,8 +92,8 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
     }
     let outcome = trainer.join().unwrap_or(Outcome::Failed);
     drop(monitor);
-    if let Some(kept) = kept {
-        let _ = kept.join();
+    for thread in kept {
+        let _ = thread.join();
     }
     if let Some(hook) = hook {
         hook.finish();
@@ -161,7 +168,10 @@ fn dashboard(
     signals: &Signals,
 ) -> std::io::Result<tui::Exit> {
     signals.draws(true);
-    let left = tui::run(line, state, tui::Attachment::Own, &config.ui, &signals.tui);
+    // They were checked with the rest of the config.
+    let keys = super::keys(config).unwrap_or_default();
+    let settings = tui::Settings { ui: &config.ui, keys, runs: config.run.dir.clone() };
+    let left = tui::run(line, state, tui::Attachment::Own, settings, &signals.tui);
     signals.draws(false);
     left
 }

@@ -8,7 +8,6 @@ use image::imageops::{FilterType, resize};
 use image::{DynamicImage, GrayImage, Rgb, RgbImage};
 use ratatui::Frame;
 use ratatui::layout::{Rect, Size};
-use ratatui::style::Color;
 use ratatui::text::Line;
 use ratatui::widgets::Paragraph;
 use ratatui_image::Resize;
@@ -130,9 +129,6 @@ impl Gallery {
         match &tile.picture {
             Picture::Encoded(protocol) => {
                 frame.render_widget(ratatui_image::Image::new(protocol), picture);
-                if self.pictures == Pictures::Indexed {
-                    to_palette(frame, picture);
-                }
             }
             Picture::Characters(rows) => {
                 let rows: Vec<Line> = rows.iter().map(|row| Line::from(row.as_str())).collect();
@@ -340,45 +336,9 @@ fn characters(crop: &Crop, shown: &event::Picture, size: Size) -> Option<Picture
     Some(Picture::Characters(rows))
 }
 
-/// Replaces 24-bit colours by the nearest of the 256-colour palette.
-fn to_palette(frame: &mut Frame, area: Rect) {
-    let buffer = frame.buffer_mut();
-    for position in area.intersection(buffer.area).positions() {
-        let cell = &mut buffer[position];
-        (cell.fg, cell.bg) = (palette(cell.fg), palette(cell.bg));
-    }
-}
-
-fn palette(color: Color) -> Color {
-    let Color::Rgb(r, g, b) = color else { return color };
-    if r == g && g == b {
-        return Color::Indexed(match r {
-            0..4 => 16,
-            247.. => 231,
-            grey => 232 + (grey.saturating_sub(3) / 10).min(23),
-        });
-    }
-    let level = |v: u8| match v {
-        0..48 => 0,
-        48..115 => 1,
-        _ => (v - 35) / 40,
-    };
-    Color::Indexed(16 + 36 * level(r) + 6 * level(g) + level(b))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn colours_go_to_the_nearest_of_the_palette() {
-        assert_eq!(palette(Color::Rgb(0, 0, 0)), Color::Indexed(16));
-        assert_eq!(palette(Color::Rgb(8, 8, 8)), Color::Indexed(232));
-        assert_eq!(palette(Color::Rgb(238, 238, 238)), Color::Indexed(255));
-        assert_eq!(palette(Color::Rgb(255, 255, 255)), Color::Indexed(231));
-        assert_eq!(palette(Color::Rgb(255, 0, 0)), Color::Indexed(196));
-        assert_eq!(palette(Color::Reset), Color::Reset);
-    }
 
     #[test]
     fn pictures_are_few_and_large() {

@@ -1,19 +1,28 @@
 //! The run as a terminal dashboard.
 
 mod app;
+mod appearance;
+mod compact;
 mod confirm;
 mod crops;
+mod curves;
 mod fold_keys;
+mod folds;
 mod header;
+mod heat;
 mod help;
 mod input;
 mod key_line;
 mod keys;
 mod layout;
+mod levels;
 mod log;
 mod loss;
 mod overview;
+mod plot;
 mod progress;
+mod range;
+mod runs;
 mod schedule;
 mod screen;
 mod summary;
@@ -21,9 +30,13 @@ mod suspend;
 mod terminal;
 mod theme;
 mod vertebrae;
+mod views;
 
-pub use app::{Attachment, Exit, Signals, run};
+pub use app::{Attachment, Exit, Settings, Signals, run};
+pub use appearance::{Appearance, Depth, Ground};
 pub use crops::Pictures;
-pub use keys::{BINDINGS, Binding};
+pub use keys::{Action, BINDINGS, Binding, Keymap};
+pub use runs::Answer;
 pub use screen::{Reply, Screen};
 pub use terminal::restore as restore_terminal;
+pub use views::{VIEWS, View};

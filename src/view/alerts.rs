@@ -4,11 +4,10 @@
 //! wavers about one of them does not begin it again and again. An alert rises when its condition
 //! begins, is brought up to date while that lasts, and stands until it is acknowledged. It rises
 //! once more only after its condition has ended and begun anew. The same events give the same
-//! alerts, whether they are heard or read from a journal; only of gradients a journal's past says
-//! nothing.
+//! alerts, whether they are heard or read from a journal.
 
 use crate::run::event::{Epoch, Gpu, Level, Position, RunStarted, System};
-use crate::run::journal::Pace;
+use crate::run::journal::{Brief, Pace};
 use std::collections::BTreeMap;
 
 mod epochs;
@@ -213,26 +212,22 @@ impl Alerts {
         }
     }
 
-    /// A step's loss: what it is, smoothed too, and what a constant guess's is.
-    pub(super) fn loss(&mut self, at: Position, loss: f64, smooth: Option<f64>, baseline: f64) {
+    /// A step's figures. `baseline`: the loss of a constant guess.
+    pub(super) fn step(&mut self, at: Position, step: &Brief, baseline: f64) {
         self.enter_fold(at.fold);
-        match loss.is_finite() {
+        match step.loss.is_finite() {
             true if self.not_finite.is_past() => self.end(Kind::NotFinite),
             true => {}
             false => self.tell_not_finite(at, What::Loss),
         }
+        if self.not_finite.gradients(step.grad_norm) {
+            self.tell_not_finite(at, What::Gradients);
+        }
         if !self.steps.contains_key(&at.fold) && self.steps.len() == MOST_FOLDS {
             return;
         }
-        let told = self.steps.entry(at.fold).or_default().add(at, smooth, baseline);
+        let told = self.steps.entry(at.fold).or_default().add(at, step.loss, baseline);
         self.tell(Kind::Diverging, Some(at), told);
-    }
-
-    /// A step's gradient norm.
-    pub(super) fn gradient(&mut self, at: Position, norm: f64) {
-        if self.not_finite.gradients(norm) {
-            self.tell_not_finite(at, What::Gradients);
-        }
     }
 
     /// A batch was left out.

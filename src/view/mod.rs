@@ -2,11 +2,14 @@
 //! and a recorded run gives the same state again.
 
 pub mod alerts;
+mod curve;
 pub mod fold;
 pub mod format;
 pub mod pending;
 pub mod progress;
+mod recent;
 pub mod report;
+pub mod runs;
 pub mod series;
 pub mod state;
 mod status;
@@ -14,10 +17,11 @@ pub mod system;
 pub mod text;
 
 pub use alerts::{Alert, Alerts};
+pub use curve::{Curve, Mark};
 pub use fold::Fold;
 pub use fold::word;
 pub use pending::Pending;
 pub use progress::Progress;
-pub use series::{Curve, Ema, Series};
+pub use series::{Ema, Point, Series, Smoothed, Span};
 pub use state::{LogLine, State};
 pub use status::Alarm;

@@ -4,13 +4,13 @@ use super::alerts::{Alerts, Kind};
 use super::fold::Fold;
 use super::progress::Progress;
 use super::system::History;
-use super::{Pending, format, status, text};
+use super::{Mark, Pending, format, status, text};
 use crate::run::Command;
 use crate::run::event::{
     CheckpointKind, Epoch, ErrorEvent, Event, FoldState, Gpu, Level, Position, Preview, Queue,
     RunFinished, RunStarted, Stamped, Step, System, TrainerState, ValidStep,
 };
-use crate::run::journal::{self, Pace, Past};
+use crate::run::journal::{self, Brief, Pace, Past};
 use std::collections::VecDeque;
 use std::path::Path;
 
@@ -20,6 +20,8 @@ pub const LOG_LINES: usize = 1000;
 const MOST_FOLDS: usize = 100;
 /// Epochs of all folds together.
 const MOST_EPOCHS: usize = 500_000;
+/// Points of all folds' curves together, of each figure: a fold beside others has its share.
+const MOST_POINTS: usize = 1 << 20;
 
 /// A line of the log.
 #[derive(Debug, Clone, PartialEq)]
@@ -112,8 +114,9 @@ impl State {
             }
             Event::Queue(queue) => self.order(queue),
             Event::Again(again) => {
+                let capacity = MOST_POINTS / self.folds.len().max(1);
                 if let Some(fold) = self.fold_mut(again.at.fold) {
-                    *fold = Fold::new(fold.plan.clone(), fold.epochs.len());
+                    *fold = Fold::new(fold.plan.clone(), fold.epochs.len(), capacity);
                     fold.seed = Some(again.seed);
                 }
                 self.alerts.again(again.at.fold);
@@ -123,6 +126,9 @@ impl State {
                 if let Some(fold) = self.folds.get_mut(self.current) {
                     fold.state = FoldState::Training;
                     fold.start_epoch(event.at);
+                    if event.at.step > 0 {
+                        fold.mark(event.at, Mark::Resumed);
+                    }
                 }
             }
             Event::Step(step) => self.add_step(step),
@@ -142,9 +148,21 @@ impl State {
                 self.alerts.system(system);
                 self.system = Some(system.clone());
             }
-            Event::LeftOut(left_out) => self.alerts.left_out(left_out.at),
+            Event::LeftOut(left_out) => {
+                if let Some(fold) = self.fold_mut(left_out.at.fold) {
+                    fold.mark(left_out.at, Mark::NonFinite);
+                }
+                self.alerts.left_out(left_out.at);
+            }
             Event::Checkpoint(checkpoint) => {
                 if let Some(fold) = self.fold_mut(checkpoint.at.fold) {
+                    match checkpoint.kind {
+                        CheckpointKind::Best => fold.mark(checkpoint.at, Mark::Best),
+                        // At the end of an epoch it is no news.
+                        CheckpointKind::Last if checkpoint.at.step == 0 => {}
+                        CheckpointKind::Last if checkpoint.at.step == fold.plan.steps => {}
+                        CheckpointKind::Last => fold.mark(checkpoint.at, Mark::Saved),
+                    }
                     let path = Some(format::brief(&checkpoint.path));
                     match checkpoint.kind {
                         CheckpointKind::Best => fold.best_path = path,
@@ -153,6 +171,14 @@ impl State {
                 }
             }
             Event::Trainer(event) => {
+                let mark = match event.state {
+                    TrainerState::Paused | TrainerState::Held => Some(Mark::Paused),
+                    TrainerState::Running if self.is_paused() => Some(Mark::Resumed),
+                    _ => None,
+                };
+                if let (Some(mark), Some(fold)) = (mark, self.fold_mut(event.at.fold)) {
+                    fold.mark(event.at, mark);
+                }
                 self.alerts.held(event.reason.as_ref().map(|reason| format::brief(reason)));
                 self.answer(event.state);
             }
@@ -185,7 +211,7 @@ impl State {
                     }
                     fold
                 }
-                None => Fold::new(f.clone(), epochs),
+                None => Fold::new(f.clone(), epochs, MOST_POINTS / folds.max(1)),
             })
             .collect();
         self.plan = Some(RunStarted {
@@ -263,10 +289,8 @@ impl State {
             fold.state = FoldState::Training;
             fold.add_step(step);
         }
-        let Step { images, data_seconds, compute_seconds, .. } = *step;
-        self.add_pace(Pace { images, data_seconds, compute_seconds });
-        self.add_loss(step.at, step.loss);
-        self.alerts.gradient(step.at, step.grad_norm);
+        self.add_pace(Pace::of(step));
+        self.add_figures(step.at, &Brief::of(step));
         self.step = Some(step.clone());
     }
 
@@ -293,11 +317,11 @@ impl State {
         self.alerts.pace(pace);
     }
 
-    /// What a step's loss, which is in its fold's curve already, gives rise to.
-    fn add_loss(&mut self, at: Position, loss: f64) {
+    /// What a step's figures give rise to.
+    fn add_figures(&mut self, at: Position, step: &Brief) {
         let fold = self.folds.get(self.current).filter(|fold| fold.plan.fold == at.fold);
         if let Some(fold) = fold {
-            self.alerts.loss(at, loss, fold.curve.train_now(), fold.plan.baseline);
+            self.alerts.step(at, step, fold.plan.baseline);
         }
     }
 
@@ -441,13 +465,13 @@ impl Past for State {
         self.log_alerts(raised);
     }
 
-    fn loss(&mut self, at: Position, loss: f64) {
+    fn step(&mut self, at: Position, step: &Brief) {
         self.select(at.fold);
         if let Some(fold) = self.folds.get_mut(self.current).filter(|f| f.plan.fold == at.fold) {
-            fold.add_loss(at, loss);
+            fold.add_brief(at, step);
         }
         let raised = self.alerts.raised();
-        self.add_loss(at, loss);
+        self.add_figures(at, step);
         self.log_alerts(raised);
     }
 

@@ -4,8 +4,12 @@ use super::series::Series;
 use crate::run::event::{Gpu, System};
 use crate::run::journal::Pace;
 
-/// Figures over the run's seconds, each in bounded memory with its extremes kept.
-#[derive(Debug, Clone, PartialEq, Default)]
+/// Points of a figure at most.
+const POINTS: usize = 2000;
+
+/// Figures over the run's seconds (x = whole seconds), each in bounded memory with its extremes
+/// kept; of several in one second the newest.
+#[derive(Debug, Clone, PartialEq)]
 pub struct History {
     /// All cores in percent, 0 to 100.
     pub cpu: Series,
@@ -29,6 +33,25 @@ pub struct History {
     pub images_per_second: Series,
     /// Share of each step spent waiting for data, 0 to 1.
     pub data_share: Series,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        let series = || Series::new(POINTS);
+        Self {
+            cpu: series(),
+            process_cpu: series(),
+            resident: series(),
+            memory_used: series(),
+            disk_free: series(),
+            gpu_utilisation: series(),
+            gpu_memory: series(),
+            gpu_temperature: series(),
+            gpu_watts: series(),
+            images_per_second: series(),
+            data_share: series(),
+        }
+    }
 }
 
 impl History {
@@ -71,6 +94,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::view::Point;
 
     #[test]
     fn a_long_run_stays_small_and_keeps_its_extremes() {
@@ -90,8 +114,8 @@ mod tests {
             history.add_system(5.0 * f64::from(i), &System { cpu, ..system.clone() });
         }
         let points = history.cpu.points();
-        assert!(points.len() <= 4096, "{}", points.len());
-        assert!(points.contains(&(5.0 * 123_457.0, 99.0)));
+        assert!(points.len() <= POINTS, "{}", points.len());
+        assert!(points.contains(&Point { x: 5 * 123_457, y: 99.0 }));
         assert!(history.disk_free.is_empty());
     }
 
@@ -102,11 +126,11 @@ mod tests {
         let (utilisation, temperature, watts, throttled) = (None, Some(61), None, None);
         let gpu = Gpu { memory_used, memory_total, utilisation, temperature, watts, throttled };
         history.add_gpu(1.0, &gpu);
-        assert_eq!(history.gpu_temperature.points(), [(1.0, 61.0)]);
+        assert_eq!(history.gpu_temperature.points(), [Point { x: 1, y: 61.0 }]);
         assert!(history.gpu_watts.is_empty() && history.gpu_utilisation.is_empty());
         history.add_pace(2.0, Pace { images: 90, data_seconds: 0.5, compute_seconds: 1.0 });
         history.add_pace(3.0, Pace { images: 90, data_seconds: 0.0, compute_seconds: 0.0 });
-        assert_eq!(history.images_per_second.points(), [(2.0, 60.0)]);
-        assert_eq!(history.data_share.points(), [(2.0, 0.5 / 1.5)]);
+        assert_eq!(history.images_per_second.points(), [Point { x: 2, y: 60.0 }]);
+        assert_eq!(history.data_share.points(), [Point { x: 2, y: 1.0 / 3.0 }]);
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::run::event::{Level, Log, Step};
+use crate::run::event::{Level, Log};
 
 fn step_line(fold: usize, epoch: usize, step: usize, loss: &str) -> String {
     format!(
@@ -22,8 +22,8 @@ impl Past for Seen {
         self.events.push(stamped.clone());
     }
     fn pace(&mut self, _: f64, _: Pace) {}
-    fn loss(&mut self, at: Position, loss: f64) {
-        self.losses.push((at, loss));
+    fn step(&mut self, at: Position, step: &Brief) {
+        self.losses.push((at, step.loss));
     }
     fn recent(&mut self, stamped: &Stamped) {
         assert!(matches!(stamped.event, Event::Step(_)));
@@ -71,14 +71,14 @@ fn the_scanned_beginning_is_what_serde_reads() {
         [step_line(0, 12, 345, "0.71"), step_line(9, 1, 1, "-1e-7"), step_line(1, 1, 1, "3")]
     {
         let Event::Step(step) = parse(line.as_bytes()).unwrap().event else { panic!() };
-        assert_eq!(scan::step(line.as_bytes()), Some((step.at, step.loss)));
+        let scanned = |line: &[u8]| scan::step(line).map(|(at, brief)| (at, format!("{brief:?}")));
+        let brief = Some((step.at, format!("{:?}", Brief::of(&step))));
+        assert_eq!(scanned(line.as_bytes()), brief);
         assert_eq!(scan::kind(line.as_bytes()), Some("step"));
         let own = super::line(&Stamped { at: 0.5, event: Event::Step(step.clone()) });
-        assert_eq!(scan::step(&own), Some((step.at, step.loss)), "our own writing");
+        assert_eq!(scanned(&own), brief, "our own writing");
         assert_eq!(scan::elapsed(&own), Some(0.5));
-        let Step { images, data_seconds, compute_seconds, .. } = step;
-        let pace = Pace { images, data_seconds, compute_seconds };
-        assert_eq!(scan::pace(&own), Some((0.5, pace)));
+        assert_eq!(scan::pace(&own), Some((0.5, Pace::of(&step))));
     }
 }
 

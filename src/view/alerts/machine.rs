@@ -4,7 +4,7 @@ use super::Told;
 use super::gate::{Gate, Reading};
 use crate::run::event::{Gpu, RunStarted, System};
 use crate::run::journal::Pace;
-use crate::view::{format, series::Recent};
+use crate::view::{format, recent::Recent};
 
 /// Steps that the data's share is measured over, and between two looks at it.
 const WINDOW: usize = 50;
@@ -80,7 +80,7 @@ impl Machine {
         }
         self.data.add(pace.data_seconds);
         self.compute.add(pace.compute_seconds);
-        if !self.steps.is_multiple_of(LOOK_EVERY) || self.data.len() < WINDOW {
+        if !self.steps.is_multiple_of(LOOK_EVERY) || self.steps < WARM_UP + WINDOW as u64 {
             return None;
         }
         let data = self.data.sum();

@@ -4,6 +4,7 @@ use super::Told;
 use super::gate::{Gate, Reading};
 use crate::run::event::Position;
 use crate::view::format;
+use crate::view::series::{Ema, SMOOTHING};
 
 /// Steps that the smoothed loss is made of before it counts.
 const SMOOTHED: u64 = 50;
@@ -21,9 +22,10 @@ const QUIET: u32 = 50;
 const GRADIENTS: u32 = 8;
 
 /// The training loss of a fold.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Steps {
     seen: u64,
+    smooth: Ema,
     /// The smoothed loss once it counts.
     first: Option<f64>,
     /// Its lowest value since, and where.
@@ -31,11 +33,26 @@ pub(super) struct Steps {
     diverging: Gate,
 }
 
+impl Default for Steps {
+    fn default() -> Self {
+        Self {
+            seen: 0,
+            smooth: Ema::new(SMOOTHING),
+            first: None,
+            lowest: None,
+            diverging: Gate::default(),
+        }
+    }
+}
+
 impl Steps {
-    /// Takes in a step's smoothed loss. `baseline`: a constant guess's.
-    pub(super) fn add(&mut self, at: Position, smooth: Option<f64>, baseline: f64) -> Told {
+    /// Takes in a step's loss. `baseline`: a constant guess's.
+    pub(super) fn add(&mut self, at: Position, loss: f64, baseline: f64) -> Told {
         self.seen += 1;
-        let Some(smooth) = smooth.filter(|_| self.seen >= SMOOTHED) else { return Told::Ended };
+        self.smooth.add_robustly(1, loss);
+        let Some(smooth) = self.smooth.get().filter(|_| self.seen >= SMOOTHED) else {
+            return Told::Ended;
+        };
         let first = *self.first.get_or_insert(smooth);
         let (lowest, place) = match self.lowest {
             Some(lowest) if lowest.0 <= smooth => lowest,
