@@ -114,6 +114,7 @@ fn write(path: &Path, steps: usize) -> f64 {
                             utilisation: Some(97),
                             temperature: Some(61),
                             watts: Some(512.3),
+                            throttled: None,
                         }),
                     );
                 }

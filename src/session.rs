@@ -7,6 +7,8 @@ mod bench;
 mod check;
 mod detach;
 mod live;
+mod monitor;
+mod on_alert;
 mod previews;
 mod report_file;
 mod signals;

@@ -2,6 +2,8 @@
 
 mod common;
 
+#[path = "screens/alerts.rs"]
+mod alerts;
 #[path = "screens/attached.rs"]
 mod attached;
 #[path = "screens/keys.rs"]
@@ -219,7 +221,8 @@ fn the_gpu_is_told_as_far_as_there_is_room() {
     let utilisation = Some(97);
     let (memory_used, memory_total) = (12 << 30, 80 << 30);
     let (temperature, watts) = (Some(61), Some(211.7));
-    let gpu = Gpu { memory_used, memory_total, utilisation, temperature, watts };
+    let throttled = None;
+    let gpu = Gpu { memory_used, memory_total, utilisation, temperature, watts, throttled };
     tell(&mut screen, Event::Gpu(gpu));
     let header = |screen: &mut Screen, width| {
         let drawn = draw(screen, width, 36).to_string();

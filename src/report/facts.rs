@@ -6,7 +6,7 @@ use crate::{
         event::{FoldState, Outcome},
         status::RunState,
     },
-    view::{format, report},
+    view::{Alert, format, report},
 };
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -137,20 +137,14 @@ fn date(unix: f64) -> String {
     }
 }
 
-/// What must not be overlooked: losses that are not finite, an error, a damaged journal.
+/// What must not be overlooked: the newest alert of each kind, and a damaged journal.
 pub fn alarms(report: &Report) -> Vec<String> {
-    let state = &report.state;
-    let mut alarms = Vec::new();
-    if let Some(error) = &state.error {
-        alarms.push(format!("{}: {}", error.at, error.message));
-    }
-    if let Some(reason) = state.held.as_ref().filter(|_| report.in_use) {
-        alarms.push(reason.clone());
-    }
-    if let Some(n) = state.non_finite {
-        let losses = if n.count == 1 { "loss is" } else { "losses are" };
-        alarms.push(format!("{} {losses} not finite, the last at {}.", n.count, n.last));
-    }
+    let told = |alert: &Alert| {
+        let since = format::duration(alert.since);
+        let until = alert.until.map(|until| format!(" until {}", format::duration(until)));
+        format!("{} · since {since}{}", alert.text, until.unwrap_or_default())
+    };
+    let mut alarms: Vec<String> = report.state.alerts.standing().into_iter().map(told).collect();
     if report.damaged > 0 {
         let lines = if report.damaged == 1 { "line" } else { "lines" };
         alarms.push(format!("{} {lines} of the journal cannot be understood.", report.damaged));

@@ -136,7 +136,7 @@ fn the_page_tells_all_and_asks_for_nothing() {
         "Best validation loss 0.3500 (fold 0, epoch 3), 0.58 times that of a constant guess",
         "mean of 2",
         "left out as unreadable: 1 study in fold 0",
-        "1 loss is not finite, the last at fold 0 epoch 2 step 3.",
+        "1 loss is not finite, the last at fold 0 epoch 2 step 3",
         ">Fold 0<",
         ">Slice head<",
         ">C7<",

@@ -39,6 +39,8 @@ struct Hub {
     watchers: Vec<Watcher>,
     /// Events that the first watcher, the run's own view, did not get.
     dropped: u64,
+    /// The run has finished: nothing comes after that which can be left out.
+    over: bool,
 }
 
 #[derive(Debug)]
@@ -55,7 +57,11 @@ impl EventSender {
     pub fn send(&self, event: Event) {
         let mut hub = self.hub();
         let stamped = Stamped { at: self.before + self.start.elapsed().as_secs_f64(), event };
-        let Hub { journal, trouble, watchers, dropped } = &mut *hub;
+        let Hub { journal, trouble, watchers, dropped, over } = &mut *hub;
+        if *over && stamped.event.may_be_dropped() {
+            return;
+        }
+        *over |= matches!(stamped.event, Event::RunFinished(_));
         if let (Some(journal), false) = (journal, matches!(stamped.event, Event::Preview(_))) {
             *trouble = journal.append(&stamped).err();
         }
@@ -135,7 +141,7 @@ pub fn channel(journal: Option<Journal>, before: f64) -> (EventSender, Receiver<
     let (sender, receiver) = unbounded();
     let (command_sender, command_receiver) = unbounded();
     let watchers = vec![Watcher { sender, own: true }];
-    let hub = Hub { journal, trouble: None, watchers, dropped: 0 };
+    let hub = Hub { journal, trouble: None, watchers, dropped: 0, over: false };
     let sender = EventSender { hub: Arc::new(Mutex::new(hub)), start: Instant::now(), before };
     let line = Line { events: receiver, commands: command_sender };
     (sender, command_receiver, line)

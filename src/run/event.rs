@@ -42,6 +42,10 @@ pub enum Event {
     Preview(Preview),
     /// How the GPU is doing, every few seconds. May be dropped when the view is slow.
     Gpu(Gpu),
+    /// How the machine is doing, every few seconds. May be dropped when the view is slow.
+    System(System),
+    /// A batch was left out because its loss or a gradient is not finite.
+    LeftOut(LeftOut),
     /// A checkpoint is on disk.
     Checkpoint(Checkpoint),
     /// The trainer as a whole changed its state: the answer to a command.
@@ -57,7 +61,14 @@ pub enum Event {
 impl Event {
     /// Whether a slow view can live without it (the next one replaces it).
     pub fn may_be_dropped(&self) -> bool {
-        matches!(self, Event::Step(_) | Event::ValidStep(_) | Event::Preview(_) | Event::Gpu(_))
+        matches!(
+            self,
+            Event::Step(_)
+                | Event::ValidStep(_)
+                | Event::Preview(_)
+                | Event::Gpu(_)
+                | Event::System(_)
+        )
     }
 }
 
@@ -275,6 +286,41 @@ pub struct Gpu {
     pub temperature: Option<u32>,
     /// W
     pub watts: Option<f64>,
+    /// Why its clocks are lower than they could be, in short words: `power cap, thermal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttled: Option<String>,
+}
+
+/// The machine at a moment, and this process in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct System {
+    /// Percent of all cores' time in which they computed, by whomever, since the last one: 0 to 100.
+    pub cpu: f64,
+    /// The same of this process alone, in percent of one core.
+    pub process_cpu: f64,
+    /// Bytes of memory that this process has resident.
+    pub resident: u64,
+    /// Bytes of the machine's, or the container's, memory in use.
+    pub memory_used: u64,
+    /// Bytes of memory that it has.
+    pub memory_total: u64,
+    /// Bytes that this user can still write to the disk of the run's folder.
+    pub disk_free: Option<u64>,
+    /// Bytes of that disk.
+    pub disk_total: Option<u64>,
+    /// Threads that ran or waited to run, averaged over a minute.
+    pub load: Option<f64>,
+}
+
+/// A batch that was left out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// The step before it.
+    pub at: Position,
+    /// What is not finite: `the loss` or `the gradient of NAME`.
+    pub what: String,
+    /// UIDs of the batch.
+    pub studies: Vec<String>,
 }
 
 /// An epoch with its validation.

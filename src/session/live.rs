@@ -1,6 +1,6 @@
 //! A run in this process: the trainer, who shows it, and who may steer it.
 
-use super::{detach, previews, signals::Signals, tensorboard};
+use super::{detach, monitor::Monitor, on_alert::Hook, previews, signals::Signals, tensorboard};
 #[cfg(unix)]
 use crate::run::{control_socket, event::Level};
 use crate::{
@@ -55,8 +55,10 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
     let signals = Signals::listen(config.run.requeue_signal)?;
     let state = past(&job);
     let mut kept = Vec::new();
+    let mut hook = None;
     let keep = |events: &EventSender| {
         kept.extend(previews::keep(&folder, events));
+        hook = Hook::start(&config.ui.on_alert, &folder, events);
         if config.run.tensorboard {
             kept.extend(tensorboard::keep(&folder, events));
         }
@@ -64,6 +66,7 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
     let (events, line, trainer) = trainer::spawn(job, keep).map_err(|e| eyre!("{e}"))?;
     signals.preempt(&line);
     let server = listen(&folder, &events, &line);
+    let monitor = Monitor::start(&folder, &events);
     drop(events);
     if shown == Shown::Background {
         detach::ready(&folder)?;
@@ -88,8 +91,12 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
         },
     }
     let outcome = trainer.join().unwrap_or(Outcome::Failed);
+    drop(monitor);
     for thread in kept {
         let _ = thread.join();
+    }
+    if let Some(hook) = hook {
+        hook.finish();
     }
     if !plain {
         // Not `println!`: it panics where the terminal has gone.

@@ -163,12 +163,16 @@ struct App {
     closed: bool,
     /// There is something that the newest frame does not show.
     dirty: bool,
+    /// Whether the terminal's bell rings for an alert.
+    bell: bool,
     /// When the newest frame was drawn.
     drawn: Option<Instant>,
 }
 
 impl App {
-    fn new(screen: Screen, config: &config::Ui) -> Self {
+    fn new(mut screen: Screen, config: &config::Ui) -> Self {
+        // What stands already is on the screen.
+        screen.rings();
         Self {
             screen,
             frame: Duration::from_secs(1) / config.fps.max(1),
@@ -180,6 +184,7 @@ impl App {
             resized: false,
             closed: false,
             dirty: true,
+            bell: config.bell,
             drawn: None,
         }
     }
@@ -207,6 +212,9 @@ impl App {
                 terminal::enter_again(&mut terminal, self.mouse, &signals.waker)?;
                 self.screen.forget_pictures();
                 (self.away, self.drawn) = (false, None);
+            }
+            if self.screen.rings() && self.bell {
+                terminal::ring(&mut terminal)?;
             }
             if self.time_to_frame().is_some_and(|wait| wait.is_zero()) {
                 self.draw(&mut terminal)?;

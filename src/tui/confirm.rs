@@ -70,7 +70,7 @@ pub fn draw(frame: &mut Frame, area: Rect, question: Question, state: &State) {
             "Leave this dashboard (d) or stop training (y)?  Esc".into(),
             vec!["Left alone it trains on. Stopped, it saves `last` first.".into()],
         ),
-        Question::Quit if state.held.is_some() => (
+        Question::Quit if state.is_held() => (
             "Stop training and quit?  y/n".into(),
             vec!["`last` cannot be written now: what is not on disk is lost.".into()],
         ),

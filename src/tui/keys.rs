@@ -59,6 +59,8 @@ pub enum Action {
     MarkRun,
     /// Show the crops before augmentation, or as the network sees them.
     ToggleRaw,
+    /// Take the alert at the top as seen.
+    Acknowledge,
     /// Show the summary of a run that is over.
     Summary,
     /// Show the keys.

@@ -57,6 +57,8 @@ pub struct Screen {
     /// Why a key did nothing, and until when it is told, once that is known.
     notice: Option<(String, Option<f64>)>,
     log: log::View,
+    /// Alerts for which the bell was rung, or need not be.
+    rung: u64,
     curves: curves::View,
     folds: folds::View,
     levels: levels::View,
@@ -81,6 +83,7 @@ impl Screen {
             looked_at: None,
             notice: None,
             log: log::View::default(),
+            rung: 0,
             curves: curves::View::default(),
             folds: folds::View::default(),
             levels: levels::View::default(),
@@ -115,6 +118,12 @@ impl Screen {
         let current = self.state.fold().map(|fold| fold.plan.fold);
         self.looked_at = self.looked_at.filter(|&number| Some(number) != current);
         self.after_end(was_over);
+    }
+
+    /// Whether an alert has risen since this was last asked.
+    pub fn rings(&mut self) -> bool {
+        let raised = self.state.alerts.raised();
+        std::mem::replace(&mut self.rung, raised) < raised
     }
 
     /// The trainer is gone.
@@ -302,6 +311,8 @@ impl Screen {
                     return self.notice(why);
                 }
             }
+            Action::Acknowledge if self.state.alerts.acknowledge() => {}
+            Action::Acknowledge => return self.notice("there is no alert to acknowledge"),
             Action::ToggleRaw if !self.pictures.wanted() => {
                 return self.notice("there are no crops: ui.preview_seconds is 0");
             }

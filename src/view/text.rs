@@ -27,6 +27,14 @@ pub fn of_event(event: &Event) -> Option<(Level, String)> {
         }
         Event::Planned(p) => (Level::Info, format!("from {} on: {}", p.at, p.changes.join(", "))),
         Event::Epoch(e) => (Level::Info, epoch(e)),
+        Event::LeftOut(l) => {
+            let studies = l.studies.join(", ");
+            let line = format!(
+                "{}: {} is not finite: the batch after it is left out; its studies: {studies}",
+                l.at, l.what
+            );
+            (Level::Warn, line)
+        }
         Event::Checkpoint(c) => {
             let kind = match c.kind {
                 CheckpointKind::Best => "best",
@@ -57,7 +65,8 @@ pub fn of_event(event: &Event) -> Option<(Level, String)> {
         | Event::Step(_)
         | Event::ValidStep(_)
         | Event::Preview(_)
-        | Event::Gpu(_) => return None,
+        | Event::Gpu(_)
+        | Event::System(_) => return None,
     };
     Some(line)
 }

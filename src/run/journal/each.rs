@@ -34,7 +34,10 @@ pub fn each<E: From<Error>>(
     Ok(strange)
 }
 
-/// As [`each`], without what a journal is full of: steps, validation batches and the GPU. Returns the Unix times of the first and the newest event, where they have some.
+/// As [`each`], without what a journal is full of: steps, validation batches, how the GPU and the
+/// machine do. Returns the Unix times of the first and the newest event, where they have some.
+///
+/// Errors: the journal cannot be read, is none, or one of a newer version.
 pub fn highlights(
     path: &Path,
     mut take: impl FnMut(&Stamped),
@@ -46,7 +49,7 @@ pub fn highlights(
         if let Some(time) = scan::time(line).filter(|&time| time > 0.0) {
             times = Some((times.map_or(time, |(first, _)| first), time));
         }
-        let common = matches!(scan::kind(line), Some("step" | "valid_step" | "gpu"));
+        let common = matches!(scan::kind(line), Some("step" | "valid_step" | "gpu" | "system"));
         if !common && let Some((stamped, _)) = parse(line) {
             take(&stamped);
         }

@@ -6,7 +6,7 @@ use crate::{
     net::{Classifier, Mode},
     run::{
         Event,
-        event::{Level, Position, Step},
+        event::{LeftOut, Level, Position, Step},
     },
     study::{Batch, Loader},
     train::{
@@ -176,11 +176,7 @@ impl Training<'_, '_> {
         }
         self.left_out += 1;
         self.batches = loader.taken();
-        let (at, studies) = (self.at(), studies.join(", "));
-        let message = format!(
-            "{at}: {what} is not finite: the batch after it is left out; its studies: {studies}"
-        );
-        self.fold.events.log(Level::Warn, message);
+        self.fold.events.send(Event::LeftOut(LeftOut { at: self.at(), what, studies }));
         Ok(())
     }
 }

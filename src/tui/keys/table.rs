@@ -1,9 +1,9 @@
 //! All keys, in the order in which they are explained.
 
 use super::Action::{
-    Chart, Checkpoint, Close, Detach, EpochAfter, EpochBefore, Fold, FoldAfter, FoldBefore, Help,
-    Log, LogFilter, MarkRun, MoreEpochs, NextView, PreviousView, Quit, RateEnd, Runs, Show,
-    StopAfterEpoch, Summary, Suspend, TogglePause, ToggleRaw, Vertebra,
+    Acknowledge, Chart, Checkpoint, Close, Detach, EpochAfter, EpochBefore, Fold, FoldAfter,
+    FoldBefore, Help, Log, LogFilter, MarkRun, MoreEpochs, NextView, PreviousView, Quit, RateEnd,
+    Runs, Show, StopAfterEpoch, Summary, Suspend, TogglePause, ToggleRaw, Vertebra,
 };
 use super::{Action, Binding, ChartKey, Key, LogKey, OfFold, Scope, Scroll};
 use crate::run::FoldAction;
@@ -263,6 +263,14 @@ pub const BINDINGS: &[Binding] = &[
         Scope::of(&[View::Overview, View::Crops]),
         (9, "raw/augmented"),
         "crops: raw, or as the network sees them",
+    ),
+    bind(
+        "acknowledge",
+        Acknowledge,
+        &[Key::char('x')],
+        ALL,
+        (3, "seen"),
+        "take the alert at the top as seen",
     ),
     bind(
         "log_up",
