@@ -9,6 +9,7 @@ mod detach;
 mod live;
 mod previews;
 mod signals;
+mod studio;
 
 pub use attach::{attach, fold, runs, steer};
 pub use augment::augment;

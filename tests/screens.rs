@@ -417,7 +417,10 @@ fn hostile_figures_and_texts_do_not_break_the_screen() {
         seen: Picture { pixels: vec![0; 3].into(), mask: vec![].into() },
         raw: None,
     };
-    tell(&mut screen, Event::Preview(Preview { at: MIDDLE, crops: vec![broken] }));
+    tell(
+        &mut screen,
+        Event::Preview(Preview { at: MIDDLE, crops: vec![broken], predictions: Vec::new() }),
+    );
     let Event::Epoch(epoch) = Script::default().epoch(1, 3) else { unreachable!() };
     let (metric, valid_loss) = (f64::INFINITY, f64::NAN);
     tell(&mut screen, Event::Epoch(Epoch { metric, valid_loss, ..epoch }));

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// What a view may ask of the trainer. Each takes effect between two steps and is acknowledged
 /// by an [`Event::Trainer`](super::event::Event::Trainer), [`Event::Fold`](super::event::Event::Fold),
 /// [`Event::Queue`](super::event::Event::Queue) or [`Event::Checkpoint`](super::event::Event::Checkpoint).
+/// (A slice to be shown is asked for by a [`LookAt`](super::LookAt): the trainer has no part in it.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {

@@ -8,7 +8,11 @@ pub mod event;
 pub mod figure;
 pub mod folder;
 pub mod journal;
+pub mod latest;
 pub mod status;
+pub mod studies;
 
 pub use command::{Command, FoldAction};
 pub use event::Event;
+pub use latest::Latest;
+pub use studies::LookAt;

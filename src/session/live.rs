@@ -1,6 +1,6 @@
 //! A run in this process: the trainer, who shows it, and who may steer it.
 
-use super::{detach, previews, signals::Signals};
+use super::{detach, previews, signals::Signals, studio::Studio};
 #[cfg(unix)]
 use crate::run::{control_socket, event::Level};
 use crate::{
@@ -54,9 +54,11 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
     };
     let signals = Signals::listen(config.run.requeue_signal)?;
     let state = past(&job);
+    let studio = Studio::of(&job);
     let (events, line, trainer) = trainer::spawn(job).map_err(|e| eyre!("{e}"))?;
     signals.preempt(&line);
     let server = listen(&folder, &events, &line);
+    studio.open(&line, &events);
     let kept = previews::keep(&folder, &events);
     drop(events);
     if shown == Shown::Background {
@@ -105,7 +107,7 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
 /// Lets other processes watch and steer, where that is possible.
 #[cfg(unix)]
 fn listen(folder: &Folder, events: &EventSender, line: &Line) -> Option<control_socket::Server> {
-    match control_socket::serve(folder, events.clone(), line.commands.clone()) {
+    match control_socket::serve(folder, events.clone(), line.commands.clone(), line.looks.clone()) {
         Ok(server) => Some(server),
         Err(error) => {
             let path = folder.socket();

@@ -1,7 +1,13 @@
 //! One fold of the folds × epochs table.
 
+use super::format;
 use super::series::{Curve, Ema, SMOOTHING};
-use crate::run::event::{Epoch, FoldPlan, FoldState, Position, Step, ValidStep};
+use crate::run::event::{Epoch, FoldPlan, FoldState, Position, Step, ValidStep, Worst, WorstStudy};
+
+/// Studies kept of those that a validation was worst at.
+const MOST_WORST: usize = 32;
+/// Slices of a study: 64 of each vertebra.
+const MOST_SLICES: usize = 7 * 64;
 
 /// One fold: its plan, its state, its epochs and its curves.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +32,8 @@ pub struct Fold {
     pub vertebrae: [Ema; 7],
     /// Study head's loss in training, smoothed.
     pub study_head: Ema,
+    /// What its newest validation was worst at.
+    pub worst: Option<Worst>,
     /// Path of its newest `best` checkpoint.
     pub best_path: Option<String>,
     /// Path of its newest `last` checkpoint.
@@ -46,6 +54,7 @@ impl Fold {
             curve: Curve::default(),
             vertebrae: std::array::from_fn(|_| Ema::new(SMOOTHING)),
             study_head: Ema::new(SMOOTHING),
+            worst: None,
             best_path: None,
             last_path: None,
         }
@@ -109,6 +118,18 @@ impl Fold {
         }
         self.valid_batch = self.plan.valid_batches;
         self.valid_so_far = None;
+    }
+
+    /// What a validation was worst at; what is kept of it is bounded.
+    pub fn add_worst(&mut self, worst: &Worst) {
+        let kept = |study: &WorstStudy| {
+            let mut kept = study.clone();
+            kept.prediction.study = format::brief(&study.prediction.study);
+            kept.prediction.slices.truncate(MOST_SLICES);
+            kept
+        };
+        let studies = worst.studies.iter().take(MOST_WORST).map(kept).collect();
+        self.worst = Some(Worst { at: worst.at, studies });
     }
 
     /// The finished epochs.

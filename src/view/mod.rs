@@ -3,6 +3,7 @@
 
 pub mod fold;
 pub mod format;
+pub mod looks;
 pub mod pending;
 pub mod progress;
 pub mod report;

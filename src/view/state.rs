@@ -1,6 +1,7 @@
 //! The state of a run, folded from its events.
 
 use super::fold::Fold;
+use super::looks::Looks;
 use super::progress::Progress;
 use super::{Pending, format, text};
 use crate::run::Command;
@@ -52,6 +53,8 @@ pub struct State {
     pub step: Option<Step>,
     /// The newest preview.
     pub preview: Option<Preview>,
+    /// The slices that were looked at.
+    pub looks: Looks,
     /// The GPU, where the network computes on one that tells.
     pub gpu: Option<Gpu>,
     /// Counts the previews, so that a picture need not be encoded twice.
@@ -122,6 +125,12 @@ impl State {
             Event::Step(step) => self.add_step(step),
             Event::ValidStep(step) => self.add_valid_step(step),
             Event::Epoch(epoch) => self.add_epoch(epoch),
+            Event::Worst(worst) => {
+                if let Some(fold) = self.fold_mut(worst.at.fold) {
+                    fold.add_worst(worst);
+                }
+            }
+            Event::Look(look) => self.looks.add(look.clone()),
             Event::Preview(preview) => {
                 self.preview = Some(preview.clone());
                 self.previews += 1;

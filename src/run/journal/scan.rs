@@ -7,8 +7,17 @@ use crate::run::event::Position;
 
 /// The event's `type`, where it is one that is looked for.
 pub(super) fn kind(line: &[u8]) -> Option<&'static str> {
-    const KINDS: [&str; 8] =
-        ["step", "valid_step", "gpu", "epoch", "epoch_started", "checkpoint", "fold", "again"];
+    const KINDS: [&str; 9] = [
+        "step",
+        "valid_step",
+        "gpu",
+        "epoch",
+        "worst",
+        "epoch_started",
+        "checkpoint",
+        "fold",
+        "again",
+    ];
     let rest = line.strip_prefix(br#"{"type":""#)?;
     let end = rest.iter().take(20).position(|&b| b == b'"')?;
     KINDS.into_iter().find(|kind| kind.as_bytes() == &rest[..end])
