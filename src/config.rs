@@ -389,6 +389,28 @@ pub struct Ui {
     pub preview_seconds: f64,
     /// Frames a second at most.
     pub fps: u32,
+    /// How slices are drawn.
+    pub pictures: Pictures,
+}
+
+/// How slices are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pictures {
+    /// By the environment.
+    Auto,
+    /// Pixels by kitty's graphics protocol.
+    Kitty,
+    /// Pixels by sixel graphics.
+    Sixel,
+    /// Pixels by iTerm2's inline images.
+    Iterm,
+    /// Half blocks.
+    Blocks,
+    /// Characters.
+    Characters,
+    /// Not at all.
+    Off,
 }
 
 impl Config {

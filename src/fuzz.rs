@@ -100,7 +100,7 @@ pub fn journal(bytes: &[u8]) {
 
 /// What comes through a socket: a client's commands, and the trainer's events, a line each.
 pub fn message(bytes: &[u8]) {
-    let mut screen = Screen::new(Pictures::Indexed, true);
+    let mut screen = Screen::new(Pictures::Blocks, true);
     let (sender, events) = crossbeam_channel::unbounded::<Stamped>();
     for line in bytes.split(|&b| b == b'\n') {
         #[cfg(unix)]

@@ -1,7 +1,7 @@
 //! The loop: keys and events in, frames and commands out.
 
-use super::crops::Pictures;
 use super::input::{Input, Waited};
+use super::pictures::Pictures;
 use super::screen::{Reply, Screen};
 use super::{suspend, terminal};
 use crate::config;
@@ -71,12 +71,13 @@ pub fn run(
     let variable = |name: &str| std::env::var(name).ok();
     let color = variable("NO_COLOR").is_none_or(|v| v.is_empty());
     let pictures = match config.preview_seconds > 0.0 {
-        true => Pictures::of_terminal(variable),
+        true => Pictures::of_terminal(variable, config.pictures),
         false => Pictures::Off,
     };
     let (mut terminal, guard) = terminal::enter()?;
     let mut screen = Screen::new(pictures, color);
     screen.state = state;
+    screen.encode_aside();
     if attachment == Attachment::Attached {
         screen = screen.attached();
     }
@@ -141,6 +142,7 @@ impl App {
             }
             self.away |= signals.resumed.swap(false, Ordering::Relaxed);
             self.hear(line);
+            self.dirty |= self.screen.take_pictures();
             if self.detached {
                 return Ok(Left::Detached);
             }

@@ -13,6 +13,7 @@ mod layout;
 mod log;
 mod loss;
 mod overview;
+mod pictures;
 mod progress;
 mod schedule;
 mod screen;
@@ -23,7 +24,7 @@ mod theme;
 mod vertebrae;
 
 pub use app::{Attachment, Exit, Signals, run};
-pub use crops::Pictures;
 pub use keys::{BINDINGS, Binding};
+pub use pictures::Pictures;
 pub use screen::{Reply, Screen};
 pub use terminal::restore as restore_terminal;

@@ -2,9 +2,10 @@
 //! terminal, so that a test can draw it.
 
 use super::confirm::{self, Question};
-use super::crops::{self, Pictures};
+use super::crops;
 use super::fold_keys::{Verdict, verdict};
 use super::keys::{self, Action, OfFold, Scroll};
+use super::pictures::Pictures;
 use super::{header, help, key_line, layout, log, loss, overview, progress, schedule, summary};
 use super::{theme, vertebrae};
 use crate::run::event::Stamped;
@@ -284,6 +285,16 @@ impl Screen {
         self.state.folds.get(self.shown())
     }
 
+    /// From now on pictures are encoded aside from drawing.
+    pub fn encode_aside(&mut self) {
+        self.pictures.go_aside();
+    }
+
+    /// Whether there are newer pictures to draw.
+    pub fn take_pictures(&mut self) -> bool {
+        self.pictures.take()
+    }
+
     /// The terminal has forgotten what was drawn.
     pub fn forget_pictures(&mut self) {
         self.pictures.forget();
@@ -353,7 +364,8 @@ impl Screen {
             self.log.draw(frame, area, state);
         }
         if let Some(area) = panes.crops {
-            self.pictures.draw(frame, area, &self.state);
+            let covered = self.overlay.is_some();
+            self.pictures.draw(frame, area, &self.state, covered);
         }
         match &mut self.notice {
             Some((_, Some(until))) if now > *until => self.notice = None,
