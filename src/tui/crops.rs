@@ -173,7 +173,7 @@ fn tiles(preview: &Preview, raw: bool, area: Rect) -> (Vec<Tile>, Vec<Wanted>) {
 }
 
 /// The largest size in cells that keeps the picture's shape, a cell being twice as high as wide.
-fn fit((width, height): (usize, usize), room: Size) -> Size {
+pub fn fit((width, height): (usize, usize), room: Size) -> Size {
     let (w, h) = (width.max(1) as f64, height.max(1) as f64);
     let scale = (f64::from(room.width) / w).min(2.0 * f64::from(room.height) / h);
     let cells = |x: f64| x.round().max(1.0) as u16;

@@ -62,6 +62,41 @@ pub enum Scroll {
     End,
 }
 
+/// What a key does about the crops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CropKey {
+    /// The slice before.
+    SliceBefore,
+    /// The slice after.
+    SliceAfter,
+    /// The vertebra above.
+    VertebraAbove,
+    /// The vertebra below.
+    VertebraBelow,
+    /// The slice that the network is most wrong about.
+    MostWrong,
+    /// The study before.
+    StudyBefore,
+    /// The study after.
+    StudyAfter,
+    /// The worst studies, or those of the batch at hand.
+    Source,
+    /// All studies at once, or one.
+    Grid,
+    /// With the mask's outline, or without it.
+    Outline,
+    /// More contrast.
+    Narrower,
+    /// Less contrast.
+    Wider,
+    /// A brighter picture.
+    Brighter,
+    /// A darker picture.
+    Darker,
+    /// The picture's own contrast.
+    Reset,
+}
+
 /// A key, or the two that do a thing and its opposite, with their words.
 pub struct Binding {
     /// The codes, whether each is with Ctrl, and what each does.

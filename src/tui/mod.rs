@@ -17,6 +17,7 @@ mod pictures;
 mod progress;
 mod schedule;
 mod screen;
+mod slices;
 mod summary;
 mod suspend;
 mod terminal;

@@ -89,7 +89,6 @@ pub struct Wanted {
 
 /// A picture that is ready to be drawn.
 pub struct Encoded {
-    size: Size,
     form: Form,
 }
 
@@ -103,7 +102,6 @@ enum Form {
 impl Encoded {
     /// Encodes what is wanted. `id`: kitty's number for it.
     pub fn new(pictures: Pictures, wanted: &Wanted, id: u32) -> Self {
-        let size = wanted.size;
         let form = match pictures {
             Pictures::Kitty => kitty(wanted, id),
             Pictures::Sixel => sixel(wanted),
@@ -111,7 +109,7 @@ impl Encoded {
             Pictures::Blocks => blocks(wanted),
             Pictures::Characters | Pictures::Off => characters(wanted),
         };
-        Self { size, form: form.unwrap_or(Form::Broken) }
+        Self { form: form.unwrap_or(Form::Broken) }
     }
 
     /// Draws it in the upper left of `area`.
@@ -126,11 +124,6 @@ impl Encoded {
             }
             Form::Broken => frame.render_widget(Line::from("(not a picture)"), area),
         }
-    }
-
-    /// Its size in cells.
-    pub fn size(&self) -> Size {
-        self.size
     }
 }
 

@@ -86,6 +86,12 @@ impl<T: Clone + PartialEq + Send + 'static> Encoder<T> {
         self.ready.as_ref()
     }
 
+    /// The newest that are ready; nothing is asked.
+    pub fn last(&mut self) -> Option<&Ready<T>> {
+        self.take();
+        self.ready.as_ref()
+    }
+
     /// Whether there are newer pictures than were drawn last.
     pub fn take(&mut self) -> bool {
         let Some(aside) = &self.aside else { return false };
