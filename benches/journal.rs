@@ -6,7 +6,7 @@
 use ratatui::{Terminal, backend::TestBackend};
 use rsna_tui::{
     run::{event::*, journal::Journal},
-    tui::{Pictures, Screen},
+    tui::{Appearance, Keymap, Pictures, Screen},
     view::State,
 };
 use std::{path::Path, process::Command, time::Instant};
@@ -46,7 +46,7 @@ fn open(path: &Path) {
     let start = Instant::now();
     let (state, strange) = State::of_journal(path, None).expect("a journal");
     let read = start.elapsed();
-    let mut screen = Screen::new(Pictures::Characters, true);
+    let mut screen = Screen::new(Pictures::Characters, Appearance::PLAIN, Keymap::default());
     screen.state = state;
     let now = screen.state.at;
     let mut terminal = Terminal::new(TestBackend::new(200, 60)).expect("no terminal is asked");

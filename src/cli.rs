@@ -7,8 +7,8 @@ use std::path::PathBuf;
 /// Train the RSNA 2022 cervical-spine-fracture 1st place 2.5D classifier and watch it live.
 ///
 /// Without arguments it reads ./config.toml, trains the folds one after the other and shows the
-/// training in this terminal: p pauses, n skips to the next fold, s stops after the epoch, q
-/// stops and quits, ? shows all keys. Everything a run leaves lies in runs/NAME/.
+/// training in this terminal: 1 to 8 change the view, p pauses, s stops after the epoch, q stops
+/// and quits, ? shows all keys. Everything a run leaves lies in runs/NAME/.
 #[derive(Debug, Parser)]
 #[command(name = "rsna-tui", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
 pub struct Cli {
@@ -59,6 +59,8 @@ pub enum Command {
     Checkpoint(Steer),
     /// Start, pause, reorder, give up, bring back or train again one fold of a run
     Fold(Fold),
+    /// List the dashboard's actions: their names in the config's [keys], keys and views
+    Keys,
     /// Write made-up studies in the notebook's layout: OUT/crops/*.npy and OUT/train_seg.csv
     Phantom(Phantom),
     /// Draw a study before and after augmentation: OUT/{study}.png

@@ -7,12 +7,16 @@
 mod changes;
 mod check;
 mod layers;
+mod ui;
 
 use crate::bounded;
 use layers::{Layers, defaults, parse, parse_set};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
 use toml::{Table, Value};
+pub use ui::{Ascii, Background, Colors, Pictures, Ui};
 
 /// The repository's `config.toml`.
 pub const DEFAULTS: &str = include_str!("../config.toml");
@@ -110,6 +114,8 @@ pub struct Config {
     pub run: Run,
     /// The screen.
     pub ui: Ui,
+    /// Other keys than the dashboard's own: the action's name, and keys between blanks.
+    pub keys: BTreeMap<String, String>,
 }
 
 /// `[data]`
@@ -365,6 +371,8 @@ pub struct Run {
     pub log_every_steps: usize,
     /// The signal at which the run saves and leaves, to be started again.
     pub requeue_signal: RequeueSignal,
+    /// Event files for TensorBoard.
+    pub tensorboard: bool,
 }
 
 /// How a batch system announces that it takes the machine away.
@@ -379,38 +387,6 @@ pub enum RequeueSignal {
     Usr2,
     /// SIGTERM
     Term,
-}
-
-/// `[ui]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Ui {
-    /// Seconds between previews; 0 = none.
-    pub preview_seconds: f64,
-    /// Frames a second at most.
-    pub fps: u32,
-    /// How slices are drawn.
-    pub pictures: Pictures,
-}
-
-/// How slices are drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Pictures {
-    /// By the environment.
-    Auto,
-    /// Pixels by kitty's graphics protocol.
-    Kitty,
-    /// Pixels by sixel graphics.
-    Sixel,
-    /// Pixels by iTerm2's inline images.
-    Iterm,
-    /// Half blocks.
-    Blocks,
-    /// Characters.
-    Characters,
-    /// Not at all.
-    Off,
 }
 
 impl Config {

@@ -23,7 +23,7 @@ use crate::{
         adamw::AdamW,
         checkpoint::{self, Whole},
     },
-    tui::{Pictures, Reply, Screen},
+    tui::{Appearance, Keymap, Pictures, Reply, Screen},
     view::State,
 };
 use candle_core::{DType, Device};
@@ -100,7 +100,7 @@ pub fn journal(bytes: &[u8]) {
 
 /// What comes through a socket: a client's commands, and the trainer's events, a line each.
 pub fn message(bytes: &[u8]) {
-    let mut screen = Screen::new(Pictures::Blocks, true);
+    let mut screen = Screen::new(Pictures::Blocks, Appearance::PLAIN, Keymap::default());
     let (sender, events) = crossbeam_channel::unbounded::<Stamped>();
     for line in bytes.split(|&b| b == b'\n') {
         #[cfg(unix)]
@@ -190,7 +190,7 @@ fn load(whole: &Whole) {
 
 /// Draws the state, with its results on top where it has some.
 fn show(state: State) {
-    let mut screen = Screen::new(Pictures::Characters, true);
+    let mut screen = Screen::new(Pictures::Characters, Appearance::PLAIN, Keymap::default());
     screen.state = state;
     let reply = screen.key(&KeyEvent::new(KeyCode::Enter, KeyModifiers::NONE));
     assert_eq!(reply, Reply::Nothing);

@@ -41,6 +41,7 @@ fn start(cli: &Cli) -> Result<ExitCode> {
         Some(Command::Augment(args)) => return Ok(print(&session::augment(args)?)),
         Some(Command::Check(args)) => return Ok(print(&session::check(args)?)),
         Some(Command::Bench(args)) => return Ok(print(&session::bench(args)?)),
+        Some(Command::Keys) => return Ok(print(&session::keys_table()?)),
         Some(Command::Runs(args)) => return Ok(print(&session::runs(args)?)),
         Some(Command::Attach(args)) => return session::attach(args),
         Some(Command::Pause(args)) => return session::steer(args, run::Command::Pause),

@@ -10,6 +10,7 @@ mod live;
 mod previews;
 mod signals;
 mod studio;
+mod tensorboard;
 
 pub use attach::{attach, fold, runs, steer};
 pub use augment::augment;
@@ -30,6 +31,7 @@ use crate::{
         fold::MOST_KEPT,
         trainer::{Job, Left, ctime},
     },
+    tui,
     view::report,
 };
 use candle_core::{DType, Device};
@@ -55,13 +57,25 @@ fn load(given: Option<&Path>, demo: bool, sets: &[Set]) -> Result<Config> {
         Config::load(Some(file), false, &[])?;
         eprintln!("rsna-tui: --demo's settings win over those in {}", file.display());
     }
-    Ok(Config::load(file, demo, sets)?)
+    let config = Config::load(file, demo, sets)?;
+    keys(&config)?;
+    Ok(config)
+}
+
+/// Which key does what on the dashboard.
+fn keys(config: &Config) -> Result<tui::Keymap> {
+    tui::Keymap::new(&config.keys).map_err(|why| eyre!("{why}"))
 }
 
 /// The config that was given, or ./config.toml where it exists.
 fn file_or_default(given: Option<&Path>) -> Option<&Path> {
     let default = Path::new("config.toml");
     given.or_else(|| default.is_file().then_some(default))
+}
+
+/// `rsna-tui keys`.
+pub fn keys_table() -> Result<String> {
+    Ok(keys(&load(None, false, &[])?)?.table())
 }
 
 /// The table of `--print-model`.

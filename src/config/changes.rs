@@ -4,7 +4,7 @@ use super::{Config, Error, Result};
 use toml::{Table, Value};
 
 /// Settings that change nothing of what comes out, or that a user may well want to change.
-const FREE: [&str; 15] = [
+const FREE: [&str; 16] = [
     "train.epochs",
     "train.folds",
     "train.on_nonfinite",
@@ -20,6 +20,7 @@ const FREE: [&str; 15] = [
     "checkpoint.",
     "run.",
     "ui.",
+    "keys.",
 ];
 
 impl Config {

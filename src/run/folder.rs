@@ -184,6 +184,11 @@ impl Folder {
         self.path.join(format!("fold{fold}{}_last{older}.safetensors", seeded(again)))
     }
 
+    /// TensorBoard's folder of a fold.
+    pub fn tensorboard(&self, fold: usize, again: Option<u64>) -> PathBuf {
+        self.path.join("tensorboard").join(format!("fold{fold}{}", seeded(again)))
+    }
+
     /// How the run ended.
     pub fn report(&self) -> PathBuf {
         self.path.join("report.txt")

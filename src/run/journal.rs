@@ -5,7 +5,7 @@
 //! line is `{"type":"journal","version":1,…}`. A figure that is not finite is `"nan"`, `"inf"` or
 //! `"-inf"`. Lines that this version does not know are passed over.
 
-use super::event::{Event, Position, Stamped};
+use super::event::{Event, Position, Stamped, Step};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -167,13 +167,41 @@ impl Journal {
     }
 }
 
+/// The part of a step that curves are made of, as in [`Step`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Brief {
+    /// Training loss.
+    pub loss: f64,
+    /// The slice head's.
+    pub slice_loss: f64,
+    /// The study head's.
+    pub study_loss: f64,
+    /// L2 norm of all gradients.
+    pub grad_norm: f64,
+    /// Learning rate.
+    pub learning_rate: f64,
+}
+
+impl Brief {
+    /// That of `step`.
+    pub fn of(step: &Step) -> Self {
+        Self {
+            loss: step.loss,
+            slice_loss: step.slice_loss,
+            study_loss: step.study_loss,
+            grad_norm: step.grad_norm,
+            learning_rate: step.learning_rate,
+        }
+    }
+}
+
 /// Who takes in a journal's past.
 pub trait Past {
     /// Any event but a step or a validation batch.
     fn event(&mut self, stamped: &Stamped);
-    /// A step's loss.
-    fn loss(&mut self, at: Position, loss: f64);
-    /// The newest steps and validation batches, whole, after all the rest; the steps' losses were
+    /// The figures of a step.
+    fn step(&mut self, at: Position, step: &Brief);
+    /// The newest steps and validation batches, whole, after all the rest; their figures were
     /// told before.
     fn recent(&mut self, stamped: &Stamped);
 }
@@ -197,8 +225,8 @@ pub fn replay(path: &Path, upto: Option<u64>, past: &mut dyn Past) -> Result<usi
     while let Some((start, line)) = lines.next().map_err(failed)? {
         match scan::kind(line) {
             Some("step") => {
-                if let Some((at, loss)) = scan::step(line) {
-                    past.loss(at, loss);
+                if let Some((at, step)) = scan::step(line) {
+                    past.step(at, &step);
                     if steps.len() < 1000 || steps.contains_key(&at.fold) {
                         ring(steps.entry(at.fold).or_default(), start, RECENT);
                     }

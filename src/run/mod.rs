@@ -11,6 +11,7 @@ pub mod journal;
 pub mod latest;
 pub mod status;
 pub mod studies;
+pub mod tensorboard;
 
 pub use command::{Command, FoldAction};
 pub use event::Event;

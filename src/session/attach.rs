@@ -8,12 +8,11 @@ use crate::{
     run::{
         Command, Event, FoldAction, Latest,
         channel::Line,
-        event::{CheckpointKind, FoldState, Level, TrainerState},
+        event::{CheckpointKind, Level, TrainerState},
         folder::Folder,
-        status::{self, RunState, Status},
     },
     tui,
-    view::{State, format, text},
+    view::{State, format, runs, text},
 };
 use eyre::{Result, bail, eyre};
 use std::{
@@ -36,7 +35,8 @@ pub(super) fn runs_dir(given: Option<&PathBuf>) -> Result<PathBuf> {
 
 /// `rsna-tui attach`: the dashboard on a run of another process, or on one that is over.
 pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
-    let folder = Folder::look(&runs_dir(args.runs_dir.as_ref())?, args.run.as_deref())?;
+    let dir = runs_dir(args.runs_dir.as_ref())?;
+    let folder = Folder::look(&dir, args.run.as_deref())?;
     let config = Config::load(Some(&folder.config()), false, &[])?;
     let signals = Signals::listen(RequeueSignal::None)?;
     let (line, upto) = match folder.is_in_use() {
@@ -63,7 +63,9 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     signals.draws(true);
-    match tui::run(&line, state, tui::Attachment::Attached, &config.ui, &signals.tui) {
+    let keys = super::keys(&config)?;
+    let settings = tui::Settings { ui: &config.ui, keys, runs: dir };
+    match tui::run(&line, state, tui::Attachment::Attached, settings, &signals.tui) {
         Ok(tui::Exit::Detached) => {
             let said = format!("{name} goes on; look again: rsna-tui attach {name}");
             let _ = writeln!(stdout(), "{said}");
@@ -198,8 +200,7 @@ pub fn fold(args: &cli::Fold) -> Result<ExitCode> {
 /// `rsna-tui runs`: a line a run.
 pub fn runs(args: &cli::Runs) -> Result<String> {
     let dir = runs_dir(args.runs_dir.as_ref())?;
-    let folders = Folder::all(&dir).map_err(|e| eyre!("{}: {e}", dir.display()))?;
-    let rows: Vec<Row> = folders.iter().map(Row::of).collect();
+    let rows = runs::list(&dir).map_err(|e| eyre!("{}: {e}", dir.display()))?;
     if args.json {
         return Ok(serde_json::to_string_pretty(&rows)?);
     }
@@ -211,60 +212,20 @@ pub fn runs(args: &cli::Runs) -> Result<String> {
         "{:width$}  {:9}  {:>8}  {:12}  {:>15}  {}",
         "run", "state", "progress", "folds", "best valid", "written"
     )];
-    lines.extend(rows.iter().map(|row| row.line(width)));
+    lines.extend(rows.iter().map(|row| in_a_line(row, width)));
     Ok(lines.join("\n"))
 }
 
-/// A run, as it is listed.
-#[derive(serde::Serialize)]
-struct Row {
-    run: String,
-    /// `running`, `paused`, `held`, `completed`, `stopped`, `requeued`, `failed`, `died`, `unknown`
-    state: &'static str,
-    /// Its state.json, where there is one.
-    status: Option<Status>,
-}
-
-impl Row {
-    fn of(folder: &Folder) -> Self {
-        let status = Status::read(&folder.state()).ok();
-        let state = match (&status, folder.is_in_use()) {
-            (None, true) => "starting",
-            (None, false) => "unknown",
-            (Some(status), alive) => match (status.state, alive) {
-                (RunState::Running, true) => "running",
-                (RunState::Paused, true) => "paused",
-                (RunState::Held, true) => "held",
-                (RunState::Running | RunState::Paused | RunState::Held, false) => "died",
-                // It goes on, and has not said so yet.
-                (_, true) => "starting",
-                (RunState::Completed, false) => "completed",
-                (RunState::Stopped, false) => "stopped",
-                (RunState::Requeued, false) => "requeued",
-                (RunState::Failed, false) => "failed",
-            },
-        };
-        Self { run: format::sanitized(&folder.name), state, status }
-    }
-
-    fn line(&self, width: usize) -> String {
-        let Self { run, state, status } = self;
-        let Some(status) = status else { return format!("{run:width$}  {state}") };
-        let epochs = status.epochs.max(1) as f64;
-        let share = |f: &status::FoldStatus| {
-            let step = f.step as f64 / f.steps.max(1) as f64;
-            ((f.epoch as f64 + step) / epochs).min(1.0)
-        };
-        let counted = status.folds.iter().filter(|f| f.state != FoldState::Skipped);
-        let (sum, n) = counted.map(share).fold((0.0, 0), |(sum, n), x| (sum + x, n + 1));
-        let progress = format!("{:.0} %", 100.0 * sum / f64::from(n.max(1)));
-        let done = status.folds.iter().filter(|f| f.state == FoldState::Done).count();
-        let folds = format!("{done} of {} done", status.folds.len());
-        let best = status.folds.iter().filter_map(|f| f.best.as_ref());
-        let best = best.min_by(|a, b| a.metric.total_cmp(&b.metric));
-        let best =
-            best.map_or("–".into(), |b| format!("{} fold {}", format::loss(b.metric), b.fold));
-        let ago = format::duration((status::now() - status.updated).max(0.0));
-        format!("{run:width$}  {state:9}  {progress:>8}  {folds:12}  {best:>15}  {ago} ago")
-    }
+fn in_a_line(row: &runs::Run, width: usize) -> String {
+    let (run, state) = (&row.run, row.state);
+    let (Some(share), Some(ago)) = (row.share(), row.ago()) else {
+        return format!("{run:width$}  {state}");
+    };
+    let progress = format!("{:.0} %", 100.0 * share);
+    let (done, all) = row.folds();
+    let folds = format!("{done} of {all} done");
+    let best = row.best();
+    let best = best.map_or("–".into(), |b| format!("{} fold {}", format::loss(b.metric), b.fold));
+    let ago = format::duration(ago);
+    format!("{run:width$}  {state:9}  {progress:>8}  {folds:12}  {best:>15}  {ago} ago")
 }

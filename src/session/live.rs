@@ -1,6 +1,6 @@
 //! A run in this process: the trainer, who shows it, and who may steer it.
 
-use super::{detach, previews, signals::Signals, studio::Studio};
+use super::{detach, previews, signals::Signals, studio::Studio, tensorboard};
 #[cfg(unix)]
 use crate::run::{control_socket, event::Level};
 use crate::{
@@ -55,11 +55,17 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
     let signals = Signals::listen(config.run.requeue_signal)?;
     let state = past(&job);
     let studio = Studio::of(&job);
-    let (events, line, trainer) = trainer::spawn(job).map_err(|e| eyre!("{e}"))?;
+    let mut kept = Vec::new();
+    let keep = |events: &EventSender| {
+        kept.extend(previews::keep(&folder, events));
+        if config.run.tensorboard {
+            kept.extend(tensorboard::keep(&folder, events));
+        }
+    };
+    let (events, line, trainer) = trainer::spawn(job, keep).map_err(|e| eyre!("{e}"))?;
     signals.preempt(&line);
     let server = listen(&folder, &events, &line);
     studio.open(&line, &events);
-    let kept = previews::keep(&folder, &events);
     drop(events);
     if shown == Shown::Background {
         detach::ready(&folder)?;
@@ -84,8 +90,8 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
         },
     }
     let outcome = trainer.join().unwrap_or(Outcome::Failed);
-    if let Some(kept) = kept {
-        let _ = kept.join();
+    for thread in kept {
+        let _ = thread.join();
     }
     if !plain {
         // Not `println!`: it panics where the terminal has gone.
@@ -157,7 +163,10 @@ fn dashboard(
     signals: &Signals,
 ) -> std::io::Result<tui::Exit> {
     signals.draws(true);
-    let left = tui::run(line, state, tui::Attachment::Own, &config.ui, &signals.tui);
+    // They were checked with the rest of the config.
+    let keys = super::keys(config).unwrap_or_default();
+    let settings = tui::Settings { ui: &config.ui, keys, runs: config.run.dir.clone() };
+    let left = tui::run(line, state, tui::Attachment::Own, settings, &signals.tui);
     signals.draws(false);
     left
 }

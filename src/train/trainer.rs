@@ -84,13 +84,18 @@ pub fn ctime() -> String {
 }
 
 /// Starts the trainer thread. It ends by itself; its last event is `RunFinished`. The sender is for
-/// whoever else is to hear of the run.
+/// whoever else is to hear of the run; who is to hear all of it joins in `begin`, which is called
+/// before the thread starts.
 ///
 /// Errors: the system has no thread, or the journal cannot be written.
-pub fn spawn(job: Job) -> std::io::Result<(EventSender, Line, JoinHandle<Outcome>)> {
+pub fn spawn(
+    job: Job,
+    begin: impl FnOnce(&EventSender),
+) -> std::io::Result<(EventSender, Line, JoinHandle<Outcome>)> {
     let journal = Journal::open(&job.folder.journal()).map_err(std::io::Error::other)?;
     let before = job.resume.as_ref().map_or(0.0, |left| left.seconds);
     let (events, commands, line) = channel(Some(journal), before);
+    begin(&events);
     let sender = events.clone();
     let thread = std::thread::Builder::new().name("trainer".into()).spawn(move || {
         // However it ends, watchers hear the end.

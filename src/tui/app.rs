@@ -1,6 +1,8 @@
 //! The loop: keys and events in, frames and commands out.
 
+use super::appearance::Appearance;
 use super::input::{Input, Waited};
+use super::keys::Keymap;
 use super::pictures::Pictures;
 use super::screen::{Reply, Screen};
 use super::{suspend, terminal};
@@ -10,6 +12,7 @@ use crate::view::State;
 use crossbeam_channel::TryRecvError;
 use crossterm::event::{self, Event};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -34,6 +37,17 @@ pub enum Attachment {
     Own,
     /// In another one, if it still is: the dashboard comes and goes.
     Attached,
+}
+
+/// How it looks and is used.
+#[derive(Debug)]
+pub struct Settings<'a> {
+    /// `[ui]`
+    pub ui: &'a config::Ui,
+    /// Which key does what.
+    pub keys: Keymap,
+    /// Where other runs are kept, to compare with.
+    pub runs: PathBuf,
 }
 
 /// Flags that signal handlers set. The dashboard takes them down.
@@ -64,19 +78,20 @@ pub fn run(
     line: &Line,
     state: State,
     attachment: Attachment,
-    config: &config::Ui,
+    settings: Settings,
     signals: &Signals,
 ) -> io::Result<Exit> {
+    let Settings { ui: config, keys, runs } = settings;
     let input = Input::open()?;
     let variable = |name: &str| std::env::var(name).ok();
-    let color = variable("NO_COLOR").is_none_or(|v| v.is_empty());
-    let pictures = match config.preview_seconds > 0.0 {
-        true => Pictures::of_terminal(variable, config.pictures),
-        false => Pictures::Off,
-    };
+    let appearance = Appearance::of_terminal(variable, config);
+    let pictures = Pictures::of_terminal(variable, config.pictures).within(appearance);
     let (mut terminal, guard) = terminal::enter()?;
-    let mut screen = Screen::new(pictures, color);
+    let mut screen = Screen::new(pictures, appearance, keys).beside_runs_in(runs);
     screen.state = state;
+    if config.preview_seconds == 0.0 {
+        screen = screen.without_previews();
+    }
     screen.encode_aside();
     if attachment == Attachment::Attached {
         screen = screen.attached();
@@ -165,6 +180,9 @@ impl App {
                 terminal.draw(|frame| self.screen.draw(frame, now))?;
                 drawn = Some(Instant::now());
                 self.dirty = false;
+            }
+            if let Some(wanted) = self.screen.take_look() {
+                line.looks.put(wanted);
             }
             let wait = match (self.dirty, drawn) {
                 (true, Some(at)) => self.frame.saturating_sub(at.elapsed()).min(TICK),

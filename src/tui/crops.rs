@@ -43,6 +43,11 @@ impl Gallery {
         Self { encoder: Encoder::new(pictures, 0), raw: false }
     }
 
+    /// Whether slices are shown as they were before augmentation.
+    pub fn raw(&self) -> bool {
+        self.raw
+    }
+
     /// From now on encodes them aside from drawing.
     pub fn go_aside(&mut self) {
         self.encoder.go_aside();

@@ -1,7 +1,8 @@
 //! What lies on top of the panes: the keys, and the frame that the other overlays share.
 
-use super::keys::Scroll;
-use super::{keys, theme};
+use super::keys::{Keymap, Scroll};
+use super::theme;
+use super::views::View;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Rect};
 use ratatui::text::{Line, Span};
@@ -30,24 +31,26 @@ impl Keys {
             Scroll::Up => self.first.saturating_sub(1),
             Scroll::Down => self.first + 1,
             Scroll::PageUp | Scroll::Home => 0,
-            Scroll::PageDown | Scroll::End => keys::BINDINGS.len(),
+            Scroll::PageDown | Scroll::End => usize::MAX,
         };
     }
 
-    /// Draws them.
-    pub fn draw(&mut self, frame: &mut Frame, area: Rect) {
+    /// Draws those of `view`.
+    pub fn draw(&mut self, frame: &mut Frame, area: Rect, map: &Keymap, view: View) {
+        let lines = map.lines(view);
         let rows = usize::from(area.height.saturating_sub(2)).max(1);
-        let most = keys::BINDINGS.len().saturating_sub(rows);
+        let most = lines.len().saturating_sub(rows);
         self.first = self.first.min(most);
-        let title = match (self.first, most) {
-            (_, 0) => "keys",
-            (0, _) => "keys · ↓ more",
-            (first, most) if first == most => "keys · ↑ more",
-            _ => "keys · ↑ ↓ more",
+        let more = match (self.first, most) {
+            (_, 0) => "",
+            (0, _) => " · ↓ more",
+            (first, most) if first == most => " · ↑ more",
+            _ => " · ↑ ↓ more",
         };
-        let lines = keys::BINDINGS.iter().skip(self.first).take(rows).map(|b| {
-            Line::from(vec![Span::styled(format!("{:>9}  ", b.key), theme::KEY), b.help.into()])
+        let title = format!("keys · {}{more}", view.name());
+        let lines = lines.into_iter().skip(self.first).take(rows).map(|(keys, help)| {
+            Line::from(vec![Span::styled(format!("{keys:>9}  "), theme::KEY), help.into()])
         });
-        popup(frame, area, title, lines.collect());
+        popup(frame, area, &title, lines.collect());
     }
 }

@@ -1,7 +1,14 @@
-//! The keys: one table that both dispatches and explains.
+//! The keys: one table that dispatches, explains, and can be changed by the config.
 
+mod map;
+mod table;
+
+pub use map::{Key, Keymap};
+pub use table::BINDINGS;
+
+use super::views::{VIEWS, View};
 use crate::run::FoldAction;
-use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use crossterm::event::KeyCode;
 
 /// What a key does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,12 +27,34 @@ pub enum Action {
     Quit,
     /// Back to the shell until it says `fg`.
     Suspend,
+    /// Show another view.
+    Show(View),
+    /// Show the view to the right.
+    NextView,
+    /// Show the view to the left.
+    PreviousView,
     /// Look at the fold before.
     FoldBefore,
     /// Look at the fold after.
     FoldAfter,
     /// Scroll the log by lines (negative = back), by pages, or to an end.
     Log(Scroll),
+    /// Something about what of the log is seen.
+    LogFilter(LogKey),
+    /// Something about the chart in view.
+    Chart(ChartKey),
+    /// Look at another vertebra.
+    Vertebra(Scroll),
+    /// Move along the table of the folds' epochs, by epochs.
+    EpochBefore,
+    /// As [`Self::EpochBefore`], on.
+    EpochAfter,
+    /// Move through the runs.
+    Runs(Scroll),
+    /// Lay the run's curve over the others, or take it away.
+    MarkRun,
+    /// Something about the crops in view.
+    Crops(CropKey),
     /// Show the crops before augmentation, or as the network sees them.
     ToggleRaw,
     /// Show the summary of a run that is over.
@@ -45,7 +74,7 @@ pub enum OfFold {
     Act(FoldAction),
 }
 
-/// How the log moves.
+/// How a list moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scroll {
     /// A line back.
@@ -60,6 +89,61 @@ pub enum Scroll {
     Home,
     /// The newest line, and follow.
     End,
+}
+
+impl Scroll {
+    /// What a key does to a list that lies on top, whatever the view's keys are.
+    pub fn of(code: KeyCode) -> Option<Self> {
+        Some(match code {
+            KeyCode::Up => Self::Up,
+            KeyCode::Down => Self::Down,
+            KeyCode::PageUp => Self::PageUp,
+            KeyCode::PageDown => Self::PageDown,
+            KeyCode::Home => Self::Home,
+            KeyCode::End => Self::End,
+            _ => return None,
+        })
+    }
+}
+
+/// What a key does about what of the log is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogKey {
+    /// All lines, warnings and errors, or errors alone.
+    Level,
+    /// Type what to look for.
+    Search,
+    /// The match before, upwards.
+    Older,
+    /// The match after, downwards.
+    Newer,
+}
+
+/// What a key does about a chart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChartKey {
+    /// The cursor to the left.
+    CursorLeft,
+    /// The cursor to the right.
+    CursorRight,
+    /// What is seen to the left.
+    PanLeft,
+    /// What is seen to the right.
+    PanRight,
+    /// Nearer, around the cursor.
+    ZoomIn,
+    /// Farther.
+    ZoomOut,
+    /// All of it.
+    Whole,
+    /// A logarithmic axis, or a linear one.
+    Log,
+    /// More smoothing; after the strongest none.
+    Smoothing,
+    /// The next figure.
+    Figure,
+    /// All folds in one chart, or the one looked at.
+    Together,
 }
 
 /// What a key does about the crops.
@@ -97,199 +181,58 @@ pub enum CropKey {
     Reset,
 }
 
-/// A key, or the two that do a thing and its opposite, with their words.
-pub struct Binding {
-    /// The codes, whether each is with Ctrl, and what each does.
-    pub keys: &'static [(KeyCode, bool, Action)],
-    /// The keys as they are written.
-    pub key: &'static str,
-    /// For the key line; empty = not on it.
-    pub short: &'static str,
-    /// Who gets room on the key line first, from 1.
-    pub rank: u8,
-    /// For the help.
-    pub help: &'static str,
-}
+/// The views in which a key works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scope(u8);
 
-const fn bind(
-    keys: &'static [(KeyCode, bool, Action)],
-    key: &'static str,
-    (rank, short): (u8, &'static str),
-    help: &'static str,
-) -> Binding {
-    Binding { keys, key, short, rank, help }
-}
+impl Scope {
+    /// Everywhere.
+    pub const ALL: Self = Self(0xff);
 
-const fn fold(action: FoldAction) -> Action {
-    Action::Fold(OfFold::Act(action))
-}
-
-/// Not on the key line.
-const NOT_SHOWN: (u8, &str) = (0, "");
-
-/// All keys, in the order in which they are explained.
-pub const BINDINGS: &[Binding] = &[
-    bind(
-        &[(KeyCode::Char('p'), false, Action::TogglePause)],
-        "p",
-        (1, "pause"),
-        "pause after the step at hand, or go on",
-    ),
-    bind(
-        &[(KeyCode::Char('s'), false, Action::StopAfterEpoch)],
-        "s",
-        (7, "stop after epoch"),
-        "finish this epoch, validate, save and end",
-    ),
-    bind(
-        &[(KeyCode::Char('k'), false, Action::Checkpoint)],
-        "k",
-        (10, "save"),
-        "save `last` after the step at hand",
-    ),
-    bind(
-        &[(KeyCode::Char('f'), false, Action::Fold(OfFold::Hold))],
-        "f",
-        (4, "pause"),
-        "pause this fold, or put it back in the queue",
-    ),
-    bind(
-        &[(KeyCode::Char('g'), false, fold(FoldAction::Start))],
-        "g",
-        (5, "start now"),
-        "train this fold now, in the other's place",
-    ),
-    bind(
-        &[
-            (KeyCode::Char('['), false, fold(FoldAction::Earlier)),
-            (KeyCode::Char(']'), false, fold(FoldAction::Later)),
-        ],
-        "[ ]",
-        (8, "move"),
-        "this fold one place forward, or back",
-    ),
-    bind(
-        &[(KeyCode::Char('n'), false, fold(FoldAction::Skip))],
-        "n",
-        (6, "give up"),
-        "give this fold up (asks); f brings it back",
-    ),
-    bind(
-        &[(KeyCode::Char('a'), false, fold(FoldAction::Again))],
-        "a",
-        (5, "again"),
-        "train a done fold again, new seed (asks)",
-    ),
-    bind(
-        &[(KeyCode::Char('d'), false, Action::Detach)],
-        "d",
-        (3, "leave"),
-        "leave; training goes on (if detached)",
-    ),
-    bind(
-        &[(KeyCode::Char('q'), false, Action::Quit)],
-        "q",
-        (2, "quit"),
-        "save and quit (asks while training)",
-    ),
-    bind(
-        &[(KeyCode::Char('c'), true, Action::Quit)],
-        "Ctrl-C",
-        NOT_SHOWN,
-        "as q; once more = yes (if detached: leave)",
-    ),
-    bind(
-        &[(KeyCode::Char('z'), true, Action::Suspend)],
-        "Ctrl-Z",
-        NOT_SHOWN,
-        "to the shell; `fg` comes back",
-    ),
-    bind(&[(KeyCode::Char('?'), false, Action::Help)], "?", (3, "help"), "show or hide these keys"),
-    bind(
-        &[(KeyCode::Char('r'), false, Action::ToggleRaw)],
-        "r",
-        (9, "raw/augmented"),
-        "crops: raw, or as the network sees them",
-    ),
-    bind(
-        &[(KeyCode::Left, false, Action::FoldBefore), (KeyCode::Right, false, Action::FoldAfter)],
-        "← →",
-        NOT_SHOWN,
-        "the fold to look at, which keys act on",
-    ),
-    bind(
-        &[
-            (KeyCode::Up, false, Action::Log(Scroll::Up)),
-            (KeyCode::Down, false, Action::Log(Scroll::Down)),
-        ],
-        "↑ ↓",
-        NOT_SHOWN,
-        "log: a line back, or on",
-    ),
-    bind(
-        &[
-            (KeyCode::PageUp, false, Action::Log(Scroll::PageUp)),
-            (KeyCode::PageDown, false, Action::Log(Scroll::PageDown)),
-        ],
-        "PgUp PgDn",
-        NOT_SHOWN,
-        "log: a page back, or on",
-    ),
-    bind(
-        &[
-            (KeyCode::Home, false, Action::Log(Scroll::Home)),
-            (KeyCode::End, false, Action::Log(Scroll::End)),
-        ],
-        "Home End",
-        NOT_SHOWN,
-        "log: the oldest line, or follow the newest",
-    ),
-    bind(
-        &[(KeyCode::Enter, false, Action::Summary)],
-        "Enter",
-        (4, "results"),
-        "results, once the run is over",
-    ),
-    bind(&[(KeyCode::Esc, false, Action::Close)], "Esc", NOT_SHOWN, "close what lies on top"),
-];
-
-/// What `event` does, if anything.
-pub fn action(event: &KeyEvent) -> Option<Action> {
-    if event.kind == KeyEventKind::Release {
-        return None;
-    }
-    let control = event.modifiers.contains(KeyModifiers::CONTROL);
-    if event.modifiers.contains(KeyModifiers::ALT) {
-        return None;
-    }
-    // Caps lock is no reason to be deaf.
-    let code = match event.code {
-        KeyCode::Char(c) => KeyCode::Char(c.to_ascii_lowercase()),
-        code => code,
-    };
-    let mut keys = BINDINGS.iter().flat_map(|binding| binding.keys);
-    keys.find(|key| (key.0, key.1) == (code, control)).map(|key| key.2)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_key_is_bound_once_and_found() {
-        let keys: Vec<_> = BINDINGS.iter().flat_map(|binding| binding.keys).collect();
-        for (i, &&(code, control, what)) in keys.iter().enumerate() {
-            let modifiers = if control { KeyModifiers::CONTROL } else { KeyModifiers::NONE };
-            assert_eq!(action(&KeyEvent::new(code, modifiers)), Some(what));
-            assert!(keys[..i].iter().all(|other| (other.0, other.1) != (code, control)));
+    /// In these.
+    pub const fn of(views: &[View]) -> Self {
+        let (mut bits, mut i) = (0, 0);
+        while i < views.len() {
+            bits |= 1 << views[i].index();
+            i += 1;
         }
+        Self(bits)
     }
 
-    #[test]
-    fn control_and_alt_are_no_plain_keys() {
-        let with = |m| KeyEvent::new(KeyCode::Char('n'), m);
-        assert_eq!(action(&with(KeyModifiers::CONTROL)), None);
-        assert_eq!(action(&with(KeyModifiers::ALT)), None);
-        assert_eq!(action(&with(KeyModifiers::SHIFT)), Some(fold(FoldAction::Skip)));
+    /// Everywhere but in these.
+    pub const fn but(views: &[View]) -> Self {
+        Self(!Self::of(views).0)
     }
+
+    /// Whether `view` is among them.
+    pub fn holds(self, view: View) -> bool {
+        self.0 & (1 << view.index()) != 0
+    }
+
+    /// Whether there is a view in both.
+    pub fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// The first of them.
+    pub fn first(self) -> View {
+        VIEWS.into_iter().find(|&view| self.holds(view)).unwrap_or_default()
+    }
+}
+
+/// An action, its keys and its words.
+#[derive(Debug)]
+pub struct Binding {
+    /// Its name in the config's `[keys]`.
+    pub name: &'static str,
+    /// What it does.
+    pub action: Action,
+    /// Its keys, unless the config says others.
+    pub keys: &'static [Key],
+    /// Where it works.
+    pub scope: Scope,
+    /// For the key line, and who gets room there first, from 1; empty = not on it.
+    pub short: (u8, &'static str),
+    /// For the help; empty: it shares the line of the one before, whose opposite it is.
+    pub help: &'static str,
 }

@@ -3,13 +3,36 @@
 use ratatui::layout::{Constraint, Layout, Rect};
 
 /// Below this the screen says so and draws nothing else.
-pub const MINIMUM: (u16, u16) = (60, 16);
+pub const MINIMUM: (u16, u16) = (40, 12);
+/// Below this the overview's panes become a line each.
+const OVERVIEW: (u16, u16) = (60, 13);
 
-/// Where the panes lie; `None` = no room for it.
+/// The parts of any view's screen; `None` = no room for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    pub header: Rect,
+    pub tabs: Rect,
+    pub alarm: Option<Rect>,
+    pub body: Rect,
+    pub keys: Rect,
+}
+
+/// The parts of `area`; `None` if it is too small. `alarm`: rows kept for what must not be
+/// overlooked.
+pub fn parts(area: Rect, alarm: u16) -> Option<Parts> {
+    if area.width < MINIMUM.0 || area.height < MINIMUM.1 {
+        return None;
+    }
+    let rows = [1, 1, alarm].map(Constraint::Length);
+    let [header, tabs, alarm_area, body, keys] =
+        Layout::vertical(rows.into_iter().chain([Constraint::Fill(1), Constraint::Length(1)]))
+            .areas(area);
+    Some(Parts { header, tabs, alarm: (alarm > 0).then_some(alarm_area), body, keys })
+}
+
+/// Where the overview's panes lie; `None` = no room for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Panes {
-    pub header: Rect,
-    pub alarm: Option<Rect>,
     pub overview: Rect,
     pub progress: Rect,
     pub loss: Rect,
@@ -17,28 +40,18 @@ pub struct Panes {
     pub crops: Option<Rect>,
     pub schedule: Option<Rect>,
     pub log: Option<Rect>,
-    pub keys: Rect,
 }
 
-/// The panes of `area`; `None` if it is too small. `folds`: rows of the overview; `alarm`: rows
-/// kept for what must not be overlooked; `crops`: whether there will be pictures.
-pub fn panes(area: Rect, folds: u16, alarm: u16, crops: bool) -> Option<Panes> {
-    if area.width < MINIMUM.0 || area.height < MINIMUM.1 {
+/// The panes of `body`; `None` if it is too small. `folds`: rows of the overview; `crops`: whether
+/// there will be pictures.
+pub fn panes(body: Rect, folds: u16, crops: bool) -> Option<Panes> {
+    if body.width < OVERVIEW.0 || body.height < OVERVIEW.1 {
         return None;
     }
-    let [header, alarm_area, body, keys] = Layout::vertical([
-        Constraint::Length(1),
-        Constraint::Length(alarm),
-        Constraint::Fill(1),
-        Constraint::Length(1),
-    ])
-    .areas(area);
-    let alarm = (alarm > 0).then_some(alarm_area);
-    let frame = Panes { header, alarm, keys, ..Panes::default() };
-    Some(if area.width >= 104 && area.height >= 32 {
-        wide(frame, body, folds, crops)
-    } else {
-        small(frame, body, folds, crops)
+    let panes = Panes::default();
+    Some(match body.width >= 104 && body.height >= 29 {
+        true => wide(panes, body, folds, crops),
+        false => small(panes, body, folds, crops),
     })
 }
 

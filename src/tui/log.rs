@@ -1,78 +1,227 @@
-//! The log, newest line at the bottom.
+//! The log, newest line at the bottom: a pane of the overview, and a view of its own that filters and
+//! searches.
 
-use super::keys::Scroll;
+use super::keys::{LogKey, Scroll};
 use super::theme;
 use crate::run::event::Level;
 use crate::view::{LogLine, State, format};
+use crossterm::event::{KeyCode, KeyEvent};
 use ratatui::Frame;
-use ratatui::layout::Rect;
-use ratatui::style::Style;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
+/// Characters of what is looked for.
+const LONGEST_QUERY: usize = 100;
+
 /// What of the log is seen.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct View {
     /// Lines ever up to the one at the bottom; `None` = follow the newest. Counted from the
     /// run's start, so that new lines don't move what is being read.
     bottom: Option<u64>,
     /// Rows at the last draw: a page.
     rows: u64,
+    /// The least grave lines that the view shows.
+    level: Level,
+    /// What is looked for, in lower case.
+    query: String,
+    typing: bool,
+    /// Lines ever up to the match that was jumped to.
+    found: Option<u64>,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        let (bottom, rows, query, typing, found) = (None, 0, String::new(), false, None);
+        Self { bottom, rows, level: Level::Info, query, typing, found }
+    }
 }
 
 impl View {
-    /// Moves.
-    pub fn scroll(&mut self, scroll: Scroll, state: &State) {
-        let total = state.log_total;
-        let oldest = total - state.log.len() as u64;
-        let first = (oldest + self.rows).min(total);
-        let now = self.bottom.unwrap_or(total);
-        let page = self.rows.max(2) - 1;
+    /// Moves. `filtered`: through the lines of the view, else through all.
+    pub fn scroll(&mut self, scroll: Scroll, state: &State, filtered: bool) {
+        let lines = self.lines(state, filtered);
+        let last = lines.len().saturating_sub(1);
+        // The first line that can be at the bottom of a full page.
+        let first = (self.rows.max(1) as usize - 1).min(last);
+        let bottom = self.bottom.unwrap_or(u64::MAX);
+        let now = lines.partition_point(|&line| line <= bottom).saturating_sub(1);
+        let page = self.rows.max(2) as usize - 1;
         let next = match scroll {
             Scroll::Up => now.saturating_sub(1),
             Scroll::Down => now + 1,
             Scroll::PageUp => now.saturating_sub(page),
             Scroll::PageDown => now + page,
             Scroll::Home => first,
-            Scroll::End => total,
+            Scroll::End => last,
         };
-        self.bottom = Some(next.max(first)).filter(|&n| n < total);
+        self.bottom = Some(next.max(first)).filter(|&n| n < last).map(|n| lines[n]);
     }
 
-    /// Draws as many lines as fit.
-    pub fn draw(&mut self, frame: &mut Frame, area: Rect, state: &State) {
-        let back = self.bottom.map_or(0, |b| state.log_total.saturating_sub(b)) as usize;
-        let title = match back {
+    /// Does what `key` says.
+    pub fn act(&mut self, key: LogKey, state: &State) {
+        match key {
+            LogKey::Level => {
+                self.level = match self.level {
+                    Level::Info => Level::Warn,
+                    Level::Warn => Level::Error,
+                    Level::Error => Level::Info,
+                };
+                self.bottom = None;
+            }
+            LogKey::Search => {
+                self.typing = true;
+                self.query.clear();
+                self.found = None;
+            }
+            LogKey::Older => self.jump(state, true),
+            LogKey::Newer => self.jump(state, false),
+        }
+    }
+
+    /// Whether keys are letters of what is looked for.
+    pub fn is_typing(&self) -> bool {
+        self.typing
+    }
+
+    /// A key while [`Self::is_typing`].
+    pub fn type_key(&mut self, key: &KeyEvent, state: &State) {
+        match key.code {
+            KeyCode::Enter => self.typing = false,
+            KeyCode::Esc => {
+                self.clear();
+            }
+            KeyCode::Backspace => {
+                self.query.pop();
+            }
+            KeyCode::Char(c) if self.query.chars().count() < LONGEST_QUERY && !c.is_control() => {
+                self.query.extend(c.to_lowercase());
+            }
+            _ => return,
+        }
+        self.found = None;
+        self.jump(state, true);
+    }
+
+    /// Shows all lines again and follows; whether something was hidden.
+    pub fn clear(&mut self) -> bool {
+        let was = self.typing || !self.query.is_empty() || self.bottom.is_some();
+        (self.typing, self.found, self.bottom) = (false, None, None);
+        self.query.clear();
+        was
+    }
+
+    /// To the match above or below.
+    fn jump(&mut self, state: &State, older: bool) {
+        let lines = self.lines(state, true);
+        let found = lines.iter().copied().filter(|&line| {
+            !self.query.is_empty() && line_at(state, line).is_some_and(|line| self.matches(line))
+        });
+        let next = match (older, self.found) {
+            (true, at) => found.filter(|&line| line < at.unwrap_or(u64::MAX)).last(),
+            (false, at) => found.into_iter().find(|&line| line > at.unwrap_or(0)),
+        };
+        let Some(line) = next.or(self.found) else { return };
+        self.found = Some(line);
+        // With what follows it in sight.
+        let at = lines.partition_point(|&other| other < line);
+        let below = (at + self.rows as usize / 2).min(lines.len().saturating_sub(1));
+        self.bottom = Some(lines[below]).filter(|_| below + 1 < lines.len());
+    }
+
+    fn matches(&self, line: &LogLine) -> bool {
+        line.text.to_lowercase().contains(&self.query)
+    }
+
+    /// The lines that are shown, each as lines ever up to it.
+    fn lines(&self, state: &State, filtered: bool) -> Vec<u64> {
+        let before = state.log_total - state.log.len() as u64;
+        let numbered = state.log.iter().zip(before + 1..);
+        let shown = numbered.filter(|(line, _)| !filtered || line.level >= self.level);
+        shown.map(|(_, number)| number).collect()
+    }
+
+    /// Draws as many lines as fit, as a pane of the overview.
+    pub fn draw_pane(&mut self, frame: &mut Frame, area: Rect, state: &State) {
+        let title = match self.newer(state, false) {
             0 => "log".into(),
             n => format!("log · {n} newer below, End follows"),
         };
         let block = theme::pane(&title);
         let inner = block.inner(area);
         frame.render_widget(block, area);
-        self.rows = inner.height.into();
-        let (width, height) = (inner.width as usize, inner.height as usize);
+        self.draw_lines(frame, inner, state, false);
+    }
+
+    /// Draws the view: no frame, so that what is copied off the screen is text alone.
+    pub fn draw(&mut self, frame: &mut Frame, area: Rect, state: &State) {
+        let [head, body] =
+            Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
+        let shown = self.lines(state, true).len();
+        let what = match self.level {
+            Level::Info => format!("all lines: {shown}"),
+            Level::Warn => format!("warnings and errors: {shown}"),
+            Level::Error => format!("errors: {shown}"),
+        };
+        let mut spans = vec![Span::styled("log  ", theme::TITLE), Span::styled(what, theme::FAINT)];
+        if self.typing || !self.query.is_empty() {
+            let matches = state.log.iter().filter(|line| self.matches(line)).count();
+            let cursor = if self.typing { "█" } else { "" };
+            spans.push(Span::styled(format!("  /{}{cursor}", self.query), theme::KEY));
+            spans.push(Span::styled(format!("  found in {matches}"), theme::FAINT));
+        }
+        let newer = self.newer(state, true);
+        if newer > 0 {
+            spans.push(Span::styled(format!("  {newer} newer below, End follows"), theme::WARN));
+        }
+        frame.render_widget(Line::from(spans), head);
+        self.draw_lines(frame, body, state, true);
+    }
+
+    fn newer(&self, state: &State, filtered: bool) -> usize {
+        let bottom = self.bottom.unwrap_or(u64::MAX);
+        self.lines(state, filtered).iter().filter(|&&line| line > bottom).count()
+    }
+
+    fn draw_lines(&mut self, frame: &mut Frame, area: Rect, state: &State, filtered: bool) {
+        self.rows = area.height.into();
+        let (width, height) = (usize::from(area.width), usize::from(area.height));
+        let bottom = self.bottom.unwrap_or(u64::MAX);
         let mut rows = Vec::new();
-        for line in state.log.iter().rev().skip(back) {
+        for number in self.lines(state, filtered).into_iter().rev().filter(|&n| n <= bottom) {
             if rows.len() >= height {
                 break;
             }
-            rows.extend(wrapped(line, width).into_iter().rev());
+            if let Some(line) = line_at(state, number) {
+                let query = if filtered { self.query.as_str() } else { "" };
+                let found = filtered && self.found == Some(number);
+                rows.extend(wrapped(line, width, query, found).into_iter().rev());
+            }
         }
         rows.truncate(height);
         rows.reverse();
-        frame.render_widget(Paragraph::new(rows), inner);
+        frame.render_widget(Paragraph::new(rows), area);
     }
 }
 
-/// A line in rows of `width`, the later ones indented under the first one's text.
-fn wrapped(line: &LogLine, width: usize) -> Vec<Line<'static>> {
+fn line_at(state: &State, number: u64) -> Option<&LogLine> {
+    let before = state.log_total - state.log.len() as u64;
+    state.log.get(number.checked_sub(before + 1)? as usize)
+}
+
+/// A line in rows of `width`, the later ones indented under the first one's text; what is looked
+/// for stands out.
+fn wrapped(line: &LogLine, width: usize, query: &str, found: bool) -> Vec<Line<'static>> {
     let (mark, style) = match line.level {
         Level::Info => ("", Style::new()),
         Level::Warn => ("! ", theme::WARN),
         Level::Error => ("× ", theme::ALARM),
     };
-    let clock = format!("{:>7} ", format::duration(line.at));
-    let room = width.saturating_sub(clock.len()).max(1);
+    let clock = format!("{:>7}{}", format::duration(line.at), if found { "▸" } else { " " });
+    let indent = clock.chars().count();
+    let room = width.saturating_sub(indent).max(1);
     let text: Vec<char> = format!("{mark}{}", line.text).chars().collect();
     let mut rest = text.as_slice();
     let mut rows = Vec::new();
@@ -85,13 +234,34 @@ fn wrapped(line: &LogLine, width: usize) -> Vec<Line<'static>> {
         {
             end = blank + 1;
         }
-        let head = if rows.is_empty() { clock.clone() } else { " ".repeat(clock.len()) };
+        let head = if rows.is_empty() { clock.clone() } else { " ".repeat(indent) };
         let row: String = rest[..end].iter().collect();
-        rows.push(Line::from(vec![
-            Span::styled(head, theme::FAINT),
-            Span::styled(row.trim_end().to_string(), style),
-        ]));
+        let mut spans = vec![Span::styled(head, theme::FAINT)];
+        spans.extend(highlighted(row.trim_end(), query, style));
+        rows.push(Line::from(spans));
         rest = &rest[end..];
     }
     rows
+}
+
+/// `text` with each place where `query` stands reversed.
+fn highlighted(text: &str, query: &str, style: Style) -> Vec<Span<'static>> {
+    let lower = text.to_lowercase();
+    // Lower case that is of another length points elsewhere.
+    if query.is_empty() || lower.len() != text.len() {
+        return vec![Span::styled(text.to_string(), style)];
+    }
+    let mut spans = Vec::new();
+    let mut end = 0;
+    for (start, part) in lower.match_indices(query) {
+        let stop = start + part.len();
+        let (Some(before), Some(own)) = (text.get(end..start), text.get(start..stop)) else {
+            break;
+        };
+        spans.push(Span::styled(before.to_string(), style));
+        spans.push(Span::styled(own.to_string(), style.add_modifier(Modifier::REVERSED)));
+        end = stop;
+    }
+    spans.push(Span::styled(text[end..].to_string(), style));
+    spans
 }

@@ -1,20 +1,29 @@
 //! The run as a terminal dashboard.
 
 mod app;
+mod appearance;
+mod compact;
 mod confirm;
 mod crops;
+mod curves;
 mod fold_keys;
+mod folds;
 mod header;
+mod heat;
 mod help;
 mod input;
 mod key_line;
 mod keys;
 mod layout;
+mod levels;
 mod log;
 mod loss;
 mod overview;
 mod pictures;
+mod plot;
 mod progress;
+mod range;
+mod runs;
 mod schedule;
 mod screen;
 mod slices;
@@ -23,9 +32,13 @@ mod suspend;
 mod terminal;
 mod theme;
 mod vertebrae;
+mod views;
 
-pub use app::{Attachment, Exit, Signals, run};
-pub use keys::{BINDINGS, Binding};
+pub use app::{Attachment, Exit, Settings, Signals, run};
+pub use appearance::{Appearance, Depth, Ground};
+pub use keys::{Action, BINDINGS, Binding, Keymap};
 pub use pictures::Pictures;
+pub use runs::Answer;
 pub use screen::{Reply, Screen};
 pub use terminal::restore as restore_terminal;
+pub use views::{VIEWS, View};

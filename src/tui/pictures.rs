@@ -6,6 +6,7 @@ mod encoder;
 pub use encode::{Contrast, Encoded, Slice, Wanted, placeholder};
 pub use encoder::{Encoder, Ready};
 
+use super::appearance::{Appearance, Depth};
 use crate::config;
 
 /// How pictures are drawn.
@@ -60,6 +61,15 @@ impl Pictures {
             Self::Sixel
         } else {
             Self::Blocks
+        }
+    }
+
+    /// The same, as far as the terminal's colours and characters go: half blocks need both.
+    pub fn within(self, appearance: Appearance) -> Self {
+        let plain = appearance.ascii || appearance.depth == Depth::Monochrome;
+        match self {
+            Self::Blocks if plain => Self::Characters,
+            pictures => pictures,
         }
     }
 

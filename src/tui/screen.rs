@@ -1,25 +1,24 @@
 //! The whole screen: what is on it, and what a key does to it. It knows neither clock nor
 //! terminal, so that a test can draw it.
 
-use super::confirm::{self, Question};
+use super::appearance::Appearance;
+use super::confirm::Question;
 use super::crops;
 use super::fold_keys::{Verdict, verdict};
-use super::keys::{self, Action, OfFold, Scroll};
+use super::keys::{Action, Keymap, OfFold, Scroll};
 use super::pictures::Pictures;
-use super::{header, help, key_line, layout, log, loss, overview, progress, schedule, summary};
-use super::{theme, vertebrae};
+use super::views::View;
+use super::{curves, folds, help, levels, log, runs, slices};
 use crate::run::event::Stamped;
-use crate::run::{Command, FoldAction};
+use crate::run::{Command, FoldAction, LookAt};
 use crate::view::{Fold, State};
-use crossterm::event::{KeyCode, KeyEvent, KeyEventKind};
-use ratatui::Frame;
-use ratatui::layout::Rect;
-use ratatui::style::Color;
-use ratatui::text::Line;
-use ratatui::widgets::{Paragraph, Wrap};
+use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-/// Seconds for which a notice stands, unless a key comes before.
-const NOTICE: f64 = 8.0;
+use ratatui::layout::Rect;
+use std::path::PathBuf;
+
+mod draw;
+mod mouse;
 
 /// What is to be done about a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +47,9 @@ enum Overlay {
 pub struct Screen {
     /// The run's state.
     pub state: State,
+    view: View,
+    keys: Keymap,
+    appearance: Appearance,
     pictures: crops::Gallery,
     overlay: Option<Overlay>,
     help: help::Keys,
@@ -56,21 +58,38 @@ pub struct Screen {
     /// Why a key did nothing, and until when it is told, once that is known.
     notice: Option<(String, Option<f64>)>,
     log: log::View,
-    color: bool,
+    curves: curves::View,
+    folds: folds::View,
+    levels: levels::View,
+    runs: runs::View,
+    slices: slices::Slices,
+    /// Where the tabs were drawn.
+    tabs: Rect,
+    /// Where the mouse was while its button is held.
+    dragged_from: Option<u16>,
 }
 
 impl Screen {
-    /// An empty screen. `color`: whether to use colours at all.
-    pub fn new(pictures: Pictures, color: bool) -> Self {
+    /// An empty screen.
+    pub fn new(pictures: Pictures, appearance: Appearance, keys: Keymap) -> Self {
         Self {
             state: State::default(),
+            view: View::default(),
+            keys,
+            appearance,
             pictures: crops::Gallery::new(pictures),
             overlay: None,
             help: help::Keys::default(),
             looked_at: None,
             notice: None,
             log: log::View::default(),
-            color,
+            curves: curves::View::default(),
+            folds: folds::View::default(),
+            levels: levels::View::default(),
+            runs: runs::View::default(),
+            slices: slices::Slices::new(pictures),
+            tabs: Rect::default(),
+            dragged_from: None,
         }
     }
 
@@ -78,6 +97,23 @@ impl Screen {
     pub fn attached(mut self) -> Self {
         self.state.attached = true;
         self
+    }
+
+    /// The same with the runs in `dir` to compare with.
+    pub fn beside_runs_in(mut self, dir: PathBuf) -> Self {
+        self.runs = runs::View::of(dir);
+        self
+    }
+
+    /// The same for a run that shows no crops of its batches.
+    pub fn without_previews(mut self) -> Self {
+        self.pictures = crops::Gallery::new(Pictures::Off);
+        self
+    }
+
+    /// Takes in what was read of other runs.
+    pub fn take_runs(&mut self, answer: runs::Answer) {
+        self.runs.take(answer);
     }
 
     /// Folds an event in.
@@ -110,7 +146,16 @@ impl Screen {
             return Reply::Nothing;
         }
         self.notice = None;
-        let action = keys::action(key);
+        let control = key.modifiers.contains(KeyModifiers::CONTROL);
+        if self.view == View::Log && self.log.is_typing() && self.overlay.is_none() && !control {
+            self.log.type_key(key, &self.state);
+            return Reply::Nothing;
+        }
+        if let (Some(Overlay::Help), Some(scroll)) = (self.overlay, Scroll::of(key.code)) {
+            self.help.scroll(scroll);
+            return Reply::Nothing;
+        }
+        let action = self.keys.action(key, self.view);
         match (self.overlay, action) {
             (Some(Overlay::Confirm(question)), _) => self.reply(question, key.code, action),
             (_, Some(action)) => self.act(action),
@@ -234,11 +279,33 @@ impl Screen {
             }
             Action::Checkpoint => return self.send(Command::Checkpoint),
             Action::Fold(key) => return self.of_fold(key),
+            Action::Show(view) => self.show(view),
+            Action::NextView => self.show(self.view.beside(1)),
+            Action::PreviousView => self.show(self.view.beside(-1)),
             Action::FoldBefore => self.look(-1),
             Action::FoldAfter => self.look(1),
-            Action::Log(scroll) if self.overlay == Some(Overlay::Help) => self.help.scroll(scroll),
-            Action::Log(scroll) => self.log.scroll(scroll, &self.state),
-            Action::ToggleRaw if !self.pictures.wanted() => {
+            Action::Log(scroll) => {
+                self.log.scroll(scroll, &self.state, self.view == View::Log);
+            }
+            Action::LogFilter(key) => self.log.act(key, &self.state),
+            Action::Chart(key) => self.curves.act(key),
+            Action::Vertebra(scroll) => self.levels.scroll(scroll),
+            Action::EpochBefore => self.folds.look(-1, &self.state),
+            Action::EpochAfter => self.folds.look(1, &self.state),
+            Action::Runs(scroll) => self.runs.scroll(scroll),
+            Action::MarkRun => {
+                let own = self.state.plan.as_ref().map(|plan| plan.name.as_str());
+                if let Some(why) = self.runs.mark(own) {
+                    return self.notice(why);
+                }
+            }
+            Action::Crops(key) => {
+                let fold = self.state.folds.get(self.shown());
+                if let Err(why) = self.slices.key(key, &self.state, fold) {
+                    return self.notice(why);
+                }
+            }
+            Action::ToggleRaw if !self.pictures.wanted() && self.view != View::Crops => {
                 return self.notice("there are no crops: ui.preview_seconds is 0");
             }
             Action::ToggleRaw => self.pictures.toggle_raw(),
@@ -247,10 +314,25 @@ impl Screen {
             Action::Summary => return self.notice("there are no results before the run is over"),
             Action::Help if self.overlay == Some(Overlay::Help) => self.overlay = None,
             Action::Help => self.overlay = Some(Overlay::Help),
-            Action::Close if self.overlay.is_none() => self.log.scroll(Scroll::End, &self.state),
-            Action::Close => self.overlay = None,
+            Action::Close if self.overlay.is_some() => self.overlay = None,
+            Action::Close if self.view == View::Crops => self.slices.release(),
+            Action::Close if self.view == View::Curves => {
+                self.curves.put_cursor_away();
+            }
+            Action::Close if self.view == View::Folds => {
+                self.folds.follow();
+            }
+            Action::Close => {
+                self.log.clear();
+            }
         }
         Reply::Nothing
+    }
+
+    fn show(&mut self, view: View) {
+        self.view = view;
+        self.overlay = None;
+        self.help = help::Keys::default();
     }
 
     fn of_fold(&mut self, key: OfFold) -> Reply {
@@ -288,102 +370,31 @@ impl Screen {
     /// From now on pictures are encoded aside from drawing.
     pub fn encode_aside(&mut self) {
         self.pictures.go_aside();
+        self.slices.go_aside();
     }
 
     /// Whether there are newer pictures to draw.
     pub fn take_pictures(&mut self) -> bool {
-        self.pictures.take()
+        self.pictures.take() | self.slices.take()
+    }
+
+    /// The slice that is to be asked for, once.
+    pub fn take_look(&mut self) -> Option<LookAt> {
+        self.slices.take_look()
     }
 
     /// The terminal has forgotten what was drawn.
     pub fn forget_pictures(&mut self) {
         self.pictures.forget();
+        self.slices.forget();
     }
 
     /// Whether something moves by the clock faster than once a second.
     pub fn is_animated(&self) -> bool {
+        (self.view == View::Runs && self.runs.is_waiting()) || self.moves()
+    }
+
+    fn moves(&self) -> bool {
         !self.state.is_over() && (!self.state.has_begun() || self.state.is_stopping())
     }
-
-    /// Draws everything. `now`: seconds since the run started.
-    pub fn draw(&mut self, frame: &mut Frame, now: f64) {
-        let area = frame.area();
-        let folds = self.state.folds.len().min(99) as u16;
-        let alarm = self.state.alarm();
-        let alarm_rows = match &alarm {
-            Some(text) if text.chars().count() + 3 > area.width as usize => 2,
-            Some(_) => 1,
-            None => 0,
-        };
-        match layout::panes(area, folds, alarm_rows, self.pictures.wanted()) {
-            None => too_small(frame, area),
-            Some(panes) => {
-                self.draw_panes(frame, &panes, now, alarm);
-                match self.overlay {
-                    Some(Overlay::Help) => self.help.draw(frame, area),
-                    Some(Overlay::Summary) => summary::draw(frame, area, &self.state),
-                    Some(Overlay::Confirm(question)) => {
-                        confirm::draw(frame, area, question, &self.state);
-                    }
-                    None => {}
-                }
-            }
-        }
-        if !self.color {
-            for cell in &mut frame.buffer_mut().content {
-                cell.fg = Color::Reset;
-                cell.bg = Color::Reset;
-            }
-        }
-    }
-
-    fn draw_panes(
-        &mut self,
-        frame: &mut Frame,
-        panes: &layout::Panes,
-        now: f64,
-        alarm: Option<String>,
-    ) {
-        header::draw(frame, panes.header, &self.state, now);
-        if let (Some(area), Some(text)) = (panes.alarm, alarm) {
-            let line = Line::from(format!("× {text}")).style(theme::ALARM);
-            frame.render_widget(Paragraph::new(line).wrap(Wrap { trim: true }), area);
-        }
-        let state = &self.state;
-        let shown = self.shown();
-        overview::draw(frame, panes.overview, state, shown);
-        progress::draw(frame, panes.progress, state);
-        loss::draw(frame, panes.loss, self.fold(), shown != state.current);
-        if let Some(area) = panes.vertebrae {
-            vertebrae::draw(frame, area, self.fold());
-        }
-        if let Some(area) = panes.schedule {
-            schedule::draw(frame, area, state);
-        }
-        if let Some(area) = panes.log {
-            self.log.draw(frame, area, state);
-        }
-        if let Some(area) = panes.crops {
-            let covered = self.overlay.is_some();
-            self.pictures.draw(frame, area, &self.state, covered);
-        }
-        match &mut self.notice {
-            Some((_, Some(until))) if now > *until => self.notice = None,
-            Some((_, until)) => *until = until.or(Some(now + NOTICE)),
-            None => {}
-        }
-        match &self.notice {
-            Some((text, _)) => key_line::notice(frame, panes.keys, text),
-            None => {
-                let (state, fold, crops) = (&self.state, self.fold(), panes.crops.is_some());
-                key_line::draw(frame, panes.keys, &key_line::Context { state, fold, crops });
-            }
-        }
-    }
-}
-
-fn too_small(frame: &mut Frame, area: Rect) {
-    let (width, height) = layout::MINIMUM;
-    let text = format!("terminal too small: {width}×{height} needed");
-    frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }), area);
 }

@@ -19,6 +19,8 @@ use tiles::{How, Shown, Tiles};
 
 /// Seconds after which a slice that was asked for in vain is asked for again.
 const PATIENCE: f64 = 2.0;
+/// What is said where none is to be drawn.
+const OFF: &str = "pictures are off: ui.pictures";
 /// What is said where a slice can no longer be read.
 const OVER: &str = "the run is over: slices are read only while its process trains";
 
@@ -36,8 +38,8 @@ pub struct Slices {
     grid: bool,
     outline: bool,
     contrast: Contrast,
-    /// What was asked for last, and when.
-    asked: Option<(LookAt, f64)>,
+    /// What was asked for last, and when, once that is known.
+    asked: Option<(LookAt, Option<f64>)>,
     /// What is to be asked for.
     wanted: Option<LookAt>,
 }
@@ -170,6 +172,13 @@ impl Slices {
                 self.place = place;
                 // One looks at a slice in one picture.
                 self.grid = false;
+                // Before the next frame, which may be a while off.
+                let look = place.map(|place| listed.look_at(entry.prediction, place));
+                let look = look.filter(|look| listed.slice(state, look, false).is_none());
+                if let (Some(look), false) = (look, state.is_over()) {
+                    self.wanted = Some(look.clone());
+                    self.asked = Some((look, None));
+                }
             }
         }
         Ok(())
@@ -280,12 +289,17 @@ impl Slices {
         listed: &Listed,
         (shown, at, place): (&[usize], usize, Place),
     ) {
+        let off = self.encoder.pictures() == Pictures::Off;
         let (mut there, mut missing) = (Vec::new(), None);
         for (&entry, area) in shown.iter().zip(tiles::grid(inner, shown.len())) {
             let prediction = listed.entries[entry].prediction;
             let place = if entry == at { place } else { listed.first_place(prediction) };
             let look = listed.look_at(prediction, place);
             match listed.slice(context.state, &look, context.raw) {
+                _ if off => {
+                    let slice = Err(OFF.into());
+                    there.push((Shown { entry, prediction, place, slice }, area));
+                }
                 Some(slice) => there.push((Shown { entry, prediction, place, slice }, area)),
                 None if context.state.is_over() => {
                     let slice = Err(OVER.into());
@@ -313,13 +327,12 @@ impl Slices {
 
     /// Asks for `missing`, unless that is done already.
     fn ask(&mut self, missing: Option<&LookAt>, now: f64) {
-        let waits = |(asked, when): &(LookAt, f64)| {
-            Some(asked) == missing && (0.0..PATIENCE).contains(&(now - when))
-        };
-        if !self.asked.as_ref().is_some_and(waits) {
+        let asked = self.asked.take().filter(|(asked, _)| Some(asked) == missing);
+        let when = asked.map(|(_, when)| when.unwrap_or(now)).filter(|when| now - when < PATIENCE);
+        if when.is_none() {
             self.wanted = missing.cloned();
-            self.asked = missing.map(|missing| (missing.clone(), now));
         }
+        self.asked = missing.map(|missing| (missing.clone(), Some(when.unwrap_or(now))));
     }
 }
 
@@ -348,6 +361,8 @@ struct Areas {
 fn areas(area: Rect, studies: u16) -> Areas {
     // A head and seven rows, framed.
     const LEVELS: u16 = 10;
+    // Bars are not easier to read for being higher.
+    const STRIP: u16 = 16;
     let left = match area.width {
         ..60 => 0,
         60..100 => 34,
@@ -359,20 +374,14 @@ fn areas(area: Rect, studies: u16) -> Areas {
     if left.width == 0 || area.height < LEVELS + 4 {
         return Areas { studies: None, levels: None, strip: None, picture: area };
     }
-    let list = (studies + 3).min(area.height - LEVELS);
-    let [list_area, levels, rest] = Layout::vertical([
-        Constraint::Length(list),
-        Constraint::Length(LEVELS),
-        Constraint::Fill(1),
-    ])
-    .areas(left);
-    let (list_area, levels, strip) = match rest.height {
+    let rest = area.height - LEVELS;
+    let strip = match rest.saturating_sub(studies + 3) {
         // Too little for a pane: the list has it.
-        0..6 => {
-            let grown = Rect { height: list + rest.height, ..list_area };
-            (grown, Rect { y: levels.y + rest.height, ..levels }, None)
-        }
-        _ => (list_area, levels, Some(Rect { height: rest.height.min(16), ..rest })),
+        0..6 => 0,
+        rest => rest.min(STRIP),
     };
-    Areas { studies: Some(list_area), levels: Some(levels), strip, picture }
+    let heights = [rest - strip, LEVELS, strip].map(Constraint::Length);
+    let [studies, levels, strip] = Layout::vertical(heights).areas(left);
+    let strip = (strip.height > 0).then_some(strip);
+    Areas { studies: Some(studies), levels: Some(levels), strip, picture }
 }

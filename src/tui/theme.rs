@@ -19,6 +19,20 @@ pub const ALARM: Style = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD
 pub const WARN: Style = Style::new().fg(Color::Yellow);
 /// As it should be.
 pub const GOOD: Style = Style::new().fg(Color::Green);
+/// The line of one fold or run among several; each has a name at its end too.
+pub fn series(index: usize) -> Style {
+    const COLORS: [Color; 7] = [
+        Color::Cyan,
+        Color::Magenta,
+        Color::Green,
+        Color::LightMagenta,
+        Color::Yellow,
+        Color::Blue,
+        Color::Red,
+    ];
+    Style::new().fg(COLORS[index % COLORS.len()])
+}
+
 /// A key on the key line.
 pub const KEY: Style = Style::new().add_modifier(Modifier::BOLD);
 /// A pane's title.

@@ -1,8 +1,10 @@
 //! One fold of the folds × epochs table.
 
+use super::curve::{Curve, Mark};
 use super::format;
-use super::series::{Curve, Ema, SMOOTHING};
+use super::series::{Ema, SMOOTHING};
 use crate::run::event::{Epoch, FoldPlan, FoldState, Position, Step, ValidStep, Worst, WorstStudy};
+use crate::run::journal::Brief;
 
 /// Studies kept of those that a validation was worst at.
 const MOST_WORST: usize = 32;
@@ -26,7 +28,7 @@ pub struct Fold {
     pub valid_so_far: Option<f64>,
     /// Its epochs, by number − 1; `None` where the epoch is not done.
     pub epochs: Vec<Option<Box<Epoch>>>,
-    /// Its losses.
+    /// Its figures over steps.
     pub curve: Curve,
     /// Slice loss of C1..C7 in training, smoothed.
     pub vertebrae: [Ema; 7],
@@ -41,8 +43,8 @@ pub struct Fold {
 }
 
 impl Fold {
-    /// A fold that has not begun.
-    pub fn new(plan: FoldPlan, epochs: usize) -> Self {
+    /// A fold that has not begun. `capacity`: points that are kept of a figure.
+    pub fn new(plan: FoldPlan, epochs: usize, capacity: usize) -> Self {
         Self {
             at: Position { fold: plan.fold, epoch: 0, step: 0 },
             plan,
@@ -51,7 +53,7 @@ impl Fold {
             valid_batch: 0,
             valid_so_far: None,
             epochs: vec![None; epochs],
-            curve: Curve::default(),
+            curve: Curve::new(capacity),
             vertebrae: std::array::from_fn(|_| Ema::new(SMOOTHING)),
             study_head: Ema::new(SMOOTHING),
             worst: None,
@@ -78,14 +80,19 @@ impl Fold {
 
     /// A step is done.
     pub fn add_step(&mut self, step: &Step) {
-        self.add_loss(step.at, step.loss);
+        self.add_brief(step.at, &Brief::of(step));
         self.add_figures(step);
     }
 
-    /// The part of a step that the curve is made of.
-    pub fn add_loss(&mut self, at: Position, loss: f64) {
+    /// The part of a step that curves are made of.
+    pub fn add_brief(&mut self, at: Position, step: &Brief) {
         self.at = at;
-        self.curve.add_step(self.x(at), loss);
+        self.curve.add_step(self.x(at), step);
+    }
+
+    /// Something happened where the fold stands.
+    pub fn mark(&mut self, at: Position, mark: Mark) {
+        self.curve.mark(self.x(at), mark);
     }
 
     /// The rest of a step.
@@ -108,13 +115,11 @@ impl Fold {
     /// An epoch is done.
     pub fn add_epoch(&mut self, epoch: &Epoch) {
         self.at = Position { step: self.plan.steps, ..epoch.at };
-        let end = self.x(self.at);
         // One beyond the plan is none of ours.
         if let Some(slot) =
             epoch.at.epoch.checked_sub(1).and_then(|index| self.epochs.get_mut(index))
         {
             *slot = Some(Box::new(epoch.clone()));
-            self.curve.add_valid(end, epoch.valid_loss);
         }
         self.valid_batch = self.plan.valid_batches;
         self.valid_so_far = None;
@@ -133,8 +138,16 @@ impl Fold {
     }
 
     /// The finished epochs.
-    fn done(&self) -> impl Iterator<Item = &Epoch> {
+    pub fn done(&self) -> impl Iterator<Item = &Epoch> {
         self.epochs.iter().flatten().map(|epoch| &**epoch)
+    }
+
+    /// A figure of each finished epoch over the steps at its end, where it is finite.
+    pub fn at_epochs(&self, figure: impl Fn(&Epoch) -> Option<f64>) -> Vec<(f64, f64)> {
+        let end = |epoch: &Epoch| (epoch.at.epoch * self.plan.steps) as f64;
+        self.done()
+            .filter_map(|epoch| Some((end(epoch), figure(epoch).filter(|y| y.is_finite())?)))
+            .collect()
     }
 
     /// The newest finished epoch.

@@ -1,20 +1,24 @@
 //! State folded from events. It knows no terminal: both front ends draw the same figures from it,
 //! and a recorded run gives the same state again.
 
+mod curve;
 pub mod fold;
 pub mod format;
 pub mod looks;
 pub mod pending;
 pub mod progress;
+mod recent;
 pub mod report;
+pub mod runs;
 pub mod series;
 pub mod state;
 mod status;
 pub mod text;
 
+pub use curve::{Curve, Mark};
 pub use fold::Fold;
 pub use fold::word;
 pub use pending::Pending;
 pub use progress::Progress;
-pub use series::{Curve, Ema, Series};
+pub use series::{Ema, Point, Series, Smoothed, Span};
 pub use state::{LogLine, State};

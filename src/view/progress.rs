@@ -1,7 +1,7 @@
 //! How far the run is, how fast, and how long it will take.
 
 use super::fold::Fold;
-use super::series::Recent;
+use super::recent::Recent;
 use crate::run::event::{Epoch, FoldState, RunStarted, Step, ValidStep};
 
 /// Steps the speed is measured over.
@@ -187,7 +187,7 @@ mod tests {
             valid_batches: 2,
             baseline: 0.6,
         };
-        Fold::new(plan, 3)
+        Fold::new(plan, 3, 1024)
     }
 
     fn step(epoch: usize, step: usize, seconds: f64) -> Step {

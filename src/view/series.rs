@@ -1,9 +1,198 @@
-//! Curves that stay small however long a fold is.
+//! Figures over steps: every one of them, found fast at any zoom.
 
-use std::collections::VecDeque;
+/// Points of which the lowest and the highest are kept together.
+const BLOCK: usize = 64;
 
-/// Intervals a [`Series`] holds before it merges neighbours.
-const CAPACITY: usize = 2048;
+/// A figure at a step; NaN where it was not finite.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Point {
+    /// Steps since the fold's start.
+    pub x: u32,
+    /// The figure.
+    pub y: f32,
+}
+
+/// What a run of neighbouring points spans.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Span {
+    /// The first figure.
+    pub first: f32,
+    /// The last.
+    pub last: f32,
+    /// The lowest.
+    pub low: f32,
+    /// The highest.
+    pub high: f32,
+}
+
+/// The lowest and highest of a block, and whether one of it was not finite.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Block {
+    low: f32,
+    high: f32,
+    broken: bool,
+}
+
+impl Block {
+    const EMPTY: Self = Self { low: f32::INFINITY, high: f32::NEG_INFINITY, broken: false };
+
+    fn add(&mut self, y: f32) {
+        // `min` and `max` pass NaN over.
+        self.low = self.low.min(y);
+        self.high = self.high.max(y);
+        self.broken |= y.is_nan();
+    }
+}
+
+/// Figures over steps. Once there are more than its capacity, of every four neighbours the lowest and
+/// the highest stay, so that a spike is never lost.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Series {
+    points: Vec<Point>,
+    blocks: Vec<Block>,
+    capacity: usize,
+    /// How often points went away: who follows must begin anew.
+    generation: u64,
+}
+
+impl Default for Series {
+    fn default() -> Self {
+        Self::new(usize::MAX)
+    }
+}
+
+impl Series {
+    /// One of at most `capacity` points (at least 1024).
+    pub fn new(capacity: usize) -> Self {
+        let capacity = capacity.max(1024);
+        Self { points: Vec::new(), blocks: Vec::new(), capacity, generation: 0 }
+    }
+
+    /// Adds a figure; of the newest step it replaces the one that is there, of older ones it is
+    /// left out.
+    pub fn add(&mut self, x: f64, y: f64) {
+        if !(0.0..=f64::from(u32::MAX)).contains(&x) {
+            return;
+        }
+        let y = match y.is_finite() {
+            true => y.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32,
+            false => f32::NAN,
+        };
+        let point = Point { x: x as u32, y };
+        match self.points.last() {
+            Some(last) if last.x > point.x => return,
+            Some(last) if last.x == point.x => self.truncate(f64::from(point.x) - 1.0),
+            _ => {}
+        }
+        self.push(point);
+        if self.points.len() > self.capacity {
+            self.thin();
+        }
+    }
+
+    fn push(&mut self, point: Point) {
+        if self.points.len().is_multiple_of(BLOCK) {
+            self.blocks.push(Block::EMPTY);
+        }
+        self.points.push(point);
+        if let Some(block) = self.blocks.last_mut() {
+            block.add(point.y);
+        }
+    }
+
+    fn thin(&mut self) {
+        let all = std::mem::take(&mut self.points);
+        self.blocks.clear();
+        self.generation += 1;
+        for four in all.chunks(4) {
+            let finite = || four.iter().filter(|point| !point.y.is_nan());
+            let low = finite().min_by(|a, b| a.y.total_cmp(&b.y)).unwrap_or(&four[0]);
+            let high = finite().max_by(|a, b| a.y.total_cmp(&b.y)).unwrap_or(&four[0]);
+            let (first, second) = if low.x <= high.x { (low, high) } else { (high, low) };
+            self.push(*first);
+            if second.x > first.x {
+                self.push(*second);
+            }
+        }
+    }
+
+    /// Drops what lies beyond `x`: a resumed epoch is drawn anew.
+    pub fn truncate(&mut self, x: f64) {
+        let keep = self.points.partition_point(|point| f64::from(point.x) <= x);
+        if keep == self.points.len() {
+            return;
+        }
+        self.points.truncate(keep);
+        self.blocks.truncate(keep.div_ceil(BLOCK));
+        if let Some(block) = self.blocks.last_mut() {
+            *block = Block::EMPTY;
+            let start = (keep - 1) / BLOCK * BLOCK;
+            self.points[start..].iter().for_each(|point| block.add(point.y));
+        }
+        self.generation += 1;
+    }
+
+    /// The points, by step.
+    pub fn points(&self) -> &[Point] {
+        &self.points
+    }
+
+    /// Whether there is no point yet.
+    pub fn is_empty(&self) -> bool {
+        self.points.is_empty()
+    }
+
+    /// The newest point.
+    pub fn last(&self) -> Option<Point> {
+        self.points.last().copied()
+    }
+
+    /// The places of the points from `x0` up to but without `x1`.
+    pub fn within(&self, x0: f64, x1: f64) -> std::ops::Range<usize> {
+        let before = |x: f64| self.points.partition_point(|point| f64::from(point.x) < x);
+        let start = before(x0);
+        start..before(x1).max(start)
+    }
+
+    /// What the points at `places` span, in time that does not grow with their number; and whether
+    /// one of them was not finite. `None` where no figure is there.
+    pub fn span(&self, places: std::ops::Range<usize>) -> (Option<Span>, bool) {
+        let mut all = Block::EMPTY;
+        let (start, end) = (places.start, places.end.min(self.points.len()));
+        let (head, tail) = (start.next_multiple_of(BLOCK).min(end), end / BLOCK * BLOCK);
+        let singly = |all: &mut Block, range: std::ops::Range<usize>| {
+            self.points[range].iter().for_each(|point| all.add(point.y));
+        };
+        if tail > head {
+            singly(&mut all, start..head);
+            for block in &self.blocks[head / BLOCK..tail / BLOCK] {
+                all.low = all.low.min(block.low);
+                all.high = all.high.max(block.high);
+                all.broken |= block.broken;
+            }
+            singly(&mut all, tail..end);
+        } else if start < end {
+            singly(&mut all, start..end);
+        }
+        let finite = |point: &&Point| !point.y.is_nan();
+        let ends = (start < end && all.low <= all.high).then(|| {
+            let points = &self.points[start..end];
+            Some((points.iter().find(finite)?.y, points.iter().rfind(finite)?.y))
+        });
+        let span =
+            ends.flatten().map(|(first, last)| Span { first, last, low: all.low, high: all.high });
+        (span, all.broken)
+    }
+
+    /// The point whose step is nearest to `x`.
+    pub fn nearest(&self, x: f64) -> Option<Point> {
+        let after = self.points.partition_point(|point| f64::from(point.x) < x);
+        let around = [after.checked_sub(1), Some(after)].into_iter().flatten();
+        let far = |point: &Point| (f64::from(point.x) - x).abs();
+        let near = around.filter_map(|i| self.points.get(i)).copied();
+        near.min_by(|a, b| far(a).total_cmp(&far(b)))
+    }
+}
 
 /// Exponential moving average, corrected for its start at zero as Adam's moments are: after one
 /// value it is that value.
@@ -12,128 +201,7 @@ pub struct Ema {
     beta: f64,
     value: f64,
     weight: f64,
-}
-
-impl Ema {
-    /// An average that forgets with `beta` a step.
-    pub fn new(beta: f64) -> Self {
-        Self { beta, value: 0.0, weight: 0.0 }
-    }
-
-    /// Takes a value in; one that is not finite would spoil the average for good and is left out.
-    pub fn add(&mut self, x: f64) {
-        if x.is_finite() {
-            self.value = self.beta * self.value + (1.0 - self.beta) * x;
-            self.weight = self.beta * self.weight + (1.0 - self.beta);
-        }
-    }
-
-    /// The average; `None` before the first value.
-    pub fn get(&self) -> Option<f64> {
-        (self.weight > 0.0).then(|| self.value / self.weight)
-    }
-}
-
-/// The lowest and the highest point of an interval of x.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Interval {
-    index: u64,
-    low: (f64, f64),
-    high: (f64, f64),
-}
-
-impl Interval {
-    fn merge(&mut self, other: &Interval) {
-        if other.low.1 < self.low.1 {
-            self.low = other.low;
-        }
-        if other.high.1 > self.high.1 {
-            self.high = other.high;
-        }
-    }
-}
-
-/// Points over x, in bounded memory: once there are too many, neighbouring intervals are merged
-/// and of each the lowest and the highest point are kept, so that a spike is never lost.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Series {
-    intervals: Vec<Interval>,
-    width: f64,
-}
-
-impl Default for Series {
-    fn default() -> Self {
-        Self { intervals: Vec::new(), width: 1.0 }
-    }
-}
-
-impl Series {
-    /// Adds a point; one that is not finite is left out. x grows, as steps do.
-    pub fn add(&mut self, x: f64, y: f64) {
-        if !x.is_finite() || !y.is_finite() || x < 0.0 {
-            return;
-        }
-        let index = (x / self.width) as u64;
-        let new = Interval { index, low: (x, y), high: (x, y) };
-        match self.intervals.last_mut() {
-            // A step back within the last interval (a resumed run) still belongs to it.
-            Some(last) if last.index >= index => last.merge(&new),
-            _ => self.intervals.push(new),
-        }
-        while self.intervals.len() > CAPACITY {
-            self.halve();
-        }
-    }
-
-    fn halve(&mut self) {
-        self.width *= 2.0;
-        let mut merged: Vec<Interval> = Vec::with_capacity(CAPACITY);
-        for mut interval in self.intervals.drain(..) {
-            interval.index /= 2;
-            match merged.last_mut() {
-                Some(last) if last.index == interval.index => last.merge(&interval),
-                _ => merged.push(interval),
-            }
-        }
-        self.intervals = merged;
-    }
-
-    /// Drops what lies beyond `x`: a resumed epoch is drawn anew.
-    pub fn truncate(&mut self, x: f64) {
-        self.intervals.retain(|i| i.low.0 <= x && i.high.0 <= x);
-    }
-
-    /// The points kept, by x.
-    pub fn points(&self) -> Vec<(f64, f64)> {
-        let mut points = Vec::with_capacity(2 * self.intervals.len());
-        for i in &self.intervals {
-            let (first, second) =
-                if i.low.0 <= i.high.0 { (i.low, i.high) } else { (i.high, i.low) };
-            points.push(first);
-            if second != first {
-                points.push(second);
-            }
-        }
-        points
-    }
-
-    /// Whether there is no point yet.
-    pub fn is_empty(&self) -> bool {
-        self.intervals.is_empty()
-    }
-}
-
-/// A fold's losses over its steps (x = steps since the fold's start).
-#[derive(Debug, Clone, PartialEq)]
-pub struct Curve {
-    /// Training loss of each step.
-    pub raw: Series,
-    /// Its moving average.
-    pub smooth: Series,
-    /// Validation loss, at the end of its epoch.
-    pub valid: Vec<(f64, f64)>,
-    ema: Ema,
-    steps: u64,
+    values: u64,
 }
 
 /// A loss so many times the average, or the average of the first steps so many times a loss, is
@@ -143,107 +211,98 @@ const OUTLIER: f64 = 10.0;
 /// Forgetting of the smoothed training figures: about the last 50 steps.
 pub const SMOOTHING: f64 = 0.98;
 
-impl Default for Curve {
-    fn default() -> Self {
-        Self {
-            raw: Series::default(),
-            smooth: Series::default(),
-            valid: Vec::new(),
-            ema: Ema::new(SMOOTHING),
-            steps: 0,
-        }
-    }
-}
-
-impl Curve {
-    /// Adds a step's training loss. The average takes it in as it is, unless it is out of all
-    /// proportion: one step of 900 would otherwise hide the next few hundred of 0.6.
-    pub fn add_step(&mut self, x: f64, loss: f64) {
-        if !loss.is_finite() {
-            return;
-        }
-        self.raw.add(x, loss);
-        self.steps += 1;
-        match self.ema.get() {
-            Some(average) if self.steps <= 10 && average > OUTLIER * loss => {
-                self.ema = Ema::new(SMOOTHING);
-                self.ema.add(loss);
-            }
-            Some(average) if average > 0.0 => self.ema.add(loss.min(OUTLIER * average)),
-            _ => self.ema.add(loss),
-        }
-        if let Some(y) = self.ema.get() {
-            self.smooth.add(x, y);
-        }
+impl Ema {
+    /// An average that forgets with `beta` a step.
+    pub fn new(beta: f64) -> Self {
+        Self { beta, value: 0.0, weight: 0.0, values: 0 }
     }
 
-    /// Adds an epoch's validation loss at the epoch's end.
-    pub fn add_valid(&mut self, x: f64, loss: f64) {
-        self.valid.retain(|p| p.0 < x);
-        if loss.is_finite() {
-            self.valid.push((x, loss));
-        }
-    }
-
-    /// Drops what lies beyond `x`.
-    pub fn truncate(&mut self, x: f64) {
-        self.raw.truncate(x);
-        self.smooth.truncate(x);
-        self.valid.retain(|p| p.0 <= x);
-    }
-
-    /// The smoothed training loss now.
-    pub fn train_now(&self) -> Option<f64> {
-        self.ema.get()
-    }
-}
-
-/// The mean of the last few values.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Recent {
-    values: VecDeque<f64>,
-    capacity: usize,
-}
-
-impl Recent {
-    /// A window of `capacity` values.
-    pub fn new(capacity: usize) -> Self {
-        Self { values: VecDeque::with_capacity(capacity), capacity }
-    }
-
-    /// Takes a value in; one that is no duration is left out.
+    /// Takes a value in; one that is not finite would spoil the average for good and is left out.
     pub fn add(&mut self, x: f64) {
-        if x.is_finite() && x >= 0.0 {
-            if self.values.len() == self.capacity {
-                self.values.pop_front();
-            }
-            self.values.push_back(x);
+        self.add_after(1, x);
+    }
+
+    /// As [`Self::add`], so many steps after the value before: those between were not seen.
+    pub fn add_after(&mut self, steps: u32, x: f64) {
+        if x.is_finite() {
+            let keep = if steps == 1 { self.beta } else { self.beta.powf(steps.into()) };
+            self.value = keep * self.value + (1.0 - keep) * x;
+            self.weight = keep * self.weight + (1.0 - keep);
+            self.values += 1;
         }
     }
 
-    /// Forgets all values.
-    pub fn clear(&mut self) {
-        self.values.clear();
+    /// As [`Self::add_after`], but one value out of all proportion is taken for less: a step of 900
+    /// would otherwise hide the next few hundred of 0.6.
+    pub fn add_robustly(&mut self, steps: u32, x: f64) {
+        match self.get() {
+            _ if !x.is_finite() => {}
+            Some(average) if self.values <= 10 && average > OUTLIER * x && x > 0.0 => {
+                *self = Self::new(self.beta);
+                self.add_after(steps, x);
+            }
+            Some(average) if average > 0.0 => self.add_after(steps, x.min(OUTLIER * average)),
+            _ => self.add_after(steps, x),
+        }
     }
 
-    /// Values in the window.
-    pub fn len(&self) -> usize {
-        self.values.len()
+    /// The average; `None` before the first value.
+    pub fn get(&self) -> Option<f64> {
+        (self.weight > 0.0).then(|| self.value / self.weight)
+    }
+}
+
+/// A series' moving average, which follows it as it grows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Smoothed {
+    series: Series,
+    ema: Ema,
+    /// Of the series that it follows.
+    generation: u64,
+    /// The place of the next point to take in.
+    next: usize,
+    /// The step of the last one.
+    x: Option<u32>,
+}
+
+impl Default for Smoothed {
+    fn default() -> Self {
+        Self::new(SMOOTHING)
+    }
+}
+
+impl Smoothed {
+    /// One that forgets with `beta` a step; 0 = every point as it is.
+    pub fn new(beta: f64) -> Self {
+        Self { series: Series::default(), ema: Ema::new(beta), generation: 0, next: 0, x: None }
     }
 
-    /// Whether the window is empty.
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+    /// Takes in what of `source` is new.
+    pub fn follow(&mut self, source: &Series) {
+        if self.generation != source.generation {
+            // Where the end alone went away, what is before is still right, but not the average.
+            *self = Self { generation: source.generation, ..Self::new(self.ema.beta) };
+        }
+        for point in &source.points[self.next.min(source.points.len())..] {
+            let steps = self.x.map_or(1, |x| point.x.saturating_sub(x).max(1));
+            self.ema.add_robustly(steps, point.y.into());
+            if !point.y.is_nan() {
+                self.x = Some(point.x);
+            }
+            let y = if point.y.is_nan() { None } else { self.ema.get() };
+            self.series.add(point.x.into(), y.unwrap_or(f64::NAN));
+        }
+        self.next = source.points.len();
     }
 
-    /// Their sum.
-    pub fn sum(&self) -> f64 {
-        self.values.iter().sum()
+    /// The averages.
+    pub fn series(&self) -> &Series {
+        &self.series
     }
 
-    /// Their mean; `None` before the first.
-    pub fn mean(&self) -> Option<f64> {
-        (!self.values.is_empty()).then(|| self.sum() / self.values.len() as f64)
+    /// The newest average.
+    pub fn now(&self) -> Option<f64> {
+        self.ema.get()
     }
 }
 
@@ -270,50 +329,121 @@ mod tests {
         ema.add(2.0);
         // (0.9 · 0.1 · 1 + 0.1 · 2) / (1 − 0.9²)
         assert!((ema.get().unwrap() - 0.29 / 0.19).abs() < 1e-12);
+        // A value that comes three steps later has the weight of three.
+        let mut sparse = Ema::new(0.9);
+        sparse.add(1.0);
+        sparse.add_after(3, 2.0);
+        let kept = 0.9f64.powi(3);
+        let expected = (kept * 0.1 + (1.0 - kept) * 2.0) / (kept * 0.1 + 1.0 - kept);
+        assert!((sparse.get().unwrap() - expected).abs() < 1e-12);
+    }
+
+    fn long(steps: u32, capacity: usize) -> Series {
+        let mut series = Series::new(capacity);
+        for step in 1..=steps {
+            let y = if step == 123_457 { 40.0 } else { 0.5 + f64::from(step % 7) / 100.0 };
+            series.add(step.into(), y);
+        }
+        series
     }
 
     #[test]
-    fn a_million_steps_stay_small_and_keep_the_spike() {
-        let mut series = Series::default();
-        for step in 1..=1_000_000u64 {
-            let y = if step == 123_457 { 40.0 } else { 0.5 };
-            series.add(step as f64, y);
+    fn a_span_is_what_a_walk_over_its_points_gives() {
+        let mut series = long(1000, usize::MAX);
+        series.add(1001.0, f64::NAN);
+        series.add(1002.0, 9.0);
+        for (start, end) in
+            [(0, 1002), (3, 70), (63, 65), (64, 128), (5, 5), (990, 1002), (500, 9999)]
+        {
+            let points = &series.points()[start..end.min(1002)];
+            let finite: Vec<f32> = points.iter().map(|p| p.y).filter(|y| !y.is_nan()).collect();
+            let (span, broken) = series.span(start..end);
+            assert_eq!(span.is_some(), !finite.is_empty());
+            if let Some(span) = span {
+                assert_eq!(span.low, finite.iter().copied().fold(f32::INFINITY, f32::min));
+                assert_eq!(span.high, finite.iter().copied().fold(0.0, f32::max));
+                assert_eq!((span.first, span.last), (finite[0], finite[finite.len() - 1]));
+            }
+            assert_eq!(broken, points.iter().any(|p| p.y.is_nan()));
         }
-        let points = series.points();
-        assert!(points.len() <= 2 * CAPACITY);
-        assert!(points.contains(&(123_457.0, 40.0)));
-        assert!(points.windows(2).all(|p| p[0].0 <= p[1].0), "by x");
+        assert_eq!(series.span(1000..1001), (None, true));
+    }
+
+    #[test]
+    fn a_million_steps_are_all_there_and_in_less_room_the_spike_is() {
+        let whole = long(1_000_000, usize::MAX);
+        assert_eq!(whole.points().len(), 1_000_000);
+        let small = long(1_000_000, 10_000);
+        assert!(small.points().len() <= 10_000);
+        assert!(small.points().contains(&Point { x: 123_457, y: 40.0 }));
+        assert!(small.points().windows(2).all(|p| p[0].x < p[1].x), "by step");
+        assert_eq!(small.span(0..10_000).0.unwrap().high, 40.0);
+    }
+
+    #[test]
+    fn the_nearest_point_is_found_on_either_side() {
+        let mut series = Series::default();
+        series.add(10.0, 1.0);
+        series.add(20.0, 2.0);
+        let at = |x: f64| series.nearest(x).map(|point| point.x);
+        assert_eq!(
+            [at(0.0), at(14.0), at(16.0), at(99.0)],
+            [Some(10), Some(10), Some(20), Some(20)]
+        );
+        assert_eq!(Series::default().nearest(1.0), None);
+        assert_eq!(series.within(10.0, 20.0), 0..1);
+    }
+
+    #[test]
+    fn the_average_follows_its_series_also_back() {
+        let mut series = long(300, usize::MAX);
+        let mut smoothed = Smoothed::default();
+        smoothed.follow(&series);
+        series.truncate(200.0);
+        series.add(201.0, 0.9);
+        smoothed.follow(&series);
+        let mut anew = Smoothed::default();
+        anew.follow(&series);
+        assert_eq!(smoothed.series().points(), anew.series().points());
+        assert_eq!(smoothed.now(), anew.now());
+        assert_eq!(smoothed.series().points().len(), 201);
     }
 
     #[test]
     fn one_step_out_of_all_proportion_does_not_hide_the_rest() {
-        let mut curve = Curve::default();
-        curve.add_step(1.0, 900.0);
-        for step in 2..=100 {
-            curve.add_step(step as f64, if step == 50 { f64::MAX } else { 0.6 });
-            curve.add_step(step as f64, f64::NAN);
-        }
-        assert!((curve.train_now().unwrap() - 0.6).abs() < 0.1);
-        assert!(curve.raw.points().contains(&(50.0, f64::MAX)), "the spike itself is kept");
-    }
-
-    #[test]
-    fn a_resumed_epoch_is_drawn_anew() {
-        let mut curve = Curve::default();
-        for step in 1..=30 {
-            curve.add_step(step as f64, 1.0);
-        }
-        curve.add_valid(10.0, 0.5);
-        curve.truncate(20.0);
-        assert_eq!(curve.raw.points().last(), Some(&(20.0, 1.0)));
-        assert_eq!(curve.valid.len(), 1);
-    }
-
-    #[test]
-    fn what_is_not_finite_is_left_out() {
         let mut series = Series::default();
-        series.add(1.0, f64::NAN);
-        series.add(2.0, f64::INFINITY);
-        assert!(series.is_empty());
+        series.add(1.0, 900.0);
+        for step in 2..=100 {
+            series.add(step.into(), if step == 50 { f64::MAX } else { 0.6 });
+        }
+        let mut smoothed = Smoothed::default();
+        smoothed.follow(&series);
+        assert!((smoothed.now().unwrap() - 0.6).abs() < 0.1);
+        assert!(
+            series.points().contains(&Point { x: 50, y: f32::MAX }),
+            "the spike itself is kept"
+        );
+    }
+
+    #[test]
+    fn without_smoothing_it_is_the_series_itself() {
+        let series = long(50, usize::MAX);
+        let mut smoothed = Smoothed::new(0.0);
+        smoothed.follow(&series);
+        assert_eq!(smoothed.series().points(), series.points());
+    }
+
+    #[test]
+    fn what_is_not_finite_is_a_gap_and_what_is_no_step_left_out() {
+        let mut series = Series::default();
+        series.add(1.0, f64::INFINITY);
+        series.add(-1.0, 1.0);
+        series.add(f64::NAN, 1.0);
+        series.add(2.0, 0.5);
+        series.add(2.0, 0.75);
+        series.add(1.0, 9.0);
+        assert_eq!(series.points().len(), 2);
+        assert!(series.points()[0].y.is_nan());
+        assert_eq!(series.last(), Some(Point { x: 2, y: 0.75 }));
     }
 }

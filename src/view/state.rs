@@ -1,5 +1,6 @@
 //! The state of a run, folded from its events.
 
+use super::Mark;
 use super::fold::Fold;
 use super::looks::Looks;
 use super::progress::Progress;
@@ -9,7 +10,7 @@ use crate::run::event::{
     CheckpointKind, Epoch, ErrorEvent, Event, FoldState, Gpu, Level, Position, Preview, Queue,
     RunFinished, RunStarted, Stamped, Step, TrainerState, ValidStep,
 };
-use crate::run::journal::{self, Past};
+use crate::run::journal::{self, Brief, Past};
 use std::collections::VecDeque;
 use std::path::Path;
 
@@ -19,6 +20,8 @@ pub const LOG_LINES: usize = 1000;
 const MOST_FOLDS: usize = 100;
 /// Epochs of all folds together.
 const MOST_EPOCHS: usize = 500_000;
+/// Points of all folds' curves together, of each figure: a fold beside others has its share.
+const MOST_POINTS: usize = 1 << 20;
 
 /// A line of the log.
 #[derive(Debug, Clone, PartialEq)]
@@ -110,8 +113,9 @@ impl State {
             }
             Event::Queue(queue) => self.order(queue),
             Event::Again(again) => {
+                let capacity = MOST_POINTS / self.folds.len().max(1);
                 if let Some(fold) = self.fold_mut(again.at.fold) {
-                    *fold = Fold::new(fold.plan.clone(), fold.epochs.len());
+                    *fold = Fold::new(fold.plan.clone(), fold.epochs.len(), capacity);
                     fold.seed = Some(again.seed);
                 }
             }
@@ -120,6 +124,9 @@ impl State {
                 if let Some(fold) = self.folds.get_mut(self.current) {
                     fold.state = FoldState::Training;
                     fold.start_epoch(event.at);
+                    if event.at.step > 0 {
+                        fold.mark(event.at, Mark::Resumed);
+                    }
                 }
             }
             Event::Step(step) => self.add_step(step),
@@ -138,6 +145,13 @@ impl State {
             Event::Gpu(gpu) => self.gpu = Some(gpu.clone()),
             Event::Checkpoint(checkpoint) => {
                 if let Some(fold) = self.fold_mut(checkpoint.at.fold) {
+                    match checkpoint.kind {
+                        CheckpointKind::Best => fold.mark(checkpoint.at, Mark::Best),
+                        // At the end of an epoch it is no news.
+                        CheckpointKind::Last if checkpoint.at.step == 0 => {}
+                        CheckpointKind::Last if checkpoint.at.step == fold.plan.steps => {}
+                        CheckpointKind::Last => fold.mark(checkpoint.at, Mark::Saved),
+                    }
                     let path = Some(format::brief(&checkpoint.path));
                     match checkpoint.kind {
                         CheckpointKind::Best => fold.best_path = path,
@@ -146,6 +160,14 @@ impl State {
                 }
             }
             Event::Trainer(event) => {
+                let mark = match event.state {
+                    TrainerState::Paused | TrainerState::Held => Some(Mark::Paused),
+                    TrainerState::Running if self.is_paused() => Some(Mark::Resumed),
+                    _ => None,
+                };
+                if let (Some(mark), Some(fold)) = (mark, self.fold_mut(event.at.fold)) {
+                    fold.mark(event.at, mark);
+                }
                 self.held = event.reason.as_ref().map(|reason| format::brief(reason));
                 self.answer(event.state);
             }
@@ -178,7 +200,7 @@ impl State {
                     }
                     fold
                 }
-                None => Fold::new(f.clone(), epochs),
+                None => Fold::new(f.clone(), epochs, MOST_POINTS / folds.max(1)),
             })
             .collect();
         self.plan = Some(RunStarted {
@@ -406,12 +428,12 @@ impl Past for State {
         self.apply(stamped);
     }
 
-    fn loss(&mut self, at: Position, loss: f64) {
+    fn step(&mut self, at: Position, step: &Brief) {
         self.select(at.fold);
         if let Some(fold) = self.folds.get_mut(self.current).filter(|f| f.plan.fold == at.fold) {
-            fold.add_loss(at, loss);
+            fold.add_brief(at, step);
         }
-        self.tell_loss(at, loss);
+        self.tell_loss(at, step.loss);
     }
 
     fn recent(&mut self, stamped: &Stamped) {

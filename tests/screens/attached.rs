@@ -3,7 +3,7 @@
 use super::*;
 
 pub fn training() -> Screen {
-    let mut screen = Screen::new(Pictures::Characters, true).attached();
+    let mut screen = plain(Pictures::Characters).attached();
     Script::default().events(Some(MIDDLE)).iter().for_each(|e| screen.apply(e));
     screen
 }
@@ -39,7 +39,7 @@ fn a_connection_that_ends_is_not_a_trainer_that_failed() {
 
 #[test]
 fn a_run_that_is_over_can_be_looked_at() {
-    let mut screen = Screen::new(Pictures::Characters, true);
+    let mut screen = plain(Pictures::Characters);
     for event in Script::default().events(None) {
         screen.state.apply(&event);
     }

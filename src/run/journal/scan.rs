@@ -3,6 +3,7 @@
 //! Only what this program writes is found, in the order in which it writes it; of anything else
 //! nothing is said, and the line is read as JSON.
 
+use super::Brief;
 use crate::run::event::Position;
 
 /// The event's `type`, where it is one that is looked for.
@@ -28,19 +29,31 @@ pub(super) fn at(line: &[u8]) -> Option<Position> {
     Some(position(line)?.0)
 }
 
-/// A step's `at` and `loss`.
-pub(super) fn step(line: &[u8]) -> Option<(Position, f64)> {
+/// A step's `at` and the figures that curves are made of.
+pub(super) fn step(line: &[u8]) -> Option<(Position, Brief)> {
     let (at, rest) = position(line)?;
     let (_, rest) = number(rest.strip_prefix(br#","steps":"#)?)?;
-    let rest = rest.strip_prefix(br#","loss":"#)?;
-    let end = rest.iter().take(32).position(|&b| b == b',')?;
-    let loss = match &rest[..end] {
+    let (loss, rest) = figure(rest.strip_prefix(br#","loss":"#)?)?;
+    let (slice_loss, rest) = figure(rest.strip_prefix(br#","slice_loss":"#)?)?;
+    let (study_loss, rest) = figure(rest.strip_prefix(br#","study_loss":"#)?)?;
+    let rest = rest.strip_prefix(br#","vertebra_loss":["#)?;
+    let rest = &rest[rest.iter().take(300).position(|&b| b == b']')?..];
+    let (grad_norm, rest) = figure(rest.strip_prefix(br#"],"grad_norm":"#)?)?;
+    let rest = &rest[rest.iter().take(20).skip(1).position(|&b| b == b',')? + 1..];
+    let (learning_rate, _) = figure(rest.strip_prefix(br#","learning_rate":"#)?)?;
+    Some((at, Brief { loss, slice_loss, study_loss, grad_norm, learning_rate }))
+}
+
+/// A figure, and what follows it from the comma on.
+fn figure(text: &[u8]) -> Option<(f64, &[u8])> {
+    let end = text.iter().take(32).position(|&b| b == b',')?;
+    let figure = match &text[..end] {
         br#""nan""# => f64::NAN,
         br#""inf""# => f64::INFINITY,
         br#""-inf""# => f64::NEG_INFINITY,
         text => std::str::from_utf8(text).ok()?.parse().ok()?,
     };
-    Some((at, loss))
+    Some((figure, &text[end..]))
 }
 
 /// The line's `elapsed`, which stands before its `time` at its end.

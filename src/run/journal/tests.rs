@@ -21,8 +21,8 @@ impl Past for Seen {
     fn event(&mut self, stamped: &Stamped) {
         self.events.push(stamped.clone());
     }
-    fn loss(&mut self, at: Position, loss: f64) {
-        self.losses.push((at, loss));
+    fn step(&mut self, at: Position, step: &Brief) {
+        self.losses.push((at, step.loss));
     }
     fn recent(&mut self, stamped: &Stamped) {
         assert!(matches!(stamped.event, Event::Step(_)));
@@ -70,10 +70,12 @@ fn the_scanned_beginning_is_what_serde_reads() {
         [step_line(0, 12, 345, "0.71"), step_line(9, 1, 1, "-1e-7"), step_line(1, 1, 1, "3")]
     {
         let Event::Step(step) = parse(line.as_bytes()).unwrap().event else { panic!() };
-        assert_eq!(scan::step(line.as_bytes()), Some((step.at, step.loss)));
+        let scanned = |line: &[u8]| scan::step(line).map(|(at, brief)| (at, format!("{brief:?}")));
+        let brief = Some((step.at, format!("{:?}", Brief::of(&step))));
+        assert_eq!(scanned(line.as_bytes()), brief);
         assert_eq!(scan::kind(line.as_bytes()), Some("step"));
         let own = super::line(&Stamped { at: 0.5, event: Event::Step(step.clone()) });
-        assert_eq!(scan::step(&own), Some((step.at, step.loss)), "our own writing");
+        assert_eq!(scanned(&own), brief, "our own writing");
         assert_eq!(scan::elapsed(&own), Some(0.5));
     }
 }

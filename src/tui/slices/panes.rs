@@ -14,6 +14,9 @@ use ratatui::widgets::Paragraph;
 const FIGURES: usize = 18;
 /// Columns of a vertebra's row without its slices.
 const WORDS: usize = 14;
+/// What the columns and marks mean.
+const LEGEND: [&str; 3] =
+    ["  y 1 ● fractured, 0 ○ not", "  p study head's probability", "  × on the wrong side of .5"];
 /// A level of 1/8 to 8/8.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
@@ -39,6 +42,12 @@ pub fn studies(frame: &mut Frame, area: Rect, title: &str, entries: &[Entry], ch
         let text = format!("{mark}{study:<width$}  {loss:>5}  {label} {probability:>4.2} ");
         lines.push(Line::from(vec![Span::styled(text, style), verdict(*probability, label)]));
     }
+    // What the columns and marks mean, where there is room for it.
+    let below = usize::from(inner.height).saturating_sub(lines.len());
+    if below > LEGEND.len() {
+        lines.resize(lines.len() + below - LEGEND.len(), Line::default());
+        lines.extend(LEGEND.map(|text| Line::styled(text, theme::FAINT)));
+    }
     frame.render_widget(Paragraph::new(lines), inner);
 }
 
@@ -60,7 +69,7 @@ pub fn levels(frame: &mut Frame, area: Rect, prediction: &Prediction, place: Pla
     let wide = (room / slices.max(1)).clamp(1, 3);
     let bars = slices.min(room) * wide;
     let mut lines = vec![Line::styled(
-        format!("  {:4}{:<bars$}  mean", "y", scale(slices.min(room), wide)),
+        format!("    {:2}{:<bars$}  mean", "y", scale(slices.min(room), wide)),
         theme::FAINT,
     )];
     lines.extend((1..=7).map(|v| level(prediction, v, place, (slices.min(room), wide))));

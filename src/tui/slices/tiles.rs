@@ -17,7 +17,7 @@ const CAPTION: u16 = 2;
 /// Least side of a picture among several, in columns.
 const LEAST_SIDE: u16 = 14;
 /// Columns from which a caption is in whole words.
-const ROOMY: usize = 36;
+const ROOMY: usize = 30;
 
 /// What is drawn beside the pictures.
 #[derive(Debug, Clone, PartialEq)]

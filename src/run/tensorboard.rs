@@ -1,0 +1,158 @@
+//! A run's figures as TensorBoard's event files: `tensorboard/fold0/`, a folder for each fold, so
+//! that TensorBoard lays their curves over each other.
+//!
+//! Of each step: `train/loss`, `train/slice_loss`, `train/study_loss`, `train/vertebra_loss/C1` to `C7`,
+//! `train/learning_rate`, `train/grad_norm`, `train/images_per_second` and `train/data_wait` (the share
+//! of the step that was spent waiting for the batch, 0 to 1). Of each epoch: `valid/loss`,
+//! `valid/slice_loss`, `valid/study_loss`, `valid/vertebra_loss/C1` to `C7`, `valid/slice_auc` and
+//! `valid/study_auc`, where they are known. TensorBoard's step counts the fold's optimizer steps from
+//! 1; a validation is at the step after which it was made.
+
+pub mod file;
+
+use super::{
+    event::{Epoch, Event, Position, Queue, RunStarted, Step},
+    folder::Folder,
+};
+use file::{EventFile, Scalar};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    io,
+    path::PathBuf,
+    time::SystemTime,
+};
+
+/// Puts the events of a run down as curves.
+#[derive(Debug)]
+pub struct Curves {
+    folder: Folder,
+    /// The run's seed.
+    seed: u64,
+    /// Of each fold, the seed that it is trained under.
+    seeds: BTreeMap<usize, u64>,
+    /// Of each fold, the steps of an epoch.
+    steps: BTreeMap<usize, usize>,
+    /// By the folder of each.
+    folds: BTreeMap<PathBuf, Curve>,
+}
+
+impl Curves {
+    /// Of the run in `folder`. Nothing is written before there is a figure.
+    pub fn new(folder: Folder) -> Self {
+        let (seeds, steps, folds) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { folder, seed: 0, seeds, steps, folds }
+    }
+
+    /// Takes in an event that was heard `now`. It wants to hear the run from its start on.
+    ///
+    /// Errors: a file or its folder cannot be written; the figures of this event are then lost.
+    pub fn hear(&mut self, event: &Event, now: SystemTime) -> io::Result<()> {
+        match event {
+            Event::RunStarted(RunStarted { seed, folds, .. }) => {
+                self.seed = *seed;
+                self.steps = folds.iter().map(|plan| (plan.fold, plan.steps)).collect();
+            }
+            Event::Queue(Queue { folds }) => {
+                self.seeds = folds.iter().map(|queued| (queued.fold, queued.seed)).collect();
+            }
+            Event::EpochStarted(epoch) => {
+                let next = self.step(epoch.at) + 1;
+                self.curve(epoch.at.fold).go_on(next);
+            }
+            Event::Step(step) => {
+                let x = self.step(step.at);
+                self.curve(step.at.fold).write(now, x, &of_step(step))?;
+            }
+            Event::Epoch(epoch) => {
+                let x = self.step(epoch.at);
+                self.curve(epoch.at.fold).write(now, x, &of_epoch(epoch))?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Steps of the fold that are done at `at`.
+    fn step(&self, at: Position) -> usize {
+        let steps = self.steps.get(&at.fold).copied().unwrap_or(0);
+        at.epoch.saturating_sub(1) * steps + at.step
+    }
+
+    fn curve(&mut self, fold: usize) -> &mut Curve {
+        let again = self.seeds.get(&fold).copied().filter(|&seed| seed != self.seed);
+        match self.folds.entry(self.folder.tensorboard(fold, again)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let dir = new.key().clone();
+                new.insert(Curve { dir, file: None, last: 0, restart: None })
+            }
+        }
+    }
+}
+
+/// The figures of one fold.
+#[derive(Debug)]
+struct Curve {
+    dir: PathBuf,
+    file: Option<EventFile>,
+    /// The last step that is written.
+    last: usize,
+    /// The step that training goes on with, while that is not yet written.
+    restart: Option<usize>,
+}
+
+impl Curve {
+    /// What was written of `next` and of later steps is void, also by an earlier process.
+    fn go_on(&mut self, next: usize) {
+        if self.file.is_none() || next <= self.last {
+            self.restart = Some(self.restart.map_or(next, |before| before.min(next)));
+        }
+    }
+
+    fn write(&mut self, now: SystemTime, step: usize, scalars: &[Scalar]) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(EventFile::create(&self.dir, now)?),
+        };
+        if let Some(next) = self.restart {
+            file.restart(now, next)?;
+            self.restart = None;
+        }
+        self.last = step;
+        file.scalars(now, step, scalars)
+    }
+}
+
+fn of_step(step: &Step) -> Vec<Scalar> {
+    let seconds = step.data_seconds + step.compute_seconds;
+    let figures = [
+        ("loss", step.loss),
+        ("slice_loss", step.slice_loss),
+        ("study_loss", step.study_loss),
+        ("learning_rate", step.learning_rate),
+        ("grad_norm", step.grad_norm),
+        ("images_per_second", step.images as f64 / seconds),
+        ("data_wait", step.data_seconds / seconds),
+    ];
+    tagged("train", &figures, step.vertebra_loss.map(Some))
+}
+
+fn of_epoch(epoch: &Epoch) -> Vec<Scalar> {
+    let aucs = [("slice_auc", epoch.slice_auc), ("study_auc", epoch.study_auc)];
+    let mut figures = vec![
+        ("loss", epoch.valid_loss),
+        ("slice_loss", epoch.valid_slice_loss),
+        ("study_loss", epoch.valid_study_loss),
+    ];
+    figures.extend(aucs.into_iter().filter_map(|(name, auc)| Some((name, auc?))));
+    tagged("valid", &figures, epoch.valid_vertebra_loss)
+}
+
+/// Under tags such as `train/loss` and `train/vertebra_loss/C1`. What is not known has none.
+fn tagged(part: &str, figures: &[(&str, f64)], vertebrae: [Option<f64>; 7]) -> Vec<Scalar> {
+    let figures = figures.iter().map(|&(name, figure)| (format!("{part}/{name}"), figure));
+    let vertebrae = vertebrae.into_iter().zip(1..);
+    let vertebrae = vertebrae
+        .filter_map(|(loss, level)| Some((format!("{part}/vertebra_loss/C{level}"), loss?)));
+    figures.chain(vertebrae).collect()
+}

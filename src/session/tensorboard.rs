@@ -1,0 +1,25 @@
+//! `tensorboard/`: the run's curves, with `run.tensorboard = true`.
+
+use crate::run::{channel::EventSender, event::Level, folder::Folder, tensorboard::Curves};
+use std::{thread::JoinHandle, time::SystemTime};
+
+/// Writes them as long as the run goes on. Without a thread there are none.
+pub(super) fn keep(folder: &Folder, events: &EventSender) -> Option<JoinHandle<()>> {
+    let (_, heard) = events.watch();
+    let (mut curves, events) = (Curves::new(folder.clone()), events.clone());
+    let place = folder.path().join("tensorboard");
+    let thread = std::thread::Builder::new().name("tensorboard".into());
+    let keep = move || {
+        let mut told = false;
+        for stamped in heard {
+            // A full disk holds training by itself; a curve is no reason to.
+            if let Err(error) = curves.hear(&stamped.event, SystemTime::now())
+                && !std::mem::replace(&mut told, true)
+            {
+                let place = place.display();
+                events.log(Level::Warn, format!("cannot write curves to {place}: {error}"));
+            }
+        }
+    };
+    thread.spawn(keep).ok()
+}

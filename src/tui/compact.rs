@@ -1,0 +1,101 @@
+//! The overview where there is hardly room: a line for each question.
+
+use super::theme;
+use crate::view::{Fold, State, format, progress};
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+
+/// Draws how far it is, how long it takes, and how the losses go.
+pub fn draw(frame: &mut Frame, area: Rect, state: &State, fold: Option<&Fold>) {
+    let width = usize::from(area.width);
+    let Some(fold) = fold else {
+        frame.render_widget(Line::styled("waiting for the trainer's plan", theme::FAINT), area);
+        return;
+    };
+    let whole = progress::run_share(&state.folds);
+    let (full, rest) = theme::bar(whole, width.saturating_sub(13));
+    let eta = state.seconds_left().map_or("–".into(), format::duration);
+    let speed = state.progress.images_per_second().map_or("–".into(), format::rate);
+    let last = fold.last_epoch();
+    let best = fold.best_epoch();
+    let auc = |f: fn(&crate::run::event::Epoch) -> Option<f64>| format::auc(last.and_then(f));
+    let label = |text: &'static str| Span::styled(format!("{text:<7}"), theme::FAINT);
+    let lines = vec![
+        Line::from(vec![
+            label("run"),
+            Span::styled(full, theme::TRAIN),
+            Span::styled(rest, theme::FAINT),
+            Span::from(format!("{:>5.1}%", 100.0 * whole)),
+        ]),
+        Line::from(vec![
+            label("fold"),
+            Span::from(format!(
+                "{} · epoch {}/{} · step {}/{}",
+                fold.plan.fold,
+                fold.at.epoch,
+                fold.epochs.len(),
+                fold.at.step,
+                fold.plan.steps
+            )),
+        ]),
+        Line::from(vec![
+            label("ETA"),
+            Span::styled(eta, theme::KEY),
+            Span::from(format!("  {speed} img/s")),
+        ]),
+        Line::from(vec![
+            label("train"),
+            Span::styled(format::maybe_loss(fold.curve.train_now()), theme::TRAIN),
+            Span::from("  "),
+            Span::styled(sparkline(fold, width.saturating_sub(17)), theme::TRAIN),
+        ]),
+        Line::from(vec![
+            label("valid"),
+            Span::styled(format::maybe_loss(last.map(|e| e.valid_loss)), theme::VALID),
+            Span::styled(
+                best.map_or(String::new(), |e| {
+                    format!("  ★ {} at {}", format::loss(e.metric), e.at.epoch)
+                }),
+                Style::new(),
+            ),
+            Span::styled(
+                format!("  ┅ {}", format::short_loss(fold.plan.baseline)),
+                theme::BASELINE,
+            ),
+        ]),
+        Line::from(vec![
+            label("AUC"),
+            Span::from(format!("slice {}  study {}", auc(|e| e.slice_auc), auc(|e| e.study_auc))),
+        ]),
+    ];
+    frame.render_widget(Paragraph::new(lines), area);
+}
+
+/// The smoothed training loss in a row of bars, from the lowest to the highest.
+fn sparkline(fold: &Fold, width: usize) -> String {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let series = fold.curve.smooth.series();
+    let Some((first, last)) = series.points().first().zip(series.last()) else {
+        return String::new();
+    };
+    let (start, span) = (f64::from(first.x), f64::from(last.x - first.x).max(1.0));
+    let edge = |bin: usize| start + span * bin as f64 / width as f64;
+    // The last value of each, so that the row ends with the newest.
+    let ends: Vec<Option<f64>> = (0..width)
+        .map(|bin| series.within(edge(bin), edge(bin + 1)))
+        .map(|places| series.span(places).0.map(|span| span.last.into()))
+        .collect();
+    let (low, high) = ends
+        .iter()
+        .flatten()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), &y| (l.min(y), h.max(y)));
+    let bar = |end: Option<f64>| match end {
+        Some(y) if high > low => BARS[((y - low) / (high - low) * 7.0).round() as usize % 8],
+        Some(_) => BARS[3],
+        None => ' ',
+    };
+    ends.into_iter().map(bar).collect()
+}

@@ -1,0 +1,608 @@
+//! What changed, and when? One figure over the steps, as near as one likes.
+
+use super::keys::ChartKey;
+use super::plot::{self, Data, Layer, Plot, Shape, Unit};
+use super::{range, theme};
+use crate::run::event::Epoch;
+use crate::view::{Fold, Mark, Series, Smoothed, State, format};
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::Style;
+use ratatui::text::Line;
+use std::collections::HashMap;
+
+/// Strengths of the moving average, and their words.
+const STRENGTHS: [(f64, &str); 5] =
+    [(0.98, "0.98"), (0.995, "0.995"), (0.999, "0.999"), (0.0, "off"), (0.9, "0.9")];
+/// Fewest steps that are seen.
+const NEAREST: f64 = 16.0;
+
+/// What is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Figure {
+    /// The losses that are trained and chosen by.
+    #[default]
+    Loss,
+    /// Both heads' losses, on terms that can be compared.
+    Heads,
+    /// The learning rate.
+    Rate,
+    /// The gradients' norm.
+    Gradient,
+    /// Areas under the ROC curves.
+    Auc,
+}
+
+impl Figure {
+    const ALL: [Self; 5] = [Self::Loss, Self::Heads, Self::Rate, Self::Gradient, Self::Auc];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Loss => "loss",
+            Self::Heads => "loss by head",
+            Self::Rate => "learning rate",
+            Self::Gradient => "gradient norm",
+            Self::Auc => "ROC AUC",
+        }
+    }
+
+    fn label(self) -> fn(f64) -> String {
+        match self {
+            Self::Rate => format::learning_rate,
+            _ => format::short_loss,
+        }
+    }
+}
+
+/// What of a fold is seen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Window {
+    /// All of it.
+    Whole,
+    /// So many of its newest steps.
+    Newest(f64),
+    /// From one step to another.
+    Fixed(f64, f64),
+}
+
+/// The view.
+pub struct View {
+    figure: Figure,
+    window: Window,
+    cursor: Option<f64>,
+    log: bool,
+    strength: usize,
+    together: bool,
+    /// Moving averages by fold and series, which follow their series from frame to frame.
+    averages: HashMap<(usize, &'static str), Smoothed>,
+    /// What was seen at the last draw, and where.
+    seen: (f64, f64),
+    end: f64,
+    /// The newest step.
+    last: f64,
+    area: Rect,
+    left: u16,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        Self {
+            figure: Figure::default(),
+            window: Window::Whole,
+            cursor: None,
+            log: false,
+            strength: 0,
+            together: false,
+            averages: HashMap::new(),
+            seen: (0.0, 1.0),
+            end: 1.0,
+            last: 1.0,
+            area: Rect::default(),
+            left: 0,
+        }
+    }
+}
+
+/// A line of the chart, before it is drawn.
+enum Source<'a> {
+    /// Steps and their average.
+    Steps(&'a Series, &'static str),
+    /// One figure an epoch.
+    Epochs(Vec<(f64, f64)>),
+    /// What a constant guess would cost.
+    Level(f64),
+}
+
+struct Curve<'a> {
+    fold: usize,
+    name: String,
+    style: Style,
+    mark: Option<char>,
+    /// Whether single steps are drawn behind their average.
+    raw: bool,
+    source: Source<'a>,
+}
+
+impl View {
+    /// Does what `key` says.
+    pub fn act(&mut self, key: ChartKey) {
+        let (x0, x1) = self.seen;
+        let width = x1 - x0;
+        match key {
+            ChartKey::CursorLeft => self.move_cursor(-1.0),
+            ChartKey::CursorRight => self.move_cursor(1.0),
+            ChartKey::PanLeft => self.pan(-0.25 * width),
+            ChartKey::PanRight => self.pan(0.25 * width),
+            ChartKey::ZoomIn => self.zoom(0.5, self.cursor),
+            ChartKey::ZoomOut => self.zoom(2.0, self.cursor),
+            ChartKey::Whole => self.window = Window::Whole,
+            ChartKey::Log => self.log = !self.log,
+            ChartKey::Smoothing => {
+                self.strength = (self.strength + 1) % STRENGTHS.len();
+                self.averages.clear();
+            }
+            ChartKey::Figure => {
+                let at = Figure::ALL.iter().position(|&figure| figure == self.figure);
+                self.figure = Figure::ALL[at.map_or(0, |at| at + 1) % Figure::ALL.len()];
+                self.log = self.figure == Figure::Gradient;
+            }
+            ChartKey::Together => self.together = !self.together,
+        }
+    }
+
+    /// Puts the cursor away; whether there was one.
+    pub fn put_cursor_away(&mut self) -> bool {
+        self.cursor.take().is_some()
+    }
+
+    /// The cursor to a column of the screen.
+    pub fn point_at(&mut self, column: u16) {
+        self.cursor = self.x_at(column).or(self.cursor);
+    }
+
+    /// Nearer or farther around a column of the screen.
+    pub fn zoom_at(&mut self, factor: f64, column: u16) {
+        let around = self.x_at(column);
+        self.zoom(factor, around);
+    }
+
+    /// What is seen, moved by so many columns.
+    pub fn drag(&mut self, columns: i32) {
+        let width = f64::from(self.area.right().saturating_sub(self.left).max(1));
+        self.pan(-f64::from(columns) / width * (self.seen.1 - self.seen.0));
+    }
+
+    fn x_at(&self, column: u16) -> Option<f64> {
+        let inside = (self.left..self.area.right()).contains(&column);
+        let width = f64::from(self.area.right().saturating_sub(self.left).max(1));
+        let share = (f64::from(column.saturating_sub(self.left)) + 0.5) / width;
+        inside.then(|| self.seen.0 + share * (self.seen.1 - self.seen.0))
+    }
+
+    fn move_cursor(&mut self, by: f64) {
+        let (x0, x1) = self.seen;
+        let columns = f64::from(self.area.right().saturating_sub(self.left).max(1));
+        let step = ((x1 - x0) / columns).max(1.0);
+        let x = match self.cursor {
+            Some(x) => (x + by * step).clamp(0.0, self.last),
+            None => self.last.min(x1),
+        };
+        self.cursor = Some(x);
+        if x < x0 {
+            self.pan(x - x0 - 0.1 * (x1 - x0));
+        } else if x > x1 {
+            self.pan(x - x1 + 0.1 * (x1 - x0));
+        }
+    }
+
+    fn pan(&mut self, by: f64) {
+        let (x0, x1) = self.seen;
+        let by = by.clamp(-x0, (self.end - x1).max(-x0));
+        if by != 0.0 && self.window != Window::Whole {
+            self.window = Window::Fixed(x0 + by, x1 + by);
+        }
+    }
+
+    fn zoom(&mut self, factor: f64, around: Option<f64>) {
+        let (x0, x1) = self.seen;
+        let width = ((x1 - x0) * factor).max(NEAREST);
+        if width >= self.end {
+            self.window = Window::Whole;
+            return;
+        }
+        self.window = match (around, self.window) {
+            // Without a point to look at the newest steps are what is wanted.
+            (None, Window::Whole | Window::Newest(_)) => Window::Newest(width),
+            (around, _) => {
+                let around = around.unwrap_or((x0 + x1) / 2.0);
+                let start = around - (around - x0) / (x1 - x0) * width;
+                let start = start.clamp(0.0, (self.end - width).max(0.0));
+                Window::Fixed(start, start + width)
+            }
+        };
+    }
+
+    fn range(&self) -> (f64, f64) {
+        match self.window {
+            Window::Whole => (0.0, self.end),
+            Window::Newest(width) => ((self.end - width).max(0.0), self.end),
+            Window::Fixed(x0, x1) => (x0, x1),
+        }
+    }
+
+    /// Draws the chart of the fold at `shown`, or of all.
+    pub fn draw(&mut self, frame: &mut Frame, area: Rect, state: &State, shown: usize) {
+        let Some(fold) = state.folds.get(shown) else {
+            frame.render_widget(Line::styled("waiting for the trainer's plan", theme::FAINT), area);
+            return;
+        };
+        let folds: Vec<&Fold> = match self.together {
+            true => state.folds.iter().collect(),
+            false => vec![fold],
+        };
+        let curves: Vec<Curve> = folds.iter().flat_map(|fold| self.curves(fold, state)).collect();
+        self.follow(&curves);
+        let [head, body, foot] = Layout::vertical([
+            Constraint::Length(2),
+            Constraint::Fill(1),
+            Constraint::Length(if area.height >= 14 { 2 } else { 1 }),
+        ])
+        .areas(area);
+        let last = folds.iter().filter_map(|fold| fold.curve.loss.last()).map(|p| f64::from(p.x));
+        let planned = folds.iter().map(|fold| fold.x(fold.at));
+        self.last = last.chain(planned).fold(0.0, f64::max);
+        self.end = 1.01 * self.last.max(NEAREST);
+        self.cursor = self.cursor.map(|x| x.min(self.last));
+        if let Window::Fixed(_, x1) = self.window
+            && x1 > self.end
+        {
+            self.window = Window::Whole;
+        }
+        self.seen = self.range();
+        self.draw_head(frame, head, fold, &curves);
+        let y = self.y_range(&curves);
+        let marks = match self.together {
+            true => Vec::new(),
+            false => marks(fold),
+        };
+        let plot = Plot {
+            x: self.seen,
+            y,
+            log: self.log && y.0 > 0.0,
+            unit: Unit::Steps(fold.plan.steps.max(1) as f64),
+            label: self.figure.label(),
+            layers: curves.iter().flat_map(|curve| self.layers(curve)).collect(),
+            marks,
+            cursor: self.cursor,
+        };
+        let empty = curves.iter().all(|curve| match &curve.source {
+            Source::Steps(series, _) => series.is_empty(),
+            Source::Epochs(points) => points.is_empty(),
+            Source::Level(_) => true,
+        });
+        if empty {
+            let middle = Rect { y: body.y + body.height / 2, height: 1.min(body.height), ..body };
+            frame.render_widget(Line::styled("nothing of it yet", theme::FAINT).centered(), middle);
+        } else {
+            frame.render_widget(&plot, body);
+        }
+        self.left = plot.left(body);
+        self.area = body;
+        self.draw_foot(frame, foot, fold, &curves);
+    }
+
+    fn curves<'a>(&self, fold: &'a Fold, state: &State) -> Vec<Curve<'a>> {
+        let number = fold.plan.fold;
+        let place = state.folds.iter().position(|f| f.plan.fold == number).unwrap_or(0);
+        let mark = self.together.then(|| char::from_digit(number as u32 % 36, 36)).flatten();
+        // Alone, a line is told by its colour and shape; beside others by its fold.
+        let style = |alone: Style| if self.together { theme::series(place) } else { alone };
+        let named = |name: &str| match self.together {
+            true => format!("{number} {name}"),
+            false => name.into(),
+        };
+        let curve = |name: &str, alone: Style, source: Source<'a>| Curve {
+            fold: number,
+            name: named(name),
+            style: style(alone),
+            mark,
+            raw: !self.together,
+            source,
+        };
+        let epochs = |f: fn(&Epoch) -> Option<f64>| Source::Epochs(fold.at_epochs(f));
+        let c = &fold.curve;
+        let mut curves = match self.figure {
+            Figure::Loss => vec![
+                curve("train", theme::TRAIN, Source::Steps(&c.loss, "loss")),
+                curve("valid", theme::VALID, epochs(|e| Some(e.valid_loss))),
+            ],
+            Figure::Heads => vec![
+                curve("slice train", theme::TRAIN, Source::Steps(&c.slice, "slice")),
+                curve("slice valid", theme::TRAIN, epochs(|e| Some(e.valid_slice_loss))),
+                curve("study train", theme::VALID, Source::Steps(&c.study, "study")),
+                curve("study valid", theme::VALID, epochs(|e| Some(e.valid_study_loss))),
+            ],
+            Figure::Rate => vec![curve("rate", theme::TRAIN, Source::Steps(&c.rate, "rate"))],
+            Figure::Gradient => {
+                vec![curve("norm", theme::TRAIN, Source::Steps(&c.grad_norm, "grad_norm"))]
+            }
+            Figure::Auc => vec![
+                curve("slice", theme::TRAIN, epochs(|e| e.slice_auc)),
+                curve("study", theme::VALID, epochs(|e| e.study_auc)),
+            ],
+        };
+        if self.figure == Figure::Loss && !self.together {
+            let level = Source::Level(fold.plan.baseline);
+            curves.push(curve("baseline", theme::BASELINE, level));
+        }
+        curves
+    }
+
+    /// Brings the averages up to date.
+    fn follow(&mut self, curves: &[Curve]) {
+        let beta = self.beta();
+        for curve in curves {
+            if let Source::Steps(series, which) = curve.source {
+                let average = self.averages.entry((curve.fold, which));
+                average.or_insert_with(|| Smoothed::new(beta)).follow(series);
+            }
+        }
+    }
+
+    fn beta(&self) -> f64 {
+        STRENGTHS[self.strength].0
+    }
+
+    fn average(&self, curve: &Curve) -> Option<&Smoothed> {
+        match curve.source {
+            Source::Steps(_, which) => self.averages.get(&(curve.fold, which)),
+            _ => None,
+        }
+    }
+
+    fn layers<'a>(&'a self, curve: &'a Curve) -> Vec<Layer<'a>> {
+        let named = |layer: Layer<'a>| Layer { name: curve.mark, ..layer };
+        match &curve.source {
+            Source::Steps(series, "rate") => {
+                vec![named(Layer::new(Data::Steps(series), Shape::Line, curve.style))]
+            }
+            Source::Steps(series, _) => {
+                let raw = Layer::new(Data::Steps(series), Shape::Dots, theme::FAINT);
+                let smooth = self.average(curve).map(|average| {
+                    // Beside validations the line of the steps needs no name of its own.
+                    Layer::new(Data::Steps(average.series()), Shape::Line, curve.style)
+                });
+                curve.raw.then_some(raw).into_iter().chain(smooth).collect()
+            }
+            Source::Epochs(points) => {
+                vec![named(Layer::new(Data::Points(points), Shape::Beads, curve.style))]
+            }
+            Source::Level(y) => vec![Layer::new(Data::Level(*y), Shape::Dashes, curve.style)],
+        }
+    }
+
+    fn y_range(&self, curves: &[Curve]) -> (f64, f64) {
+        let (x0, x1) = self.seen;
+        let (mut raw, mut must, mut level) = (Vec::new(), Vec::new(), None);
+        for curve in curves {
+            match &curve.source {
+                Source::Steps(series, _) => {
+                    let shown = match (curve.raw, self.average(curve)) {
+                        (false, Some(average)) => average.series(),
+                        _ => series,
+                    };
+                    raw.extend(range::sample(shown, shown.within(x0, x1)));
+                }
+                Source::Epochs(points) => {
+                    let near = points.iter().filter(|p| (x0..=x1).contains(&p.0));
+                    must.extend(near.map(|p| p.1));
+                }
+                Source::Level(y) => level = Some(*y),
+            }
+        }
+        // Zoomed in, what is not in sight must not flatten what is.
+        let level = level.filter(|_| self.window == Window::Whole);
+        let (low, high) = match self.figure {
+            Figure::Loss | Figure::Heads | Figure::Gradient => range::of_losses(&raw, &must, level),
+            Figure::Rate | Figure::Auc => range::of_all(raw.iter().chain(&must).copied()),
+        };
+        let least = raw.iter().chain(&must).copied().filter(|&y| y > 0.0).fold(high, f64::min);
+        match self.log && low <= 0.0 && least > 0.0 {
+            true => (0.8 * least, high),
+            false => (low, high),
+        }
+    }
+
+    fn draw_head(&self, frame: &mut Frame, area: Rect, fold: &Fold, curves: &[Curve]) {
+        let of = match self.together {
+            true => "all folds".into(),
+            false => format!("fold {}", fold.plan.fold),
+        };
+        let (x0, x1) = self.seen;
+        let seen = match self.window {
+            Window::Whole => String::new(),
+            Window::Newest(_) => format!(" · newest {:.0} steps", x1 - x0),
+            Window::Fixed(..) => format!(" · steps {x0:.0} to {x1:.0}"),
+        };
+        let log = if self.log { " · log" } else { "" };
+        let title = format!("{} · {of}{seen}{log}", self.figure.name());
+        let smooth = match self.figure {
+            Figure::Rate | Figure::Auc => String::new(),
+            _ => format!("smoothing {}", STRENGTHS[self.strength].1),
+        };
+        let parts = vec![(title, theme::TITLE), (smooth, theme::FAINT)];
+        let mut rows = vec![plot::legend(parts, area.width)];
+        let mut legend: Vec<(String, Style)> = curves
+            .iter()
+            .filter(|curve| !self.together || !matches!(curve.source, Source::Steps(..)))
+            .map(|curve| {
+                let mark = match curve.source {
+                    Source::Steps(..) => "━",
+                    Source::Epochs(_) => "•",
+                    Source::Level(_) => "┅",
+                };
+                let value = format::maybe_loss(self.newest(curve));
+                let value = match self.figure {
+                    Figure::Rate => self.newest(curve).map_or("–".into(), format::learning_rate),
+                    _ => value,
+                };
+                (format!("{mark} {} {value}", curve.name), curve.style)
+            })
+            .collect();
+        if self.figure == Figure::Loss && !self.together {
+            legend.push(("(two formulas: see by head)".into(), theme::FAINT));
+        }
+        rows.push(plot::legend(legend, area.width));
+        frame.render_widget(ratatui::widgets::Paragraph::new(rows), area);
+    }
+
+    fn newest(&self, curve: &Curve) -> Option<f64> {
+        match &curve.source {
+            Source::Steps(series, "rate") => series.last().map(|point| point.y.into()),
+            Source::Steps(..) => self.average(curve)?.now(),
+            Source::Epochs(points) => points.last().map(|p| p.1),
+            Source::Level(y) => Some(*y),
+        }
+    }
+
+    /// What stood at the cursor, or what the marks mean.
+    fn draw_foot(&self, frame: &mut Frame, area: Rect, fold: &Fold, curves: &[Curve]) {
+        let Some(x) = self.cursor else {
+            let kinds =
+                [Mark::Best, Mark::Saved, Mark::Paused, Mark::Resumed, Mark::Rate, Mark::NonFinite];
+            let there = kinds.into_iter().filter(|kind| {
+                !self.together && fold.curve.marks.iter().any(|(_, mark)| mark == kind)
+            });
+            let parts = there.map(|kind| {
+                let (symbol, style, word) = looks(kind);
+                (format!("{symbol} {word}"), style)
+            });
+            frame.render_widget(plot::legend(parts.collect(), area.width), area);
+            return;
+        };
+        let steps = fold.plan.steps.max(1) as f64;
+        // Step 40 of 40 belongs to the epoch that it ends.
+        let epoch = (x.round() / steps).ceil().max(1.0);
+        let at = format!("┊ epoch {epoch:.0} step {:.0}", x.round() - (epoch - 1.0) * steps);
+        let mut parts = vec![(at, theme::KEY)];
+        for curve in curves {
+            let value = match &curve.source {
+                Source::Steps(series, which) => {
+                    let raw = series.nearest(x).map(|point| f64::from(point.y));
+                    let smooth = self.average(curve).and_then(|a| a.series().nearest(x));
+                    let tell = self.figure.label();
+                    let raw = raw.map_or("–".into(), tell);
+                    match smooth.filter(|_| *which != "rate") {
+                        Some(smooth) => format!("{raw} ~ {}", tell(smooth.y.into())),
+                        None => raw,
+                    }
+                }
+                Source::Epochs(points) => {
+                    // That of the epoch that the cursor is in, once it is over.
+                    let after = points.iter().find(|p| p.0 >= x - 0.5).or(points.last());
+                    format::maybe_loss(after.map(|p| p.1))
+                }
+                Source::Level(y) => format::loss(*y),
+            };
+            parts.push((format!("{} {value}", curve.name), curve.style));
+        }
+        frame.render_widget(plot::legend(parts, area.width), area);
+    }
+}
+
+fn looks(mark: Mark) -> (char, Style, &'static str) {
+    match mark {
+        Mark::Best => ('★', theme::GOOD, "best"),
+        Mark::Saved => ('◆', theme::FAINT, "saved"),
+        Mark::Paused => ('‖', theme::WARN, "paused"),
+        Mark::Resumed => ('▸', theme::WARN, "went on"),
+        Mark::Rate => ('◇', theme::WARN, "rate changed"),
+        Mark::NonFinite => ('×', theme::ALARM, "not finite"),
+    }
+}
+
+/// The graver ones last, so that they are seen where several fall on one place.
+fn marks(fold: &Fold) -> Vec<(f64, char, Style)> {
+    let grave = |mark: Mark| match mark {
+        Mark::Saved => 0,
+        Mark::Resumed => 1,
+        Mark::Paused => 2,
+        Mark::Best => 3,
+        Mark::Rate => 4,
+        Mark::NonFinite => 5,
+    };
+    let mut marks = fold.curve.marks.clone();
+    marks.sort_by_key(|(_, mark)| grave(*mark));
+    let drawn = marks.into_iter().map(|(x, mark)| {
+        let (symbol, style, _) = looks(mark);
+        (f64::from(x), symbol, style)
+    });
+    drawn.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(end: f64) -> View {
+        View { end, last: end, seen: (0.0, end), area: Rect::new(0, 0, 100, 20), ..View::default() }
+    }
+
+    fn draw(view: &mut View) {
+        view.seen = view.range();
+    }
+
+    #[test]
+    fn nearer_without_a_cursor_shows_the_newest_steps() {
+        let mut view = view(1000.0);
+        view.act(ChartKey::ZoomIn);
+        assert_eq!(view.range(), (500.0, 1000.0));
+        view.end = 1100.0;
+        assert_eq!(view.range(), (600.0, 1100.0), "it follows");
+        draw(&mut view);
+        view.act(ChartKey::PanLeft);
+        assert_eq!(view.range(), (475.0, 975.0));
+        view.end = 1200.0;
+        assert_eq!(view.range(), (475.0, 975.0), "it stays");
+        view.act(ChartKey::Whole);
+        assert_eq!(view.range(), (0.0, 1200.0));
+    }
+
+    #[test]
+    fn nearer_around_the_cursor_keeps_it_in_its_place() {
+        let mut view = view(1000.0);
+        view.point_at(20);
+        let x = view.cursor.unwrap();
+        assert_eq!(x, 205.0);
+        view.act(ChartKey::ZoomIn);
+        let (x0, x1) = view.range();
+        assert!((x1 - x0 - 500.0).abs() < 1e-9 && ((x - x0) / (x1 - x0) - 0.205).abs() < 1e-9);
+        for _ in 0..20 {
+            draw(&mut view);
+            view.act(ChartKey::ZoomIn);
+        }
+        let (x0, x1) = view.range();
+        assert_eq!(x1 - x0, NEAREST);
+        for _ in 0..20 {
+            draw(&mut view);
+            view.act(ChartKey::ZoomOut);
+        }
+        assert_eq!(view.window, Window::Whole);
+    }
+
+    #[test]
+    fn the_cursor_takes_the_view_along() {
+        let mut view = view(1000.0);
+        view.act(ChartKey::ZoomIn);
+        draw(&mut view);
+        view.act(ChartKey::CursorLeft);
+        assert_eq!(view.cursor, Some(1000.0), "it begins at the newest");
+        for _ in 0..110 {
+            view.act(ChartKey::CursorLeft);
+            draw(&mut view);
+        }
+        let x = view.cursor.unwrap();
+        assert!(x < 500.0 && view.seen.0 <= x && x <= view.seen.1, "{x} {:?}", view.seen);
+        assert!(view.put_cursor_away() && !view.put_cursor_away());
+    }
+}

@@ -1,0 +1,285 @@
+//! How do the folds compare? A table, a heat map of fold × epoch, and all validations in one chart.
+
+use super::heat::Scale;
+use super::plot::{self, Data, Layer, Plot, Shape, Unit};
+use super::{range, theme};
+use crate::run::event::Epoch;
+use crate::view::{Fold, State, fold, format};
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Modifier, Style};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+
+/// What is looked at.
+#[derive(Debug, Default)]
+pub struct View {
+    /// The epoch, from 1; `None` = each fold's newest.
+    epoch: Option<usize>,
+}
+
+impl View {
+    /// Another epoch.
+    pub fn look(&mut self, by: isize, state: &State) {
+        let last = state.folds.iter().map(|fold| fold.epochs.len()).max().unwrap_or(0);
+        let now = self.epoch.unwrap_or_else(|| newest(state) + usize::from(by < 0));
+        let next = now.saturating_add_signed(by);
+        self.epoch = Some(next).filter(|&n| (1..=last).contains(&n) && n <= newest(state));
+    }
+
+    /// Each fold's newest epoch again; whether another was looked at.
+    pub fn follow(&mut self) -> bool {
+        self.epoch.take().is_some()
+    }
+
+    /// Draws the view; `shown`: the place of the fold that keys act on.
+    pub fn draw(&self, frame: &mut Frame, area: Rect, state: &State, shown: usize) {
+        if state.folds.is_empty() {
+            frame.render_widget(Line::styled("waiting for the trainer's plan", theme::FAINT), area);
+            return;
+        }
+        let folds = state.folds.len().min(50) as u16;
+        // Where there is no room for all three, the chart goes.
+        let table = folds + 3;
+        let heat = folds + 2;
+        let chart = area.height.saturating_sub(table + heat);
+        let [table, heat, chart] = Layout::vertical([
+            Constraint::Length(table),
+            Constraint::Length(heat),
+            Constraint::Length(if chart >= 6 { chart } else { 0 }),
+        ])
+        .areas(area);
+        self.draw_table(frame, table, state, shown);
+        self.draw_heat(frame, heat, state, shown);
+        if chart.height > 0 {
+            draw_chart(frame, chart, state);
+        }
+    }
+
+    fn epoch_of<'a>(&self, fold: &'a Fold) -> Option<&'a Epoch> {
+        match self.epoch {
+            Some(epoch) => fold.epochs.get(epoch - 1)?.as_deref(),
+            None => fold.last_epoch(),
+        }
+    }
+
+    fn draw_table(&self, frame: &mut Frame, area: Rect, state: &State, shown: usize) {
+        let which = self.epoch.map_or("newest".into(), |epoch| format!("epoch {epoch}"));
+        let wide = area.width >= 100;
+        let columns = ["train", "valid", "slice AUC", "study AUC"];
+        let mut heading = format!("  fold state      {:>9} │ best valid @ep  ×base", "epoch");
+        heading += &format!(" │ {which}:");
+        if wide {
+            heading += &columns.map(|name| format!("{name:>10}")).concat();
+        } else {
+            heading += &format!("{:>8}{:>10}", "valid", "slice AUC");
+        }
+        let mut lines = vec![Line::styled(heading, theme::FAINT)];
+        let indent = which.chars().count() + 1;
+        for (place, f) in state.folds.iter().enumerate() {
+            lines.push(self.row(f, place == shown, wide, indent));
+        }
+        lines.push(mean_row(&state.folds));
+        frame.render_widget(Paragraph::new(lines), area);
+    }
+
+    fn row(&self, f: &Fold, shown: bool, wide: bool, indent: usize) -> Line<'static> {
+        let mark = if shown { "▸" } else { " " };
+        let best = f.best_epoch();
+        let ratio = best.map(|e| e.metric / f.plan.baseline).filter(|r| r.is_finite());
+        let own = self.epoch_of(f);
+        let figure = |f: fn(&Epoch) -> f64| format::maybe_loss(own.map(f));
+        let auc = |f: fn(&Epoch) -> Option<f64>| format::auc(own.and_then(f));
+        let mut text = format!(
+            "{mark} {:>4} {:<10} {:>9} │ {:>10} {:>3}  {:>5} │ {:indent$}",
+            f.plan.fold,
+            fold::word(f.state),
+            format!("{}/{}", f.at.epoch, f.epochs.len()),
+            format::maybe_loss(best.map(|e| e.metric)),
+            best.map_or("–".into(), |e| e.at.epoch.to_string()),
+            ratio.map_or("–".into(), |r| format!("{r:.3}")),
+            "",
+        );
+        if wide {
+            let figures = [
+                figure(|e| e.train_loss),
+                figure(|e| e.valid_loss),
+                auc(|e| e.slice_auc),
+                auc(|e| e.study_auc),
+            ];
+            text += &figures.map(|text| format!("{text:>10}")).concat();
+        } else {
+            text += &format!("{:>8}{:>10}", figure(|e| e.valid_loss), auc(|e| e.slice_auc));
+        }
+        let style = if shown { Style::new().add_modifier(Modifier::BOLD) } else { Style::new() };
+        Line::styled(text, style)
+    }
+
+    fn draw_heat(&self, frame: &mut Frame, area: Rect, state: &State, shown: usize) {
+        let epochs = state.folds.iter().map(|f| f.epochs.len()).max().unwrap_or(0).max(1);
+        let room = usize::from(area.width).saturating_sub(8).max(1);
+        let cell = (room / epochs).clamp(1, 4);
+        let each = epochs.div_ceil(room);
+        let baseline = state.folds.iter().map(|f| f.plan.baseline).fold(0.0, f64::max);
+        let metrics = state.folds.iter().flat_map(Fold::done).map(|e| e.metric);
+        let scale = Scale::of(metrics, 2.0 * baseline);
+        let of = match each {
+            1 => String::new(),
+            n => format!(", best of {n} each"),
+        };
+        let heading = format!("valid loss by epoch{of}: low is good; ★ best");
+        let mut lines = vec![Line::styled(heading, theme::FAINT)];
+        for (place, f) in state.folds.iter().enumerate() {
+            let mark = if place == shown { "▸" } else { " " };
+            let name = format!("{mark} {:>4} ", f.plan.fold);
+            let mut spans = vec![Span::styled(name, theme::FAINT)];
+            let best = f.best_epoch().map(|e| e.at.epoch);
+            for group in f.epochs.chunks(each) {
+                let first = group.iter().flatten().min_by(|a, b| a.metric.total_cmp(&b.metric));
+                spans.push(match first {
+                    Some(e) if Some(e.at.epoch) == best => {
+                        let style = theme::GOOD.add_modifier(Modifier::BOLD);
+                        Span::styled(format!("{:<cell$}", "★"), style)
+                    }
+                    Some(e) => scale.cells(e.metric, cell),
+                    None => Span::styled(format!("{:<cell$}", "·"), theme::FAINT),
+                });
+            }
+            lines.push(Line::from(spans));
+        }
+        // The numbers of the epochs, and the one whose figures are told.
+        let mut axis = vec![' '; room.min(epochs.div_ceil(each) * cell)];
+        let mut write = |epoch: usize, text: &str| {
+            let start = (epoch - 1) / each * cell;
+            for (i, c) in text.chars().enumerate() {
+                if let Some(slot) = axis.get_mut(start + i) {
+                    *slot = c;
+                }
+            }
+        };
+        let every = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000, 10_000, 100_000]
+            .into_iter()
+            .find(|n| n / each * cell >= 5)
+            .unwrap_or(epochs);
+        write(1, "1");
+        (every..=epochs).step_by(every).for_each(|epoch| write(epoch, &epoch.to_string()));
+        if let Some(epoch) = self.epoch {
+            write(epoch, "▲");
+        }
+        let axis: String = axis.into_iter().collect();
+        lines.push(Line::styled(format!("epoch  {axis}"), theme::FAINT));
+        frame.render_widget(Paragraph::new(lines), area);
+    }
+}
+
+/// The newest epoch that a fold has finished.
+fn newest(state: &State) -> usize {
+    let last = |fold: &Fold| fold.last_epoch().map(|epoch| epoch.at.epoch);
+    state.folds.iter().filter_map(last).max().unwrap_or(0)
+}
+
+/// Mean and standard deviation over the folds that have a best epoch.
+fn mean_row(folds: &[Fold]) -> Line<'static> {
+    let best: Vec<f64> = folds.iter().filter_map(|f| Some(f.best_epoch()?.metric)).collect();
+    let auc: Vec<f64> =
+        folds.iter().filter_map(|f| f.best_epoch().and_then(|e| e.slice_auc)).collect();
+    let text = match (mean(&best), mean(&auc)) {
+        (Some((m, s)), auc) => {
+            let n = best.len();
+            let auc = auc.map_or(String::new(), |(m, _)| format!(" · slice AUC there {m:.3}"));
+            format!(
+                "  best of {n} fold{}: mean {m:.4} ± {s:.4}{auc}",
+                if n == 1 { "" } else { "s" }
+            )
+        }
+        (None, _) => "  no epoch is finished yet".into(),
+    };
+    Line::styled(text, theme::KEY)
+}
+
+/// Mean and sample standard deviation (0 of one).
+fn mean(figures: &[f64]) -> Option<(f64, f64)> {
+    let n = figures.len() as f64;
+    if figures.is_empty() {
+        return None;
+    }
+    let mean = figures.iter().sum::<f64>() / n;
+    let squares: f64 = figures.iter().map(|x| (x - mean).powi(2)).sum();
+    Some((mean, if n > 1.0 { (squares / (n - 1.0)).sqrt() } else { 0.0 }))
+}
+
+/// All folds' validation losses over epochs, their mean, and how far they spread.
+fn draw_chart(frame: &mut Frame, area: Rect, state: &State) {
+    let folds: Vec<Vec<(f64, f64)>> = state
+        .folds
+        .iter()
+        .map(|fold| {
+            let metric = |e: &Epoch| (e.at.epoch as f64, e.metric);
+            fold.done().map(metric).filter(|p| p.1.is_finite()).collect()
+        })
+        .collect();
+    let longest = folds.iter().filter_map(|points| points.last()).map(|p| p.0).fold(0.0, f64::max);
+    let [head, body] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
+    if longest == 0.0 {
+        return;
+    }
+    // Epoch by epoch, where at least two folds have it.
+    let mut spread: [Vec<(f64, f64)>; 3] = Default::default();
+    for epoch in 1..=(longest as usize).min(100_000) {
+        let at = |f: &Fold| f.epochs.get(epoch - 1)?.as_ref().map(|e| e.metric);
+        let there: Vec<f64> =
+            state.folds.iter().filter_map(at).filter(|metric| metric.is_finite()).collect();
+        if let (Some((mean, sd)), true) = (mean(&there), there.len() > 1) {
+            let x = epoch as f64;
+            let bounds = [(x, mean - sd), (x, mean), (x, mean + sd)];
+            spread.iter_mut().zip(bounds).for_each(|(line, point)| line.push(point));
+        }
+    }
+    let baseline =
+        state.folds.iter().map(|f| f.plan.baseline).sum::<f64>() / state.folds.len() as f64;
+    let all: Vec<f64> = folds.iter().flatten().map(|p| p.1).collect();
+    let mut layers = vec![Layer::new(Data::Level(baseline), Shape::Dashes, theme::FAINT)];
+    for bound in [&spread[0], &spread[2]] {
+        layers.push(Layer::new(Data::Points(bound), Shape::Line, theme::FAINT));
+    }
+    for (place, points) in folds.iter().enumerate() {
+        let name = char::from_digit(state.folds[place].plan.fold as u32 % 36, 36);
+        let layer = Layer::new(Data::Points(points), Shape::Beads, theme::series(place));
+        layers.push(Layer { name, ..layer });
+    }
+    layers.push(Layer::new(Data::Points(&spread[1]), Shape::Line, theme::KEY));
+    let mut parts = vec![("valid loss, all folds".to_string(), theme::TITLE)];
+    for (place, fold) in state.folds.iter().enumerate() {
+        parts.push((format!("• {}", fold.plan.fold), theme::series(place)));
+    }
+    if !spread[1].is_empty() {
+        parts.push(("━ mean".into(), theme::KEY));
+        parts.push(("± 1 sd".into(), theme::FAINT));
+    }
+    parts.push((format!("┅ baseline {}", format::loss(baseline)), theme::FAINT));
+    frame.render_widget(plot::legend(parts, head.width), head);
+    let plot = Plot {
+        x: (1.0, longest.max(2.0) * 1.03),
+        y: range::of_losses(&all, &[], Some(baseline)),
+        log: false,
+        unit: Unit::Epochs,
+        label: format::short_loss,
+        layers,
+        marks: Vec::new(),
+        cursor: None,
+    };
+    frame.render_widget(&plot, body);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_spread_is_the_sample_standard_deviation() {
+        assert_eq!(mean(&[]), None);
+        assert_eq!(mean(&[2.0]), Some((2.0, 0.0)));
+        let (m, s) = mean(&[1.0, 2.0, 3.0, 4.0]).unwrap();
+        assert!((m - 2.5).abs() < 1e-12 && (s - 1.2909944487358056).abs() < 1e-12);
+    }
+}

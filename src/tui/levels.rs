@@ -1,0 +1,185 @@
+//! Which level is hard? C1 to C7 and the study head: newest figures, every epoch, and one's curve.
+
+use super::heat::Scale;
+use super::keys::Scroll;
+use super::plot::{self, Data, Layer, Plot, Shape, Unit};
+use super::{range, theme};
+use crate::run::event::Epoch;
+use crate::view::{Fold, format};
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Modifier, Style};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+
+/// Rows: seven vertebrae and the study head.
+const ROWS: usize = 8;
+
+/// What is looked at.
+#[derive(Debug, Default)]
+pub struct View {
+    /// The row, 0 for C1.
+    row: usize,
+}
+
+fn name(row: usize) -> String {
+    if row < 7 { format!("C{}", row + 1) } else { "study".into() }
+}
+
+fn valid(epoch: &Epoch, row: usize) -> Option<f64> {
+    match epoch.valid_vertebra_loss.get(row) {
+        Some(loss) => *loss,
+        None => Some(epoch.valid_study_loss),
+    }
+}
+
+fn train(fold: &Fold, row: usize) -> Option<f64> {
+    fold.vertebrae.get(row).unwrap_or(&fold.study_head).get()
+}
+
+impl View {
+    /// Another row.
+    pub fn scroll(&mut self, scroll: Scroll) {
+        self.row = match scroll {
+            Scroll::Up | Scroll::PageUp => self.row.saturating_sub(1),
+            Scroll::Down | Scroll::PageDown => (self.row + 1).min(ROWS - 1),
+            Scroll::Home => 0,
+            Scroll::End => ROWS - 1,
+        };
+    }
+
+    /// Draws the view of `fold`.
+    pub fn draw(&self, frame: &mut Frame, area: Rect, fold: Option<&Fold>) {
+        let Some(fold) = fold else {
+            frame.render_widget(Line::styled("waiting for the trainer's plan", theme::FAINT), area);
+            return;
+        };
+        let [table, chart] =
+            Layout::vertical([Constraint::Length(ROWS as u16 + 3), Constraint::Fill(1)])
+                .areas(area);
+        self.draw_table(frame, table, fold);
+        if chart.height >= 6 {
+            self.draw_chart(frame, chart, fold);
+        }
+    }
+
+    fn draw_table(&self, frame: &mut Frame, area: Rect, fold: &Fold) {
+        const FIGURES: usize = 42;
+        let epochs = fold.epochs.len().max(1);
+        let room = usize::from(area.width).saturating_sub(FIGURES);
+        let each = epochs.div_ceil(room.max(1));
+        let cell = (room / epochs).clamp(1, 3);
+        let of = if each > 1 { format!(", mean of {each}") } else { String::new() };
+        let last = fold.last_epoch();
+        let title = format!(
+            "fold {} · {}",
+            fold.plan.fold,
+            last.map_or("no epoch is finished yet".into(), |e| format!(
+                "after epoch {}",
+                e.at.epoch
+            ))
+        );
+        let heading = format!(
+            "  {:<6}{:>8}{:>8}  {:>8} {:<5}  valid loss by epoch{of}: low is good",
+            "level", "train", "valid", "best", "@ep"
+        );
+        let mut lines =
+            vec![Line::styled(title, theme::TITLE), Line::styled(heading, theme::FAINT)];
+        let all = fold.done().flat_map(|e| (0..ROWS).filter_map(|row| valid(e, row)));
+        let scale = Scale::of(all, f64::NAN);
+        for row in 0..ROWS {
+            lines.push(self.row(fold, row, scale, (room, each, cell)));
+        }
+        if let Some(e) = last {
+            let (slice, study) = (format::auc(e.slice_auc), format::auc(e.study_auc));
+            lines.push(Line::from(vec![
+                Span::styled("  ROC AUC  ", theme::FAINT),
+                Span::from(format!("slices {slice}   study {study}")),
+            ]));
+        }
+        frame.render_widget(Paragraph::new(lines), area);
+    }
+
+    fn row(
+        &self,
+        fold: &Fold,
+        row: usize,
+        scale: Scale,
+        (room, each, cell): (usize, usize, usize),
+    ) -> Line<'static> {
+        let chosen = row == self.row;
+        let best = fold
+            .done()
+            .filter_map(|e| Some((e.at.epoch, valid(e, row).filter(|y| y.is_finite())?)))
+            .min_by(|a, b| a.1.total_cmp(&b.1));
+        let newest = fold.last_epoch().and_then(|e| valid(e, row));
+        let bold = if chosen { Style::new().add_modifier(Modifier::BOLD) } else { Style::new() };
+        let mut spans = vec![
+            Span::styled(format!("{} {:<6}", if chosen { "▸" } else { " " }, name(row)), bold),
+            Span::styled(format!("{:>8}", format::maybe_loss(train(fold, row))), theme::TRAIN),
+            Span::styled(format!("{:>8}", format::maybe_loss(newest)), theme::VALID),
+            Span::styled(
+                format!(
+                    "  {:>8} {:<5}  ",
+                    format::maybe_loss(best.map(|b| b.1)),
+                    best.map_or(String::new(), |b| b.0.to_string())
+                ),
+                bold,
+            ),
+        ];
+        if room >= 4 {
+            for group in fold.epochs.chunks(each) {
+                let there: Vec<f64> =
+                    group.iter().flatten().filter_map(|e| valid(e, row)).collect();
+                spans.push(match there.is_empty() {
+                    true => Span::styled(format!("{:<cell$}", "·"), theme::FAINT),
+                    false => scale.cells(there.iter().sum::<f64>() / there.len() as f64, cell),
+                });
+            }
+        }
+        Line::from(spans)
+    }
+
+    /// The chosen level's validation loss, the others' faintly behind it.
+    fn draw_chart(&self, frame: &mut Frame, area: Rect, fold: &Fold) {
+        let points: Vec<Vec<(f64, f64)>> = (0..ROWS)
+            .map(|row| {
+                let point = |e: &Epoch| Some((e.at.epoch as f64, valid(e, row)?));
+                fold.done().filter_map(point).filter(|p| p.1.is_finite()).collect()
+            })
+            .collect();
+        let [head, body] =
+            Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
+        let parts = vec![
+            (format!("• {} valid loss", name(self.row)), theme::VALID),
+            ("━ the others".into(), theme::FAINT),
+        ];
+        frame.render_widget(plot::legend(parts, head.width), head);
+        let longest = points.iter().filter_map(|p| p.last()).map(|p| p.0).fold(0.0, f64::max);
+        if longest == 0.0 {
+            return;
+        }
+        let others = (0..ROWS).filter(|&row| row != self.row);
+        let mut layers: Vec<Layer> = others
+            .map(|row| Layer::new(Data::Points(&points[row]), Shape::Line, theme::FAINT))
+            .collect();
+        let own = Layer::new(Data::Points(&points[self.row]), Shape::Beads, theme::VALID);
+        let digit = char::from_digit(self.row as u32 + 1, 10).filter(|_| self.row < 7);
+        layers.push(Layer { name: digit.or(Some('s')), ..own });
+        let plot = Plot {
+            x: (1.0, longest.max(2.0) * 1.03),
+            y: range::of_losses(
+                &points.concat().iter().map(|p| p.1).collect::<Vec<_>>(),
+                &[],
+                None,
+            ),
+            log: false,
+            unit: Unit::Epochs,
+            label: format::short_loss,
+            layers,
+            marks: Vec::new(),
+            cursor: None,
+        };
+        frame.render_widget(&plot, body);
+    }
+}

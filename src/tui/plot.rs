@@ -1,0 +1,462 @@
+//! A chart of lines over steps: axes, dots of braille, marks on the time axis, a cursor.
+//!
+//! Of the points that fall into a column of dots the lowest and the highest are drawn, so that a
+//! spike of one step is always seen, and what it costs does not grow with their number.
+
+mod axis;
+mod dots;
+
+pub use axis::ticks;
+
+use super::theme;
+use crate::view::{Series, Span as Range};
+use axis::Scale;
+use dots::Dots;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::Line;
+use ratatui::widgets::Widget;
+
+/// Points over x.
+#[derive(Debug, Clone, Copy)]
+pub enum Data<'a> {
+    /// One a step.
+    Steps(&'a Series),
+    /// Few: one an epoch.
+    Points(&'a [(f64, f64)]),
+    /// The same everywhere.
+    Level(f64),
+}
+
+/// How they are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Each by itself, faintly.
+    Dots,
+    /// A line from one to the next.
+    Line,
+    /// A line, and a mark at each where there is room.
+    Beads,
+    /// A dashed line.
+    Dashes,
+}
+
+/// A line of the chart.
+#[derive(Debug, Clone)]
+pub struct Layer<'a> {
+    /// Its points.
+    pub data: Data<'a>,
+    /// How they are drawn.
+    pub shape: Shape,
+    /// In which colour.
+    pub style: Style,
+    /// What stands at its end, so that it is told by more than its colour.
+    pub name: Option<char>,
+}
+
+impl<'a> Layer<'a> {
+    /// One without a name.
+    pub fn new(data: Data<'a>, shape: Shape, style: Style) -> Self {
+        Self { data, shape, style, name: None }
+    }
+}
+
+/// What x counts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Unit {
+    /// Steps, of which so many make an epoch: whichever reads better.
+    Steps(f64),
+    /// Epochs.
+    Epochs,
+    /// Seconds of the run.
+    Seconds,
+}
+
+/// A chart.
+#[derive(Debug, Clone)]
+pub struct Plot<'a> {
+    /// From where to where, x.
+    pub x: (f64, f64),
+    /// From where to where, y; finite, the second above the first, both above 0 with `log`.
+    pub y: (f64, f64),
+    /// Whether y is logarithmic.
+    pub log: bool,
+    /// What x counts.
+    pub unit: Unit,
+    /// How y is written.
+    pub label: fn(f64) -> String,
+    /// The lines; the later ones lie on top.
+    pub layers: Vec<Layer<'a>>,
+    /// What happened at an x, on the time axis.
+    pub marks: Vec<(f64, char, Style)>,
+    /// The x whose figures are told.
+    pub cursor: Option<f64>,
+}
+
+/// Where things lie.
+struct Frame {
+    inner: Rect,
+    scale: Scale,
+}
+
+impl Plot<'_> {
+    /// The column where the lines begin, where the chart is drawn in `area`.
+    pub fn left(&self, area: Rect) -> u16 {
+        self.inner(area).x
+    }
+
+    fn gutter(&self) -> u16 {
+        let wide = |y: f64| (self.label)(y).chars().count() as u16;
+        let labels = ticks(self.y, 3, self.log).into_iter().map(wide);
+        labels.max().unwrap_or(0).clamp(4, 9) + 1
+    }
+
+    fn inner(&self, area: Rect) -> Rect {
+        let left = (self.gutter() + 1).min(area.width);
+        let low = 2.min(area.height);
+        Rect { x: area.x + left, width: area.width - left, height: area.height - low, ..area }
+    }
+
+    /// Draws it. Nothing is drawn where there is no room for a chart.
+    pub fn draw(&self, buffer: &mut Buffer, area: Rect) {
+        let inner = self.inner(area);
+        let sound = self.x.1 > self.x.0 && self.y.1 > self.y.0 && self.y.1.is_finite();
+        if inner.width < 4 || inner.height < 2 || !sound || !self.y.0.is_finite() {
+            return;
+        }
+        let frame = Frame { inner, scale: Scale::new(self.y, self.log, 4 * inner.height) };
+        self.draw_axes(buffer, area, &frame);
+        let mut dots = Dots::new(inner.width, inner.height);
+        let mut beyond = vec![None; inner.width.into()];
+        for layer in &self.layers {
+            self.draw_layer(&mut dots, &mut beyond, layer, &frame);
+        }
+        dots.draw(buffer, inner);
+        for (column, mark) in beyond.into_iter().enumerate() {
+            if let Some(mark) = mark {
+                let y = if mark == '▲' { inner.y } else { inner.bottom() - 1 };
+                set(buffer, inner.x + column as u16, y, mark, theme::ALARM);
+            }
+        }
+        for layer in &self.layers {
+            self.draw_beads(buffer, layer, &frame);
+        }
+        self.draw_marks(buffer, &frame);
+        self.draw_cursor(buffer, &frame);
+    }
+
+    fn draw_axes(&self, buffer: &mut Buffer, area: Rect, frame: &Frame) {
+        let Frame { inner, scale } = frame;
+        let left = inner.x - 1;
+        for y in inner.y..inner.bottom() {
+            set(buffer, left, y, '│', theme::FAINT);
+        }
+        set(buffer, left, inner.bottom(), '╰', theme::FAINT);
+        for x in inner.x..inner.right() {
+            set(buffer, x, inner.bottom(), '─', theme::FAINT);
+        }
+        let mut free = inner.bottom();
+        for y in ticks(self.y, usize::from(inner.height / 4).clamp(2, 8), self.log) {
+            let row = inner.y + scale.dot(y).clamp(0, 4 * i32::from(inner.height) - 1) as u16 / 4;
+            if row >= free {
+                continue;
+            }
+            free = row;
+            set(buffer, left, row, '┤', theme::FAINT);
+            let text = (self.label)(y);
+            let width = self.gutter() - 1;
+            let text = format!("{text:>w$}", w = usize::from(width));
+            buffer.set_stringn(area.x, row, text, width.into(), theme::FAINT);
+        }
+        self.draw_x_axis(buffer, area, inner);
+    }
+
+    fn draw_x_axis(&self, buffer: &mut Buffer, area: Rect, inner: &Rect) {
+        let y = inner.bottom() + 1;
+        let (divisor, word) = match self.unit {
+            Unit::Steps(steps) if self.x.1 - self.x.0 >= 2.0 * steps => (steps, "epoch"),
+            Unit::Steps(_) => (1.0, "step"),
+            Unit::Epochs => (1.0, "epoch"),
+            Unit::Seconds if self.x.1 - self.x.0 >= 7200.0 => (3600.0, "h"),
+            Unit::Seconds if self.x.1 - self.x.0 >= 120.0 => (60.0, "min"),
+            Unit::Seconds => (1.0, "s"),
+        };
+        let range = (self.x.0 / divisor, self.x.1 / divisor);
+        let room = inner.right().saturating_sub(word.len() as u16 + 1);
+        buffer.set_stringn(room + 1, y, word, word.len(), theme::FAINT);
+        let mut free = area.x;
+        for at in ticks(range, usize::from(inner.width / 14).clamp(1, 12), false) {
+            let column = inner.x + self.column(inner.width, at * divisor).unwrap_or(0);
+            let text = axis::plain(at);
+            let width = text.chars().count() as u16;
+            let start = column.saturating_sub(width / 2).max(area.x);
+            if start < free || start + width > room {
+                continue;
+            }
+            set(buffer, column, inner.bottom(), '┬', theme::FAINT);
+            buffer.set_stringn(start, y, text, width.into(), theme::FAINT);
+            free = start + width + 1;
+        }
+    }
+
+    /// The column of cells that x falls into.
+    fn column(&self, width: u16, x: f64) -> Option<u16> {
+        let share = (x - self.x.0) / (self.x.1 - self.x.0);
+        (0.0..=1.0)
+            .contains(&share)
+            .then(|| ((share * f64::from(width)) as u16).min(width.saturating_sub(1)))
+    }
+
+    fn draw_layer(
+        &self,
+        dots: &mut Dots,
+        beyond: &mut [Option<char>],
+        layer: &Layer,
+        frame: &Frame,
+    ) {
+        let columns = 2 * usize::from(frame.inner.width);
+        let x_of = |i: usize| self.x.0 + (self.x.1 - self.x.0) * i as f64 / columns as f64;
+        let scale = &frame.scale;
+        match layer.data {
+            Data::Level(y) => {
+                for i in (0..columns).filter(|i| layer.shape != Shape::Dashes || i % 6 < 3) {
+                    if (self.y.0..=self.y.1).contains(&y) {
+                        dots.set(i as i32, scale.dot(y), layer.style);
+                    }
+                }
+            }
+            Data::Points(points) => {
+                let most = columns as f64;
+                let place = |&(x, y): &(f64, f64)| {
+                    let share = (x - self.x.0) / (self.x.1 - self.x.0);
+                    ((share * most).clamp(-most, 2.0 * most) as i32, scale.dot(y))
+                };
+                // Of epochs without number some are drawn.
+                let every = points.len().div_ceil(8 * columns).max(1);
+                let mut before = None;
+                for point in points.iter().step_by(every) {
+                    let here = place(point);
+                    if let Some(before) = before.replace(here) {
+                        dots.line(before, here, layer.style);
+                    }
+                }
+                if let [only] = points {
+                    let (column, dot) = place(only);
+                    dots.set(column, dot, layer.style);
+                }
+            }
+            Data::Steps(series) => {
+                let mut before: Option<(i32, i32)> = None;
+                for i in 0..columns {
+                    let places = series.within(x_of(i), x_of(i + 1));
+                    let (span, broken) = series.span(places);
+                    let Some(span) = span else {
+                        // Nothing there: not sampled so finely, or a figure that was none.
+                        before = before.filter(|_| !broken);
+                        continue;
+                    };
+                    self.note_beyond(&span, &mut beyond[i / 2]);
+                    let [first, last, low, high] =
+                        [span.first, span.last, span.low, span.high].map(|y| scale.dot(y.into()));
+                    match layer.shape {
+                        Shape::Dots => {
+                            dots.set(i as i32, low, layer.style);
+                            dots.set(i as i32, high, layer.style);
+                        }
+                        _ => {
+                            if let Some(before) = before {
+                                dots.line(before, (i as i32, first), layer.style);
+                            }
+                            dots.line((i as i32, low), (i as i32, high), layer.style);
+                        }
+                    }
+                    before = Some((i as i32, last));
+                }
+            }
+        }
+    }
+
+    fn note_beyond(&self, span: &Range, slot: &mut Option<char>) {
+        if f64::from(span.high) > self.y.1 {
+            *slot = Some('▲');
+        } else if f64::from(span.low) < self.y.0 {
+            *slot = slot.or(Some('▼'));
+        }
+    }
+
+    /// Marks at the points of an epoch each, where they do not crowd, and the name at the end.
+    fn draw_beads(&self, buffer: &mut Buffer, layer: &Layer, frame: &Frame) {
+        let Frame { inner, scale } = frame;
+        let place = |x: f64, y: f64| {
+            let dot = scale.dot(y);
+            let within = (0..4 * i32::from(inner.height)).contains(&dot);
+            let column = self.column(inner.width, x).filter(|_| within)?;
+            Some((inner.x + column, inner.y + dot as u16 / 4))
+        };
+        if let (Shape::Beads, Data::Points(points)) = (layer.shape, layer.data) {
+            let crowded = points.len() * 3 > usize::from(inner.width);
+            for &(x, y) in points.iter().filter(|_| !crowded || points.len() == 1) {
+                if let Some((x, y)) = place(x, y) {
+                    set(buffer, x, y, '•', layer.style);
+                }
+            }
+        }
+        let Some(name) = layer.name else { return };
+        let end = match layer.data {
+            Data::Level(y) => Some((self.x.1, y)),
+            Data::Points(points) => points.iter().rfind(|p| p.0 <= self.x.1).copied(),
+            Data::Steps(series) => {
+                series.nearest(self.x.1).map(|p| (f64::from(p.x).min(self.x.1), p.y.into()))
+            }
+        };
+        if let Some((x, y)) = end.and_then(|(x, y)| place(x, y)) {
+            let x = (x + 1).min(inner.right() - 1);
+            set(buffer, x, y, name, layer.style.patch(theme::KEY));
+        }
+    }
+
+    fn draw_marks(&self, buffer: &mut Buffer, frame: &Frame) {
+        for &(x, mark, style) in &self.marks {
+            if let Some(column) = self.column(frame.inner.width, x) {
+                set(buffer, frame.inner.x + column, frame.inner.bottom(), mark, style);
+            }
+        }
+    }
+
+    fn draw_cursor(&self, buffer: &mut Buffer, frame: &Frame) {
+        let inner = &frame.inner;
+        let Some(column) = self.cursor.and_then(|x| self.column(inner.width, x)) else { return };
+        let x = inner.x + column;
+        for y in inner.y..inner.bottom() {
+            if buffer[(x, y)].symbol() == " " {
+                set(buffer, x, y, '┊', theme::KEY);
+            }
+        }
+        set(buffer, x, inner.bottom(), '┴', theme::KEY);
+    }
+}
+
+impl Widget for &Plot<'_> {
+    fn render(self, area: Rect, buffer: &mut Buffer) {
+        self.draw(buffer, area);
+    }
+}
+
+fn set(buffer: &mut Buffer, x: u16, y: u16, symbol: char, style: Style) {
+    if let Some(cell) = buffer.cell_mut((x, y)) {
+        cell.set_char(symbol).set_style(style);
+    }
+}
+
+/// A line of legend: a mark and a text in a series' colour, as many as fit.
+pub fn legend(parts: Vec<(String, Style)>, width: u16) -> Line<'static> {
+    let mut line = Line::default();
+    for (text, style) in parts {
+        let span = ratatui::text::Span::styled(text, style);
+        if line.width() + span.width() + 2 <= width.into() {
+            if line.width() > 0 {
+                line.push_span("  ");
+            }
+            line.push_span(span);
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drawn(plot: &Plot, width: u16, height: u16) -> Vec<String> {
+        let area = Rect::new(0, 0, width, height);
+        let mut buffer = Buffer::empty(area);
+        plot.draw(&mut buffer, area);
+        let row = |y| (0..width).map(|x| buffer[(x, y)].symbol().to_string()).collect();
+        (0..height).map(row).collect()
+    }
+
+    fn plot<'a>(data: Data<'a>, shape: Shape) -> Plot<'a> {
+        Plot {
+            x: (0.0, 1000.0),
+            y: (0.0, 1.0),
+            log: false,
+            unit: Unit::Steps(100.0),
+            label: |y| format!("{y:.1}"),
+            layers: vec![Layer::new(data, shape, Style::new())],
+            marks: Vec::new(),
+            cursor: None,
+        }
+    }
+
+    #[test]
+    fn a_spike_of_one_step_among_a_million_is_seen() {
+        let mut series = Series::default();
+        for x in 0..1_000_000 {
+            series.add(x.into(), if x == 500_321 { 9.0 } else { 0.25 });
+        }
+        let plot = Plot { x: (0.0, 1e6), ..plot(Data::Steps(&series), Shape::Line) };
+        let rows = drawn(&plot, 60, 12);
+        assert_eq!(rows.iter().map(|row| row.matches('▲').count()).sum::<usize>(), 1);
+        let tall = Plot { y: (0.0, 10.0), ..plot };
+        let column = |row: &String| row.chars().nth(33);
+        assert!(
+            drawn(&tall, 60, 12)[..9].iter().filter(|row| column(row) != Some(' ')).count() > 6
+        );
+    }
+
+    #[test]
+    fn a_figure_that_was_none_is_a_gap() {
+        let mut series = Series::default();
+        for x in 0..1000 {
+            series.add(x.into(), if (400..600).contains(&x) { f64::NAN } else { 0.5 });
+        }
+        let row = |series: &Series| {
+            let rows = drawn(&plot(Data::Steps(series), Shape::Line), 60, 8);
+            rows.into_iter().find(|row| row.contains('⠉')).unwrap()
+        };
+        let line = row(&series);
+        let gap = line.chars().skip(8).skip_while(|c| *c != ' ').take_while(|c| *c == ' ').count();
+        assert!((8..=12).contains(&gap), "{gap} in {line}");
+        // Steps that were not told are none.
+        let mut sparse = Series::default();
+        for x in [0.0, 500.0, 999.0] {
+            sparse.add(x, 0.5);
+        }
+        assert!(row(&sparse).chars().skip(8).all(|c| c != ' '), "{}", row(&sparse));
+    }
+
+    #[test]
+    fn marks_and_cursor_stand_on_the_axis() {
+        let points = [(100.0, 0.2), (500.0, 0.8)];
+        let marked = Plot {
+            marks: vec![(500.0, '★', Style::new()), (5000.0, '!', Style::new())],
+            cursor: Some(750.0),
+            ..plot(Data::Points(&points), Shape::Beads)
+        };
+        let rows = drawn(&marked, 66, 10);
+        assert!(
+            rows[8].contains('★') && rows[8].contains('┴') && !rows[8].contains('!'),
+            "{rows:#?}"
+        );
+        assert_eq!(rows.iter().map(|row| row.matches('•').count()).sum::<usize>(), 2);
+        assert_eq!(rows[0].chars().nth(marked.left(Rect::new(0, 0, 66, 10)).into()), Some(' '));
+    }
+
+    #[test]
+    fn nothing_it_is_given_panics() {
+        let points = [(f64::NAN, 1.0), (1e300, f64::INFINITY), (-1e300, -1e300), (1.0, f64::NAN)];
+        for (width, height) in [(0, 0), (1, 1), (9, 3), (10, 4), (400, 2)] {
+            for y in [(0.0, 1.0), (1.0, 1.0), (f64::NAN, 1.0), (1e-300, 1e300), (-1e300, 1e300)] {
+                for log in [false, true] {
+                    let mut plot = plot(Data::Points(&points), Shape::Beads);
+                    (plot.y, plot.log, plot.cursor) = (y, log, Some(f64::NAN));
+                    plot.layers.push(Layer::new(Data::Level(0.5), Shape::Dashes, Style::new()));
+                    drawn(&plot, width, height);
+                    drawn(&Plot { x: (f64::NAN, 1.0), ..plot.clone() }, width, height);
+                    drawn(&Plot { x: (-1e300, 1e300), ..plot }, width, height);
+                }
+            }
+        }
+    }
+}

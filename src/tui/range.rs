@@ -1,0 +1,90 @@
+//! Which figures a chart spans.
+
+use super::theme;
+use crate::view::Series;
+use std::ops::Range;
+
+/// Figures that are looked at to find a range.
+const SAMPLES: usize = 2048;
+
+/// Finite figures at `places` of `series`, evenly spread where there are many; the lowest of them
+/// all too.
+pub fn sample(series: &Series, places: Range<usize>) -> Vec<f64> {
+    let points = &series.points()[places.clone()];
+    let every = points.len().div_ceil(SAMPLES).max(1);
+    let lowest = series.span(places).0.map(|span| span.low);
+    let some = points.iter().step_by(every).map(|point| point.y).filter(|y| y.is_finite());
+    some.chain(lowest).map(f64::from).collect()
+}
+
+/// The range of losses shown: all that matters for judging, but not a first step or a spike so high
+/// that the rest would be a flat line. `raw`: of single steps; `must`: what is always seen.
+pub fn of_losses(raw: &[f64], must: &[f64], baseline: Option<f64>) -> (f64, f64) {
+    let mut losses = raw.to_vec();
+    losses.sort_by(f64::total_cmp);
+    let at =
+        |share: f64| losses.get((share * losses.len().saturating_sub(1) as f64) as usize).copied();
+    let sure = baseline.filter(|y| y.is_finite());
+    let median = at(0.5).or(sure).or(must.first().copied()).unwrap_or(0.0);
+    let robust = (1.25 * at(0.98).unwrap_or(median)).max(1.5 * median);
+    let top = losses.last().copied().unwrap_or(median).min(robust);
+    let usual = 3.0 * median.max(sure.unwrap_or(0.0));
+    let must = must.iter().copied().filter(|y| y.is_finite() && (*y <= usual || usual <= 0.0));
+    let all = must.chain(sure);
+    let high = all.clone().fold(top, f64::max);
+    let low = all.chain(at(0.0)).fold(high, f64::min);
+    widened(low, high)
+}
+
+/// The range of all of `figures`.
+pub fn of_all(figures: impl Iterator<Item = f64>) -> (f64, f64) {
+    let (low, high) = figures
+        .filter(|y| y.is_finite())
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), y| (l.min(y), h.max(y)));
+    if low <= high { widened(low, high) } else { (0.0, 1.0) }
+}
+
+/// With a margin, and never empty; what is never negative stays so.
+fn widened(low: f64, high: f64) -> (f64, f64) {
+    let [low, high] = [low, high].map(|y| y.clamp(-theme::HIGHEST, theme::HIGHEST));
+    let margin = (0.05 * (high - low)).max(1e-3 * high.abs()).max(1e-9);
+    let least = if low >= 0.0 { 0.0 } else { low - margin };
+    ((low - margin).max(least), high + margin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_huge_first_step_does_not_flatten_the_rest() {
+        let (low, high) = of_losses(&[900.0, 0.9, 0.8, 0.7, 0.6, 0.6], &[0.6], Some(0.65));
+        assert!(low > 0.5 && high < 2.0, "{low} {high}");
+    }
+
+    #[test]
+    fn a_descent_is_shown_whole() {
+        let losses: Vec<f64> = (0..400).map(|i| 0.2 + 0.8 * (-(i as f64) / 80.0).exp()).collect();
+        let (low, high) = of_losses(&losses, &losses[399..], Some(0.5));
+        assert!(low < 0.21 && high > 0.9, "{low} {high}");
+    }
+
+    #[test]
+    fn a_range_is_never_empty() {
+        for raw in [&[0.5][..], &[], &[0.0], &[f64::MAX], &[-1.0, -1.0]] {
+            for baseline in [Some(0.5), Some(0.0), None, Some(f64::NAN)] {
+                let (low, high) = of_losses(raw, &[f64::INFINITY], baseline);
+                assert!(low < high && low.is_finite() && high.is_finite(), "{low} {high}");
+            }
+        }
+        assert_eq!(of_all([f64::NAN].into_iter()), (0.0, 1.0));
+    }
+
+    #[test]
+    fn a_sample_is_small_and_holds_the_lowest() {
+        let mut series = Series::default();
+        (0..100_000).for_each(|x| series.add(x.into(), if x == 77_777 { 0.1 } else { 0.5 }));
+        let sample = sample(&series, 0..100_000);
+        assert!(sample.len() <= SAMPLES + 1 && sample.contains(&f64::from(0.1f32)));
+    }
+}

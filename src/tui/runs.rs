@@ -1,0 +1,240 @@
+//! Is it better than before? All runs beside this one, and their validation losses in one chart.
+
+use super::keys::Scroll;
+use super::plot::{self, Data, Layer, Plot, Shape, Unit};
+use super::{range, theme};
+use crate::view::{State, format, runs};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Modifier, Style};
+use ratatui::text::Line;
+use ratatui::widgets::Paragraph;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Seconds after which the list is read again.
+const FRESH: f64 = 5.0;
+/// Curves in one chart.
+const MOST_CURVES: usize = 7;
+
+enum Question {
+    List,
+    Curve(String),
+}
+
+/// What the reader has read.
+pub enum Answer {
+    /// All runs.
+    List(Vec<runs::Run>),
+    /// A run's validation loss by epoch.
+    Curve(String, Vec<(f64, f64)>),
+}
+
+/// Reads runs on a thread of its own: a disk can be slow, and a journal long.
+struct Reader {
+    questions: Sender<Question>,
+    answers: Receiver<Answer>,
+}
+
+impl Reader {
+    fn start(dir: PathBuf) -> Option<Self> {
+        let (questions, asked) = bounded::<Question>(16);
+        let (told, answers) = unbounded();
+        let read = move || {
+            for question in asked {
+                let answer = match question {
+                    Question::List => Answer::List(runs::list(&dir).unwrap_or_default()),
+                    Question::Curve(name) => {
+                        let curve = runs::curve_of(&dir, &name);
+                        Answer::Curve(name, curve)
+                    }
+                };
+                if told.send(answer).is_err() {
+                    return;
+                }
+            }
+        };
+        std::thread::Builder::new().name("runs".into()).spawn(read).ok()?;
+        Some(Self { questions, answers })
+    }
+}
+
+/// The view.
+#[derive(Default)]
+pub struct View {
+    reader: Option<Reader>,
+    rows: Option<Vec<runs::Run>>,
+    /// Those that are laid over each other; empty until they are read.
+    curves: BTreeMap<String, Option<Vec<(f64, f64)>>>,
+    row: usize,
+    asked: Option<f64>,
+}
+
+impl View {
+    /// One that reads the runs in `dir`, once it is shown.
+    pub fn of(dir: PathBuf) -> Self {
+        Self { reader: Reader::start(dir), ..Self::default() }
+    }
+
+    /// Takes in what was read.
+    pub fn take(&mut self, answer: Answer) {
+        match answer {
+            Answer::List(rows) => {
+                self.row = self.row.min(rows.len().saturating_sub(1));
+                self.rows = Some(rows);
+            }
+            Answer::Curve(name, curve) => {
+                if let Some(slot) = self.curves.get_mut(&name) {
+                    *slot = Some(curve);
+                }
+            }
+        }
+    }
+
+    /// Whether an answer is on its way: the screen is to look again soon.
+    pub fn is_waiting(&self) -> bool {
+        self.reader.is_some() && (self.rows.is_none() || self.curves.values().any(Option::is_none))
+    }
+
+    fn ask(&self, question: Question) {
+        if let Some(reader) = &self.reader {
+            // Full: it reads already.
+            let _ = reader.questions.try_send(question);
+        }
+    }
+
+    /// Moves through the list.
+    pub fn scroll(&mut self, scroll: Scroll) {
+        let last = self.rows.as_ref().map_or(0, Vec::len).saturating_sub(1);
+        self.row = match scroll {
+            Scroll::Up => self.row.saturating_sub(1),
+            Scroll::Down => (self.row + 1).min(last),
+            Scroll::PageUp | Scroll::Home => 0,
+            Scroll::PageDown | Scroll::End => last,
+        };
+    }
+
+    /// Lays the chosen run's curve over the others, or takes it away; why not, if so.
+    pub fn mark(&mut self, own: Option<&str>) -> Option<&'static str> {
+        let Some(row) = self.rows.as_ref().and_then(|rows| rows.get(self.row)) else {
+            return Some("there is no run to compare with");
+        };
+        let name = row.run.clone();
+        if own == Some(name.as_str()) {
+            return Some("this run's curve is always there");
+        }
+        if self.curves.remove(&name).is_some() {
+            return None;
+        }
+        if self.curves.len() + 1 >= MOST_CURVES {
+            return Some("so many curves can no more be told apart: take one away first");
+        }
+        self.ask(Question::Curve(name.clone()));
+        self.curves.insert(name, None);
+        None
+    }
+
+    /// Draws the list and the chart. `now`: seconds since the run started.
+    pub fn draw(&mut self, frame: &mut Frame, area: Rect, state: &State, now: f64) {
+        while let Some(answer) = self.reader.as_ref().and_then(|r| r.answers.try_recv().ok()) {
+            self.take(answer);
+        }
+        if self.asked.is_none_or(|at| now - at >= FRESH) {
+            self.ask(Question::List);
+            self.asked = Some(now);
+        }
+        let rows = self.rows.as_deref().unwrap_or_default();
+        if rows.is_empty() {
+            let text =
+                if self.is_waiting() { "reading the runs …" } else { "there are no other runs" };
+            frame.render_widget(Line::styled(text, theme::FAINT), area);
+            return;
+        }
+        let most = (area.height / 2).max(4);
+        let list = (rows.len() as u16 + 1).clamp(3, most);
+        let [list, chart] =
+            Layout::vertical([Constraint::Length(list), Constraint::Fill(1)]).areas(area);
+        let own = state.plan.as_ref().map(|plan| plan.name.as_str());
+        self.draw_list(frame, list, rows, own);
+        if chart.height >= 6 {
+            self.draw_chart(frame, chart, state);
+        }
+    }
+
+    fn draw_list(&self, frame: &mut Frame, area: Rect, rows: &[runs::Run], own: Option<&str>) {
+        let widest = rows.iter().map(|row| row.run.chars().count()).max().unwrap_or(0);
+        let width = widest.clamp(4, usize::from(area.width).saturating_sub(58).max(12));
+        let mut lines = vec![Line::styled(
+            format!(
+                "    {:width$}  {:9}  {:>8}  {:>5}  {:>9}  {:>9}  {}",
+                "run", "state", "progress", "folds", "mean best", "best", "written"
+            ),
+            theme::FAINT,
+        )];
+        let room = usize::from(area.height).saturating_sub(1).max(1);
+        let first = (self.row + 1).saturating_sub(room).min(rows.len().saturating_sub(room));
+        for (i, row) in rows.iter().enumerate().skip(first).take(room) {
+            let is_own = own == Some(row.run.as_str());
+            let drawn = is_own || self.curves.contains_key(&row.run);
+            let (done, all) = row.folds();
+            let name: String = row.run.chars().take(width).collect();
+            let text = format!(
+                "{} {} {name:width$}  {:9}  {:>8}  {:>5}  {:>9}  {:>9}  {}",
+                if i == self.row { "▸" } else { " " },
+                if drawn { "●" } else { "○" },
+                row.state,
+                row.share().map_or("–".into(), |share| format!("{:.0}%", 100.0 * share)),
+                format!("{done}/{all}"),
+                format::maybe_loss(row.mean_best()),
+                format::maybe_loss(row.best().map(|best| best.metric)),
+                row.ago().map_or("–".into(), |s| format!("{} ago", format::duration(s))),
+            );
+            let style = match (is_own, i == self.row) {
+                (_, true) => Style::new().add_modifier(Modifier::BOLD),
+                (true, false) => theme::series(0),
+                (false, false) => Style::new(),
+            };
+            lines.push(Line::styled(text, style));
+        }
+        frame.render_widget(Paragraph::new(lines), area);
+    }
+
+    fn draw_chart(&self, frame: &mut Frame, area: Rect, state: &State) {
+        let [head, body] =
+            Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
+        let own = runs::curve(state);
+        let others = self
+            .curves
+            .iter()
+            .map(|(name, curve)| (name.as_str(), curve.as_deref().unwrap_or_default()));
+        let all: Vec<(&str, &[(f64, f64)])> =
+            std::iter::once(("this run", own.as_slice())).chain(others).collect();
+        let mut parts = vec![("mean valid loss by epoch".to_string(), theme::TITLE)];
+        let named = all.iter().enumerate();
+        parts.extend(named.map(|(i, (name, _))| (format!("• {i} {name}"), theme::series(i))));
+        frame.render_widget(plot::legend(parts, head.width), head);
+        let longest = all.iter().filter_map(|(_, c)| c.last()).map(|p| p.0).fold(0.0, f64::max);
+        if longest == 0.0 {
+            let text = "no epoch is finished yet; Space lays a run's curve here";
+            frame.render_widget(Line::styled(text, theme::FAINT), body);
+            return;
+        }
+        let figures: Vec<f64> = all.iter().flat_map(|(_, c)| c.iter().map(|p| p.1)).collect();
+        let layers = all.iter().enumerate().map(|(i, (_, points))| {
+            let layer = Layer::new(Data::Points(points), Shape::Beads, theme::series(i));
+            Layer { name: char::from_digit(i as u32, 10), ..layer }
+        });
+        let plot = Plot {
+            x: (1.0, longest.max(2.0) * 1.03),
+            y: range::of_losses(&figures, &[], None),
+            log: false,
+            unit: Unit::Epochs,
+            label: format::short_loss,
+            layers: layers.collect(),
+            marks: Vec::new(),
+            cursor: None,
+        };
+        frame.render_widget(&plot, body);
+    }
+}

@@ -1,0 +1,143 @@
+//! A fold's figures over its steps, and what happened on the way.
+
+use super::series::{Series, Smoothed};
+use crate::run::journal::Brief;
+
+/// Marks that are kept of a fold.
+const MOST_MARKS: usize = 4096;
+
+/// What happened at a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// `best` was saved.
+    Best,
+    /// `last` was saved in mid-epoch or by hand.
+    Saved,
+    /// Training was paused.
+    Paused,
+    /// It went on after a pause, or in another process.
+    Resumed,
+    /// A loss or a gradient was not finite.
+    NonFinite,
+    /// The learning rate took another course than planned.
+    Rate,
+}
+
+/// A fold's figures over its steps (x = steps since the fold's start).
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Curve {
+    /// Training loss of each step.
+    pub loss: Series,
+    /// Its moving average.
+    pub smooth: Smoothed,
+    /// The slice head's loss of each step, against the unmixed targets.
+    pub slice: Series,
+    /// The study head's.
+    pub study: Series,
+    /// L2 norm of all gradients.
+    pub grad_norm: Series,
+    /// Learning rate.
+    pub rate: Series,
+    /// What happened, by step.
+    pub marks: Vec<(u32, Mark)>,
+}
+
+impl Curve {
+    /// One of at most `capacity` points a figure.
+    pub fn new(capacity: usize) -> Self {
+        let series = || Series::new(capacity);
+        Self {
+            loss: series(),
+            slice: series(),
+            study: series(),
+            grad_norm: series(),
+            rate: series(),
+            ..Self::default()
+        }
+    }
+
+    /// Adds a step.
+    pub fn add_step(&mut self, x: f64, step: &Brief) {
+        self.loss.add(x, step.loss);
+        self.smooth.follow(&self.loss);
+        self.slice.add(x, step.slice_loss);
+        self.study.add(x, step.study_loss);
+        self.grad_norm.add(x, step.grad_norm);
+        self.rate.add(x, step.learning_rate);
+        if !step.loss.is_finite() || !step.grad_norm.is_finite() {
+            self.mark(x, Mark::NonFinite);
+        }
+    }
+
+    /// Notes what happened at `x`. Where there are too many, every other one goes.
+    pub fn mark(&mut self, x: f64, mark: Mark) {
+        let x = x.clamp(0.0, f64::from(u32::MAX)) as u32;
+        if self.marks.contains(&(x, mark))
+            && self.marks.iter().rev().take(8).any(|m| *m == (x, mark))
+        {
+            return;
+        }
+        self.marks.push((x, mark));
+        if self.marks.len() > MOST_MARKS {
+            let mut kept = 0;
+            self.marks.retain(|_| {
+                kept += 1;
+                kept % 2 == 0
+            });
+        }
+    }
+
+    /// Drops what lies beyond `x`.
+    pub fn truncate(&mut self, x: f64) {
+        let all =
+            [&mut self.loss, &mut self.slice, &mut self.study, &mut self.grad_norm, &mut self.rate];
+        all.into_iter().for_each(|series| series.truncate(x));
+        self.smooth.follow(&self.loss);
+        self.marks.retain(|(at, _)| f64::from(*at) <= x);
+    }
+
+    /// The smoothed training loss now.
+    pub fn train_now(&self) -> Option<f64> {
+        self.smooth.now()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn brief(loss: f64) -> Brief {
+        Brief { loss, slice_loss: loss, study_loss: loss, grad_norm: 1.0, learning_rate: 0.1 }
+    }
+
+    #[test]
+    fn a_resumed_epoch_is_drawn_anew() {
+        let mut curve = Curve::default();
+        for step in 1..=30 {
+            curve.add_step(step.into(), &brief(1.0));
+        }
+        curve.mark(20.0, Mark::Saved);
+        curve.mark(25.0, Mark::Paused);
+        curve.truncate(20.0);
+        assert_eq!(curve.loss.last().map(|point| point.x), Some(20));
+        assert_eq!(curve.smooth.series().last().map(|point| point.x), Some(20));
+        assert_eq!(curve.marks, [(20, Mark::Saved)]);
+    }
+
+    #[test]
+    fn a_loss_that_is_not_finite_is_marked_once() {
+        let mut curve = Curve::default();
+        curve.add_step(1.0, &brief(1.0));
+        curve.add_step(2.0, &brief(f64::NAN));
+        curve.add_step(2.0, &brief(f64::NAN));
+        assert_eq!(curve.marks, [(2, Mark::NonFinite)]);
+        assert!((curve.train_now().unwrap() - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn marks_are_few_however_many_there_were() {
+        let mut curve = Curve::default();
+        (0..100_000).for_each(|x| curve.mark(x.into(), Mark::Saved));
+        assert!(curve.marks.len() <= MOST_MARKS);
+    }
+}

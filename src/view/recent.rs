@@ -1,0 +1,47 @@
+//! The mean of the last few values.
+
+use std::collections::VecDeque;
+
+/// The mean of the last few values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recent {
+    values: VecDeque<f64>,
+    capacity: usize,
+}
+
+impl Recent {
+    /// A window of `capacity` values.
+    pub fn new(capacity: usize) -> Self {
+        Self { values: VecDeque::with_capacity(capacity), capacity }
+    }
+
+    /// Takes a value in; one that is no duration is left out.
+    pub fn add(&mut self, x: f64) {
+        if x.is_finite() && x >= 0.0 {
+            if self.values.len() == self.capacity {
+                self.values.pop_front();
+            }
+            self.values.push_back(x);
+        }
+    }
+
+    /// Forgets all values.
+    pub fn clear(&mut self) {
+        self.values.clear();
+    }
+
+    /// Whether the window is empty.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Their sum.
+    pub fn sum(&self) -> f64 {
+        self.values.iter().sum()
+    }
+
+    /// Their mean; `None` before the first.
+    pub fn mean(&self) -> Option<f64> {
+        (!self.values.is_empty()).then(|| self.sum() / self.values.len() as f64)
+    }
+}

@@ -1,0 +1,170 @@
+//! The table of keys, walked.
+
+use super::*;
+use rsna_tui::tui::{Action, BINDINGS, Binding, VIEWS, View};
+
+fn show(screen: &mut Screen, view: View) {
+    let number = char::from_digit(view as u32 + 1, 10).unwrap();
+    press(screen, KeyCode::Char(number));
+}
+
+/// Whether pressing the key in `view` does anything that a user could see, or that the trainer hears.
+fn does_something(mut screen: Screen, view: View, binding: &Binding) -> bool {
+    show(&mut screen, view);
+    let before = draw(&mut screen, 120, 36);
+    let reply = screen.key(&binding.keys[0].event());
+    reply != Reply::Nothing || draw(&mut screen, 120, 36) != before
+}
+
+/// Whether in the middle of training there is nowhere to go from where one is at first.
+fn has_nowhere_to_go(binding: &Binding, view: View) -> bool {
+    match binding.action {
+        // Fold 1 is the last of two, the newest line is at the bottom, all is seen, C1 is the first.
+        Action::FoldAfter | Action::EpochAfter => true,
+        Action::Log(scroll) => {
+            let back = format!("{scroll:?}");
+            view == View::Log || !["Up", "PageUp", "Home"].contains(&back.as_str())
+        }
+        Action::LogFilter(key) => ["Older", "Newer"].contains(&format!("{key:?}").as_str()),
+        Action::Chart(key) => {
+            ["ZoomOut", "PanLeft", "PanRight", "Whole"].contains(&format!("{key:?}").as_str())
+        }
+        Action::Vertebra(scroll) => format!("{scroll:?}") == "Up",
+        Action::Runs(_) => true,
+        Action::Show(own) => own == view,
+        Action::Close => true,
+        // There is no pane of crops there, or none yet.
+        Action::ToggleRaw => view != View::Overview,
+        _ => false,
+    }
+}
+
+#[test]
+fn every_key_does_something_in_each_of_its_views() {
+    for binding in BINDINGS {
+        for view in VIEWS.into_iter().filter(|&view| binding.scope.holds(view)) {
+            let does = does_something(training(), view, binding);
+            let name = binding.name;
+            assert_ne!(does, has_nowhere_to_go(binding, view), "{name} in {}", view.name());
+        }
+    }
+}
+
+#[test]
+fn no_key_is_silent_whatever_the_run_does() {
+    let over = || screen(&Script::default().events(None));
+    let starting = || plain(Pictures::Characters);
+    let states: [(&str, &dyn Fn() -> Screen); 4] = [
+        ("queue", &queue::held),
+        ("attached", &attached::training),
+        ("over", &over),
+        ("starting", &starting),
+    ];
+    for (name, state) in states {
+        for binding in BINDINGS.iter().filter(|binding| binding.scope.holds(View::Overview)) {
+            let moves = match binding.action {
+                Action::FoldBefore => false,
+                Action::FoldAfter => name == "queue",
+                Action::Log(_) => false,
+                Action::Close => false,
+                // The same crops, or none.
+                Action::ToggleRaw => false,
+                Action::Show(view) => view != View::Overview,
+                _ => true,
+            };
+            let does = does_something(state(), View::Overview, binding);
+            assert!(does || !moves, "{} is silent while {name}", binding.name);
+        }
+    }
+}
+
+#[test]
+fn a_chart_is_zoomed_panned_and_read_at_the_cursor() {
+    let mut screen = training();
+    show(&mut screen, View::Curves);
+    let text = |screen: &mut Screen| draw(screen, 120, 36).to_string();
+    let whole = text(&mut screen);
+    press(&mut screen, KeyCode::Char('+'));
+    assert!(text(&mut screen).contains("newest"), "{}", text(&mut screen));
+    press(&mut screen, KeyCode::Char(','));
+    assert!(text(&mut screen).contains("steps "), "{}", text(&mut screen));
+    press(&mut screen, KeyCode::Char('0'));
+    assert_eq!(text(&mut screen), whole);
+    press(&mut screen, KeyCode::Left);
+    assert!(text(&mut screen).contains("┊ epoch 3 step 2"), "{}", text(&mut screen));
+    press(&mut screen, KeyCode::Esc);
+    assert_eq!(text(&mut screen), whole);
+    for name in ["loss by head", "learning rate", "gradient norm", "ROC AUC", "loss"] {
+        press(&mut screen, KeyCode::Char('v'));
+        assert!(text(&mut screen).contains(&format!("{name} · fold 1")), "{}", text(&mut screen));
+    }
+    press(&mut screen, KeyCode::Char('t'));
+    assert!(text(&mut screen).contains("all folds"));
+}
+
+#[test]
+fn the_log_is_filtered_and_searched() {
+    let mut screen = training();
+    let warning = Log { level: Level::Warn, message: "a disk of ACME is slow".into() };
+    tell(&mut screen, Event::Log(warning));
+    show(&mut screen, View::Log);
+    let text = |screen: &mut Screen| draw(screen, 80, 24).to_string();
+    press(&mut screen, KeyCode::Char('v'));
+    assert!(text(&mut screen).contains("warnings and errors: 1"), "{}", text(&mut screen));
+    assert!(!text(&mut screen).contains("saved last"));
+    press(&mut screen, KeyCode::Char('v'));
+    press(&mut screen, KeyCode::Char('v'));
+    press(&mut screen, KeyCode::Char('/'));
+    // Letters are letters now: q does not quit.
+    "acme q".chars().for_each(|c| {
+        press(&mut screen, KeyCode::Char(c));
+    });
+    assert!(text(&mut screen).contains("/acme q█  found in 0"), "{}", text(&mut screen));
+    press(&mut screen, KeyCode::Backspace);
+    press(&mut screen, KeyCode::Backspace);
+    press(&mut screen, KeyCode::Enter);
+    let found = text(&mut screen);
+    assert!(found.contains("/acme  found in 1") && found.contains("▸! a disk of ACME"), "{found}");
+    press(&mut screen, KeyCode::Esc);
+    assert!(!text(&mut screen).contains("/acme"));
+}
+
+#[test]
+fn keys_of_the_config_are_those_of_key_line_and_help() {
+    let changes = [("pause".to_string(), "Space".to_string())].into();
+    let keys = Keymap::new(&changes).unwrap();
+    let mut screen = Screen::new(Pictures::Characters, Appearance::PLAIN, keys);
+    Script::default().events(Some(MIDDLE)).iter().for_each(|e| screen.apply(e));
+    assert!(bottom(&mut screen).contains("Space pause"));
+    press(&mut screen, KeyCode::Char('?'));
+    let text = draw(&mut screen, 120, 36).to_string();
+    assert!(text.contains("Space  pause after the step"), "{text}");
+    press(&mut screen, KeyCode::Esc);
+    assert_eq!(press(&mut screen, KeyCode::Char('p')), Reply::Nothing);
+    assert_eq!(press(&mut screen, KeyCode::Char(' ')), Reply::Send(Command::Pause));
+}
+
+#[test]
+fn the_readme_explains_every_key() {
+    let readme = include_str!("../../README.md");
+    for (key, help) in VIEWS.into_iter().flat_map(|view| Keymap::default().lines(view)) {
+        for key in key.split(' ').filter(|key| *key != "…") {
+            assert!(readme.contains(&format!("`{key}`")), "README.md lacks {key}: {help}");
+        }
+    }
+}
+
+#[test]
+fn the_mouse_clicks_tabs_and_points_in_the_chart() {
+    use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
+    let at = |kind, column, row| MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE };
+    let mut screen = training();
+    draw(&mut screen, 120, 36);
+    screen.mouse(&at(MouseEventKind::Down(MouseButton::Left), 13, 1));
+    let text = |screen: &mut Screen| draw(screen, 120, 36).to_string();
+    assert!(text(&mut screen).contains("loss · fold 1"), "{}", text(&mut screen));
+    screen.mouse(&at(MouseEventKind::Down(MouseButton::Left), 60, 12));
+    assert!(text(&mut screen).contains("┊ epoch "), "{}", text(&mut screen));
+    screen.mouse(&at(MouseEventKind::ScrollUp, 60, 12));
+    assert!(text(&mut screen).contains("· steps "), "{}", text(&mut screen));
+}
