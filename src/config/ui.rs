@@ -12,6 +12,8 @@ pub struct Ui {
     pub fps: u32,
     /// How slices are drawn.
     pub pictures: Pictures,
+    /// Whether the mouse is the dashboard's instead of the terminal's.
+    pub mouse: bool,
     /// How many colours there are.
     pub colors: Colors,
     /// What they stand on.

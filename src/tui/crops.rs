@@ -48,9 +48,9 @@ impl Gallery {
         self.raw
     }
 
-    /// From now on encodes them aside from drawing.
-    pub fn go_aside(&mut self) {
-        self.encoder.go_aside();
+    /// From now on encodes them aside from drawing; `wake` is called when there are some.
+    pub fn go_aside(&mut self, wake: impl Fn() + Send + 'static) {
+        self.encoder.go_aside(wake);
     }
 
     /// Whether there are newer pictures to draw.

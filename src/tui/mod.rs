@@ -2,6 +2,8 @@
 
 mod app;
 mod appearance;
+mod backend;
+mod capture;
 mod compact;
 mod confirm;
 mod crops;
@@ -27,18 +29,22 @@ mod runs;
 mod schedule;
 mod screen;
 mod slices;
+mod stray;
 mod summary;
 mod suspend;
 mod terminal;
 mod theme;
 mod vertebrae;
 mod views;
+mod wake;
 
 pub use app::{Attachment, Exit, Settings, Signals, run};
 pub use appearance::{Appearance, Depth, Ground};
+pub use backend::{Backend, Device};
 pub use keys::{Action, BINDINGS, Binding, Keymap};
 pub use pictures::Pictures;
 pub use runs::Answer;
 pub use screen::{Reply, Screen};
 pub use terminal::restore as restore_terminal;
 pub use views::{VIEWS, View};
+pub use wake::Waker;

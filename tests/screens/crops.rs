@@ -191,7 +191,7 @@ fn nothing_to_look_at_is_said() {
 fn hostile_predictions_do_not_break_the_view() {
     let mut screen = training();
     press(&mut screen, KeyCode::Char('4'));
-    for (n, vertebra) in [(0, 0), (6, 9), (7, 200), (448, 1)] {
+    for (n, vertebra) in [(0, 0), (6, 9), (7, 200), (448, 1), (14, 0), (105, 0)] {
         let prediction = Prediction {
             study: "\x1b[2J".repeat(99),
             labels: [255; 7],

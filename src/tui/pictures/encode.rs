@@ -21,7 +21,7 @@ use std::io::Cursor;
 const CELL: (u16, u16) = (8, 16);
 /// Pixels of a picture's side that the terminal scales by itself: at the most what there is, at
 /// the least so many that an outline is a line.
-const SIDES: std::ops::RangeInclusive<u32> = 288..=512;
+const SIDES: std::ops::RangeInclusive<usize> = 288..=512;
 /// Grey values that a step changes the level by.
 const LEVEL_STEP: i32 = 8;
 /// A step makes the window narrower by a fifth.
@@ -133,10 +133,15 @@ pub fn placeholder(frame: &mut Frame, area: Rect) {
     frame.render_widget(Line::styled("·", theme::FAINT).centered(), middle);
 }
 
+/// Whether a picture can have such a side.
+fn is_sensible(side: usize) -> bool {
+    (1..=4096).contains(&side)
+}
+
 /// The slice in `width × height` pixels with its contrast spread, and where its mask ends.
 fn scaled(wanted: &Wanted, width: u32, height: u32) -> Option<(GrayImage, Vec<bool>)> {
     let Slice { height: from_height, width: from_width, picture } = &wanted.slice;
-    if !(1..=4096).contains(from_width) || !(1..=4096).contains(from_height) {
+    if !is_sensible(*from_width) || !is_sensible(*from_height) {
         return None;
     }
     let from = |pixels: &[u8]| {
@@ -194,9 +199,12 @@ fn blocks(wanted: &Wanted) -> Option<Form> {
 /// The slice in about as many pixels as it has, for a terminal that scales it to its cells.
 fn native(wanted: &Wanted) -> Option<RgbImage> {
     let Slice { width, height, .. } = wanted.slice;
-    let longer = width.max(height).max(1);
-    let side = (longer as u32).clamp(*SIDES.start(), *SIDES.end()) as usize;
-    outlined(wanted, (width * side / longer) as u32, (height * side / longer) as u32)
+    if !is_sensible(width) || !is_sensible(height) {
+        return None;
+    }
+    let longer = width.max(height);
+    let scaled = |side: usize| (side * longer.clamp(*SIDES.start(), *SIDES.end()) / longer).max(1);
+    outlined(wanted, scaled(width) as u32, scaled(height) as u32)
 }
 
 /// Whether pixels have a multiplexer to pass.
@@ -336,7 +344,11 @@ mod tests {
         for pictures in [Pictures::Kitty, Pictures::Sixel, Pictures::Iterm, Pictures::Blocks] {
             assert!(matches!(Encoded::new(pictures, &broken, 1).form, Form::Broken));
         }
-        broken.slice.width = usize::MAX;
-        assert!(matches!(Encoded::new(Pictures::Characters, &broken, 1).form, Form::Broken));
+        for (width, height) in [(usize::MAX, 64), (0, 64), (4097, usize::MAX)] {
+            (broken.slice.width, broken.slice.height) = (width, height);
+            for pictures in [Pictures::Kitty, Pictures::Iterm, Pictures::Characters] {
+                assert!(matches!(Encoded::new(pictures, &broken, 1).form, Form::Broken));
+            }
+        }
     }
 }

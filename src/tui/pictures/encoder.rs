@@ -54,8 +54,9 @@ impl<T: Clone + PartialEq + Send + 'static> Encoder<T> {
         Self { pictures, first, aside: None, asked: None, ready: None, turn: 0 }
     }
 
-    /// From now on encodes in a thread of its own, if the system has one.
-    pub fn go_aside(&mut self) {
+    /// From now on encodes in a thread of its own, if the system has one, which calls `wake` when
+    /// there are pictures to draw.
+    pub fn go_aside(&mut self, wake: impl Fn() + Send + 'static) {
         let (jobs, (sender, done)) = (Latest::<(Job<T>, u32)>::default(), unbounded());
         let (taker, pictures) = (jobs.taker(), self.pictures);
         let work = move || {
@@ -63,6 +64,7 @@ impl<T: Clone + PartialEq + Send + 'static> Encoder<T> {
                 if sender.send(encode(pictures, job, first)).is_err() {
                     return;
                 }
+                wake();
             }
         };
         let started = thread::Builder::new().name("pictures".into()).spawn(work);
@@ -146,7 +148,10 @@ mod tests {
     fn aside_the_newest_comes_and_until_then_the_old_is_kept() {
         let mut encoder = Encoder::new(Pictures::Blocks, 0);
         assert_eq!(encoder.show(0, wanted(0)).map(|ready| ready.of), Some(0));
-        encoder.go_aside();
+        let (woken, wakes) = unbounded();
+        encoder.go_aside(move || {
+            let _ = woken.send(());
+        });
         for i in 1..=200 {
             assert!(encoder.show(i, wanted(i as u8)).is_some_and(|ready| ready.of <= i));
         }
@@ -156,5 +161,6 @@ mod tests {
             thread::sleep(Duration::from_millis(1));
         }
         assert!(!encoder.take());
+        assert!(!wakes.is_empty());
     }
 }

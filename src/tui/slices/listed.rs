@@ -1,7 +1,7 @@
 //! The studies that can be looked at, and where the network is most wrong about one.
 
 use super::super::pictures::Slice;
-use crate::run::event::{Found, LookAt, Position, Prediction, Preview};
+use crate::run::event::{Crop, Found, LookAt, Position, Prediction, Preview};
 use crate::view::{Fold, State};
 
 /// Studies listed at the most.
@@ -66,8 +66,12 @@ impl<'a> Listed<'a> {
     pub fn first_place(&self, prediction: &Prediction) -> Place {
         let crops = self.preview.iter().flat_map(|preview| &preview.crops);
         let mut crops = crops.filter(|crop| crop.study == prediction.study);
-        let shown = crops.next().map(|crop| Place { vertebra: crop.vertebra, slice: crop.slice });
-        shown.unwrap_or_else(|| most_wrong(prediction))
+        let last = prediction.slices_per_vertebra().saturating_sub(1).min(255) as u8;
+        let place = |crop: &Crop| Place {
+            vertebra: crop.vertebra.clamp(1, 7),
+            slice: crop.slice.min(last),
+        };
+        crops.next().map_or_else(|| most_wrong(prediction), place)
     }
 
     /// What to ask for to see a slice of the list.
@@ -94,7 +98,7 @@ impl<'a> Listed<'a> {
                 }
             });
         }
-        let is_it = |crop: &&crate::run::event::Crop| {
+        let is_it = |crop: &&Crop| {
             (&crop.study, crop.vertebra, crop.slice)
                 == (&wanted.study, wanted.vertebra, wanted.slice)
         };
