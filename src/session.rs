@@ -11,6 +11,7 @@ mod monitor;
 mod on_alert;
 mod previews;
 mod signals;
+mod studio;
 mod tensorboard;
 
 pub use attach::{attach, fold, plan, runs, steer};
