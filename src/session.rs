@@ -13,7 +13,7 @@ mod previews;
 mod signals;
 mod tensorboard;
 
-pub use attach::{attach, fold, runs, steer};
+pub use attach::{attach, fold, plan, runs, steer};
 pub use augment::augment;
 pub use bench::bench;
 pub use check::check;
@@ -140,8 +140,13 @@ pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
     };
     folder.write_config(&config.to_toml())?;
     let job = job(config, device, (table, source), folder);
-    let (panic_at_step, nan_at_batch) = (args.panic_at_step, args.nan_at_batch);
-    Ok(Job { debug: args.debug, panic_at_step, nan_at_batch, ..job })
+    Ok(Job {
+        debug: args.debug,
+        panic_at_step: args.panic_at_step,
+        print_at_step: args.print_at_step,
+        nan_at_batch: args.nan_at_batch,
+        ..job
+    })
 }
 
 /// The run that is to go on, with the settings that it was begun with.
@@ -222,6 +227,7 @@ fn job(
         clock: ctime,
         report: report::text,
         panic_at_step: None,
+        print_at_step: None,
         nan_at_batch: None,
     }
 }

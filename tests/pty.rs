@@ -1,92 +1,11 @@
 //! The dashboard in a real terminal (a PTY), used as a person would.
 #![cfg(unix)]
 
-use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
-use std::{
-    io::{Read, Write},
-    sync::{Arc, Mutex},
-    time::{Duration, Instant},
-};
+#[path = "pty/session.rs"]
+mod session;
 
-struct Session {
-    screen: Arc<Mutex<vt100::Parser>>,
-    master: Box<dyn MasterPty + Send>,
-    keys: Box<dyn Write + Send>,
-    child: Box<dyn Child + Send + Sync>,
-    dir: tempfile::TempDir,
-}
-
-fn size(cols: u16, rows: u16) -> PtySize {
-    PtySize { rows, cols, pixel_width: 0, pixel_height: 0 }
-}
-
-impl Session {
-    /// A small demo, longer than any test.
-    fn start(cols: u16, rows: u16, more: &[&str]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let pair = native_pty_system().openpty(size(cols, rows)).unwrap();
-        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_rsna-tui"));
-        command.cwd(dir.path());
-        command.env("TERM", "xterm-256color");
-        let flags = "--demo --run demo --set data.image_size=32 --set data.phantom_studies=24 \
-                     --set model.lstm_hidden=16 --set train.epochs=500";
-        command.args(flags.split_whitespace());
-        command.args(more);
-        let child = pair.slave.spawn_command(command).unwrap();
-        let mut reader = pair.master.try_clone_reader().unwrap();
-        let keys = pair.master.take_writer().unwrap();
-        let screen = Arc::new(Mutex::new(vt100::Parser::new(rows, cols, 0)));
-        let drawn = screen.clone();
-        std::thread::spawn(move || {
-            let mut bytes = [0; 65536];
-            while let Ok(n @ 1..) = reader.read(&mut bytes) {
-                drawn.lock().unwrap().process(&bytes[..n]);
-            }
-        });
-        Self { screen, master: pair.master, keys, child, dir }
-    }
-
-    fn text(&self) -> String {
-        self.screen.lock().unwrap().screen().contents()
-    }
-
-    /// Waits until the screen holds `what`.
-    fn wait(&self, what: &str) {
-        self.wait_until(what, |text| text.contains(what));
-    }
-
-    fn wait_until(&self, what: &str, done: impl Fn(&str) -> bool) {
-        let start = Instant::now();
-        while !done(&self.text()) {
-            let waited = start.elapsed().as_secs();
-            assert!(waited < 90, "waited for {what:?} on:\n{}", self.text());
-            std::thread::sleep(Duration::from_millis(30));
-        }
-    }
-
-    fn press(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).unwrap();
-    }
-
-    fn resize(&self, cols: u16, rows: u16) {
-        self.screen.lock().unwrap().screen_mut().set_size(rows, cols);
-        self.master.resize(size(cols, rows)).unwrap();
-    }
-
-    /// Waits for the program to leave; the terminal is as it was.
-    fn end(mut self, code: u32) -> String {
-        let status = self.child.wait().unwrap();
-        assert_eq!(status.exit_code(), code);
-        // What was written last may still be on its way.
-        std::thread::sleep(Duration::from_millis(200));
-        let parser = self.screen.lock().unwrap();
-        let screen = parser.screen();
-        assert!(!screen.alternate_screen(), "still on the alternate screen");
-        assert!(!screen.hide_cursor(), "the cursor is hidden");
-        assert!(!screen.bracketed_paste(), "bracketed paste is on");
-        screen.contents()
-    }
-}
+use session::Session;
+use std::time::{Duration, Instant};
 
 #[test]
 fn pause_resume_help_paste_resize_and_quit() {
@@ -154,15 +73,10 @@ fn training_outlives_its_terminal_and_a_pause_is_ended_from_elsewhere() {
     s.wait("training fold 0");
     s.press("p");
     s.wait("paused at fold 0 epoch");
-    let pid = s.child.process_id().unwrap().to_string();
-    let signal = |name: &str| {
-        let sent = std::process::Command::new("kill").args([name, &pid]).status().unwrap();
-        assert!(sent.success());
-    };
     let log = s.dir.path().join("runs/demo/logs/demo.txt");
     let lines = || std::fs::read_to_string(&log).map_or(0, |log| log.lines().count());
     let before = lines();
-    signal("-HUP");
+    s.signal("-HUP");
     // What the user paused stays paused, and can be reached.
     std::thread::sleep(Duration::from_millis(1500));
     assert_eq!(lines(), before, "it went on by itself");
@@ -177,6 +91,91 @@ fn training_outlives_its_terminal_and_a_pause_is_ended_from_elsewhere() {
         assert!(start.elapsed().as_secs() < 90, "training did not go on");
         std::thread::sleep(Duration::from_millis(50));
     }
-    signal("-TERM");
+    s.signal("-TERM");
     s.end(143);
+}
+
+#[test]
+fn what_is_printed_lands_in_the_log_and_not_on_the_screen() {
+    let mut s = Session::start(200, 60, &["--print-at-step", "2", "--set", "ui.mouse=true"]);
+    s.wait("stdout: a stray line on stdout");
+    s.wait("stderr: a stray line on stderr");
+    s.wait("stderr: a stray write to fd 2");
+    s.press("p");
+    s.wait("paused at fold 0 epoch");
+    // Drawn anew from nothing it looks the same, but for the clock.
+    let rest = |text: &str| -> Vec<String> { text.lines().skip(1).map(String::from).collect() };
+    let before = rest(&s.text());
+    s.resize(100, 30);
+    s.wait_until("other rows", |text| rest(text) != before);
+    s.resize(200, 60);
+    s.wait_until("the same rows as before", |text| rest(text) == before);
+    s.press("q");
+    s.press("y");
+    s.end(130);
+}
+
+#[test]
+fn a_signal_ends_it_with_the_terminal_as_it_was() {
+    let s = Session::start(80, 24, &[]);
+    s.wait("training fold 0");
+    s.signal("-INT");
+    s.end(130);
+    let mut s = Session::start(80, 24, &[]);
+    s.wait("training fold 0");
+    s.press("p");
+    s.wait("paused at fold 0 epoch");
+    // The second one does not wait for the trainer.
+    s.signal("-TERM");
+    s.signal("-TERM");
+    s.end(143);
+}
+
+#[test]
+fn stopped_it_gives_the_terminal_back_and_takes_it_again() {
+    let mut s = Session::start(120, 36, &[]);
+    s.wait("training fold 0");
+    for stop in ["-TSTP", "-STOP"] {
+        s.signal(stop);
+        if stop == "-TSTP" {
+            s.wait_until("the shell's screen", |_| !s.is_up());
+            s.restored();
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        s.signal("-CONT");
+        s.wait_until("the dashboard", |text| s.is_up() && text.contains("training fold 0"));
+    }
+    s.press("q");
+    s.press("y");
+    s.end(130);
+}
+
+#[test]
+fn it_is_quiet_when_nothing_changes() {
+    let mut s = Session::start(120, 36, &[]);
+    s.wait("training fold 0");
+    s.wait("augmented crops");
+    let training = s.rate(5);
+    assert!(training <= 20_000, "{training} bytes a second while training");
+    s.press("p");
+    s.wait("paused at fold 0 epoch");
+    std::thread::sleep(Duration::from_millis(1500));
+    let ticks = ticks(&s);
+    let rest = s.rate(8);
+    assert!(rest <= 200, "{rest} bytes a second at rest");
+    // 100 ticks a second: 1 % of a processor.
+    if let (Some(before), Some(after)) = (ticks, self::ticks(&s)) {
+        assert!(after - before <= 8, "{} ticks in 8 s at rest", after - before);
+    }
+    s.press("q");
+    s.press("y");
+    s.end(130);
+}
+
+/// Processor time that the program has used, where the system tells.
+fn ticks(s: &Session) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", s.child.process_id()?)).ok()?;
+    // The name, in brackets, may hold blanks; user and system time are the 14th and 15th field.
+    let fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11).take(2);
+    fields.map(|field| field.parse::<u64>().ok()).sum()
 }

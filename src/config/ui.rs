@@ -14,6 +14,8 @@ pub struct Ui {
     pub bell: bool,
     /// What `sh -c` runs for a new alert; empty = nothing.
     pub on_alert: String,
+    /// Whether the mouse is the dashboard's instead of the terminal's.
+    pub mouse: bool,
     /// How many colours there are.
     pub colors: Colors,
     /// What they stand on.

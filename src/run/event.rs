@@ -28,6 +28,8 @@ pub enum Event {
     Queue(Queue),
     /// A fold that was done is trained again, under another seed.
     Again(Again),
+    /// Training was given another end.
+    Planned(Planned),
     /// An epoch begins.
     EpochStarted(EpochStarted),
     /// One optimizer step is done. May be dropped when the view is slow.
@@ -184,6 +186,19 @@ pub struct Queued {
     pub state: FoldState,
     /// The seed that it is trained under; another than the run's where it is trained again.
     pub seed: u64,
+}
+
+/// Another end of training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Planned {
+    /// Where it was asked for; it counts from the next step on.
+    pub at: Position,
+    /// Epochs a fold.
+    pub epochs: usize,
+    /// Learning rate of each epoch, `epochs` long.
+    pub learning_rates: Vec<f64>,
+    /// What is another now, a line each: `train.epochs: 50 → 60`.
+    pub changes: Vec<String>,
 }
 
 /// A fold begins anew.

@@ -34,7 +34,7 @@ impl Signals {
     /// with the code that says: start me again.
     pub fn listen(requeue: RequeueSignal) -> Result<Self> {
         let signals = Self {
-            tui: tui::Signals::default(),
+            tui: tui::Signals::new().map_err(|e| eyre!("cannot wake the dashboard: {e}"))?,
             drawn: Arc::default(),
             stopped_by: Arc::default(),
             line: Arc::default(),
@@ -47,14 +47,17 @@ impl Signals {
 
     #[cfg(unix)]
     fn listen_on_a_thread(&self, requeue: RequeueSignal) -> std::io::Result<()> {
-        use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2};
+        use signal_hook::consts::{
+            SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
+        };
         let preemption = match requeue {
             RequeueSignal::None => None,
             RequeueSignal::Usr1 => Some(SIGUSR1),
             RequeueSignal::Usr2 => Some(SIGUSR2),
             RequeueSignal::Term => Some(SIGTERM),
         };
-        let all = [SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGCONT].into_iter().chain(preemption);
+        let all = [SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGCONT, SIGWINCH];
+        let all = all.into_iter().chain(preemption);
         let mut received = signal_hook::iterator::Signals::new(all)?;
         let (tui, stopped_by) = (self.tui.clone(), self.stopped_by.clone());
         let drawn = self.drawn.clone();
@@ -71,9 +74,11 @@ impl Signals {
                         let _ = signal_hook::low_level::emulate_default_handler(SIGTSTP);
                     }
                     SIGCONT => tui.resumed.store(true, Ordering::Relaxed),
+                    SIGWINCH => tui.resized.store(true, Ordering::Relaxed),
                     _ => {}
                 }
-                if [SIGHUP, SIGTSTP, SIGCONT].contains(&signal) {
+                if [SIGHUP, SIGTSTP, SIGCONT, SIGWINCH].contains(&signal) {
+                    tui.waker.wake();
                     continue;
                 }
                 if Some(signal) == preemption {
@@ -85,6 +90,7 @@ impl Signals {
                     std::process::exit(128 + signal);
                 }
                 tui.terminate.store(true, Ordering::Relaxed);
+                tui.waker.wake();
                 if command(&line, Command::StopNow) {
                     let said = "stopping: saving the last weights (again to leave at once)";
                     let _ = writeln!(stderr(), "{said}");

@@ -67,6 +67,8 @@ pub struct Fold<'a> {
     pub clock: fn() -> String,
     /// For the tests: panic at this step of the fold, from 1.
     pub panic_at_step: Option<usize>,
+    /// For the tests: print at this step of the fold, from 1.
+    pub print_at_step: Option<usize>,
     /// For the tests: the loss of this batch of each epoch, from 1, is not finite.
     pub nan_at_batch: Option<usize>,
 }
@@ -272,24 +274,24 @@ impl Training<'_, '_> {
 
     /// `done` epochs, and `steps` of the next, are done.
     fn epochs(&mut self, (done, steps): (usize, usize), control: &mut Control) -> Result<End> {
-        let config = self.fold.config;
-        let mut loader = Loader::fold(
-            self.fold.source.clone(),
-            self.fold.train.clone(),
-            self.fold.valid.clone(),
-            config,
-            self.at().fold,
-            (done + 1, self.batches),
-        );
-        for epoch in done + 1..=config.train.epochs {
+        // The epochs that the loader prepares.
+        let mut prepared = control.config.train.epochs;
+        let mut loader = self.loader(done + 1, control);
+        let mut epoch = done;
+        while epoch < control.config.train.epochs {
+            epoch += 1;
+            if epoch > prepared {
+                prepared = control.config.train.epochs;
+                loader = self.loader(epoch, control);
+            }
             let step = if epoch == done + 1 { steps } else { 0 };
             self.place.set(Position { epoch, step, ..self.at() });
-            let lr = schedule::learning_rate(&config.train, epoch);
+            let lr = schedule::learning_rate(&control.config.train, epoch);
             self.state(FoldState::Training, control);
             self.fold
                 .events
                 .send(Event::EpochStarted(EpochStarted { at: self.at(), learning_rate: lr }));
-            if let Some(end) = self.train_epoch(&mut loader, lr, control)? {
+            if let Some(end) = self.train_epoch(&mut loader, control)? {
                 return Ok(end);
             }
             self.state(FoldState::Validating, control);
@@ -310,8 +312,8 @@ impl Training<'_, '_> {
                 Ok(validation) => validation,
                 Err(end) => return Ok(end),
             };
-            self.finish_epoch(lr, &validation, control)?;
-            if epoch == config.train.epochs {
+            self.finish_epoch(&validation, control)?;
+            if epoch == control.config.train.epochs {
                 break;
             }
             // What was asked while the epoch ended is meant for this epoch.
@@ -327,6 +329,15 @@ impl Training<'_, '_> {
             }
         }
         Ok(End::Left(FoldState::Done))
+    }
+
+    /// Batches from `epoch` on, without those of it that were trained on.
+    fn loader(&self, epoch: usize, control: &Control) -> Loader {
+        let fold = self.fold;
+        let (train, valid) = (fold.train.clone(), fold.valid.clone());
+        let config = Config { seed: fold.config.seed, ..control.config.clone() };
+        let from = (epoch, self.batches);
+        Loader::fold(fold.source.clone(), train, valid, &config, self.at().fold, from)
     }
 
     /// What a checkpoint is made of, now.
@@ -352,10 +363,11 @@ impl Training<'_, '_> {
         Ok(())
     }
 
-    fn finish_epoch(&mut self, lr: f64, v: &Validation, control: &mut Control) -> Result<()> {
+    fn finish_epoch(&mut self, v: &Validation, control: &mut Control) -> Result<()> {
         let fold = self.fold;
         let sums = std::mem::take(&mut self.sums);
         self.batches = 0;
+        let lr = schedule::learning_rate(&control.config.train, self.at().epoch);
         let n = sums.steps as f64;
         let (train_loss, metric) = (sums.loss / n, v.loss);
         let line =

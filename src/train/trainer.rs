@@ -63,6 +63,8 @@ pub struct Job {
     pub report: fn(&RunFinished) -> String,
     /// For the tests: panic at this step of a fold, from 1.
     pub panic_at_step: Option<usize>,
+    /// For the tests: print at this step of a fold, from 1.
+    pub print_at_step: Option<usize>,
     /// For the tests: the loss of this batch of each epoch, from 1, is not finite.
     pub nan_at_batch: Option<usize>,
 }
@@ -128,7 +130,7 @@ fn run(job: &Job, events: &EventSender, commands: Receiver<Command>) -> Outcome 
         }
     }
     let mut found = BTreeMap::new();
-    let control = Control::new(commands, events.clone(), &job.folder, queue, config.train.epochs);
+    let control = Control::new(commands, events.clone(), &job.folder, queue, config.clone());
     let mut control = match control {
         Ok(control) => control,
         Err(error) => {
@@ -255,7 +257,7 @@ fn folds(
         }
         let memory = &*memory.get_or_insert_with(|| Cell::new(memory_plan(job, &spec, &events)));
         let (train, valid) = job.table.split(number);
-        let config = Config { seed, ..config.clone() };
+        let config = Config { seed, ..control.config.clone() };
         let plan = control.queue.get(number).map(|entry| entry.plan.clone());
         let plan = &plan.expect("the queue named it");
         let fold = Fold {
@@ -274,6 +276,7 @@ fn folds(
             debug: job.debug,
             clock: job.clock,
             panic_at_step: job.panic_at_step,
+            print_at_step: job.print_at_step,
             nan_at_batch: job.nan_at_batch,
         };
         let here = found.entry(number).or_default();

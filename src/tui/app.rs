@@ -5,12 +5,13 @@ use super::crops::Pictures;
 use super::input::{Input, Waited};
 use super::keys::Keymap;
 use super::screen::{Reply, Screen};
-use super::{suspend, terminal};
+use super::wake::{Waker, Watch};
+use super::{capture, suspend, terminal};
 use crate::config;
 use crate::run::channel::Line;
 use crate::view::State;
 use crossbeam_channel::TryRecvError;
-use crossterm::event::{self, Event};
+use crossterm::event::{self, Event, MouseEventKind};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,8 +51,8 @@ pub struct Settings<'a> {
     pub runs: PathBuf,
 }
 
-/// Flags that signal handlers set. The dashboard takes them down.
-#[derive(Debug, Clone, Default)]
+/// Flags that signal handlers set, and then wake the dashboard. It takes them down.
+#[derive(Debug, Clone)]
 pub struct Signals {
     /// SIGHUP: the terminal is gone.
     pub hangup: Arc<AtomicBool>,
@@ -62,10 +63,31 @@ pub struct Signals {
     pub suspend: Arc<AtomicBool>,
     /// SIGCONT: this process stood still, by whatever signal; the terminal is taken over again.
     pub resumed: Arc<AtomicBool>,
+    /// SIGWINCH: the terminal has another size.
+    pub resized: Arc<AtomicBool>,
+    /// For after a flag was set.
+    pub waker: Waker,
 }
 
-/// Longest time between two looks at the trainer's events.
-const TICK: Duration = Duration::from_millis(50);
+impl Signals {
+    /// No signal yet.
+    ///
+    /// Errors: there are no file descriptors left.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            hangup: Arc::default(),
+            terminate: Arc::default(),
+            suspend: Arc::default(),
+            resumed: Arc::default(),
+            resized: Arc::default(),
+            waker: Waker::new()?,
+        })
+    }
+}
+
+/// Longest time between two looks at the trainer's events while they come, however rare frames
+/// are: those that nobody hears are dropped. And between two looks for the terminal after `bg`.
+const TICK: Duration = Duration::from_millis(100);
 /// Events taken in before a frame is drawn: a flood must not starve the screen.
 const MOST_EVENTS: usize = 4096;
 
@@ -82,21 +104,22 @@ pub fn run(
     signals: &Signals,
 ) -> io::Result<Exit> {
     let Settings { ui: config, keys, runs } = settings;
-    let input = Input::open()?;
+    let input = Input::open(signals.waker.clone())?;
+    let watch = Watch::over(line.events.clone(), signals.waker.clone())?;
     let variable = |name: &str| std::env::var(name).ok();
     let appearance = Appearance::of_terminal(variable, config);
     let pictures = match config.preview_seconds > 0.0 {
         true => Pictures::of_terminal(variable),
         false => Pictures::Off,
     };
-    let (mut terminal, guard) = terminal::enter()?;
+    let (terminal, guard) = terminal::enter(config.mouse, &signals.waker)?;
     let mut screen = Screen::new(pictures, appearance, keys).beside_runs_in(runs);
     screen.state = state;
     if attachment == Attachment::Attached {
         screen = screen.attached();
     }
     let mut app = App::new(screen, config);
-    let left = app.run(&mut terminal, &input, line, signals);
+    let left = app.run(terminal, Sources { input, watch, line, signals });
     drop(guard);
     Ok(match left {
         Ok(Left::Quit) => Exit::Quit,
@@ -113,53 +136,66 @@ enum Left {
     Gone,
 }
 
+/// Where all that happens comes from.
+struct Sources<'a> {
+    input: Input,
+    watch: Watch,
+    line: &'a Line,
+    signals: &'a Signals,
+}
+
 struct App {
     screen: Screen,
     /// Shortest time between two frames.
     frame: Duration,
+    /// Whether the mouse is the program's.
+    mouse: bool,
     /// When the newest event was heard: the run's clock goes on from there.
     heard: Instant,
     quitting: bool,
     detached: bool,
     /// The terminal may be another's: this process stood still.
     away: bool,
+    /// The terminal had another size meanwhile, and may have lost what was drawn even if it has
+    /// this one again.
+    resized: bool,
+    /// No more events come.
+    closed: bool,
+    /// There is something that the newest frame does not show.
     dirty: bool,
     /// Whether the terminal's bell rings for an alert.
     bell: bool,
+    /// When the newest frame was drawn.
+    drawn: Option<Instant>,
 }
 
 impl App {
     fn new(mut screen: Screen, config: &config::Ui) -> Self {
         // What stands already is on the screen.
         screen.rings();
-        let frame = Duration::from_secs(1) / config.fps.max(1);
-        let (quitting, detached, away) = (false, false, false);
-        let (heard, dirty, bell) = (Instant::now(), true, config.bell);
-        Self { screen, frame, heard, quitting, detached, away, dirty, bell }
+        Self {
+            screen,
+            frame: Duration::from_secs(1) / config.fps.max(1),
+            mouse: config.mouse,
+            heard: Instant::now(),
+            quitting: false,
+            detached: false,
+            away: false,
+            resized: false,
+            closed: false,
+            dirty: true,
+            bell: config.bell,
+            drawn: None,
+        }
     }
 
-    fn run(
-        &mut self,
-        terminal: &mut terminal::Screen,
-        input: &Input,
-        line: &Line,
-        signals: &Signals,
-    ) -> io::Result<Left> {
-        let mut drawn: Option<Instant> = None;
+    fn run(&mut self, mut terminal: terminal::Screen, from: Sources) -> io::Result<Left> {
+        let Sources { input, watch, line, signals } = from;
         loop {
             if signals.hangup.load(Ordering::Relaxed) {
                 return Ok(Left::Gone);
             }
-            if signals.terminate.swap(false, Ordering::Relaxed) {
-                let reply = self.screen.terminate();
-                self.quitting |= reply != Reply::Detach;
-                self.dirty = true;
-                self.obey(reply, line);
-            }
-            if signals.suspend.swap(false, Ordering::Relaxed) {
-                self.suspend(false);
-            }
-            self.away |= signals.resumed.swap(false, Ordering::Relaxed);
+            self.heed(signals, line);
             self.hear(line);
             if self.detached {
                 return Ok(Left::Detached);
@@ -168,41 +204,85 @@ impl App {
                 return Ok(Left::Quit);
             }
             if self.away {
-                if !suspend::in_front() {
+                if !suspend::in_front(terminal.backend().device()) {
                     // After `bg`. Whoever writes or reads now is stopped again.
                     std::thread::sleep(TICK);
                     continue;
                 }
-                terminal::enter_again(terminal)?;
+                terminal::enter_again(&mut terminal, self.mouse, &signals.waker)?;
                 self.screen.forget_pictures();
-                (self.away, drawn) = (false, None);
+                (self.away, self.drawn) = (false, None);
             }
             if self.screen.rings() && self.bell {
-                terminal::ring(terminal)?;
+                terminal::ring(&terminal)?;
             }
-            let since = drawn.map(|at| at.elapsed());
-            if since.is_none_or(|since| self.is_due(since)) {
-                let now = self.clock();
-                terminal.draw(|frame| self.screen.draw(frame, now))?;
-                drawn = Some(Instant::now());
-                self.dirty = false;
+            if self.time_to_frame().is_some_and(|wait| wait.is_zero()) {
+                self.draw(&mut terminal)?;
             }
-            let wait = match (self.dirty, drawn) {
-                (true, Some(at)) => self.frame.saturating_sub(at.elapsed()).min(TICK),
-                _ => TICK,
-            };
+            if !self.dirty && !self.closed {
+                watch.ask();
+            }
+            let wait = self.time_to_frame();
+            let wait = if self.dirty { wait.map(|wait| wait.min(TICK)) } else { wait };
             if input.wait(wait)? == Waited::Gone {
                 return Ok(Left::Gone);
             }
             while !self.away && event::poll(Duration::ZERO)? {
                 let event = event::read()?;
-                self.dirty = true;
-                // Pasted text comes as one event and is no command.
-                if let Event::Key(key) = event {
-                    let reply = self.screen.key(&key);
-                    self.obey(reply, line);
-                }
+                self.take(&event, line);
             }
+        }
+    }
+
+    /// Does what the flags that are up say.
+    fn heed(&mut self, signals: &Signals, line: &Line) {
+        if signals.terminate.swap(false, Ordering::Relaxed) {
+            let reply = self.screen.terminate();
+            self.quitting |= reply != Reply::Detach;
+            self.dirty = true;
+            self.obey(reply, line);
+        }
+        if signals.suspend.swap(false, Ordering::Relaxed) {
+            self.suspend(false);
+        }
+        self.away |= signals.resumed.swap(false, Ordering::Relaxed);
+        self.resized |= signals.resized.swap(false, Ordering::Relaxed);
+        self.dirty |= self.resized;
+    }
+
+    fn draw(&mut self, terminal: &mut terminal::Screen) -> io::Result<()> {
+        let now = self.clock();
+        // Taken no sooner: what no frame has shown is printed when the screen is left.
+        for (stream, line) in capture::take() {
+            self.screen.state.stray(now, &format!("{stream}: {line}"));
+        }
+        if std::mem::take(&mut self.resized) {
+            terminal.resize(terminal.size()?.into())?;
+            self.screen.forget_pictures();
+        }
+        terminal.draw(|frame| self.screen.draw(frame, now))?;
+        self.drawn = Some(Instant::now());
+        self.dirty = false;
+        Ok(())
+    }
+
+    fn take(&mut self, event: &Event, line: &Line) {
+        match event {
+            Event::Key(key) => {
+                self.dirty = true;
+                let reply = self.screen.key(key);
+                self.obey(reply, line);
+            }
+            // A mouse that merely moves changes nothing.
+            Event::Mouse(mouse) if mouse.kind == MouseEventKind::Moved => {}
+            Event::Mouse(mouse) => {
+                self.dirty = true;
+                let reply = self.screen.mouse(mouse);
+                self.obey(reply, line);
+            }
+            Event::Resize(..) => (self.resized, self.dirty) = (true, true),
+            // Pasted text comes as one event and is no command.
+            _ => {}
         }
     }
 
@@ -213,14 +293,17 @@ impl App {
         self.away = true;
     }
 
-    fn is_due(&self, since: Duration) -> bool {
-        let by_itself = match (self.screen.state.is_over(), self.screen.is_animated()) {
+    /// How long no frame is due; `None`: until something happens.
+    fn time_to_frame(&self) -> Option<Duration> {
+        let Some(drawn) = self.drawn else { return Some(Duration::ZERO) };
+        let by_itself = match (self.screen.is_animated(), self.screen.state.is_over()) {
+            (true, _) => Some(Duration::from_millis(250)),
             // Nothing moves any more.
-            (true, _) => Duration::MAX,
-            (false, true) => Duration::from_millis(250),
-            (false, false) => Duration::from_secs(1),
+            (false, true) => None,
+            (false, false) => Some(Duration::from_secs(1)),
         };
-        (self.dirty && since >= self.frame) || since >= by_itself
+        let period = if self.dirty { Some(self.frame) } else { by_itself };
+        Some(period?.saturating_sub(drawn.elapsed()))
     }
 
     /// Seconds since the run started.
@@ -240,6 +323,7 @@ impl App {
                 }
                 Err(TryRecvError::Empty) => return,
                 Err(TryRecvError::Disconnected) => {
+                    self.closed = true;
                     if !self.screen.state.is_over() {
                         self.screen.disconnected();
                         self.dirty = true;

@@ -29,7 +29,7 @@ impl Keys {
     pub fn scroll(&mut self, scroll: Scroll) {
         self.first = match scroll {
             Scroll::Up => self.first.saturating_sub(1),
-            Scroll::Down => self.first + 1,
+            Scroll::Down => self.first.saturating_add(1),
             Scroll::PageUp | Scroll::Home => 0,
             Scroll::PageDown | Scroll::End => usize::MAX,
         };

@@ -19,6 +19,10 @@ pub enum Action {
     StopAfterEpoch,
     /// Save `last` and go on.
     Checkpoint,
+    /// Ask for more epochs.
+    MoreEpochs,
+    /// Ask for another learning rate to end at.
+    RateEnd,
     /// Something about the fold looked at.
     Fold(OfFold),
     /// Leave the dashboard and training alone, where training is another process.

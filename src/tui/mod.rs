@@ -2,6 +2,8 @@
 
 mod app;
 mod appearance;
+mod backend;
+mod capture;
 mod compact;
 mod confirm;
 mod crops;
@@ -25,18 +27,22 @@ mod range;
 mod runs;
 mod schedule;
 mod screen;
+mod stray;
 mod summary;
 mod suspend;
 mod terminal;
 mod theme;
 mod vertebrae;
 mod views;
+mod wake;
 
 pub use app::{Attachment, Exit, Settings, Signals, run};
 pub use appearance::{Appearance, Depth, Ground};
+pub use backend::{Backend, Device};
 pub use crops::Pictures;
 pub use keys::{Action, BINDINGS, Binding, Keymap};
 pub use runs::Answer;
 pub use screen::{Reply, Screen};
 pub use terminal::restore as restore_terminal;
 pub use views::{VIEWS, View};
+pub use wake::Waker;

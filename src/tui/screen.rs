@@ -2,7 +2,7 @@
 //! terminal, so that a test can draw it.
 
 use super::appearance::Appearance;
-use super::confirm::Question;
+use super::confirm::{self, Question};
 use super::crops::{self, Pictures};
 use super::fold_keys::{Verdict, verdict};
 use super::keys::{Action, Keymap, OfFold, Scroll};
@@ -20,7 +20,7 @@ mod draw;
 mod mouse;
 
 /// What is to be done about a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Reply {
     /// Nothing beyond drawing anew.
     Nothing,
@@ -165,6 +165,10 @@ impl Screen {
 
     /// A key while `question` is asked.
     fn reply(&mut self, question: Question, code: KeyCode, action: Option<Action>) -> Reply {
+        if let Some(changed) = Scroll::of(code).and_then(|s| question.changed(s, &self.state)) {
+            self.overlay = Some(Overlay::Confirm(changed));
+            return Reply::Nothing;
+        }
         let control_c = code == KeyCode::Char('c') && action == Some(Action::Quit);
         match (code, action) {
             (KeyCode::Char('y' | 'Y'), _) => self.answer(question),
@@ -192,6 +196,13 @@ impl Screen {
         self.overlay = None;
         let (fold, action) = match question {
             Question::Quit => return self.quit(),
+            Question::Epochs(n) => {
+                return self.send(Command::Plan { epochs: Some(n), min_learning_rate: None });
+            }
+            Question::Rate(at) => {
+                let min_learning_rate = Some(confirm::rate(at));
+                return self.send(Command::Plan { epochs: None, min_learning_rate });
+            }
             Question::Start(fold) => (fold, FoldAction::Start),
             Question::Skip(fold) => (fold, FoldAction::Skip),
             Question::Again(fold) => (fold, FoldAction::Again),
@@ -278,6 +289,7 @@ impl Screen {
                 return self.notice("no fold is in training: there is nothing to save");
             }
             Action::Checkpoint => return self.send(Command::Checkpoint),
+            Action::MoreEpochs | Action::RateEnd => return self.ask_for_plan(action),
             Action::Fold(key) => return self.of_fold(key),
             Action::Show(view) => self.show(view),
             Action::NextView => self.show(self.view.beside(1)),
@@ -328,6 +340,22 @@ impl Screen {
         self.view = view;
         self.overlay = None;
         self.help = help::Keys::default();
+    }
+
+    fn ask_for_plan(&mut self, action: Action) -> Reply {
+        if let Some(why) = self.deaf() {
+            return self.notice(why);
+        }
+        let Some(plan) = &self.state.plan else {
+            return self.notice("there is no plan yet: the run is starting");
+        };
+        let lowest = plan.learning_rates.last().copied().unwrap_or(0.0);
+        let question = match action {
+            Action::MoreEpochs => Question::Epochs(plan.epochs + 10),
+            _ => Question::Rate(confirm::place(lowest)),
+        };
+        self.overlay = Some(Overlay::Confirm(question));
+        Reply::Nothing
     }
 
     fn of_fold(&mut self, key: OfFold) -> Reply {

@@ -8,6 +8,7 @@ pub use unix::{has_shell, in_front, stop};
 mod unix {
     use rustix::process::{Signal, getpgrp, getsid, kill_current_process_group};
     use rustix::termios::tcgetpgrp;
+    use std::os::fd::AsFd;
 
     /// Whether a shell would notice: where this process, or the one that merely started it, is all
     /// of its session (`ssh -t host rsna-tui`, `tmux new rsna-tui`), nobody could say `fg`.
@@ -28,8 +29,8 @@ mod unix {
     }
 
     /// Whether the terminal is this job's; who writes or reads it from behind is stopped again.
-    pub fn in_front() -> bool {
-        tcgetpgrp(std::io::stdout()).map_or(true, |group| group == getpgrp())
+    pub fn in_front(tty: impl AsFd) -> bool {
+        tcgetpgrp(tty).map_or(true, |group| group == getpgrp())
     }
 }
 
@@ -45,6 +46,6 @@ pub fn stop(_all: bool) {}
 
 /// There are no jobs here.
 #[cfg(not(unix))]
-pub fn in_front() -> bool {
+pub fn in_front<T>(_tty: T) -> bool {
     true
 }

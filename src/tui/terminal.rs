@@ -1,67 +1,172 @@
 //! Taking the terminal over, and giving it back whatever happens.
 
+use super::backend::{Backend, Device};
+use super::capture;
+#[cfg(unix)]
+use super::input::wait_for;
+use super::wake::Waker;
 use crossterm::cursor::Show;
-use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
+use crossterm::event::{
+    DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture,
+};
 use crossterm::terminal::{
-    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen,
+    disable_raw_mode, enable_raw_mode,
 };
 use crossterm::{execute, queue};
-use ratatui::Terminal;
-use ratatui::backend::CrosstermBackend;
-use std::io::{self, BufWriter, Stdout, Write, stdout};
-use std::mem::ManuallyDrop;
-use std::sync::{Mutex, Once, PoisonError};
+use ratatui::layout::Size;
+use std::io::{self, Write};
+#[cfg(unix)]
+use std::sync::Arc;
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread::ThreadId;
 
-/// The terminal in use. Buffered, so that a frame goes out in few writes.
-pub type Screen = Terminal<CrosstermBackend<BufWriter<Stdout>>>;
+/// The terminal in use.
+pub type Screen = ratatui::Terminal<Backend<Tty>>;
 
-/// The thread that owns the screen while it is taken over.
-static OWNER: Mutex<Option<ThreadId>> = Mutex::new(None);
+/// The terminal itself, whatever standard output is meanwhile.
+#[derive(Debug, Clone)]
+pub struct Tty {
+    #[cfg(unix)]
+    file: Arc<std::fs::File>,
+}
+
+/// Of a terminal that does not know its own, as a serial line.
+const USUAL: Size = Size { width: 80, height: 24 };
+
+#[cfg(unix)]
+impl Tty {
+    fn open() -> io::Result<Self> {
+        use std::os::fd::AsFd;
+        Ok(Self { file: Arc::new(io::stdout().as_fd().try_clone_to_owned()?.into()) })
+    }
+}
+
+#[cfg(unix)]
+impl std::os::fd::AsFd for Tty {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+#[cfg(unix)]
+impl Write for Tty {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        use rustix::event::{PollFd, PollFlags};
+        match (&*self.file).write(bytes) {
+            // Another program has left the terminal so that it does not wait for the line.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                wait_for(&mut [PollFd::new(&self.file, PollFlags::OUT)], None)?;
+                Err(io::ErrorKind::Interrupted.into())
+            }
+            written => written,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(unix)]
+impl Device for Tty {
+    /// Asked of the terminal's own file: crossterm asks standard output where there is no
+    /// /dev/tty, and that is a pipe now.
+    fn size(&self) -> io::Result<Size> {
+        let size = rustix::termios::tcgetwinsize(&self.file)?;
+        Ok(match (size.ws_col, size.ws_row) {
+            (0, _) | (_, 0) => USUAL,
+            (width, height) => Size { width, height },
+        })
+    }
+}
+
+#[cfg(not(unix))]
+impl Tty {
+    fn open() -> io::Result<Self> {
+        Ok(Self {})
+    }
+}
+
+#[cfg(not(unix))]
+impl Write for Tty {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        io::stdout().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().flush()
+    }
+}
+
+#[cfg(not(unix))]
+impl Device for Tty {
+    fn size(&self) -> io::Result<Size> {
+        crossterm::terminal::size().map(Size::from)
+    }
+}
+
+/// What is taken over, for whoever gives it back.
+#[derive(Debug, Clone)]
+struct Taken {
+    /// The thread that owns the screen.
+    thread: ThreadId,
+    tty: Tty,
+    mouse: bool,
+}
+
+/// The terminal while it is taken over.
+static TAKEN: Mutex<Option<Taken>> = Mutex::new(None);
 
 /// Gives the terminal back when dropped.
 pub struct Guard;
 
-/// Takes the terminal over: raw mode, alternate screen, pasted text told from keys. The mouse
-/// stays the terminal's, so that text can be selected.
-///
-/// The screen is never dropped: ratatui's drop reports a terminal that is gone with `eprintln!`,
-/// which panics when standard error was that terminal. The guard shows the cursor again.
-pub fn enter() -> io::Result<(ManuallyDrop<Screen>, Guard)> {
+/// Takes the terminal over: raw mode, alternate screen, pasted text told from keys, and what others
+/// print caught, of which `waker` tells. `mouse`: whether it is the program's; else it stays the
+/// terminal's, so that text can be selected.
+pub fn enter(mouse: bool, waker: &Waker) -> io::Result<(Screen, Guard)> {
     static HOOK: Once = Once::new();
     HOOK.call_once(install_panic_hook);
+    let tty = Tty::open()?;
     // From here on, also when a line below fails, the guard puts all back.
     let guard = Guard;
-    take()?;
-    let mut terminal = Terminal::new(CrosstermBackend::new(BufWriter::new(stdout())))?;
-    terminal.hide_cursor()?;
-    Ok((ManuallyDrop::new(terminal), guard))
+    take(&tty, mouse)?;
+    capture::begin(waker)?;
+    Ok((Screen::new(Backend::new(tty))?, guard))
 }
 
 /// Takes it over once more, after this process stood still and others used it; the next draw
 /// writes every cell.
-pub fn enter_again(terminal: &mut Screen) -> io::Result<()> {
+pub fn enter_again(terminal: &mut Screen, mouse: bool, waker: &Waker) -> io::Result<()> {
     // Who was stopped unasked still believes it raw; the shell has made it otherwise.
     disable_raw_mode()?;
-    take()?;
+    take(terminal.backend().device(), mouse)?;
+    capture::begin(waker)?;
     // Both frames are blank now, as the screen is.
     terminal.current_buffer_mut().reset();
     terminal.swap_buffers();
-    terminal.hide_cursor()
+    terminal.backend_mut().forget();
+    Ok(())
 }
 
 /// Rings the terminal's bell.
-pub fn ring(terminal: &mut Screen) -> io::Result<()> {
-    let out = terminal.backend_mut();
-    out.write_all(b"\x07")?;
-    out.flush()
+pub fn ring(terminal: &Screen) -> io::Result<()> {
+    terminal.backend().device().clone().write_all(b"\x07")
 }
 
-fn take() -> io::Result<()> {
-    *owner() = Some(std::thread::current().id());
+fn take(tty: &Tty, mouse: bool) -> io::Result<()> {
+    // What was printed before belongs to the screen that is left.
+    let _ = io::stdout().flush();
+    let mut tty = tty.clone();
+    let thread = std::thread::current().id();
+    *taken() = Some(Taken { thread, tty: tty.clone(), mouse });
     enable_raw_mode()?;
     // Not `Terminal::clear`, which asks the terminal where its cursor is and waits for the answer.
-    execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste, Clear(ClearType::All))
+    execute!(tty, EnterAlternateScreen, EnableBracketedPaste, Clear(ClearType::All))?;
+    if mouse {
+        execute!(tty, EnableMouseCapture)?;
+    }
+    Ok(())
 }
 
 impl Drop for Guard {
@@ -70,29 +175,31 @@ impl Drop for Guard {
     }
 }
 
-fn owner() -> std::sync::MutexGuard<'static, Option<ThreadId>> {
-    OWNER.lock().unwrap_or_else(PoisonError::into_inner)
+fn taken() -> MutexGuard<'static, Option<Taken>> {
+    TAKEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Puts the terminal back once; a terminal that is gone needs nothing, so errors are no news.
 pub fn restore() {
-    if owner().take().is_none() {
-        return;
+    let Some(Taken { mut tty, mouse, .. }) = taken().take() else { return };
+    if mouse {
+        let _ = queue!(tty, DisableMouseCapture);
     }
-    let mut out = stdout();
-    let _ = queue!(out, DisableBracketedPaste, LeaveAlternateScreen, Show);
-    let _ = out.flush();
+    // A frame may have been cut off.
+    let _ = queue!(tty, EndSynchronizedUpdate, DisableBracketedPaste, LeaveAlternateScreen, Show);
+    let _ = tty.flush();
     let _ = disable_raw_mode();
+    capture::end();
 }
 
-/// While the screen is taken over, a panic's report would be written across it. Of the owner's
+/// While the screen is taken over, a panic's report would be written into the log. Of the owner's
 /// own panic one sentence is told once the terminal is back; one of another thread stays silent
 /// here, because whoever joins that thread tells it.
 fn install_panic_hook() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        let owned_by = *owner();
-        match owned_by {
+        let owner = taken().as_ref().map(|taken| taken.thread);
+        match owner {
             None => before(info),
             Some(thread) if thread == std::thread::current().id() => {
                 restore();
@@ -104,4 +211,73 @@ fn install_panic_hook() {
             Some(_) => {}
         }
     }));
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use portable_pty::{CommandBuilder, PtySize, native_pty_system};
+    use std::io::Read;
+
+    /// Set where this test is the program in the terminal.
+    const INSIDE: &str = "RSNA_TUI_TEST_INSIDE";
+
+    #[test]
+    fn after_a_panic_the_terminal_is_back_with_all_that_was_said() {
+        if std::env::var_os(INSIDE).is_some() {
+            panic_inside();
+        }
+        let size = PtySize { rows: 200, cols: 80, ..PtySize::default() };
+        let pty = native_pty_system().openpty(size).unwrap();
+        let modes = || pty.master.get_termios().map(|modes| format!("{modes:?}"));
+        let before = modes();
+        let mut program = CommandBuilder::new(std::env::current_exe().unwrap());
+        let (_, module) = module_path!().split_once("::").unwrap();
+        let this = format!("{module}::after_a_panic_the_terminal_is_back_with_all_that_was_said");
+        program.args([&this, "--exact", "--nocapture"]);
+        program.env(INSIDE, "1");
+        let mut child = pty.slave.spawn_command(program).unwrap();
+        let mut reader = pty.master.try_clone_reader().unwrap();
+        let read = std::thread::spawn(move || {
+            let mut said = Vec::new();
+            let mut bytes = [0; 4096];
+            while let Ok(n @ 1..) = reader.read(&mut bytes) {
+                said.extend_from_slice(&bytes[..n]);
+            }
+            said
+        });
+        assert!(!child.wait().unwrap().success());
+        assert_eq!(modes(), before);
+        // The reader ends when nobody has the terminal open.
+        let portable_pty::PtyPair { slave, master: _master } = pty;
+        drop(slave);
+        let mut parser = vt100::Parser::new(200, 80, 0);
+        parser.process(&read.join().unwrap());
+        let screen = parser.screen();
+        let text = screen.contents();
+        assert!(!screen.alternate_screen() && !screen.hide_cursor(), "{text}");
+        assert_eq!(screen.mouse_protocol_mode(), vt100::MouseProtocolMode::None);
+        for told in ["before", "printed meanwhile", "lines left out)", "not ended"] {
+            assert!(text.contains(told), "{told} is not in:\n{text}");
+        }
+        assert!(text.contains("the display failed: on purpose at src"), "{text}");
+        for not_told in ["the dashboard", "another thread"] {
+            assert!(!text.contains(not_told), "{not_told} is in:\n{text}");
+        }
+    }
+
+    fn panic_inside() -> ! {
+        print!("before ");
+        let (mut terminal, _guard) = enter(true, &Waker::new().unwrap()).unwrap();
+        terminal.draw(|frame| frame.render_widget("the dashboard", frame.area())).unwrap();
+        println!("printed meanwhile");
+        // More than a pipe holds, and nobody takes it.
+        for i in 0..100_000 {
+            println!("flood {i}");
+        }
+        let other = std::thread::spawn(|| panic!("of another thread"));
+        assert!(other.join().is_err());
+        eprint!("not ended");
+        panic!("on purpose");
+    }
 }

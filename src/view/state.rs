@@ -7,8 +7,8 @@ use super::system::History;
 use super::{Mark, Pending, format, status, text};
 use crate::run::Command;
 use crate::run::event::{
-    CheckpointKind, Epoch, ErrorEvent, Event, FoldState, Gpu, Level, Position, Preview, Queue,
-    RunFinished, RunStarted, Stamped, Step, System, TrainerState, ValidStep,
+    CheckpointKind, Epoch, ErrorEvent, Event, FoldState, Gpu, Level, Planned, Position, Preview,
+    Queue, RunFinished, RunStarted, Stamped, Step, System, TrainerState, ValidStep,
 };
 use crate::run::journal::{self, Brief, Pace, Past};
 use std::collections::VecDeque;
@@ -121,6 +121,7 @@ impl State {
                 }
                 self.alerts.again(again.at.fold);
             }
+            Event::Planned(planned) => self.replan(planned),
             Event::EpochStarted(event) => {
                 self.select(event.at.fold);
                 if let Some(fold) = self.folds.get_mut(self.current) {
@@ -232,6 +233,22 @@ impl State {
         self.stops_after_epoch = false;
     }
 
+    /// Takes over another end of training.
+    fn replan(&mut self, planned: &Planned) {
+        let epochs = planned.epochs.min(MOST_EPOCHS / self.folds.len().max(1));
+        if let Some(plan) = &mut self.plan {
+            plan.epochs = planned.epochs;
+            plan.learning_rates = planned.learning_rates.iter().take(epochs).copied().collect();
+        }
+        for fold in &mut self.folds {
+            let done = fold.last_epoch().map_or(0, |epoch| epoch.at.epoch);
+            fold.epochs.resize(epochs.max(done), None);
+        }
+        if let Some(fold) = self.fold_mut(planned.at.fold) {
+            fold.mark(planned.at, Mark::Rate);
+        }
+    }
+
     /// Takes over the queue's order and states.
     fn order(&mut self, queue: &Queue) {
         let current = self.fold().map(|fold| fold.plan.fold);
@@ -337,12 +354,21 @@ impl State {
         }
     }
 
+    /// Notes what something in this process has printed, at `at` seconds of the run.
+    pub fn stray(&mut self, at: f64, line: &str) {
+        self.log_line_at(at, Level::Warn, line);
+    }
+
     fn log_line(&mut self, level: Level, text: &str) {
+        self.log_line_at(self.at, level, text);
+    }
+
+    fn log_line_at(&mut self, at: f64, level: Level, text: &str) {
         if self.log.len() == LOG_LINES {
             self.log.pop_front();
         }
         self.log_total += 1;
-        self.log.push_back(LogLine { at: self.at, level, text: format::brief(text) });
+        self.log.push_back(LogLine { at, level, text: format::brief(text) });
     }
 
     fn answer(&mut self, state: TrainerState) {

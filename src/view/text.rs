@@ -25,6 +25,7 @@ pub fn of_event(event: &Event) -> Option<(Level, String)> {
         Event::Again(a) => {
             (Level::Info, format!("fold {}: to be trained again, seed {}", a.at.fold, a.seed))
         }
+        Event::Planned(p) => (Level::Info, format!("from {} on: {}", p.at, p.changes.join(", "))),
         Event::Epoch(e) => (Level::Info, epoch(e)),
         Event::LeftOut(l) => {
             let studies = l.studies.join(", ");

@@ -13,6 +13,7 @@ use crate::{
         Error, Result,
         control::Control,
         metrics::VertebraLoss,
+        schedule,
         step::{Images, StepOutput, Targets},
     },
 };
@@ -28,7 +29,6 @@ impl Training<'_, '_> {
     pub(super) fn train_epoch(
         &mut self,
         loader: &mut Loader,
-        lr: f64,
         control: &mut Control,
     ) -> Result<Option<End>> {
         let fold = self.fold;
@@ -43,9 +43,13 @@ impl Training<'_, '_> {
                 return Ok(Some(end));
             }
             self.place.set(Position { step: at.step + 1, ..at });
+            let lr = schedule::learning_rate(&control.config.train, at.epoch);
             let done = (self.at().epoch - 1) * fold.plan.steps + self.at().step;
             if fold.panic_at_step == Some(done) {
                 panic!("asked to panic at step {done}");
+            }
+            if fold.print_at_step == Some(done) {
+                print_as_libraries_do();
             }
             let made = match fold.nan_at_batch == Some(loader.taken()) {
                 true => Err(Error::NonFinite { what: "the loss".into(), studies: batch.studies() }),
@@ -175,4 +179,12 @@ impl Training<'_, '_> {
         self.fold.events.send(Event::LeftOut(LeftOut { at: self.at(), what, studies }));
         Ok(())
     }
+}
+
+/// For the tests: one line through each of Rust's two ways, and one past them, without an end.
+fn print_as_libraries_do() {
+    println!("a stray line on stdout");
+    eprintln!("a stray line on stderr");
+    #[cfg(unix)]
+    let _ = rustix::io::write(rustix::stdio::stderr(), b"a stray write to fd 2");
 }

@@ -2,8 +2,8 @@
 
 use super::Action::{
     Acknowledge, Chart, Checkpoint, Close, Detach, EpochAfter, EpochBefore, Fold, FoldAfter,
-    FoldBefore, Help, Log, LogFilter, MarkRun, NextView, PreviousView, Quit, Runs, Show,
-    StopAfterEpoch, Summary, Suspend, TogglePause, ToggleRaw, Vertebra,
+    FoldBefore, Help, Log, LogFilter, MarkRun, MoreEpochs, NextView, PreviousView, Quit, RateEnd,
+    Runs, Show, StopAfterEpoch, Summary, Suspend, TogglePause, ToggleRaw, Vertebra,
 };
 use super::{Action, Binding, ChartKey, Key, LogKey, OfFold, Scope, Scroll};
 use crate::run::FoldAction;
@@ -67,6 +67,22 @@ pub const BINDINGS: &[Binding] = &[
         ALL,
         (10, "save"),
         "save `last` after the step at hand",
+    ),
+    bind(
+        "more_epochs",
+        MoreEpochs,
+        &[Key::char('u')],
+        ALL,
+        NOT_SHOWN,
+        "more epochs (asks how many)",
+    ),
+    bind(
+        "rate_end",
+        RateEnd,
+        &[Key::char('j')],
+        ALL,
+        NOT_SHOWN,
+        "another learning rate to end at (asks which)",
     ),
     bind(
         "fold_hold",

@@ -1,0 +1,253 @@
+//! What was printed while the screen is up, as lines that the log can bear: few, short, plain.
+
+use crate::bounded;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Bytes of a line that are kept.
+const LONGEST: usize = 1000;
+/// Lines that may come at once.
+const BURST: u32 = 100;
+/// After a burst, one more line may come each time this has passed.
+const PAUSE: Duration = Duration::from_secs(2);
+/// Lines kept for a screen that does not take them.
+const MOST: usize = 200;
+/// A line that is not ended is shown after this.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// The lines of one stream.
+#[derive(Debug)]
+pub struct Lines {
+    /// The line that is not ended yet, up to [`LONGEST`].
+    begun: Vec<u8>,
+    /// Bytes of it beyond that.
+    beyond: usize,
+    /// When it began.
+    since: Option<Instant>,
+    ready: VecDeque<String>,
+    left_out: u64,
+    /// Lines that may come now.
+    allowed: u32,
+    /// Since when `allowed` is as it is.
+    counted: Instant,
+}
+
+impl Lines {
+    /// No line yet.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            begun: Vec::new(),
+            beyond: 0,
+            since: None,
+            ready: VecDeque::new(),
+            left_out: 0,
+            allowed: BURST,
+            counted: now,
+        }
+    }
+
+    /// Takes in what was printed. A carriage return ends a line too, as in a progress bar.
+    pub fn add(&mut self, mut bytes: &[u8], now: Instant) {
+        while let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) {
+            self.begin(&bytes[..end], now);
+            self.end(now);
+            bytes = &bytes[end + 1..];
+        }
+        self.begin(bytes, now);
+    }
+
+    fn begin(&mut self, bytes: &[u8], now: Instant) {
+        if bytes.is_empty() {
+            return;
+        }
+        let kept = bytes.len().min(LONGEST - self.begun.len());
+        self.begun.extend_from_slice(&bytes[..kept]);
+        self.beyond += bytes.len() - kept;
+        self.since.get_or_insert(now);
+    }
+
+    fn end(&mut self, now: Instant) {
+        let text = String::from_utf8_lossy(&self.begun);
+        let mut text = bounded::excerpt(&without_escapes(&text), LONGEST).trim_end().to_string();
+        if self.beyond > 0 {
+            // The cut may have gone through a character.
+            text.truncate(text.trim_end_matches('\u{fffd}').len());
+            text += &format!("… ({} bytes more)", self.beyond);
+        }
+        self.begun.clear();
+        (self.beyond, self.since) = (0, None);
+        if !text.trim().is_empty() {
+            self.push(text, now);
+        }
+    }
+
+    fn push(&mut self, text: String, now: Instant) {
+        self.tell_left_out(now);
+        match self.may_come(now) {
+            true => self.ready.push_back(text),
+            false => self.left_out += 1,
+        }
+    }
+
+    fn tell_left_out(&mut self, now: Instant) {
+        if self.left_out > 0 && self.may_come(now) {
+            let plural = if self.left_out == 1 { "" } else { "s" };
+            self.ready.push_back(format!("({} line{plural} left out)", self.left_out));
+            self.left_out = 0;
+        }
+    }
+
+    /// Whether one more line may come, which then counts.
+    fn may_come(&mut self, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.counted);
+        let more = (since.as_nanos() / PAUSE.as_nanos()).try_into().unwrap_or(BURST);
+        if more > 0 {
+            self.allowed = self.allowed.saturating_add(more).min(BURST);
+            self.counted = now;
+        }
+        let may = self.allowed > 0 && self.ready.len() < MOST;
+        self.allowed -= u32::from(may);
+        may
+    }
+
+    /// What is due without more being printed: a line that nobody ends, or that lines were left
+    /// out. `None`: nothing is.
+    pub fn due(&self) -> Option<Instant> {
+        let line = self.since.map(|since| since + PATIENCE);
+        let left_out = (self.left_out > 0 && self.ready.len() < MOST).then(|| self.counted + PAUSE);
+        line.into_iter().chain(left_out).min()
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: Instant) {
+        if self.since.is_some_and(|since| since + PATIENCE <= now) {
+            self.end(now);
+        }
+        self.tell_left_out(now);
+    }
+
+    /// Ends all at once: nothing more is waited for.
+    pub fn close(&mut self, now: Instant) {
+        self.end(now);
+        (self.allowed, self.counted) = (BURST, now);
+        self.tell_left_out(now);
+    }
+
+    /// Whether there are lines to take.
+    pub fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// The lines so far, oldest first, once.
+    pub fn take(&mut self) -> impl Iterator<Item = String> {
+        self.ready.drain(..)
+    }
+}
+
+/// `text` without what would colour or steer a terminal: CSI sequences as a whole; of any other
+/// escape sequence the rest is text.
+fn without_escapes(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\x1b') {
+        out += before;
+        rest = match after.strip_prefix('[') {
+            // Parameters, then one final byte.
+            Some(sequence) => {
+                let end = sequence.find(|c| ('@'..='~').contains(&c));
+                end.map_or("", |end| &sequence[end + 1..])
+            }
+            None => after,
+        };
+    }
+    out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(lines: &mut Lines) -> Vec<String> {
+        lines.take().collect()
+    }
+
+    #[test]
+    fn lines_come_plain_whatever_pieces_they_are_printed_in() {
+        let now = Instant::now();
+        let mut lines = Lines::new(now);
+        lines.add(b"\x1b[1;31mwarn", now);
+        assert!(!lines.is_ready());
+        lines.add(b"ing\x1b[0m: \xff\x07 caf\xc3\xa9\n\n  \r\n10 %\r20 %\rdo", now);
+        assert_eq!(taken(&mut lines), ["warning: \u{fffd}  café", "10 %", "20 %"]);
+        lines.add(b"ne\n", now);
+        assert_eq!(taken(&mut lines), ["done"]);
+        assert_eq!(without_escapes("a\x1b[2"), "a");
+        assert_eq!(without_escapes("\x1b]0;title\x07"), "]0;title\x07");
+    }
+
+    #[test]
+    fn a_line_that_nobody_ends_is_shown_after_a_while() {
+        let now = Instant::now();
+        let mut lines = Lines::new(now);
+        assert_eq!(lines.due(), None);
+        lines.add(b"Password: ", now);
+        assert_eq!(lines.due(), Some(now + PATIENCE));
+        lines.tick(now + PATIENCE / 2);
+        assert!(!lines.is_ready());
+        lines.tick(now + PATIENCE);
+        assert_eq!(taken(&mut lines), ["Password:"]);
+        assert_eq!(lines.due(), None);
+        lines.add(b"half", now);
+        lines.close(now);
+        assert_eq!(taken(&mut lines), ["half"]);
+    }
+
+    #[test]
+    fn a_long_line_is_cut_and_says_by_how_much() {
+        let now = Instant::now();
+        let mut lines = Lines::new(now);
+        for _ in 0..10 {
+            lines.add("é".repeat(5000).as_bytes(), now);
+        }
+        lines.add(b"\n", now);
+        let told = taken(&mut lines);
+        assert_eq!(told.len(), 1);
+        assert!(told[0].ends_with("é… (99000 bytes more)"), "{}", told[0]);
+    }
+
+    #[test]
+    fn a_flood_is_a_burst_and_then_counted() {
+        let start = Instant::now();
+        let mut lines = Lines::new(start);
+        let flood = b"the same again\n".repeat(1000);
+        let mut told = Vec::new();
+        // 100 s of it, drawn ten times a second.
+        for tenth in 0..1000 {
+            lines.add(&flood, start + tenth * Duration::from_millis(100));
+            told.extend(lines.take());
+        }
+        assert!((140..=160).contains(&told.len()), "{}", told.len());
+        assert!(told[BURST as usize].ends_with("lines left out)"), "{}", told[BURST as usize]);
+        // The last ones are told although nothing more comes.
+        let due = lines.due().unwrap();
+        assert!(due <= start + Duration::from_secs(100) + PAUSE);
+        lines.tick(due);
+        told.extend(lines.take());
+        let number = |line: &String| line[1..].split(' ').next()?.parse::<u64>().ok();
+        let left_out: u64 = told.iter().filter_map(number).sum();
+        let shown = told.iter().filter(|line| line.starts_with("the")).count() as u64;
+        assert_eq!(left_out + shown, 1_000_000);
+        assert_eq!(lines.due(), None);
+    }
+
+    #[test]
+    fn a_screen_that_stands_still_costs_no_memory() {
+        let start = Instant::now();
+        let mut lines = Lines::new(start);
+        for hour in 0..1000 {
+            lines.add(&b"x\n".repeat(200), start + hour * Duration::from_secs(3600));
+        }
+        assert_eq!(lines.due(), None, "nothing can be told before lines are taken");
+        assert_eq!(taken(&mut lines).len(), MOST);
+    }
+}
