@@ -10,12 +10,12 @@ pub struct Ui {
     pub preview_seconds: f64,
     /// Frames a second at most.
     pub fps: u32,
+    /// Whether the mouse is the dashboard's instead of the terminal's.
+    pub mouse: bool,
     /// Whether the terminal's bell rings for a new alert.
     pub bell: bool,
     /// What `sh -c` runs for a new alert; empty = nothing.
     pub on_alert: String,
-    /// Whether the mouse is the dashboard's instead of the terminal's.
-    pub mouse: bool,
     /// How many colours there are.
     pub colors: Colors,
     /// What they stand on.

@@ -214,7 +214,7 @@ impl App {
                 (self.away, self.drawn) = (false, None);
             }
             if self.screen.rings() && self.bell {
-                terminal::ring(&terminal)?;
+                terminal::ring(&mut terminal)?;
             }
             if self.time_to_frame().is_some_and(|wait| wait.is_zero()) {
                 self.draw(&mut terminal)?;

@@ -30,6 +30,7 @@ mod screen;
 mod stray;
 mod summary;
 mod suspend;
+mod system;
 mod terminal;
 mod theme;
 mod vertebrae;

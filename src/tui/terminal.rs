@@ -150,8 +150,8 @@ pub fn enter_again(terminal: &mut Screen, mouse: bool, waker: &Waker) -> io::Res
 }
 
 /// Rings the terminal's bell.
-pub fn ring(terminal: &Screen) -> io::Result<()> {
-    terminal.backend().device().clone().write_all(b"\x07")
+pub fn ring(terminal: &mut Screen) -> io::Result<()> {
+    terminal.backend_mut().ring()
 }
 
 fn take(tty: &Tty, mouse: bool) -> io::Result<()> {

@@ -4,7 +4,7 @@ use super::{Overlay, Screen};
 use crate::run::event::Level;
 use crate::tui::views::{self, View};
 use crate::tui::{compact, confirm, header, key_line, layout, loss, overview, progress, schedule};
-use crate::tui::{summary, theme, vertebrae};
+use crate::tui::{summary, system, theme, vertebrae};
 use crate::view::Alarm;
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -86,6 +86,7 @@ impl Screen {
             View::Runs => self.runs.draw(frame, area, &self.state, now),
             View::Vertebrae => self.levels.draw(frame, area, self.fold()),
             View::Folds => self.folds.draw(frame, area, &self.state, self.shown()),
+            View::System => system::draw(frame, area, &self.state),
             View::Log => self.log.draw(frame, area, &self.state),
             _ => {}
         }
