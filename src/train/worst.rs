@@ -22,11 +22,14 @@ pub fn prediction(batch: &Batch, b: usize, slices: &[f32], study: f32) -> Predic
         probability: probability(study),
         slices: vec![f32::NAN; t],
     };
-    for i in b * t..(b + 1) * t {
-        let (vertebra, slice) = (batch.places[i].vertebra, batch.places[i].slice);
-        let place = usize::from(vertebra) * per_vertebra + usize::from(slice);
-        prediction.slices[place] = probability(slices[i]);
-        prediction.labels[usize::from(vertebra)] = u8::from(batch.targets[i] > 0.5);
+    let own = b * t..(b + 1) * t;
+    let targets = &batch.targets[own.clone()];
+    for ((place, &logit), &target) in
+        batch.places[own.clone()].iter().zip(&slices[own]).zip(targets)
+    {
+        let (vertebra, slice) = (usize::from(place.vertebra), usize::from(place.slice));
+        prediction.slices[vertebra * per_vertebra + slice] = probability(logit);
+        prediction.labels[vertebra] = u8::from(target > 0.5);
     }
     prediction
 }

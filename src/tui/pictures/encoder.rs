@@ -50,7 +50,7 @@ impl<T: Clone + PartialEq + Send + 'static> Encoder<T> {
         // 24 bits, and not black. A picture has two: a new one is not drawn under the number of the
         // one that it replaces, or the terminal would draw only the cells that changed.
         let process = std::process::id() & 0x3fff;
-        let first = 1 << 23 | process << 9 | (u32::from(pane) & 3) * 2 * MOST;
+        let first = (1 << 23) | (process << 9) | ((u32::from(pane) & 3) * 2 * MOST);
         Self { pictures, first, aside: None, asked: None, ready: None, turn: 0 }
     }
 

@@ -11,7 +11,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 /// Columns of a study's row without its UID.
-const FIGURES: usize = 18;
+const FIGURES: usize = 19;
 /// Columns of a vertebra's row without its slices.
 const WORDS: usize = 14;
 /// What the columns and marks mean.
