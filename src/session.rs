@@ -12,6 +12,7 @@ mod on_alert;
 mod previews;
 mod report_file;
 mod signals;
+mod studio;
 mod tensorboard;
 
 pub use attach::{attach, fold, plan, runs, steer};

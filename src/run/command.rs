@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// by an [`Event::Trainer`](super::event::Event::Trainer), [`Event::Fold`](super::event::Event::Fold),
 /// [`Event::Queue`](super::event::Event::Queue),
 /// [`Event::Planned`](super::event::Event::Planned) or [`Event::Checkpoint`](super::event::Event::Checkpoint).
+/// (A slice to be shown is asked for by a [`LookAt`](super::LookAt): the trainer has no part in it.)
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {

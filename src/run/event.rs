@@ -4,6 +4,7 @@
 //! seconds since the run started, so that a recorded run replays at any speed.
 
 use super::figure;
+pub use super::studies::{Found, Look, LookAt, Prediction, Worst, WorstStudy};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -38,8 +39,12 @@ pub enum Event {
     ValidStep(ValidStep),
     /// An epoch and its validation are done.
     Epoch(Epoch),
+    /// The studies that a validation was worst at.
+    Worst(Worst),
     /// Crops of the current batch. May be dropped when the view is slow.
     Preview(Preview),
+    /// A slice that a view asked for. May be dropped when the view is slow.
+    Look(Look),
     /// How the GPU is doing, every few seconds. May be dropped when the view is slow.
     Gpu(Gpu),
     /// How the machine is doing, every few seconds. May be dropped when the view is slow.
@@ -61,14 +66,13 @@ pub enum Event {
 impl Event {
     /// Whether a slow view can live without it (the next one replaces it).
     pub fn may_be_dropped(&self) -> bool {
-        matches!(
-            self,
-            Event::Step(_)
-                | Event::ValidStep(_)
-                | Event::Preview(_)
-                | Event::Gpu(_)
-                | Event::System(_)
-        )
+        matches!(self, Event::Step(_) | Event::ValidStep(_) | Event::Gpu(_) | Event::System(_))
+            || self.is_picture()
+    }
+
+    /// Whether it carries pictures: the journal does without them.
+    pub fn is_picture(&self) -> bool {
+        matches!(self, Event::Preview(_) | Event::Look(_))
     }
 }
 
@@ -378,6 +382,9 @@ pub struct Preview {
     pub at: Position,
     /// The crops.
     pub crops: Vec<Crop>,
+    /// What the network says of all slices of their studies, each study once.
+    #[serde(default)]
+    pub predictions: Vec<Prediction>,
 }
 
 /// One crop of the batch at hand.
@@ -390,8 +397,10 @@ pub struct Crop {
     /// 0..15.
     pub slice: u8,
     /// The slice's target, 0 or 1.
+    #[serde(with = "figure::single")]
     pub label: f32,
     /// The slice head's probability.
+    #[serde(with = "figure::single")]
     pub probability: f32,
     /// Height of the picture.
     pub height: usize,

@@ -1,4 +1,4 @@
-//! `journal.jsonl`: every event of a run but previews, one JSON object a line.
+//! `journal.jsonl`: every event of a run but those of pictures, one JSON object a line.
 //!
 //! A line is the event under its `type`, with `elapsed` (seconds of the run, without the time between a
 //! process that ended and the one that went on) and `time` (Unix, by the wall clock). The first
@@ -345,7 +345,7 @@ impl Known {
                 later || (at.epoch == next && at.step > self.steps)
             }
             "epoch_started" => later || (at.epoch == next && at.step >= self.steps),
-            "epoch" | "valid_step" => at.epoch > self.epochs,
+            "epoch" | "worst" | "valid_step" => at.epoch > self.epochs,
             _ => false,
         }
     }

@@ -6,7 +6,7 @@ use crate::{
     config::{Config, RequeueSignal},
     headless,
     run::{
-        Command, Event, FoldAction,
+        Command, Event, FoldAction, Latest,
         channel::Line,
         event::{CheckpointKind, Level, TrainerState},
         folder::Folder,
@@ -81,7 +81,7 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
 fn nobody() -> Line {
     let (_, events) = crossbeam_channel::unbounded();
     let (commands, _) = crossbeam_channel::unbounded();
-    Line { events, commands }
+    Line { events, commands, looks: Latest::default() }
 }
 
 /// A line to the process that trains the run, and how much of the journal was before.

@@ -1,6 +1,9 @@
 //! A run in this process: the trainer, who shows it, and who may steer it.
 
-use super::{detach, monitor::Monitor, on_alert::Hook, previews, signals::Signals, tensorboard};
+use super::{
+    detach, monitor::Monitor, on_alert::Hook, previews, signals::Signals, studio::Studio,
+    tensorboard,
+};
 #[cfg(unix)]
 use crate::run::{control_socket, event::Level};
 use crate::{
@@ -54,6 +57,7 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
     };
     let signals = Signals::listen(config.run.requeue_signal)?;
     let state = past(&job);
+    let studio = Studio::of(&job);
     let mut kept = Vec::new();
     let mut hook = None;
     let keep = |events: &EventSender| {
@@ -67,6 +71,7 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
     signals.preempt(&line);
     let server = listen(&folder, &events, &line);
     let monitor = Monitor::start(&folder, &events);
+    studio.open(&line, &events);
     drop(events);
     if shown == Shown::Background {
         detach::ready(&folder)?;
@@ -118,7 +123,7 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
 /// Lets other processes watch and steer, where that is possible.
 #[cfg(unix)]
 fn listen(folder: &Folder, events: &EventSender, line: &Line) -> Option<control_socket::Server> {
-    match control_socket::serve(folder, events.clone(), line.commands.clone()) {
+    match control_socket::serve(folder, events.clone(), line.commands.clone(), line.looks.clone()) {
         Ok(server) => Some(server),
         Err(error) => {
             let path = folder.socket();

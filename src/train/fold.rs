@@ -22,7 +22,9 @@ use crate::{
     run::{
         Event,
         channel::EventSender,
-        event::{Epoch, EpochStarted, FoldBest, FoldEvent, FoldPlan, FoldState, Level, Position},
+        event::{
+            Epoch, EpochStarted, FoldBest, FoldEvent, FoldPlan, FoldState, Level, Position, Worst,
+        },
         folder::{Folder, append_line},
     },
     study::{Batch, Loader, Source, Study},
@@ -312,7 +314,7 @@ impl Training<'_, '_> {
                 Ok(validation) => validation,
                 Err(end) => return Ok(end),
             };
-            self.finish_epoch(&validation, control)?;
+            self.finish_epoch(validation, control)?;
             if epoch == control.config.train.epochs {
                 break;
             }
@@ -363,7 +365,7 @@ impl Training<'_, '_> {
         Ok(())
     }
 
-    fn finish_epoch(&mut self, v: &Validation, control: &mut Control) -> Result<()> {
+    fn finish_epoch(&mut self, v: Validation, control: &mut Control) -> Result<()> {
         let fold = self.fold;
         let sums = std::mem::take(&mut self.sums);
         self.batches = 0;
@@ -401,6 +403,7 @@ impl Training<'_, '_> {
             valid_seconds: v.seconds,
             valid_batches: v.batches,
         }));
+        fold.events.send(Event::Worst(Worst { at: self.at(), studies: v.worst }));
         fold.events.log(Level::Info, line.find("Fold ").map_or(&*line, |i| &line[i..]));
         self.since = (0, Instant::now());
         self.keep().save_epoch(control, self.at(), is_best)?;

@@ -3,13 +3,14 @@
 
 use super::appearance::Appearance;
 use super::confirm::{self, Question};
-use super::crops::{self, Pictures};
+use super::crops;
 use super::fold_keys::{Verdict, verdict};
 use super::keys::{Action, Keymap, OfFold, Scroll};
+use super::pictures::Pictures;
 use super::views::View;
-use super::{curves, folds, help, levels, log, runs};
+use super::{curves, folds, help, levels, log, runs, slices};
 use crate::run::event::Stamped;
-use crate::run::{Command, FoldAction};
+use crate::run::{Command, FoldAction, LookAt};
 use crate::view::{Fold, State};
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
@@ -63,6 +64,7 @@ pub struct Screen {
     folds: folds::View,
     levels: levels::View,
     runs: runs::View,
+    slices: slices::Slices,
     /// Where the tabs were drawn.
     tabs: Rect,
     /// Where the mouse was while its button is held.
@@ -88,6 +90,7 @@ impl Screen {
             folds: folds::View::default(),
             levels: levels::View::default(),
             runs: runs::View::default(),
+            slices: slices::Slices::new(pictures),
             tabs: Rect::default(),
             dragged_from: None,
         }
@@ -102,6 +105,12 @@ impl Screen {
     /// The same with the runs in `dir` to compare with.
     pub fn beside_runs_in(mut self, dir: PathBuf) -> Self {
         self.runs = runs::View::of(dir);
+        self
+    }
+
+    /// The same for a run that shows no crops of its batches.
+    pub fn without_previews(mut self) -> Self {
+        self.pictures = crops::Gallery::new(Pictures::Off);
         self
     }
 
@@ -313,7 +322,13 @@ impl Screen {
             }
             Action::Acknowledge if self.state.alerts.acknowledge() => {}
             Action::Acknowledge => return self.notice("there is no alert to acknowledge"),
-            Action::ToggleRaw if !self.pictures.wanted() => {
+            Action::Crops(key) => {
+                let fold = self.state.folds.get(self.shown());
+                if let Err(why) = self.slices.key(key, &self.state, fold) {
+                    return self.notice(why);
+                }
+            }
+            Action::ToggleRaw if !self.pictures.wanted() && self.view != View::Crops => {
                 return self.notice("there are no crops: ui.preview_seconds is 0");
             }
             Action::ToggleRaw => self.pictures.toggle_raw(),
@@ -323,6 +338,7 @@ impl Screen {
             Action::Help if self.overlay == Some(Overlay::Help) => self.overlay = None,
             Action::Help => self.overlay = Some(Overlay::Help),
             Action::Close if self.overlay.is_some() => self.overlay = None,
+            Action::Close if self.view == View::Crops => self.slices.release(),
             Action::Close if self.view == View::Curves => {
                 self.curves.put_cursor_away();
             }
@@ -390,9 +406,26 @@ impl Screen {
         self.state.folds.get(self.shown())
     }
 
+    /// From now on pictures are encoded aside from drawing; `wake` is called when there are some.
+    pub fn encode_aside(&mut self, wake: impl Fn() + Clone + Send + 'static) {
+        self.pictures.go_aside(wake.clone());
+        self.slices.go_aside(wake);
+    }
+
+    /// Whether there are newer pictures to draw.
+    pub fn take_pictures(&mut self) -> bool {
+        self.pictures.take() | self.slices.take()
+    }
+
+    /// The slice that is to be asked for, once.
+    pub fn take_look(&mut self) -> Option<LookAt> {
+        self.slices.take_look()
+    }
+
     /// The terminal has forgotten what was drawn.
     pub fn forget_pictures(&mut self) {
         self.pictures.forget();
+        self.slices.forget();
     }
 
     /// Whether something moves by the clock faster than once a second.

@@ -21,6 +21,8 @@ struct Panel<'a> {
     /// The end of its axis, where that does not follow from the figures.
     high: Option<f64>,
     label: fn(f64) -> String,
+    /// Whether figures are bytes.
+    bytes: bool,
 }
 
 /// Draws the view.
@@ -80,6 +82,7 @@ fn panels(state: &State) -> Vec<Panel<'_>> {
             lines: vec![(&h.images_per_second, theme::TRAIN)],
             high: None,
             label: format::rate,
+            bytes: false,
         },
         Panel {
             name: "waiting for data",
@@ -87,6 +90,7 @@ fn panels(state: &State) -> Vec<Panel<'_>> {
             lines: vec![(&h.data_share, theme::VALID)],
             high: None,
             label: format::share,
+            bytes: false,
         },
         Panel {
             name: "CPU, all cores",
@@ -94,6 +98,7 @@ fn panels(state: &State) -> Vec<Panel<'_>> {
             lines: vec![(&h.cpu, theme::TRAIN)],
             high: Some(100.0),
             label: |x| format!("{x:.0}%"),
+            bytes: false,
         },
         Panel {
             name: "CPU, this process (100% = a core)",
@@ -101,13 +106,15 @@ fn panels(state: &State) -> Vec<Panel<'_>> {
             lines: vec![(&h.process_cpu, theme::TRAIN)],
             high: None,
             label: |x| format!("{x:.0}%"),
+            bytes: false,
         },
         Panel {
-            name: "memory: machine ━, this process ━",
+            name: "memory: machine, own (brighter)",
             now: system.map_or_else(dash, |s| of(s.memory_used, s.memory_total)),
             lines: vec![(&h.memory_used, theme::FAINT), (&h.resident, theme::TRAIN)],
             high: system.map(|s| s.memory_total as f64),
             label: gib,
+            bytes: true,
         },
         Panel {
             name: "disk, free",
@@ -118,6 +125,7 @@ fn panels(state: &State) -> Vec<Panel<'_>> {
             lines: vec![(&h.disk_free, theme::VALID)],
             high: None,
             label: gib,
+            bytes: true,
         },
         Panel {
             name: "GPU",
@@ -125,6 +133,7 @@ fn panels(state: &State) -> Vec<Panel<'_>> {
             lines: vec![(&h.gpu_utilisation, theme::TRAIN)],
             high: Some(100.0),
             label: |x| format!("{x:.0}%"),
+            bytes: false,
         },
         Panel {
             name: "GPU memory",
@@ -132,6 +141,7 @@ fn panels(state: &State) -> Vec<Panel<'_>> {
             lines: vec![(&h.gpu_memory, theme::TRAIN)],
             high: gpu.map(|g| g.memory_total as f64),
             label: gib,
+            bytes: true,
         },
         Panel {
             name: "GPU temperature",
@@ -139,6 +149,7 @@ fn panels(state: &State) -> Vec<Panel<'_>> {
             lines: vec![(&h.gpu_temperature, theme::VALID)],
             high: None,
             label: |x| format!("{x:.0}°"),
+            bytes: false,
         },
         Panel {
             name: "GPU power",
@@ -146,6 +157,7 @@ fn panels(state: &State) -> Vec<Panel<'_>> {
             lines: vec![(&h.gpu_watts, theme::VALID)],
             high: None,
             label: |x| format!("{x:.0}W"),
+            bytes: false,
         },
     ]
 }
@@ -154,7 +166,9 @@ fn panels(state: &State) -> Vec<Panel<'_>> {
 fn gib(bytes: f64) -> String {
     let gib = bytes / f64::from(1 << 30);
     match gib {
+        0.0 => "0".into(),
         g if g < 1.0 => format!("{:.0}M", 1024.0 * g),
+        g if g < 100.0 && g.fract() == 0.0 => format!("{g:.0}G"),
         g if g < 100.0 => format!("{g:.1}G"),
         g if g < 2048.0 => format!("{g:.0}G"),
         g => format!("{:.1}T", g / 1024.0),
@@ -189,6 +203,7 @@ fn draw_panel(frame: &mut Frame, area: Rect, panel: &Panel) {
         log: false,
         unit: Unit::Seconds,
         label: panel.label,
+        round: if panel.bytes { f64::from(1 << 30) } else { 1.0 },
         layers: panel
             .lines
             .iter()
@@ -205,6 +220,9 @@ mod tests {
     #[test]
     fn bytes_are_short() {
         let of = |gib: f64| super::gib(gib * f64::from(1 << 30));
-        assert_eq!([0.5, 12.34, 640.0, 4096.0].map(of), ["512M", "12.3G", "640G", "4.0T"]);
+        assert_eq!(
+            [0.0, 0.5, 12.34, 20.0, 640.0, 4096.0].map(of),
+            ["0", "512M", "12.3G", "20G", "640G", "4.0T"]
+        );
     }
 }

@@ -5,6 +5,7 @@ pub mod alerts;
 mod curve;
 pub mod fold;
 pub mod format;
+pub mod looks;
 pub mod pending;
 pub mod progress;
 mod recent;

@@ -2,6 +2,7 @@
 
 use super::alerts::{Alerts, Kind};
 use super::fold::Fold;
+use super::looks::Looks;
 use super::progress::Progress;
 use super::system::History;
 use super::{Mark, Pending, format, status, text};
@@ -47,6 +48,8 @@ pub struct State {
     pub step: Option<Step>,
     /// The newest preview.
     pub preview: Option<Preview>,
+    /// The slices that were looked at.
+    pub looks: Looks,
     /// The GPU, where the network computes on one that tells.
     pub gpu: Option<Gpu>,
     /// The machine.
@@ -135,6 +138,12 @@ impl State {
             Event::Step(step) => self.add_step(step),
             Event::ValidStep(step) => self.add_valid_step(step),
             Event::Epoch(epoch) => self.add_epoch(epoch),
+            Event::Worst(worst) => {
+                if let Some(fold) = self.fold_mut(worst.at.fold) {
+                    fold.add_worst(worst);
+                }
+            }
+            Event::Look(look) => self.looks.add(look.clone()),
             Event::Preview(preview) => {
                 self.preview = Some(preview.clone());
                 self.previews += 1;

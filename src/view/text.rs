@@ -64,7 +64,9 @@ pub fn of_event(event: &Event) -> Option<(Level, String)> {
         | Event::Queue(_)
         | Event::Step(_)
         | Event::ValidStep(_)
+        | Event::Worst(_)
         | Event::Preview(_)
+        | Event::Look(_)
         | Event::Gpu(_)
         | Event::System(_) => return None,
     };

@@ -33,8 +33,10 @@ fn has_nowhere_to_go(binding: &Binding, view: View) -> bool {
         Action::Runs(_) => true,
         Action::Show(own) => own == view,
         Action::Close => true,
-        // There is no pane of crops there, or none yet.
-        Action::ToggleRaw => view != View::Overview,
+        // The worst study is the first, looked at where it is most wrong, in its own contrast.
+        Action::Crops(key) => {
+            ["StudyBefore", "MostWrong", "Reset"].contains(&format!("{key:?}").as_str())
+        }
         _ => false,
     }
 }

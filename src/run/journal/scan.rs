@@ -9,12 +9,13 @@ use memchr::memmem;
 
 /// The event's `type`, where it is one that is looked for.
 pub(super) fn kind(line: &[u8]) -> Option<&'static str> {
-    const KINDS: [&str; 10] = [
+    const KINDS: [&str; 11] = [
         "step",
         "valid_step",
         "gpu",
         "system",
         "epoch",
+        "worst",
         "epoch_started",
         "checkpoint",
         "fold",

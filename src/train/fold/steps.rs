@@ -102,7 +102,8 @@ impl Training<'_, '_> {
         )?;
         let compute_seconds = start.elapsed().as_secs_f64();
         self.tell(&out);
-        self.previews.offer(batch, &out.slice_logits, self.place.get(), fold.events);
+        let logits = (&out.slice_logits[..], &out.study_logits[..]);
+        self.previews.offer(batch, logits, self.place.get(), fold.events);
 
         let mut vertebrae = VertebraLoss::default();
         let positive = self.weights.positive;

@@ -4,7 +4,7 @@ use super::{Overlay, Screen};
 use crate::run::event::Level;
 use crate::tui::views::{self, View};
 use crate::tui::{compact, confirm, header, key_line, layout, loss, overview, progress, schedule};
-use crate::tui::{summary, system, theme, vertebrae};
+use crate::tui::{slices, summary, system, theme, vertebrae};
 use crate::view::Alarm;
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -87,8 +87,18 @@ impl Screen {
             View::Vertebrae => self.levels.draw(frame, area, self.fold()),
             View::Folds => self.folds.draw(frame, area, &self.state, self.shown()),
             View::System => system::draw(frame, area, &self.state),
+            View::Crops => {
+                let context = slices::Context {
+                    state: &self.state,
+                    fold: self.state.folds.get(self.shown()),
+                    raw: self.pictures.raw(),
+                    covered: self.overlay.is_some(),
+                    now,
+                };
+                self.slices.draw(frame, area, &context);
+                return true;
+            }
             View::Log => self.log.draw(frame, area, &self.state),
-            _ => {}
         }
         false
     }
@@ -114,7 +124,8 @@ impl Screen {
             self.log.draw_pane(frame, area, state);
         }
         if let Some(area) = panes.crops {
-            self.pictures.draw(frame, area, &self.state);
+            let covered = self.overlay.is_some();
+            self.pictures.draw(frame, area, &self.state, covered);
         }
         panes.crops.is_some()
     }
