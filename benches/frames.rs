@@ -109,7 +109,7 @@ struct Run {
 impl Run {
     fn new(steps: usize) -> Self {
         let look = Appearance { depth: Depth::TrueColor, ground: Ground::Dark, ascii: false };
-        let screen = Screen::new(Pictures::TrueColor, look, Keymap::default());
+        let screen = Screen::new(Pictures::Blocks, look, Keymap::default());
         let mut run = Self { screen, steps, now: 0.0, step: 0, next_step: 0.0 };
         run.tell(started(steps));
         for fold in 0..FOLDS {
@@ -250,5 +250,9 @@ fn preview(key: usize) -> Event {
         seen: picture(key + i),
         raw: Some(picture(key + i + 1)),
     };
-    Event::Preview(Preview { at: Position::default(), crops: (0..4).map(crop).collect() })
+    Event::Preview(Preview {
+        at: Position::default(),
+        crops: (0..4).map(crop).collect(),
+        predictions: Vec::new(),
+    })
 }

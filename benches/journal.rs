@@ -114,8 +114,12 @@ fn write(path: &Path, steps: usize) -> f64 {
                             utilisation: Some(97),
                             temperature: Some(61),
                             watts: Some(512.3),
+                            throttled: None,
                         }),
                     );
+                }
+                if step % 4 == 0 {
+                    tell(0.0, system_event(step));
                 }
             }
             for batch in 1..=valid_batches {
@@ -156,6 +160,19 @@ fn write(path: &Path, steps: usize) -> f64 {
         }
     }
     start.elapsed().as_secs_f64()
+}
+
+fn system_event(step: usize) -> Event {
+    Event::System(System {
+        cpu: 37.123_456 + (step % 13) as f64,
+        process_cpu: 412.345_678 + (step % 17) as f64,
+        resident: 12_345_678_912,
+        memory_used: 34_567_891_234,
+        memory_total: 128 << 30,
+        disk_free: Some(234_567_891_234),
+        disk_total: Some(1 << 40),
+        load: Some(6.25),
+    })
 }
 
 /// With as many digits as figures have.

@@ -57,6 +57,8 @@ pub enum Command {
     Stop(Stop),
     /// Save a run's weights now and go on
     Checkpoint(Steer),
+    /// Give a run more epochs, or another learning rate to end at, from the next step on
+    Plan(Plan),
     /// Start, pause, reorder, give up, bring back or train again one fold of a run
     Fold(Fold),
     /// List the dashboard's actions: their names in the config's [keys], keys and views
@@ -159,6 +161,20 @@ pub struct Stop {
     /// Finish the epoch at hand with its validation first
     #[arg(long)]
     pub after_epoch: bool,
+}
+
+/// `rsna-tui plan`
+#[derive(Debug, Args)]
+pub struct Plan {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub steer: Steer,
+    /// Epochs a fold, more than it has; folds that are done go on
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<usize>,
+    /// The learning rate that the schedule falls to
+    #[arg(long, value_name = "RATE")]
+    pub min_learning_rate: Option<f64>,
 }
 
 /// `rsna-tui fold`

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
-pub use ui::{Ascii, Background, Colors, Ui};
+pub use ui::{Ascii, Background, Colors, Pictures, Ui};
 
 /// The repository's `config.toml`.
 pub const DEFAULTS: &str = include_str!("../config.toml");

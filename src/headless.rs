@@ -2,7 +2,7 @@
 
 use crate::run::channel::Line;
 use crate::run::event::{Epoch, Event, Level, Outcome, RunFinished, RunStarted, Stamped};
-use crate::view::{LogLine, State, format, report, text};
+use crate::view::{Alert, State, format, report, text};
 use std::io::{self, Write};
 
 /// Writes the run's events to `out` as lines until it ends: a header, a line every
@@ -31,10 +31,11 @@ pub fn go_on(
     }
     let mut failure: Option<io::Error> = None;
     for stamped in line.events.iter() {
+        let raised = state.alerts.raised();
         state.apply(&stamped);
-        if failure.is_none()
-            && let Some(lines) = lines(&stamped, &state, log_every_steps)
-        {
+        let told = lines(&stamped, &state, log_every_steps);
+        let lines = told.unwrap_or_default() + &alerts(&stamped, &state, raised);
+        if failure.is_none() && !lines.is_empty() {
             failure = out.write_all(lines.as_bytes()).and_then(|()| out.flush()).err();
         }
         if state.finished.is_some() {
@@ -62,12 +63,6 @@ fn lines(stamped: &Stamped, state: &State, every: usize) -> Option<String> {
     let text = match &stamped.event {
         Event::RunStarted(plan) => return Some(header(plan)),
         Event::Step(s) => {
-            if !s.loss.is_finite() {
-                // The state tells it at once and then ever more rarely.
-                let told = |l: &&LogLine| l.level == Level::Error && l.at == stamped.at;
-                let line = state.log.back().filter(told)?;
-                return Some(format!("{clock:>8}  error: {}\n", line.text));
-            }
             if every == 0 || (s.at.step % every != 0 && s.at.step != s.steps) {
                 return None;
             }
@@ -92,15 +87,29 @@ fn lines(stamped: &Stamped, state: &State, every: usize) -> Option<String> {
             if let Event::Checkpoint(checkpoint) = event {
                 text += &format!(" to {}", checkpoint.path);
             }
-            let prefix = match level {
-                Level::Info => "",
-                Level::Warn => "warning: ",
-                Level::Error => "error: ",
-            };
-            format!("{prefix}{}", format::sanitized(&text))
+            format!("{}{}", prefix(level), format::sanitized(&text))
         }
     };
     Some(format!("{clock:>8}  {text}\n"))
+}
+
+/// The lines for the alerts that rose with an event, where it does not tell them itself.
+fn alerts(stamped: &Stamped, state: &State, raised: u64) -> String {
+    let clock = format::duration(stamped.at);
+    let risen = state.alerts.since(raised).filter(|alert| !alert.kind.is_told_by_its_event());
+    let line = |alert: &Alert| {
+        let prefix = prefix(alert.kind.level());
+        format!("{clock:>8}  {prefix}{}\n", format::sanitized(&alert.text))
+    };
+    risen.map(line).collect()
+}
+
+fn prefix(level: Level) -> &'static str {
+    match level {
+        Level::Info => "",
+        Level::Warn => "warning: ",
+        Level::Error => "error: ",
+    }
 }
 
 fn eta(state: &State) -> String {

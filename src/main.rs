@@ -47,6 +47,7 @@ fn start(cli: &Cli) -> Result<ExitCode> {
         Some(Command::Pause(args)) => return session::steer(args, run::Command::Pause),
         Some(Command::Unpause(args)) => return session::steer(args, run::Command::Resume),
         Some(Command::Checkpoint(args)) => return session::steer(args, run::Command::Checkpoint),
+        Some(Command::Plan(args)) => return session::plan(args),
         Some(Command::Fold(args)) => return session::fold(args),
         Some(Command::Stop(args)) => {
             let command = match args.after_epoch {

@@ -7,11 +7,14 @@ mod bench;
 mod check;
 mod detach;
 mod live;
+mod monitor;
+mod on_alert;
 mod previews;
 mod signals;
+mod studio;
 mod tensorboard;
 
-pub use attach::{attach, fold, runs, steer};
+pub use attach::{attach, fold, plan, runs, steer};
 pub use augment::augment;
 pub use bench::bench;
 pub use check::check;

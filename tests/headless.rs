@@ -4,6 +4,7 @@ mod common;
 
 use common::Script;
 use rsna_tui::headless;
+use rsna_tui::run::Latest;
 use rsna_tui::run::channel::Line;
 use rsna_tui::run::event::{Outcome, Position, Stamped};
 use std::io::{self, Write};
@@ -12,7 +13,7 @@ fn line(events: Vec<Stamped>) -> Line {
     let (sender, receiver) = crossbeam_channel::unbounded();
     let (commands, _) = crossbeam_channel::unbounded();
     events.into_iter().for_each(|e| sender.send(e).unwrap());
-    Line { events: receiver, commands }
+    Line { events: receiver, commands, looks: Latest::default() }
 }
 
 fn script() -> Script {

@@ -8,7 +8,7 @@ mod common;
 #[path = "pty/session.rs"]
 mod session;
 
-use common::Script;
+use common::{Script, studies};
 use crossterm::event::{
     KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
 };
@@ -52,8 +52,9 @@ fn no_row_of_random_events_ends_it() {
     let mut next = told.iter().cycle();
     let pictures = [
         Pictures::Kitty,
-        Pictures::TrueColor,
-        Pictures::Indexed,
+        Pictures::Sixel,
+        Pictures::Iterm,
+        Pictures::Blocks,
         Pictures::Characters,
         Pictures::Off,
     ];
@@ -87,6 +88,11 @@ fn no_row_of_random_events_ends_it() {
             if draws {
                 now += rng.random_range(0.0..20.0);
                 terminal.draw(|frame| screen.draw(frame, now)).unwrap();
+                if let Some(wanted) = screen.take_look() {
+                    let answer = Stamped { at: now, event: studies::look(&wanted) };
+                    let spoils = rng.random_bool(0.3);
+                    screen.apply(&if spoils { spoilt(&answer, &mut rng) } else { answer });
+                }
             }
         }
     }

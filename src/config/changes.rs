@@ -4,9 +4,10 @@ use super::{Config, Error, Result};
 use toml::{Table, Value};
 
 /// Settings that change nothing of what comes out, or that a user may well want to change.
-const FREE: [&str; 16] = [
+const FREE: [&str; 17] = [
     "train.epochs",
     "train.folds",
+    "train.min_learning_rate",
     "train.on_nonfinite",
     "train.memory",
     "train.chunk_size",

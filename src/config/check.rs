@@ -90,6 +90,11 @@ pub(super) fn check(c: &Config, refuse: &dyn Fn(&str, String) -> Error) -> Resul
         "0 (none) or more seconds",
     )?;
     must((1..=60).contains(&c.ui.fps), "ui.fps", "1 to 60")?;
+    must(
+        c.ui.on_alert.len() <= 8192 && !c.ui.on_alert.contains('\0'),
+        "ui.on_alert",
+        "a command of at most 8192 bytes, without a zero byte",
+    )?;
     Ok(())
 }
 

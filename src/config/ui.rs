@@ -10,14 +10,40 @@ pub struct Ui {
     pub preview_seconds: f64,
     /// Frames a second at most.
     pub fps: u32,
+    /// How slices are drawn.
+    pub pictures: Pictures,
     /// Whether the mouse is the dashboard's instead of the terminal's.
     pub mouse: bool,
+    /// Whether the terminal's bell rings for a new alert.
+    pub bell: bool,
+    /// What `sh -c` runs for a new alert; empty = nothing.
+    pub on_alert: String,
     /// How many colours there are.
     pub colors: Colors,
     /// What they stand on.
     pub background: Background,
     /// Whether characters beyond ASCII are avoided.
     pub ascii: Ascii,
+}
+
+/// How slices are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pictures {
+    /// By the environment.
+    Auto,
+    /// Pixels by kitty's graphics protocol.
+    Kitty,
+    /// Pixels by sixel graphics.
+    Sixel,
+    /// Pixels by iTerm2's inline images.
+    Iterm,
+    /// Half blocks.
+    Blocks,
+    /// Characters.
+    Characters,
+    /// Not at all.
+    Off,
 }
 
 /// How many colours the terminal has.

@@ -2,7 +2,9 @@
 
 use crate::run::event::Gpu;
 use candle_core::Device;
-use nvml_wrapper::{Nvml, enum_wrappers::device::TemperatureSensor};
+use nvml_wrapper::{
+    Nvml, bitmasks::device::ThrottleReasons, enum_wrappers::device::TemperatureSensor,
+};
 
 /// A card that can be asked.
 pub(super) struct Card {
@@ -32,8 +34,31 @@ impl Card {
             utilisation: card.utilization_rates().ok().map(|u| u.gpu),
             temperature: card.temperature(TemperatureSensor::Gpu).ok(),
             watts: card.power_usage().ok().map(|mw| f64::from(mw) / 1e3),
+            throttled: card.current_throttle_reasons().ok().and_then(in_words),
         })
     }
+}
+
+/// What keeps the clocks down; nothing where it is only idle or set so by its user.
+fn in_words(reasons: ThrottleReasons) -> Option<String> {
+    type R = ThrottleReasons;
+    let mut words = Vec::new();
+    for (reason, word) in [
+        (R::SW_THERMAL_SLOWDOWN.union(R::HW_THERMAL_SLOWDOWN), "thermal"),
+        (R::HW_POWER_BRAKE_SLOWDOWN, "power brake"),
+        (R::SW_POWER_CAP, "power cap"),
+        (R::SYNC_BOOST, "sync boost"),
+    ] {
+        if reasons.intersects(reason) {
+            words.push(word);
+        }
+    }
+    // It stands beside the one that says why, where the card tells that.
+    let why = R::HW_THERMAL_SLOWDOWN.union(R::HW_POWER_BRAKE_SLOWDOWN);
+    if reasons.contains(R::HW_SLOWDOWN) && !reasons.intersects(why) {
+        words.push("hardware slowdown");
+    }
+    (!words.is_empty()).then(|| words.join(", "))
 }
 
 /// NVML's name of 16 bytes: GPU-8-4-4-4-12 hexadecimal digits.
@@ -47,9 +72,22 @@ fn name(bytes: &[u8; 16]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn what_keeps_the_clocks_down_in_words() {
+        type R = ThrottleReasons;
+        assert_eq!(in_words(R::NONE), None);
+        assert_eq!(in_words(R::GPU_IDLE | R::APPLICATIONS_CLOCKS_SETTING), None);
+        assert_eq!(in_words(R::SW_POWER_CAP).as_deref(), Some("power cap"));
+        let hot = R::HW_SLOWDOWN | R::HW_THERMAL_SLOWDOWN | R::SW_POWER_CAP;
+        assert_eq!(in_words(hot).as_deref(), Some("thermal, power cap"));
+        assert_eq!(in_words(R::HW_SLOWDOWN).as_deref(), Some("hardware slowdown"));
+    }
+
     #[test]
     fn a_name_as_nvidia_smi_writes_it() {
         let bytes: [u8; 16] = std::array::from_fn(|i| 17 * i as u8);
-        assert_eq!(super::name(&bytes), "GPU-00112233-4455-6677-8899-aabbccddeeff");
+        assert_eq!(name(&bytes), "GPU-00112233-4455-6677-8899-aabbccddeeff");
     }
 }

@@ -1,6 +1,6 @@
 //! From the trainer to the journal and to whoever watches, and back.
 //!
-//! Every event but a preview is in the journal before anyone hears of it. A watcher that is slow
+//! Every event but one of pictures is in the journal before anyone hears of it. A watcher that is slow
 //! or gone never slows training: once [`BACKLOG`] events wait for it, those that it can live
 //! without are dropped; those that it cannot (epochs, folds, checkpoints, errors) are few and
 //! always queued.
@@ -9,6 +9,8 @@ use super::{
     command::Command,
     event::{Event, Level, Log, Stamped},
     journal::Journal,
+    latest::Latest,
+    studies::LookAt,
 };
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::{
@@ -39,6 +41,8 @@ struct Hub {
     watchers: Vec<Watcher>,
     /// Events that the first watcher, the run's own view, did not get.
     dropped: u64,
+    /// The run has finished: nothing comes after that which can be left out.
+    over: bool,
 }
 
 #[derive(Debug)]
@@ -55,8 +59,12 @@ impl EventSender {
     pub fn send(&self, event: Event) {
         let mut hub = self.hub();
         let stamped = Stamped { at: self.before + self.start.elapsed().as_secs_f64(), event };
-        let Hub { journal, trouble, watchers, dropped } = &mut *hub;
-        if let (Some(journal), false) = (journal, matches!(stamped.event, Event::Preview(_))) {
+        let Hub { journal, trouble, watchers, dropped, over } = &mut *hub;
+        if *over && stamped.event.may_be_dropped() {
+            return;
+        }
+        *over |= matches!(stamped.event, Event::RunFinished(_));
+        if let (Some(journal), false) = (journal, stamped.event.is_picture()) {
             *trouble = journal.append(&stamped).err();
         }
         watchers.retain(|watcher| {
@@ -127,6 +135,8 @@ pub struct Line {
     pub events: Receiver<Stamped>,
     /// What the trainer is asked.
     pub commands: Sender<Command>,
+    /// The slice to be shown; not the trainer's to read, and answered while it works or holds.
+    pub looks: Latest<LookAt>,
 }
 
 /// Makes the trainer's ends, and those of the run's own view. `before`: the run's seconds before
@@ -135,9 +145,9 @@ pub fn channel(journal: Option<Journal>, before: f64) -> (EventSender, Receiver<
     let (sender, receiver) = unbounded();
     let (command_sender, command_receiver) = unbounded();
     let watchers = vec![Watcher { sender, own: true }];
-    let hub = Hub { journal, trouble: None, watchers, dropped: 0 };
+    let hub = Hub { journal, trouble: None, watchers, dropped: 0, over: false };
     let sender = EventSender { hub: Arc::new(Mutex::new(hub)), start: Instant::now(), before };
-    let line = Line { events: receiver, commands: command_sender };
+    let line = Line { events: receiver, commands: command_sender, looks: Latest::default() };
     (sender, command_receiver, line)
 }
 

@@ -4,8 +4,10 @@ use serde::{Deserialize, Serialize};
 
 /// What a view may ask of the trainer. Each takes effect between two steps and is acknowledged
 /// by an [`Event::Trainer`](super::event::Event::Trainer), [`Event::Fold`](super::event::Event::Fold),
-/// [`Event::Queue`](super::event::Event::Queue) or [`Event::Checkpoint`](super::event::Event::Checkpoint).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// [`Event::Queue`](super::event::Event::Queue),
+/// [`Event::Planned`](super::event::Event::Planned) or [`Event::Checkpoint`](super::event::Event::Checkpoint).
+/// (A slice to be shown is asked for by a [`LookAt`](super::LookAt): the trainer has no part in it.)
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {
     /// Hold after the step (or validation batch) at hand.
@@ -20,6 +22,13 @@ pub enum Command {
     Requeue,
     /// Save `last` after the step at hand and go on.
     Checkpoint,
+    /// Another end of training, from the next step on. What is `None` stays.
+    Plan {
+        /// Epochs a fold: more than before.
+        epochs: Option<usize>,
+        /// The learning rate that the schedule falls to, 0 to its highest.
+        min_learning_rate: Option<f64>,
+    },
     /// Something about one fold of the queue.
     Fold {
         /// The fold's number.

@@ -3,8 +3,9 @@
 //!
 //! A client says `{"message":"watch"}` and is told `{"type":"hello","version":1,"journal":BYTES,
 //! "pid":PID}`: what the journal held by then, and from there on every event, as the journal has it,
-//! previews too. `{"message":"command","command":"pause"}` and so on (see
-//! [`Command`](super::Command)) steer; the answers are events.
+//! pictures too. `{"message":"command","command":"pause"}` and so on (see
+//! [`Command`](super::Command)) steer, and `{"message":"look","fold":0,"epoch":1,"seed":0,"study":UID,
+//! "vertebra":3,"slice":7}` asks for a slice to be shown; the answers are events.
 
 use super::{
     channel::{EventSender, Line},
@@ -12,8 +13,10 @@ use super::{
     event::Stamped,
     folder::Folder,
     journal,
+    latest::Latest,
+    studies::LookAt,
 };
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, never, select, unbounded};
 use serde::{Deserialize, Serialize};
 use std::{
     io::{self, BufRead, BufReader, BufWriter, Read, Write},
@@ -46,13 +49,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// A client's line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "message", rename_all = "snake_case")]
 pub enum Message {
     /// Tell me what happens.
     Watch,
     /// To the trainer.
     Command(Command),
+    /// Show me a slice.
+    Look(LookAt),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -87,13 +92,15 @@ impl Server {
     }
 }
 
-/// Listens in the run's folder as long as the process lives. `commands`: where they go.
+/// Listens in the run's folder as long as the process lives. `commands`, `looks`: where what is
+/// asked goes.
 ///
 /// Errors: the socket cannot be made; training can do without.
 pub fn serve(
     folder: &Folder,
     events: EventSender,
     commands: Sender<Command>,
+    looks: Latest<LookAt>,
 ) -> io::Result<Server> {
     let path = folder.socket();
     // The folder is locked: a socket that is there is one of a process that is no more.
@@ -120,11 +127,11 @@ pub fn serve(
                 refuse(&stream, "too many clients");
                 continue;
             }
-            let (events, commands) = (events.clone(), commands.clone());
+            let (events, commands, looks) = (events.clone(), commands.clone(), looks.clone());
             // Without a thread this client is not heard.
             let _ = thread::Builder::new().name("client".into()).spawn(move || {
                 let _counted = counted;
-                let _ = attend(&stream, &events, &commands);
+                let _ = attend(&stream, &events, &commands, &looks);
                 let _ = stream.shutdown(std::net::Shutdown::Both);
             });
         }
@@ -169,7 +176,12 @@ fn refuse(mut stream: &UnixStream, why: &str) {
 }
 
 /// Hears a client until it goes.
-fn attend(stream: &UnixStream, events: &EventSender, commands: &Sender<Command>) -> io::Result<()> {
+fn attend(
+    stream: &UnixStream,
+    events: &EventSender,
+    commands: &Sender<Command>,
+    looks: &Latest<LookAt>,
+) -> io::Result<()> {
     let mut watching = false;
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
@@ -191,6 +203,7 @@ fn attend(stream: &UnixStream, events: &EventSender, commands: &Sender<Command>)
                     return Ok(());
                 }
             }
+            Ok(Message::Look(wanted)) => looks.put(wanted),
             Err(why) => refuse(stream, &why),
         }
     }
@@ -277,6 +290,8 @@ pub fn connect(folder: &Folder) -> io::Result<Connection> {
     stream.set_read_timeout(None)?;
     let (event_sender, events) = unbounded();
     let (commands, command_receiver) = unbounded::<Command>();
+    let looks = Latest::default();
+    let mut wanted: Receiver<LookAt> = looks.taker();
     thread::Builder::new().name("listener".into()).spawn(move || {
         let mut line = Vec::new();
         while bounded_line(&mut reader, LONGEST_EVENT, &mut line).unwrap_or(false) {
@@ -289,15 +304,32 @@ pub fn connect(folder: &Folder) -> io::Result<Connection> {
         }
     })?;
     thread::Builder::new().name("commander".into()).spawn(move || {
-        for command in command_receiver {
-            if send(&mut writer, Message::Command(command)).is_err() {
+        loop {
+            let message = select! {
+                recv(command_receiver) -> command => match command {
+                    Ok(command) => Message::Command(command),
+                    Err(_) => break,
+                },
+                recv(wanted) -> look => match look {
+                    Ok(look) => Message::Look(look),
+                    Err(_) => {
+                        wanted = never();
+                        continue;
+                    }
+                },
+            };
+            if send(&mut writer, message).is_err() {
                 return;
             }
         }
         // Nobody asks any more.
         let _ = stream.shutdown(std::net::Shutdown::Both);
     })?;
-    Ok(Connection { line: Line { events, commands }, journal: hello.journal, pid: hello.pid })
+    Ok(Connection {
+        line: Line { events, commands, looks },
+        journal: hello.journal,
+        pid: hello.pid,
+    })
 }
 
 /// A path that fits into a socket's address.
@@ -348,6 +380,10 @@ mod tests {
         let start = Command::Fold { fold: 3, action: FoldAction::Start };
         assert_eq!(parse_message(fold).unwrap(), Message::Command(start));
         assert_eq!(parse_message(br#"{"message":"watch"}"#).unwrap(), Message::Watch);
+        let look = br#"{"message":"look","fold":0,"epoch":2,"seed":7,"study":"1.2","vertebra":3,"slice":14}"#;
+        let wanted =
+            LookAt { fold: 0, epoch: 2, seed: 7, study: "1.2".into(), vertebra: 3, slice: 14 };
+        assert_eq!(parse_message(look).unwrap(), Message::Look(wanted));
         assert!(parse_message(b"pause").is_err());
     }
 
@@ -361,7 +397,8 @@ mod tests {
         let journal = Journal::open(&folder.journal()).unwrap();
         let (events, commands, line) = channel(Some(journal), 0.0);
         events.log(Level::Info, "before");
-        let server = serve(&folder, events.clone(), line.commands.clone()).unwrap();
+        let server =
+            serve(&folder, events.clone(), line.commands.clone(), line.looks.clone()).unwrap();
         let mode = std::fs::metadata(folder.socket()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let (one, two) = (connect(&folder).unwrap(), connect(&folder).unwrap());
@@ -373,6 +410,10 @@ mod tests {
         }
         two.line.commands.send(Command::Checkpoint).unwrap();
         assert_eq!(commands.recv_timeout(PATIENCE).unwrap(), Command::Checkpoint);
+        let wanted =
+            LookAt { fold: 0, epoch: 1, seed: 0, study: "1.2".into(), vertebra: 1, slice: 0 };
+        one.line.looks.put(wanted.clone());
+        assert_eq!(line.looks.taker().recv_timeout(PATIENCE).unwrap(), wanted);
         // Nonsense costs its sender a message and nobody else anything.
         let mut rude = UnixStream::connect(Address::of(&folder.socket()).unwrap().path).unwrap();
         rude.write_all(b"{]\n").unwrap();

@@ -4,6 +4,7 @@
 //! seconds since the run started, so that a recorded run replays at any speed.
 
 use super::figure;
+pub use super::studies::{Found, Look, LookAt, Prediction, Worst, WorstStudy};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -28,6 +29,8 @@ pub enum Event {
     Queue(Queue),
     /// A fold that was done is trained again, under another seed.
     Again(Again),
+    /// Training was given another end.
+    Planned(Planned),
     /// An epoch begins.
     EpochStarted(EpochStarted),
     /// One optimizer step is done. May be dropped when the view is slow.
@@ -36,10 +39,18 @@ pub enum Event {
     ValidStep(ValidStep),
     /// An epoch and its validation are done.
     Epoch(Epoch),
+    /// The studies that a validation was worst at.
+    Worst(Worst),
     /// Crops of the current batch. May be dropped when the view is slow.
     Preview(Preview),
+    /// A slice that a view asked for. May be dropped when the view is slow.
+    Look(Look),
     /// How the GPU is doing, every few seconds. May be dropped when the view is slow.
     Gpu(Gpu),
+    /// How the machine is doing, every few seconds. May be dropped when the view is slow.
+    System(System),
+    /// A batch was left out because its loss or a gradient is not finite.
+    LeftOut(LeftOut),
     /// A checkpoint is on disk.
     Checkpoint(Checkpoint),
     /// The trainer as a whole changed its state: the answer to a command.
@@ -55,7 +66,13 @@ pub enum Event {
 impl Event {
     /// Whether a slow view can live without it (the next one replaces it).
     pub fn may_be_dropped(&self) -> bool {
-        matches!(self, Event::Step(_) | Event::ValidStep(_) | Event::Preview(_) | Event::Gpu(_))
+        matches!(self, Event::Step(_) | Event::ValidStep(_) | Event::Gpu(_) | Event::System(_))
+            || self.is_picture()
+    }
+
+    /// Whether it carries pictures: the journal does without them.
+    pub fn is_picture(&self) -> bool {
+        matches!(self, Event::Preview(_) | Event::Look(_))
     }
 }
 
@@ -175,6 +192,19 @@ pub struct Queued {
     pub seed: u64,
 }
 
+/// Another end of training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Planned {
+    /// Where it was asked for; it counts from the next step on.
+    pub at: Position,
+    /// Epochs a fold.
+    pub epochs: usize,
+    /// Learning rate of each epoch, `epochs` long.
+    pub learning_rates: Vec<f64>,
+    /// What is another now, a line each: `train.epochs: 50 → 60`.
+    pub changes: Vec<String>,
+}
+
 /// A fold begins anew.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Again {
@@ -260,6 +290,41 @@ pub struct Gpu {
     pub temperature: Option<u32>,
     /// W
     pub watts: Option<f64>,
+    /// Why its clocks are lower than they could be, in short words: `power cap, thermal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttled: Option<String>,
+}
+
+/// The machine at a moment, and this process in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct System {
+    /// Percent of all cores' time in which they computed, by whomever, since the last one: 0 to 100.
+    pub cpu: f64,
+    /// The same of this process alone, in percent of one core.
+    pub process_cpu: f64,
+    /// Bytes of memory that this process has resident.
+    pub resident: u64,
+    /// Bytes of the machine's, or the container's, memory in use.
+    pub memory_used: u64,
+    /// Bytes of memory that it has.
+    pub memory_total: u64,
+    /// Bytes that this user can still write to the disk of the run's folder.
+    pub disk_free: Option<u64>,
+    /// Bytes of that disk.
+    pub disk_total: Option<u64>,
+    /// Threads that ran or waited to run, averaged over a minute.
+    pub load: Option<f64>,
+}
+
+/// A batch that was left out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// The step before it.
+    pub at: Position,
+    /// What is not finite: `the loss` or `the gradient of NAME`.
+    pub what: String,
+    /// UIDs of the batch.
+    pub studies: Vec<String>,
 }
 
 /// An epoch with its validation.
@@ -317,6 +382,9 @@ pub struct Preview {
     pub at: Position,
     /// The crops.
     pub crops: Vec<Crop>,
+    /// What the network says of all slices of their studies, each study once.
+    #[serde(default)]
+    pub predictions: Vec<Prediction>,
 }
 
 /// One crop of the batch at hand.
@@ -329,8 +397,10 @@ pub struct Crop {
     /// 0..15.
     pub slice: u8,
     /// The slice's target, 0 or 1.
+    #[serde(with = "figure::single")]
     pub label: f32,
     /// The slice head's probability.
+    #[serde(with = "figure::single")]
     pub probability: f32,
     /// Height of the picture.
     pub height: usize,

@@ -86,3 +86,39 @@ pub mod maybe_seven {
         <[Option<Figure>; 7]>::deserialize(d).map(|x| x.map(|x| x.map(|x| x.0)))
     }
 }
+
+/// `#[serde(with = "figure::single")]` of an `f32`, in as few digits as tell it apart.
+pub mod single {
+    use super::*;
+
+    /// An `f32`.
+    pub fn serialize<S: Serializer>(x: &f32, s: S) -> Result<S::Ok, S::Error> {
+        match x.is_finite() {
+            true => s.serialize_f32(*x),
+            false => Figure(f64::from(*x)).serialize(s),
+        }
+    }
+
+    /// An `f32`; what is beyond its range is infinite.
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<f32, D::Error> {
+        Figure::deserialize(d).map(|x| x.0 as f32)
+    }
+}
+
+/// `#[serde(with = "figure::singles")]` of a row of `f32`.
+pub mod singles {
+    use super::*;
+
+    #[derive(Serialize)]
+    struct Single(#[serde(with = "single")] f32);
+
+    /// Any number of them.
+    pub fn serialize<S: Serializer>(x: &[f32], s: S) -> Result<S::Ok, S::Error> {
+        s.collect_seq(x.iter().map(|&x| Single(x)))
+    }
+
+    /// Any number of them.
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<f32>, D::Error> {
+        Ok(Vec::<Figure>::deserialize(d)?.into_iter().map(|x| x.0 as f32).collect())
+    }
+}

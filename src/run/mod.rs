@@ -8,8 +8,12 @@ pub mod event;
 pub mod figure;
 pub mod folder;
 pub mod journal;
+pub mod latest;
 pub mod status;
+pub mod studies;
 pub mod tensorboard;
 
 pub use command::{Command, FoldAction};
 pub use event::Event;
+pub use latest::Latest;
+pub use studies::LookAt;

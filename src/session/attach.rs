@@ -6,7 +6,7 @@ use crate::{
     config::{Config, RequeueSignal},
     headless,
     run::{
-        Command, Event, FoldAction,
+        Command, Event, FoldAction, Latest,
         channel::Line,
         event::{CheckpointKind, Level, TrainerState},
         folder::Folder,
@@ -81,7 +81,7 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
 fn nobody() -> Line {
     let (_, events) = crossbeam_channel::unbounded();
     let (commands, _) = crossbeam_channel::unbounded();
-    Line { events, commands }
+    Line { events, commands, looks: Latest::default() }
 }
 
 /// A line to the process that trains the run, and how much of the journal was before.
@@ -172,6 +172,11 @@ fn answers(command: Command, event: &Event) -> bool {
             matches!(event, Event::Checkpoint(c) if c.kind == CheckpointKind::Last)
                 || matches!(event, Event::Log(log) if log.message.ends_with("nothing to save"))
         }
+        Command::Plan { .. } => match event {
+            Event::Planned(_) => true,
+            Event::Log(log) => log.level == Level::Warn && log.message.starts_with("plan: "),
+            _ => false,
+        },
         Command::Fold { fold, .. } => match event {
             Event::Queue(_) => true,
             // What is refused is a warning that names it.
@@ -181,6 +186,15 @@ fn answers(command: Command, event: &Event) -> bool {
             _ => false,
         },
     }
+}
+
+/// `rsna-tui plan`.
+pub fn plan(args: &cli::Plan) -> Result<ExitCode> {
+    let (epochs, min_learning_rate) = (args.epochs, args.min_learning_rate);
+    if epochs.is_none() && min_learning_rate.is_none() {
+        bail!("plan: expected --epochs N, --min-learning-rate RATE, or both");
+    }
+    steer(&args.steer, Command::Plan { epochs, min_learning_rate })
 }
 
 /// `rsna-tui fold`.

@@ -1,6 +1,9 @@
 //! A run in this process: the trainer, who shows it, and who may steer it.
 
-use super::{detach, previews, signals::Signals, tensorboard};
+use super::{
+    detach, monitor::Monitor, on_alert::Hook, previews, signals::Signals, studio::Studio,
+    tensorboard,
+};
 #[cfg(unix)]
 use crate::run::{control_socket, event::Level};
 use crate::{
@@ -54,9 +57,12 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
     };
     let signals = Signals::listen(config.run.requeue_signal)?;
     let state = past(&job);
+    let studio = Studio::of(&job);
     let mut kept = Vec::new();
+    let mut hook = None;
     let keep = |events: &EventSender| {
         kept.extend(previews::keep(&folder, events));
+        hook = Hook::start(&config.ui.on_alert, &folder, events);
         if config.run.tensorboard {
             kept.extend(tensorboard::keep(&folder, events));
         }
@@ -64,6 +70,8 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
     let (events, line, trainer) = trainer::spawn(job, keep).map_err(|e| eyre!("{e}"))?;
     signals.preempt(&line);
     let server = listen(&folder, &events, &line);
+    let monitor = Monitor::start(&folder, &events);
+    studio.open(&line, &events);
     drop(events);
     if shown == Shown::Background {
         detach::ready(&folder)?;
@@ -88,8 +96,12 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
         },
     }
     let outcome = trainer.join().unwrap_or(Outcome::Failed);
+    drop(monitor);
     for thread in kept {
         let _ = thread.join();
+    }
+    if let Some(hook) = hook {
+        hook.finish();
     }
     if !plain {
         // Not `println!`: it panics where the terminal has gone.
@@ -111,7 +123,7 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
 /// Lets other processes watch and steer, where that is possible.
 #[cfg(unix)]
 fn listen(folder: &Folder, events: &EventSender, line: &Line) -> Option<control_socket::Server> {
-    match control_socket::serve(folder, events.clone(), line.commands.clone()) {
+    match control_socket::serve(folder, events.clone(), line.commands.clone(), line.looks.clone()) {
         Ok(server) => Some(server),
         Err(error) => {
             let path = folder.socket();

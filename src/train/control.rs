@@ -4,25 +4,28 @@ use super::{
     Error, Result,
     queue::{Effect, Queue},
     saver::{Failed, Job, Saver},
+    schedule,
 };
+use crate::config::Config;
 use crate::run::{
     Command, Event, FoldAction,
     channel::EventSender,
-    event::{self, Again, FoldState, Level, Position, TrainerEvent, TrainerState},
-    folder::Folder,
+    event::{self, Again, FoldState, Level, Planned, Position, TrainerEvent, TrainerState},
+    folder::{Folder, write_atomically},
     status::{self, RunState, Status},
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use std::{
     collections::VecDeque,
     io::{self, ErrorKind},
-    path::PathBuf,
     time::Duration,
 };
 
 #[cfg(test)]
 mod tests;
 
+/// More epochs than that are a slip of the finger.
+const MOST_EPOCHS: usize = 100_000;
 /// Between two tries to write what could not be written.
 const TRY_EVERY: Duration = Duration::from_secs(1);
 
@@ -48,10 +51,11 @@ pub struct Control {
     pub events: EventSender,
     /// To the disk.
     saver: Saver,
-    state_file: PathBuf,
     /// The folds.
     pub queue: Queue,
-    epochs: usize,
+    folder: Folder,
+    /// The run's configuration, in which commands may change the end of training.
+    pub config: Config,
     /// What `state.json` is to say.
     state: RunState,
     reason: Option<String>,
@@ -78,16 +82,16 @@ impl Control {
         events: EventSender,
         folder: &Folder,
         queue: Queue,
-        epochs: usize,
+        config: Config,
     ) -> io::Result<Self> {
         Ok(Self {
             commands,
             later: VecDeque::new(),
             saver: Saver::start(events.clone())?,
             events,
-            state_file: folder.state(),
+            folder: folder.clone(),
             queue,
-            epochs,
+            config,
             state: RunState::Running,
             reason: None,
             stop_after_epoch: false,
@@ -147,6 +151,13 @@ impl Control {
                     self.paused = false;
                     self.tell(at, TrainerState::Stopping, None)?;
                     return Ok(Flow::Stop);
+                }
+                Command::Plan { epochs, min_learning_rate } => {
+                    if self.plan(at, epochs, min_learning_rate)? {
+                        // What is trained from here on is trained under it.
+                        self.saved = None;
+                        return Ok(Flow::Save);
+                    }
                 }
                 Command::Fold { fold, action } => match self.fold(fold, action)? {
                     Effect::Stay => {}
@@ -234,6 +245,46 @@ impl Control {
                 Ok(Effect::Stay)
             }
         }
+    }
+
+    /// Gives training another end, in the run's config first; whether it did.
+    fn plan(
+        &mut self,
+        at: Position,
+        epochs: Option<usize>,
+        min_learning_rate: Option<f64>,
+    ) -> Result<bool> {
+        let mut config = self.config.clone();
+        let train = &mut config.train;
+        let (old, highest) = (train.epochs, train.learning_rate);
+        train.epochs = epochs.unwrap_or(old);
+        train.min_learning_rate = min_learning_rate.unwrap_or(train.min_learning_rate);
+        let why = match (train.epochs, train.min_learning_rate) {
+            (n, _) if !(old..=MOST_EPOCHS).contains(&n) => {
+                Some(format!("{n} epochs: expected {old} to {MOST_EPOCHS}, they can only grow"))
+            }
+            (_, lr) if !(0.0..=highest).contains(&lr) => {
+                Some(format!("a lowest learning rate of {lr}: expected 0 to {highest}"))
+            }
+            _ => None,
+        };
+        if let Some(why) = why {
+            self.events.log(Level::Warn, format!("plan: {why}"));
+            return Ok(false);
+        }
+        let changes = config.changes(&self.config.to_toml()).unwrap_or_default();
+        let (file, toml) = (self.folder.config(), config.to_toml());
+        self.persist(at, file.display().to_string(), |_| write_atomically(&file, toml.as_bytes()))?;
+        self.config = config;
+        self.queue.extend(self.config.train.epochs);
+        self.events.send(Event::Planned(Planned {
+            at,
+            epochs: self.config.train.epochs,
+            learning_rates: schedule::learning_rates(&self.config.train),
+            changes,
+        }));
+        self.tell_queue()?;
+        Ok(true)
     }
 
     /// Tells the queue to views, and to who goes on with the run.
@@ -351,7 +402,7 @@ impl Control {
 
     /// Writes `state.json`.
     pub fn write_state(&mut self, at: Position) -> Result<()> {
-        let path = self.state_file.clone();
+        let path = self.folder.state();
         let what = path.display().to_string();
         // A held run cannot write its state either, and must not wait for that.
         if self.state == RunState::Held {
@@ -368,7 +419,7 @@ impl Control {
             pid: std::process::id(),
             seconds: self.events.seconds(),
             updated: status::now(),
-            epochs: self.epochs,
+            epochs: self.config.train.epochs,
             folds: self.queue.status(),
         }
     }

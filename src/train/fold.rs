@@ -22,7 +22,9 @@ use crate::{
     run::{
         Event,
         channel::EventSender,
-        event::{Epoch, EpochStarted, FoldBest, FoldEvent, FoldPlan, FoldState, Level, Position},
+        event::{
+            Epoch, EpochStarted, FoldBest, FoldEvent, FoldPlan, FoldState, Level, Position, Worst,
+        },
         folder::{Folder, append_line},
     },
     study::{Batch, Loader, Source, Study},
@@ -274,24 +276,24 @@ impl Training<'_, '_> {
 
     /// `done` epochs, and `steps` of the next, are done.
     fn epochs(&mut self, (done, steps): (usize, usize), control: &mut Control) -> Result<End> {
-        let config = self.fold.config;
-        let mut loader = Loader::fold(
-            self.fold.source.clone(),
-            self.fold.train.clone(),
-            self.fold.valid.clone(),
-            config,
-            self.at().fold,
-            (done + 1, self.batches),
-        );
-        for epoch in done + 1..=config.train.epochs {
+        // The epochs that the loader prepares.
+        let mut prepared = control.config.train.epochs;
+        let mut loader = self.loader(done + 1, control);
+        let mut epoch = done;
+        while epoch < control.config.train.epochs {
+            epoch += 1;
+            if epoch > prepared {
+                prepared = control.config.train.epochs;
+                loader = self.loader(epoch, control);
+            }
             let step = if epoch == done + 1 { steps } else { 0 };
             self.place.set(Position { epoch, step, ..self.at() });
-            let lr = schedule::learning_rate(&config.train, epoch);
+            let lr = schedule::learning_rate(&control.config.train, epoch);
             self.state(FoldState::Training, control);
             self.fold
                 .events
                 .send(Event::EpochStarted(EpochStarted { at: self.at(), learning_rate: lr }));
-            if let Some(end) = self.train_epoch(&mut loader, lr, control)? {
+            if let Some(end) = self.train_epoch(&mut loader, control)? {
                 return Ok(end);
             }
             self.state(FoldState::Validating, control);
@@ -312,8 +314,8 @@ impl Training<'_, '_> {
                 Ok(validation) => validation,
                 Err(end) => return Ok(end),
             };
-            self.finish_epoch(lr, &validation, control)?;
-            if epoch == config.train.epochs {
+            self.finish_epoch(validation, control)?;
+            if epoch == control.config.train.epochs {
                 break;
             }
             // What was asked while the epoch ended is meant for this epoch.
@@ -329,6 +331,15 @@ impl Training<'_, '_> {
             }
         }
         Ok(End::Left(FoldState::Done))
+    }
+
+    /// Batches from `epoch` on, without those of it that were trained on.
+    fn loader(&self, epoch: usize, control: &Control) -> Loader {
+        let fold = self.fold;
+        let (train, valid) = (fold.train.clone(), fold.valid.clone());
+        let config = Config { seed: fold.config.seed, ..control.config.clone() };
+        let from = (epoch, self.batches);
+        Loader::fold(fold.source.clone(), train, valid, &config, self.at().fold, from)
     }
 
     /// What a checkpoint is made of, now.
@@ -354,10 +365,11 @@ impl Training<'_, '_> {
         Ok(())
     }
 
-    fn finish_epoch(&mut self, lr: f64, v: &Validation, control: &mut Control) -> Result<()> {
+    fn finish_epoch(&mut self, v: Validation, control: &mut Control) -> Result<()> {
         let fold = self.fold;
         let sums = std::mem::take(&mut self.sums);
         self.batches = 0;
+        let lr = schedule::learning_rate(&control.config.train, self.at().epoch);
         let n = sums.steps as f64;
         let (train_loss, metric) = (sums.loss / n, v.loss);
         let line =
@@ -391,6 +403,7 @@ impl Training<'_, '_> {
             valid_seconds: v.seconds,
             valid_batches: v.batches,
         }));
+        fold.events.send(Event::Worst(Worst { at: self.at(), studies: v.worst }));
         fold.events.log(Level::Info, line.find("Fold ").map_or(&*line, |i| &line[i..]));
         self.since = (0, Instant::now());
         self.keep().save_epoch(control, self.at(), is_best)?;

@@ -9,6 +9,7 @@ use super::{
     saver::{File, Job},
 };
 use crate::{
+    config::Config,
     net::Classifier,
     run::event::{CheckpointKind, FoldState, Position},
 };
@@ -59,7 +60,7 @@ impl Keep<'_> {
         if !wanted || control.is_saved(what) {
             return Ok(());
         }
-        let file = self.last(epoch, step)?;
+        let file = self.last(control, epoch, step)?;
         self.stands(control, epoch, step);
         control.save(what, Job { at, files: vec![file] })
     }
@@ -77,19 +78,19 @@ impl Keep<'_> {
         }
         // The notebook's DEBUG has none.
         if !self.fold.debug {
-            files.push(self.last(at.epoch, 0)?);
+            files.push(self.last(control, at.epoch, 0)?);
         }
         self.stands(control, at.epoch, 0);
         control.save((at.fold, at.epoch, 0, self.fold.config.seed), Job { at, files })?;
         control.write_state(at)
     }
 
-    fn last(&self, epoch: usize, step: usize) -> Result<File> {
+    fn last(&self, control: &Control, epoch: usize, step: usize) -> Result<File> {
         let Self { fold, sums, batches, best, .. } = *self;
         let (seed, number) = (fold.config.seed, fold.plan.fold);
         let progress = Progress { fold: number, seed, epoch, step, batches, sums, best };
-        let snapshot =
-            Snapshot::last(self.model, self.optimizer, &progress, &fold.config.to_toml())?;
+        let config = Config { seed, ..control.config.clone() }.to_toml();
+        let snapshot = Snapshot::last(self.model, self.optimizer, &progress, &config)?;
         let older = (1..fold.config.checkpoint.keep).map(|older| fold.last(older)).collect();
         Ok(File { kind: CheckpointKind::Last, snapshot, path: fold.last(0), older })
     }

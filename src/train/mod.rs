@@ -18,6 +18,7 @@ pub mod skips;
 pub mod step;
 pub mod trainer;
 pub mod validation;
+pub mod worst;
 
 /// Why training cannot go on; one sentence each.
 #[derive(Debug, thiserror::Error)]

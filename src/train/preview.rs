@@ -1,6 +1,6 @@
 //! Crops of the current batch for the views.
 
-use super::loss::sigmoid;
+use super::{loss::sigmoid, worst::prediction};
 use crate::{
     config::CHANNELS,
     run::{
@@ -10,7 +10,7 @@ use crate::{
     },
     study::{Batch, Source, Study},
 };
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::{ops::Range, sync::Arc, time::Instant};
 
 /// Crops in a preview.
@@ -39,10 +39,18 @@ impl Previews {
 
     /// Sends crops of `batch` where it is time for them and the batch is not mixed up: a picture
     /// of two studies at once has neither's label.
-    pub fn offer(&mut self, batch: &Batch, logits: &[f32], at: Position, events: &EventSender) {
+    ///
+    /// `slices`, `studies`: logits `[B, T]` and `[B]`.
+    pub fn offer(
+        &mut self,
+        batch: &Batch,
+        (slices, studies): (&[f32], &[f32]),
+        at: Position,
+        events: &EventSender,
+    ) {
         let due = self.last.is_none_or(|t| t.elapsed().as_secs_f64() >= self.every);
         if self.every > 0.0 && due && batch.mixup.is_none() {
-            events.send(Event::Preview(self.preview(batch, logits, at)));
+            events.send(Event::Preview(self.preview(batch, (slices, studies), at)));
             self.last = Some(Instant::now());
             self.turn += 1;
         }
@@ -50,7 +58,7 @@ impl Previews {
 
     /// Up to six crops from the middle of as many vertebrae, fractured ones and whole ones in turn;
     /// which of them changes with `turn`.
-    fn preview(&self, batch: &Batch, logits: &[f32], at: Position) -> Preview {
+    fn preview(&self, batch: &Batch, logits: (&[f32], &[f32]), at: Position) -> Preview {
         let turn = self.turn;
         let slices = batch.images_per_study / 7;
         let middle = middle(slices);
@@ -73,8 +81,10 @@ impl Previews {
             order.extend(whole.get(k));
         }
         order.truncate(CROPS);
-        let crops = order.into_iter().map(|i| self.crop(batch, logits, i)).collect();
-        Preview { at, crops }
+        let shown: BTreeSet<usize> = order.iter().map(|i| i / batch.images_per_study).collect();
+        let crops = order.into_iter().map(|i| self.crop(batch, logits.0, i)).collect();
+        let of_study = |b| prediction(batch, b, logits.0, logits.1[b]);
+        Preview { at, crops, predictions: shown.into_iter().map(of_study).collect() }
     }
 
     fn crop(&self, batch: &Batch, logits: &[f32], i: usize) -> Crop {
@@ -115,7 +125,8 @@ fn channel(image: &[u8], c: usize) -> impl Iterator<Item = u8> + '_ {
     image.chunks_exact(CHANNELS).map(move |p| p[c])
 }
 
-fn picture(image: &[u8]) -> Picture {
+/// What is shown of `image`, uint8 `[size, size, 6]`: its centre CT slice and its mask.
+pub fn picture(image: &[u8]) -> Picture {
     Picture { pixels: channel(image, CENTRE).collect(), mask: channel(image, MASK).collect() }
 }
 
@@ -156,8 +167,28 @@ mod tests {
         (train, source.clone(), loader.next().unwrap().unwrap())
     }
 
+    fn preview(previews: &Previews, batch: &Batch) -> Preview {
+        let logits = vec![0.0; batch.targets.len()];
+        previews.preview(batch, (&logits, &logits[..batch.len()]), AT)
+    }
+
     fn crops(previews: &Previews, batch: &Batch) -> Vec<Crop> {
-        previews.preview(batch, &vec![0.0; batch.targets.len()], AT).crops
+        preview(previews, batch).crops
+    }
+
+    #[test]
+    fn the_studies_of_the_crops_are_told_whole_and_once() {
+        let (train, source, batch) = batch(true);
+        let preview = preview(&Previews::new(1.0, source, train), &batch);
+        for crop in &preview.crops {
+            let told = preview.predictions.iter().filter(|p| p.study == crop.study);
+            let told: Vec<_> = told.collect();
+            assert_eq!(told.len(), 1);
+            let slice = told[0].of_vertebra(crop.vertebra)[usize::from(crop.slice)];
+            assert!((slice - crop.probability).abs() < 1e-4);
+            let label = told[0].labels[usize::from(crop.vertebra) - 1];
+            assert_eq!(f32::from(label), crop.label);
+        }
     }
 
     #[test]

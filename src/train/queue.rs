@@ -78,6 +78,14 @@ impl Queue {
         Self { entries, current: None, asked }
     }
 
+    /// A fold has more epochs now: one that was done waits for its turn again.
+    pub fn extend(&mut self, epochs: usize) {
+        let done = |e: &&mut Entry| e.state == FoldState::Done && e.epoch < epochs;
+        for entry in self.entries.iter_mut().filter(done) {
+            entry.state = FoldState::Waiting;
+        }
+    }
+
     /// The fold to be trained now, if there is one.
     pub fn take_next(&mut self) -> Option<usize> {
         let waits = |e: &&Entry| e.state == FoldState::Waiting;

@@ -130,7 +130,7 @@ fn run(job: &Job, events: &EventSender, commands: Receiver<Command>) -> Outcome 
         }
     }
     let mut found = BTreeMap::new();
-    let control = Control::new(commands, events.clone(), &job.folder, queue, config.train.epochs);
+    let control = Control::new(commands, events.clone(), &job.folder, queue, config.clone());
     let mut control = match control {
         Ok(control) => control,
         Err(error) => {
@@ -257,7 +257,7 @@ fn folds(
         }
         let memory = &*memory.get_or_insert_with(|| Cell::new(memory_plan(job, &spec, &events)));
         let (train, valid) = job.table.split(number);
-        let config = Config { seed, ..config.clone() };
+        let config = Config { seed, ..control.config.clone() };
         let plan = control.queue.get(number).map(|entry| entry.plan.clone());
         let plan = &plan.expect("the queue named it");
         let fold = Fold {

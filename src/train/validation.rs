@@ -7,12 +7,13 @@ use super::{
     metrics::{VertebraLoss, roc_auc},
     preview::Previews,
     skips::Skips,
+    worst::Ranking,
 };
 use crate::{
     net::Classifier,
     run::{
         Event,
-        event::{Position, ValidStep},
+        event::{Position, ValidStep, WorstStudy},
     },
     study::Loader,
 };
@@ -36,6 +37,8 @@ pub struct Validation {
     pub batches: usize,
     /// How long it took.
     pub seconds: f64,
+    /// The studies with the highest loss, the worst first.
+    pub worst: Vec<WorstStudy>,
 }
 
 /// Runs the network over the fold's own studies, in order and as they are, the short batch kept:
@@ -58,6 +61,7 @@ pub fn validate(
     let positive = fold.config.train.positive_weight;
     let (mut slice, mut study, mut batches) = (0.0, 0.0, 0);
     let mut vertebrae = VertebraLoss::default();
+    let mut ranking = Ranking::default();
     let (mut slice_logits, mut slice_targets) = (Vec::new(), Vec::new());
     let (mut study_logits, mut study_targets) = (Vec::new(), Vec::new());
     let mut seconds = 0.0;
@@ -77,7 +81,8 @@ pub fn validate(
         let places = batch.places.iter().map(|p| usize::from(p.vertebra));
         vertebrae.add(&slices, &batch.targets, places, positive, 1.0);
         // Never mixed up: with few steps an epoch these may be the only crops to show.
-        previews.offer(&batch, &slices, at, fold.events);
+        previews.offer(&batch, (&slices, &studies), at, fold.events);
+        ranking.add(&batch, &slices, &studies, positive);
         slice_logits.extend(slices);
         slice_targets.extend_from_slice(&batch.targets);
         study_logits.extend(studies);
@@ -106,5 +111,6 @@ pub fn validate(
         study_auc: roc_auc(&study_logits, &study_targets),
         batches,
         seconds,
+        worst: ranking.worst(),
     }))
 }

@@ -1,9 +1,9 @@
 //! The loop: keys and events in, frames and commands out.
 
 use super::appearance::Appearance;
-use super::crops::Pictures;
 use super::input::{Input, Waited};
 use super::keys::Keymap;
+use super::pictures::Pictures;
 use super::screen::{Reply, Screen};
 use super::wake::{Waker, Watch};
 use super::{capture, suspend, terminal};
@@ -108,13 +108,15 @@ pub fn run(
     let watch = Watch::over(line.events.clone(), signals.waker.clone())?;
     let variable = |name: &str| std::env::var(name).ok();
     let appearance = Appearance::of_terminal(variable, config);
-    let pictures = match config.preview_seconds > 0.0 {
-        true => Pictures::of_terminal(variable),
-        false => Pictures::Off,
-    };
+    let pictures = Pictures::of_terminal(variable, config.pictures).within(appearance);
     let (terminal, guard) = terminal::enter(config.mouse, &signals.waker)?;
     let mut screen = Screen::new(pictures, appearance, keys).beside_runs_in(runs);
     screen.state = state;
+    if config.preview_seconds == 0.0 {
+        screen = screen.without_previews();
+    }
+    let waker = signals.waker.clone();
+    screen.encode_aside(move || waker.wake());
     if attachment == Attachment::Attached {
         screen = screen.attached();
     }
@@ -163,12 +165,16 @@ struct App {
     closed: bool,
     /// There is something that the newest frame does not show.
     dirty: bool,
+    /// Whether the terminal's bell rings for an alert.
+    bell: bool,
     /// When the newest frame was drawn.
     drawn: Option<Instant>,
 }
 
 impl App {
-    fn new(screen: Screen, config: &config::Ui) -> Self {
+    fn new(mut screen: Screen, config: &config::Ui) -> Self {
+        // What stands already is on the screen.
+        screen.rings();
         Self {
             screen,
             frame: Duration::from_secs(1) / config.fps.max(1),
@@ -180,6 +186,7 @@ impl App {
             resized: false,
             closed: false,
             dirty: true,
+            bell: config.bell,
             drawn: None,
         }
     }
@@ -192,6 +199,7 @@ impl App {
             }
             self.heed(signals, line);
             self.hear(line);
+            self.dirty |= self.screen.take_pictures();
             if self.detached {
                 return Ok(Left::Detached);
             }
@@ -208,8 +216,14 @@ impl App {
                 self.screen.forget_pictures();
                 (self.away, self.drawn) = (false, None);
             }
+            if self.screen.rings() && self.bell {
+                terminal::ring(&mut terminal)?;
+            }
             if self.time_to_frame().is_some_and(|wait| wait.is_zero()) {
                 self.draw(&mut terminal)?;
+            }
+            if let Some(wanted) = self.screen.take_look() {
+                line.looks.put(wanted);
             }
             if !self.dirty && !self.closed {
                 watch.ask();

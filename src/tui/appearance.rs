@@ -5,7 +5,7 @@ use crate::config::{Ascii, Background, Colors, Ui};
 use ratatui::buffer::Buffer;
 use ratatui::style::Color;
 
-/// Begins a cell of a picture in kitty's protocol, whose colour is the picture's number.
+/// Is in each cell of a picture in kitty's protocol, whose colour is the picture's number.
 const KITTY: char = '\u{10eeee}';
 
 /// How many colours there are.
@@ -86,7 +86,7 @@ impl Appearance {
     /// Makes of a frame's colours and characters what this terminal has.
     pub fn apply(self, buffer: &mut Buffer) {
         for cell in &mut buffer.content {
-            if cell.symbol().starts_with(KITTY) {
+            if cell.symbol().contains(KITTY) {
                 continue;
             }
             (cell.fg, cell.bg) = (self.color(cell.fg), self.color(cell.bg));
@@ -256,6 +256,16 @@ mod tests {
         Appearance { ascii: true, ..Appearance::PLAIN }.apply(&mut buffer);
         assert!(buffer.content.iter().all(|cell| cell.symbol().is_ascii()));
         assert_eq!(buffer.cell((0, 0)).map(|c| c.symbol()), Some("+"));
+    }
+
+    #[test]
+    fn a_picture_in_kittys_protocol_stays_as_it_is() {
+        let mut buffer = Buffer::empty(Rect::new(0, 0, 1, 1));
+        // The first cell brings the pixels along.
+        buffer.content[0].set_symbol("\x1b_Gi=9;AAAA\x1b\\\u{10eeee}").set_fg(Color::Rgb(0, 0, 9));
+        let before = buffer.clone();
+        Appearance { ascii: true, ..Appearance::PLAIN }.apply(&mut buffer);
+        assert_eq!(buffer, before);
     }
 
     #[test]

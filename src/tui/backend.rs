@@ -42,6 +42,12 @@ impl<D: Device> Backend<D> {
         self.cursor = None;
     }
 
+    /// Rings the bell.
+    pub fn ring(&mut self) -> io::Result<()> {
+        self.device.write_all(b"\x07")?;
+        self.device.flush()
+    }
+
     fn show(&mut self, shown: bool) -> io::Result<()> {
         if self.cursor.replace(shown) == Some(shown) {
             return Ok(());

@@ -1,7 +1,8 @@
 //! A question that wants a yes.
 
+use super::keys::Scroll;
 use super::{help, theme};
-use crate::view::State;
+use crate::view::{State, format};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
@@ -17,6 +18,48 @@ pub enum Question {
     Skip(usize),
     /// Train the fold with this number again?
     Again(usize),
+    /// Train each fold for so many epochs? The arrows change it.
+    Epochs(usize),
+    /// Let the learning rate fall to this place of the series 1, 2, 5, 10 …? The arrows change it.
+    Rate(i32),
+}
+
+/// A place of the series …, 0.1, 0.2, 0.5, 1, 2, 5, 10, … of which 0 is 1.
+pub fn rate(place: i32) -> f64 {
+    let power = place.div_euclid(3);
+    let text = format!("{}e{power}", [1, 2, 5][place.rem_euclid(3) as usize]);
+    // Read from its digits it is the number that a user would write.
+    text.parse().unwrap_or(0.0)
+}
+
+/// The place at or below `rate`; about 1e-6 where it is none.
+pub fn place(rate_now: f64) -> i32 {
+    (-60..30).rev().find(|&at| rate(at) <= rate_now * 1.000_001).unwrap_or(-18)
+}
+
+impl Question {
+    /// What an arrow makes of it; `None` where there is nothing to change.
+    pub fn changed(self, scroll: Scroll, state: &State) -> Option<Self> {
+        let plan = state.plan.as_ref()?;
+        let highest = plan.learning_rates.iter().copied().fold(0.0, f64::max);
+        let by = match scroll {
+            Scroll::Up => 1,
+            Scroll::Down => -1,
+            Scroll::PageUp => 10,
+            Scroll::PageDown => -10,
+            Scroll::Home | Scroll::End => return None,
+        };
+        Some(match self {
+            Self::Epochs(n) => {
+                Self::Epochs(n.saturating_add_signed(by).clamp(plan.epochs + 1, 100_000))
+            }
+            Self::Rate(at) => {
+                let next = (at + by.signum() as i32).max(-40);
+                Self::Rate(if rate(next) <= highest { next } else { at })
+            }
+            _ => return None,
+        })
+    }
 }
 
 /// Draws the question in the middle of `area`.
@@ -27,7 +70,7 @@ pub fn draw(frame: &mut Frame, area: Rect, question: Question, state: &State) {
             "Leave this dashboard (d) or stop training (y)?  Esc".into(),
             vec!["Left alone it trains on. Stopped, it saves `last` first.".into()],
         ),
-        Question::Quit if state.held.is_some() => (
+        Question::Quit if state.is_held() => (
             "Stop training and quit?  y/n".into(),
             vec!["`last` cannot be written now: what is not on disk is lost.".into()],
         ),
@@ -54,6 +97,21 @@ pub fn draw(frame: &mut Frame, area: Rect, question: Question, state: &State) {
                 },
                 "f brings it back.".into(),
             ],
+        ),
+        Question::Epochs(n) => (
+            format!("Train each fold for {n} epochs?  ↑↓ change  y/n"),
+            vec![
+                format!("It has {} now.", state.plan.as_ref().map_or(0, |plan| plan.epochs)),
+                "The learning rate's cosine is stretched over all of them from".into(),
+                "the next step on; folds that are done go on.".into(),
+            ],
+        ),
+        Question::Rate(at) => (
+            format!(
+                "Let the learning rate fall to {}?  ↑↓ change  y/n",
+                format::learning_rate(rate(at))
+            ),
+            vec!["From the next step on it follows the cosine that ends there.".into()],
         ),
         Question::Again(fold) => (
             format!("Train fold {fold} again under a new seed?  y/n"),

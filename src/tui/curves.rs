@@ -277,6 +277,7 @@ impl View {
             log: self.log && y.0 > 0.0,
             unit: Unit::Steps(fold.plan.steps.max(1) as f64),
             label: self.figure.label(),
+            round: 1.0,
             layers: curves.iter().flat_map(|curve| self.layers(curve)).collect(),
             marks,
             cursor: self.cursor,

@@ -7,7 +7,7 @@ use crate::run::{Command, FoldAction};
 use crate::view::{Fold, State, fold::word};
 
 /// What is to be done about a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
     /// Send this.
     Send(Command),

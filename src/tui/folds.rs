@@ -264,6 +264,7 @@ fn draw_chart(frame: &mut Frame, area: Rect, state: &State) {
         log: false,
         unit: Unit::Epochs,
         label: format::short_loss,
+        round: 1.0,
         layers,
         marks: Vec::new(),
         cursor: None,

@@ -67,6 +67,7 @@ fn label(binding: &Binding, context: &Context) -> Option<&'static str> {
     match binding.action {
         _ if short.is_empty() || !binding.scope.holds(context.view) => None,
         Action::Summary => over.then_some(short),
+        Action::Acknowledge => state.alerts.can_acknowledge().then_some(short),
         Action::ToggleRaw => crops.then_some(short),
         Action::Detach => (state.attached && !over).then_some(short),
         _ if over || state.is_stopping() => None,

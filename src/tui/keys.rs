@@ -19,6 +19,10 @@ pub enum Action {
     StopAfterEpoch,
     /// Save `last` and go on.
     Checkpoint,
+    /// Ask for more epochs.
+    MoreEpochs,
+    /// Ask for another learning rate to end at.
+    RateEnd,
     /// Something about the fold looked at.
     Fold(OfFold),
     /// Leave the dashboard and training alone, where training is another process.
@@ -53,8 +57,12 @@ pub enum Action {
     Runs(Scroll),
     /// Lay the run's curve over the others, or take it away.
     MarkRun,
+    /// Something about the crops in view.
+    Crops(CropKey),
     /// Show the crops before augmentation, or as the network sees them.
     ToggleRaw,
+    /// Take the alert at the top as seen.
+    Acknowledge,
     /// Show the summary of a run that is over.
     Summary,
     /// Show the keys.
@@ -142,6 +150,41 @@ pub enum ChartKey {
     Figure,
     /// All folds in one chart, or the one looked at.
     Together,
+}
+
+/// What a key does about the crops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CropKey {
+    /// The slice before.
+    SliceBefore,
+    /// The slice after.
+    SliceAfter,
+    /// The vertebra above.
+    VertebraAbove,
+    /// The vertebra below.
+    VertebraBelow,
+    /// The slice that the network is most wrong about.
+    MostWrong,
+    /// The study before.
+    StudyBefore,
+    /// The study after.
+    StudyAfter,
+    /// The worst studies, or those of the batch at hand.
+    Source,
+    /// All studies at once, or one.
+    Grid,
+    /// With the mask's outline, or without it.
+    Outline,
+    /// More contrast.
+    Narrower,
+    /// Less contrast.
+    Wider,
+    /// A brighter picture.
+    Brighter,
+    /// A darker picture.
+    Darker,
+    /// The picture's own contrast.
+    Reset,
 }
 
 /// The views in which a key works.

@@ -176,6 +176,7 @@ impl View {
             log: false,
             unit: Unit::Epochs,
             label: format::short_loss,
+            round: 1.0,
             layers,
             marks: Vec::new(),
             cursor: None,

@@ -55,6 +55,7 @@ pub fn draw(frame: &mut Frame, area: Rect, fold: Option<&Fold>, looking: bool) {
         log: false,
         unit: Unit::Steps(fold.plan.steps.max(1) as f64),
         label: format::short_loss,
+        round: 1.0,
         layers: vec![
             Layer::new(Data::Steps(raw), Shape::Dots, theme::FAINT),
             Layer::new(Data::Level(baseline), Shape::Dashes, theme::BASELINE),

@@ -84,8 +84,10 @@ pub struct Plot<'a> {
     pub log: bool,
     /// What x counts.
     pub unit: Unit,
-    /// How y is written.
+    /// How y is written, and in how large units it is round: bytes in GiB.
     pub label: fn(f64) -> String,
+    /// See [`Self::label`].
+    pub round: f64,
     /// The lines; the later ones lie on top.
     pub layers: Vec<Layer<'a>>,
     /// What happened at an x, on the time axis.
@@ -108,8 +110,13 @@ impl Plot<'_> {
 
     fn gutter(&self) -> u16 {
         let wide = |y: f64| (self.label)(y).chars().count() as u16;
-        let labels = ticks(self.y, 3, self.log).into_iter().map(wide);
+        let labels = self.ticks(3).into_iter().map(wide);
         labels.max().unwrap_or(0).clamp(4, 9) + 1
+    }
+
+    fn ticks(&self, count: usize) -> Vec<f64> {
+        let range = (self.y.0 / self.round, self.y.1 / self.round);
+        ticks(range, count, self.log).into_iter().map(|y| y * self.round).collect()
     }
 
     fn inner(&self, area: Rect) -> Rect {
@@ -157,7 +164,7 @@ impl Plot<'_> {
             set(buffer, x, inner.bottom(), '─', theme::FAINT);
         }
         let mut free = inner.bottom();
-        for y in ticks(self.y, usize::from(inner.height / 4).clamp(2, 8), self.log) {
+        for y in self.ticks(usize::from(inner.height / 4).clamp(2, 8)) {
             let row = inner.y + scale.dot(y).clamp(0, 4 * i32::from(inner.height) - 1) as u16 / 4;
             if row >= free {
                 continue;
@@ -186,7 +193,7 @@ impl Plot<'_> {
         let room = inner.right().saturating_sub(word.len() as u16 + 1);
         buffer.set_stringn(room + 1, y, word, word.len(), theme::FAINT);
         let mut free = area.x;
-        for at in ticks(range, usize::from(inner.width / 14).clamp(1, 12), false) {
+        for at in ticks(range, usize::from(inner.width / 12).clamp(2, 12), false) {
             let column = inner.x + self.column(inner.width, at * divisor).unwrap_or(0);
             let text = axis::plain(at);
             let width = text.chars().count() as u16;
@@ -383,6 +390,7 @@ mod tests {
             log: false,
             unit: Unit::Steps(100.0),
             label: |y| format!("{y:.1}"),
+            round: 1.0,
             layers: vec![Layer::new(data, shape, Style::new())],
             marks: Vec::new(),
             cursor: None,

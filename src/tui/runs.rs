@@ -231,6 +231,7 @@ impl View {
             log: false,
             unit: Unit::Epochs,
             label: format::short_loss,
+            round: 1.0,
             layers: layers.collect(),
             marks: Vec::new(),
             cursor: None,

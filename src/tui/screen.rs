@@ -2,14 +2,15 @@
 //! terminal, so that a test can draw it.
 
 use super::appearance::Appearance;
-use super::confirm::Question;
-use super::crops::{self, Pictures};
+use super::confirm::{self, Question};
+use super::crops;
 use super::fold_keys::{Verdict, verdict};
 use super::keys::{Action, Keymap, OfFold, Scroll};
+use super::pictures::Pictures;
 use super::views::View;
-use super::{curves, folds, help, levels, log, runs};
+use super::{curves, folds, help, levels, log, runs, slices};
 use crate::run::event::Stamped;
-use crate::run::{Command, FoldAction};
+use crate::run::{Command, FoldAction, LookAt};
 use crate::view::{Fold, State};
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
@@ -20,7 +21,7 @@ mod draw;
 mod mouse;
 
 /// What is to be done about a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Reply {
     /// Nothing beyond drawing anew.
     Nothing,
@@ -57,10 +58,13 @@ pub struct Screen {
     /// Why a key did nothing, and until when it is told, once that is known.
     notice: Option<(String, Option<f64>)>,
     log: log::View,
+    /// Alerts for which the bell was rung, or need not be.
+    rung: u64,
     curves: curves::View,
     folds: folds::View,
     levels: levels::View,
     runs: runs::View,
+    slices: slices::Slices,
     /// Where the tabs were drawn.
     tabs: Rect,
     /// Where the mouse was while its button is held.
@@ -81,10 +85,12 @@ impl Screen {
             looked_at: None,
             notice: None,
             log: log::View::default(),
+            rung: 0,
             curves: curves::View::default(),
             folds: folds::View::default(),
             levels: levels::View::default(),
             runs: runs::View::default(),
+            slices: slices::Slices::new(pictures),
             tabs: Rect::default(),
             dragged_from: None,
         }
@@ -102,6 +108,12 @@ impl Screen {
         self
     }
 
+    /// The same for a run that shows no crops of its batches.
+    pub fn without_previews(mut self) -> Self {
+        self.pictures = crops::Gallery::new(Pictures::Off);
+        self
+    }
+
     /// Takes in what was read of other runs.
     pub fn take_runs(&mut self, answer: runs::Answer) {
         self.runs.take(answer);
@@ -115,6 +127,12 @@ impl Screen {
         let current = self.state.fold().map(|fold| fold.plan.fold);
         self.looked_at = self.looked_at.filter(|&number| Some(number) != current);
         self.after_end(was_over);
+    }
+
+    /// Whether an alert has risen since this was last asked.
+    pub fn rings(&mut self) -> bool {
+        let raised = self.state.alerts.raised();
+        std::mem::replace(&mut self.rung, raised) < raised
     }
 
     /// The trainer is gone.
@@ -156,6 +174,10 @@ impl Screen {
 
     /// A key while `question` is asked.
     fn reply(&mut self, question: Question, code: KeyCode, action: Option<Action>) -> Reply {
+        if let Some(changed) = Scroll::of(code).and_then(|s| question.changed(s, &self.state)) {
+            self.overlay = Some(Overlay::Confirm(changed));
+            return Reply::Nothing;
+        }
         let control_c = code == KeyCode::Char('c') && action == Some(Action::Quit);
         match (code, action) {
             (KeyCode::Char('y' | 'Y'), _) => self.answer(question),
@@ -183,6 +205,13 @@ impl Screen {
         self.overlay = None;
         let (fold, action) = match question {
             Question::Quit => return self.quit(),
+            Question::Epochs(n) => {
+                return self.send(Command::Plan { epochs: Some(n), min_learning_rate: None });
+            }
+            Question::Rate(at) => {
+                let min_learning_rate = Some(confirm::rate(at));
+                return self.send(Command::Plan { epochs: None, min_learning_rate });
+            }
             Question::Start(fold) => (fold, FoldAction::Start),
             Question::Skip(fold) => (fold, FoldAction::Skip),
             Question::Again(fold) => (fold, FoldAction::Again),
@@ -269,6 +298,7 @@ impl Screen {
                 return self.notice("no fold is in training: there is nothing to save");
             }
             Action::Checkpoint => return self.send(Command::Checkpoint),
+            Action::MoreEpochs | Action::RateEnd => return self.ask_for_plan(action),
             Action::Fold(key) => return self.of_fold(key),
             Action::Show(view) => self.show(view),
             Action::NextView => self.show(self.view.beside(1)),
@@ -290,7 +320,15 @@ impl Screen {
                     return self.notice(why);
                 }
             }
-            Action::ToggleRaw if !self.pictures.wanted() => {
+            Action::Acknowledge if self.state.alerts.acknowledge() => {}
+            Action::Acknowledge => return self.notice("there is no alert to acknowledge"),
+            Action::Crops(key) => {
+                let fold = self.state.folds.get(self.shown());
+                if let Err(why) = self.slices.key(key, &self.state, fold) {
+                    return self.notice(why);
+                }
+            }
+            Action::ToggleRaw if !self.pictures.wanted() && self.view != View::Crops => {
                 return self.notice("there are no crops: ui.preview_seconds is 0");
             }
             Action::ToggleRaw => self.pictures.toggle_raw(),
@@ -300,6 +338,7 @@ impl Screen {
             Action::Help if self.overlay == Some(Overlay::Help) => self.overlay = None,
             Action::Help => self.overlay = Some(Overlay::Help),
             Action::Close if self.overlay.is_some() => self.overlay = None,
+            Action::Close if self.view == View::Crops => self.slices.release(),
             Action::Close if self.view == View::Curves => {
                 self.curves.put_cursor_away();
             }
@@ -317,6 +356,22 @@ impl Screen {
         self.view = view;
         self.overlay = None;
         self.help = help::Keys::default();
+    }
+
+    fn ask_for_plan(&mut self, action: Action) -> Reply {
+        if let Some(why) = self.deaf() {
+            return self.notice(why);
+        }
+        let Some(plan) = &self.state.plan else {
+            return self.notice("there is no plan yet: the run is starting");
+        };
+        let lowest = plan.learning_rates.last().copied().unwrap_or(0.0);
+        let question = match action {
+            Action::MoreEpochs => Question::Epochs(plan.epochs + 10),
+            _ => Question::Rate(confirm::place(lowest)),
+        };
+        self.overlay = Some(Overlay::Confirm(question));
+        Reply::Nothing
     }
 
     fn of_fold(&mut self, key: OfFold) -> Reply {
@@ -351,9 +406,26 @@ impl Screen {
         self.state.folds.get(self.shown())
     }
 
+    /// From now on pictures are encoded aside from drawing; `wake` is called when there are some.
+    pub fn encode_aside(&mut self, wake: impl Fn() + Clone + Send + 'static) {
+        self.pictures.go_aside(wake.clone());
+        self.slices.go_aside(wake);
+    }
+
+    /// Whether there are newer pictures to draw.
+    pub fn take_pictures(&mut self) -> bool {
+        self.pictures.take() | self.slices.take()
+    }
+
+    /// The slice that is to be asked for, once.
+    pub fn take_look(&mut self) -> Option<LookAt> {
+        self.slices.take_look()
+    }
+
     /// The terminal has forgotten what was drawn.
     pub fn forget_pictures(&mut self) {
         self.pictures.forget();
+        self.slices.forget();
     }
 
     /// Whether something moves by the clock faster than once a second.

@@ -1,9 +1,15 @@
 //! One fold of the folds × epochs table.
 
 use super::curve::{Curve, Mark};
+use super::format;
 use super::series::{Ema, SMOOTHING};
-use crate::run::event::{Epoch, FoldPlan, FoldState, Position, Step, ValidStep};
+use crate::run::event::{Epoch, FoldPlan, FoldState, Position, Step, ValidStep, Worst, WorstStudy};
 use crate::run::journal::Brief;
+
+/// Studies kept of those that a validation was worst at.
+const MOST_WORST: usize = 32;
+/// Slices of a study: 64 of each vertebra.
+const MOST_SLICES: usize = 7 * 64;
 
 /// One fold: its plan, its state, its epochs and its curves.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +34,8 @@ pub struct Fold {
     pub vertebrae: [Ema; 7],
     /// Study head's loss in training, smoothed.
     pub study_head: Ema,
+    /// What its newest validation was worst at.
+    pub worst: Option<Worst>,
     /// Path of its newest `best` checkpoint.
     pub best_path: Option<String>,
     /// Path of its newest `last` checkpoint.
@@ -48,6 +56,7 @@ impl Fold {
             curve: Curve::new(capacity),
             vertebrae: std::array::from_fn(|_| Ema::new(SMOOTHING)),
             study_head: Ema::new(SMOOTHING),
+            worst: None,
             best_path: None,
             last_path: None,
         }
@@ -114,6 +123,18 @@ impl Fold {
         }
         self.valid_batch = self.plan.valid_batches;
         self.valid_so_far = None;
+    }
+
+    /// What a validation was worst at; what is kept of it is bounded.
+    pub fn add_worst(&mut self, worst: &Worst) {
+        let kept = |study: &WorstStudy| {
+            let mut kept = study.clone();
+            kept.prediction.study = format::brief(&study.prediction.study);
+            kept.prediction.slices.truncate(MOST_SLICES);
+            kept
+        };
+        let studies = worst.studies.iter().take(MOST_WORST).map(kept).collect();
+        self.worst = Some(Worst { at: worst.at, studies });
     }
 
     /// The finished epochs.

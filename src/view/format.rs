@@ -149,6 +149,7 @@ mod tests {
             utilisation: Some(97),
             temperature: Some(61),
             watts: Some(211.7),
+            throttled: None,
         };
         assert_eq!(gpu(&all), "97% 61°C 212W 12.3/80 GiB");
         let some = Gpu { utilisation: None, temperature: None, watts: None, ..all };

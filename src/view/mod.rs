@@ -1,9 +1,11 @@
 //! State folded from events. It knows no terminal: both front ends draw the same figures from it,
 //! and a recorded run gives the same state again.
 
+pub mod alerts;
 mod curve;
 pub mod fold;
 pub mod format;
+pub mod looks;
 pub mod pending;
 pub mod progress;
 mod recent;
@@ -12,8 +14,10 @@ pub mod runs;
 pub mod series;
 pub mod state;
 mod status;
+pub mod system;
 pub mod text;
 
+pub use alerts::{Alert, Alerts};
 pub use curve::{Curve, Mark};
 pub use fold::Fold;
 pub use fold::word;
@@ -21,3 +25,4 @@ pub use pending::Pending;
 pub use progress::Progress;
 pub use series::{Ema, Point, Series, Smoothed, Span};
 pub use state::{LogLine, State};
+pub use status::Alarm;

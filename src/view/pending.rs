@@ -20,6 +20,8 @@ pub enum Pending {
         /// not yet the answer.
         changes: bool,
     },
+    /// [`Command::Plan`]
+    Planning,
     /// [`Command::Checkpoint`]
     Saving,
     /// [`Command::StopAfterEpoch`]
@@ -43,6 +45,7 @@ impl Pending {
                 };
                 Self::Fold { fold, action, changes }
             }
+            Command::Plan { .. } => Self::Planning,
             Command::Checkpoint => Self::Saving,
             Command::StopAfterEpoch => Self::StoppingAfterEpoch,
             Command::StopNow | Command::Requeue => Self::Stopping,
@@ -51,7 +54,7 @@ impl Pending {
 
     /// Whether it says more than that of a fold or a checkpoint, which must not hide it.
     pub fn concerns_the_run(self) -> bool {
-        !matches!(self, Self::Fold { .. } | Self::Saving)
+        !matches!(self, Self::Fold { .. } | Self::Saving | Self::Planning)
     }
 
     /// Whether `event` is the answer, or makes one needless.
@@ -71,7 +74,8 @@ impl Pending {
         }
         match (self, event) {
             // What the trainer refuses it tells as a warning.
-            (Self::Fold { .. }, Event::Log(log)) => log.level == Level::Warn,
+            (Self::Fold { .. } | Self::Planning, Event::Log(log)) => log.level == Level::Warn,
+            (Self::Planning, Event::Planned(_)) => true,
             (Self::Fold { changes: false, .. }, Event::Queue(_)) => true,
             (Self::Fold { fold, action: FoldAction::Start, .. }, Event::Fold(told)) => {
                 told.at.fold == fold && told.state == FoldState::Training
@@ -97,6 +101,7 @@ impl Pending {
             Self::Pausing => "pausing…".into(),
             Self::Resuming => "resuming…".into(),
             Self::Saving => "saving last…".into(),
+            Self::Planning => "changing the plan…".into(),
             Self::Fold { fold, action, .. } => match action {
                 FoldAction::Start => format!("starting fold {fold}…"),
                 FoldAction::Pause => format!("pausing fold {fold}…"),

@@ -1,15 +1,17 @@
 //! The state of a run, folded from its events.
 
-use super::Mark;
+use super::alerts::{Alerts, Kind};
 use super::fold::Fold;
+use super::looks::Looks;
 use super::progress::Progress;
-use super::{Pending, format, text};
+use super::system::History;
+use super::{Mark, Pending, format, status, text};
 use crate::run::Command;
 use crate::run::event::{
-    CheckpointKind, Epoch, ErrorEvent, Event, FoldState, Gpu, Level, Position, Preview, Queue,
-    RunFinished, RunStarted, Stamped, Step, TrainerState, ValidStep,
+    CheckpointKind, Epoch, ErrorEvent, Event, FoldState, Gpu, Level, Planned, Position, Preview,
+    Queue, RunFinished, RunStarted, Stamped, Step, System, TrainerState, ValidStep,
 };
-use crate::run::journal::{self, Brief, Past};
+use crate::run::journal::{self, Brief, Pace, Past};
 use std::collections::VecDeque;
 use std::path::Path;
 
@@ -33,15 +35,6 @@ pub struct LogLine {
     pub text: String,
 }
 
-/// Losses that were not finite.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NonFinite {
-    /// How many steps and epochs.
-    pub count: u64,
-    /// The newest.
-    pub last: Position,
-}
-
 /// The state of a run, folded from its events.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct State {
@@ -55,8 +48,14 @@ pub struct State {
     pub step: Option<Step>,
     /// The newest preview.
     pub preview: Option<Preview>,
+    /// The slices that were looked at.
+    pub looks: Looks,
     /// The GPU, where the network computes on one that tells.
     pub gpu: Option<Gpu>,
+    /// The machine.
+    pub system: Option<System>,
+    /// The machine's and the GPU's figures, and the speed, over the run.
+    pub history: History,
     /// Counts the previews, so that a picture need not be encoded twice.
     pub previews: u64,
     /// Measured speeds.
@@ -65,14 +64,10 @@ pub struct State {
     pub log: VecDeque<LogLine>,
     /// Log lines ever, those forgotten included.
     pub log_total: u64,
-    /// The newest error.
-    pub error: Option<ErrorEvent>,
-    /// Losses that were not finite, if any.
-    pub non_finite: Option<NonFinite>,
+    /// What wants a look.
+    pub alerts: Alerts,
     /// The trainer's state; `None` before it has said so.
     pub trainer: Option<TrainerState>,
-    /// Why the trainer holds, where nobody asked it to.
-    pub held: Option<String>,
     /// Whether the run will end after the epoch at hand.
     pub stops_after_epoch: bool,
     /// The command that is not yet answered.
@@ -90,7 +85,19 @@ pub struct State {
 impl State {
     /// Folds an event in.
     pub fn apply(&mut self, stamped: &Stamped) {
-        self.at = stamped.at;
+        let raised = self.alerts.raised();
+        self.pass(stamped.at);
+        self.fold_in(stamped);
+        self.log_alerts(raised);
+    }
+
+    /// `at` seconds of the run have passed.
+    fn pass(&mut self, at: f64) {
+        self.at = at;
+        self.alerts.pass(at);
+    }
+
+    fn fold_in(&mut self, stamped: &Stamped) {
         if let Some((level, text)) = text::of_event(&stamped.event) {
             self.log_line(level, &text);
         }
@@ -115,7 +122,9 @@ impl State {
                     *fold = Fold::new(fold.plan.clone(), fold.epochs.len(), capacity);
                     fold.seed = Some(again.seed);
                 }
+                self.alerts.again(again.at.fold);
             }
+            Event::Planned(planned) => self.replan(planned),
             Event::EpochStarted(event) => {
                 self.select(event.at.fold);
                 if let Some(fold) = self.folds.get_mut(self.current) {
@@ -129,11 +138,32 @@ impl State {
             Event::Step(step) => self.add_step(step),
             Event::ValidStep(step) => self.add_valid_step(step),
             Event::Epoch(epoch) => self.add_epoch(epoch),
+            Event::Worst(worst) => {
+                if let Some(fold) = self.fold_mut(worst.at.fold) {
+                    fold.add_worst(worst);
+                }
+            }
+            Event::Look(look) => self.looks.add(look.clone()),
             Event::Preview(preview) => {
                 self.preview = Some(preview.clone());
                 self.previews += 1;
             }
-            Event::Gpu(gpu) => self.gpu = Some(gpu.clone()),
+            Event::Gpu(gpu) => {
+                self.history.add_gpu(self.at, gpu);
+                self.alerts.gpu(gpu);
+                self.gpu = Some(gpu.clone());
+            }
+            Event::System(system) => {
+                self.history.add_system(self.at, system);
+                self.alerts.system(system);
+                self.system = Some(system.clone());
+            }
+            Event::LeftOut(left_out) => {
+                if let Some(fold) = self.fold_mut(left_out.at.fold) {
+                    fold.mark(left_out.at, Mark::NonFinite);
+                }
+                self.alerts.left_out(left_out.at);
+            }
             Event::Checkpoint(checkpoint) => {
                 if let Some(fold) = self.fold_mut(checkpoint.at.fold) {
                     match checkpoint.kind {
@@ -159,18 +189,18 @@ impl State {
                 if let (Some(mark), Some(fold)) = (mark, self.fold_mut(event.at.fold)) {
                     fold.mark(event.at, mark);
                 }
-                self.held = event.reason.as_ref().map(|reason| format::brief(reason));
+                self.alerts.held(event.reason.as_ref().map(|reason| format::brief(reason)));
                 self.answer(event.state);
             }
             Event::Log(_) => {}
             Event::Error(error) => {
-                self.error =
-                    Some(ErrorEvent { message: format::brief(&error.message), ..error.clone() });
+                let error = ErrorEvent { message: format::brief(&error.message), ..*error };
+                self.alerts.state(Kind::Error, status::of_error(&error));
             }
             Event::RunFinished(finished) => {
                 self.finished = Some(finished.clone());
                 self.pending = None;
-                self.held = None;
+                self.alerts.held(None);
             }
         }
     }
@@ -208,9 +238,24 @@ impl State {
         self.vanished = false;
         self.trainer = None;
         self.pending = None;
-        self.held = None;
-        self.error = None;
+        self.alerts.start(plan);
         self.stops_after_epoch = false;
+    }
+
+    /// Takes over another end of training.
+    fn replan(&mut self, planned: &Planned) {
+        let epochs = planned.epochs.min(MOST_EPOCHS / self.folds.len().max(1));
+        if let Some(plan) = &mut self.plan {
+            plan.epochs = planned.epochs;
+            plan.learning_rates = planned.learning_rates.iter().take(epochs).copied().collect();
+        }
+        for fold in &mut self.folds {
+            let done = fold.last_epoch().map_or(0, |epoch| epoch.at.epoch);
+            fold.epochs.resize(epochs.max(done), None);
+        }
+        if let Some(fold) = self.fold_mut(planned.at.fold) {
+            fold.mark(planned.at, Mark::Rate);
+        }
     }
 
     /// Takes over the queue's order and states.
@@ -241,13 +286,15 @@ impl State {
     pub fn of_journal(path: &Path, upto: Option<u64>) -> Result<(Self, usize), journal::Error> {
         let mut state = Self::default();
         let strange = journal::replay(path, upto, &mut state)?;
+        state.alerts.settle();
         Ok((state, strange))
     }
 
     /// The run goes on: how it ended before is past.
     pub fn reopen(&mut self) {
         (self.finished, self.vanished) = (None, false);
-        (self.trainer, self.pending, self.held) = (None, None, None);
+        (self.trainer, self.pending) = (None, None);
+        self.alerts.held(None);
         self.stops_after_epoch = false;
     }
 
@@ -268,7 +315,8 @@ impl State {
             fold.state = FoldState::Training;
             fold.add_step(step);
         }
-        self.tell_loss(step.at, step.loss);
+        self.add_pace(Pace::of(step));
+        self.add_figures(step.at, &Brief::of(step));
         self.step = Some(step.clone());
     }
 
@@ -285,24 +333,33 @@ impl State {
         self.progress.add_epoch(epoch);
         if let Some(fold) = self.fold_mut(epoch.at.fold) {
             fold.add_epoch(epoch);
-        }
-        if !epoch.valid_loss.is_finite() {
-            self.tell_non_finite(epoch.at, "validation loss", epoch.valid_loss);
-        }
-    }
-
-    fn tell_non_finite(&mut self, at: Position, what: &str, value: f64) {
-        let count = self.non_finite.map_or(0, |n| n.count) + 1;
-        self.non_finite = Some(NonFinite { count, last: at });
-        // A run gone wrong repeats itself; its first words must stay in the log.
-        if count <= 3 || count.is_power_of_two() {
-            self.log_line(Level::Error, &format!("{what} is {value} at {at} ({count} so far)"));
+            let planned = fold.epochs.len();
+            self.alerts.epoch(epoch, planned);
         }
     }
 
-    fn tell_loss(&mut self, at: Position, loss: f64) {
-        if !loss.is_finite() {
-            self.tell_non_finite(at, "training loss", loss);
+    fn add_pace(&mut self, pace: Pace) {
+        self.history.add_pace(self.at, pace);
+        self.alerts.pace(pace);
+    }
+
+    /// What a step's figures give rise to.
+    fn add_figures(&mut self, at: Position, step: &Brief) {
+        let fold = self.folds.get(self.current).filter(|fold| fold.plan.fold == at.fold);
+        if let Some(fold) = fold {
+            self.alerts.step(at, step, fold.plan.baseline);
+        }
+    }
+
+    /// Says which alerts have risen since there were `raised`.
+    fn log_alerts(&mut self, raised: u64) {
+        if self.alerts.raised() == raised {
+            return;
+        }
+        let risen = self.alerts.since(raised).filter(|alert| !alert.kind.is_told_by_its_event());
+        let lines: Vec<_> = risen.map(|alert| (alert.kind.level(), alert.text.clone())).collect();
+        for (level, text) in lines {
+            self.log_line(level, &text);
         }
     }
 
@@ -351,6 +408,9 @@ impl State {
             self.vanished = true;
             self.pending = None;
             self.log_line(Level::Error, self.lost());
+            if self.attached {
+                self.alerts.state(Kind::Lost, self.lost().into());
+            }
         }
     }
 
@@ -366,6 +426,11 @@ impl State {
             Some(Pending::Resuming) => false,
             _ => self.trainer == Some(TrainerState::Paused),
         }
+    }
+
+    /// Whether the trainer holds because something is wrong.
+    pub fn is_held(&self) -> bool {
+        !self.is_over() && self.trainer == Some(TrainerState::Held)
     }
 
     /// Whether the run is being ended at once.
@@ -428,16 +493,25 @@ impl Past for State {
         self.apply(stamped);
     }
 
+    fn pace(&mut self, at: f64, pace: Pace) {
+        let raised = self.alerts.raised();
+        self.pass(at);
+        self.add_pace(pace);
+        self.log_alerts(raised);
+    }
+
     fn step(&mut self, at: Position, step: &Brief) {
         self.select(at.fold);
         if let Some(fold) = self.folds.get_mut(self.current).filter(|f| f.plan.fold == at.fold) {
             fold.add_brief(at, step);
         }
-        self.tell_loss(at, step.loss);
+        let raised = self.alerts.raised();
+        self.add_figures(at, step);
+        self.log_alerts(raised);
     }
 
     fn recent(&mut self, stamped: &Stamped) {
-        self.at = self.at.max(stamped.at);
+        self.pass(self.at.max(stamped.at));
         match &stamped.event {
             Event::Step(step) => {
                 self.progress.add_step(step);

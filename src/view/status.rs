@@ -1,12 +1,27 @@
 //! A run's state in words.
 
 use super::fold::word;
-use super::{Pending, State, report};
-use crate::run::event::{FoldState, Outcome, TrainerState};
+use super::{Pending, State, format, report};
+use crate::run::event::{ErrorEvent, FoldState, Level, Outcome, TrainerState};
 
 /// Of an attached view: nothing more comes, and the run has not said that it is over.
 const CONNECTION_ENDED: &str =
     "the connection ended: the training process may be gone, see `rsna-tui runs`";
+
+/// What stands at the top of the screen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alarm {
+    /// How grave.
+    pub level: Level,
+    /// One line: what is so, since when, and how many alerts there are besides.
+    pub text: String,
+}
+
+/// An error in words.
+pub(super) fn of_error(error: &ErrorEvent) -> String {
+    let what = if error.fatal { "the run ended in " } else { "" };
+    format!("{what}{}: {}", error.at, error.message)
+}
 
 impl State {
     /// What the trainer is doing, in a few words: `paused at fold 1 epoch 3 step 41`.
@@ -63,22 +78,22 @@ impl State {
         }
     }
 
-    /// What must not be overlooked: a run that is held or lost, an error, or losses that are not
-    /// finite.
-    pub fn alarm(&self) -> Option<String> {
-        if self.vanished && self.attached {
-            return Some(CONNECTION_ENDED.into());
+    /// What must not be overlooked: the gravest alert that stands.
+    pub fn alarm(&self) -> Option<Alarm> {
+        let standing = self.alerts.standing();
+        let (first, others) = standing.split_first()?;
+        let mut text = first.text.clone();
+        if !first.kind.is_told_by_its_event() {
+            text += &format!(" · since {}", format::duration(first.since));
+            if let Some(until) = first.until {
+                text += &format!(" until {}", format::duration(until));
+            }
         }
-        if let Some(reason) = &self.held {
-            return Some(reason.clone());
+        if !others.is_empty() {
+            // Its two words stay in one row.
+            text += &format!(" · {}\u{a0}more", others.len());
         }
-        if let Some(error) = &self.error {
-            let what = if error.fatal { "the run ended in " } else { "" };
-            return Some(format!("{what}{}: {}", error.at, error.message));
-        }
-        let n = self.non_finite?;
-        let s = if n.count == 1 { "loss is" } else { "losses are" };
-        Some(format!("{} {s} not finite, the last at {}", n.count, n.last))
+        Some(Alarm { level: first.kind.level(), text })
     }
 
     /// What the log says of events that ended too early.

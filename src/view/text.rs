@@ -25,7 +25,16 @@ pub fn of_event(event: &Event) -> Option<(Level, String)> {
         Event::Again(a) => {
             (Level::Info, format!("fold {}: to be trained again, seed {}", a.at.fold, a.seed))
         }
+        Event::Planned(p) => (Level::Info, format!("from {} on: {}", p.at, p.changes.join(", "))),
         Event::Epoch(e) => (Level::Info, epoch(e)),
+        Event::LeftOut(l) => {
+            let studies = l.studies.join(", ");
+            let line = format!(
+                "{}: {} is not finite: the batch after it is left out; its studies: {studies}",
+                l.at, l.what
+            );
+            (Level::Warn, line)
+        }
         Event::Checkpoint(c) => {
             let kind = match c.kind {
                 CheckpointKind::Best => "best",
@@ -55,8 +64,11 @@ pub fn of_event(event: &Event) -> Option<(Level, String)> {
         | Event::Queue(_)
         | Event::Step(_)
         | Event::ValidStep(_)
+        | Event::Worst(_)
         | Event::Preview(_)
-        | Event::Gpu(_) => return None,
+        | Event::Look(_)
+        | Event::Gpu(_)
+        | Event::System(_) => return None,
     };
     Some(line)
 }

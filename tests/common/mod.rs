@@ -5,6 +5,8 @@
 use rsna_tui::run::event::*;
 use std::sync::Arc;
 
+pub mod studies;
+
 /// What is made up.
 pub struct Script {
     pub folds: Vec<usize>,
@@ -188,6 +190,7 @@ impl Script {
         let event = self.epoch(fold, epoch);
         let is_best = matches!(&event, Event::Epoch(e) if e.is_best);
         out.tell(0.0, event);
+        out.tell(0.0, studies::worst(Position { step: self.steps, ..at }));
         for (kind, name, save) in
             [(CheckpointKind::Best, "best", is_best), (CheckpointKind::Last, "last", true)]
         {
@@ -240,8 +243,8 @@ impl Recorder {
 /// Four crops: a ring of bone with a body and its mask, flipped by augmentation.
 pub fn preview(at: Position) -> Event {
     let crop = |i: usize| Crop {
-        study: format!("1.2.826.0.1.3680043.{}", 10_633 + 97 * i),
-        vertebra: 1 + (i as u8 * 2) % 7,
+        study: studies::uid(i),
+        vertebra: studies::vertebra(i),
         slice: 3 + i as u8,
         label: (i % 2) as f32,
         probability: 0.18 + 0.2 * i as f32,
@@ -250,11 +253,12 @@ pub fn preview(at: Position) -> Event {
         seen: neck(|x, y| (x, y)),
         raw: Some(neck(|x, y| (x, -y))),
     };
-    Event::Preview(Preview { at, crops: (0..4).map(crop).collect() })
+    let predictions = (0..4).map(studies::prediction).collect();
+    Event::Preview(Preview { at, crops: (0..4).map(crop).collect(), predictions })
 }
 
 /// A ring with a body above it in the picture that is seen; `turn` says where a pixel comes from.
-fn neck(turn: impl Fn(f64, f64) -> (f64, f64)) -> Picture {
+pub fn neck(turn: impl Fn(f64, f64) -> (f64, f64)) -> Picture {
     let pixel = |x: f64, y: f64| {
         let body = x * x + (y + 0.35) * (y + 0.35) < 0.16;
         let r = (x * x + (y - 0.25) * (y - 0.25)).sqrt();

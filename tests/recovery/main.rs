@@ -4,6 +4,8 @@
 mod tiny;
 
 #[cfg(unix)]
+mod alerts;
+#[cfg(unix)]
 mod faults;
 mod resume;
 #[cfg(unix)]

@@ -1,6 +1,6 @@
 //! Steering a run from outside: its folds as a queue, in the background, by signals.
 
-use crate::tiny::{rsna_tui, said, same_fold, train};
+use crate::tiny::{rsna_tui, said, same, same_fold, train};
 use rsna_tui::run::{
     Command, FoldAction,
     channel::Line,
@@ -92,6 +92,38 @@ fn a_fold_that_was_set_aside_in_mid_epoch_ends_as_if_it_had_not_been() {
     let status = Status::read(&dir.join("runs/held/state.json")).unwrap();
     assert_eq!(status.state, RunState::Completed);
     assert!(status.folds.iter().all(|f| f.state == FoldState::Done && f.epoch == 5));
+}
+
+/// In the first epoch the learning rate is the highest whatever comes after it.
+#[test]
+fn given_another_end_in_its_first_epoch_a_run_is_the_one_that_was_begun_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let mut whole = train("whole", 3);
+    whole.extend(["--set", "train.min_learning_rate=1e-5"]);
+    assert!(rsna_tui(dir, &whole).status.success());
+    let mut child = start(dir, &train("longer", 2));
+    let line = connect(dir, "longer");
+    until(&line, |event| matches!(event, Event::Step(_)).then_some(()));
+    let refused = Command::Plan { epochs: Some(1), min_learning_rate: None };
+    line.commands.send(refused).unwrap();
+    until(&line, |event| match event {
+        Event::Log(log) => log.message.contains("plan: 1 epochs: expected 2 to").then_some(()),
+        _ => None,
+    });
+    let plan = Command::Plan { epochs: Some(3), min_learning_rate: Some(1e-5) };
+    line.commands.send(plan).unwrap();
+    let planned = until(&line, |event| match event {
+        Event::Planned(planned) => Some(planned),
+        _ => None,
+    });
+    assert_eq!((planned.at.epoch, planned.epochs, planned.learning_rates.len()), (1, 3, 3));
+    assert_eq!(planned.changes.len(), 2, "{:?}", planned.changes);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let out = rsna_tui(dir, &["resume", "longer", "--no-tui"]);
+    assert!(out.status.success(), "{}", said(&out));
+    same(dir, "whole", "longer");
 }
 
 #[test]

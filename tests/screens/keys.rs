@@ -33,8 +33,10 @@ fn has_nowhere_to_go(binding: &Binding, view: View) -> bool {
         Action::Runs(_) => true,
         Action::Show(own) => own == view,
         Action::Close => true,
-        // There is no pane of crops there, or none yet.
-        Action::ToggleRaw => view != View::Overview,
+        // The worst study is the first, looked at where it is most wrong, in its own contrast.
+        Action::Crops(key) => {
+            ["StudyBefore", "MostWrong", "Reset"].contains(&format!("{key:?}").as_str())
+        }
         _ => false,
     }
 }
@@ -167,4 +169,29 @@ fn the_mouse_clicks_tabs_and_points_in_the_chart() {
     assert!(text(&mut screen).contains("┊ epoch "), "{}", text(&mut screen));
     screen.mouse(&at(MouseEventKind::ScrollUp, 60, 12));
     assert!(text(&mut screen).contains("· steps "), "{}", text(&mut screen));
+}
+
+#[test]
+fn more_epochs_and_another_last_rate_are_asked_for() {
+    let mut screen = training();
+    press(&mut screen, KeyCode::Char('u'));
+    for key in [KeyCode::Up, KeyCode::Up, KeyCode::PageUp, KeyCode::Down] {
+        press(&mut screen, key);
+    }
+    assert!(draw(&mut screen, 120, 36).to_string().contains("Train each fold for 29 epochs?"));
+    let plan = |epochs, min_learning_rate| Reply::Send(Command::Plan { epochs, min_learning_rate });
+    assert_eq!(press(&mut screen, KeyCode::Char('y')), plan(Some(29), None));
+    let planned = Planned {
+        at: MIDDLE,
+        epochs: 29,
+        learning_rates: vec![1e-4; 29],
+        changes: vec!["train.epochs: 8 → 29".into()],
+    };
+    tell(&mut screen, Event::Planned(planned));
+    let text = draw(&mut screen, 120, 36).to_string();
+    assert!(text.contains("3/29") && text.contains("train.epochs: 8 → 29"), "{text}");
+    press(&mut screen, KeyCode::Char('j'));
+    press(&mut screen, KeyCode::Down);
+    assert!(draw(&mut screen, 120, 36).to_string().contains("fall to 5.00e-5?"));
+    assert_eq!(press(&mut screen, KeyCode::Char('y')), plan(None, Some(5e-5)));
 }

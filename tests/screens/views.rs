@@ -14,6 +14,29 @@ fn run() -> Screen {
     let script = Script { folds: vec![0, 1, 3], epochs: 12, ..Script::default() };
     let at = Position { fold: 3, epoch: 7, step: 23 };
     let mut screen = screen(&script.events(Some(at)));
+    for i in 0..60u32 {
+        let wave = f64::from(i % 12) / 12.0;
+        let system = System {
+            cpu: 40.0 + 30.0 * wave,
+            process_cpu: 700.0 + 100.0 * wave,
+            resident: (9 << 30) + (u64::from(i) << 24),
+            memory_used: (21 << 30) + (u64::from(i) << 25),
+            memory_total: 128 << 30,
+            disk_free: Some((600 << 30) - (u64::from(i) << 28)),
+            disk_total: Some(1 << 40),
+            load: Some(7.5),
+        };
+        tell(&mut screen, Event::System(system));
+        let gpu = Gpu {
+            memory_used: 61 << 30,
+            memory_total: 80 << 30,
+            utilisation: Some(90 + i % 10),
+            temperature: Some(60 + i / 10),
+            watts: Some(600.0 + 40.0 * wave),
+            throttled: None,
+        };
+        tell(&mut screen, Event::Gpu(gpu));
+    }
     let paused = |state| Event::Trainer(TrainerEvent { at, state, reason: None });
     tell(&mut screen, paused(TrainerState::Paused));
     tell(&mut screen, paused(TrainerState::Running));

@@ -3,13 +3,25 @@
 //! Only what this program writes is found, in the order in which it writes it; of anything else
 //! nothing is said, and the line is read as JSON.
 
-use super::Brief;
+use super::{Brief, Pace};
 use crate::run::event::Position;
+use memchr::memmem;
 
 /// The event's `type`, where it is one that is looked for.
 pub(super) fn kind(line: &[u8]) -> Option<&'static str> {
-    const KINDS: [&str; 8] =
-        ["step", "valid_step", "gpu", "epoch", "epoch_started", "checkpoint", "fold", "again"];
+    const KINDS: [&str; 11] = [
+        "step",
+        "valid_step",
+        "gpu",
+        "system",
+        "epoch",
+        "worst",
+        "epoch_started",
+        "checkpoint",
+        "fold",
+        "again",
+        "left_out",
+    ];
     let rest = line.strip_prefix(br#"{"type":""#)?;
     let end = rest.iter().take(20).position(|&b| b == b'"')?;
     KINDS.into_iter().find(|kind| kind.as_bytes() == &rest[..end])
@@ -45,6 +57,18 @@ fn figure(text: &[u8]) -> Option<(f64, &[u8])> {
         text => std::str::from_utf8(text).ok()?.parse().ok()?,
     };
     Some((figure, &text[end..]))
+}
+
+/// A step's `elapsed`, and how fast it was: they stand at its end.
+pub(super) fn pace(line: &[u8]) -> Option<(f64, Pace)> {
+    let tail = &line[line.len().saturating_sub(240)..];
+    let key = br#","images":"#;
+    let start = memmem::rfind(tail, key)? + key.len();
+    let (images, rest) = number(&tail[start..])?;
+    let (data_seconds, rest) = figure(rest.strip_prefix(br#","data_seconds":"#)?)?;
+    let (compute_seconds, rest) = figure(rest.strip_prefix(br#","compute_seconds":"#)?)?;
+    let (elapsed, _) = figure(rest.strip_prefix(br#","elapsed":"#)?)?;
+    elapsed.is_finite().then_some((elapsed, Pace { images, data_seconds, compute_seconds }))
 }
 
 /// The line's `elapsed`, which stands before its `time` at its end.

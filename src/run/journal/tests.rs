@@ -21,6 +21,7 @@ impl Past for Seen {
     fn event(&mut self, stamped: &Stamped) {
         self.events.push(stamped.clone());
     }
+    fn pace(&mut self, _: f64, _: Pace) {}
     fn step(&mut self, at: Position, step: &Brief) {
         self.losses.push((at, step.loss));
     }
@@ -77,7 +78,40 @@ fn the_scanned_beginning_is_what_serde_reads() {
         let own = super::line(&Stamped { at: 0.5, event: Event::Step(step.clone()) });
         assert_eq!(scanned(&own), brief, "our own writing");
         assert_eq!(scan::elapsed(&own), Some(0.5));
+        assert_eq!(scan::pace(&own), Some((0.5, Pace::of(&step))));
     }
+}
+
+#[test]
+fn a_machines_figures_are_read_as_serde_reads_them() {
+    let gpu = Gpu {
+        memory_used: 1 << 35,
+        memory_total: 80 << 30,
+        utilisation: Some(97),
+        temperature: None,
+        watts: Some(512.25),
+        throttled: Some("power cap, thermal".into()),
+    };
+    let system = System {
+        cpu: 93.5,
+        process_cpu: 187.0,
+        resident: 1 << 30,
+        memory_used: 3 << 30,
+        memory_total: 8 << 30,
+        disk_free: Some(5 << 30),
+        disk_total: None,
+        load: Some(1.5),
+    };
+    let gpu = Stamped { at: 2.5, event: Event::Gpu(gpu) };
+    let system = Stamped { at: 5.0, event: Event::System(system) };
+    assert_eq!(plain::<Gpu>(&line(&gpu), Event::Gpu), Some(gpu.clone()));
+    assert_eq!(parse(&line(&gpu)), Some(gpu));
+    assert_eq!(plain::<System>(&line(&system), Event::System), Some(system.clone()));
+    assert_eq!(parse(&line(&system)), Some(system));
+    // Of before throttling was told.
+    let old = br#"{"type":"gpu","memory_used":1,"memory_total":2,"utilisation":null,
+        "temperature":61,"watts":null,"elapsed":3.5,"time":1.0}"#;
+    assert!(plain::<Gpu>(old, Event::Gpu).is_some_and(|stamped| stamped.at == 3.5));
 }
 
 #[test]

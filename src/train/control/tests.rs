@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::Config;
 use crate::run::{
     FoldAction,
     channel::{Line, channel},
@@ -19,7 +20,8 @@ fn control() -> (Control, Line, tempfile::TempDir) {
     };
     let mut queue = Queue::new(vec![plan(0), plan(1)], 0, 10, &[]);
     queue.take_next();
-    let control = Control::new(commands, events, &folder, queue, 10).unwrap();
+    let config = Config::load(None, false, &[]).unwrap();
+    let control = Control::new(commands, events, &folder, queue, config).unwrap();
     (control, line, dir)
 }
 

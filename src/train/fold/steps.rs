@@ -6,13 +6,14 @@ use crate::{
     net::{Classifier, Mode},
     run::{
         Event,
-        event::{Level, Position, Step},
+        event::{LeftOut, Level, Position, Step},
     },
     study::{Batch, Loader},
     train::{
         Error, Result,
         control::Control,
         metrics::VertebraLoss,
+        schedule,
         step::{Images, StepOutput, Targets},
     },
 };
@@ -28,7 +29,6 @@ impl Training<'_, '_> {
     pub(super) fn train_epoch(
         &mut self,
         loader: &mut Loader,
-        lr: f64,
         control: &mut Control,
     ) -> Result<Option<End>> {
         let fold = self.fold;
@@ -43,6 +43,7 @@ impl Training<'_, '_> {
                 return Ok(Some(end));
             }
             self.place.set(Position { step: at.step + 1, ..at });
+            let lr = schedule::learning_rate(&control.config.train, at.epoch);
             let done = (self.at().epoch - 1) * fold.plan.steps + self.at().step;
             if fold.panic_at_step == Some(done) {
                 panic!("asked to panic at step {done}");
@@ -101,7 +102,8 @@ impl Training<'_, '_> {
         )?;
         let compute_seconds = start.elapsed().as_secs_f64();
         self.tell(&out);
-        self.previews.offer(batch, &out.slice_logits, self.place.get(), fold.events);
+        let logits = (&out.slice_logits[..], &out.study_logits[..]);
+        self.previews.offer(batch, logits, self.place.get(), fold.events);
 
         let mut vertebrae = VertebraLoss::default();
         let positive = self.weights.positive;
@@ -175,11 +177,7 @@ impl Training<'_, '_> {
         }
         self.left_out += 1;
         self.batches = loader.taken();
-        let (at, studies) = (self.at(), studies.join(", "));
-        let message = format!(
-            "{at}: {what} is not finite: the batch after it is left out; its studies: {studies}"
-        );
-        self.fold.events.log(Level::Warn, message);
+        self.fold.events.send(Event::LeftOut(LeftOut { at: self.at(), what, studies }));
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! A step by candle's autograd, through our ops: what a GPU computes.
 
 use super::{
-    Bytes, Gradients, Images, OfWeights, Result, Stepper, Task, chunks, clock::Part, complete,
+    Bytes, Gradients, Images, OfWeights, Result, Stepper, Tail, Task, chunks, clock::Part, complete,
 };
 use crate::net::{Mode, ops};
 use candle_core::{DType, Tensor};
@@ -117,6 +117,7 @@ impl Stepper<'_> {
             }
         };
         self.lap(Part::Backward)?;
-        Ok(Gradients { loss: tail.loss, slice_logits: tail.slice_logits, of_weights })
+        let Tail { loss, slice_logits, study_logits, .. } = tail;
+        Ok(Gradients { loss, slice_logits, study_logits, of_weights })
     }
 }

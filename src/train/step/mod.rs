@@ -69,6 +69,8 @@ pub struct StepOutput {
     pub loss: TrainLoss,
     /// Slice logits [B·T], from before the step.
     pub slice_logits: Vec<f32>,
+    /// Study logits [B], from before the step.
+    pub study_logits: Vec<f32>,
     /// L2 norm of all gradients; not finite where the step was skipped.
     pub grad_norm: f64,
     /// The scaler skipped it: a gradient was not finite, and weights and optimizer are as before.
@@ -105,6 +107,8 @@ pub struct Gradients {
     pub loss: TrainLoss,
     /// Slice logits [B·T].
     pub slice_logits: Vec<f32>,
+    /// Study logits [B].
+    pub study_logits: Vec<f32>,
     /// Times what the loss was scaled by.
     pub of_weights: OfWeights,
 }
@@ -149,6 +153,7 @@ struct Tail<'a> {
     grads: Vec<Tensor>,
     loss: TrainLoss,
     slice_logits: Vec<f32>,
+    study_logits: Vec<f32>,
     /// Of the weights in between.
     sums: Sums<'a>,
 }
@@ -282,7 +287,8 @@ impl Stepper<'_> {
         let of_lstms = recurrent::members(self.model).zip(of_lstms);
         let of_weights = tail.sums.finish(of_encoder.chain(of_lstms))?;
         self.lap(Part::Backward)?;
-        Ok(Gradients { loss: tail.loss, slice_logits: tail.slice_logits, of_weights })
+        let Tail { loss, slice_logits, study_logits, .. } = tail;
+        Ok(Gradients { loss, slice_logits, study_logits, of_weights })
     }
 
     /// The loss of what `forward` makes of `x`, slice and study logits, and its gradients by
@@ -320,7 +326,7 @@ impl Stepper<'_> {
             Ok(store.get(leaf).ok_or_else(none)?.clone())
         };
         let grads = leaves.iter().map(of).collect::<Result<_>>()?;
-        Ok(Tail { grads, loss, slice_logits, sums })
+        Ok(Tail { grads, loss, slice_logits, study_logits, sums })
     }
 
     /// One step: gradients, then the optimizer. On an error the weights are as before.
@@ -352,7 +358,7 @@ impl Stepper<'_> {
                 _ => break made,
             }
         };
-        let Gradients { loss, slice_logits, of_weights } = made?;
+        let Gradients { loss, slice_logits, study_logits, of_weights } = made?;
         let squares = optimizer.squares(&of_weights)?;
         let bad = squares.iter().position(|s| !s.is_finite());
         if let (Some(at), None) = (bad, optimizer.scaler) {
@@ -372,7 +378,8 @@ impl Stepper<'_> {
         self.arena.pool.end_round();
         self.lap(Part::Optimizer)?;
         let grad_norm = squares.iter().sum::<f64>().sqrt() / scale;
-        Ok(StepOutput { loss, slice_logits, grad_norm, skipped: bad.is_some(), plan })
+        let skipped = bad.is_some();
+        Ok(StepOutput { loss, slice_logits, study_logits, grad_norm, skipped, plan })
     }
 
     /// Errors: the arena's limit would be passed, as a card's allocator says it.

@@ -1,11 +1,11 @@
 //! All keys, in the order in which they are explained.
 
 use super::Action::{
-    Chart, Checkpoint, Close, Detach, EpochAfter, EpochBefore, Fold, FoldAfter, FoldBefore, Help,
-    Log, LogFilter, MarkRun, NextView, PreviousView, Quit, Runs, Show, StopAfterEpoch, Summary,
-    Suspend, TogglePause, ToggleRaw, Vertebra,
+    Acknowledge, Chart, Checkpoint, Close, Crops, Detach, EpochAfter, EpochBefore, Fold, FoldAfter,
+    FoldBefore, Help, Log, LogFilter, MarkRun, MoreEpochs, NextView, PreviousView, Quit, RateEnd,
+    Runs, Show, StopAfterEpoch, Summary, Suspend, TogglePause, ToggleRaw, Vertebra,
 };
-use super::{Action, Binding, ChartKey, Key, LogKey, OfFold, Scope, Scroll};
+use super::{Action, Binding, ChartKey, CropKey, Key, LogKey, OfFold, Scope, Scroll};
 use crate::run::FoldAction;
 use crate::tui::views::View;
 use crossterm::event::KeyCode;
@@ -18,6 +18,7 @@ const LOOK: Scope = Scope::of(&[View::Overview, View::Vertebrae]);
 /// Where it is a row.
 const ROWS: Scope = Scope::of(&[View::Curves, View::Folds]);
 const CURVES: Scope = Scope::of(&[View::Curves]);
+const CROPS: Scope = Scope::of(&[View::Crops]);
 const VERTEBRAE: Scope = Scope::of(&[View::Vertebrae]);
 /// Where the log scrolls.
 const LINES: Scope = Scope::of(&[View::Overview, View::Log]);
@@ -67,6 +68,22 @@ pub const BINDINGS: &[Binding] = &[
         ALL,
         (10, "save"),
         "save `last` after the step at hand",
+    ),
+    bind(
+        "more_epochs",
+        MoreEpochs,
+        &[Key::char('u')],
+        ALL,
+        NOT_SHOWN,
+        "more epochs (asks how many)",
+    ),
+    bind(
+        "rate_end",
+        RateEnd,
+        &[Key::char('j')],
+        ALL,
+        NOT_SHOWN,
+        "another learning rate to end at (asks which)",
     ),
     bind(
         "fold_hold",
@@ -248,6 +265,136 @@ pub const BINDINGS: &[Binding] = &[
         (9, "raw/augmented"),
         "crops: raw, or as the network sees them",
     ),
+    bind(
+        "acknowledge",
+        Acknowledge,
+        &[Key::char('x')],
+        ALL,
+        (3, "seen"),
+        "take the alert at the top as seen",
+    ),
+    bind(
+        "slice_before",
+        Crops(CropKey::SliceBefore),
+        &[Key::code(KeyCode::Left)],
+        CROPS,
+        (3, "slice"),
+        "the slice before, or after",
+    ),
+    bind(
+        "slice_after",
+        Crops(CropKey::SliceAfter),
+        &[Key::code(KeyCode::Right)],
+        CROPS,
+        NOT_SHOWN,
+        "",
+    ),
+    bind(
+        "crop_vertebra_above",
+        Crops(CropKey::VertebraAbove),
+        &[Key::code(KeyCode::Up)],
+        CROPS,
+        (3, "vertebra"),
+        "the vertebra above, or below",
+    ),
+    bind(
+        "crop_vertebra_below",
+        Crops(CropKey::VertebraBelow),
+        &[Key::code(KeyCode::Down)],
+        CROPS,
+        NOT_SHOWN,
+        "",
+    ),
+    bind(
+        "study_before",
+        Crops(CropKey::StudyBefore),
+        &[Key::code(KeyCode::PageUp)],
+        CROPS,
+        (4, "study"),
+        "the study before, or after",
+    ),
+    bind(
+        "study_after",
+        Crops(CropKey::StudyAfter),
+        &[Key::code(KeyCode::PageDown)],
+        CROPS,
+        NOT_SHOWN,
+        "",
+    ),
+    bind(
+        "slice_most_wrong",
+        Crops(CropKey::MostWrong),
+        &[Key::code(KeyCode::Home)],
+        CROPS,
+        NOT_SHOWN,
+        "the slice that it is most wrong about",
+    ),
+    bind(
+        "crops_source",
+        Crops(CropKey::Source),
+        &[Key::char('w')],
+        CROPS,
+        (5, "worst/batch"),
+        "the worst studies, or the batch's",
+    ),
+    bind(
+        "crops_grid",
+        Crops(CropKey::Grid),
+        &[Key::code(KeyCode::Enter)],
+        CROPS,
+        (6, "all/one"),
+        "all studies at once, or one",
+    ),
+    bind(
+        "mask_outline",
+        Crops(CropKey::Outline),
+        &[Key::char('o')],
+        CROPS,
+        (8, "mask"),
+        "the mask's outline, or none",
+    ),
+    bind(
+        "window_narrower",
+        Crops(CropKey::Narrower),
+        &[Key::char('+'), Key::char('=')],
+        CROPS,
+        (9, "window"),
+        "window: narrower (more contrast), or wider",
+    ),
+    bind("window_wider", Crops(CropKey::Wider), &[Key::char('-')], CROPS, NOT_SHOWN, ""),
+    bind(
+        "level_brighter",
+        Crops(CropKey::Brighter),
+        &[Key::char(')'), Key::char('.')],
+        CROPS,
+        (9, "level"),
+        "level: brighter, or darker",
+    ),
+    bind(
+        "level_darker",
+        Crops(CropKey::Darker),
+        &[Key::char('('), Key::char(',')],
+        CROPS,
+        NOT_SHOWN,
+        "",
+    ),
+    bind(
+        "window_reset",
+        Crops(CropKey::Reset),
+        &[Key::char('0')],
+        CROPS,
+        NOT_SHOWN,
+        "the picture's own window and level",
+    ),
+    bind(
+        "crops_fold_before",
+        FoldBefore,
+        &[Key::char('[')],
+        CROPS,
+        NOT_SHOWN,
+        "the fold whose worst studies are listed",
+    ),
+    bind("crops_fold_after", FoldAfter, &[Key::char(']')], CROPS, NOT_SHOWN, ""),
     bind(
         "log_up",
         Log(Scroll::Up),

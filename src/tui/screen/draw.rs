@@ -1,9 +1,11 @@
 //! Drawing the screen: its head, the view at hand, the keys, and what lies on top.
 
 use super::{Overlay, Screen};
+use crate::run::event::Level;
 use crate::tui::views::{self, View};
 use crate::tui::{compact, confirm, header, key_line, layout, loss, overview, progress, schedule};
-use crate::tui::{summary, theme, vertebrae};
+use crate::tui::{slices, summary, system, theme, vertebrae};
+use crate::view::Alarm;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
@@ -18,7 +20,7 @@ impl Screen {
         let area = frame.area();
         let alarm = self.state.alarm();
         let alarm_rows = match &alarm {
-            Some(text) if text.chars().count() + 3 > area.width as usize => 2,
+            Some(alarm) if alarm.text.chars().count() + 3 > area.width as usize => 2,
             Some(_) => 1,
             None => 0,
         };
@@ -44,12 +46,16 @@ impl Screen {
         frame: &mut Frame,
         parts: &layout::Parts,
         now: f64,
-        alarm: Option<String>,
+        alarm: Option<Alarm>,
     ) {
         header::draw(frame, parts.header, &self.state, now);
         views::draw(frame, parts.tabs, self.view);
-        if let (Some(area), Some(text)) = (parts.alarm, alarm) {
-            let line = Line::from(format!("× {text}")).style(theme::ALARM);
+        if let (Some(area), Some(Alarm { level, text })) = (parts.alarm, alarm) {
+            let (mark, style) = match level {
+                Level::Error => ("×", theme::ALARM),
+                _ => ("!", theme::WARN),
+            };
+            let line = Line::from(format!("{mark} {text}")).style(style);
             frame.render_widget(Paragraph::new(line).wrap(Wrap { trim: true }), area);
         }
         self.tabs = parts.tabs;
@@ -80,8 +86,19 @@ impl Screen {
             View::Runs => self.runs.draw(frame, area, &self.state, now),
             View::Vertebrae => self.levels.draw(frame, area, self.fold()),
             View::Folds => self.folds.draw(frame, area, &self.state, self.shown()),
+            View::System => system::draw(frame, area, &self.state),
+            View::Crops => {
+                let context = slices::Context {
+                    state: &self.state,
+                    fold: self.state.folds.get(self.shown()),
+                    raw: self.pictures.raw(),
+                    covered: self.overlay.is_some(),
+                    now,
+                };
+                self.slices.draw(frame, area, &context);
+                return true;
+            }
             View::Log => self.log.draw(frame, area, &self.state),
-            _ => {}
         }
         false
     }
@@ -107,7 +124,8 @@ impl Screen {
             self.log.draw_pane(frame, area, state);
         }
         if let Some(area) = panes.crops {
-            self.pictures.draw(frame, area, &self.state);
+            let covered = self.overlay.is_some();
+            self.pictures.draw(frame, area, &self.state, covered);
         }
         panes.crops.is_some()
     }

@@ -1,0 +1,93 @@
+//! A journal line by line.
+
+use super::{Error, Header, VERSION};
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader},
+    path::Path,
+};
+
+/// A longer line is no line of ours.
+const LONGEST_LINE: usize = 1 << 20;
+
+/// The whole lines of a journal after its first.
+pub(super) struct Lines {
+    file: BufReader<File>,
+    /// Where the next line begins.
+    next: u64,
+    upto: u64,
+    line: Vec<u8>,
+    /// The first line, with its end.
+    pub(super) head: Vec<u8>,
+}
+
+impl Lines {
+    pub(super) fn open(path: &Path, upto: Option<u64>) -> Result<Self, Error> {
+        let failed = |source| Error::Io { path: path.into(), source };
+        let file = File::open(path).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        let upto = upto.unwrap_or(length).min(length);
+        let file = BufReader::with_capacity(upto.clamp(1 << 10, 1 << 20) as usize, file);
+        let mut lines = Self { file, next: 0, upto, line: Vec::new(), head: Vec::new() };
+        let header: Option<Header> = match lines.next().map_err(failed)? {
+            Some((_, line)) => serde_json::from_slice(line).ok(),
+            None => None,
+        };
+        let header = header.filter(|h| h.r#type == "journal");
+        let Some(Header { version, .. }) = header else { return Err(Error::Foreign(path.into())) };
+        if version > VERSION {
+            return Err(Error::Newer { path: path.into(), version });
+        }
+        lines.head.clone_from(&lines.line);
+        Ok(lines)
+    }
+
+    /// Where the next line begins.
+    pub(super) fn next_start(&self) -> u64 {
+        self.next
+    }
+
+    pub(super) fn seek(&mut self, start: u64) -> io::Result<()> {
+        let by = start as i64 - self.next as i64;
+        self.file.seek_relative(by)?;
+        self.next = start;
+        Ok(())
+    }
+
+    /// Where it begins, and the line without its end; one that is too long is an empty one.
+    pub(super) fn next(&mut self) -> io::Result<Option<(u64, &[u8])>> {
+        let start = self.next;
+        self.line.clear();
+        let mut whole = false;
+        let mut length = 0u64;
+        while self.next < self.upto && !whole {
+            let buffer = self.file.fill_buf()?;
+            if buffer.is_empty() {
+                break;
+            }
+            let room = (self.upto - self.next).min(buffer.len() as u64) as usize;
+            let piece = &buffer[..room];
+            let taken = match memchr::memchr(b'\n', piece) {
+                Some(end) => {
+                    whole = true;
+                    end + 1
+                }
+                None => piece.len(),
+            };
+            if self.line.len() + taken <= LONGEST_LINE {
+                self.line.extend_from_slice(&piece[..taken]);
+            }
+            self.file.consume(taken);
+            self.next += taken as u64;
+            length += taken as u64;
+        }
+        if !whole {
+            return Ok(None);
+        }
+        if length != self.line.len() as u64 {
+            self.line.clear();
+            return Ok(Some((start, &[])));
+        }
+        Ok(Some((start, &self.line[..self.line.len() - 1])))
+    }
+}

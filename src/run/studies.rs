@@ -1,0 +1,139 @@
+//! What is told of single studies: what the network says of them, and their slices as pictures.
+
+use super::event::{Picture, Position};
+use super::figure;
+use serde::{Deserialize, Serialize};
+
+/// What the network says of a study.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// StudyInstanceUID.
+    pub study: String,
+    /// Fracture (1) or not (0) of C1..C7.
+    pub labels: [u8; 7],
+    /// The study head's probability.
+    #[serde(with = "figure::single")]
+    pub probability: f32,
+    /// The slice head's probabilities, those of C1 first: `7 × slices`, to 4 digits.
+    #[serde(with = "figure::singles")]
+    pub slices: Vec<f32>,
+}
+
+impl Prediction {
+    /// The study's target: whether any vertebra is fractured.
+    pub fn fractured(&self) -> bool {
+        self.labels.iter().any(|&label| label > 0)
+    }
+
+    /// Slices of each vertebra.
+    pub fn slices_per_vertebra(&self) -> usize {
+        self.slices.len() / 7
+    }
+
+    /// Probabilities of a vertebra's slices; `vertebra` 1..=7 for C1..C7, of any other none.
+    pub fn of_vertebra(&self, vertebra: u8) -> &[f32] {
+        let n = self.slices_per_vertebra();
+        let from = usize::from(vertebra).wrapping_sub(1).saturating_mul(n);
+        self.slices.get(from..from.saturating_add(n)).unwrap_or_default()
+    }
+}
+
+/// The studies with the highest loss of a validation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Worst {
+    /// Fold and epoch; `at.step` = steps in the epoch.
+    pub at: Position,
+    /// The worst first.
+    pub studies: Vec<WorstStudy>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorstStudy {
+    /// (slice loss + study loss) / 2, as validation has it, of this study alone.
+    #[serde(with = "figure")]
+    pub loss: f64,
+    /// The slice head's.
+    #[serde(with = "figure")]
+    pub slice_loss: f64,
+    /// The study head's.
+    #[serde(with = "figure")]
+    pub study_loss: f64,
+    /// What the network says of it.
+    pub prediction: Prediction,
+}
+
+/// A slice that a view wants to see: as it is, and as training augments it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LookAt {
+    /// The fold whose draws augment it.
+    pub fold: usize,
+    /// The epoch whose draws augment it, from 1.
+    pub epoch: usize,
+    /// The seed that the fold is trained under.
+    pub seed: u64,
+    /// StudyInstanceUID.
+    pub study: String,
+    /// 1..=7 for C1..C7.
+    pub vertebra: u8,
+    /// 0-based within the vertebra.
+    pub slice: u8,
+}
+
+/// The answer to a [`LookAt`]. It is not in the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Look {
+    /// What was asked for.
+    pub wanted: LookAt,
+    /// What there is to see.
+    pub found: Found,
+}
+
+/// What there is to see of a slice.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Found {
+    /// Two pictures.
+    Slice {
+        /// Height of each.
+        height: usize,
+        /// Width of each.
+        width: usize,
+        /// As the fold's network gets it in that epoch, before mixup; equal to `raw` where the fold
+        /// validates on the study.
+        seen: Picture,
+        /// As it is.
+        raw: Picture,
+    },
+    /// None: why, in one sentence.
+    Nothing(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prediction_has_fifteen_slices_of_each_vertebra_and_of_no_eighth() {
+        let slices = (0..105).map(|i| i as f32 / 1e3).collect();
+        let labels = [0, 0, 1, 0, 0, 0, 0];
+        let prediction = Prediction { study: "1.2".into(), labels, probability: 0.5, slices };
+        assert!(prediction.fractured());
+        assert_eq!(prediction.of_vertebra(3)[0], 0.03);
+        assert_eq!(prediction.of_vertebra(7).len(), 15);
+        assert!(prediction.of_vertebra(0).is_empty() && prediction.of_vertebra(8).is_empty());
+        let json = serde_json::to_string(&prediction).unwrap();
+        assert!(json.contains(r#""probability":0.5,"slices":[0.0,0.001,0.002"#), "{json}");
+        assert_eq!(serde_json::from_str::<Prediction>(&json).unwrap(), prediction);
+    }
+
+    #[test]
+    fn a_probability_that_is_none_survives() {
+        let slices = vec![f32::NAN; 7];
+        let prediction =
+            Prediction { study: "1".into(), labels: [0; 7], probability: f32::NAN, slices };
+        let json = serde_json::to_string(&prediction).unwrap();
+        let again: Prediction = serde_json::from_str(&json).unwrap();
+        assert!(again.probability.is_nan() && again.slices.iter().all(|p| p.is_nan()), "{json}");
+    }
+}

@@ -1,0 +1,136 @@
+//! How the machine is doing, told every few seconds while a run is trained.
+
+use crate::run::{Event, channel::EventSender, event::System, folder::Folder};
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use std::{path::Path, thread::JoinHandle, time::Duration};
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate};
+
+/// Between two looks.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Tells it as long as this lives.
+pub(super) struct Monitor {
+    /// Never used: its end is the word.
+    going_on: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Monitor {
+    /// Begins. Without a thread nothing is told.
+    pub(super) fn start(folder: &Folder, events: &EventSender) -> Self {
+        let (going_on, end) = bounded::<()>(0);
+        let (folder, events) = (folder.path().to_path_buf(), events.clone());
+        let tell = move || {
+            // Shares of time are those since the look before.
+            let mut machine = Machine::new();
+            while end.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
+                events.send(Event::System(machine.look(&folder)));
+            }
+        };
+        let thread = std::thread::Builder::new().name("monitor".into()).spawn(tell).ok();
+        Self { going_on: Some(going_on), thread }
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        self.going_on = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Machine {
+    system: sysinfo::System,
+    process: Option<Pid>,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let process = sysinfo::get_current_pid().ok();
+        let mut machine = Self { system: sysinfo::System::new(), process };
+        machine.refresh();
+        machine
+    }
+
+    fn refresh(&mut self) {
+        self.system.refresh_cpu_usage();
+        self.system.refresh_memory();
+        // Not its threads, of which there may be hundreds.
+        let what = ProcessRefreshKind::nothing().without_tasks().with_cpu().with_memory();
+        let this = ProcessesToUpdate::Some(self.process.as_slice());
+        self.system.refresh_processes_specifics(this, false, what);
+    }
+
+    fn look(&mut self, folder: &Path) -> System {
+        self.refresh();
+        let process = self.process.and_then(|pid| self.system.process(pid));
+        let (memory_used, memory_total) = self.memory();
+        let (disk_free, disk_total) = disk(folder).unzip();
+        let load = sysinfo::System::load_average().one;
+        System {
+            cpu: f64::from(self.system.global_cpu_usage()).clamp(0.0, 100.0),
+            process_cpu: process.map_or(0.0, |p| f64::from(p.cpu_usage())).max(0.0),
+            resident: process.map_or(0, sysinfo::Process::memory),
+            memory_used,
+            memory_total,
+            disk_free,
+            disk_total,
+            load: Some(load).filter(|_| cfg!(unix)),
+        }
+    }
+
+    /// Bytes in use and bytes there are: the container's, where it may have less than the machine.
+    fn memory(&self) -> (u64, u64) {
+        let total = self.system.total_memory();
+        match self.system.cgroup_limits() {
+            Some(limits) if limits.total_memory < total => (limits.rss, limits.total_memory),
+            _ => (self.system.used_memory(), total),
+        }
+    }
+}
+
+/// Bytes of a file system that this user can still write, and all of it.
+#[cfg(unix)]
+fn disk(folder: &Path) -> Option<(u64, u64)> {
+    let told = rustix::fs::statvfs(folder).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(told.f_frsize);
+    Some((bytes(told.f_bavail), bytes(told.f_blocks)))
+}
+
+#[cfg(not(unix))]
+fn disk(_: &Path) -> Option<(u64, u64)> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn a_busy_process_is_seen_at_little_cost() {
+        let work = |millis| {
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_millis(millis) {
+                std::hint::black_box(begun);
+            }
+        };
+        // Of one that has not computed yet the first share is not known.
+        work(100);
+        let mut machine = Machine::new();
+        work(400);
+        let looked = Instant::now();
+        let system = machine.look(&std::env::temp_dir());
+        let cost = looked.elapsed();
+        println!("{system:?} in {cost:?}");
+        assert!(system.process_cpu > 10.0 && system.cpu > 0.0, "{system:?}");
+        assert!(system.resident > 1 << 20 && system.memory_used > system.resident / 2);
+        assert!(system.memory_used <= system.memory_total);
+        #[cfg(unix)]
+        assert!(system.disk_free <= system.disk_total && system.disk_free.is_some());
+        // A thousandth of a core's time between two looks.
+        assert!(cost < EVERY / 200, "{cost:?}");
+    }
+}

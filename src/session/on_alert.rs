@@ -1,0 +1,282 @@
+//! `ui.on_alert`: a command for each new alert, run by the process that trains.
+
+use crate::{
+    run::{
+        Event,
+        channel::EventSender,
+        event::{Level, Stamped},
+        folder::Folder,
+    },
+    view::{Alert, State, format},
+};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use std::{
+    fs::File,
+    io::{Write, stderr},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+/// How long a command may take; once the run is over, all that wait together.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// Alerts that may wait for the command of another.
+const WAITING: usize = 16;
+/// Between two looks whether a command has ended.
+const TICK: Duration = Duration::from_millis(50);
+/// Who waits longer at the end of a run is told what for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The threads that listen and that run the command.
+pub(super) struct Hook {
+    listener: JoinHandle<()>,
+    runner: JoinHandle<()>,
+    /// Closed when the runner has ended.
+    ended: Receiver<()>,
+}
+
+impl Hook {
+    /// Begins, where there is a command. What stands already is no new alert. Without threads no
+    /// command is run.
+    pub(super) fn start(command: &str, folder: &Folder, events: &EventSender) -> Option<Self> {
+        if command.is_empty() {
+            return None;
+        }
+        let hook = Arc::new(Commands {
+            command: command.into(),
+            name: folder.name.clone(),
+            folder: std::path::absolute(folder.path()).unwrap_or_else(|_| folder.path().into()),
+            events: events.clone(),
+            told: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+        });
+        let (before, heard) = events.watch();
+        let journal = folder.journal();
+        let (sender, alerts) = bounded(WAITING);
+        let (ending, ended) = bounded::<()>(0);
+        let thread = |name: &str| std::thread::Builder::new().name(name.into());
+        let commands = hook.clone();
+        let run = move || {
+            let _ending = ending;
+            commands.run_all(&alerts);
+        };
+        let runner = thread("on_alert").spawn(run).ok()?;
+        let listen = move || {
+            let past = State::of_journal(&journal, Some(before));
+            let state = past.map(|(state, _)| state).unwrap_or_default();
+            hook.listen(state, &heard, &sender);
+        };
+        let listener = thread("alerts").spawn(listen).ok()?;
+        Some(Self { listener, runner, ended })
+    }
+
+    /// Waits for the last commands, once the run is over.
+    pub(super) fn finish(self) {
+        let _ = self.listener.join();
+        if self.ended.recv_timeout(PATIENCE).is_err_and(|error| error.is_timeout()) {
+            let why = "waiting for the command of ui.on_alert; it is killed after 60 s";
+            let _ = writeln!(stderr(), "rsna-tui: {why}");
+        }
+        let _ = self.runner.join();
+    }
+}
+
+struct Commands {
+    command: String,
+    /// The run's.
+    name: String,
+    /// The run's, from the root.
+    folder: PathBuf,
+    events: EventSender,
+    /// Whether the log says already that something went wrong.
+    told: AtomicBool,
+    /// Whether the run is.
+    over: AtomicBool,
+}
+
+impl Commands {
+    /// Hands on every alert that rises, until the run is over.
+    fn listen(&self, mut state: State, heard: &Receiver<Stamped>, alerts: &Sender<Alert>) {
+        for stamped in heard {
+            if matches!(stamped.event, Event::Preview(_)) {
+                continue;
+            }
+            let raised = state.alerts.raised();
+            state.apply(&stamped);
+            for alert in state.alerts.since(raised) {
+                // Whoever waited here would miss what else happens.
+                if alerts.try_send(alert.clone()).is_err() {
+                    self.tell(&format!("{WAITING} alerts wait already: one is left out"));
+                }
+            }
+        }
+        self.over.store(true, Ordering::Relaxed);
+    }
+
+    /// Runs the command for one alert after the other.
+    fn run_all(&self, alerts: &Receiver<Alert>) {
+        let mut last: Option<Instant> = None;
+        for alert in alerts {
+            if self.over.load(Ordering::Relaxed) {
+                last = last.or(Some(Instant::now() + TIMEOUT));
+            }
+            let left = last.map_or(TIMEOUT, |last| last.saturating_duration_since(Instant::now()));
+            if let Err(why) = self.run(&alert, left) {
+                self.tell(&why);
+            }
+        }
+    }
+
+    /// Runs it for `alert`. What it is about goes through the environment alone: a message is no
+    /// part of a command.
+    fn run(&self, alert: &Alert, timeout: Duration) -> Result<(), String> {
+        let path = self.folder.join("on_alert.log");
+        let output = File::options().create(true).append(true).open(&path);
+        let output = output.and_then(|file| Ok((file.try_clone()?, file)));
+        let (out, err) = output.map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+        let mut command = Command::new("sh");
+        command
+            .arg("-c")
+            .arg(&self.command)
+            .env("RSNA_TUI_RUN", &self.name)
+            .env("RSNA_TUI_FOLDER", &self.folder)
+            .env("RSNA_TUI_ALERT", alert.kind.word())
+            .env(
+                "RSNA_TUI_LEVEL",
+                if alert.kind.level() == Level::Error { "error" } else { "warn" },
+            )
+            .env("RSNA_TUI_MESSAGE", format::sanitized(&alert.text))
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(err);
+        // A group of its own: it can be ended as a whole, and Ctrl-C is not meant for it.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command.spawn().map_err(|e| format!("cannot start sh: {e}"))?;
+        let begun = Instant::now();
+        loop {
+            match child.try_wait() {
+                Ok(Some(status)) if status.success() => return Ok(()),
+                Ok(Some(status)) => {
+                    return Err(format!("the command ended with {status}; see {}", path.display()));
+                }
+                Ok(None) if begun.elapsed() < timeout => std::thread::sleep(TICK),
+                Ok(None) => {
+                    kill(&mut child);
+                    return Err(format!("the command was killed after {} s", timeout.as_secs()));
+                }
+                Err(e) => return Err(format!("cannot wait for the command: {e}")),
+            }
+        }
+    }
+
+    /// Says once what went wrong.
+    fn tell(&self, why: &str) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            let message = format!("ui.on_alert: {why}; further failures are not told");
+            self.events.log(Level::Warn, message);
+        }
+    }
+}
+
+/// Ends a command with all that it started.
+fn kill(child: &mut Child) {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Pid, Signal, kill_process_group};
+        let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
+    }
+    #[cfg(not(unix))]
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::{
+        run::{
+            channel::channel,
+            event::{ErrorEvent, Position},
+        },
+        view::alerts::Kind,
+    };
+    use std::fs;
+
+    fn folder(dir: &tempfile::TempDir) -> Folder {
+        Folder::create(dir.path(), "a run").unwrap()
+    }
+
+    fn error(message: &str) -> Event {
+        let at = Position { fold: 1, epoch: 2, step: 3 };
+        Event::Error(ErrorEvent { at, message: message.into(), fatal: false })
+    }
+
+    #[test]
+    fn the_command_hears_what_it_is_about_and_runs_no_message() {
+        let dir = tempfile::tempdir().unwrap();
+        let command = r#"echo "$RSNA_TUI_RUN|$RSNA_TUI_ALERT|$RSNA_TUI_LEVEL|$RSNA_TUI_MESSAGE"
+            cd "$RSNA_TUI_FOLDER" && cat && echo complaint >&2"#;
+        let message = "$(touch harm); `touch harm`\n' \" \x1b[2J";
+        let folder = folder(&dir);
+        let (events, _commands, _line) = channel(None, 0.0);
+        let hook = Hook::start(command, &folder, &events).unwrap();
+        events.send(error(message));
+        events.send(error("another"));
+        events.close();
+        hook.finish();
+        let log = fs::read_to_string(folder.path().join("on_alert.log")).unwrap();
+        let expected = "a run|error|error|fold 1 epoch 2 step 3: $(touch harm); `touch harm` ' \"  [2J\n\
+                        complaint\na run|error|error|fold 1 epoch 2 step 3: another\ncomplaint\n";
+        assert_eq!(log, expected);
+        assert!(!folder.path().join("harm").exists());
+    }
+
+    #[test]
+    fn a_command_that_takes_too_long_is_killed_with_all_that_it_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let (events, _commands, _line) = channel(None, 0.0);
+        let folder = folder(&dir);
+        let commands = Commands {
+            command: "(sleep 1; touch \"$RSNA_TUI_FOLDER/late\") & sleep 30".into(),
+            name: "a".into(),
+            folder: folder.path().into(),
+            events,
+            told: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+        };
+        let mut state = State::default();
+        state.apply(&Stamped { at: 1.0, event: error("it failed") });
+        let alert = state.alerts.standing()[0].clone();
+        assert_eq!(alert.kind, Kind::Error);
+        let begun = Instant::now();
+        let why = commands.run(&alert, Duration::from_millis(200)).unwrap_err();
+        assert!(why.contains("killed") && begun.elapsed() < Duration::from_secs(5), "{why}");
+        std::thread::sleep(Duration::from_millis(1500));
+        assert!(!folder.path().join("late").exists());
+    }
+
+    #[test]
+    fn a_failure_is_told_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = folder(&dir);
+        let (events, _commands, line) = channel(None, 0.0);
+        let hook = Hook::start("exit 3", &folder, &events).unwrap();
+        events.send(error("one"));
+        events.send(error("two"));
+        let mut told = line.events.iter().filter_map(|stamped| match stamped.event {
+            Event::Log(log) => Some(log.message),
+            _ => None,
+        });
+        let first = told.next().unwrap();
+        assert!(first.starts_with("ui.on_alert: the command ended with exit status: 3"), "{first}");
+        events.close();
+        hook.finish();
+        assert_eq!(told.next(), None);
+    }
+}

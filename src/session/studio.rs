@@ -1,0 +1,167 @@
+//! Slices that a view asks for, read beside training: a thread of their own answers, so that a
+//! paused trainer, or a long step, keeps nobody from looking.
+
+use crate::{
+    bounded::excerpt,
+    config::{Config, VERTEBRAE},
+    run::{
+        channel::{EventSender, Line},
+        event::{Event, Found, Level, Look, LookAt},
+    },
+    study::{Place, Source, Table, look},
+    train::{preview::picture, trainer::Job},
+};
+use std::sync::Arc;
+
+/// Characters of a study's name in a refusal.
+const NAMED: usize = 80;
+
+/// What slices are read by.
+pub(super) struct Studio {
+    config: Config,
+    table: Table,
+    source: Arc<dyn Source>,
+}
+
+impl Studio {
+    /// The run's own.
+    pub(super) fn of(job: &Job) -> Self {
+        let (config, table) = (job.config.clone(), job.table.clone());
+        Self { config, table, source: job.source.clone() }
+    }
+
+    /// Answers what comes through `line` on `events`, one request after the other, of those that
+    /// wait only the newest. Training can do without.
+    pub(super) fn open(self, line: &Line, events: &EventSender) {
+        let (asked, answers) = (line.looks.taker(), events.clone());
+        let answer = move || {
+            for wanted in asked {
+                answers.send(Event::Look(self.answer(wanted)));
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("studio".into()).spawn(answer) {
+            let message = format!("no thread to read slices for the crops view: {error}");
+            events.log(Level::Warn, message);
+        }
+    }
+
+    fn answer(&self, wanted: LookAt) -> Look {
+        let found = self.slice(&wanted).unwrap_or_else(Found::Nothing);
+        Look { wanted, found }
+    }
+
+    /// Errors: what cannot be shown, in one sentence.
+    fn slice(&self, wanted: &LookAt) -> Result<Found, String> {
+        let studies = &self.table.studies;
+        let study = studies.iter().find(|study| *study.uid == *wanted.study).ok_or_else(|| {
+            format!("the run's table has no study {}", excerpt(&wanted.study, NAMED))
+        })?;
+        let slices = self.config.data.slices_per_vertebra;
+        let (vertebra, slice) = (usize::from(wanted.vertebra), usize::from(wanted.slice));
+        if !(1..=VERTEBRAE).contains(&vertebra) || slice >= slices {
+            return Err(format!("a study has no C{vertebra} slice {slice}"));
+        }
+        let place = Place { vertebra: wanted.vertebra - 1, slice: wanted.slice };
+        let config = Config { seed: wanted.seed, ..self.config.clone() };
+        let told = |e: crate::study::Error| e.to_string();
+        let raw = picture(&look::raw(&config, &*self.source, study, place).map_err(told)?);
+        let seen = match study.fold == wanted.fold {
+            // A fold validates on its studies as they are.
+            true => raw.clone(),
+            false => {
+                let (fold, epoch) = (wanted.fold, wanted.epoch);
+                let image = look::augmented(&config, &*self.source, study, place, fold, epoch);
+                picture(&image.map_err(told)?)
+            }
+        };
+        let size = config.data.image_size;
+        Ok(Found::Slice { height: size, width: size, seen, raw })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::Set,
+        run::{channel::channel, event::Picture},
+        study::{Loader, Phantom},
+    };
+    use std::time::Duration;
+
+    fn studio() -> Studio {
+        let sets = [
+            "data.image_size=32",
+            "data.slices_per_vertebra=3",
+            "train.batch_size=2",
+            "train.mixup=0",
+        ];
+        let config = Config::load(None, false, &sets.map(Set::new)).unwrap();
+        let (table, source) = (Phantom::table(4, 2, 0), Arc::new(Phantom::new(32, 3, 0)));
+        Studio { config, table, source }
+    }
+
+    fn wanted(study: &str, vertebra: u8, slice: u8) -> LookAt {
+        LookAt { fold: 1, epoch: 2, seed: 7, study: study.into(), vertebra, slice }
+    }
+
+    fn pictures(found: Found) -> (Picture, Picture) {
+        match found {
+            Found::Slice { seen, raw, .. } => (seen, raw),
+            Found::Nothing(why) => panic!("{why}"),
+        }
+    }
+
+    #[test]
+    fn what_is_seen_is_what_the_fold_trains_on_under_that_seed() {
+        let studio = studio();
+        let config = Config { seed: 7, ..studio.config.clone() };
+        let (train, valid) = studio.table.split(1);
+        let batch =
+            Loader::train(studio.source.clone(), train.into(), &config, 1, 2).next().unwrap();
+        let batch = batch.unwrap();
+        let mut augmented = 0;
+        for (i, place) in batch.places.iter().enumerate() {
+            let study = &batch.studies[i / batch.images_per_study];
+            let found = studio.slice(&wanted(study, place.vertebra + 1, place.slice)).unwrap();
+            let (seen, raw) = pictures(found);
+            assert_eq!(seen, picture(batch.image(i)));
+            augmented += usize::from(seen != raw);
+        }
+        assert!(augmented > 20, "{augmented} of 42 slices are augmented");
+        let (seen, raw) = pictures(studio.slice(&wanted(&valid[0].uid, 7, 2)).unwrap());
+        assert_eq!(seen, raw, "a study that the fold validates on is seen as it is");
+    }
+
+    #[test]
+    fn what_is_not_there_is_refused_in_a_sentence() {
+        let studio = studio();
+        let uid = studio.table.studies[0].uid.to_string();
+        let cases = [
+            (wanted("../../etc/passwd", 1, 0), "no study ../../etc/passwd"),
+            (wanted(&"x\n".repeat(2000), 1, 0), "x x x …"),
+            (wanted(&uid, 0, 0), "no C0 slice 0"),
+            (wanted(&uid, 8, 0), "no C8 slice 0"),
+            (wanted(&uid, 7, 3), "no C7 slice 3"),
+        ];
+        for (wanted, words) in cases {
+            let Found::Nothing(why) = studio.answer(wanted).found else { panic!("{words}") };
+            assert!(why.contains(words.trim_end_matches('…')) && why.len() < 200, "{why}");
+        }
+        let far = LookAt { epoch: usize::MAX, seed: u64::MAX, ..wanted(&uid, 1, 0) };
+        assert!(matches!(studio.answer(far).found, Found::Slice { .. }));
+    }
+
+    #[test]
+    fn whoever_asks_through_the_line_is_answered_by_an_event() {
+        let studio = studio();
+        let uid = studio.table.studies[0].uid.to_string();
+        let (events, _commands, line) = channel(None, 0.0);
+        studio.open(&line, &events);
+        line.looks.put(wanted(&uid, 4, 1));
+        let heard = line.events.recv_timeout(Duration::from_secs(30)).unwrap();
+        let Event::Look(look) = heard.event else { panic!("{heard:?}") };
+        assert_eq!(look.wanted, wanted(&uid, 4, 1));
+        assert!(matches!(look.found, Found::Slice { height: 32, width: 32, .. }));
+    }
+}

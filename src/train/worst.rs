@@ -1,0 +1,147 @@
+//! What the network says of single studies, and those that validation was worst at.
+
+use super::loss::{self, sigmoid};
+use crate::{
+    config::VERTEBRAE,
+    run::event::{Prediction, WorstStudy},
+    study::Batch,
+};
+
+/// Studies that are told of a validation.
+const TOLD: usize = 8;
+
+/// What the network says of study `b` of `batch`, whatever the order of its images.
+///
+/// `slices`: logits `[B, T]` of the whole batch; `study`: the study head's logit of this one.
+pub fn prediction(batch: &Batch, b: usize, slices: &[f32], study: f32) -> Prediction {
+    let t = batch.images_per_study;
+    let per_vertebra = t / VERTEBRAE;
+    let mut prediction = Prediction {
+        study: batch.studies[b].to_string(),
+        labels: [0; VERTEBRAE],
+        probability: probability(study),
+        slices: vec![f32::NAN; t],
+    };
+    for i in b * t..(b + 1) * t {
+        let (vertebra, slice) = (batch.places[i].vertebra, batch.places[i].slice);
+        let place = usize::from(vertebra) * per_vertebra + usize::from(slice);
+        prediction.slices[place] = probability(slices[i]);
+        prediction.labels[usize::from(vertebra)] = u8::from(batch.targets[i] > 0.5);
+    }
+    prediction
+}
+
+/// To 4 digits: more are not read, and would be most of a line of the journal.
+fn probability(logit: f32) -> f32 {
+    ((1e4 * sigmoid(f64::from(logit))).round() / 1e4) as f32
+}
+
+/// What a loss is ranked by: nothing is worse than one that is not a number.
+fn rank(loss: f64) -> f64 {
+    if loss.is_nan() { f64::INFINITY } else { loss }
+}
+
+/// The studies with the highest loss so far, the worst first.
+#[derive(Debug, Default)]
+pub struct Ranking {
+    studies: Vec<WorstStudy>,
+}
+
+impl Ranking {
+    /// Ranks the studies of a batch. `slices`: logits `[B, T]`; `studies`: logits `[B]`.
+    pub fn add(&mut self, batch: &Batch, slices: &[f32], studies: &[f32], positive: f64) {
+        let t = batch.images_per_study;
+        let truth = loss::study_targets(&batch.targets, t);
+        for b in 0..batch.len() {
+            let own = b * t..(b + 1) * t;
+            let slice_loss =
+                loss::criterion(&slices[own.clone()], &batch.targets[own], positive).loss;
+            let study_loss = loss::criterion(&studies[b..=b], &truth[b..=b], positive).loss;
+            let loss = (slice_loss + study_loss) / 2.0;
+            let place = self.studies.partition_point(|s| rank(s.loss) >= rank(loss));
+            if place < TOLD {
+                let prediction = prediction(batch, b, slices, studies[b]);
+                self.studies.truncate(TOLD - 1);
+                self.studies.insert(place, WorstStudy { loss, slice_loss, study_loss, prediction });
+            }
+        }
+    }
+
+    /// At most eight, the worst first.
+    pub fn worst(self) -> Vec<WorstStudy> {
+        self.studies
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{Config, Set},
+        study::{Loader, Phantom, Source},
+    };
+    use std::sync::Arc;
+
+    /// A batch of three studies of 7 × 3 slices, in an order that training shuffled.
+    fn shuffled() -> Batch {
+        let sets = [
+            "data.image_size=32",
+            "data.slices_per_vertebra=3",
+            "train.batch_size=3",
+            "train.mixup=0",
+            "train.vertebra_shuffle=1",
+            "train.slice_shuffle=1",
+        ];
+        let config = Config::load(None, false, &sets.map(Set::new)).unwrap();
+        let (train, _) = Phantom::table(6, 2, 0).split(1);
+        let source: Arc<dyn Source> = Arc::new(Phantom::new(32, 3, 0));
+        Loader::train(source, train.into(), &config, 1, 1).next().unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_prediction_undoes_the_shuffle() {
+        let batch = shuffled();
+        let t = batch.images_per_study;
+        // A logit that tells its place.
+        let logit = |i: usize| {
+            f32::from(batch.places[i].vertebra) + f32::from(batch.places[i].slice) / 10.0
+        };
+        let logits: Vec<f32> = (0..batch.targets.len()).map(logit).collect();
+        let (train, _) = Phantom::table(6, 2, 0).split(1);
+        for b in 0..batch.len() {
+            let told = prediction(&batch, b, &logits, 0.0);
+            assert_eq!((told.probability, told.slices.len()), (0.5, t));
+            let study = train.iter().find(|study| *study.uid == *told.study).unwrap();
+            assert_eq!(told.labels, study.labels);
+            assert_eq!(told.of_vertebra(1)[0], 0.5);
+            assert_eq!(told.of_vertebra(5)[2], probability(4.2));
+        }
+    }
+
+    #[test]
+    fn the_worst_are_few_and_in_order_and_the_mean_of_all_is_the_validations() {
+        let batch = shuffled();
+        let (n, t) = (batch.len(), batch.images_per_study);
+        let mut ranking = Ranking::default();
+        for round in 0..5 {
+            let slices: Vec<f32> =
+                (0..n * t).map(|i| ((i * 7 + round) % 11) as f32 - 5.0).collect();
+            let studies: Vec<f32> = (0..n).map(|b| (b + round) as f32 - 3.0).collect();
+            ranking.add(&batch, &slices, &studies, 2.0);
+        }
+        let worst = ranking.worst();
+        assert_eq!(worst.len(), TOLD);
+        assert!(worst.windows(2).all(|pair| pair[0].loss >= pair[1].loss), "{worst:?}");
+        let mut ranking = Ranking::default();
+        ranking.add(&batch, &vec![f32::NAN; n * t], &[0.0, 9.0, -9.0], 2.0);
+        assert!(ranking.worst().iter().all(|study| study.loss.is_nan()));
+        // Alone, a study's loss is what validation would say of it.
+        let slices = vec![0.3; n * t];
+        let mut ranking = Ranking::default();
+        ranking.add(&batch, &slices, &[0.3; 3], 2.0);
+        let first = &ranking.worst()[0];
+        let b = batch.studies.iter().position(|s| **s == *first.prediction.study).unwrap();
+        let expected = loss::criterion(&slices[..t], &batch.targets[b * t..(b + 1) * t], 2.0).loss;
+        assert_eq!(first.slice_loss, expected);
+    }
+}

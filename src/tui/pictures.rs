@@ -1,0 +1,117 @@
+//! Slices as pictures: what this terminal can show them as, and encoding them aside from drawing.
+
+mod encode;
+mod encoder;
+
+pub use encode::{Contrast, Encoded, Slice, Wanted, placeholder};
+pub use encoder::{Encoder, Ready};
+
+use super::appearance::{Appearance, Depth};
+use crate::config;
+
+/// How pictures are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pictures {
+    /// Pixels by kitty's graphics protocol, whose pictures are cells of text to everyone between.
+    Kitty,
+    /// Pixels by DEC's sixel graphics.
+    Sixel,
+    /// Pixels by iTerm2's inline images.
+    Iterm,
+    /// Half blocks: two pixels a cell.
+    Blocks,
+    /// A character a cell, without colour.
+    Characters,
+    /// None.
+    Off,
+}
+
+impl Pictures {
+    /// What the config asks for, or else what environment variables say that the terminal can show.
+    /// It is not asked itself: an answer that comes late over a slow line would be taken for keys.
+    pub fn of_terminal(variable: impl Fn(&str) -> Option<String>, asked: config::Pictures) -> Self {
+        match asked {
+            config::Pictures::Auto => {}
+            config::Pictures::Kitty => return Self::Kitty,
+            config::Pictures::Sixel => return Self::Sixel,
+            config::Pictures::Iterm => return Self::Iterm,
+            config::Pictures::Blocks => return Self::Blocks,
+            config::Pictures::Characters => return Self::Characters,
+            config::Pictures::Off => return Self::Off,
+        }
+        let told = |name: &str| variable(name).filter(|v| !v.is_empty()).unwrap_or_default();
+        let (term, program) = (told("TERM"), told("TERM_PROGRAM"));
+        let is_set = |name: &str| !told(name).is_empty();
+        let begins = |names: &[&str]| names.iter().any(|name| term.starts_with(name));
+        if is_set("NO_COLOR") || ["linux", "dumb", "vt100", "vt220"].contains(&term.as_str()) {
+            Self::Characters
+        } else if is_set("TMUX") || is_set("STY") || begins(&["tmux", "screen"]) {
+            // What lies between passes pixels on only where it was told to.
+            Self::Blocks
+        } else if begins(&["xterm-kitty", "xterm-ghostty"])
+            || program == "ghostty"
+            || (program.is_empty() && is_set("KITTY_WINDOW_ID"))
+        {
+            Self::Kitty
+        } else if ["iTerm.app", "WezTerm", "mintty"].contains(&program.as_str())
+            || told("LC_TERMINAL") == "iTerm2"
+        {
+            Self::Iterm
+        } else if begins(&["foot", "mlterm", "contour"]) {
+            Self::Sixel
+        } else {
+            Self::Blocks
+        }
+    }
+
+    /// The same, as far as the terminal's colours and characters go: half blocks need both.
+    pub fn within(self, appearance: Appearance) -> Self {
+        let plain = appearance.ascii || appearance.depth == Depth::Monochrome;
+        match self {
+            Self::Blocks if plain => Self::Characters,
+            pictures => pictures,
+        }
+    }
+
+    /// Whether the terminal keeps a picture's pixels until something is written over them: what is
+    /// drawn on top and taken away again leaves a hole.
+    pub fn are_painted(self) -> bool {
+        matches!(self, Self::Sixel | Self::Iterm)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_terminal_is_known_by_its_environment() {
+        let of = |pairs: &[(&str, &str)]| {
+            let variable = |name: &str| {
+                pairs.iter().find(|pair| pair.0 == name).map(|pair| pair.1.to_string())
+            };
+            Pictures::of_terminal(variable, config::Pictures::Auto)
+        };
+        assert_eq!(of(&[("TERM", "xterm-256color")]), Pictures::Blocks);
+        assert_eq!(of(&[("TERM", "linux")]), Pictures::Characters);
+        assert_eq!(of(&[("TERM", "xterm-kitty")]), Pictures::Kitty);
+        assert_eq!(of(&[("KITTY_WINDOW_ID", "1"), ("TERM", "xterm-256color")]), Pictures::Kitty);
+        let within = [("KITTY_WINDOW_ID", "1"), ("TERM_PROGRAM", "vscode")];
+        assert_eq!(of(&within), Pictures::Blocks, "another terminal, begun from kitty");
+        assert_eq!(of(&[("TERM_PROGRAM", "WezTerm")]), Pictures::Iterm);
+        let through_ssh = [("TERM", "xterm-256color"), ("LC_TERMINAL", "iTerm2")];
+        assert_eq!(of(&through_ssh), Pictures::Iterm);
+        assert_eq!(of(&[("TERM", "foot-extra")]), Pictures::Sixel);
+        let multiplexed = [("TERM", "tmux-256color"), ("LC_TERMINAL", "iTerm2")];
+        assert_eq!(of(&multiplexed), Pictures::Blocks);
+        assert_eq!(of(&[("TERM", "xterm-kitty"), ("TMUX", "/tmp/x")]), Pictures::Blocks);
+        assert_eq!(of(&[("NO_COLOR", "1"), ("TERM", "xterm-kitty")]), Pictures::Characters);
+    }
+
+    #[test]
+    fn the_config_has_the_last_word() {
+        let tmux = |name: &str| (name == "TMUX").then(|| "x".to_string());
+        assert_eq!(Pictures::of_terminal(tmux, config::Pictures::Sixel), Pictures::Sixel);
+        assert_eq!(Pictures::of_terminal(tmux, config::Pictures::Off), Pictures::Off);
+    }
+}

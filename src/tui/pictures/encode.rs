@@ -1,0 +1,354 @@
+//! A slice as the terminal takes it.
+
+use super::Pictures;
+use crate::outline;
+use crate::run::event;
+use crate::tui::theme;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use image::imageops::{FilterType, resize};
+use image::{DynamicImage, GrayImage, ImageFormat, Rgb, RgbImage};
+use ratatui::Frame;
+use ratatui::layout::{Rect, Size};
+use ratatui::text::Line;
+use ratatui::widgets::Paragraph;
+use ratatui_image::protocol::{
+    Protocol, halfblocks::Halfblocks, iterm2::Iterm2, kitty::Kitty, sixel::Sixel,
+};
+use std::fmt::Write;
+use std::io::Cursor;
+
+/// Pixels of a cell where the terminal does not tell.
+const CELL: (u16, u16) = (8, 16);
+/// Pixels of a picture's side that the terminal scales by itself: at the most what there is, at
+/// the least so many that an outline is a line.
+const SIDES: std::ops::RangeInclusive<usize> = 288..=512;
+/// Grey values that a step changes the level by.
+const LEVEL_STEP: i32 = 8;
+/// A step makes the window narrower by a fifth.
+const WIDTH_STEP: (i32, i32) = (4, 5);
+
+/// A slice's planes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Slice {
+    /// Pixels.
+    pub height: usize,
+    /// Pixels.
+    pub width: usize,
+    /// The planes, `height × width` each.
+    pub picture: event::Picture,
+}
+
+/// The grey values that become black and white: in steps from those that are chosen by the
+/// picture's own, its 1st and 99th percentile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Contrast {
+    /// The window narrower (more contrast) or wider.
+    pub width: i8,
+    /// Its middle brighter grey values (a darker picture) or darker ones.
+    pub level: i8,
+}
+
+impl Contrast {
+    /// Most steps either way.
+    const MOST: i8 = 8;
+
+    /// So many steps further, as far as it goes.
+    pub fn changed(self, width: i8, level: i8) -> Self {
+        let further = |x: i8, by: i8| x.saturating_add(by).clamp(-Self::MOST, Self::MOST);
+        Self { width: further(self.width, width), level: further(self.level, level) }
+    }
+
+    /// Which values become black and white.
+    fn limits(self, low: i32, high: i32) -> (i32, i32) {
+        let (mut low, mut high) = (low, high);
+        for _ in 0..self.width.unsigned_abs() {
+            let (from, to) = match self.width > 0 {
+                true => WIDTH_STEP,
+                false => (WIDTH_STEP.1, WIDTH_STEP.0),
+            };
+            let (middle, width) = ((low + high) / 2, (high - low) * from / to);
+            (low, high) = (middle - width / 2, middle + (width + 1) / 2);
+        }
+        let shift = i32::from(self.level) * LEVEL_STEP;
+        (low + shift, high + shift)
+    }
+}
+
+/// A picture that is wanted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wanted {
+    /// Of what.
+    pub slice: Slice,
+    /// How large, in cells.
+    pub size: Size,
+    /// Whether the mask is outlined.
+    pub outline: bool,
+    /// How its greys are spread.
+    pub contrast: Contrast,
+}
+
+/// A picture that is ready to be drawn.
+pub struct Encoded {
+    form: Form,
+}
+
+enum Form {
+    Cells(Protocol),
+    Characters(Vec<String>),
+    /// Its pixels are not those of its size.
+    Broken,
+}
+
+impl Encoded {
+    /// Encodes what is wanted. `id`: kitty's number for it.
+    pub fn new(pictures: Pictures, wanted: &Wanted, id: u32) -> Self {
+        let form = match pictures {
+            Pictures::Kitty => kitty(wanted, id),
+            Pictures::Sixel => sixel(wanted),
+            Pictures::Iterm => iterm(wanted),
+            Pictures::Blocks => blocks(wanted),
+            Pictures::Characters | Pictures::Off => characters(wanted),
+        };
+        Self { form: form.unwrap_or(Form::Broken) }
+    }
+
+    /// Draws it in the upper left of `area`.
+    pub fn draw(&self, frame: &mut Frame, area: Rect) {
+        match &self.form {
+            Form::Cells(protocol) => {
+                frame.render_widget(ratatui_image::Image::new(protocol), area);
+            }
+            Form::Characters(rows) => {
+                let rows: Vec<Line> = rows.iter().map(|row| Line::from(row.as_str())).collect();
+                frame.render_widget(Paragraph::new(rows), area);
+            }
+            Form::Broken => frame.render_widget(Line::from("(not a picture)"), area),
+        }
+    }
+}
+
+/// Where a picture is to come: a mark in the middle of `area`.
+pub fn placeholder(frame: &mut Frame, area: Rect) {
+    let middle = Rect { y: area.y + area.height / 2, height: area.height.min(1), ..area };
+    frame.render_widget(Line::styled("·", theme::FAINT).centered(), middle);
+}
+
+/// Whether a picture can have such a side.
+fn is_sensible(side: usize) -> bool {
+    (1..=4096).contains(&side)
+}
+
+/// The slice in `width × height` pixels with its contrast spread, and where its mask ends.
+fn scaled(wanted: &Wanted, width: u32, height: u32) -> Option<(GrayImage, Vec<bool>)> {
+    let Slice { height: from_height, width: from_width, picture } = &wanted.slice;
+    if !is_sensible(*from_width) || !is_sensible(*from_height) {
+        return None;
+    }
+    let from = |pixels: &[u8]| {
+        GrayImage::from_raw(*from_width as u32, *from_height as u32, pixels.to_vec())
+    };
+    let mut grey = resize(&from(&picture.pixels)?, width, height, FilterType::CatmullRom);
+    spread(&mut grey, wanted.contrast);
+    if !wanted.outline {
+        let none = vec![false; grey.as_raw().len()];
+        return Some((grey, none));
+    }
+    let mask = resize(&from(&picture.mask)?, width, height, FilterType::Triangle);
+    let edge = outline::edge(mask.as_raw(), width as usize, height as usize);
+    Some((grey, edge))
+}
+
+/// Spreads the greys between the 1st and the 99th percentile, or as `contrast` changes that, over
+/// the whole range.
+fn spread(grey: &mut GrayImage, contrast: Contrast) {
+    let mut sorted = grey.as_raw().clone();
+    sorted.sort_unstable();
+    let at = |share: usize| sorted.get(sorted.len() * share / 100).copied().unwrap_or(0);
+    let (low, high) = contrast.limits(at(1).into(), at(99).into());
+    if high > low {
+        for pixel in grey.pixels_mut() {
+            pixel[0] = ((i32::from(pixel[0]) - low) * 255 / (high - low)).clamp(0, 255) as u8;
+        }
+    }
+}
+
+/// The slice in `width × height` pixels with its mask's outline.
+fn outlined(wanted: &Wanted, width: u32, height: u32) -> Option<RgbImage> {
+    let (grey, edge) = scaled(wanted, width, height)?;
+    // In a small picture the outline is a large part of the bone, so more of that shines through.
+    let share = if width.min(height) < 30 { 1 } else { 2 };
+    Some(RgbImage::from_fn(width, height, |x, y| {
+        let v = grey.get_pixel(x, y)[0];
+        if edge[(y * width + x) as usize] {
+            // What lies under the outline still shows.
+            Rgb(outline::COLOR
+                .map(|c| ((u16::from(c) * share + u16::from(v) * (3 - share)) / 3) as u8))
+        } else {
+            Rgb([v; 3])
+        }
+    }))
+}
+
+fn blocks(wanted: &Wanted) -> Option<Form> {
+    let size = wanted.size;
+    let picture = outlined(wanted, u32::from(size.width), 2 * u32::from(size.height))?;
+    let blocks = Halfblocks::new(picture.into(), size).ok()?;
+    Some(Form::Cells(Protocol::Halfblocks(blocks)))
+}
+
+/// The slice in about as many pixels as it has, for a terminal that scales it to its cells.
+fn native(wanted: &Wanted) -> Option<RgbImage> {
+    let Slice { width, height, .. } = wanted.slice;
+    if !is_sensible(width) || !is_sensible(height) {
+        return None;
+    }
+    let longer = width.max(height);
+    let scaled = |side: usize| (side * longer.clamp(*SIDES.start(), *SIDES.end()) / longer).max(1);
+    outlined(wanted, scaled(width) as u32, scaled(height) as u32)
+}
+
+/// Whether pixels have a multiplexer to pass.
+fn is_multiplexed() -> bool {
+    std::env::var_os("TMUX").is_some_and(|v| !v.is_empty())
+}
+
+fn kitty(wanted: &Wanted, id: u32) -> Option<Form> {
+    let picture = DynamicImage::from(native(wanted)?);
+    let kitty = Kitty::new(picture, wanted.size, id, is_multiplexed(), true).ok()?;
+    Some(Form::Cells(Protocol::Kitty(kitty)))
+}
+
+fn sixel(wanted: &Wanted) -> Option<Form> {
+    let size = wanted.size;
+    // Known by the terminal's driver, not by asking the terminal.
+    let window = crossterm::terminal::window_size().ok();
+    let cell = window
+        .filter(|w| w.width > 0 && w.height > 0 && w.columns > 0 && w.rows > 0)
+        .map_or(CELL, |w| (w.width / w.columns, w.height / w.rows));
+    let (width, height) = (size.width * cell.0, size.height * cell.1);
+    let picture = outlined(wanted, width.into(), height.into())?;
+    let sixel = Sixel::new(picture.into(), size, false).ok()?;
+    Some(Form::Cells(Protocol::Sixel(sixel)))
+}
+
+/// <https://iterm2.com/documentation-images.html>, sized in cells: whatever a cell's pixels are.
+fn iterm(wanted: &Wanted) -> Option<Form> {
+    let size @ Size { width, height } = wanted.size;
+    let mut png = Cursor::new(Vec::new());
+    native(wanted)?.write_to(&mut png, ImageFormat::Png).ok()?;
+    let png = png.into_inner();
+    let is_tmux = is_multiplexed();
+    let (start, escape, end) = match is_tmux {
+        true => ("\x1bPtmux;", "\x1b\x1b", "\x1b\\"),
+        false => ("", "\x1b", ""),
+    };
+    let mut data = String::from(start);
+    // What stood there, row by row, and back up.
+    for _ in 0..height {
+        let _ = write!(data, "{escape}[{width}X{escape}[1B");
+    }
+    let _ = write!(
+        data,
+        "{escape}[{height}A{escape}]1337;File=inline=1;size={};width={width};height={height};\
+         preserveAspectRatio=0;doNotMoveCursor=1:{}\x07{end}",
+        png.len(),
+        STANDARD.encode(&png)
+    );
+    Some(Form::Cells(Protocol::ITerm2(Iterm2 { data, size, is_tmux })))
+}
+
+fn characters(wanted: &Wanted) -> Option<Form> {
+    const RAMP: &[u8] = b" .:-=+*#%@";
+    let (width, height) = (u32::from(wanted.size.width), u32::from(wanted.size.height));
+    let (grey, edge) = scaled(wanted, width, height)?;
+    let character = |x: u32, y: u32| match edge[(y * width + x) as usize] {
+        true => 'o',
+        false => {
+            let v = usize::from(grey.get_pixel(x, y)[0]);
+            RAMP[v * (RAMP.len() - 1) / 255] as char
+        }
+    };
+    let row = |y: u32| (0..width).map(|x| character(x, y)).collect();
+    Some(Form::Characters((0..height).map(row).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A bright square with its mask on a dark ramp, 64 × 64 pixels.
+    fn wanted(outline: bool, contrast: Contrast) -> Wanted {
+        let square = |i: usize| (16..48).contains(&(i % 64)) && (16..48).contains(&(i / 64));
+        let pixels = (0..64 * 64).map(|i| if square(i) { 200 } else { (i % 64) as u8 }).collect();
+        let mask = (0..64 * 64).map(|i| if square(i) { 255 } else { 0 }).collect();
+        let slice = Slice { height: 64, width: 64, picture: event::Picture { pixels, mask } };
+        Wanted { slice, size: Size::new(32, 16), outline, contrast }
+    }
+
+    fn data(form: Form) -> String {
+        match form {
+            Form::Cells(Protocol::Sixel(sixel)) => sixel.data,
+            Form::Cells(Protocol::ITerm2(iterm)) => iterm.data,
+            _ => panic!("no pixels"),
+        }
+    }
+
+    #[test]
+    fn characters_show_the_square_and_its_outline_where_wanted() {
+        let rows = |wanted: &Wanted| match characters(wanted).unwrap() {
+            Form::Characters(rows) => rows,
+            _ => panic!("no characters"),
+        };
+        let with = rows(&wanted(true, Contrast::default()));
+        assert_eq!((with.len(), with[0].len()), (16, 32));
+        assert!(with[4].contains("oooo") && with[8].contains("%%%%"), "{with:#?}");
+        let without = rows(&wanted(false, Contrast::default()));
+        assert!(without.iter().all(|row| !row.contains('o')), "{without:#?}");
+    }
+
+    #[test]
+    fn a_narrow_window_is_black_and_white_and_a_high_level_dark() {
+        let mean = |contrast| {
+            let (grey, _) = scaled(&wanted(false, contrast), 64, 64).unwrap();
+            let middle = grey.as_raw().iter().filter(|&&v| (1..255).contains(&v)).count();
+            (grey.as_raw().iter().map(|&v| u64::from(v)).sum::<u64>() / 4096, middle)
+        };
+        let (own, greys) = mean(Contrast::default());
+        let narrow = mean(Contrast::default().changed(8, 0));
+        assert!(narrow.1 < greys / 3, "{narrow:?} {greys}");
+        assert!(mean(Contrast::default().changed(0, 8)).0 < own);
+        assert!(mean(Contrast::default().changed(0, -8)).0 > own);
+        assert_eq!(Contrast::default().changed(100, -100), Contrast { width: 8, level: -8 });
+        assert_eq!(Contrast::default().limits(10, 200), (10, 200));
+    }
+
+    #[test]
+    fn pixels_fill_their_cells() {
+        let wanted = wanted(true, Contrast::default());
+        let sixel = data(sixel(&wanted).unwrap());
+        assert!(sixel.contains("\x1bP") && sixel.ends_with("\x1b\\"), "{sixel:.80?}");
+        let iterm = data(iterm(&wanted).unwrap());
+        assert!(iterm.contains("width=32;height=16;preserveAspectRatio=0"), "{iterm:.200?}");
+        let base64 = iterm.rsplit(':').next().unwrap().trim_end_matches(['\x07', '\x1b', '\\']);
+        let png = STANDARD.decode(base64).unwrap();
+        let picture = image::load_from_memory(&png).unwrap().to_rgb8();
+        assert_eq!(picture.dimensions(), (288, 288));
+        assert!(picture.pixels().any(|p| p[0] > p[2] + 100), "an outline");
+        assert!(matches!(kitty(&wanted, 7), Some(Form::Cells(Protocol::Kitty(_)))));
+    }
+
+    #[test]
+    fn what_is_no_picture_is_said_to_be_none() {
+        let mut broken = wanted(true, Contrast::default());
+        broken.slice.height = 65;
+        for pictures in [Pictures::Kitty, Pictures::Sixel, Pictures::Iterm, Pictures::Blocks] {
+            assert!(matches!(Encoded::new(pictures, &broken, 1).form, Form::Broken));
+        }
+        for (width, height) in [(usize::MAX, 64), (0, 64), (4097, usize::MAX)] {
+            (broken.slice.width, broken.slice.height) = (width, height);
+            for pictures in [Pictures::Kitty, Pictures::Iterm, Pictures::Characters] {
+                assert!(matches!(Encoded::new(pictures, &broken, 1).form, Form::Broken));
+            }
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! What does it see, and where is it wrong? The studies that a validation was worst at, or those of
+//! the batch at hand, slice by slice.
+
+mod listed;
+mod panes;
+mod tiles;
+
+use super::keys::CropKey;
+use super::pictures::{Contrast, Encoder, Pictures, placeholder};
+use super::theme;
+use crate::run::LookAt;
+use crate::run::event::{Prediction, Preview};
+use crate::view::{Fold, State};
+use listed::{Entry, Listed, Place, Source, most_wrong};
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::text::Line;
+use tiles::{How, Shown, Tiles};
+
+/// Seconds after which a slice that was asked for in vain is asked for again.
+const PATIENCE: f64 = 2.0;
+/// What is said where none is to be drawn.
+const OFF: &str = "pictures are off: ui.pictures";
+/// What is said where a slice can no longer be read.
+const OVER: &str = "the run is over: slices are read only while its process trains";
+
+/// The view.
+pub struct Slices {
+    encoder: Encoder<Tiles>,
+    source: Source,
+    /// The batch at which somebody looks; `None`: the newest.
+    held: Option<Preview>,
+    /// The chosen study, and its row, which the next list takes where the study is not in it.
+    study: (Option<String>, usize),
+    /// The chosen slice; `None`: where the network is most wrong.
+    place: Option<Place>,
+    /// All studies at once.
+    grid: bool,
+    outline: bool,
+    contrast: Contrast,
+    /// What was asked for last, and when, once that is known.
+    asked: Option<(LookAt, Option<f64>)>,
+    /// What is to be asked for.
+    wanted: Option<LookAt>,
+}
+
+/// What the view is drawn from.
+pub struct Context<'a> {
+    /// The run.
+    pub state: &'a State,
+    /// The fold looked at.
+    pub fold: Option<&'a Fold>,
+    /// Whether slices are shown as they were before augmentation.
+    pub raw: bool,
+    /// Whether something lies on top.
+    pub covered: bool,
+    /// Seconds since the run started.
+    pub now: f64,
+}
+
+impl Slices {
+    /// The worst studies, one at a time.
+    pub fn new(pictures: Pictures) -> Self {
+        Self {
+            encoder: Encoder::new(pictures, 1),
+            source: Source::default(),
+            held: None,
+            study: (None, 0),
+            place: None,
+            grid: false,
+            outline: true,
+            contrast: Contrast::default(),
+            asked: None,
+            wanted: None,
+        }
+    }
+
+    /// From now on encodes its pictures aside from drawing; `wake` is called when there are some.
+    pub fn go_aside(&mut self, wake: impl Fn() + Send + 'static) {
+        self.encoder.go_aside(wake);
+    }
+
+    /// Whether there are newer pictures to draw.
+    pub fn take(&mut self) -> bool {
+        self.encoder.take()
+    }
+
+    /// Encodes the pictures anew for the next draw.
+    pub fn forget(&mut self) {
+        self.encoder.forget();
+    }
+
+    /// The slice that is to be asked for, once.
+    pub fn take_look(&mut self) -> Option<LookAt> {
+        self.wanted.take()
+    }
+
+    /// Goes on with the newest batch.
+    pub fn release(&mut self) {
+        self.held = None;
+    }
+
+    /// Does what a key says; why not, if so.
+    pub fn key(
+        &mut self,
+        key: CropKey,
+        state: &State,
+        fold: Option<&Fold>,
+    ) -> Result<(), &'static str> {
+        match key {
+            CropKey::Source => {
+                self.source = match self.source {
+                    Source::Worst => Source::Batch,
+                    Source::Batch => Source::Worst,
+                };
+                (self.held, self.study, self.place) = (None, (None, 0), None);
+                return Ok(());
+            }
+            CropKey::Outline => self.outline = !self.outline,
+            CropKey::Narrower => self.contrast = self.contrast.changed(1, 0),
+            CropKey::Wider => self.contrast = self.contrast.changed(-1, 0),
+            CropKey::Brighter => self.contrast = self.contrast.changed(0, -1),
+            CropKey::Darker => self.contrast = self.contrast.changed(0, 1),
+            CropKey::Reset => self.contrast = Contrast::default(),
+            CropKey::Grid => self.grid = !self.grid,
+            _ => return self.walk(key, state, fold),
+        }
+        Ok(())
+    }
+
+    /// Goes to another study or slice.
+    fn walk(
+        &mut self,
+        key: CropKey,
+        state: &State,
+        fold: Option<&Fold>,
+    ) -> Result<(), &'static str> {
+        if self.source == Source::Batch && self.held.is_none() {
+            // The next batch must not take it away.
+            self.held = state.preview.clone();
+        }
+        let held = self.held.clone();
+        let listed = listed(self.source, held.as_ref(), state, fold)
+            .filter(|listed| !listed.entries.is_empty())
+            .ok_or("there is no study to look at yet")?;
+        let at = self.chosen(&listed);
+        let entry = listed.entries[at];
+        let Place { vertebra, slice } = self.place_in(&listed, entry.prediction);
+        let last = entry.prediction.slices_per_vertebra().saturating_sub(1).min(255) as u8;
+        let study = match key {
+            CropKey::StudyBefore => Some(at.saturating_sub(1)),
+            CropKey::StudyAfter => Some((at + 1).min(listed.entries.len() - 1)),
+            _ => None,
+        };
+        let place = match key {
+            CropKey::SliceBefore => Some(Place { vertebra, slice: slice.saturating_sub(1) }),
+            CropKey::SliceAfter => {
+                Some(Place { vertebra, slice: slice.saturating_add(1).min(last) })
+            }
+            CropKey::VertebraAbove => Some(Place { vertebra: (vertebra - 1).max(1), slice }),
+            CropKey::VertebraBelow => Some(Place { vertebra: (vertebra + 1).min(7), slice }),
+            CropKey::MostWrong => Some(most_wrong(entry.prediction)),
+            _ => None,
+        };
+        match (study, place) {
+            (Some(at), _) => {
+                self.study = (Some(listed.entries[at].prediction.study.clone()), at);
+                self.place = None;
+            }
+            (None, place) => {
+                self.study = (Some(entry.prediction.study.clone()), at);
+                self.place = place;
+                // One looks at a slice in one picture.
+                self.grid = false;
+                // Before the next frame, which may be a while off.
+                let look = place.map(|place| listed.look_at(entry.prediction, place));
+                let look = look.filter(|look| listed.slice(state, look, false).is_none());
+                if let (Some(look), false) = (look, state.is_over()) {
+                    self.wanted = Some(look.clone());
+                    self.asked = Some((look, None));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Which of the listed studies is looked at.
+    fn chosen(&self, listed: &Listed) -> usize {
+        let (study, row) = &self.study;
+        let same = |entry: &Entry| Some(&entry.prediction.study) == study.as_ref();
+        let last = listed.entries.len().saturating_sub(1);
+        listed.entries.iter().position(same).unwrap_or((*row).min(last))
+    }
+
+    /// Which slice of the chosen study is looked at.
+    fn place_in(&self, listed: &Listed, prediction: &Prediction) -> Place {
+        let own = self.study.0.as_ref() == Some(&prediction.study);
+        self.place.filter(|_| own).unwrap_or_else(|| listed.first_place(prediction))
+    }
+
+    /// Draws the view. What it lacks [`Self::take_look`] tells.
+    pub fn draw(&mut self, frame: &mut Frame, area: Rect, context: &Context) {
+        let held = self.held.take();
+        let listed = listed(self.source, held.as_ref(), context.state, context.fold);
+        match listed.filter(|listed| !listed.entries.is_empty()) {
+            Some(listed) => self.draw_listed(frame, area, context, &listed, held.is_some()),
+            None => self.draw_nothing(frame, area, context),
+        }
+        self.held = held;
+    }
+
+    fn draw_nothing(&self, frame: &mut Frame, area: Rect, context: &Context) {
+        let why = match self.source {
+            Source::Worst if context.fold.is_none() => "the run is starting",
+            Source::Worst => "no study was validated yet; w shows the batch at hand",
+            Source::Batch => "no crops were shown yet; w shows the worst of the last validation",
+        };
+        let block = theme::pane("crops");
+        let inner = block.inner(area);
+        frame.render_widget(block, area);
+        let middle = Rect { y: inner.y + inner.height / 2, height: inner.height.min(1), ..inner };
+        frame.render_widget(Line::styled(why, theme::FAINT).centered(), middle);
+    }
+
+    fn draw_listed(
+        &mut self,
+        frame: &mut Frame,
+        area: Rect,
+        context: &Context,
+        listed: &Listed,
+        held: bool,
+    ) {
+        let at = self.chosen(listed);
+        let entry = listed.entries[at];
+        let place = self.place_in(listed, entry.prediction);
+        let areas = areas(area, listed.entries.len() as u16);
+        if let Some(area) = areas.studies {
+            panes::studies(frame, area, &self.title(listed, held), &listed.entries, at);
+        }
+        if let Some(area) = areas.levels {
+            panes::levels(frame, area, entry.prediction, place);
+        }
+        if let Some(area) = areas.strip {
+            panes::strip(frame, area, entry.prediction, place);
+        }
+        let title = self.picture_title(listed, context);
+        let block = theme::pane(&title);
+        let inner = block.inner(areas.picture);
+        frame.render_widget(block, areas.picture);
+        let shown: Vec<usize> = match self.grid {
+            true => (0..listed.entries.len()).collect(),
+            false => vec![at],
+        };
+        self.draw_pictures(frame, inner, context, listed, (&shown, at, place));
+    }
+
+    fn title(&self, listed: &Listed, held: bool) -> String {
+        let (epoch, step) = (listed.at.epoch, listed.at.step);
+        match self.source {
+            Source::Worst => format!("worst · fold {} epoch {epoch}", listed.at.fold),
+            Source::Batch if held => format!("batch · epoch {epoch} step {step} · held"),
+            Source::Batch => format!("batch · epoch {epoch} step {step}"),
+        }
+    }
+
+    fn picture_title(&self, listed: &Listed, context: &Context) -> String {
+        let what = match (self.source, context.raw) {
+            (_, true) => "raw",
+            (Source::Worst, false) => "as validated",
+            (Source::Batch, false) => "as the network saw it",
+        };
+        let Contrast { width, level } = self.contrast;
+        let contrast = match self.contrast == Contrast::default() {
+            true => String::new(),
+            false => format!(" · window {:+} level {level:+}", -width),
+        };
+        let mask = if self.outline { " · mask outlined" } else { "" };
+        let many =
+            if self.grid { format!("{} studies · ", listed.entries.len()) } else { String::new() };
+        format!("{many}{what}{mask}{contrast}")
+    }
+
+    /// Draws the pictures of the studies `shown`, the chosen one, `at`, by its slice at `place`.
+    fn draw_pictures(
+        &mut self,
+        frame: &mut Frame,
+        inner: Rect,
+        context: &Context,
+        listed: &Listed,
+        (shown, at, place): (&[usize], usize, Place),
+    ) {
+        let off = self.encoder.pictures() == Pictures::Off;
+        let (mut there, mut missing) = (Vec::new(), None);
+        for (&entry, area) in shown.iter().zip(tiles::grid(inner, shown.len())) {
+            let prediction = listed.entries[entry].prediction;
+            let place = if entry == at { place } else { listed.first_place(prediction) };
+            let look = listed.look_at(prediction, place);
+            match listed.slice(context.state, &look, context.raw) {
+                _ if off => {
+                    let slice = Err(OFF.into());
+                    there.push((Shown { entry, prediction, place, slice }, area));
+                }
+                Some(slice) => there.push((Shown { entry, prediction, place, slice }, area)),
+                None if context.state.is_over() => {
+                    let slice = Err(OVER.into());
+                    there.push((Shown { entry, prediction, place, slice }, area));
+                }
+                None => missing = missing.or(Some(look)),
+            }
+        }
+        self.ask(missing.as_ref(), context.now);
+        let how = How { raw: context.raw, outline: self.outline, contrast: self.contrast };
+        let painted = self.encoder.pictures().are_painted();
+        let ready = match there.is_empty() {
+            // Until the picture is there the one before stays.
+            true => self.encoder.last(),
+            false => {
+                let (tiles, wanted) = tiles::tiles(inner, there, how);
+                self.encoder.show(tiles, wanted)
+            }
+        };
+        match ready.filter(|r| r.of.inner == inner && !(context.covered && painted)) {
+            Some(ready) => tiles::draw(frame, ready, (shown.len() > 1).then_some(at)),
+            None => placeholder(frame, inner),
+        }
+    }
+
+    /// Asks for `missing`, unless that is done already.
+    fn ask(&mut self, missing: Option<&LookAt>, now: f64) {
+        let asked = self.asked.take().filter(|(asked, _)| Some(asked) == missing);
+        let when = asked.map(|(_, when)| when.unwrap_or(now)).filter(|when| now - when < PATIENCE);
+        if when.is_none() {
+            self.wanted = missing.cloned();
+        }
+        self.asked = missing.map(|missing| (missing.clone(), Some(when.unwrap_or(now))));
+    }
+}
+
+/// The studies of `source`.
+fn listed<'a>(
+    source: Source,
+    held: Option<&'a Preview>,
+    state: &'a State,
+    fold: Option<&'a Fold>,
+) -> Option<Listed<'a>> {
+    match source {
+        Source::Worst => Listed::worst(state, fold?),
+        Source::Batch => Listed::batch(state, held.or(state.preview.as_ref())?),
+    }
+}
+
+/// Where the panes lie; `None` = no room for it.
+struct Areas {
+    studies: Option<Rect>,
+    levels: Option<Rect>,
+    strip: Option<Rect>,
+    picture: Rect,
+}
+
+/// The list and the figures to the left, the picture beside them. `studies`: how many are listed.
+fn areas(area: Rect, studies: u16) -> Areas {
+    // A head and seven rows, framed.
+    const LEVELS: u16 = 10;
+    // Bars are not easier to read for being higher.
+    const STRIP: u16 = 16;
+    let left = match area.width {
+        ..60 => 0,
+        60..100 => 34,
+        100..160 => 44,
+        _ => 62,
+    };
+    let [left, picture] =
+        Layout::horizontal([Constraint::Length(left), Constraint::Fill(1)]).areas(area);
+    if left.width == 0 || area.height < LEVELS + 4 {
+        return Areas { studies: None, levels: None, strip: None, picture: area };
+    }
+    let rest = area.height - LEVELS;
+    let strip = match rest.saturating_sub(studies + 3) {
+        // Too little for a pane: the list has it.
+        0..6 => 0,
+        rest => rest.min(STRIP),
+    };
+    let heights = [rest - strip, LEVELS, strip].map(Constraint::Length);
+    let [studies, levels, strip] = Layout::vertical(heights).areas(left);
+    let strip = (strip.height > 0).then_some(strip);
+    Areas { studies: Some(studies), levels: Some(levels), strip, picture }
+}

@@ -1,0 +1,160 @@
+//! The studies that can be looked at, and where the network is most wrong about one.
+
+use super::super::pictures::Slice;
+use crate::run::event::{Crop, Found, LookAt, Position, Prediction, Preview};
+use crate::view::{Fold, State};
+
+/// Studies listed at the most.
+const MOST: usize = 16;
+
+/// Which studies are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Source {
+    /// Those that the fold's newest validation was worst at.
+    #[default]
+    Worst,
+    /// Those of the batch at hand.
+    Batch,
+}
+
+/// A study of the list.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a> {
+    /// What the network says of it.
+    pub prediction: &'a Prediction,
+    /// Its validation loss, where it was validated.
+    pub loss: Option<f64>,
+}
+
+/// A slice of a study: 1..=7 for C1..C7, and 0-based within the vertebra.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Place {
+    pub vertebra: u8,
+    pub slice: u8,
+}
+
+/// The list.
+pub struct Listed<'a> {
+    /// When the network said so.
+    pub at: Position,
+    /// The seed that the fold was trained under.
+    seed: u64,
+    /// The worst first, or in the batch's order.
+    pub entries: Vec<Entry<'a>>,
+    preview: Option<&'a Preview>,
+}
+
+impl<'a> Listed<'a> {
+    /// The fold's worst studies.
+    pub fn worst(state: &'a State, fold: &'a Fold) -> Option<Self> {
+        let worst = fold.worst.as_ref()?;
+        let entries = worst.studies.iter().take(MOST);
+        let entries =
+            entries.map(|s| Entry { prediction: &s.prediction, loss: Some(s.loss) }).collect();
+        Some(Self { at: worst.at, seed: seed(state, fold)?, entries, preview: None })
+    }
+
+    /// The studies of a preview.
+    pub fn batch(state: &'a State, preview: &'a Preview) -> Option<Self> {
+        let fold = state.folds.iter().find(|fold| fold.plan.fold == preview.at.fold)?;
+        let entries = preview.predictions.iter().take(MOST);
+        let entries = entries.map(|prediction| Entry { prediction, loss: None }).collect();
+        Some(Self { at: preview.at, seed: seed(state, fold)?, entries, preview: Some(preview) })
+    }
+
+    /// Where to begin with a study: at the slice of the preview, or where the network is most wrong.
+    pub fn first_place(&self, prediction: &Prediction) -> Place {
+        let crops = self.preview.iter().flat_map(|preview| &preview.crops);
+        let mut crops = crops.filter(|crop| crop.study == prediction.study);
+        let last = prediction.slices_per_vertebra().saturating_sub(1).min(255) as u8;
+        let place = |crop: &Crop| Place {
+            vertebra: crop.vertebra.clamp(1, 7),
+            slice: crop.slice.min(last),
+        };
+        crops.next().map_or_else(|| most_wrong(prediction), place)
+    }
+
+    /// What to ask for to see a slice of the list.
+    pub fn look_at(&self, prediction: &Prediction, place: Place) -> LookAt {
+        let Position { fold, epoch, .. } = self.at;
+        let (study, Place { vertebra, slice }) = (prediction.study.clone(), place);
+        LookAt { fold, epoch, seed: self.seed, study, vertebra, slice }
+    }
+
+    /// The slice, raw or as the network saw it, and whether these are two; `None`: it has to be
+    /// asked for. Errors: why there is none.
+    pub fn slice(
+        &self,
+        state: &State,
+        wanted: &LookAt,
+        raw: bool,
+    ) -> Option<Result<(Slice, bool), String>> {
+        if let Some(found) = state.looks.get(wanted) {
+            return Some(match found {
+                Found::Nothing(why) => Err(why.clone()),
+                Found::Slice { height, width, seen, raw: own } => {
+                    let picture = if raw { own.clone() } else { seen.clone() };
+                    Ok((Slice { height: *height, width: *width, picture }, seen != own))
+                }
+            });
+        }
+        let is_it = |crop: &&Crop| {
+            (&crop.study, crop.vertebra, crop.slice)
+                == (&wanted.study, wanted.vertebra, wanted.slice)
+        };
+        let crop = self.preview?.crops.iter().find(is_it)?;
+        let picture = if raw { crop.raw.as_ref() } else { Some(&crop.seen) };
+        let (height, width) = (crop.height, crop.width);
+        let differ = crop.raw.as_ref() != Some(&crop.seen);
+        let slice = picture.map(|p| (Slice { height, width, picture: p.clone() }, differ));
+        Some(slice.ok_or_else(|| "it cannot be read".into()))
+    }
+}
+
+fn seed(state: &State, fold: &Fold) -> Option<u64> {
+    fold.seed.or(state.plan.as_ref().map(|plan| plan.seed))
+}
+
+/// How far a probability is from its label, 0 to 1; one that is not a number as far as can be.
+pub fn wrong_by(probability: f32, label: u8) -> f32 {
+    let by = (probability - f32::from(label.min(1))).abs();
+    if by.is_nan() { 1.0 } else { by }
+}
+
+/// The slice whose probability is farthest from its label, of equals the first.
+pub fn most_wrong(prediction: &Prediction) -> Place {
+    let mut worst = (f32::NEG_INFINITY, Place { vertebra: 1, slice: 0 });
+    for vertebra in 1..=7u8 {
+        let label = prediction.labels[usize::from(vertebra) - 1];
+        for (slice, &p) in prediction.of_vertebra(vertebra).iter().enumerate().take(256) {
+            let by = wrong_by(p, label);
+            if by > worst.0 {
+                worst = (by, Place { vertebra, slice: slice as u8 });
+            }
+        }
+    }
+    worst.1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_wrong_slice_is_the_farthest_from_its_label() {
+        let mut prediction = Prediction {
+            study: "1".into(),
+            labels: [0, 0, 1, 0, 0, 0, 0],
+            probability: 0.5,
+            slices: vec![0.2; 21],
+        };
+        prediction.slices[7] = 0.1;
+        assert_eq!(most_wrong(&prediction), Place { vertebra: 3, slice: 1 });
+        prediction.slices[20] = 0.95;
+        assert_eq!(most_wrong(&prediction), Place { vertebra: 7, slice: 2 });
+        prediction.slices[2] = f32::NAN;
+        assert_eq!(most_wrong(&prediction), Place { vertebra: 1, slice: 2 });
+        prediction.slices.clear();
+        assert_eq!(most_wrong(&prediction), Place { vertebra: 1, slice: 0 });
+    }
+}

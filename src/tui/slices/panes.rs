@@ -1,0 +1,176 @@
+//! Beside the picture: the studies, and what the network says of one's slices.
+
+use super::listed::{Entry, Place, wrong_by};
+use crate::run::event::Prediction;
+use crate::tui::theme;
+use crate::view::format;
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::{Modifier, Style};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+
+/// Columns of a study's row without its UID.
+const FIGURES: usize = 18;
+/// Columns of a vertebra's row without its slices.
+const WORDS: usize = 14;
+/// What the columns and marks mean.
+const LEGEND: [&str; 3] =
+    ["  y 1 ● fractured, 0 ○ not", "  p study head's probability", "  × on the wrong side of .5"];
+/// A level of 1/8 to 8/8.
+const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+/// Draws the studies, the chosen one marked and in view.
+pub fn studies(frame: &mut Frame, area: Rect, title: &str, entries: &[Entry], chosen: usize) {
+    let block = theme::pane(title);
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    let width = usize::from(inner.width).saturating_sub(FIGURES);
+    let head = format!("  {:<width$}   loss  y    p", "study");
+    let mut lines = vec![Line::styled(head, theme::FAINT)];
+    let rows = usize::from(inner.height).saturating_sub(1).max(1);
+    let first = (chosen + 1).saturating_sub(rows);
+    for (i, entry) in entries.iter().enumerate().skip(first).take(rows) {
+        let Prediction { study, probability, .. } = entry.prediction;
+        let label = u8::from(entry.prediction.fractured());
+        let loss = entry.loss.map_or("–".into(), format::short_loss);
+        let (mark, style) = match i == chosen {
+            true => ("▸ ", theme::KEY),
+            false => ("  ", Style::new()),
+        };
+        let study = format::study(study, width);
+        let text = format!("{mark}{study:<width$}  {loss:>5}  {label} {probability:>4.2} ");
+        lines.push(Line::from(vec![Span::styled(text, style), verdict(*probability, label)]));
+    }
+    // What the columns and marks mean, where there is room for it.
+    let below = usize::from(inner.height).saturating_sub(lines.len());
+    if below > LEGEND.len() {
+        lines.resize(lines.len() + below - LEGEND.len(), Line::default());
+        lines.extend(LEGEND.map(|text| Line::styled(text, theme::FAINT)));
+    }
+    frame.render_widget(Paragraph::new(lines), inner);
+}
+
+/// ✓ where the probability is on its label's side, else ×.
+pub fn verdict(probability: f32, label: u8) -> Span<'static> {
+    match wrong_by(probability, label) > 0.5 {
+        true => Span::styled("×", theme::WARN),
+        false => Span::styled("✓", theme::GOOD),
+    }
+}
+
+/// Draws a row a vertebra: its label, its slices' probabilities as bars, and their mean.
+pub fn levels(frame: &mut Frame, area: Rect, prediction: &Prediction, place: Place) {
+    let block = theme::pane("probability by slice");
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    let slices = prediction.slices_per_vertebra();
+    let room = usize::from(inner.width).saturating_sub(WORDS).max(1);
+    let wide = (room / slices.max(1)).clamp(1, 3);
+    let bars = slices.min(room) * wide;
+    let mut lines = vec![Line::styled(
+        format!("    {:2}{:<bars$}  mean", "y", scale(slices.min(room), wide)),
+        theme::FAINT,
+    )];
+    lines.extend((1..=7).map(|v| level(prediction, v, place, (slices.min(room), wide))));
+    frame.render_widget(Paragraph::new(lines), inner);
+}
+
+/// Numbers over the slices: of the first, and then of every fifth that has room.
+fn scale(slices: usize, wide: usize) -> String {
+    let mut text = String::new();
+    for slice in (0..slices).step_by(5) {
+        let at = slice * wide;
+        text += &" ".repeat(at.saturating_sub(text.len()));
+        text += &slice.to_string();
+    }
+    text
+}
+
+fn level(
+    prediction: &Prediction,
+    vertebra: u8,
+    place: Place,
+    (shown, wide): (usize, usize),
+) -> Line<'static> {
+    let label = prediction.labels[usize::from(vertebra) - 1];
+    let all = prediction.of_vertebra(vertebra);
+    let here = vertebra == place.vertebra;
+    let style = if here { theme::KEY } else { Style::new() };
+    let (mark, dot) = (if here { '▸' } else { ' ' }, if label > 0 { '●' } else { '○' });
+    let mut spans = vec![Span::styled(format!("{mark}C{vertebra} {dot} "), style)];
+    for column in 0..shown {
+        // Of those that share a column, the most wrong.
+        let own = column * all.len() / shown..((column + 1) * all.len() / shown).min(all.len());
+        let chosen = here && own.contains(&usize::from(place.slice));
+        let worst =
+            all[own].iter().max_by(|a, b| wrong_by(**a, label).total_cmp(&wrong_by(**b, label)));
+        let p = worst.copied().unwrap_or(f32::NAN);
+        let style = match (wrong_by(p, label) > 0.5, chosen) {
+            (false, false) => theme::TRAIN,
+            (true, false) => theme::WARN,
+            (false, true) => theme::TRAIN.add_modifier(Modifier::REVERSED),
+            (true, true) => theme::WARN.add_modifier(Modifier::REVERSED),
+        };
+        spans.push(Span::styled(bar(p).to_string().repeat(wide), style));
+    }
+    let mean = all.iter().sum::<f32>() / all.len() as f32;
+    spans.push(Span::styled(format!("  {mean:.2} "), style));
+    spans.push(verdict(mean, label));
+    Line::from(spans)
+}
+
+fn bar(p: f32) -> char {
+    match p.is_nan() {
+        true => '?',
+        false => BARS[((p * 8.0) as usize).min(7)],
+    }
+}
+
+/// Draws the chosen vertebra's slices as high bars with a line at one half.
+pub fn strip(frame: &mut Frame, area: Rect, prediction: &Prediction, place: Place) {
+    let at = usize::from(place.vertebra).clamp(1, 7);
+    let label = prediction.labels[at - 1];
+    let word = if label > 0 { "fractured" } else { "not fractured" };
+    let block = theme::pane(&format!("C{at} · {word}"));
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    let all = prediction.of_vertebra(place.vertebra);
+    let (width, rows) = (usize::from(inner.width), usize::from(inner.height).saturating_sub(1));
+    // An axis, and a column between two bars where there is room for it.
+    let room = width.saturating_sub(4);
+    let pitch = room / all.len().max(1);
+    if pitch == 0 || rows < 3 {
+        return;
+    }
+    let wide = pitch - usize::from(pitch > 1);
+    let half = (rows - 1) / 2;
+    let mut lines: Vec<Line> = (0..rows)
+        .map(|row| {
+            let axis = match row {
+                0 => " 1 ",
+                _ if row == half => ".5 ",
+                _ if row + 1 == rows => " 0 ",
+                _ => "   ",
+            };
+            let mut spans = vec![Span::styled(format!("{axis}│"), theme::FAINT)];
+            for (slice, &p) in all.iter().enumerate() {
+                let style = if wrong_by(p, label) > 0.5 { theme::WARN } else { theme::TRAIN };
+                let eighths = (p.clamp(0.0, 1.0) * (rows * 8) as f32).round() as usize;
+                let over = eighths.saturating_sub((rows - 1 - row) * 8).min(8);
+                let empty = if row == half { "┄" } else { " " };
+                let chosen = slice == usize::from(place.slice);
+                let full = match over {
+                    0 => Span::styled(empty.repeat(wide), theme::FAINT),
+                    n => Span::styled(BARS[n - 1].to_string().repeat(wide), style),
+                };
+                spans.push(if chosen { full.patch_style(theme::KEY) } else { full });
+                spans.push(Span::styled(empty.repeat(pitch - wide), theme::FAINT));
+            }
+            Line::from(spans)
+        })
+        .collect();
+    let mark = "    ".to_string() + &" ".repeat(usize::from(place.slice) * pitch + wide / 2) + "▲";
+    lines.push(Line::styled(mark, theme::KEY));
+    frame.render_widget(Paragraph::new(lines), inner);
+}

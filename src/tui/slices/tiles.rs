@@ -1,0 +1,186 @@
+//! The pictures of one study or of several, with their words.
+
+use super::listed::{Place, wrong_by};
+use crate::run::event::Prediction;
+use crate::tui::crops::fit;
+use crate::tui::pictures::{Contrast, Ready, Slice, Wanted, placeholder};
+use crate::tui::theme;
+use crate::view::format;
+use ratatui::Frame;
+use ratatui::layout::{Rect, Size};
+use ratatui::style::Style;
+use ratatui::text::Line;
+use ratatui::widgets::{Paragraph, Wrap};
+
+/// Rows under a picture.
+const CAPTION: u16 = 2;
+/// Least side of a picture among several, in columns.
+const LEAST_SIDE: u16 = 14;
+/// Columns from which a caption is in whole words.
+const ROOMY: usize = 30;
+
+/// What is drawn beside the pictures.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tiles {
+    /// Where all of them lie.
+    pub inner: Rect,
+    /// Each.
+    pub tiles: Vec<Tile>,
+}
+
+/// A picture's place and words.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tile {
+    area: Rect,
+    caption: [String; 2],
+    /// Which of the listed studies it is of.
+    entry: usize,
+    /// Which of the pictures it is, or why there is none.
+    picture: Result<usize, String>,
+}
+
+/// A slice to be shown.
+pub struct Shown<'a> {
+    /// Which of the listed studies it is of.
+    pub entry: usize,
+    /// What the network says of that.
+    pub prediction: &'a Prediction,
+    /// Which slice.
+    pub place: Place,
+    /// It, and whether the network saw it otherwise than it is; or why there is none.
+    pub slice: Result<(Slice, bool), String>,
+}
+
+/// How slices are shown.
+#[derive(Debug, Clone, Copy)]
+pub struct How {
+    /// As they were before augmentation.
+    pub raw: bool,
+    /// With the mask's outline.
+    pub outline: bool,
+    /// How their greys are spread.
+    pub contrast: Contrast,
+}
+
+/// Areas for `count` pictures with their captions: as large as they can be, and fewer where they
+/// would be too small.
+pub fn grid(inner: Rect, count: usize) -> Vec<Rect> {
+    let side = |columns: u16, rows: u16| {
+        let width = inner.width / columns - u16::from(columns > 1);
+        width.min(2 * (inner.height / rows).saturating_sub(CAPTION))
+    };
+    let mut best = (1, 1);
+    for count in (1..=count.min(32) as u16).rev() {
+        let shapes = (1..=count).map(|columns| (columns, count.div_ceil(columns)));
+        let shapes = shapes.filter(|&(columns, _)| columns <= inner.width);
+        best = shapes.max_by_key(|&(columns, rows)| side(columns, rows)).unwrap_or((1, 1));
+        if side(best.0, best.1) >= LEAST_SIDE {
+            break;
+        }
+    }
+    let (columns, rows) = best;
+    let (width, height) = (inner.width / columns, inner.height / rows);
+    let area = |i: u16| Rect {
+        x: inner.x + i % columns * width,
+        y: inner.y + i / columns * height,
+        width: width - u16::from(columns > 1),
+        height,
+    };
+    (0..columns * rows).take(count).map(area).collect()
+}
+
+/// The tiles of `shown`, each in its area, and the pictures that they want.
+pub fn tiles(inner: Rect, shown: Vec<(Shown, Rect)>, how: How) -> (Tiles, Vec<Wanted>) {
+    let mut wanted = Vec::new();
+    let tile = |(shown, area): (Shown, Rect)| {
+        let Shown { entry, prediction, place, slice } = shown;
+        let (slice, differ) = match slice {
+            Ok(slice) => slice,
+            Err(why) => {
+                let caption = caption(prediction, place, false, area.width.into());
+                return Tile { area, caption, entry, picture: Err(why) };
+            }
+        };
+        let room = Size::new(area.width, area.height.saturating_sub(CAPTION));
+        let size = fit((slice.width, slice.height), room);
+        let area = Rect {
+            x: area.x + (area.width - size.width) / 2,
+            width: size.width,
+            height: (size.height + CAPTION).min(area.height),
+            ..area
+        };
+        let caption = caption(prediction, place, how.raw && differ, size.width.into());
+        wanted.push(Wanted { slice, size, outline: how.outline, contrast: how.contrast });
+        Tile { area, caption, entry, picture: Ok(wanted.len() - 1) }
+    };
+    let tiles = shown.into_iter().map(tile).collect();
+    (Tiles { inner, tiles }, wanted)
+}
+
+/// `of_another`: the probability is of another picture than the one shown.
+fn caption(prediction: &Prediction, place: Place, of_another: bool, width: usize) -> [String; 2] {
+    let Place { vertebra, slice } = place;
+    let label = prediction.labels[usize::from(vertebra).clamp(1, 7) - 1];
+    let p = prediction.of_vertebra(vertebra).get(usize::from(slice));
+    let p = p.copied().unwrap_or(f32::NAN);
+    let mark = if wrong_by(p, label) > 0.5 { '×' } else { '✓' };
+    let n = prediction.slices_per_vertebra();
+    let (level, figures) = match (width >= ROOMY, of_another) {
+        (true, false) => (
+            format!("C{vertebra} slice {slice} of {n} · "),
+            format!("label {label} · predicted {p:.2} {mark}"),
+        ),
+        (true, true) => (
+            format!("C{vertebra} slice {slice} of {n} · "),
+            format!("label {label} · predicted {p:.2} {mark} of the augmented one"),
+        ),
+        (false, false) => (format!("C{vertebra} s{slice} "), format!("y {label} p {p:.2} {mark}")),
+        (false, true) => (format!("C{vertebra} s{slice} "), format!("y {label} aug {p:.2} {mark}")),
+    };
+    let study = format::study(&prediction.study, width.saturating_sub(level.chars().count() + 1));
+    [format!("{level}{study}"), figures]
+}
+
+/// Draws what is ready; `chosen`: the study that is marked among several.
+pub fn draw(frame: &mut Frame, ready: &Ready<Tiles>, chosen: Option<usize>) {
+    for tile in &ready.of.tiles {
+        let height = tile.area.height.saturating_sub(CAPTION);
+        let picture = Rect { height, ..tile.area };
+        match tile.picture.as_ref().map(|&i| ready.pictures.get(i)) {
+            Ok(Some(encoded)) => encoded.draw(frame, picture),
+            Ok(None) => placeholder(frame, picture),
+            Err(why) => {
+                let why = Paragraph::new(format::sanitized(why)).style(theme::WARN);
+                frame.render_widget(why.wrap(Wrap { trim: true }), picture);
+            }
+        }
+        let caption = Rect { y: picture.bottom(), height: tile.area.height - height, ..tile.area };
+        let (mark, style) = match chosen == Some(tile.entry) {
+            true => ("▸", theme::KEY),
+            false => ("", Style::new()),
+        };
+        let [first, second] = &tile.caption;
+        let lines =
+            vec![Line::styled(format!("{mark}{first}"), style), Line::from(second.as_str())];
+        frame.render_widget(Paragraph::new(lines), caption);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_are_as_large_as_they_can_be_and_within() {
+        let inner = Rect::new(3, 2, 142, 55);
+        let areas = grid(inner, 8);
+        assert_eq!(areas.len(), 8);
+        assert!(areas.iter().all(|area| inner.intersection(*area) == *area));
+        assert!(areas[0].width >= 34, "{areas:?}");
+        assert_eq!(grid(inner, 1), [inner]);
+        assert!(grid(Rect::new(0, 0, 46, 19), 8).len() >= 6);
+        for (width, height) in [(0, 0), (1, 1), (3, 1), (5, 40)] {
+            grid(Rect::new(0, 0, width, height), 8);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What the machine says.
+
+use super::Told;
+use super::gate::{Gate, Reading};
+use crate::run::event::{Gpu, RunStarted, System};
+use crate::run::journal::Pace;
+use crate::view::{format, recent::Recent};
+
+/// Steps that the data's share is measured over, and between two looks at it.
+const WINDOW: usize = 50;
+const LOOK_EVERY: u64 = 10;
+/// Steps after a start that are not counted.
+const WARM_UP: u64 = 10;
+/// A step's share spent waiting for data: beyond the first it starves, until below the second.
+const STARVES: f64 = 0.2;
+const FEEDS: f64 = 0.1;
+/// Free bytes of the disk, at least.
+const FREE: u64 = 2 << 30;
+/// What the end of an epoch writes at most: `best`'s weights, and `last`'s weights and two moments, all
+/// f32.
+const BYTES_A_PARAMETER: u64 = 16;
+/// So many times that.
+const WRITES: u64 = 3;
+/// So many times what is too little is enough.
+const ENOUGH: f64 = 1.25;
+/// °C: from the first on it is hot, until at most the second.
+const HOT: u32 = 87;
+const COOL: u32 = 82;
+/// Readings of the GPU in a row.
+const READINGS: u32 = 3;
+const UNTHROTTLED: u32 = 15;
+/// The words for what should not slow a GPU down.
+const TROUBLE: [&str; 3] = ["thermal", "power brake", "hardware slowdown"];
+
+/// The machine, as far as the rules need it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Machine {
+    /// The run's folder.
+    folder: String,
+    /// Too few free bytes.
+    floor: u64,
+    steps: u64,
+    data: Recent,
+    compute: Recent,
+    starving: Gate,
+    disk: Gate,
+    hot: Gate,
+    slowed: Gate,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self {
+            folder: "the run".into(),
+            floor: FREE,
+            steps: 0,
+            data: Recent::new(WINDOW),
+            compute: Recent::new(WINDOW),
+            starving: Gate::default(),
+            disk: Gate::default(),
+            hot: Gate::default(),
+            slowed: Gate::default(),
+        }
+    }
+}
+
+impl Machine {
+    /// A process begins.
+    pub(super) fn start(&mut self, plan: &RunStarted) {
+        let written = BYTES_A_PARAMETER.saturating_mul(plan.parameters as u64);
+        let floor = FREE.max(written.saturating_mul(WRITES));
+        *self = Self { folder: format::brief(&plan.folder), floor, ..Self::default() };
+    }
+
+    /// Takes a step's speed in; `None` where it says nothing.
+    pub(super) fn pace(&mut self, pace: Pace) -> Option<Told> {
+        self.steps += 1;
+        if self.steps <= WARM_UP {
+            return None;
+        }
+        self.data.add(pace.data_seconds);
+        self.compute.add(pace.compute_seconds);
+        if !self.steps.is_multiple_of(LOOK_EVERY) || self.steps < WARM_UP + WINDOW as u64 {
+            return None;
+        }
+        let data = self.data.sum();
+        let share = data / (data + self.compute.sum());
+        if !self.starving.read(Reading::of(share, STARVES, FEEDS), 1, 1) {
+            return Some(Told::Ended);
+        }
+        Some(Told::Holds(format!(
+            "{} of the last {WINDOW} steps' time was spent waiting for data: raise data.workers, or \
+             put data.dir on a faster disk",
+            format::share(share)
+        )))
+    }
+
+    pub(super) fn disk(&mut self, system: &System) -> Told {
+        let Some(free) = system.disk_free else { return Told::Ended };
+        let floor = self.floor as f64;
+        let reading = match free as f64 {
+            free if free < floor => Reading::Bad,
+            free if free >= ENOUGH * floor => Reading::Good,
+            _ => Reading::Between,
+        };
+        if !self.disk.read(reading, 1, 1) {
+            return Told::Ended;
+        }
+        let gib = |bytes: f64| bytes / f64::from(1 << 30);
+        Told::Holds(format!(
+            "{:.1} GiB free on the disk of {}, and {:.1} should be: training holds once it is full",
+            gib(free as f64),
+            self.folder,
+            gib(floor)
+        ))
+    }
+
+    pub(super) fn temperature(&mut self, gpu: &Gpu) -> Told {
+        let Some(degrees) = gpu.temperature else { return Told::Ended };
+        let reading = match degrees {
+            HOT.. => Reading::Bad,
+            ..=COOL => Reading::Good,
+            _ => Reading::Between,
+        };
+        match self.hot.read(reading, READINGS, READINGS) {
+            true => Told::Holds(format!("the GPU is at {degrees}°C")),
+            false => Told::Ended,
+        }
+    }
+
+    pub(super) fn throttled(&mut self, gpu: &Gpu) -> Told {
+        let reasons = gpu.throttled.as_deref().unwrap_or_default();
+        let reading = match TROUBLE.iter().any(|word| reasons.contains(word)) {
+            true => Reading::Bad,
+            false => Reading::Good,
+        };
+        if !self.slowed.read(reading, READINGS, UNTHROTTLED) {
+            return Told::Ended;
+        }
+        let why = if reasons.is_empty() { "" } else { ": " };
+        let degrees = gpu.temperature.map_or(String::new(), |t| format!(", at {t}°C"));
+        Told::Holds(format!("the GPU lowers its clocks{why}{}{degrees}", format::brief(reasons)))
+    }
+}
