@@ -206,7 +206,7 @@ impl View {
 
     fn zoom(&mut self, factor: f64, around: Option<f64>) {
         let (x0, x1) = self.seen;
-        let width = ((x1 - x0) * factor).max(NEAREST);
+        let width = ((x1 - x0) * factor).max(self.narrowest());
         if width >= self.end {
             self.window = Window::Whole;
             return;
@@ -223,10 +223,16 @@ impl View {
         };
     }
 
+    /// Steps that are seen at least. Of huge ones, as a damaged journal may count them, fewer would
+    /// begin and end at the same number.
+    fn narrowest(&self) -> f64 {
+        NEAREST.max(1e-9 * self.end)
+    }
+
     fn range(&self) -> (f64, f64) {
         match self.window {
             Window::Whole => (0.0, self.end),
-            Window::Newest(width) => ((self.end - width).max(0.0), self.end),
+            Window::Newest(width) => ((self.end - width.max(self.narrowest())).max(0.0), self.end),
             Window::Fixed(x0, x1) => (x0, x1),
         }
     }

@@ -144,7 +144,7 @@ impl Fold {
 
     /// A figure of each finished epoch over the steps at its end, where it is finite.
     pub fn at_epochs(&self, figure: impl Fn(&Epoch) -> Option<f64>) -> Vec<(f64, f64)> {
-        let end = |epoch: &Epoch| (epoch.at.epoch * self.plan.steps) as f64;
+        let end = |epoch: &Epoch| epoch.at.epoch as f64 * self.plan.steps as f64;
         self.done()
             .filter_map(|epoch| Some((end(epoch), figure(epoch).filter(|y| y.is_finite())?)))
             .collect()
