@@ -17,7 +17,7 @@
 //! | [`view`] | state folded from events | `run` |
 //! | [`export`] | a chart as SVG and CSV | – |
 //! | [`report`] | a run as one file to send | `view`, `run`, `export`, `config` |
-//! | [`tui`], [`headless`] | the two front ends | `view`, `run`, `outline` |
+//! | [`tui`], [`headless`] | the two front ends | `view`, `run`, `outline`, `export` |
 //! | [`cli`], [`device`], [`session`] | what `main` ties them together with | all |
 //! | `fuzz` | what reads from outside, as functions of bytes | all |
 //!
