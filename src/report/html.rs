@@ -35,6 +35,7 @@ pub fn page(report: &Report) -> String {
     page.heads(report);
     page.vertebrae(report);
     page.schedule(report);
+    page.worst(report);
     page.pictures(&report.pictures);
     page.troubles(report);
     let skipped = report.state.finished.as_ref().map_or(&[][..], |finished| &finished.skipped);
@@ -163,6 +164,16 @@ impl Page {
             page.figure(&figures::times(report), &HALF);
             page.add("</div>\n");
         });
+    }
+
+    fn worst(&mut self, report: &Report) {
+        let table = tables::worst(report);
+        if !table.rows.is_empty() {
+            self.section("Worst studies", |page| {
+                page.note(super::WORST);
+                page.table(&table);
+            });
+        }
     }
 
     fn pictures(&mut self, pictures: &[Picture]) {

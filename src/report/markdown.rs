@@ -29,6 +29,12 @@ pub fn text(report: &Report) -> String {
         text.table(&table);
         text.paragraph("Validation loss of each vertebra's slices at the best epoch.");
     }
+    let worst = tables::worst(report);
+    if !worst.rows.is_empty() {
+        text.heading("Worst studies");
+        text.table(&worst);
+        text.paragraph(super::WORST);
+    }
     text.troubles(report);
     text.settings(report);
     text.epochs(report);

@@ -22,6 +22,14 @@ const MOST_DRAWN: usize = 20;
 /// Rows of a table of epochs or studies; the figures of more are in the CSV.
 const MOST_ROWS: usize = 500;
 
+/// Studies of each fold that its validation was worst at.
+const MOST_WORST: usize = 5;
+
+/// What the table of the worst studies shows.
+const WORST: &str = "The studies that the newest validation of each fold was worst at, by (slice \
+                     loss + study loss) / 2; predicted is the study head's probability of a \
+                     fracture anywhere.";
+
 /// What the table of results shows.
 const RESULTS: &str = "The best epoch of a fold is the one with the lowest validation loss. The \
                        constant guess is the validation loss of a guess at the training \

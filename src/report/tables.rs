@@ -1,6 +1,6 @@
 //! The report's tables as text, for whatever draws them.
 
-use super::{MOST_ROWS, gather::Report, settings::Settings};
+use super::{MOST_ROWS, MOST_WORST, gather::Report, settings::Settings};
 use crate::{
     run::event::{Epoch, FoldState, Level, SkippedStudy},
     view::{Fold, format, word},
@@ -163,6 +163,40 @@ pub fn vertebrae(report: &Report) -> Option<Table> {
         foot,
         more: 0,
     })
+}
+
+/// The studies that each fold's newest validation was worst at.
+pub fn worst(report: &Report) -> Table {
+    let mut rows: Vec<Vec<Cell>> = Vec::new();
+    for worst in sorted(report).into_iter().filter_map(|fold| fold.worst.as_ref()) {
+        for study in worst.studies.iter().take(MOST_WORST) {
+            let prediction = &study.prediction;
+            let fractured = (1..).zip(prediction.labels).filter(|(_, label)| *label > 0);
+            let fractured: Vec<String> = fractured.map(|(c, _)| format!("C{c}")).collect();
+            let cells = [
+                format::brief(&prediction.study),
+                if fractured.is_empty() { "none".into() } else { fractured.join(" ") },
+                worst.at.fold.to_string(),
+                worst.at.epoch.to_string(),
+                format!("{:.3}", prediction.probability),
+                format::loss(study.loss),
+                format::loss(study.slice_loss),
+                format::loss(study.study_loss),
+            ];
+            rows.push(cells.map(Cell::from).into());
+        }
+    }
+    let head = vec![
+        "study",
+        "fractured",
+        "fold",
+        "epoch",
+        "predicted",
+        "loss",
+        "slice loss",
+        "study loss",
+    ];
+    Table { head, words: 2, rows, ..Table::default() }
 }
 
 /// A row an epoch.

@@ -127,6 +127,14 @@ fn report(dir: &Path) -> Report {
 fn the_page_tells_all_and_asks_for_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut events = events("the device");
+    let prediction = Prediction {
+        study: "1.2.9".into(),
+        labels: [0, 1, 0, 0, 1, 0, 0],
+        probability: 0.0625,
+        slices: vec![0.5; 105],
+    };
+    let study = WorstStudy { loss: 2.5, slice_loss: 2.25, study_loss: 2.75, prediction };
+    events.push(Event::Worst(Worst { at: at(0, 3, 4), studies: vec![study] }));
     events.push(finished("1.2.3"));
     let report = told(dir.path(), &events);
     let page = html::page(&report);
@@ -141,6 +149,7 @@ fn the_page_tells_all_and_asks_for_nothing() {
         ">Slice head<",
         ">C7<",
         ">Learning rate<",
+        ">1.2.9</td><td class=\"w\">C2 C5</td><td>0</td><td>3</td><td>0.062</td><td>2.5000<",
         "<pre>seed = 7\n</pre>",
         "not finite",
     ] {
