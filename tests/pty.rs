@@ -60,11 +60,11 @@ fn a_paused_run_is_looked_at_slice_by_slice() {
     };
     let first = slice(&s.text());
     // To and fro, faster than frames are drawn.
-    s.press(&"\x1b[C".repeat(20));
+    s.press("\x1b[C".repeat(20));
     s.wait("slice 14 of 15");
-    s.press(&"\x1b[D".repeat(20));
+    s.press("\x1b[D".repeat(20));
     s.wait("slice 0 of 15");
-    s.press(&"\x1b[C".repeat(first.into()));
+    s.press("\x1b[C".repeat(first.into()));
     s.wait(&format!("slice {first} of 15"));
     assert!(s.text().contains("· held"), "{}", s.text());
     s.press("q");
