@@ -27,6 +27,7 @@ Examples:
                                              train on your crops with the notebook's settings
   rsna-tui resume                            go on with the newest run where it was cut
   rsna-tui --detach, then rsna-tui attach    train in the background; watch and steer it
+  rsna-tui report                            the newest run as one HTML file to send
   rsna-tui --folds 0,2 --no-tui > run.log    two folds, plain lines, for a batch system
   rsna-tui --set train.epochs=2 --set model.size=atto
                                              change single settings (config.toml lists them all)
@@ -49,6 +50,8 @@ pub enum Command {
     Attach(Attach),
     /// List runs: state, progress, best
     Runs(Runs),
+    /// Write what came of a run as one HTML or Markdown file, or its figures as CSV
+    Report(Report),
     /// Pause a run after the step at hand
     Pause(Steer),
     /// Let a paused run go on
@@ -136,6 +139,38 @@ pub struct Runs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `rsna-tui report`
+#[derive(Debug, Args)]
+pub struct Report {
+    /// The run's name, or its folder as a path [default: the one that was begun last]
+    #[arg(value_name = "RUN")]
+    pub run: Option<String>,
+    /// What to write
+    #[arg(long, value_enum, default_value_t = Format::Html, value_name = "FORMAT")]
+    pub format: Format,
+    /// The file to write, for csv the folder [default: report.html, report.md, steps.csv and
+    /// epochs.csv in the run's folder, written anew]
+    #[arg(long, value_name = "PATH")]
+    pub out: Option<PathBuf>,
+    /// Write over what is already there at --out
+    #[arg(long)]
+    pub force: bool,
+    /// Where runs are kept [default: run.dir of ./config.toml, or runs]
+    #[arg(long, value_name = "DIR")]
+    pub runs_dir: Option<PathBuf>,
+}
+
+/// What a report is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// One page with tables, curves and crops
+    Html,
+    /// Tables, and curves as bars
+    Markdown,
+    /// Every step and every epoch: steps.csv and epochs.csv
+    Csv,
 }
 
 /// Which run to steer.

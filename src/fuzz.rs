@@ -11,6 +11,7 @@ use crate::{
     config::{Config, Set},
     headless,
     net::{Classifier, Spec, weights},
+    report::{Report, csv, html, markdown},
     run::{
         Latest,
         channel::Line,
@@ -82,6 +83,12 @@ pub fn journal(bytes: &[u8]) {
     match State::of_journal(&file.0, None) {
         Ok((state, _)) => show(state),
         Err(error) => is_one_sentence(&error.to_string()),
+    }
+    if let Ok(report) = Report::of_journal(&file.0) {
+        let (page, text) = (html::page(&report), markdown::text(&report));
+        assert!(!page.contains("<script") && !page.contains("\u{1b}"));
+        assert!(!text.contains("\u{1b}"));
+        csv::write(&file.0, std::io::sink(), std::io::sink()).expect("it was read before");
     }
     let known = [
         Known { fold: 0, epochs: 1, steps: 2 },

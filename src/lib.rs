@@ -15,7 +15,9 @@
 //! | [`run`] | events, commands, the run's folder | `config` |
 //! | [`train`] | the trainer thread | `study`, `net`, `run` |
 //! | [`view`] | state folded from events | `run` |
-//! | [`tui`], [`headless`] | the two front ends | `view`, `run`, `outline` |
+//! | [`export`] | a chart as SVG and CSV | – |
+//! | [`report`] | a run as one file to send | `view`, `run`, `export`, `config` |
+//! | [`tui`], [`headless`] | the two front ends | `view`, `run`, `outline`, `export` |
 //! | [`cli`], [`device`], [`session`] | what `main` ties them together with | all |
 //! | `fuzz` | what reads from outside, as functions of bytes | all |
 //!
@@ -26,12 +28,14 @@ pub(crate) mod bounded;
 pub mod cli;
 pub mod config;
 pub mod device;
+pub mod export;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod headless;
 pub mod net;
 pub mod outline;
 pub mod panics;
+pub mod report;
 pub mod rng;
 pub mod run;
 pub mod session;

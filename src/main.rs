@@ -43,6 +43,7 @@ fn start(cli: &Cli) -> Result<ExitCode> {
         Some(Command::Bench(args)) => return Ok(print(&session::bench(args)?)),
         Some(Command::Keys) => return Ok(print(&session::keys_table()?)),
         Some(Command::Runs(args)) => return Ok(print(&session::runs(args)?)),
+        Some(Command::Report(args)) => return Ok(print(&session::report(args)?)),
         Some(Command::Attach(args)) => return session::attach(args),
         Some(Command::Pause(args)) => return session::steer(args, run::Command::Pause),
         Some(Command::Unpause(args)) => return session::steer(args, run::Command::Resume),

@@ -10,6 +10,7 @@ mod live;
 mod monitor;
 mod on_alert;
 mod previews;
+mod report_file;
 mod signals;
 mod studio;
 mod tensorboard;
@@ -20,6 +21,7 @@ pub use bench::bench;
 pub use check::check;
 pub use detach::{detach, leave_session};
 pub use live::{Shown, train};
+pub use report_file::report;
 
 use crate::{
     cli,

@@ -16,10 +16,13 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+mod each;
 mod lines;
 mod scan;
 #[cfg(test)]
 mod tests;
+
+pub use each::{each, highlights};
 
 /// The version that this program writes, and the newest that it reads.
 pub const VERSION: u32 = 1;

@@ -3,6 +3,7 @@
 use super::keys::ChartKey;
 use super::plot::{self, Data, Layer, Plot, Shape, Unit};
 use super::{range, theme};
+use crate::export;
 use crate::run::event::Epoch;
 use crate::view::{Fold, Mark, Series, Smoothed, State, format};
 use ratatui::Frame;
@@ -236,46 +237,15 @@ impl View {
             frame.render_widget(Line::styled("waiting for the trainer's plan", theme::FAINT), area);
             return;
         };
-        let folds: Vec<&Fold> = match self.together {
-            true => state.folds.iter().collect(),
-            false => vec![fold],
-        };
-        let curves: Vec<Curve> = folds.iter().flat_map(|fold| self.curves(fold, state)).collect();
-        self.follow(&curves);
         let [head, body, foot] = Layout::vertical([
             Constraint::Length(2),
             Constraint::Fill(1),
             Constraint::Length(if area.height >= 14 { 2 } else { 1 }),
         ])
         .areas(area);
-        let last = folds.iter().filter_map(|fold| fold.curve.loss.last()).map(|p| f64::from(p.x));
-        let planned = folds.iter().map(|fold| fold.x(fold.at));
-        self.last = last.chain(planned).fold(0.0, f64::max);
-        self.end = 1.01 * self.last.max(NEAREST);
-        self.cursor = self.cursor.map(|x| x.min(self.last));
-        if let Window::Fixed(_, x1) = self.window
-            && x1 > self.end
-        {
-            self.window = Window::Whole;
-        }
-        self.seen = self.range();
+        let curves = self.prepare(state, fold);
         self.draw_head(frame, head, fold, &curves);
-        let y = self.y_range(&curves);
-        let marks = match self.together {
-            true => Vec::new(),
-            false => marks(fold),
-        };
-        let plot = Plot {
-            x: self.seen,
-            y,
-            log: self.log && y.0 > 0.0,
-            unit: Unit::Steps(fold.plan.steps.max(1) as f64),
-            label: self.figure.label(),
-            round: 1.0,
-            layers: curves.iter().flat_map(|curve| self.layers(curve)).collect(),
-            marks,
-            cursor: self.cursor,
-        };
+        let plot = self.plot(&curves, fold);
         let empty = curves.iter().all(|curve| match &curve.source {
             Source::Steps(series, _) => series.is_empty(),
             Source::Epochs(points) => points.is_empty(),
@@ -287,9 +257,57 @@ impl View {
         } else {
             frame.render_widget(&plot, body);
         }
-        self.left = plot.left(body);
-        self.area = body;
+        let left = plot.left(body);
         self.draw_foot(frame, foot, fold, &curves);
+        (self.left, self.area) = (left, body);
+    }
+
+    /// What is seen, for files.
+    pub fn export(&mut self, state: &State, shown: usize) -> Option<export::Chart> {
+        let fold = state.folds.get(shown)?;
+        let curves = self.prepare(state, fold);
+        let of = match self.together {
+            true => "all folds".into(),
+            false => format!("fold {}", fold.plan.fold),
+        };
+        Some(self.plot(&curves, fold).export(&format!("{} {of}", self.figure.name())))
+    }
+
+    /// The curves of `fold`, or of all, with their averages and the range up to date.
+    fn prepare<'a>(&mut self, state: &'a State, fold: &'a Fold) -> Vec<Curve<'a>> {
+        let folds: Vec<&Fold> = match self.together {
+            true => state.folds.iter().collect(),
+            false => vec![fold],
+        };
+        let curves: Vec<Curve> = folds.iter().flat_map(|fold| self.curves(fold, state)).collect();
+        self.follow(&curves);
+        let last = folds.iter().filter_map(|fold| fold.curve.loss.last()).map(|p| f64::from(p.x));
+        let planned = folds.iter().map(|fold| fold.x(fold.at));
+        self.last = last.chain(planned).fold(0.0, f64::max);
+        self.end = 1.01 * self.last.max(NEAREST);
+        self.cursor = self.cursor.map(|x| x.min(self.last));
+        if let Window::Fixed(_, x1) = self.window
+            && x1 > self.end
+        {
+            self.window = Window::Whole;
+        }
+        self.seen = self.range();
+        curves
+    }
+
+    fn plot<'a>(&'a self, curves: &'a [Curve], fold: &Fold) -> Plot<'a> {
+        let y = self.y_range(curves);
+        Plot {
+            x: self.seen,
+            y,
+            log: self.log && y.0 > 0.0,
+            unit: Unit::Steps(fold.plan.steps.max(1) as f64),
+            label: self.figure.label(),
+            round: 1.0,
+            layers: curves.iter().flat_map(|curve| self.layers(curve)).collect(),
+            marks: if self.together { Vec::new() } else { marks(fold) },
+            cursor: self.cursor,
+        }
     }
 
     fn curves<'a>(&self, fold: &'a Fold, state: &State) -> Vec<Curve<'a>> {
@@ -362,23 +380,28 @@ impl View {
     }
 
     fn layers<'a>(&'a self, curve: &'a Curve) -> Vec<Layer<'a>> {
-        let named = |layer: Layer<'a>| Layer { name: curve.mark, ..layer };
+        let named = |layer: Layer<'a>| Layer { name: curve.mark, ..layer }.called(&curve.name);
         match &curve.source {
             Source::Steps(series, "rate") => {
                 vec![named(Layer::new(Data::Steps(series), Shape::Line, curve.style))]
             }
             Source::Steps(series, _) => {
-                let raw = Layer::new(Data::Steps(series), Shape::Dots, theme::FAINT);
+                let raw = Layer::new(Data::Steps(series), Shape::Dots, theme::FAINT)
+                    .called(format!("{}, each step", curve.name));
                 let smooth = self.average(curve).map(|average| {
                     // Beside validations the line of the steps needs no name of its own.
                     Layer::new(Data::Steps(average.series()), Shape::Line, curve.style)
+                        .called(format!("{}, smoothed", curve.name))
                 });
                 curve.raw.then_some(raw).into_iter().chain(smooth).collect()
             }
             Source::Epochs(points) => {
                 vec![named(Layer::new(Data::Points(points), Shape::Beads, curve.style))]
             }
-            Source::Level(y) => vec![Layer::new(Data::Level(*y), Shape::Dashes, curve.style)],
+            Source::Level(y) => {
+                let level = Layer::new(Data::Level(*y), Shape::Dashes, curve.style);
+                vec![level.called(&curve.name)]
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use super::heat::Scale;
 use super::plot::{self, Data, Layer, Plot, Shape, Unit};
 use super::{range, theme};
+use crate::export;
 use crate::run::event::Epoch;
 use crate::view::{Fold, State, fold, format};
 use ratatui::Frame;
@@ -208,8 +209,36 @@ fn mean(figures: &[f64]) -> Option<(f64, f64)> {
     Some((mean, if n > 1.0 { (squares / (n - 1.0)).sqrt() } else { 0.0 }))
 }
 
-/// All folds' validation losses over epochs, their mean, and how far they spread.
+/// The chart for files.
+pub fn export(state: &State) -> Option<export::Chart> {
+    with_plot(state, |plot| plot.export("validation loss, all folds"))
+}
+
 fn draw_chart(frame: &mut Frame, area: Rect, state: &State) {
+    let [head, body] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
+    let mut parts = vec![("valid loss, all folds".to_string(), theme::TITLE)];
+    for (place, fold) in state.folds.iter().enumerate() {
+        parts.push((format!("• {}", fold.plan.fold), theme::series(place)));
+    }
+    if state.folds.len() > 1 {
+        parts.push(("━ mean".into(), theme::KEY));
+        parts.push(("± 1 sd".into(), theme::FAINT));
+    }
+    parts.push((format!("┅ baseline {}", format::loss(baseline(state))), theme::FAINT));
+    let drawn = with_plot(state, |plot| frame.render_widget(plot, body));
+    if drawn.is_some() {
+        frame.render_widget(plot::legend(parts, head.width), head);
+    }
+}
+
+/// Mean of the folds' constant guesses.
+fn baseline(state: &State) -> f64 {
+    state.folds.iter().map(|f| f.plan.baseline).sum::<f64>() / state.folds.len() as f64
+}
+
+/// All folds' validation losses over epochs, their mean, and how far they spread; `None` before the
+/// first epoch.
+fn with_plot<R>(state: &State, then: impl FnOnce(&Plot) -> R) -> Option<R> {
     let folds: Vec<Vec<(f64, f64)>> = state
         .folds
         .iter()
@@ -219,9 +248,8 @@ fn draw_chart(frame: &mut Frame, area: Rect, state: &State) {
         })
         .collect();
     let longest = folds.iter().filter_map(|points| points.last()).map(|p| p.0).fold(0.0, f64::max);
-    let [head, body] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
     if longest == 0.0 {
-        return;
+        return None;
     }
     // Epoch by epoch, where at least two folds have it.
     let mut spread: [Vec<(f64, f64)>; 3] = Default::default();
@@ -235,30 +263,22 @@ fn draw_chart(frame: &mut Frame, area: Rect, state: &State) {
             spread.iter_mut().zip(bounds).for_each(|(line, point)| line.push(point));
         }
     }
-    let baseline =
-        state.folds.iter().map(|f| f.plan.baseline).sum::<f64>() / state.folds.len() as f64;
+    let baseline = baseline(state);
     let all: Vec<f64> = folds.iter().flatten().map(|p| p.1).collect();
-    let mut layers = vec![Layer::new(Data::Level(baseline), Shape::Dashes, theme::FAINT)];
-    for bound in [&spread[0], &spread[2]] {
-        layers.push(Layer::new(Data::Points(bound), Shape::Line, theme::FAINT));
+    let level = Layer::new(Data::Level(baseline), Shape::Dashes, theme::FAINT);
+    let mut layers = vec![level.called("baseline")];
+    for (bound, name) in [(&spread[0], "mean - sd"), (&spread[2], "mean + sd")] {
+        let layer = Layer::new(Data::Points(bound), Shape::Line, theme::FAINT);
+        layers.push(layer.called(name));
     }
     for (place, points) in folds.iter().enumerate() {
-        let name = char::from_digit(state.folds[place].plan.fold as u32 % 36, 36);
+        let number = state.folds[place].plan.fold;
         let layer = Layer::new(Data::Points(points), Shape::Beads, theme::series(place));
-        layers.push(Layer { name, ..layer });
+        let name = char::from_digit(number as u32 % 36, 36);
+        layers.push(Layer { name, ..layer }.called(format!("fold {number}")));
     }
-    layers.push(Layer::new(Data::Points(&spread[1]), Shape::Line, theme::KEY));
-    let mut parts = vec![("valid loss, all folds".to_string(), theme::TITLE)];
-    for (place, fold) in state.folds.iter().enumerate() {
-        parts.push((format!("• {}", fold.plan.fold), theme::series(place)));
-    }
-    if !spread[1].is_empty() {
-        parts.push(("━ mean".into(), theme::KEY));
-        parts.push(("± 1 sd".into(), theme::FAINT));
-    }
-    parts.push((format!("┅ baseline {}", format::loss(baseline)), theme::FAINT));
-    frame.render_widget(plot::legend(parts, head.width), head);
-    let plot = Plot {
+    layers.push(Layer::new(Data::Points(&spread[1]), Shape::Line, theme::KEY).called("mean"));
+    Some(then(&Plot {
         x: (1.0, longest.max(2.0) * 1.03),
         y: range::of_losses(&all, &[], Some(baseline)),
         log: false,
@@ -268,8 +288,7 @@ fn draw_chart(frame: &mut Frame, area: Rect, state: &State) {
         layers,
         marks: Vec::new(),
         cursor: None,
-    };
-    frame.render_widget(&plot, body);
+    }))
 }
 
 #[cfg(test)]

@@ -63,6 +63,8 @@ pub enum Action {
     ToggleRaw,
     /// Take the alert at the top as seen.
     Acknowledge,
+    /// Write the chart in view as files.
+    Export,
     /// Show the summary of a run that is over.
     Summary,
     /// Show the keys.

@@ -4,6 +4,7 @@ use super::heat::Scale;
 use super::keys::Scroll;
 use super::plot::{self, Data, Layer, Plot, Shape, Unit};
 use super::{range, theme};
+use crate::export;
 use crate::run::event::Epoch;
 use crate::view::{Fold, format};
 use ratatui::Frame;
@@ -140,14 +141,13 @@ impl View {
         Line::from(spans)
     }
 
-    /// The chosen level's validation loss, the others' faintly behind it.
+    /// The chart for files.
+    pub fn export(&self, fold: &Fold) -> Option<export::Chart> {
+        let title = format!("validation loss by level, fold {}", fold.plan.fold);
+        self.with_plot(fold, |plot| plot.export(&title))
+    }
+
     fn draw_chart(&self, frame: &mut Frame, area: Rect, fold: &Fold) {
-        let points: Vec<Vec<(f64, f64)>> = (0..ROWS)
-            .map(|row| {
-                let point = |e: &Epoch| Some((e.at.epoch as f64, valid(e, row)?));
-                fold.done().filter_map(point).filter(|p| p.1.is_finite()).collect()
-            })
-            .collect();
         let [head, body] =
             Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
         let parts = vec![
@@ -155,24 +155,36 @@ impl View {
             ("━ the others".into(), theme::FAINT),
         ];
         frame.render_widget(plot::legend(parts, head.width), head);
+        self.with_plot(fold, |plot| frame.render_widget(plot, body));
+    }
+
+    /// The chosen level's validation loss, the others' faintly behind it; `None` before the first
+    /// epoch.
+    fn with_plot<R>(&self, fold: &Fold, then: impl FnOnce(&Plot) -> R) -> Option<R> {
+        let points: Vec<Vec<(f64, f64)>> = (0..ROWS)
+            .map(|row| {
+                let point = |e: &Epoch| Some((e.at.epoch as f64, valid(e, row)?));
+                fold.done().filter_map(point).filter(|p| p.1.is_finite()).collect()
+            })
+            .collect();
         let longest = points.iter().filter_map(|p| p.last()).map(|p| p.0).fold(0.0, f64::max);
         if longest == 0.0 {
-            return;
+            return None;
         }
         let others = (0..ROWS).filter(|&row| row != self.row);
         let mut layers: Vec<Layer> = others
-            .map(|row| Layer::new(Data::Points(&points[row]), Shape::Line, theme::FAINT))
+            .map(|row| {
+                let layer = Layer::new(Data::Points(&points[row]), Shape::Line, theme::FAINT);
+                layer.called(name(row))
+            })
             .collect();
         let own = Layer::new(Data::Points(&points[self.row]), Shape::Beads, theme::VALID);
         let digit = char::from_digit(self.row as u32 + 1, 10).filter(|_| self.row < 7);
-        layers.push(Layer { name: digit.or(Some('s')), ..own });
-        let plot = Plot {
+        layers.push(Layer { name: digit.or(Some('s')), ..own }.called(name(self.row)));
+        let figures: Vec<f64> = points.iter().flatten().map(|p| p.1).collect();
+        Some(then(&Plot {
             x: (1.0, longest.max(2.0) * 1.03),
-            y: range::of_losses(
-                &points.concat().iter().map(|p| p.1).collect::<Vec<_>>(),
-                &[],
-                None,
-            ),
+            y: range::of_losses(&figures, &[], None),
             log: false,
             unit: Unit::Epochs,
             label: format::short_loss,
@@ -180,7 +192,6 @@ impl View {
             layers,
             marks: Vec::new(),
             cursor: None,
-        };
-        frame.render_widget(&plot, body);
+        }))
     }
 }

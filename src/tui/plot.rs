@@ -9,6 +9,7 @@ mod dots;
 pub use axis::ticks;
 
 use super::theme;
+use crate::export;
 use crate::view::{Series, Span as Range};
 use axis::Scale;
 use dots::Dots;
@@ -53,12 +54,19 @@ pub struct Layer<'a> {
     pub style: Style,
     /// What stands at its end, so that it is told by more than its colour.
     pub name: Option<char>,
+    /// What it is called where it is exported.
+    pub title: String,
 }
 
 impl<'a> Layer<'a> {
     /// One without a name.
     pub fn new(data: Data<'a>, shape: Shape, style: Style) -> Self {
-        Self { data, shape, style, name: None }
+        Self { data, shape, style, name: None, title: String::new() }
+    }
+
+    /// The same called `title`.
+    pub fn called(self, title: impl Into<String>) -> Self {
+        Self { title: title.into(), ..self }
     }
 }
 
@@ -103,6 +111,50 @@ struct Frame {
 }
 
 impl Plot<'_> {
+    /// The same for files: what is seen of it, every point.
+    pub fn export(&self, title: &str) -> export::Chart {
+        let (divisor, label) = match self.unit {
+            Unit::Steps(steps) => (steps, "epoch"),
+            Unit::Epochs => (1.0, "epoch"),
+            Unit::Seconds => (1.0, "seconds"),
+        };
+        let series = self.layers.iter().enumerate().map(|(i, layer)| {
+            let weight = match layer.shape {
+                Shape::Dots => export::Weight::Faint,
+                _ => export::Weight::Normal,
+            };
+            let marker = (layer.shape == Shape::Beads).then_some(i);
+            let dash = usize::from(layer.shape == Shape::Dashes);
+            let style = export::Style { color: i, dash, marker, weight };
+            let points = self.seen(layer.data).into_iter().map(|(x, y)| (x / divisor, y)).collect();
+            export::Series::line(layer.title.clone(), points, style)
+        });
+        let scale = if self.log { export::Scale::Log } else { export::Scale::Linear };
+        export::Chart {
+            title: title.into(),
+            x: export::Axis {
+                range: Some((self.x.0 / divisor, self.x.1 / divisor)),
+                ..export::Axis::new(label)
+            },
+            y: export::Axis { range: Some(self.y), scale, ..export::Axis::default() },
+            series: series.collect(),
+            marks: Vec::new(),
+        }
+    }
+
+    /// The points that lie within.
+    fn seen(&self, data: Data) -> Vec<(f64, f64)> {
+        let within = |x: &f64| (self.x.0..=self.x.1).contains(x);
+        match data {
+            Data::Steps(series) => {
+                let points = series.points().iter().map(|p| (f64::from(p.x), f64::from(p.y)));
+                points.filter(|(x, _)| within(x)).collect()
+            }
+            Data::Points(points) => points.iter().copied().filter(|(x, _)| within(x)).collect(),
+            Data::Level(y) => vec![(self.x.0, y), (self.x.1, y)],
+        }
+    }
+
     /// The column where the lines begin, where the chart is drawn in `area`.
     pub fn left(&self, area: Rect) -> u16 {
         self.inner(area).x

@@ -3,6 +3,7 @@
 use super::keys::Scroll;
 use super::plot::{self, Data, Layer, Plot, Shape, Unit};
 use super::{range, theme};
+use crate::export;
 use crate::view::{State, format, runs};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use ratatui::Frame;
@@ -15,6 +16,8 @@ use std::path::PathBuf;
 
 /// Seconds after which the list is read again.
 const FRESH: f64 = 5.0;
+/// What the run that is watched is called.
+const OWN: &str = "this run";
 /// Curves in one chart.
 const MOST_CURVES: usize = 7;
 
@@ -200,32 +203,44 @@ impl View {
         frame.render_widget(Paragraph::new(lines), area);
     }
 
+    /// The chart for files.
+    pub fn export(&self, state: &State) -> Option<export::Chart> {
+        self.with_plot(state, |plot| plot.export("mean validation loss of runs"))
+    }
+
     fn draw_chart(&self, frame: &mut Frame, area: Rect, state: &State) {
         let [head, body] =
             Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
+        let mut parts = vec![("mean valid loss by epoch".to_string(), theme::TITLE)];
+        let names = std::iter::once(OWN).chain(self.curves.keys().map(String::as_str));
+        let named = names.enumerate();
+        parts.extend(named.map(|(i, name)| (format!("• {i} {name}"), theme::series(i))));
+        frame.render_widget(plot::legend(parts, head.width), head);
+        if self.with_plot(state, |plot| frame.render_widget(plot, body)).is_none() {
+            let text = "no epoch is finished yet; o lays a run's curve here";
+            frame.render_widget(Line::styled(text, theme::FAINT), body);
+        }
+    }
+
+    /// This run's and the chosen runs' curves; `None` where there is no epoch.
+    fn with_plot<R>(&self, state: &State, then: impl FnOnce(&Plot) -> R) -> Option<R> {
         let own = runs::curve(state);
         let others = self
             .curves
             .iter()
             .map(|(name, curve)| (name.as_str(), curve.as_deref().unwrap_or_default()));
         let all: Vec<(&str, &[(f64, f64)])> =
-            std::iter::once(("this run", own.as_slice())).chain(others).collect();
-        let mut parts = vec![("mean valid loss by epoch".to_string(), theme::TITLE)];
-        let named = all.iter().enumerate();
-        parts.extend(named.map(|(i, (name, _))| (format!("• {i} {name}"), theme::series(i))));
-        frame.render_widget(plot::legend(parts, head.width), head);
+            std::iter::once((OWN, own.as_slice())).chain(others).collect();
         let longest = all.iter().filter_map(|(_, c)| c.last()).map(|p| p.0).fold(0.0, f64::max);
         if longest == 0.0 {
-            let text = "no epoch is finished yet; Space lays a run's curve here";
-            frame.render_widget(Line::styled(text, theme::FAINT), body);
-            return;
+            return None;
         }
         let figures: Vec<f64> = all.iter().flat_map(|(_, c)| c.iter().map(|p| p.1)).collect();
-        let layers = all.iter().enumerate().map(|(i, (_, points))| {
+        let layers = all.iter().enumerate().map(|(i, (name, points))| {
             let layer = Layer::new(Data::Points(points), Shape::Beads, theme::series(i));
-            Layer { name: char::from_digit(i as u32, 10), ..layer }
+            Layer { name: char::from_digit(i as u32, 10), ..layer }.called(*name)
         });
-        let plot = Plot {
+        Some(then(&Plot {
             x: (1.0, longest.max(2.0) * 1.03),
             y: range::of_losses(&figures, &[], None),
             log: false,
@@ -235,7 +250,6 @@ impl View {
             layers: layers.collect(),
             marks: Vec::new(),
             cursor: None,
-        };
-        frame.render_widget(&plot, body);
+        }))
     }
 }

@@ -18,6 +18,7 @@ use ratatui::layout::Rect;
 use std::path::PathBuf;
 
 mod draw;
+mod files;
 mod mouse;
 
 /// What is to be done about a key.
@@ -65,6 +66,8 @@ pub struct Screen {
     levels: levels::View,
     runs: runs::View,
     slices: slices::Slices,
+    /// Where runs are kept.
+    dir: Option<PathBuf>,
     /// Where the tabs were drawn.
     tabs: Rect,
     /// Where the mouse was while its button is held.
@@ -91,6 +94,7 @@ impl Screen {
             levels: levels::View::default(),
             runs: runs::View::default(),
             slices: slices::Slices::new(pictures),
+            dir: None,
             tabs: Rect::default(),
             dragged_from: None,
         }
@@ -104,6 +108,7 @@ impl Screen {
 
     /// The same with the runs in `dir` to compare with.
     pub fn beside_runs_in(mut self, dir: PathBuf) -> Self {
+        self.dir = Some(dir.clone());
         self.runs = runs::View::of(dir);
         self
     }
@@ -332,6 +337,7 @@ impl Screen {
                 return self.notice("there are no crops: ui.preview_seconds is 0");
             }
             Action::ToggleRaw => self.pictures.toggle_raw(),
+            Action::Export => return self.export(),
             Action::Summary if self.overlay == Some(Overlay::Summary) => self.overlay = None,
             Action::Summary if self.state.is_over() => self.overlay = Some(Overlay::Summary),
             Action::Summary => return self.notice("there are no results before the run is over"),

@@ -2,6 +2,7 @@
 
 use super::plot::{Data, Layer, Plot, Shape, Unit};
 use super::{range, theme};
+use crate::export;
 use crate::view::{Series, State, format};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -29,8 +30,7 @@ struct Panel<'a> {
 pub fn draw(frame: &mut Frame, area: Rect, state: &State) {
     let [head, body] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
     frame.render_widget(headline(state), head);
-    let panels: Vec<Panel> =
-        panels(state).into_iter().filter(|p| p.lines.iter().any(|l| !l.0.is_empty())).collect();
+    let panels: Vec<Panel> = panels(state).into_iter().filter(is_there).collect();
     if panels.is_empty() {
         frame.render_widget(Line::styled("nothing is measured yet", theme::FAINT).centered(), body);
         return;
@@ -175,6 +175,16 @@ fn gib(bytes: f64) -> String {
     }
 }
 
+/// The charts for files.
+pub fn export(state: &State) -> Vec<export::Chart> {
+    let panels = panels(state).into_iter().filter(is_there);
+    panels.map(|panel| with_plot(&panel, |plot| plot.export(panel.name))).collect()
+}
+
+fn is_there(panel: &Panel) -> bool {
+    panel.lines.iter().any(|(series, _)| !series.is_empty())
+}
+
 fn draw_panel(frame: &mut Frame, area: Rect, panel: &Panel) {
     let [head, body] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
     let room = usize::from(head.width).saturating_sub(panel.now.chars().count() + 1);
@@ -184,6 +194,10 @@ fn draw_panel(frame: &mut Frame, area: Rect, panel: &Panel) {
         Span::styled(panel.now.clone(), theme::KEY),
     ]);
     frame.render_widget(title, head);
+    with_plot(panel, |plot| frame.render_widget(plot, body));
+}
+
+fn with_plot<R>(panel: &Panel, then: impl FnOnce(&Plot) -> R) -> R {
     let figures = panel.lines.iter().flat_map(|(series, _)| {
         let span = series.span(0..series.points().len()).0;
         span.into_iter().flat_map(|span| [f64::from(span.low), f64::from(span.high)])
@@ -197,7 +211,7 @@ fn draw_panel(frame: &mut Frame, area: Rect, panel: &Panel) {
     });
     let (first, last) =
         ends.fold((f64::INFINITY, 0.0), |(a, b): (f64, f64), (x, y)| (a.min(x), b.max(y)));
-    let plot = Plot {
+    then(&Plot {
         x: (first, last.max(first + 1.0)),
         y,
         log: false,
@@ -207,12 +221,13 @@ fn draw_panel(frame: &mut Frame, area: Rect, panel: &Panel) {
         layers: panel
             .lines
             .iter()
-            .map(|(series, style)| Layer::new(Data::Steps(series), Shape::Line, *style))
+            .map(|(series, style)| {
+                Layer::new(Data::Steps(series), Shape::Line, *style).called(panel.name)
+            })
             .collect(),
         marks: Vec::new(),
         cursor: None,
-    };
-    frame.render_widget(&plot, body);
+    })
 }
 
 #[cfg(test)]

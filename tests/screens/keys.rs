@@ -195,3 +195,27 @@ fn more_epochs_and_another_last_rate_are_asked_for() {
     assert!(draw(&mut screen, 120, 36).to_string().contains("fall to 5.00e-5?"));
     assert_eq!(press(&mut screen, KeyCode::Char('y')), plan(None, Some(5e-5)));
 }
+
+#[test]
+fn the_chart_in_view_is_written_into_the_runs_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("cosine-nano");
+    std::fs::create_dir(&run).unwrap();
+    std::fs::write(run.join("config.toml"), "").unwrap();
+    let mut screen = training().beside_runs_in(dir.path().into());
+    show(&mut screen, View::Curves);
+    press(&mut screen, KeyCode::Char('e'));
+    let told = draw(&mut screen, 200, 60).to_string();
+    assert!(told.contains("exports/loss-fold-1.svg and .csv"), "{told}");
+    let svg = std::fs::read_to_string(run.join("exports/loss-fold-1.svg")).unwrap();
+    assert!(svg.starts_with("<svg") || svg.starts_with("<?xml"), "{}", &svg[..40]);
+    let csv = std::fs::read_to_string(run.join("exports/loss-fold-1.csv")).unwrap();
+    let of = |name: &str| csv.lines().filter(|line| line.contains(name)).count();
+    // Two epochs of 40 steps and 23 of the third.
+    assert_eq!((of("each step"), of("train, smoothed"), of("valid,")), (103, 103, 2), "{csv}");
+    for view in VIEWS {
+        show(&mut screen, view);
+        press(&mut screen, KeyCode::Char('e'));
+    }
+    assert!(std::fs::read_dir(run.join("exports")).unwrap().count() >= 8);
+}

@@ -73,13 +73,22 @@ pub(super) fn pace(line: &[u8]) -> Option<(f64, Pace)> {
 
 /// The line's `elapsed`, which stands before its `time` at its end.
 pub(super) fn elapsed(line: &[u8]) -> Option<f64> {
+    last(line, br#","elapsed":"#, b',')
+}
+
+/// The line's `time`, at its end.
+pub(super) fn time(line: &[u8]) -> Option<f64> {
+    last(line, br#","time":"#, b'}')
+}
+
+/// The number behind the last `key` of the line's end, up to `end`.
+fn last(line: &[u8], key: &[u8], end: u8) -> Option<f64> {
     let tail = &line[line.len().saturating_sub(80)..];
-    let key = br#","elapsed":"#;
     let start = tail.windows(key.len()).rposition(|w| w == key)? + key.len();
     let rest = &tail[start..];
-    let end = rest.iter().position(|&b| b == b',')?;
-    let elapsed: f64 = std::str::from_utf8(&rest[..end]).ok()?.parse().ok()?;
-    elapsed.is_finite().then_some(elapsed)
+    let end = rest.iter().position(|&b| b == end)?;
+    let number: f64 = std::str::from_utf8(&rest[..end]).ok()?.parse().ok()?;
+    number.is_finite().then_some(number)
 }
 
 fn position(line: &[u8]) -> Option<(Position, &[u8])> {

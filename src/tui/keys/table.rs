@@ -1,9 +1,9 @@
 //! All keys, in the order in which they are explained.
 
 use super::Action::{
-    Acknowledge, Chart, Checkpoint, Close, Crops, Detach, EpochAfter, EpochBefore, Fold, FoldAfter,
-    FoldBefore, Help, Log, LogFilter, MarkRun, MoreEpochs, NextView, PreviousView, Quit, RateEnd,
-    Runs, Show, StopAfterEpoch, Summary, Suspend, TogglePause, ToggleRaw, Vertebra,
+    Acknowledge, Chart, Checkpoint, Close, Crops, Detach, EpochAfter, EpochBefore, Export, Fold,
+    FoldAfter, FoldBefore, Help, Log, LogFilter, MarkRun, MoreEpochs, NextView, PreviousView, Quit,
+    RateEnd, Runs, Show, StopAfterEpoch, Summary, Suspend, TogglePause, ToggleRaw, Vertebra,
 };
 use super::{Action, Binding, ChartKey, CropKey, Key, LogKey, OfFold, Scope, Scroll};
 use crate::run::FoldAction;
@@ -488,6 +488,14 @@ pub const BINDINGS: &[Binding] = &[
         "the next view, or the one before",
     ),
     bind("previous_view", PreviousView, &[Key::code(KeyCode::BackTab)], ALL, NOT_SHOWN, ""),
+    bind(
+        "export",
+        Export,
+        &[Key::char('e')],
+        Scope::but(&[View::Crops, View::Log]),
+        NOT_SHOWN,
+        "write the chart in view as SVG and CSV",
+    ),
     bind(
         "results",
         Summary,

@@ -1,0 +1,92 @@
+//! A chart as files: SVG for the eye, CSV for a program.
+
+pub mod chart;
+mod palette;
+pub mod svg;
+#[cfg(test)]
+mod tests;
+mod text;
+mod thin;
+mod ticks;
+
+pub use chart::{Axis, Chart, Kind, Mark, Scale, Series, Style, Weight};
+pub use text::escape;
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+/// Charts of one name in a folder.
+const MOST: usize = 10_000;
+
+/// Writes a chart into `folder`, which is made where it is missing, as `name.svg` and, every point
+/// of it, `name.csv`; where one of them is there, as `name-2` and so on. Returns both paths.
+///
+/// Errors: the folder or a file cannot be written; of a chart no part stays then.
+pub fn write(folder: &Path, name: &str, chart: &Chart) -> io::Result<Vec<PathBuf>> {
+    fs::create_dir_all(folder)?;
+    let name = file_name(name);
+    let (mut csv, svg) = (Vec::new(), svg::document(chart, &svg::Look::default()));
+    points(chart, &mut csv)?;
+    for n in 1..=MOST {
+        let numbered = if n == 1 { name.clone() } else { format!("{name}-{n}") };
+        let files = [("svg", svg.as_bytes()), ("csv", &csv)];
+        let files = files.map(|(end, bytes)| (folder.join(format!("{numbered}.{end}")), bytes));
+        match write_new(&files) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(e),
+            Ok(()) => return Ok(files.map(|(path, _)| path).into()),
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::AlreadyExists,
+        format!("{} has {MOST} charts called {name}", folder.display()),
+    ))
+}
+
+/// Writes new files, all or none.
+fn write_new(files: &[(PathBuf, &[u8])]) -> io::Result<()> {
+    for (i, (path, bytes)) in files.iter().enumerate() {
+        let file = File::create_new(path);
+        // What was there before is none of ours.
+        let own = if file.is_ok() { i + 1 } else { i };
+        if let Err(error) = file.and_then(|mut file| file.write_all(bytes)) {
+            for (path, _) in &files[..own] {
+                let _ = fs::remove_file(path);
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// The chart's own points, none left out: `series`, and the labels of x and y as the other
+/// columns. What is not finite is `NaN`, `inf` or `-inf`.
+///
+/// Errors: `out` cannot be written.
+pub fn points(chart: &Chart, out: impl Write) -> io::Result<()> {
+    let mut csv = csv::Writer::from_writer(out);
+    csv.write_record(["series", &chart.x.heading(), &chart.y.heading()])?;
+    for (i, series) in chart.series.iter().enumerate() {
+        let name = match series.name.is_empty() {
+            true => format!("series {}", i + 1),
+            false => series.name.clone(),
+        };
+        for &(x, y) in &series.points {
+            csv.serialize((&name, x, y))?;
+        }
+    }
+    csv.flush()
+}
+
+/// A name with nothing in it that could lead elsewhere.
+fn file_name(name: &str) -> String {
+    let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let name: String = name.chars().take(80).map(|c| if safe(c) { c } else { '-' }).collect();
+    match name.trim_matches('-') {
+        "" => "chart".into(),
+        name => name.into(),
+    }
+}

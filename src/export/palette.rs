@@ -1,0 +1,87 @@
+//! What tells curves apart: Okabe and Ito's colours, which colour-blind eyes can tell apart, and
+//! with each of them a dash and a shape.
+//!
+//! Colours are given to each element as on a white page, so that a program without CSS draws them
+//! too, and [`STYLE`] changes them where the reader prefers a dark one.
+
+use std::fmt::Write;
+
+/// A colour on a white and on a dark page.
+struct Color {
+    class: &'static str,
+    light: &'static str,
+}
+
+/// Of curves; the last is that of text.
+const COLORS: [Color; 7] = [
+    Color { class: "c0", light: "#0072b2" },
+    Color { class: "c1", light: "#d55e00" },
+    Color { class: "c2", light: "#009e73" },
+    Color { class: "c3", light: "#cc79a7" },
+    Color { class: "c4", light: "#e69f00" },
+    Color { class: "c5", light: "#56b4e9" },
+    Color { class: "c6", light: "#24292f" },
+];
+/// Of labels.
+pub const MUTED: &str = r##"class="cm" fill="#57606a""##;
+/// Of a title.
+pub const TITLE: &str = r##"class="c6" fill="#24292f""##;
+/// Of the grid.
+pub const GRID: &str = r##"class="cg" stroke="#e4e8ec""##;
+/// Of the axis, and of what stands on it.
+pub const AXIS: &str = r##"class="ca" stroke="#8c959f""##;
+/// Of the page behind a chart of its own.
+pub const PAGE: &str = r##"class="cp" fill="#ffffff""##;
+/// Of the rim around a shape.
+pub const RIM: &str = r##"class="cr" stroke="#ffffff""##;
+
+/// The colours on a dark page, and the rest that an element cannot say itself. For a `<style>`.
+pub const STYLE: &str = "\
+@media (prefers-color-scheme:dark){\
+line.c0,path.c0{stroke:#56b4e9}g.c0{fill:#56b4e9}\
+line.c5,path.c5{stroke:#f0e442}g.c5{fill:#f0e442}\
+line.c6,path.c6{stroke:#e6e8eb}g.c6,text.c6{fill:#e6e8eb}\
+.cm{fill:#9aa4ae}.cg{stroke:#2a3038}.ca{stroke:#6b7580}.cp{fill:#14171a}.cr{stroke:#14171a}}";
+
+/// Dash patterns; the first is a solid line.
+const DASHES: [&str; 6] = ["", "7 3", "2 3", "9 3 2 3", "12 4", "4 2"];
+/// Shapes.
+const SHAPES: usize = 6;
+
+/// The `color`th colour as that of a line.
+pub fn stroke(color: usize) -> String {
+    let Color { class, light } = COLORS[color % COLORS.len()];
+    format!(r#"class="{class}" stroke="{light}""#)
+}
+
+/// The `color`th colour as that of shapes, for a `<g>` around them.
+pub fn fill(color: usize) -> String {
+    let Color { class, light } = COLORS[color % COLORS.len()];
+    format!(r#"class="{class}" fill="{light}""#)
+}
+
+/// The `dash`th dash pattern, with a space before it; nothing for a solid line.
+pub fn dash(dash: usize) -> String {
+    match DASHES[dash % DASHES.len()] {
+        "" => String::new(),
+        dashes => format!(r#" stroke-dasharray="{dashes}""#),
+    }
+}
+
+/// Draws the `shape`th shape around (x, y), with `tip` told where the mouse rests on it.
+pub fn shape(out: &mut String, shape: usize, (x, y): (f64, f64), tip: &str) {
+    let path = match shape % SHAPES {
+        0 => "M-3.5 0a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0-7 0z",
+        1 => "M-3.1-3.1h6.2v6.2h-6.2z",
+        2 => "M0-4.2L4 3H-4z",
+        3 => "M0-4.4L4.2 0 0 4.4-4.2 0z",
+        4 => "M0 4.2L4-3H-4z",
+        _ => "M-1.6-4.4h3.2v8.8h-3.2z",
+    };
+    // Writing to a String cannot fail.
+    let _ = write!(out, r#"<path d="{path}" transform="translate({x:.1} {y:.1})""#);
+    let _ = match tip {
+        "" => write!(out, "/>"),
+        tip => write!(out, "><title>{tip}</title></path>"),
+    };
+}

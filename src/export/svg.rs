@@ -1,0 +1,396 @@
+//! A chart as SVG: text and paths, no script, no font and no link.
+
+use super::{
+    chart::{Bounds, Chart, Kind, Mark, Series, Span, Style, Weight},
+    palette::{self, AXIS, GRID, MUTED, PAGE, RIM, TITLE},
+    text::{escape, figure_of, short, wide},
+    thin::thin,
+};
+use std::fmt::Write;
+
+pub use super::palette::STYLE;
+
+/// How large a chart is drawn, in pixels, and with what around it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// Its width, 160 or more.
+    pub width: u32,
+    /// Its height, 120 or more.
+    pub height: u32,
+    /// Whether it tells what the curves and axes are; one of many alike need not.
+    pub legend: bool,
+}
+
+impl Default for Look {
+    fn default() -> Self {
+        Self { width: 900, height: 360, legend: true }
+    }
+}
+
+/// Between two shapes on a curve lie so many pixels at least; some of more points have none.
+const APART: f64 = 16.0;
+/// Marks that are drawn.
+const MOST_MARKS: usize = 200;
+/// Room left of text and right of the plot.
+const LEFT: f64 = 14.0;
+const RIGHT: f64 = 20.0;
+/// A line's height.
+const LINE: f64 = 18.0;
+/// A curve's sample in the legend.
+const SAMPLE: f64 = 26.0;
+/// Beyond so many pixels a line's direction is all that is left of it.
+const FAR: f64 = 1e4;
+
+/// A chart as a file of its own, readable on a white and on a dark page.
+pub fn document(chart: &Chart, look: &Look) -> String {
+    let Look { width, height, .. } = look;
+    let title = escape(&chart.title);
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
+         viewBox=\"0 0 {width} {height}\" {FONT} role=\"img\">\
+         <title>{title}</title><style>{STYLE}</style>\
+         <rect {PAGE} width=\"100%\" height=\"100%\"/>{}</svg>\n",
+        Drawing::of(chart, look)
+    )
+}
+
+/// A chart as a part of an HTML page whose style has [`STYLE`]; without room at its left, where the
+/// page has its own.
+pub fn figure(chart: &Chart, look: &Look) -> String {
+    let Look { width, height, .. } = look;
+    let title = escape(&chart.title);
+    format!(
+        "<svg viewBox=\"{LEFT} 0 {} {height}\" {FONT} role=\"img\" aria-label=\"{title}\">{}</svg>",
+        f64::from(*width) - LEFT,
+        Drawing::of(chart, look)
+    )
+}
+
+const FONT: &str = "font-family=\"system-ui,-apple-system,'Segoe UI',Roboto,Helvetica,Arial,\
+                    sans-serif\" font-size=\"12\"";
+
+/// A chart being drawn. Writing to a String cannot fail, so what it returns is passed over.
+struct Drawing<'a> {
+    chart: &'a Chart,
+    bounds: Bounds,
+    x_ticks: Vec<(f64, String)>,
+    y_ticks: Vec<(f64, String)>,
+    /// The curves in as few points as are needed.
+    curves: Vec<Vec<(f64, f64)>>,
+    left: f64,
+    top: f64,
+    width: f64,
+    height: f64,
+    out: String,
+}
+
+/// What the legend tells of a curve, or of what stands for points without a place.
+enum Entry<'a> {
+    Curve(&'a Series),
+    Sign(&'static str, String),
+}
+
+impl<'a> Drawing<'a> {
+    fn of(chart: &'a Chart, look: &Look) -> String {
+        let bounds = chart.bounds();
+        let (all_wide, all_high) =
+            (f64::from(look.width.max(160)), f64::from(look.height.max(120)));
+        let y_ticks = bounds.y.ticks((all_high / 48.0) as usize);
+        let left = LEFT + 6.0 + y_ticks.iter().map(|t| wide(&t.1)).fold(0.0, f64::max);
+        let curves = chart.series.iter().map(|series| thin(&series.points, &bounds.x)).collect();
+        let width = (all_wide - left - RIGHT).max(40.0);
+        let x_ticks = bounds.x.ticks((width / if look.legend { 80.0 } else { 40.0 }) as usize);
+        let (top, height, out) = (0.0, 0.0, String::new());
+        let mut drawing =
+            Self { chart, bounds, x_ticks, y_ticks, curves, left, top, width, height, out };
+        drawing.head(look.legend, all_wide);
+        let below = if look.legend { 40.0 } else { 24.0 };
+        drawing.height = (all_high - drawing.top - below).max(40.0);
+        drawing.axes(look.legend);
+        drawing.marks();
+        drawing.lines();
+        drawing.shapes();
+        drawing.signs();
+        if chart.is_empty() {
+            let (x, y) = (drawing.left + drawing.width / 2.0, drawing.top + drawing.height / 2.0);
+            drawing.text(MUTED, (x, y), "middle", "nothing to show yet");
+        }
+        drawing.out
+    }
+
+    fn x(&self, x: f64) -> f64 {
+        self.left + (self.bounds.x.share(x) * self.width).clamp(-FAR, FAR)
+    }
+
+    fn y(&self, y: f64) -> f64 {
+        self.top + ((1.0 - self.bounds.y.share(y)) * self.height).clamp(-FAR, FAR)
+    }
+
+    fn bottom(&self) -> f64 {
+        self.top + self.height
+    }
+
+    fn text(&mut self, paint: &str, (x, y): (f64, f64), anchor: &str, text: &str) {
+        let text = short(text);
+        let _ = write!(
+            self.out,
+            r#"<text {paint} x="{x:.1}" y="{y:.1}" text-anchor="{anchor}">{text}</text>"#
+        );
+    }
+
+    fn line(&mut self, paint: &str, (x, y): (f64, f64), (to_x, to_y): (f64, f64)) {
+        let _ = write!(
+            self.out,
+            r#"<line {paint} x1="{x:.1}" y1="{y:.1}" x2="{to_x:.1}" y2="{to_y:.1}"/>"#
+        );
+    }
+
+    /// Title, legend and what y is; what is below begins under them.
+    fn head(&mut self, legend: bool, all_wide: f64) {
+        let mut y = 6.0;
+        if !self.chart.title.is_empty() {
+            y += LINE;
+            let title = format!(r#"{TITLE} font-size="14" font-weight="600""#);
+            self.text(&title, (LEFT, y - 4.0), "start", &self.chart.title);
+        }
+        if legend {
+            let mut x = LEFT;
+            let mut begun = false;
+            let mut entries = self.entries();
+            // One curve needs no name to be told apart.
+            if let [Entry::Curve(_)] = entries[..] {
+                entries.clear();
+            }
+            for entry in entries {
+                let name = match &entry {
+                    Entry::Curve(series) => &series.name,
+                    Entry::Sign(_, name) => name,
+                };
+                let room = SAMPLE + 6.0 + wide(name) + 16.0;
+                if !begun || x + room > all_wide {
+                    (x, y, begun) = (LEFT, y + LINE, true);
+                }
+                self.entry(&entry, (x, y - 4.0), name);
+                x += room;
+            }
+            let heading = self.chart.y.heading();
+            if !heading.is_empty() {
+                y += LINE;
+                self.text(MUTED, (LEFT, y - 4.0), "start", &heading);
+            }
+        }
+        self.top = y + 6.0;
+    }
+
+    fn entries(&self) -> Vec<Entry<'a>> {
+        let named = self.chart.series.iter().filter(|series| !series.name.is_empty());
+        let mut entries: Vec<Entry> = named.map(Entry::Curve).collect();
+        let (beyond, gaps) = self.without_place();
+        if !gaps.is_empty() {
+            entries.push(Entry::Sign("×", "not finite".into()));
+        }
+        if beyond.iter().any(|b| b.above) {
+            entries.push(Entry::Sign("▲", "beyond the axis".into()));
+        }
+        entries
+    }
+
+    fn entry(&mut self, entry: &Entry, (x, y): (f64, f64), name: &str) {
+        let (middle, centre) = (y - 4.0, x + SAMPLE / 2.0);
+        match entry {
+            Entry::Sign(sign, _) => self.text(MUTED, (centre, y), "middle", sign),
+            Entry::Curve(series) => {
+                let at = match series.kind {
+                    Kind::Scatter => format!("M{centre:.1} {middle:.1}h0"),
+                    Kind::Line | Kind::Step => format!("M{x:.1} {middle:.1}h{SAMPLE}"),
+                };
+                // What is faint where there is much of it must still be seen as one line.
+                let weight = match series.style.weight {
+                    Weight::Faint => Weight::Normal,
+                    weight => weight,
+                };
+                self.path(series.kind, Style { weight, ..series.style }, &at);
+            }
+        }
+        if let Entry::Curve(Series { style, .. }) = entry
+            && let Some(marker) = style.marker
+        {
+            let _ = write!(self.out, "<g {}>", palette::fill(style.color));
+            palette::shape(&mut self.out, marker, (centre, middle), "");
+            self.out.push_str("</g>");
+        }
+        self.text(MUTED, (x + SAMPLE + 6.0, y), "start", name);
+    }
+
+    fn axes(&mut self, labelled: bool) {
+        let (left, right, bottom) = (self.left, self.left + self.width, self.bottom());
+        for (value, label) in std::mem::take(&mut self.y_ticks) {
+            let y = self.y(value);
+            if (self.top - 0.5..=bottom + 0.5).contains(&y) {
+                self.line(GRID, (left, y), (right, y));
+                self.text(MUTED, (left - 6.0, y + 4.0), "end", &label);
+            }
+        }
+        self.line(AXIS, (left, bottom), (right, bottom));
+        for (value, label) in std::mem::take(&mut self.x_ticks) {
+            let x = self.x(value);
+            self.line(AXIS, (x, bottom), (x, bottom + 4.0));
+            self.text(MUTED, (x, bottom + 17.0), "middle", &label);
+        }
+        if labelled {
+            self.text(MUTED, (right, bottom + 34.0), "end", &self.chart.x.heading());
+        }
+    }
+
+    fn marks(&mut self) {
+        let shown = |mark: &&Mark| self.bounds.x.contains(mark.x);
+        let mut marks: Vec<&Mark> =
+            self.chart.marks.iter().filter(shown).take(MOST_MARKS).collect();
+        marks.sort_by(|a, b| a.x.total_cmp(&b.x));
+        // How far each row of labels is taken.
+        let mut taken = [f64::NEG_INFINITY; 3];
+        for mark in marks {
+            let x = self.x(mark.x);
+            let dashed = format!(r#"{AXIS} stroke-dasharray="1 3""#);
+            self.line(&dashed, (x, self.top), (x, self.bottom()));
+            let room = wide(&mark.label);
+            let leftwards = x + 4.0 + room > self.left + self.width;
+            let start = if leftwards { x - 4.0 - room } else { x };
+            let Some(row) = taken.iter().position(|&end| end <= start) else { continue };
+            taken[row] = start + room + 12.0;
+            let y = self.top + 10.0 + 14.0 * row as f64;
+            match leftwards {
+                true => self.text(MUTED, (x - 4.0, y), "end", &mark.label),
+                false => self.text(MUTED, (x + 4.0, y), "start", &mark.label),
+            }
+        }
+    }
+
+    fn path(&mut self, kind: Kind, style: Style, d: &str) {
+        let dots = kind == Kind::Scatter;
+        let (width, opacity) = match style.weight {
+            Weight::Faint => (1.0, r#" opacity="0.3""#),
+            Weight::Normal => (1.6, ""),
+            Weight::Strong => (2.4, ""),
+        };
+        let width = if dots { 2.0 * width } else { width };
+        let dash = if dots { String::new() } else { palette::dash(style.dash) };
+        let stroke = palette::stroke(style.color);
+        // A dot is a line of no length with round ends.
+        let _ = write!(
+            self.out,
+            "<path {stroke} fill=\"none\" stroke-width=\"{width}\"{dash}{opacity} \
+             stroke-linejoin=\"round\" stroke-linecap=\"{}\" d=\"{d}\"/>",
+            if dash.is_empty() { "round" } else { "butt" }
+        );
+    }
+
+    /// The curves, cut off at the plot's edge.
+    fn lines(&mut self) {
+        let (x, y, width, height) = (self.left, self.top, self.width, self.height);
+        let _ = write!(
+            self.out,
+            "<svg x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" \
+             viewBox=\"{x:.1} {y:.1} {width:.1} {height:.1}\">"
+        );
+        for i in 0..self.curves.len() {
+            let series = &self.chart.series[i];
+            let d = self.trace(series.kind, &self.curves[i]);
+            if !d.is_empty() {
+                self.path(series.kind, series.style, &d);
+            }
+        }
+        self.out.push_str("</svg>");
+    }
+
+    fn trace(&self, kind: Kind, curve: &[(f64, f64)]) -> String {
+        let mut d = String::new();
+        let shown = |&(_, y): &(f64, f64)| self.chart.y.shows(y);
+        for (i, point) in curve.iter().enumerate().filter(|(_, point)| shown(point)) {
+            let (x, y) = (self.x(point.0), self.y(point.1));
+            let joined = kind != Kind::Scatter && i > 0 && shown(&curve[i - 1]);
+            let alone = !joined && !curve.get(i + 1).is_some_and(shown);
+            let _ = match (joined, kind) {
+                (true, Kind::Step) => write!(d, "H{x:.1}V{y:.1}"),
+                (true, _) => write!(d, "L{x:.1} {y:.1}"),
+                (false, Kind::Scatter) => write!(d, "M{x:.1} {y:.1}h0"),
+                (false, _) if alone => write!(d, "M{x:.1} {y:.1}h0"),
+                (false, _) => write!(d, "M{x:.1} {y:.1}"),
+            };
+        }
+        d
+    }
+
+    fn shapes(&mut self) {
+        let in_plot = |b: &Bounds, p: &(f64, f64)| b.x.contains(p.0) && b.y.contains(p.1);
+        for i in 0..self.curves.len() {
+            let Series { name, style, points, .. } = &self.chart.series[i];
+            let Some(marker) = style.marker else { continue };
+            // Of a curve that was thinned a shape would stand on some of its points by chance.
+            let shown: Vec<_> = points.iter().filter(|p| in_plot(&self.bounds, p)).collect();
+            let most = (self.width / APART).max(1.0) as usize;
+            let every = shown.len().div_ceil(most).max(1);
+            let _ = write!(self.out, "<g {} stroke-width=\"1\">", palette::fill(style.color));
+            let _ = write!(self.out, "<g {RIM}>");
+            for &&(x, y) in shown.iter().step_by(every) {
+                let at = (self.x(x), self.y(y));
+                let tip = format!("{} {}: {}", self.chart.x.label, figure_of(x), figure_of(y));
+                let tip = if name.is_empty() { tip } else { format!("{name}, {tip}") };
+                palette::shape(&mut self.out, marker, at, &short(&tip));
+            }
+            self.out.push_str("</g></g>");
+        }
+    }
+
+    /// Points above or below the range, and the x of those that are not finite.
+    fn without_place(&self) -> (Vec<Beyond>, Vec<f64>) {
+        let Bounds { x: across, y: Span { low, high, .. } } = self.bounds;
+        let (mut beyond, mut gaps): (Vec<Beyond>, Vec<f64>) = (Vec::new(), Vec::new());
+        for (series, curve) in self.chart.series.iter().zip(&self.curves) {
+            for &(x, y) in curve.iter().filter(|p| across.contains(p.0)) {
+                match y {
+                    y if y.is_nan() => gaps.push(x),
+                    y if y > high || (y < low && self.chart.y.shows(y)) => {
+                        beyond.push(Beyond { x, above: y > high, color: series.style.color });
+                    }
+                    _ => {}
+                }
+            }
+        }
+        gaps.sort_by(f64::total_cmp);
+        (beyond, gaps)
+    }
+
+    /// What has no place in the plot, at its edge; of those side by side the first.
+    fn signs(&mut self) {
+        let (beyond, gaps) = self.without_place();
+        let (top, bottom) = (self.top, self.bottom());
+        let mut last = [f64::NEG_INFINITY; 3];
+        for Beyond { x, above, color } in beyond {
+            let x = self.x(x);
+            let free = &mut last[usize::from(above)];
+            if (x - *free).abs() < 8.0 {
+                continue;
+            }
+            *free = x;
+            let (shape, y) = if above { (2, top + 4.0) } else { (4, bottom - 4.0) };
+            let _ = write!(self.out, "<g {}>", palette::fill(color));
+            palette::shape(&mut self.out, shape, (x, y), "");
+            self.out.push_str("</g>");
+        }
+        for x in gaps {
+            let x = self.x(x);
+            if x - last[2] >= 8.0 {
+                last[2] = x;
+                self.text(MUTED, (x, bottom - 2.0), "middle", "×");
+            }
+        }
+    }
+}
+
+/// A point above or below the range.
+struct Beyond {
+    x: f64,
+    above: bool,
+    color: usize,
+}

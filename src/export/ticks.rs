@@ -1,0 +1,119 @@
+//! Round values along an axis, and how they are written.
+
+/// An axis that reaches beyond is written with powers of ten.
+const LARGE: f64 = 1e9;
+/// An axis whose values are all below is written with powers of ten.
+const SMALL: f64 = 1e-2;
+
+/// Multiples of 1, 2 or 5 times a power of ten from `low` to `high`, about `most` at most.
+///
+/// `low < high`, both finite.
+pub fn linear(low: f64, high: f64, most: usize) -> Vec<f64> {
+    let rough = (high - low) / most.max(1) as f64;
+    let power = 10f64.powf(rough.log10().floor());
+    let step = [1.0, 2.0, 5.0].map(|n| n * power).into_iter().find(|&step| step >= rough);
+    let step = step.unwrap_or(10.0 * power);
+    let (first, last) = ((low / step - 1e-9).ceil(), (high / step + 1e-9).floor());
+    // Near the smallest floats a step may be none.
+    if !(step > 0.0 && first.is_finite() && last.is_finite()) {
+        return vec![low, high];
+    }
+    let count = (last - first).clamp(0.0, 2.0 * most as f64) as usize;
+    // Adding 0 makes a zero of −0.
+    (0..=count).map(|i| (first + i as f64) * step + 0.0).collect()
+}
+
+/// Powers of ten from `low` to `high`, with 2 and 5 times them between where there is room, about
+/// `most` at most; where not two of these are within, as [`linear`].
+///
+/// `0 < low < high`, both finite.
+pub fn log(low: f64, high: f64, most: usize) -> Vec<f64> {
+    let powers = low.log10().floor() as i32..=high.log10().ceil() as i32;
+    let within = |x: &f64| (low * (1.0 - 1e-9)..=high * (1.0 + 1e-9)).contains(x);
+    let of = |each: i32, times: &[f64]| -> Vec<f64> {
+        let powers = powers.clone().filter(|power| power % each == 0);
+        powers.flat_map(|p| times.iter().map(move |n| n * 10f64.powi(p))).filter(within).collect()
+    };
+    let fine = of(1, &[1.0, 2.0, 5.0]);
+    if fine.len() < 2 {
+        return linear(low, high, most);
+    }
+    if fine.len() <= most.max(2) {
+        return fine;
+    }
+    let every = |each| of(each, &[1.0]);
+    let coarse = (1..1000).map(every).find(|ticks| ticks.len() <= most).unwrap_or_default();
+    if coarse.len() < 2 { fine } else { coarse }
+}
+
+/// Ticks of [`linear`] in words, all alike: `0.25`, `20k`, `2e-4`.
+pub fn linear_labels(ticks: &[f64]) -> Vec<String> {
+    let largest = ticks.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+    let steps = ticks.windows(2).map(|pair| (pair[1] - pair[0]).abs());
+    let finest = steps.filter(|&step| step > 0.0).fold(f64::INFINITY, f64::min);
+    let finest = if finest.is_finite() { finest } else { largest };
+    let label = |&x: &f64| match x {
+        0.0 => "0".into(),
+        _ if !(SMALL..LARGE).contains(&largest) => power(x),
+        _ if finest >= 1e6 => format!("{}M", x / 1e6),
+        _ if finest >= 1e3 && largest >= 1e4 => format!("{}k", x / 1e3),
+        _ => {
+            // Steps of 0.05 need two decimals; a float may be a little less than what it stands for.
+            let decimals = (-(finest * (1.0 + 1e-9)).log10().floor()).clamp(0.0, 12.0);
+            format!("{x:.*}", decimals as usize)
+        }
+    };
+    ticks.iter().map(label).collect()
+}
+
+/// Ticks of [`log`] in words: `0.5`, `100`, or powers of ten for all.
+pub fn log_labels(ticks: &[f64]) -> Vec<String> {
+    let plain = ticks.iter().all(|x| (1e-3..1e5).contains(x));
+    let label = |&x: &f64| match plain {
+        true => trimmed(&format!("{x:.6}")).into(),
+        false => power(x),
+    };
+    ticks.iter().map(label).collect()
+}
+
+/// `2.5e-4`.
+fn power(x: f64) -> String {
+    let text = format!("{x:.3e}");
+    match text.split_once('e') {
+        Some((digits, power)) => format!("{}e{power}", trimmed(digits)),
+        None => text,
+    }
+}
+
+/// Without zeros at the end of its decimals.
+fn trimmed(digits: &str) -> &str {
+    digits.trim_end_matches('0').trim_end_matches('.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_one_two_or_five() {
+        let told = |low, high, most| linear_labels(&linear(low, high, most)).join(" ");
+        assert_eq!(told(0.0, 10.0, 5), "0 2 4 6 8 10");
+        assert_eq!(told(0.13, 0.97, 5), "0.2 0.4 0.6 0.8");
+        assert_eq!(told(0.31, 0.62, 8), "0.35 0.40 0.45 0.50 0.55 0.60");
+        assert_eq!(told(0.0, 48_000.0, 6), "0 10k 20k 30k 40k");
+        assert_eq!(told(0.0, 3e6, 4), "0 1M 2M 3M");
+        assert_eq!(told(0.0, 2.3e-4, 5), "0 5e-5 1e-4 1.5e-4 2e-4");
+        assert_eq!(told(-1.0, 1.0, 4), "-1.0 -0.5 0 0.5 1.0");
+        assert_eq!(told(0.41235, 0.41245, 4), "0.41235 0.41240 0.41245");
+    }
+
+    #[test]
+    fn powers_of_ten_with_two_and_five_between_where_there_is_room() {
+        let told = |low, high, most| log_labels(&log(low, high, most)).join(" ");
+        assert_eq!(told(0.09, 1.1, 6), "0.1 0.2 0.5 1");
+        assert_eq!(told(0.5, 2e4, 6), "1 10 100 1000 10000");
+        assert_eq!(told(1e-7, 1e-3, 6), "1e-7 1e-6 1e-5 1e-4 1e-3");
+        assert_eq!(told(0.61, 0.83, 5), "0.65 0.7 0.75 0.8");
+        assert!((2..=8).contains(&log(1e-90, 1e90, 6).len()));
+    }
+}

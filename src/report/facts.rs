@@ -1,0 +1,153 @@
+//! The report's headline: how the run stands or ended, and the facts about it.
+
+use super::{gather::Report, tables};
+use crate::{
+    run::{
+        event::{FoldState, Outcome},
+        status::RunState,
+    },
+    view::{Alert, format, report},
+};
+use jiff::{Timestamp, tz::TimeZone};
+
+/// How the run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// It ended as it should.
+    Good,
+    /// It goes on, or was stopped.
+    Open,
+    /// It failed or died.
+    Bad,
+}
+
+impl Tone {
+    /// A sign beside its words.
+    pub fn sign(self) -> &'static str {
+        match self {
+            Self::Good => "✓",
+            Self::Open => "●",
+            Self::Bad => "✗",
+        }
+    }
+}
+
+/// How the run stands or ended, in a few words.
+pub fn outcome(report: &Report) -> (Tone, String) {
+    let state = &report.state;
+    let ended = state.finished.as_ref().map(|finished| finished.outcome);
+    // A journal may lack its end where state.json does not.
+    let ended = ended.or_else(|| match report.status.as_ref()?.state {
+        RunState::Completed => Some(Outcome::Completed),
+        RunState::Stopped => Some(Outcome::Stopped),
+        RunState::Requeued => Some(Outcome::Requeued),
+        RunState::Failed => Some(Outcome::Failed),
+        RunState::Running | RunState::Paused | RunState::Held => None,
+    });
+    match ended {
+        _ if report.in_use => (Tone::Open, state.status()),
+        Some(outcome) => {
+            let tone = match outcome {
+                Outcome::Completed => Tone::Good,
+                Outcome::Stopped | Outcome::Requeued => Tone::Open,
+                Outcome::Failed => Tone::Bad,
+            };
+            (tone, report::outcome(outcome).into())
+        }
+        None if state.plan.is_none() => (Tone::Open, "not begun".into()),
+        None => {
+            (Tone::Bad, format!("died at {}: its process ended without a word", state.position()))
+        }
+    }
+}
+
+/// What came of it, in a sentence or two.
+pub fn lead(report: &Report) -> String {
+    let folds = tables::sorted(report);
+    let done = folds.iter().filter(|fold| fold.state == FoldState::Done).count();
+    let best = folds.iter().filter_map(|fold| Some((*fold, fold.best_epoch()?)));
+    let best: Vec<_> = best.collect();
+    let mut said = format!("{done} of {} folds done", folds.len());
+    let Some((fold, epoch)) = best.iter().copied().min_by(|a, b| a.1.metric.total_cmp(&b.1.metric))
+    else {
+        return format!("{said}; no epoch was finished.");
+    };
+    said += &format!(
+        ". Best validation loss {} (fold {}, epoch {})",
+        format::loss(epoch.metric),
+        fold.plan.fold,
+        epoch.at.epoch
+    );
+    let ratio = epoch.metric / fold.plan.baseline;
+    if ratio.is_finite() {
+        said += &format!(", {ratio:.2} times that of a constant guess");
+    }
+    let metrics: Vec<f64> = best.iter().map(|(_, epoch)| epoch.metric).collect();
+    if let Some((mean, Some(sd))) = tables::mean(&metrics) {
+        let (mean, sd) = (format::loss(mean), format::loss(sd));
+        said += &format!("; over {} folds {mean} ± {sd} (mean ± sd)", metrics.len());
+    }
+    said + "."
+}
+
+/// What else is to know, each under its name.
+pub fn facts(report: &Report) -> Vec<(&'static str, String)> {
+    let state = &report.state;
+    let mut facts = Vec::new();
+    if let Some(plan) = &state.plan {
+        let parameters = format::count(plan.parameters);
+        let folds: Vec<String> = plan.folds.iter().map(|fold| fold.fold.to_string()).collect();
+        let size = plan.image_size;
+        facts.extend([
+            ("Model", format!("{}, {parameters} parameters", plan.model)),
+            ("Device", plan.device.clone()),
+            ("Input", format!("{} images of {size} × {size} a study", plan.images_per_study)),
+            ("Batch", format!("{} studies", plan.batch_size)),
+            ("Plan", format!("folds {}; {} epochs each", folds.join(", "), plan.epochs)),
+            ("Seed", plan.seed.to_string()),
+        ]);
+    }
+    if let Some((first, newest)) = report.times {
+        facts.push(("Begun", date(first)));
+        facts.push((if report.in_use { "Newest event" } else { "Ended" }, date(newest)));
+    }
+    let resumed = match report.past.resumed {
+        0 => String::new(),
+        1 => ", gone on with once".into(),
+        n => format!(", gone on with {n} times"),
+    };
+    facts.push(("Trained for", format!("{}{resumed}", format::duration(state.at))));
+    let progress = &state.progress;
+    if let (Some(rate), Some(waiting)) = (progress.images_per_second(), progress.data_share()) {
+        let (rate, waiting) = (format::rate(rate), format::share(waiting));
+        facts.push(("Speed", format!("{rate} images/s, {waiting} of it waiting for data")));
+    }
+    if let Some(left) = state.seconds_left().filter(|_| report.in_use) {
+        facts.push(("To go", format!("about {}", format::duration(left))));
+    }
+    facts.push(("Report of", date(report.now)));
+    facts
+}
+
+/// `2026-11-26 20:41 UTC`, in this machine's time zone.
+fn date(unix: f64) -> String {
+    match Timestamp::from_second(unix as i64) {
+        Ok(time) => time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M %Z").to_string(),
+        Err(_) => "–".into(),
+    }
+}
+
+/// What must not be overlooked: the newest alert of each kind, and a damaged journal.
+pub fn alarms(report: &Report) -> Vec<String> {
+    let told = |alert: &Alert| {
+        let since = format::duration(alert.since);
+        let until = alert.until.map(|until| format!(" until {}", format::duration(until)));
+        format!("{} · since {since}{}", alert.text, until.unwrap_or_default())
+    };
+    let mut alarms: Vec<String> = report.state.alerts.standing().into_iter().map(told).collect();
+    if report.damaged > 0 {
+        let lines = if report.damaged == 1 { "line" } else { "lines" };
+        alarms.push(format!("{} {lines} of the journal cannot be understood.", report.damaged));
+    }
+    alarms
+}

@@ -1,0 +1,313 @@
+//! The report's charts.
+
+use super::{MOST_DRAWN, gather::Report, tables};
+use crate::{
+    export::{Axis, Chart, Kind, Mark, Series, Style, Weight},
+    run::event::Epoch,
+    view::{self, Fold, format},
+};
+
+type Points = Vec<(f64, f64)>;
+
+/// A text-coloured line, for what is of no fold.
+const INK: Style = Style { color: Style::INK, dash: 0, marker: None, weight: Weight::Strong };
+/// A line to compare with.
+const CONSTANT: Style = Style { color: 2, dash: 1, marker: None, weight: Weight::Normal };
+/// The training loss.
+const TRAIN: Style = Style { color: 0, dash: 0, marker: None, weight: Weight::Normal };
+/// The validation loss.
+const VALID: Style = Style { color: 1, dash: 0, marker: Some(0), weight: Weight::Normal };
+
+/// The folds of which something was trained, by their numbers.
+pub fn begun(report: &Report) -> Vec<&Fold> {
+    let begun = |fold: &&Fold| fold.last_epoch().is_some() || !fold.curve.loss.is_empty();
+    tables::sorted(report).into_iter().filter(begun).collect()
+}
+
+/// Those of them that are drawn.
+pub fn drawn(report: &Report) -> Vec<&Fold> {
+    let mut folds = begun(report);
+    folds.truncate(MOST_DRAWN);
+    folds
+}
+
+/// A fold's training loss, step by step and smoothed, and its validation loss.
+pub fn loss(fold: &Fold) -> Chart {
+    let number = fold.plan.fold;
+    let steps = fold.plan.steps.max(1) as f64;
+    let by_step = |series: &view::Series| -> Points {
+        let points = series.points().iter();
+        points.map(|point| (f64::from(point.x) / steps, f64::from(point.y))).collect()
+    };
+    let raw = by_step(&fold.curve.loss);
+    let smooth = by_step(fold.curve.smooth.series());
+    let valid = by_epoch(fold, |epoch| epoch.valid_loss);
+    let reached = raw.iter().chain(&valid).map(|p| p.0).fold(0.0, f64::max);
+    let guess = fold.plan.baseline;
+    let must = valid.iter().chain(smooth.last()).map(|p| p.1).chain([guess]);
+    let range = range(raw.iter().chain(&valid).map(|p| p.1).collect(), &must.collect::<Vec<_>>());
+    let mut marks = interruptions(fold, steps);
+    marks.extend(fold.best_epoch().map(|best| Mark {
+        x: best.at.epoch as f64,
+        label: format!("best {}", format::loss(best.metric)),
+    }));
+    let faint = Style { weight: Weight::Faint, ..TRAIN };
+    let mut series = vec![
+        Series::line("training, each step", raw, faint),
+        Series::line("smoothed", smooth, Style { weight: Weight::Strong, ..TRAIN }),
+        Series::line("validation", valid, VALID),
+    ];
+    if guess.is_finite() && reached > 0.0 {
+        let name = format!("constant guess {}", format::loss(guess));
+        series.push(Series::line(name, vec![(0.0, guess), (reached, guess)], CONSTANT));
+    }
+    let seed = fold.seed.map(|seed| format!(", seed {seed}")).unwrap_or_default();
+    Chart {
+        title: format!("Fold {number}{seed}"),
+        x: Axis { range: (reached > 0.0).then_some((0.0, reached)), ..epochs() },
+        y: Axis { range, ..Axis::new("loss") },
+        series,
+        marks,
+    }
+}
+
+/// Where training did not simply go on.
+fn interruptions(fold: &Fold, steps: f64) -> Vec<Mark> {
+    let mut marks: Vec<Mark> = Vec::new();
+    for &(x, what) in &fold.curve.marks {
+        let label = match what {
+            view::Mark::Paused => "paused",
+            view::Mark::Resumed => "resumed",
+            view::Mark::Rate => "rate changed",
+            // Told by the best of all, of no interest, and signs of their own.
+            view::Mark::Best | view::Mark::Saved | view::Mark::NonFinite => continue,
+        };
+        let x = f64::from(x) / steps;
+        // A pause says that it ended.
+        if marks.last().is_none_or(|last| last.x < x) {
+            marks.push(Mark { x, label: label.into() });
+        }
+    }
+    marks
+}
+
+fn epochs() -> Axis {
+    Axis { counts: true, ..Axis::new("epoch") }
+}
+
+/// A figure of each epoch that is done; NaN where it has none.
+fn by_epoch(fold: &Fold, figure: impl Fn(&Epoch) -> f64) -> Points {
+    fold.done().map(|epoch| (epoch.at.epoch as f64, figure(epoch))).collect()
+}
+
+/// The range of losses that tells something: a step or an epoch out of all proportion would make
+/// the rest a flat line. What is half as high again as the rest is none such. `None` where all of
+/// `losses` fit; else `must` are within, as far as they are no such themselves.
+fn range(mut losses: Vec<f64>, must: &[f64]) -> Option<(f64, f64)> {
+    losses.retain(|x| x.is_finite());
+    losses.sort_by(f64::total_cmp);
+    let at = |share: f64| losses.get((share * losses.len().saturating_sub(1) as f64) as usize);
+    let (&low, &median, &most) = (at(0.0)?, at(0.5)?, at(0.98)?);
+    let robust = f64::max(1.25 * most, 1.5 * median);
+    let sensible = || must.iter().copied().filter(|&x| x <= 3.0 * median.max(robust));
+    let ceiling = 1.5 * sensible().fold(robust, f64::max);
+    let spikes = losses.partition_point(|&x| x <= ceiling);
+    let highest = *losses[..spikes].last()?;
+    let (low, top) = sensible().fold((low, highest), |(l, h), x| (l.min(x), h.max(x)));
+    let room = 0.05 * (top - low);
+    (spikes < losses.len() && room > 0.0 && top.is_finite()).then_some((low - room, top + room))
+}
+
+/// The folds that a mean is taken over: those of which most epochs are done, so that it is one of
+/// the same folds from its beginning to its end.
+fn furthest<'a>(folds: &[&'a Fold]) -> Vec<&'a Fold> {
+    let done = |fold: &Fold| fold.done().count();
+    let most = folds.iter().map(|fold| done(fold)).max().unwrap_or(0);
+    folds.iter().copied().filter(|fold| most > 0 && done(fold) == most).collect()
+}
+
+/// The mean of a figure over folds, of each epoch that all of them have.
+fn mean(folds: &[&Fold], figure: impl Fn(&Epoch) -> f64) -> Points {
+    let Some(first) = folds.first() else { return Vec::new() };
+    let of = |index: usize| {
+        let epochs = folds.iter().map(|fold| fold.epochs.get(index)?.as_deref().map(&figure));
+        let figures: Option<Vec<f64>> = epochs.collect();
+        figures
+            .map(|figures| (index as f64 + 1.0, figures.iter().sum::<f64>() / folds.len() as f64))
+    };
+    (0..first.epochs.len()).filter_map(of).collect()
+}
+
+fn mean_name(folds: &[&Fold]) -> String {
+    match folds.len() {
+        1 => format!("fold {}", folds[0].plan.fold),
+        n => format!("mean of {n} folds"),
+    }
+}
+
+/// All folds' values of one figure by epoch, and their mean.
+fn overlay(report: &Report, title: &str, y: &str, figure: impl Fn(&Epoch) -> f64 + Copy) -> Chart {
+    let folds = drawn(report);
+    let of = |(i, fold): (usize, &&Fold)| {
+        Series::line(format!("fold {}", fold.plan.fold), by_epoch(fold, figure), Style::nth(i))
+    };
+    let mut series: Vec<Series> = folds.iter().enumerate().map(of).collect();
+    let group = furthest(&folds);
+    if group.len() > 1 {
+        series.push(Series::line(mean_name(&group), mean(&group, figure), INK));
+    }
+    Chart { title: title.into(), x: epochs(), y: Axis::new(y), series, marks: Vec::new() }
+}
+
+/// Keeps an epoch out of all proportion from flattening the rest.
+fn ranged(mut chart: Chart) -> Chart {
+    let all = chart.series.iter().flat_map(|series| &series.points).map(|p| p.1);
+    chart.y.range = range(all.collect(), &[]);
+    chart
+}
+
+/// All folds' validation losses, and what a constant guess would cost.
+pub fn validation(report: &Report) -> Chart {
+    let mut chart = overlay(report, "Validation loss", "loss", |epoch| epoch.valid_loss);
+    let folds = drawn(report);
+    let guesses = folds.iter().map(|fold| fold.plan.baseline).filter(|guess| guess.is_finite());
+    let guess = tables::mean(&guesses.collect::<Vec<_>>()).map(|(mean, _)| mean);
+    let last = folds.iter().filter_map(|fold| fold.last_epoch()).map(|epoch| epoch.at.epoch).max();
+    if let (Some(guess), Some(last)) = (guess, last.filter(|&last| last > 1)) {
+        let style = Style { color: Style::INK, weight: Weight::Faint, ..CONSTANT };
+        let name = format!("constant guess {}", format::loss(guess));
+        chart.series.push(Series::line(name, vec![(1.0, guess), (last as f64, guess)], style));
+    }
+    ranged(chart)
+}
+
+/// ROC AUC of the slice head and of the study head.
+pub fn aucs(report: &Report) -> [Chart; 2] {
+    let or_gap = |auc: Option<f64>| auc.unwrap_or(f64::NAN);
+    [
+        overlay(report, "Slice AUC", "ROC AUC", move |epoch| or_gap(epoch.slice_auc)),
+        overlay(report, "Study AUC", "ROC AUC", move |epoch| or_gap(epoch.study_auc)),
+    ]
+}
+
+/// Training and validation of one head on the same terms: the slice head's, and the study head's.
+pub fn heads(report: &Report) -> [Chart; 2] {
+    [
+        head(report, "Slice head", |e| e.train_slice_loss, |e| e.valid_slice_loss),
+        head(report, "Study head", |e| e.train_study_loss, |e| e.valid_study_loss),
+    ]
+}
+
+fn head(report: &Report, title: &str, train: fn(&Epoch) -> f64, valid: fn(&Epoch) -> f64) -> Chart {
+    let folds = drawn(report);
+    let group = furthest(&folds);
+    let train_style = Style { dash: 1, marker: Some(1), ..TRAIN };
+    let mut series = Vec::new();
+    if folds.len() > 1 {
+        for (figure, style) in [(train, train_style), (valid, VALID)] {
+            let style = Style { weight: Weight::Faint, marker: None, ..style };
+            series.extend(folds.iter().map(|fold| Series::line("", by_epoch(fold, figure), style)));
+        }
+    }
+    if !group.is_empty() {
+        let of = mean_name(&group);
+        for (what, figure, style) in
+            [("training", train, train_style), ("validation", valid, VALID)]
+        {
+            let style = Style { weight: Weight::Strong, ..style };
+            series.push(Series::line(format!("{what}, {of}"), mean(&group, figure), style));
+        }
+    }
+    let y = Axis::new("loss against the unmixed targets");
+    ranged(Chart { title: title.into(), x: epochs(), y, series, marks: Vec::new() })
+}
+
+/// The validation slice loss of C1 to C7, each on the same axes.
+pub fn vertebrae(report: &Report) -> Vec<Chart> {
+    let of = |v: usize| {
+        let figure = move |epoch: &Epoch| epoch.valid_vertebra_loss[v].unwrap_or(f64::NAN);
+        let mut chart = overlay(report, &format!("C{}", v + 1), "loss", figure);
+        for series in &mut chart.series {
+            series.style.marker = None;
+        }
+        chart
+    };
+    let mut charts: Vec<Chart> = (0..7).map(of).collect();
+    let points = || charts.iter().flat_map(|chart| &chart.series).flat_map(|series| &series.points);
+    let losses: Vec<f64> = points().map(|p| p.1).filter(|y| y.is_finite()).collect();
+    let ends = |values: &mut dyn Iterator<Item = f64>| {
+        values.fold(None, |ends: Option<(f64, f64)>, x| {
+            Some(ends.map_or((x, x), |(low, high)| (low.min(x), high.max(x))))
+        })
+    };
+    let x = ends(&mut points().map(|p| p.0));
+    let y = range(losses.clone(), &[]).or_else(|| ends(&mut losses.into_iter()));
+    for chart in &mut charts {
+        (chart.x.range, chart.y.range) = (x, y);
+    }
+    charts
+}
+
+/// The learning rate by epoch: as planned and, where it was another one, as it was.
+pub fn rates(report: &Report) -> Chart {
+    let plan = report.state.plan.as_ref();
+    let planned = plan.map_or(&[][..], |plan| &plan.learning_rates);
+    // A rate holds from the epoch's begin to its end.
+    let held = |rates: &[(usize, f64)]| -> Points {
+        let begin = rates.iter().map(|&(epoch, rate)| (epoch as f64 - 1.0, rate));
+        begin.chain(rates.last().map(|&(epoch, rate)| (epoch as f64, rate))).collect()
+    };
+    let all: Vec<(usize, f64)> = (1..).zip(planned.iter().copied()).collect();
+    let step = |name: String, points, style| Series { name, points, kind: Kind::Step, style };
+    let mut series = vec![step("planned".into(), held(&all), INK)];
+    for (i, fold) in drawn(report).into_iter().enumerate() {
+        let used = fold.done().map(|epoch| (epoch.at.epoch, epoch.learning_rate));
+        let used: Vec<(usize, f64)> = used.collect();
+        let as_planned = |&(epoch, rate): &(usize, f64)| {
+            planned.get(epoch.wrapping_sub(1)).is_some_and(|p| (p - rate).abs() <= 1e-9 * p.abs())
+        };
+        if !used.iter().all(as_planned) {
+            let style = Style { marker: None, ..Style::nth(i) };
+            series.push(step(format!("fold {}", fold.plan.fold), held(&used), style));
+        }
+    }
+    let title = "Learning rate".into();
+    Chart { title, x: epochs(), y: Axis::default(), series, marks: Vec::new() }
+}
+
+/// What each epoch took, its validation included.
+pub fn times(report: &Report) -> Chart {
+    let seconds = |epoch: &Epoch| epoch.train_seconds + epoch.valid_seconds;
+    let mut chart = overlay(report, "Time an epoch", "", seconds);
+    let highest =
+        chart.series.iter().flat_map(|series| &series.points).map(|p| p.1).fold(0.0, f64::max);
+    let (unit, each) = match highest {
+        s if s < 300.0 => ("seconds", 1.0),
+        s if s < 18_000.0 => ("minutes", 60.0),
+        _ => ("hours", 3600.0),
+    };
+    for series in &mut chart.series {
+        series.points.iter_mut().for_each(|point| point.1 /= each);
+    }
+    chart.y = Axis::new(unit);
+    chart
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_out_of_all_proportion_is_beyond_the_range() {
+        let mut losses: Vec<f64> =
+            (0..200).map(|i| 0.2 + 0.5 * (-f64::from(i) / 40.0).exp()).collect();
+        assert_eq!(range(losses.clone(), &[0.6]), None, "a descent is shown whole");
+        losses[100] = 900.0;
+        let (low, high) = range(losses.clone(), &[0.6, 800.0]).unwrap();
+        assert!(low < 0.21 && (0.7..0.8).contains(&high), "{low} {high}");
+        losses[100] = f64::NAN;
+        assert_eq!(range(losses, &[]), None);
+        assert_eq!(range(vec![0.5; 9], &[0.5]), None);
+        assert_eq!(range(Vec::new(), &[0.5]), None);
+    }
+}

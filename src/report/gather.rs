@@ -1,0 +1,204 @@
+//! What a report tells of, read from a run's folder.
+
+use super::settings::Settings;
+use crate::{
+    bounded,
+    run::{
+        event::{Event, Level, Stamped},
+        folder::Folder,
+        journal,
+        status::Status,
+    },
+    view::{LogLine, State, format, text},
+};
+use image::{ImageFormat, ImageReader};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// A longer config is none of ours.
+const LONGEST_CONFIG: u64 = 1 << 20;
+/// Bytes of a picture of crops, and of all of them together.
+const LARGEST_PICTURE: u64 = 4 << 20;
+const LARGEST_PICTURES: usize = 24 << 20;
+/// Its height and width, in pixels.
+const HIGHEST: u32 = 1 << 13;
+/// Files that are looked at in the folder of pictures.
+const MOST_FILES: usize = 100_000;
+/// Folds with pictures, whatever is in the folder.
+const MOST_FOLDS: usize = 100;
+/// Warnings and errors that are kept: the first and the newest ones.
+const MOST_TROUBLES: usize = 200;
+/// What a report tells of.
+#[derive(Debug)]
+pub struct Report {
+    /// The run's name.
+    pub name: String,
+    /// The run, folded from its journal.
+    pub state: State,
+    /// Its `state.json`, where it can be read.
+    pub status: Option<Status>,
+    /// Whether a process trains it.
+    pub in_use: bool,
+    /// Unix times of the journal's first and newest event.
+    pub times: Option<(f64, f64)>,
+    /// Unix time of the report.
+    pub now: f64,
+    /// What else the journal tells.
+    pub past: Past,
+    /// Its settings; or why there are none.
+    pub settings: Result<Settings, String>,
+    /// The newest crops of each fold, by its number.
+    pub pictures: Vec<Picture>,
+    /// Lines of the journal that cannot be understood.
+    pub damaged: usize,
+}
+
+/// What the journal tells that is not in the run's state.
+#[derive(Debug, Default)]
+pub struct Past {
+    /// Warnings and errors, the oldest first.
+    pub troubles: VecDeque<LogLine>,
+    /// How many there were, those not kept included.
+    pub troubles_total: usize,
+    /// How often it was gone on with in another process.
+    pub resumed: usize,
+}
+
+/// A PNG of a fold's crops.
+#[derive(Debug, PartialEq)]
+pub struct Picture {
+    /// The fold's number.
+    pub fold: usize,
+    /// The epoch, from 1, at whose end they were the newest.
+    pub epoch: usize,
+    /// The file.
+    pub png: Vec<u8>,
+    /// Its width in pixels.
+    pub width: u32,
+    /// Its height in pixels.
+    pub height: u32,
+}
+
+impl Report {
+    /// Reads a run's folder. `now`: Unix time.
+    ///
+    /// Errors: its journal cannot be read. What else is missing or damaged the report says.
+    pub fn of(folder: &Folder, now: f64) -> Result<Self, journal::Error> {
+        let in_use = folder.is_in_use();
+        let mut report = Self::of_journal(&folder.journal())?;
+        if in_use {
+            report.state.reopen();
+        }
+        Ok(Self {
+            name: format::brief(&folder.name),
+            status: own_file(&folder.state()).and_then(|()| Status::read(&folder.state())).ok(),
+            in_use,
+            now,
+            settings: settings(&folder.config()),
+            pictures: pictures(&folder.path().join("previews")),
+            ..report
+        })
+    }
+
+    /// What a journal alone tells.
+    ///
+    /// Errors: it cannot be read.
+    pub fn of_journal(path: &Path) -> Result<Self, journal::Error> {
+        let (state, damaged) = State::of_journal(path, None)?;
+        let mut past = Past::default();
+        let times = journal::highlights(path, |stamped| past.hear(stamped))?;
+        Ok(Self {
+            name: state.plan.as_ref().map(|plan| plan.name.clone()).unwrap_or_default(),
+            state,
+            status: None,
+            in_use: false,
+            times,
+            now: 0.0,
+            past,
+            settings: Err("There is no config.toml.".into()),
+            pictures: Vec::new(),
+            damaged,
+        })
+    }
+}
+
+impl Past {
+    fn hear(&mut self, stamped: &Stamped) {
+        match &stamped.event {
+            Event::RunStarted(plan) if plan.resumed => self.resumed += 1,
+            // The report has its own words for how the run ended.
+            Event::RunFinished(_) => return,
+            _ => {}
+        }
+        if let Some((level, text)) = text::of_event(&stamped.event)
+            && level >= Level::Warn
+        {
+            self.troubles_total += 1;
+            if self.troubles.len() == MOST_TROUBLES {
+                self.troubles.remove(MOST_TROUBLES / 2);
+            }
+            let text = format::brief(&text);
+            self.troubles.push_back(LogLine { at: stamped.at, level, text });
+        }
+    }
+}
+
+/// Whether `path` is a file of the run's own: a link in a folder from elsewhere could lead to one
+/// that the user would not send.
+fn own_file(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path)?.is_file() {
+        true => Ok(()),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file")),
+    }
+}
+
+fn settings(path: &Path) -> Result<Settings, String> {
+    own_file(path)
+        .and_then(|()| bounded::read_text(path, LONGEST_CONFIG))
+        .map_err(|e| format!("config.toml cannot be read: {e}"))
+        .and_then(|text| Settings::of(&text))
+}
+
+/// The newest picture of each fold in `dir`, as far as there are any.
+fn pictures(dir: &Path) -> Vec<Picture> {
+    let mut newest: BTreeMap<usize, (usize, PathBuf)> = BTreeMap::new();
+    for entry in fs::read_dir(dir).into_iter().flatten().take(MOST_FILES).flatten() {
+        let name = entry.file_name();
+        let Some((fold, epoch)) = name.to_str().and_then(fold_and_epoch) else { continue };
+        if newest.get(&fold).is_none_or(|(newest, _)| epoch > *newest)
+            && (newest.len() < MOST_FOLDS || newest.contains_key(&fold))
+        {
+            newest.insert(fold, (epoch, entry.path()));
+        }
+    }
+    let mut bytes = 0;
+    let read = |(fold, (epoch, path)): (usize, (usize, PathBuf))| picture(fold, epoch, &path);
+    let fits = |picture: &Picture| {
+        bytes += picture.png.len();
+        bytes <= LARGEST_PICTURES
+    };
+    newest.into_iter().filter_map(read).take_while(fits).collect()
+}
+
+/// Of `fold0_epoch012.png`.
+fn fold_and_epoch(name: &str) -> Option<(usize, usize)> {
+    let (fold, epoch) = name.strip_prefix("fold")?.strip_suffix(".png")?.split_once("_epoch")?;
+    let number = |digits: &str| {
+        let plain = digits.len() <= 9 && digits.bytes().all(|b| b.is_ascii_digit());
+        plain.then(|| digits.parse().ok()).flatten()
+    };
+    Some((number(fold)?, number(epoch)?))
+}
+
+/// A picture, where it is one of a size that a page can show.
+fn picture(fold: usize, epoch: usize, path: &Path) -> Option<Picture> {
+    own_file(path).ok()?;
+    let png = bounded::read(path, LARGEST_PICTURE).ok()?;
+    let reader = ImageReader::with_format(io::Cursor::new(&png), ImageFormat::Png);
+    let (width, height) = reader.into_dimensions().ok()?;
+    let sensible = (1..=HIGHEST).contains(&width) && (1..=HIGHEST).contains(&height);
+    sensible.then_some(Picture { fold, epoch, png, width, height })
+}

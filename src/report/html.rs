@@ -1,0 +1,288 @@
+//! The report as an HTML page: one file without scripts, fonts or links, in the reader's light or
+//! dark colours.
+
+use super::{
+    facts, figures,
+    gather::{Picture, Report},
+    tables::{self, Cell, Table},
+};
+use crate::{
+    export::{
+        Chart, escape,
+        svg::{self, Look},
+    },
+    run::event::SkippedStudy,
+    view::report,
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use std::fmt::Write;
+
+/// A chart as wide as the page.
+const WIDE: Look = Look { width: 1040, height: 380, legend: true };
+/// One of two side by side.
+const HALF: Look = Look { width: 520, height: 320, legend: true };
+/// One of many side by side.
+const SMALL: Look = Look { width: 250, height: 170, legend: false };
+/// A picture that is not as wide is drawn larger, up to so wide.
+const PICTURE: u32 = 1000;
+
+/// The page. All that came with the run is in it as text, or as a picture that is no program.
+pub fn page(report: &Report) -> String {
+    let mut page = Page(String::new());
+    page.head(report);
+    page.results(report);
+    page.losses(report);
+    page.heads(report);
+    page.vertebrae(report);
+    page.schedule(report);
+    page.pictures(&report.pictures);
+    page.troubles(report);
+    let skipped = report.state.finished.as_ref().map_or(&[][..], |finished| &finished.skipped);
+    page.left_out(skipped);
+    page.settings(report);
+    page.epochs(report);
+    let version = env!("CARGO_PKG_VERSION");
+    page.add(&format!("<p class=\"foot\">Written by rsna-tui {version}.</p>\n</body>\n</html>\n"));
+    page.0
+}
+
+/// The page being written. Writing to a String cannot fail, so what it returns is passed over.
+struct Page(String);
+
+impl Page {
+    fn add(&mut self, html: &str) {
+        self.0.push_str(html);
+    }
+
+    fn section(&mut self, heading: &str, content: impl FnOnce(&mut Self)) {
+        let _ = write!(self.0, "<section>\n<h2>{heading}</h2>\n");
+        content(self);
+        self.add("</section>\n");
+    }
+
+    fn note(&mut self, text: &str) {
+        let _ = writeln!(self.0, "<p class=\"note\">{}</p>", escape(text));
+    }
+
+    fn head(&mut self, report: &Report) {
+        let name = escape(&report.name);
+        let _ = write!(
+            self.0,
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
+             style-src 'unsafe-inline'; img-src data:\">\n\
+             <meta name=\"generator\" content=\"rsna-tui\">\n<title>{name}</title>\n\
+             <style>\n{}{}\n</style>\n</head>\n<body>\n\
+             <p class=\"kind\">Cervical spine fractures · training report</p>\n<h1>{name}</h1>\n",
+            include_str!("page.css"),
+            svg::STYLE,
+        );
+        let (tone, outcome) = facts::outcome(report);
+        let class = match tone {
+            facts::Tone::Good => "good",
+            facts::Tone::Open => "open",
+            facts::Tone::Bad => "bad",
+        };
+        let (sign, outcome) = (tone.sign(), escape(&outcome));
+        let _ = writeln!(self.0, "<p class=\"outcome {class}\">{sign} {outcome}</p>");
+        let _ = writeln!(self.0, "<p>{}</p>", escape(&facts::lead(report)));
+        for alarm in facts::alarms(report) {
+            let _ = writeln!(self.0, "<p class=\"alarm\">{}</p>", escape(&alarm));
+        }
+        self.add("<dl>\n");
+        for (name, fact) in facts::facts(report) {
+            let _ = writeln!(self.0, "<div><dt>{name}</dt><dd>{}</dd></div>", escape(&fact));
+        }
+        self.add("</dl>\n");
+    }
+
+    fn results(&mut self, report: &Report) {
+        self.section("Results", |page| {
+            page.table(&tables::folds(report));
+            page.note(super::RESULTS);
+        });
+    }
+
+    fn losses(&mut self, report: &Report) {
+        let folds = figures::drawn(report);
+        if folds.is_empty() {
+            return;
+        }
+        self.section("Loss", |page| {
+            page.note(&super::losses(report));
+            page.figure(&figures::validation(report), &WIDE);
+            page.add("<div class=\"grid\">\n");
+            for fold in &folds {
+                page.figure(&figures::loss(fold), &HALF);
+            }
+            page.add("</div>\n");
+            let more = figures::begun(report).len() - folds.len();
+            if more > 0 {
+                page.note(&format!("… and {more} more folds, which are not drawn."));
+            }
+        });
+    }
+
+    fn heads(&mut self, report: &Report) {
+        if figures::drawn(report).iter().all(|fold| fold.last_epoch().is_none()) {
+            return;
+        }
+        self.section("The two heads", |page| {
+            page.note(super::HEADS);
+            page.add("<div class=\"grid\">\n");
+            let charts = figures::heads(report).into_iter().chain(figures::aucs(report));
+            for chart in charts {
+                page.figure(&chart, &HALF);
+            }
+            page.add("</div>\n");
+        });
+    }
+
+    fn vertebrae(&mut self, report: &Report) {
+        let Some(table) = tables::vertebrae(report) else { return };
+        self.section("Vertebrae", |page| {
+            page.note(super::VERTEBRAE);
+            page.table(&table);
+            page.note(
+                "By epoch, all on the same axes; colours and dashes are those of the folds in \
+                 the chart of the validation loss, the thick line is their mean.",
+            );
+            page.add("<div class=\"grid small\">\n");
+            for chart in figures::vertebrae(report) {
+                page.figure(&chart, &SMALL);
+            }
+            page.add("</div>\n");
+        });
+    }
+
+    fn schedule(&mut self, report: &Report) {
+        self.section("Schedule and pace", |page| {
+            page.add("<div class=\"grid\">\n");
+            page.figure(&figures::rates(report), &HALF);
+            page.figure(&figures::times(report), &HALF);
+            page.add("</div>\n");
+        });
+    }
+
+    fn pictures(&mut self, pictures: &[Picture]) {
+        if pictures.is_empty() {
+            return;
+        }
+        self.section("Crops", |page| {
+            page.note("Above as the network saw them, below the same slices as they are on the disk.");
+            for picture in pictures {
+                let Picture { fold, epoch, png, width, height } = picture;
+                let caption = format!("Fold {fold}, epoch {epoch}: the newest crops of the epoch.");
+                let scale = (PICTURE / width).clamp(1, 4);
+                let (class, width, height) = match scale {
+                    1 => ("", *width, *height),
+                    _ => (" class=\"sharp\"", scale * width, scale * height),
+                };
+                let data = STANDARD.encode(png);
+                let _ = writeln!(
+                    page.0,
+                    "<figure><img{class} width=\"{width}\" height=\"{height}\" alt=\"{caption}\" \
+                     src=\"data:image/png;base64,{data}\"><figcaption>{caption}</figcaption></figure>"
+                );
+            }
+        });
+    }
+
+    fn troubles(&mut self, report: &Report) {
+        self.section("Warnings and errors", |page| {
+            let table = tables::troubles(report);
+            match table.rows.is_empty() {
+                true => page.note("None."),
+                false => page.table(&table),
+            }
+        });
+    }
+
+    fn left_out(&mut self, skipped: &[SkippedStudy]) {
+        if skipped.is_empty() {
+            return;
+        }
+        self.section("Studies left out", |page| {
+            page.note(&format!("{}.", report::skipped_heading(skipped)));
+            page.table(&tables::left_out(skipped));
+        });
+    }
+
+    fn settings(&mut self, report: &Report) {
+        self.section("Settings", |page| match &report.settings {
+            Err(why) => page.note(why),
+            Ok(settings) => {
+                match settings.changed.is_empty() {
+                    true => page.note("All as by default, which is as in the notebook."),
+                    false => {
+                        page.note("Those that are not the defaults, which are the notebook's:");
+                        page.table(&tables::changed(settings));
+                    }
+                }
+                page.add("<details><summary>All of them: config.toml</summary>\n<pre>");
+                for line in settings.text.lines() {
+                    page.add(&escape(line));
+                    page.add("\n");
+                }
+                page.add("</pre></details>\n");
+            }
+        });
+    }
+
+    fn epochs(&mut self, report: &Report) {
+        let folds = figures::drawn(report);
+        let folds: Vec<_> = folds.iter().filter(|fold| fold.last_epoch().is_some()).collect();
+        if folds.is_empty() {
+            return;
+        }
+        self.section("Every epoch", |page| {
+            for fold in folds {
+                let number = fold.plan.fold;
+                let _ = writeln!(page.0, "<details><summary>Fold {number}</summary>");
+                page.table(&tables::epochs(fold));
+                page.add("</details>\n");
+            }
+        });
+    }
+
+    fn figure(&mut self, chart: &Chart, look: &Look) {
+        let _ = writeln!(self.0, "<figure>{}</figure>", svg::figure(chart, look));
+    }
+
+    fn table(&mut self, table: &Table) {
+        let class = |i: usize| if i < table.words { " class=\"w\"" } else { "" };
+        self.add("<div class=\"scroll\"><table>\n<thead><tr>");
+        for (i, name) in table.head.iter().enumerate() {
+            let _ = write!(self.0, "<th scope=\"col\"{}>{name}</th>", class(i));
+        }
+        self.add("</tr></thead>\n<tbody>\n");
+        for row in &table.rows {
+            self.row(row, class);
+        }
+        self.add("</tbody>\n");
+        if !table.foot.is_empty() {
+            self.add("<tfoot>\n");
+            for row in &table.foot {
+                self.row(row, class);
+            }
+            self.add("</tfoot>\n");
+        }
+        self.add("</table></div>\n");
+        if table.more > 0 {
+            self.note(&format!("… and {} more.", table.more));
+        }
+    }
+
+    fn row(&mut self, row: &[Cell], class: impl Fn(usize) -> &'static str) {
+        self.add("<tr>");
+        for (i, Cell { text, tint }) in row.iter().enumerate() {
+            let style = tint.map(|tint| {
+                format!(" style=\"background:rgba(213,94,0,{:.2})\"", 0.04 + 0.5 * tint)
+            });
+            let (class, style, text) = (class(i), style.unwrap_or_default(), escape(text));
+            let _ = write!(self.0, "<td{class}{style}>{text}</td>");
+        }
+        self.add("</tr>\n");
+    }
+}

@@ -1,0 +1,54 @@
+//! A run as one file to send: what its journal, config and previews tell, as an HTML page, as
+//! Markdown, or its figures as CSV.
+//!
+//! It reads what a run left and asks nothing of the process that trains it, so that a run can be
+//! told of while it goes on, when it died, and wherever its folder was moved.
+
+pub mod csv;
+mod facts;
+mod figures;
+mod gather;
+pub mod html;
+pub mod markdown;
+mod settings;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+pub use gather::Report;
+
+/// Folds that are drawn; of more the tables tell alone.
+const MOST_DRAWN: usize = 20;
+/// Rows of a table of epochs or studies; the figures of more are in the CSV.
+const MOST_ROWS: usize = 500;
+
+/// What the table of results shows.
+const RESULTS: &str = "The best epoch of a fold is the one with the lowest validation loss. The \
+                       constant guess is the validation loss of a guess at the training \
+                       prevalence; the ratio is the best loss over it, below 1 where something \
+                       was learned. AUCs are those of the best epoch, means \
+                       over the folds that have one.";
+
+/// What the two heads' charts show.
+const HEADS: &str = "Here training and validation are on the same terms: each head's loss by \
+                     itself, against the unmixed targets. Training is still the harder of the two \
+                     where batches are mixed up and augmented, and it is a mean over the epoch \
+                     while the network changed; so it may lie above validation.";
+
+/// What the table of vertebrae shows.
+const VERTEBRAE: &str = "Validation loss of each vertebra's slices at the best epoch: the darker, \
+                         the higher.";
+
+/// What the charts of losses show: that the two losses are not on one scale.
+fn losses(report: &Report) -> String {
+    let (slice, study) = match &report.settings {
+        Ok(settings) => settings.weights.unwrap_or((15.0, 1.0)),
+        Err(_) => (15.0, 1.0),
+    };
+    format!(
+        "As in the notebook, training and validation loss are different formulas: training weighs \
+         the slice and the study head {slice}:{study} and counts mixed-up targets, validation is \
+         the plain mean of the two heads. Compare each with itself; the next section has both on \
+         the same terms. A training curve is smoothed over about 50 steps."
+    )
+}

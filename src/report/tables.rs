@@ -1,0 +1,264 @@
+//! The report's tables as text, for whatever draws them.
+
+use super::{MOST_ROWS, gather::Report, settings::Settings};
+use crate::{
+    run::event::{Epoch, FoldState, Level, SkippedStudy},
+    view::{Fold, format, word},
+};
+
+/// A table.
+#[derive(Debug, Default, PartialEq)]
+pub struct Table {
+    /// Its columns' names.
+    pub head: Vec<&'static str>,
+    /// So many of the columns, from the left, are words; the others are figures.
+    pub words: usize,
+    /// Its rows, each as long as the head.
+    pub rows: Vec<Vec<Cell>>,
+    /// Rows that sum up the others.
+    pub foot: Vec<Vec<Cell>>,
+    /// Rows that were left out.
+    pub more: usize,
+}
+
+/// A cell.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Cell {
+    /// What it says.
+    pub text: String,
+    /// How dark it is, 0 to 1, where the table is a map.
+    pub tint: Option<f64>,
+}
+
+impl<T: Into<String>> From<T> for Cell {
+    fn from(text: T) -> Self {
+        Self { text: text.into(), tint: None }
+    }
+}
+
+/// Mean and, of two values or more, the standard deviation of a sample.
+type Mean = (f64, Option<f64>);
+
+/// That of `values`; `None` of none.
+pub fn mean(values: &[f64]) -> Option<Mean> {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let squares: f64 = values.iter().map(|x| (x - mean).powi(2)).sum();
+    (n > 0.0).then(|| (mean, (n > 1.0).then(|| (squares / (n - 1.0)).sqrt())))
+}
+
+/// A row a fold, and mean and standard deviation over the folds that have a best epoch.
+pub fn folds(report: &Report) -> Table {
+    let three: fn(f64) -> String = |x| format!("{x:.3}");
+    let ratio = |fold: &Fold, best: &Epoch| {
+        Some(best.metric / fold.plan.baseline).filter(|ratio| ratio.is_finite())
+    };
+    let folds = sorted(report);
+    let row = |fold: &&Fold| -> Vec<Cell> {
+        let best = fold.best_epoch();
+        let plan = &fold.plan;
+        vec![
+            plan.fold.to_string().into(),
+            state(report, fold).into(),
+            format!("{}/{}", fold.epochs_done(), fold.epochs.len()).into(),
+            format!("{}/{}", plan.train_studies, plan.valid_studies).into(),
+            format::maybe_loss(best.map(|best| best.metric)).into(),
+            best.map_or("–".into(), |best| best.at.epoch.to_string()).into(),
+            format::loss(plan.baseline).into(),
+            best.and_then(|best| ratio(fold, best)).map_or("–".into(), three).into(),
+            format::auc(best.and_then(|best| best.slice_auc)).into(),
+            format::auc(best.and_then(|best| best.study_auc)).into(),
+        ]
+    };
+    let best: Vec<(&Fold, &Epoch)> =
+        folds.iter().filter_map(|f| Some((*f, f.best_epoch()?))).collect();
+    let over = |of: &dyn Fn(&Fold, &Epoch) -> Option<f64>| {
+        let values: Vec<f64> = best.iter().filter_map(|(fold, best)| of(fold, best)).collect();
+        mean(&values)
+    };
+    let guess = |fold: &Fold, _: &Epoch| Some(fold.plan.baseline).filter(|b| b.is_finite());
+    let columns = [
+        over(&|_, best| Some(best.metric)),
+        None,
+        over(&guess),
+        over(&ratio),
+        over(&|_, best| best.slice_auc),
+        over(&|_, best| best.study_auc),
+    ];
+    let figures = [format::loss, three, format::loss, three, three, three];
+    let row_of = |name: String, of: fn(Mean) -> Option<f64>| -> Vec<Cell> {
+        let figure = |(column, figure): (&Option<Mean>, fn(f64) -> String)| {
+            column.and_then(of).map_or(String::new(), figure)
+        };
+        let names = [String::new(), name, String::new(), String::new()].into_iter();
+        names.chain(columns.iter().zip(figures).map(figure)).map(Cell::from).collect()
+    };
+    let foot = match best.len() {
+        0 | 1 => Vec::new(),
+        n => vec![row_of(format!("mean of {n}"), |m| Some(m.0)), row_of("sd".into(), |m| m.1)],
+    };
+    Table {
+        head: vec![
+            "fold",
+            "state",
+            "epochs",
+            "studies train/valid",
+            "best valid loss",
+            "at epoch",
+            "constant guess",
+            "ratio",
+            "slice AUC",
+            "study AUC",
+        ],
+        words: 2,
+        rows: folds.iter().map(row).collect(),
+        foot,
+        more: 0,
+    }
+}
+
+/// The folds by their numbers; the run's own order is that of its queue.
+pub fn sorted(report: &Report) -> Vec<&Fold> {
+    let mut folds: Vec<&Fold> = report.state.folds.iter().collect();
+    folds.sort_by_key(|fold| fold.plan.fold);
+    folds
+}
+
+/// A fold's state; one that was at work in a process that is no more is not.
+fn state(report: &Report, fold: &Fold) -> String {
+    let at_work = matches!(fold.state, FoldState::Training | FoldState::Validating);
+    let word = match at_work && !report.in_use {
+        true => "interrupted",
+        false => word(fold.state),
+    };
+    match fold.seed {
+        Some(seed) => format!("{word}, seed {seed}"),
+        None => word.into(),
+    }
+}
+
+/// Of each fold's best epoch the validation slice loss of C1..C7, as a map; `None` without one.
+pub fn vertebrae(report: &Report) -> Option<Table> {
+    let best: Vec<&Epoch> = sorted(report).into_iter().filter_map(Fold::best_epoch).collect();
+    let finite = |epoch: &Epoch| epoch.valid_vertebra_loss.map(|x| x.filter(|x| x.is_finite()));
+    let losses: Vec<f64> = best.iter().flat_map(|epoch| finite(epoch)).flatten().collect();
+    let low = losses.iter().copied().reduce(f64::min)?;
+    let high = losses.iter().copied().reduce(f64::max)?;
+    let tint = |x: f64| if high > low { (x - low) / (high - low) } else { 0.0 };
+    let cell = |x: Option<f64>| Cell { text: format::maybe_loss(x), tint: x.map(tint) };
+    let row = |epoch: &&Epoch| -> Vec<Cell> {
+        let names = [epoch.at.fold.to_string(), epoch.at.epoch.to_string()];
+        names.map(Cell::from).into_iter().chain(finite(epoch).map(cell)).collect()
+    };
+    let mean = |v: usize| {
+        let losses: Vec<f64> = best.iter().filter_map(|epoch| finite(epoch)[v]).collect();
+        cell(mean(&losses).map(|(mean, _)| mean))
+    };
+    let means = || ["mean".into(), "".into()].into_iter().chain((0..7).map(mean)).collect();
+    let foot = if best.len() > 1 { vec![means()] } else { Vec::new() };
+    Some(Table {
+        head: vec!["fold", "epoch", "C1", "C2", "C3", "C4", "C5", "C6", "C7"],
+        words: 1,
+        rows: best.iter().map(row).collect(),
+        foot,
+        more: 0,
+    })
+}
+
+/// A row an epoch.
+pub fn epochs(fold: &Fold) -> Table {
+    let best = fold.best_epoch().map(|best| best.at.epoch);
+    let row = |e: &Epoch| -> Vec<Cell> {
+        let mark = if Some(e.at.epoch) == best { " ★" } else { "" };
+        let cells = [
+            format!("{}{mark}", e.at.epoch),
+            format::learning_rate(e.learning_rate),
+            format::loss(e.train_loss),
+            format::loss(e.valid_loss),
+            format::loss(e.train_slice_loss),
+            format::loss(e.valid_slice_loss),
+            format::loss(e.train_study_loss),
+            format::loss(e.valid_study_loss),
+            format::auc(e.slice_auc),
+            format::auc(e.study_auc),
+            format::duration(e.train_seconds + e.valid_seconds),
+        ];
+        cells.map(Cell::from).into()
+    };
+    let done: Vec<&Epoch> = fold.done().collect();
+    Table {
+        head: vec![
+            "epoch",
+            "learning rate",
+            "train",
+            "valid",
+            "slice train",
+            "slice valid",
+            "study train",
+            "study valid",
+            "slice AUC",
+            "study AUC",
+            "took",
+        ],
+        words: 0,
+        rows: done.iter().take(MOST_ROWS).map(|epoch| row(epoch)).collect(),
+        foot: Vec::new(),
+        more: done.len().saturating_sub(MOST_ROWS),
+    }
+}
+
+/// Warnings and errors, the oldest first.
+pub fn troubles(report: &Report) -> Table {
+    let past = &report.past;
+    let word = |level| if level == Level::Error { "error" } else { "warning" };
+    let rows = past.troubles.iter().map(|line| {
+        let at = format::duration(line.at);
+        vec![at.into(), word(line.level).into(), line.text.as_str().into()]
+    });
+    let rows: Vec<Vec<Cell>> = rows.collect();
+    let more = past.troubles_total - rows.len();
+    Table { head: vec!["at", "", "what"], words: 3, rows, foot: Vec::new(), more }
+}
+
+/// The studies that were left out.
+pub fn left_out(studies: &[SkippedStudy]) -> Table {
+    let row = |study: &SkippedStudy| -> Vec<Cell> {
+        let times = study.times.to_string();
+        let told = [format::brief(&study.study), study.fold.to_string(), times];
+        told.into_iter().chain([format::brief(&study.message)]).map(Cell::from).collect()
+    };
+    Table {
+        head: vec!["study", "fold", "batches", "why"],
+        words: 4,
+        rows: studies.iter().take(MOST_ROWS).map(row).collect(),
+        foot: Vec::new(),
+        more: studies.len().saturating_sub(MOST_ROWS),
+    }
+}
+
+/// The settings that are not the defaults.
+pub fn changed(settings: &Settings) -> Table {
+    let rows = settings.changed.iter().map(|changed| {
+        let default = changed.default.as_deref().unwrap_or("–");
+        vec![changed.key.as_str().into(), changed.value.as_str().into(), default.into()]
+    });
+    Table {
+        head: vec!["setting", "this run", "default"],
+        words: 3,
+        rows: rows.collect(),
+        ..Table::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mean_has_a_spread_of_two_values_or_more() {
+        assert_eq!(mean(&[]), None);
+        assert_eq!(mean(&[0.5]), Some((0.5, None)));
+        let (mean, sd) = mean(&[1.0, 2.0, 3.0]).unwrap();
+        assert_eq!((mean, sd), (2.0, Some(1.0)));
+    }
+}
