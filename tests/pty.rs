@@ -46,6 +46,33 @@ fn pause_resume_help_paste_resize_and_quit() {
 }
 
 #[test]
+fn a_paused_run_is_looked_at_slice_by_slice() {
+    let mut s = Session::start(120, 36, &[]);
+    s.wait("training fold 0");
+    s.wait("augmented crops");
+    s.press("p");
+    s.wait("paused at fold 0 epoch");
+    s.press("4w");
+    s.wait(" of 15 · phantom.");
+    let slice = |text: &str| {
+        let before = text.split(" of 15 · ").next().unwrap_or_default();
+        before.rsplit(' ').next().unwrap_or_default().parse::<u8>().unwrap()
+    };
+    let first = slice(&s.text());
+    // To and fro, faster than frames are drawn.
+    s.press("\x1b[C".repeat(20));
+    s.wait("slice 14 of 15");
+    s.press("\x1b[D".repeat(20));
+    s.wait("slice 0 of 15");
+    s.press("\x1b[C".repeat(first.into()));
+    s.wait(&format!("slice {first} of 15"));
+    assert!(s.text().contains("· held"), "{}", s.text());
+    s.press("q");
+    s.press("y");
+    s.end(130);
+}
+
+#[test]
 fn stop_after_the_epoch_stays_open_with_the_results() {
     let mut s = Session::start(120, 36, &[]);
     s.wait("training fold 0");
