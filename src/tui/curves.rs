@@ -177,7 +177,7 @@ impl View {
         let inside = (self.left..self.area.right()).contains(&column);
         let width = f64::from(self.area.right().saturating_sub(self.left).max(1));
         let share = (f64::from(column.saturating_sub(self.left)) + 0.5) / width;
-        inside.then(|| self.seen.0 + share * (self.seen.1 - self.seen.0))
+        inside.then_some(self.seen.0 + share * (self.seen.1 - self.seen.0))
     }
 
     fn move_cursor(&mut self, by: f64) {

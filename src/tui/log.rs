@@ -116,12 +116,12 @@ impl View {
     /// To the match above or below.
     fn jump(&mut self, state: &State, older: bool) {
         let lines = self.lines(state, true);
-        let found = lines.iter().copied().filter(|&line| {
+        let mut found = lines.iter().copied().filter(|&line| {
             !self.query.is_empty() && line_at(state, line).is_some_and(|line| self.matches(line))
         });
         let next = match (older, self.found) {
-            (true, at) => found.filter(|&line| line < at.unwrap_or(u64::MAX)).last(),
-            (false, at) => found.into_iter().find(|&line| line > at.unwrap_or(0)),
+            (true, at) => found.rfind(|&line| line < at.unwrap_or(u64::MAX)),
+            (false, at) => found.find(|&line| line > at.unwrap_or(0)),
         };
         let Some(line) = next.or(self.found) else { return };
         self.found = Some(line);
