@@ -1,11 +1,14 @@
 //! What changed, and when? One figure over the steps, as near as one likes.
 
+mod lens;
+
 use super::keys::ChartKey;
 use super::plot::{self, Data, Layer, Plot, Shape, Unit};
 use super::{range, theme};
 use crate::export;
 use crate::run::event::Epoch;
 use crate::view::{Fold, Mark, Series, Smoothed, State, format};
+use lens::{Lens, Window};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Style;
@@ -15,8 +18,6 @@ use std::collections::HashMap;
 /// Strengths of the moving average, and their words.
 const STRENGTHS: [(f64, &str); 5] =
     [(0.98, "0.98"), (0.995, "0.995"), (0.999, "0.999"), (0.0, "off"), (0.9, "0.9")];
-/// Fewest steps that are seen.
-const NEAREST: f64 = 16.0;
 
 /// What is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,53 +56,16 @@ impl Figure {
     }
 }
 
-/// What of a fold is seen.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Window {
-    /// All of it.
-    Whole,
-    /// So many of its newest steps.
-    Newest(f64),
-    /// From one step to another.
-    Fixed(f64, f64),
-}
-
 /// The view.
+#[derive(Default)]
 pub struct View {
     figure: Figure,
-    window: Window,
-    cursor: Option<f64>,
+    lens: Lens,
     log: bool,
     strength: usize,
     together: bool,
     /// Moving averages by fold and series, which follow their series from frame to frame.
     averages: HashMap<(usize, &'static str), Smoothed>,
-    /// What was seen at the last draw, and where.
-    seen: (f64, f64),
-    end: f64,
-    /// The newest step.
-    last: f64,
-    area: Rect,
-    left: u16,
-}
-
-impl Default for View {
-    fn default() -> Self {
-        Self {
-            figure: Figure::default(),
-            window: Window::Whole,
-            cursor: None,
-            log: false,
-            strength: 0,
-            together: false,
-            averages: HashMap::new(),
-            seen: (0.0, 1.0),
-            end: 1.0,
-            last: 1.0,
-            area: Rect::default(),
-            left: 0,
-        }
-    }
 }
 
 /// A line of the chart, before it is drawn.
@@ -127,16 +91,10 @@ struct Curve<'a> {
 impl View {
     /// Does what `key` says.
     pub fn act(&mut self, key: ChartKey) {
-        let (x0, x1) = self.seen;
-        let width = x1 - x0;
+        if self.lens.act(key) {
+            return;
+        }
         match key {
-            ChartKey::CursorLeft => self.move_cursor(-1.0),
-            ChartKey::CursorRight => self.move_cursor(1.0),
-            ChartKey::PanLeft => self.pan(-0.25 * width),
-            ChartKey::PanRight => self.pan(0.25 * width),
-            ChartKey::ZoomIn => self.zoom(0.5, self.cursor),
-            ChartKey::ZoomOut => self.zoom(2.0, self.cursor),
-            ChartKey::Whole => self.window = Window::Whole,
             ChartKey::Log => self.log = !self.log,
             ChartKey::Smoothing => {
                 self.strength = (self.strength + 1) % STRENGTHS.len();
@@ -148,93 +106,18 @@ impl View {
                 self.log = self.figure == Figure::Gradient;
             }
             ChartKey::Together => self.together = !self.together,
+            _ => {}
         }
     }
 
     /// Puts the cursor away; whether there was one.
     pub fn put_cursor_away(&mut self) -> bool {
-        self.cursor.take().is_some()
+        self.lens.cursor.take().is_some()
     }
 
-    /// The cursor to a column of the screen.
-    pub fn point_at(&mut self, column: u16) {
-        self.cursor = self.x_at(column).or(self.cursor);
-    }
-
-    /// Nearer or farther around a column of the screen.
-    pub fn zoom_at(&mut self, factor: f64, column: u16) {
-        let around = self.x_at(column);
-        self.zoom(factor, around);
-    }
-
-    /// What is seen, moved by so many columns.
-    pub fn drag(&mut self, columns: i32) {
-        let width = f64::from(self.area.right().saturating_sub(self.left).max(1));
-        self.pan(-f64::from(columns) / width * (self.seen.1 - self.seen.0));
-    }
-
-    fn x_at(&self, column: u16) -> Option<f64> {
-        let inside = (self.left..self.area.right()).contains(&column);
-        let width = f64::from(self.area.right().saturating_sub(self.left).max(1));
-        let share = (f64::from(column.saturating_sub(self.left)) + 0.5) / width;
-        inside.then_some(self.seen.0 + share * (self.seen.1 - self.seen.0))
-    }
-
-    fn move_cursor(&mut self, by: f64) {
-        let (x0, x1) = self.seen;
-        let columns = f64::from(self.area.right().saturating_sub(self.left).max(1));
-        let step = ((x1 - x0) / columns).max(1.0);
-        let x = match self.cursor {
-            Some(x) => (x + by * step).clamp(0.0, self.last),
-            None => self.last.min(x1),
-        };
-        self.cursor = Some(x);
-        if x < x0 {
-            self.pan(x - x0 - 0.1 * (x1 - x0));
-        } else if x > x1 {
-            self.pan(x - x1 + 0.1 * (x1 - x0));
-        }
-    }
-
-    fn pan(&mut self, by: f64) {
-        let (x0, x1) = self.seen;
-        let by = by.clamp(-x0, (self.end - x1).max(-x0));
-        if by != 0.0 && self.window != Window::Whole {
-            self.window = Window::Fixed(x0 + by, x1 + by);
-        }
-    }
-
-    fn zoom(&mut self, factor: f64, around: Option<f64>) {
-        let (x0, x1) = self.seen;
-        let width = ((x1 - x0) * factor).max(self.narrowest());
-        if width >= self.end {
-            self.window = Window::Whole;
-            return;
-        }
-        self.window = match (around, self.window) {
-            // Without a point to look at the newest steps are what is wanted.
-            (None, Window::Whole | Window::Newest(_)) => Window::Newest(width),
-            (around, _) => {
-                let around = around.unwrap_or((x0 + x1) / 2.0);
-                let start = around - (around - x0) / (x1 - x0) * width;
-                let start = start.clamp(0.0, (self.end - width).max(0.0));
-                Window::Fixed(start, start + width)
-            }
-        };
-    }
-
-    /// Steps that are seen at least. Of huge ones, as a damaged journal may count them, fewer would
-    /// begin and end at the same number.
-    fn narrowest(&self) -> f64 {
-        NEAREST.max(1e-9 * self.end)
-    }
-
-    fn range(&self) -> (f64, f64) {
-        match self.window {
-            Window::Whole => (0.0, self.end),
-            Window::Newest(width) => ((self.end - width.max(self.narrowest())).max(0.0), self.end),
-            Window::Fixed(x0, x1) => (x0, x1),
-        }
+    /// What is seen, for the mouse.
+    pub fn lens(&mut self) -> &mut Lens {
+        &mut self.lens
     }
 
     /// Draws the chart of the fold at `shown`, or of all.
@@ -265,7 +148,7 @@ impl View {
         }
         let left = plot.left(body);
         self.draw_foot(frame, foot, fold, &curves);
-        (self.left, self.area) = (left, body);
+        (self.lens.left, self.lens.area) = (left, body);
     }
 
     /// What is seen, for files.
@@ -289,22 +172,14 @@ impl View {
         self.follow(&curves);
         let last = folds.iter().filter_map(|fold| fold.curve.loss.last()).map(|p| f64::from(p.x));
         let planned = folds.iter().map(|fold| fold.x(fold.at));
-        self.last = last.chain(planned).fold(0.0, f64::max);
-        self.end = 1.01 * self.last.max(NEAREST);
-        self.cursor = self.cursor.map(|x| x.min(self.last));
-        if let Window::Fixed(_, x1) = self.window
-            && x1 > self.end
-        {
-            self.window = Window::Whole;
-        }
-        self.seen = self.range();
+        self.lens.reach(last.chain(planned).fold(0.0, f64::max));
         curves
     }
 
     fn plot<'a>(&'a self, curves: &'a [Curve], fold: &Fold) -> Plot<'a> {
         let y = self.y_range(curves);
         Plot {
-            x: self.seen,
+            x: self.lens.seen,
             y,
             log: self.log && y.0 > 0.0,
             unit: Unit::Steps(fold.plan.steps.max(1) as f64),
@@ -312,7 +187,7 @@ impl View {
             round: 1.0,
             layers: curves.iter().flat_map(|curve| self.layers(curve)).collect(),
             marks: if self.together { Vec::new() } else { marks(fold) },
-            cursor: self.cursor,
+            cursor: self.lens.cursor,
         }
     }
 
@@ -412,7 +287,7 @@ impl View {
     }
 
     fn y_range(&self, curves: &[Curve]) -> (f64, f64) {
-        let (x0, x1) = self.seen;
+        let (x0, x1) = self.lens.seen;
         let (mut raw, mut must, mut level) = (Vec::new(), Vec::new(), None);
         for curve in curves {
             match &curve.source {
@@ -431,7 +306,7 @@ impl View {
             }
         }
         // Zoomed in, what is not in sight must not flatten what is.
-        let level = level.filter(|_| self.window == Window::Whole);
+        let level = level.filter(|_| self.lens.window == Window::Whole);
         let (low, high) = match self.figure {
             Figure::Loss | Figure::Heads | Figure::Gradient => range::of_losses(&raw, &must, level),
             Figure::Rate | Figure::Auc => range::of_all(raw.iter().chain(&must).copied()),
@@ -448,8 +323,8 @@ impl View {
             true => "all folds".into(),
             false => format!("fold {}", fold.plan.fold),
         };
-        let (x0, x1) = self.seen;
-        let seen = match self.window {
+        let (x0, x1) = self.lens.seen;
+        let seen = match self.lens.window {
             Window::Whole => String::new(),
             Window::Newest(_) => format!(" · newest {:.0} steps", x1 - x0),
             Window::Fixed(..) => format!(" · steps {x0:.0} to {x1:.0}"),
@@ -497,7 +372,7 @@ impl View {
 
     /// What stood at the cursor, or what the marks mean.
     fn draw_foot(&self, frame: &mut Frame, area: Rect, fold: &Fold, curves: &[Curve]) {
-        let Some(x) = self.cursor else {
+        let Some(x) = self.lens.cursor else {
             let kinds =
                 [Mark::Best, Mark::Saved, Mark::Paused, Mark::Resumed, Mark::Rate, Mark::NonFinite];
             let there = kinds.into_iter().filter(|kind| {
@@ -568,71 +443,4 @@ fn marks(fold: &Fold) -> Vec<(f64, char, Style)> {
         (f64::from(x), symbol, style)
     });
     drawn.collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn view(end: f64) -> View {
-        View { end, last: end, seen: (0.0, end), area: Rect::new(0, 0, 100, 20), ..View::default() }
-    }
-
-    fn draw(view: &mut View) {
-        view.seen = view.range();
-    }
-
-    #[test]
-    fn nearer_without_a_cursor_shows_the_newest_steps() {
-        let mut view = view(1000.0);
-        view.act(ChartKey::ZoomIn);
-        assert_eq!(view.range(), (500.0, 1000.0));
-        view.end = 1100.0;
-        assert_eq!(view.range(), (600.0, 1100.0), "it follows");
-        draw(&mut view);
-        view.act(ChartKey::PanLeft);
-        assert_eq!(view.range(), (475.0, 975.0));
-        view.end = 1200.0;
-        assert_eq!(view.range(), (475.0, 975.0), "it stays");
-        view.act(ChartKey::Whole);
-        assert_eq!(view.range(), (0.0, 1200.0));
-    }
-
-    #[test]
-    fn nearer_around_the_cursor_keeps_it_in_its_place() {
-        let mut view = view(1000.0);
-        view.point_at(20);
-        let x = view.cursor.unwrap();
-        assert_eq!(x, 205.0);
-        view.act(ChartKey::ZoomIn);
-        let (x0, x1) = view.range();
-        assert!((x1 - x0 - 500.0).abs() < 1e-9 && ((x - x0) / (x1 - x0) - 0.205).abs() < 1e-9);
-        for _ in 0..20 {
-            draw(&mut view);
-            view.act(ChartKey::ZoomIn);
-        }
-        let (x0, x1) = view.range();
-        assert_eq!(x1 - x0, NEAREST);
-        for _ in 0..20 {
-            draw(&mut view);
-            view.act(ChartKey::ZoomOut);
-        }
-        assert_eq!(view.window, Window::Whole);
-    }
-
-    #[test]
-    fn the_cursor_takes_the_view_along() {
-        let mut view = view(1000.0);
-        view.act(ChartKey::ZoomIn);
-        draw(&mut view);
-        view.act(ChartKey::CursorLeft);
-        assert_eq!(view.cursor, Some(1000.0), "it begins at the newest");
-        for _ in 0..110 {
-            view.act(ChartKey::CursorLeft);
-            draw(&mut view);
-        }
-        let x = view.cursor.unwrap();
-        assert!(x < 500.0 && view.seen.0 <= x && x <= view.seen.1, "{x} {:?}", view.seen);
-        assert!(view.put_cursor_away() && !view.put_cursor_away());
-    }
 }

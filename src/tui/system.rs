@@ -101,7 +101,7 @@ fn panels(state: &State) -> Vec<Panel<'_>> {
             bytes: false,
         },
         Panel {
-            name: "CPU, this process (100% = a core)",
+            name: "CPU, this process",
             now: newest(&h.process_cpu, &percent),
             lines: vec![(&h.process_cpu, theme::TRAIN)],
             high: None,
@@ -109,7 +109,7 @@ fn panels(state: &State) -> Vec<Panel<'_>> {
             bytes: false,
         },
         Panel {
-            name: "memory: machine, own (brighter)",
+            name: "memory, own and all",
             now: system.map_or_else(dash, |s| of(s.memory_used, s.memory_total)),
             lines: vec![(&h.memory_used, theme::FAINT), (&h.resident, theme::TRAIN)],
             high: system.map(|s| s.memory_total as f64),

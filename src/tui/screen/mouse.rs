@@ -28,12 +28,12 @@ impl Screen {
                 }
             }
             MouseEventKind::Down(MouseButton::Left) if self.view == View::Curves => {
-                self.curves.point_at(event.column);
+                self.curves.lens().point_at(event.column);
                 self.dragged_from = Some(event.column);
             }
             MouseEventKind::Drag(MouseButton::Left) if self.view == View::Curves => {
                 if let Some(from) = self.dragged_from.replace(event.column) {
-                    self.curves.drag(i32::from(event.column) - i32::from(from));
+                    self.curves.lens().drag(i32::from(event.column) - i32::from(from));
                 }
             }
             MouseEventKind::Up(_) => self.dragged_from = None,
@@ -51,7 +51,7 @@ impl Screen {
                 (None, View::Vertebrae) => return self.levels.scroll(wheel),
                 (None, View::Curves) => {
                     let factor = if wheel == Scroll::Up { 0.8 } else { 1.25 };
-                    return self.curves.zoom_at(factor, column);
+                    return self.curves.lens().zoom_at(factor, column);
                 }
                 (None, view) => self.log.scroll(wheel, &self.state, view == View::Log),
             }
