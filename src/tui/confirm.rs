@@ -7,6 +7,9 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 
+/// As many as the trainer takes.
+pub const MOST_EPOCHS: usize = 100_000;
+
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
@@ -51,7 +54,8 @@ impl Question {
         };
         Some(match self {
             Self::Epochs(n) => {
-                Self::Epochs(n.saturating_add_signed(by).clamp(plan.epochs + 1, 100_000))
+                let least = plan.epochs.saturating_add(1).min(MOST_EPOCHS);
+                Self::Epochs(n.saturating_add_signed(by).clamp(least, MOST_EPOCHS))
             }
             Self::Rate(at) => {
                 let next = (at + by.signum() as i32).max(-40);

@@ -373,7 +373,9 @@ impl Screen {
         };
         let lowest = plan.learning_rates.last().copied().unwrap_or(0.0);
         let question = match action {
-            Action::MoreEpochs => Question::Epochs(plan.epochs + 10),
+            Action::MoreEpochs => {
+                Question::Epochs(plan.epochs.saturating_add(10).min(confirm::MOST_EPOCHS))
+            }
             _ => Question::Rate(confirm::place(lowest)),
         };
         self.overlay = Some(Overlay::Confirm(question));
