@@ -19,9 +19,9 @@ fn pause_resume_help_paste_resize_and_quit() {
         let place = |line: &str| line.split("elapsed").next().unwrap().trim().to_string();
         assert_eq!(place(&held), place(s.text().lines().next().unwrap()), "it went on");
         s.press("?");
-        s.wait("show or hide these keys");
+        s.wait("keys · Overview");
         s.press("\x1b");
-        s.wait_until("no help", |t| !t.contains("show or hide these keys"));
+        s.wait_until("no help", |t| !t.contains("keys · Overview"));
         // A paste is not a row of keys: it must not skip, stop or quit.
         s.press("\x1b[200~qnyspy\x1b[201~");
         s.press("p");

@@ -48,7 +48,7 @@ pub fn draw(frame: &mut Frame, area: Rect, fold: Option<&Fold>, looking: bool) {
     let spikes = raw.span(0..steps).0.is_some_and(|span| f64::from(span.high) > y.1);
     frame.render_widget(legend(fold, spikes, top.width), top);
     let last = [raw.last().map(|point| point.x.into()), valid.last().map(|p| p.0)];
-    let x_high = (last.into_iter().flatten().fold(0.0, f64::max) * 1.02).max(10.0);
+    let x_high = range::end(last.into_iter().flatten().fold(0.0, f64::max)).max(10.0);
     let plot = Plot {
         x: (0.0, x_high),
         y,

@@ -44,12 +44,25 @@ pub fn of_all(figures: impl Iterator<Item = f64>) -> (f64, f64) {
     if low <= high { widened(low, high) } else { (0.0, 1.0) }
 }
 
-/// With a margin, and never empty; what is never negative stays so.
+/// An end of x that stands still while `last` grows by a tenth, so that a chart is not drawn
+/// anew for every step.
+pub fn end(last: f64) -> f64 {
+    const GROWTH: f64 = 1.12;
+    let steps = (last.max(1.0).ln() / GROWTH.ln()).ceil();
+    GROWTH.powf(steps).max(last)
+}
+
+/// With a margin, and never empty; what is never negative stays so. The ends are round, so that they
+/// stand still while the figures hardly change.
 fn widened(low: f64, high: f64) -> (f64, f64) {
     let [low, high] = [low, high].map(|y| y.clamp(-theme::HIGHEST, theme::HIGHEST));
     let margin = (0.05 * (high - low)).max(1e-3 * high.abs()).max(1e-9);
-    let least = if low >= 0.0 { 0.0 } else { low - margin };
-    ((low - margin).max(least), high + margin)
+    let least = if low >= 0.0 { 0.0 } else { low - 2.0 * margin };
+    let step = 10f64.powf((high - low + 2.0 * margin).log10().floor()) / 10.0;
+    let down = ((low - margin) / step).floor() * step;
+    let up = ((high + margin) / step).ceil() * step;
+    let (low, high) = (down.max(least), up);
+    if high > low && low.is_finite() { (low, high) } else { (low, low + margin.max(1e-9)) }
 }
 
 #[cfg(test)]
@@ -78,6 +91,15 @@ mod tests {
             }
         }
         assert_eq!(of_all([f64::NAN].into_iter()), (0.0, 1.0));
+    }
+
+    #[test]
+    fn ends_stand_still_while_little_changes() {
+        assert_eq!(end(910.0), end(1000.0));
+        for last in [0.0, 1.0, 16.0, 1e6, 4e9] {
+            assert!((last..=1.13 * last.max(1.0)).contains(&end(last)), "{last}: {}", end(last));
+        }
+        assert_eq!(of_all([0.212, 0.914].into_iter()), of_all([0.216, 0.917].into_iter()));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Which steps a chart shows, and the cursor among them.
 
-use super::ChartKey;
+use super::{ChartKey, range};
 use ratatui::layout::Rect;
 
 /// Fewest steps that are seen.
@@ -59,7 +59,7 @@ impl Lens {
     /// The newest step is `last` now.
     pub fn reach(&mut self, last: f64) {
         self.last = last;
-        self.end = 1.01 * last.max(NEAREST);
+        self.end = range::end(last.max(NEAREST));
         self.cursor = self.cursor.map(|x| x.min(last));
         if let Window::Fixed(_, x1) = self.window
             && x1 > self.end
