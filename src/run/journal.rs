@@ -249,11 +249,11 @@ pub fn replay(path: &Path, upto: Option<u64>, past: &mut dyn Past) -> Result<usi
     while let Some((start, line)) = lines.next().map_err(failed)? {
         match scan::kind(line) {
             Some("step") => {
-                if let Some((at, step)) = scan::step(line) {
-                    if let Some((elapsed, pace)) = scan::pace(line) {
+                if let Some(scan::Step { at, brief, pace }) = scan::step(line) {
+                    if let Some((elapsed, pace)) = pace {
                         past.pace(elapsed, pace);
                     }
-                    past.step(at, &step);
+                    past.step(at, &brief);
                     if steps.len() < 1000 || steps.contains_key(&at.fold) {
                         ring(steps.entry(at.fold).or_default(), start, RECENT);
                     }

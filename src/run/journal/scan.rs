@@ -5,7 +5,7 @@
 
 use super::{Brief, Pace};
 use crate::run::event::Position;
-use memchr::memmem;
+use memchr::memchr;
 
 /// The event's `type`, where it is one that is looked for.
 pub(super) fn kind(line: &[u8]) -> Option<&'static str> {
@@ -32,43 +32,55 @@ pub(super) fn at(line: &[u8]) -> Option<Position> {
     Some(position(line)?.0)
 }
 
-/// A step's `at` and the figures that curves are made of.
-pub(super) fn step(line: &[u8]) -> Option<(Position, Brief)> {
+/// What is read of a step.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub at: Position,
+    pub brief: Brief,
+    /// Its `elapsed`, and how fast it was.
+    pub pace: Option<(f64, Pace)>,
+}
+
+/// A step's `at` and figures, in one way through the line.
+pub(super) fn step(line: &[u8]) -> Option<Step> {
     let (at, rest) = position(line)?;
     let (_, rest) = number(rest.strip_prefix(br#","steps":"#)?)?;
     let (loss, rest) = figure(rest.strip_prefix(br#","loss":"#)?)?;
     let (slice_loss, rest) = figure(rest.strip_prefix(br#","slice_loss":"#)?)?;
     let (study_loss, rest) = figure(rest.strip_prefix(br#","study_loss":"#)?)?;
-    let rest = rest.strip_prefix(br#","vertebra_loss":["#)?;
-    let rest = &rest[rest.iter().take(300).position(|&b| b == b']')?..];
+    let rest = upto(rest.strip_prefix(br#","vertebra_loss":["#)?, b']', 300)?.1;
     let (grad_norm, rest) = figure(rest.strip_prefix(br#"],"grad_norm":"#)?)?;
-    let rest = &rest[rest.iter().take(20).skip(1).position(|&b| b == b',')? + 1..];
-    let (learning_rate, _) = figure(rest.strip_prefix(br#","learning_rate":"#)?)?;
-    Some((at, Brief { loss, slice_loss, study_loss, grad_norm, learning_rate }))
+    let rest = upto(rest.strip_prefix(br#","skipped":"#)?, b',', 8)?.1;
+    let (learning_rate, rest) = figure(rest.strip_prefix(br#","learning_rate":"#)?)?;
+    let brief = Brief { loss, slice_loss, study_loss, grad_norm, learning_rate };
+    Some(Step { at, brief, pace: pace(rest) })
+}
+
+/// What follows the learning rate.
+fn pace(rest: &[u8]) -> Option<(f64, Pace)> {
+    let rest = upto(rest.strip_prefix(br#","mixup":"#)?, b',', 32)?.1;
+    let (images, rest) = number(rest.strip_prefix(br#","images":"#)?)?;
+    let (data_seconds, rest) = figure(rest.strip_prefix(br#","data_seconds":"#)?)?;
+    let (compute_seconds, rest) = figure(rest.strip_prefix(br#","compute_seconds":"#)?)?;
+    let (elapsed, _) = figure(rest.strip_prefix(br#","elapsed":"#)?)?;
+    elapsed.is_finite().then_some((elapsed, Pace { images, data_seconds, compute_seconds }))
+}
+
+/// What stands before the first `end` within `most` bytes, and what begins with it.
+fn upto(text: &[u8], end: u8, most: usize) -> Option<(&[u8], &[u8])> {
+    text.split_at_checked(memchr(end, &text[..text.len().min(most)])?)
 }
 
 /// A figure, and what follows it from the comma on.
 fn figure(text: &[u8]) -> Option<(f64, &[u8])> {
-    let end = text.iter().take(32).position(|&b| b == b',')?;
-    let figure = match &text[..end] {
+    let (text, rest) = upto(text, b',', 32)?;
+    let figure = match text {
         br#""nan""# => f64::NAN,
         br#""inf""# => f64::INFINITY,
         br#""-inf""# => f64::NEG_INFINITY,
         text => std::str::from_utf8(text).ok()?.parse().ok()?,
     };
-    Some((figure, &text[end..]))
-}
-
-/// A step's `elapsed`, and how fast it was: they stand at its end.
-pub(super) fn pace(line: &[u8]) -> Option<(f64, Pace)> {
-    let tail = &line[line.len().saturating_sub(240)..];
-    let key = br#","images":"#;
-    let start = memmem::rfind(tail, key)? + key.len();
-    let (images, rest) = number(&tail[start..])?;
-    let (data_seconds, rest) = figure(rest.strip_prefix(br#","data_seconds":"#)?)?;
-    let (compute_seconds, rest) = figure(rest.strip_prefix(br#","compute_seconds":"#)?)?;
-    let (elapsed, _) = figure(rest.strip_prefix(br#","elapsed":"#)?)?;
-    elapsed.is_finite().then_some((elapsed, Pace { images, data_seconds, compute_seconds }))
+    Some((figure, rest))
 }
 
 /// The line's `elapsed`, which stands before its `time` at its end.

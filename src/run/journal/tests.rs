@@ -71,14 +71,15 @@ fn the_scanned_beginning_is_what_serde_reads() {
         [step_line(0, 12, 345, "0.71"), step_line(9, 1, 1, "-1e-7"), step_line(1, 1, 1, "3")]
     {
         let Event::Step(step) = parse(line.as_bytes()).unwrap().event else { panic!() };
-        let scanned = |line: &[u8]| scan::step(line).map(|(at, brief)| (at, format!("{brief:?}")));
+        let scanned =
+            |line: &[u8]| scan::step(line).map(|step| (step.at, format!("{:?}", step.brief)));
         let brief = Some((step.at, format!("{:?}", Brief::of(&step))));
         assert_eq!(scanned(line.as_bytes()), brief);
         assert_eq!(scan::kind(line.as_bytes()), Some("step"));
         let own = super::line(&Stamped { at: 0.5, event: Event::Step(step.clone()) });
         assert_eq!(scanned(&own), brief, "our own writing");
         assert_eq!(scan::elapsed(&own), Some(0.5));
-        assert_eq!(scan::pace(&own), Some((0.5, Pace::of(&step))));
+        assert_eq!(scan::step(&own).unwrap().pace, Some((0.5, Pace::of(&step))));
     }
 }
 
