@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn ends_stand_still_while_little_changes() {
         assert_eq!(end(910.0), end(1000.0));
-        for last in [0.0, 1.0, 16.0, 1e6, 4e9] {
+        for last in [0.0f64, 1.0, 16.0, 1e6, 4e9] {
             assert!((last..=1.13 * last.max(1.0)).contains(&end(last)), "{last}: {}", end(last));
         }
         assert_eq!(of_all([0.212, 0.914].into_iter()), of_all([0.216, 0.917].into_iter()));
