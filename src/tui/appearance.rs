@@ -103,9 +103,6 @@ impl Appearance {
             (Depth::Monochrome, _) => Color::Reset,
             (Depth::Ansi, Color::Rgb(r, g, b)) => nearest_ansi(r, g, b),
             (Depth::Ansi, named) => named,
-            // Half the bytes for nearly the same grey: a picture of half blocks is most of what is
-            // sent over a slow line.
-            (Depth::TrueColor, Color::Rgb(r, g, b)) if r == g && g == b => indexed(color),
             (Depth::TrueColor, named) => self.named(named).unwrap_or(named),
             (Depth::Indexed, Color::Rgb(..)) => indexed(color),
             (Depth::Indexed, named) => self.named(named).map_or(named, indexed),
