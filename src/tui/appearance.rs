@@ -103,6 +103,7 @@ impl Appearance {
             (Depth::Monochrome, _) => Color::Reset,
             (Depth::Ansi, Color::Rgb(r, g, b)) => nearest_ansi(r, g, b),
             (Depth::Ansi, named) => named,
+            (Depth::TrueColor, Color::Rgb(r, g, b)) if r == g && g == b => short_grey(r),
             (Depth::TrueColor, named) => self.named(named).unwrap_or(named),
             (Depth::Indexed, Color::Rgb(..)) => indexed(color),
             (Depth::Indexed, named) => self.named(named).map_or(named, indexed),
@@ -132,6 +133,15 @@ impl Appearance {
         };
         let [_, r, g, b] = rgb.to_be_bytes();
         Some(Color::Rgb(r, g, b))
+    }
+}
+
+/// A grey in few bytes: a picture of half blocks is most of what goes over a slow line. Of the light
+/// ones the palette has enough, which are written shorter; of the dark ones it has too few.
+fn short_grey(v: u8) -> Color {
+    match v {
+        0..60 => Color::Rgb(v & !3, v & !3, v & !3),
+        _ => indexed(Color::Rgb(v, v, v)),
     }
 }
 
