@@ -1,5 +1,6 @@
 //! The overview where there is hardly room: a line for each question.
 
+use super::heat::Scale;
 use super::theme;
 use crate::view::{Fold, State, format, progress};
 use ratatui::Frame;
@@ -76,7 +77,6 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, fold: Option<&Fold>) {
 
 /// The smoothed training loss in a row of bars, from the lowest to the highest.
 fn sparkline(fold: &Fold, width: usize) -> String {
-    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let series = fold.curve.smooth.series();
     let Some((first, last)) = series.points().first().zip(series.last()) else {
         return String::new();
@@ -88,14 +88,6 @@ fn sparkline(fold: &Fold, width: usize) -> String {
         .map(|bin| series.within(edge(bin), edge(bin + 1)))
         .map(|places| series.span(places).0.map(|span| span.last.into()))
         .collect();
-    let (low, high) = ends
-        .iter()
-        .flatten()
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), &y| (l.min(y), h.max(y)));
-    let bar = |end: Option<f64>| match end {
-        Some(y) if high > low => BARS[((y - low) / (high - low) * 7.0).round() as usize % 8],
-        Some(_) => BARS[3],
-        None => ' ',
-    };
-    ends.into_iter().map(bar).collect()
+    let scale = Scale::of(ends.iter().flatten().copied(), f64::NAN);
+    ends.into_iter().map(|end| end.map_or(' ', |y| scale.bar(y))).collect()
 }

@@ -121,9 +121,7 @@ impl View {
         let room = usize::from(area.width).saturating_sub(8).max(1);
         let cell = (room / epochs).clamp(1, 4);
         let each = epochs.div_ceil(room);
-        let baseline = state.folds.iter().map(|f| f.plan.baseline).fold(0.0, f64::max);
-        let metrics = state.folds.iter().flat_map(Fold::done).map(|e| e.metric);
-        let scale = Scale::of(metrics, 2.0 * baseline);
+        let scale = Scale::of_folds(&state.folds);
         let of = match each {
             1 => String::new(),
             n => format!(", best of {n} each"),

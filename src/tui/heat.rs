@@ -1,5 +1,6 @@
 //! Cells that tell a figure by how full they are and by their colour.
 
+use crate::view::Fold;
 use ratatui::style::{Color, Style};
 use ratatui::text::Span;
 
@@ -19,6 +20,12 @@ impl Scale {
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), y| (l.min(y), h.max(y)));
         let high = if worst.is_finite() && worst > low { high.min(worst) } else { high };
         Self { low, high }
+    }
+
+    /// Of all epochs of `folds`. Twice the loss of a constant guess is bad enough.
+    pub fn of_folds(folds: &[Fold]) -> Self {
+        let baseline = folds.iter().map(|f| f.plan.baseline).fold(0.0, f64::max);
+        Self::of(folds.iter().flat_map(Fold::done).map(|e| e.metric), 2.0 * baseline)
     }
 
     /// Where `figure` lies, 0 (best) to 1; `None` where all are alike.

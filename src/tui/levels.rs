@@ -87,7 +87,7 @@ impl View {
         let mut lines =
             vec![Line::styled(title, theme::TITLE), Line::styled(heading, theme::FAINT)];
         let all = fold.done().flat_map(|e| (0..ROWS).filter_map(|row| valid(e, row)));
-        let scale = Scale::of(all, f64::NAN);
+        let scale = Scale::of(all, 2.0 * fold.plan.baseline);
         for row in 0..ROWS {
             lines.push(self.row(fold, row, scale, (room, each, cell)));
         }

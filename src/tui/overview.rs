@@ -1,5 +1,6 @@
 //! Folds × epochs: a row a fold, a cell an epoch.
 
+use super::heat::Scale;
 use super::theme;
 use crate::run::event::FoldState;
 use crate::view::{Fold, State, fold, format};
@@ -70,7 +71,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, shown: usize) {
         return;
     }
     let columns = Columns::of(&state.folds, inner.width.into());
-    let scale = Scale::of(&state.folds);
+    let scale = Scale::of_folds(&state.folds);
     let epochs = state.folds.iter().map(|f| f.epochs.len()).max().unwrap_or(0);
     let Columns { epoch, seed, strip } = columns;
     let seed = if seed > 0 { format!("{:>seed$} ", "seed") } else { String::new() };
@@ -103,41 +104,6 @@ fn heading(strip: usize, epochs: usize) -> String {
     let long = format!("valid loss{each}, ★ best");
     let candidates = [long, format!("loss{each}"), "epochs".into()];
     candidates.into_iter().find(|c| c.chars().count() <= strip).unwrap_or_default()
-}
-
-/// The range of validation losses that the strips' bars span.
-#[derive(Debug, Clone, Copy)]
-struct Scale {
-    low: f64,
-    high: f64,
-}
-
-impl Scale {
-    fn of(folds: &[Fold]) -> Self {
-        let metrics = folds
-            .iter()
-            .flat_map(|f| f.epochs.iter().flatten().map(|e| e.metric))
-            .filter(|m| m.is_finite());
-        let low = metrics.clone().fold(f64::INFINITY, f64::min);
-        let high = metrics.fold(f64::NEG_INFINITY, f64::max);
-        // One bad epoch must not flatten all others: twice the baseline is bad enough.
-        let baseline = folds.iter().map(|f| f.plan.baseline).fold(0.0, f64::max);
-        let high = if baseline > 0.0 { high.min(2.0 * baseline).max(low) } else { high };
-        Self { low, high }
-    }
-
-    fn bar(self, metric: f64, repeat: usize) -> String {
-        const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-        let span = self.high - self.low;
-        if !metric.is_finite() {
-            return "!".repeat(repeat);
-        }
-        if span <= 0.0 {
-            return BARS[3].to_string().repeat(repeat);
-        }
-        let share = ((metric - self.low) / span).clamp(0.0, 1.0);
-        BARS[(share * 7.0).round() as usize].to_string().repeat(repeat)
-    }
 }
 
 fn row(f: &Fold, columns: Columns, scale: Scale, shown: bool) -> Line<'static> {
@@ -209,11 +175,10 @@ fn cells(f: &Fold, width: usize, scale: Scale) -> Vec<Span<'static>> {
             if best.is_some_and(|b| numbers.contains(&b)) {
                 return Span::styled("★".repeat(repeat), theme::GOOD.add_modifier(Modifier::BOLD));
             }
+            let bar = |metric| scale.bar(metric).to_string().repeat(repeat);
             match done.iter().copied().reduce(f64::min) {
-                Some(metric) if metric < f.plan.baseline => {
-                    Span::styled(scale.bar(metric, repeat), theme::TRAIN)
-                }
-                Some(metric) => Span::styled(scale.bar(metric, repeat), theme::WARN),
+                Some(metric) if metric < f.plan.baseline => Span::styled(bar(metric), theme::TRAIN),
+                Some(metric) => Span::styled(bar(metric), theme::WARN),
                 None => Span::styled("·".repeat(repeat), theme::FAINT),
             }
         })

@@ -58,7 +58,7 @@ fn widened(low: f64, high: f64) -> (f64, f64) {
     let [low, high] = [low, high].map(|y| y.clamp(-theme::HIGHEST, theme::HIGHEST));
     let margin = (0.05 * (high - low)).max(1e-3 * high.abs()).max(1e-9);
     let least = if low >= 0.0 { 0.0 } else { low - 2.0 * margin };
-    let step = 10f64.powf((high - low + 2.0 * margin).log10().floor()) / 10.0;
+    let step = 10f64.powf((high - low + 2.0 * margin).log10().floor()) / 2.0;
     let down = ((low - margin) / step).floor() * step;
     let up = ((high + margin) / step).ceil() * step;
     let (low, high) = (down.max(least), up);
@@ -99,7 +99,7 @@ mod tests {
         for last in [0.0f64, 1.0, 16.0, 1e6, 4e9] {
             assert!((last..=1.13 * last.max(1.0)).contains(&end(last)), "{last}: {}", end(last));
         }
-        assert_eq!(of_all([0.212, 0.914].into_iter()), of_all([0.216, 0.917].into_iter()));
+        assert_eq!(of_all([0.212, 0.914].into_iter()), of_all([0.214, 0.910].into_iter()));
     }
 
     #[test]
