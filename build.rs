@@ -1,7 +1,8 @@
 //! With the `cuda` feature: compiles the kernels under `src/net/ops` to PTX, which the program
 //! carries with it and the driver compiles for the card at hand.
 //!
-//! nvcc is `$NVCC`, or that of `$CUDA_HOME`, or the one on the path. The PTX is for cards of
+//! nvcc is `$RSNA_TUI_NVCC` or `$NVCC`, or that of `$CUDA_HOME`, or the one on the path. (candle's
+//! kernels are compiled by `$NVCC`; the first is for ours alone.) The PTX is for cards of
 //! `$CUDA_COMPUTE_CAP` (as candle's kernels) and newer ones; without it, of 8.0.
 
 use std::{env, path::PathBuf, process::Command};
@@ -15,7 +16,7 @@ fn main() {
     if env::var_os("CARGO_FEATURE_CUDA").is_none() {
         return;
     }
-    for name in ["NVCC", "CUDA_HOME", "CUDA_COMPUTE_CAP"] {
+    for name in ["RSNA_TUI_NVCC", "NVCC", "CUDA_HOME", "CUDA_COMPUTE_CAP"] {
         println!("cargo:rerun-if-env-changed={name}");
     }
     println!("cargo:rerun-if-changed=src/net/ops/common.cuh");
@@ -51,7 +52,7 @@ fn main() {
 }
 
 fn nvcc() -> PathBuf {
-    if let Some(nvcc) = env::var_os("NVCC") {
+    if let Some(nvcc) = env::var_os("RSNA_TUI_NVCC").or_else(|| env::var_os("NVCC")) {
         return nvcc.into();
     }
     match env::var_os("CUDA_HOME").map(|home| PathBuf::from(home).join("bin/nvcc")) {

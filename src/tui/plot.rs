@@ -299,6 +299,10 @@ impl Plot<'_> {
                 let every = points.len().div_ceil(8 * columns).max(1);
                 let mut before = None;
                 for point in points.iter().step_by(every) {
+                    let column = self.column(frame.inner.width, point.0);
+                    if let (true, Some(column)) = (point.1 > self.y.1, column) {
+                        beyond[usize::from(column)] = Some('▲');
+                    }
                     let here = place(point);
                     if let Some(before) = before.replace(here) {
                         dots.line(before, here, layer.style);
