@@ -132,7 +132,16 @@ fn what_is_printed_lands_in_the_log_and_not_on_the_screen() {
     s.wait("paused at fold 0 epoch");
     // Drawn anew from nothing it looks the same, but for the clock.
     let rest = |text: &str| -> Vec<String> { text.lines().skip(1).map(String::from).collect() };
-    let before = rest(&s.text());
+    // A pause is saved too, which is told a moment later.
+    s.wait("saved last of fold 0");
+    let mut before = rest(&s.text());
+    loop {
+        std::thread::sleep(Duration::from_millis(700));
+        match rest(&s.text()) {
+            now if now == before => break,
+            now => before = now,
+        }
+    }
     s.resize(100, 30);
     s.wait_until("other rows", |text| rest(text) != before);
     s.resize(200, 60);
