@@ -83,7 +83,7 @@ pub fn lead(report: &Report) -> String {
         said += &format!(", {ratio:.2} times that of a constant guess");
     }
     let metrics: Vec<f64> = best.iter().map(|(_, epoch)| epoch.metric).collect();
-    if let Some((mean, Some(sd))) = tables::mean(&metrics) {
+    if let Some((mean, Some(sd))) = crate::view::mean(&metrics) {
         let (mean, sd) = (format::loss(mean), format::loss(sd));
         said += &format!("; over {} folds {mean} ± {sd} (mean ± sd)", metrics.len());
     }

@@ -171,7 +171,7 @@ pub fn validation(report: &Report) -> Chart {
     let mut chart = overlay(report, "Validation loss", "loss", |epoch| epoch.valid_loss);
     let folds = drawn(report);
     let guesses = folds.iter().map(|fold| fold.plan.baseline).filter(|guess| guess.is_finite());
-    let guess = tables::mean(&guesses.collect::<Vec<_>>()).map(|(mean, _)| mean);
+    let guess = view::mean(&guesses.collect::<Vec<_>>()).map(|(mean, _)| mean);
     let last = folds.iter().filter_map(|fold| fold.last_epoch()).map(|epoch| epoch.at.epoch).max();
     if let (Some(guess), Some(last)) = (guess, last.filter(|&last| last > 1)) {
         let style = Style { color: Style::INK, weight: Weight::Faint, ..CONSTANT };

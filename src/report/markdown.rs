@@ -67,7 +67,7 @@ fn bars(values: &[f64]) -> String {
     let each = values.len().div_ceil(BARS).max(1);
     let mean = |some: &[f64]| {
         let finite: Vec<f64> = some.iter().copied().filter(|x| x.is_finite()).collect();
-        tables::mean(&finite).map(|(mean, _)| mean)
+        crate::view::mean(&finite).map(|(mean, _)| mean)
     };
     let means: Vec<Option<f64>> = values.chunks(each).map(mean).collect();
     let low = means.iter().flatten().copied().fold(f64::INFINITY, f64::min);

@@ -3,7 +3,7 @@
 use super::{MOST_ROWS, MOST_WORST, gather::Report, settings::Settings};
 use crate::{
     run::event::{Epoch, FoldState, Level, SkippedStudy},
-    view::{Fold, format, word},
+    view::{Fold, Mean, format, mean, word},
 };
 
 /// A table.
@@ -34,17 +34,6 @@ impl<T: Into<String>> From<T> for Cell {
     fn from(text: T) -> Self {
         Self { text: text.into(), tint: None }
     }
-}
-
-/// Mean and, of two values or more, the standard deviation of a sample.
-type Mean = (f64, Option<f64>);
-
-/// That of `values`; `None` of none.
-pub fn mean(values: &[f64]) -> Option<Mean> {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let squares: f64 = values.iter().map(|x| (x - mean).powi(2)).sum();
-    (n > 0.0).then(|| (mean, (n > 1.0).then(|| (squares / (n - 1.0)).sqrt())))
 }
 
 /// A row a fold, and mean and standard deviation over the folds that have a best epoch.

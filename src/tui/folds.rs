@@ -1,11 +1,11 @@
 //! How do the folds compare? A table, a heat map of fold × epoch, and all validations in one chart.
 
 use super::heat::Scale;
-use super::plot::{self, Data, Layer, Plot, Shape, Unit};
-use super::{range, theme};
+use super::plot::{self, Data, Layer, Plot, Shape};
+use super::theme;
 use crate::export;
 use crate::run::event::Epoch;
-use crate::view::{Fold, State, fold, format};
+use crate::view::{self, Fold, State, fold, format};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Modifier, Style};
@@ -198,13 +198,7 @@ fn mean_row(folds: &[Fold]) -> Line<'static> {
 
 /// Mean and sample standard deviation (0 of one).
 fn mean(figures: &[f64]) -> Option<(f64, f64)> {
-    let n = figures.len() as f64;
-    if figures.is_empty() {
-        return None;
-    }
-    let mean = figures.iter().sum::<f64>() / n;
-    let squares: f64 = figures.iter().map(|x| (x - mean).powi(2)).sum();
-    Some((mean, if n > 1.0 { (squares / (n - 1.0)).sqrt() } else { 0.0 }))
+    view::mean(figures).map(|(mean, sd)| (mean, sd.unwrap_or(0.0)))
 }
 
 /// The chart for files.
@@ -245,13 +239,9 @@ fn with_plot<R>(state: &State, then: impl FnOnce(&Plot) -> R) -> Option<R> {
             fold.done().map(metric).filter(|p| p.1.is_finite()).collect()
         })
         .collect();
-    let longest = folds.iter().filter_map(|points| points.last()).map(|p| p.0).fold(0.0, f64::max);
-    if longest == 0.0 {
-        return None;
-    }
     // Epoch by epoch, where at least two folds have it.
     let mut spread: [Vec<(f64, f64)>; 3] = Default::default();
-    for epoch in 1..=(longest as usize).min(100_000) {
+    for epoch in 1..=newest(state).min(100_000) {
         let at = |f: &Fold| f.epochs.get(epoch - 1)?.as_ref().map(|e| e.metric);
         let there: Vec<f64> =
             state.folds.iter().filter_map(at).filter(|metric| metric.is_finite()).collect();
@@ -262,7 +252,6 @@ fn with_plot<R>(state: &State, then: impl FnOnce(&Plot) -> R) -> Option<R> {
         }
     }
     let baseline = baseline(state);
-    let all: Vec<f64> = folds.iter().flatten().map(|p| p.1).collect();
     let level = Layer::new(Data::Level(baseline), Shape::Dashes, theme::FAINT);
     let mut layers = vec![level.called("baseline")];
     for (bound, name) in [(&spread[0], "mean - sd"), (&spread[2], "mean + sd")] {
@@ -276,17 +265,8 @@ fn with_plot<R>(state: &State, then: impl FnOnce(&Plot) -> R) -> Option<R> {
         layers.push(Layer { name, ..layer }.called(format!("fold {number}")));
     }
     layers.push(Layer::new(Data::Points(&spread[1]), Shape::Line, theme::KEY).called("mean"));
-    Some(then(&Plot {
-        x: (1.0, longest.max(2.0) * 1.03),
-        y: range::of_losses(&all, &[], Some(baseline)),
-        log: false,
-        unit: Unit::Epochs,
-        label: format::short_loss,
-        round: 1.0,
-        layers,
-        marks: Vec::new(),
-        cursor: None,
-    }))
+    let lines: Vec<&[(f64, f64)]> = folds.iter().map(Vec::as_slice).collect();
+    Plot::over_epochs(&lines, Some(baseline), layers).map(|plot| then(&plot))
 }
 
 #[cfg(test)]

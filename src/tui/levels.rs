@@ -2,8 +2,8 @@
 
 use super::heat::Scale;
 use super::keys::Scroll;
-use super::plot::{self, Data, Layer, Plot, Shape, Unit};
-use super::{range, theme};
+use super::plot::{self, Data, Layer, Plot, Shape};
+use super::theme;
 use crate::export;
 use crate::run::event::Epoch;
 use crate::view::{Fold, format};
@@ -167,10 +167,6 @@ impl View {
                 fold.done().filter_map(point).filter(|p| p.1.is_finite()).collect()
             })
             .collect();
-        let longest = points.iter().filter_map(|p| p.last()).map(|p| p.0).fold(0.0, f64::max);
-        if longest == 0.0 {
-            return None;
-        }
         let others = (0..ROWS).filter(|&row| row != self.row);
         let mut layers: Vec<Layer> = others
             .map(|row| {
@@ -181,17 +177,7 @@ impl View {
         let own = Layer::new(Data::Points(&points[self.row]), Shape::Beads, theme::VALID);
         let digit = char::from_digit(self.row as u32 + 1, 10).filter(|_| self.row < 7);
         layers.push(Layer { name: digit.or(Some('s')), ..own }.called(name(self.row)));
-        let figures: Vec<f64> = points.iter().flatten().map(|p| p.1).collect();
-        Some(then(&Plot {
-            x: (1.0, longest.max(2.0) * 1.03),
-            y: range::of_losses(&figures, &[], None),
-            log: false,
-            unit: Unit::Epochs,
-            label: format::short_loss,
-            round: 1.0,
-            layers,
-            marks: Vec::new(),
-            cursor: None,
-        }))
+        let lines: Vec<&[(f64, f64)]> = points.iter().map(Vec::as_slice).collect();
+        Plot::over_epochs(&lines, None, layers).map(|plot| then(&plot))
     }
 }

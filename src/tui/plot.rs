@@ -10,9 +10,9 @@ mod tests;
 
 pub use axis::ticks;
 
-use super::theme;
+use super::{range, theme};
 use crate::export;
-use crate::view::{Series, Span as Range};
+use crate::view::{Series, Span as Range, format};
 use axis::Scale;
 use dots::Dots;
 use ratatui::buffer::Buffer;
@@ -110,6 +110,30 @@ pub struct Plot<'a> {
 struct Frame {
     inner: Rect,
     scale: Scale,
+}
+
+impl<'a> Plot<'a> {
+    /// Losses over epochs, drawn as `layers`; `lines`: all their points, `level`: what is always in
+    /// sight. `None` before the first epoch.
+    pub fn over_epochs(
+        lines: &[&[(f64, f64)]],
+        level: Option<f64>,
+        layers: Vec<Layer<'a>>,
+    ) -> Option<Self> {
+        let longest = lines.iter().filter_map(|line| line.last()).map(|p| p.0).fold(0.0, f64::max);
+        let losses: Vec<f64> = lines.iter().copied().flatten().map(|p| p.1).collect();
+        (longest > 0.0).then(|| Self {
+            x: (1.0, longest.max(2.0) * 1.03),
+            y: range::of_losses(&losses, &[], level),
+            log: false,
+            unit: Unit::Epochs,
+            label: format::short_loss,
+            round: 1.0,
+            layers,
+            marks: Vec::new(),
+            cursor: None,
+        })
+    }
 }
 
 impl Plot<'_> {

@@ -1,8 +1,8 @@
 //! Is it better than before? All runs beside this one, and their validation losses in one chart.
 
 use super::keys::Scroll;
-use super::plot::{self, Data, Layer, Plot, Shape, Unit};
-use super::{range, theme};
+use super::plot::{self, Data, Layer, Plot, Shape};
+use super::theme;
 use crate::export;
 use crate::view::{State, format, runs};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -231,25 +231,11 @@ impl View {
             .map(|(name, curve)| (name.as_str(), curve.as_deref().unwrap_or_default()));
         let all: Vec<(&str, &[(f64, f64)])> =
             std::iter::once((OWN, own.as_slice())).chain(others).collect();
-        let longest = all.iter().filter_map(|(_, c)| c.last()).map(|p| p.0).fold(0.0, f64::max);
-        if longest == 0.0 {
-            return None;
-        }
-        let figures: Vec<f64> = all.iter().flat_map(|(_, c)| c.iter().map(|p| p.1)).collect();
         let layers = all.iter().enumerate().map(|(i, (name, points))| {
             let layer = Layer::new(Data::Points(points), Shape::Beads, theme::series(i));
             Layer { name: char::from_digit(i as u32, 10), ..layer }.called(*name)
         });
-        Some(then(&Plot {
-            x: (1.0, longest.max(2.0) * 1.03),
-            y: range::of_losses(&figures, &[], None),
-            log: false,
-            unit: Unit::Epochs,
-            label: format::short_loss,
-            round: 1.0,
-            layers: layers.collect(),
-            marks: Vec::new(),
-            cursor: None,
-        }))
+        let lines: Vec<&[(f64, f64)]> = all.iter().map(|(_, points)| *points).collect();
+        Plot::over_epochs(&lines, None, layers.collect()).map(|plot| then(&plot))
     }
 }

@@ -23,6 +23,7 @@ pub use fold::Fold;
 pub use fold::word;
 pub use pending::Pending;
 pub use progress::Progress;
+pub use recent::{Mean, mean};
 pub use series::{Ema, Point, Series, Smoothed, Span};
 pub use state::{LogLine, State};
 pub use status::Alarm;

@@ -1,4 +1,4 @@
-//! The mean of the last few values.
+//! Means: of the last few values, and with their standard deviation.
 
 use std::collections::VecDeque;
 
@@ -44,4 +44,15 @@ impl Recent {
     pub fn mean(&self) -> Option<f64> {
         (!self.values.is_empty()).then(|| self.sum() / self.values.len() as f64)
     }
+}
+
+/// Mean and, of two values or more, the standard deviation of a sample.
+pub type Mean = (f64, Option<f64>);
+
+/// That of `values`; `None` of none.
+pub fn mean(values: &[f64]) -> Option<Mean> {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let squares: f64 = values.iter().map(|x| (x - mean).powi(2)).sum();
+    (n > 0.0).then(|| (mean, (n > 1.0).then(|| (squares / (n - 1.0)).sqrt())))
 }
