@@ -28,6 +28,7 @@ Examples:
   rsna-tui resume                            go on with the newest run where it was cut
   rsna-tui --detach, then rsna-tui attach    train in the background; watch and steer it
   rsna-tui report                            the newest run as one HTML file to send
+  rsna-tui export --fold 0 --format onnx     the newest run's fold 0 for onnxruntime
   rsna-tui --folds 0,2 --no-tui > run.log    two folds, plain lines, for a batch system
   rsna-tui --set train.epochs=2 --set model.size=atto
                                              change single settings (config.toml lists them all)
@@ -52,6 +53,10 @@ pub enum Command {
     Runs(Runs),
     /// Write what came of a run as one HTML or Markdown file, or its figures as CSV
     Report(Report),
+    /// Make pretrained weights, of timm or of the notebook, a file to start training from
+    Import(Import),
+    /// Write the weights of a fold for PyTorch or as ONNX
+    Export(Export),
     /// Pause a run after the step at hand
     Pause(Steer),
     /// Let a paused run go on
@@ -171,6 +176,79 @@ pub enum Format {
     Markdown,
     /// Every step and every epoch: steps.csv and epochs.csv
     Csv,
+}
+
+/// `rsna-tui import`
+#[derive(Debug, Args)]
+pub struct Import {
+    /// What the file is
+    #[command(subcommand)]
+    pub from: From,
+}
+
+/// Whose weights they are.
+#[derive(Debug, Subcommand)]
+pub enum From {
+    /// A ConvNeXt of timm's: the encoder, its stem for 3 channels adapted to 6
+    Timm(Weights),
+    /// The notebook's whole network, as torch.save(model.state_dict(), FILE) writes it
+    Torch(Weights),
+}
+
+/// `rsna-tui import timm` and `torch`
+#[derive(Debug, Args)]
+pub struct Weights {
+    /// A .safetensors or .pth file (nothing in it is run), or hf:OWNER/NAME[@REVISION] of the Hugging
+    /// Face hub
+    pub file: PathBuf,
+    /// The .safetensors file to write: --set model.pretrained=OUT trains from it
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Write over what is already there at --out
+    #[arg(long)]
+    pub force: bool,
+    /// Settings, for the network that the weights are of [default: ./config.toml where it exists]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Change one setting, as in model.size=tiny; may be given again
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub sets: Vec<String>,
+}
+
+/// `rsna-tui export`
+#[derive(Debug, Args)]
+pub struct Export {
+    /// The run's name, or its folder as a path [default: the one that was begun last]
+    #[arg(value_name = "RUN")]
+    pub run: Option<String>,
+    /// The fold
+    #[arg(long, value_name = "K")]
+    pub fold: usize,
+    /// What to write
+    #[arg(long, value_enum, default_value_t = WeightsFormat::Safetensors, value_name = "FORMAT")]
+    pub format: WeightsFormat,
+    /// The file to write [default: exports/fold{K}_best.safetensors or .onnx in the run's folder,
+    /// written anew]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Write over what is already there at --out
+    #[arg(long)]
+    pub force: bool,
+    /// The newest weights instead of those that validated best
+    #[arg(long)]
+    pub last: bool,
+    /// Where runs are kept [default: run.dir of ./config.toml, or runs]
+    #[arg(long, value_name = "DIR")]
+    pub runs_dir: Option<PathBuf>,
+}
+
+/// What weights are written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum WeightsFormat {
+    /// What the notebook's model.load_state_dict takes
+    Safetensors,
+    /// The whole network at evaluation, images to logits, opset 17
+    Onnx,
 }
 
 /// Which run to steer.
@@ -326,6 +404,13 @@ pub struct Bench {
 }
 
 impl Bench {
+    /// All that the command line sets in the config.
+    pub fn sets(&self) -> Vec<Set> {
+        self.sets.iter().map(Set::new).collect()
+    }
+}
+
+impl Weights {
     /// All that the command line sets in the config.
     pub fn sets(&self) -> Vec<Set> {
         self.sets.iter().map(Set::new).collect()

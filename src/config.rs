@@ -235,7 +235,7 @@ impl std::fmt::Display for Precision {
 pub struct Model {
     /// ConvNeXt by timm's name.
     pub size: ModelSize,
-    /// timm safetensors to start the encoder from; empty = none.
+    /// Weights to start from, a file or `hf:OWNER/NAME`; empty = none.
     pub pretrained: PathBuf,
     /// Width of each LSTM direction.
     pub lstm_hidden: usize,

@@ -6,6 +6,8 @@ mod augment;
 mod bench;
 mod check;
 mod detach;
+mod export;
+mod import;
 mod live;
 mod monitor;
 mod on_alert;
@@ -20,6 +22,8 @@ pub use augment::augment;
 pub use bench::bench;
 pub use check::check;
 pub use detach::{detach, leave_session};
+pub use export::export;
+pub use import::import;
 pub use live::{Shown, train};
 pub use report_file::report;
 
@@ -278,7 +282,7 @@ fn check_inputs(config: &Config, table: &Table) -> Result<()> {
     if !config.model.pretrained.as_os_str().is_empty() {
         // Each fold loads it again into fresh weights.
         let model = Classifier::new(&Spec::new(config), 0, 0, DType::F32, &Device::Cpu)?;
-        weights::load_timm(&model, &config.model.pretrained)?;
+        weights::fill(&model, &config.model.pretrained, None)?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use super::{
 use candle_core::{DType, Result, Tensor, Var};
 
 /// timm's LayerNorm epsilon.
-const EPS: f64 = 1e-6;
+pub(super) const EPS: f64 = 1e-6;
 /// timm's initial layer scale.
 const GAMMA: f64 = 1e-6;
 

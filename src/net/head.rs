@@ -7,10 +7,10 @@ use super::{
 use candle_core::{Result, Tensor, Var};
 
 /// BatchNorm1d's epsilon and momentum, PyTorch's defaults.
-const EPS: f64 = 1e-5;
+pub(super) const EPS: f64 = 1e-5;
 const MOMENTUM: f64 = 0.1;
 /// LeakyReLU's slope.
-const SLOPE: f64 = 0.1;
+pub(super) const SLOPE: f64 = 0.1;
 
 /// `nn.Sequential(Linear(in, M), BatchNorm1d(M), Dropout, LeakyReLU(.1), Linear(M, 1))`.
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ use super::{
 use candle_core::{Result, Tensor, Var};
 
 /// Layers, as in the notebook.
-const LAYERS: usize = 2;
+pub(super) const LAYERS: usize = 2;
 
 /// `nn.LSTM(in, H, num_layers=2, bidirectional=True, batch_first=True)`.
 #[derive(Debug, Clone)]

@@ -8,6 +8,7 @@ pub mod convnext;
 pub mod encoder;
 pub mod head;
 pub mod lstm;
+pub mod onnx;
 pub mod ops;
 pub mod parameters;
 pub mod pool;

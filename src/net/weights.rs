@@ -1,9 +1,13 @@
 //! PyTorch and timm names and layouts, in and out.
 
-use super::{
-    classifier::Classifier,
-    parameters::{Layout, Parameters},
-};
+mod fit;
+mod pth;
+mod source;
+
+pub use fit::{Content, Differences, fill, load_state_dict};
+pub use source::Source;
+
+use super::parameters::{Layout, Parameters};
 use crate::bounded::{self, excerpt};
 use candle_core::{DType, Device, Result as CandleResult, Tensor};
 use std::{
@@ -11,12 +15,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+type Result<T> = std::result::Result<T, Error>;
+
 /// A weights file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No such file, or no safetensors.
+    /// No such file, or not of a format that is read here.
     #[error(
-        "cannot read the weights {}: {reason}; expected a .safetensors file", path.display()
+        "cannot read the weights {}: {reason}; expected a .safetensors file, or a .pth that torch.save wrote", path.display()
     )]
     Read {
         /// The file.
@@ -24,27 +30,85 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// A weight is missing or has another shape.
-    #[error("{}: {problem}; expected the weights of {model}", path.display())]
+    /// It holds the weights of something else.
+    #[error("{}: {differences}; expected the weights of {model}{hint}", path.display())]
     Mismatch {
         /// The file.
         path: PathBuf,
-        /// Which weight and what is wrong with it.
-        problem: String,
+        /// Which tensors do not fit.
+        differences: Differences,
         /// What was to be filled.
         model: String,
+        /// What they may be instead.
+        hint: String,
+    },
+    /// An encoder where a whole network was asked for, or the other way round.
+    #[error("{}: it holds {held}; {instead}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What it holds.
+        held: Content,
+        /// What takes it.
+        instead: &'static str,
+    },
+    /// A model of the hub cannot be had.
+    #[error("cannot get the weights {name}: {reason}")]
+    Hub {
+        /// As it was asked for.
+        name: String,
+        /// Why, and what to do.
+        reason: String,
     },
     /// The engine failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
 }
 
-/// A larger timm file is none of a ConvNeXt that is known here.
-const LARGEST_TIMM: u64 = 1 << 30;
+/// A larger file is none of a network that is known here.
+const LARGEST: u64 = 1 << 30;
 /// A longer header is none of ours: a nano's has 60 kB.
 pub const LONGEST_HEADER: u64 = 16 << 20;
 /// No weight has more dimensions.
 const MOST_DIMENSIONS: usize = 8;
+
+/// The tensors of a file, as PyTorch names them.
+///
+/// Errors: [`Error::Read`].
+fn read(path: &Path) -> Result<HashMap<String, Tensor>> {
+    let read = |reason: String| Error::Read { path: path.to_owned(), reason };
+    if !path.is_file() {
+        return Err(read("no such file".into()));
+    }
+    let bytes = bounded::read(path, LARGEST).map_err(|e| read(e.to_string()))?;
+    of_bytes(&bytes).map_err(read)
+}
+
+/// The tensors of a file of either format, as f32, f64, f16, bf16 or i64, on the CPU.
+///
+/// Errors: what is wrong with it, as a sentence of its own.
+pub fn of_bytes(bytes: &[u8]) -> std::result::Result<HashMap<String, Tensor>, String> {
+    match bytes {
+        [b'P', b'K', 3, 4, ..] => pth::tensors(bytes),
+        // A pickle begins so.
+        [0x80, 2..=5, 1..=255, ..] => {
+            Err("it is a bare pickle, as PyTorch wrote before 1.6: load it there \
+                                  and torch.save its state_dict() anew"
+                .into())
+        }
+        _ => tensors(bytes),
+    }
+}
+
+/// The tensors that a `data.pkl` describes, all of them of the values `stored`: for the fuzzer, which
+/// would not find an archive's checksums.
+#[doc(hidden)]
+pub fn of_pickle(
+    pickle: &[u8],
+    stored: &[u8],
+) -> std::result::Result<HashMap<String, Tensor>, String> {
+    pth::of_pickle(pickle, 16 * stored.len(), &mut |_| Ok(stored))
+}
 
 /// The tensors of a safetensors file, as f32, f64, f16, bf16 or i64, on the CPU.
 ///
@@ -121,80 +185,6 @@ pub fn state_dict(parameters: &Parameters) -> CandleResult<BTreeMap<String, Tens
     Ok(out)
 }
 
-/// Sets every weight and buffer from PyTorch's; as `strict=True`, one that is missing or of
-/// another shape is an error (told as text), and so is one left over.
-pub fn load_state_dict(
-    parameters: &Parameters,
-    dict: &HashMap<String, Tensor>,
-) -> CandleResult<std::result::Result<(), String>> {
-    for p in &parameters.trainable {
-        let Some(t) = dict.get(&p.name) else { return Ok(Err(format!("{} is missing", p.name))) };
-        if t.dims() != p.shape {
-            return Ok(Err(format!("{} is {:?}, not {:?}", p.name, t.dims(), p.shape)));
-        }
-        let t = t.to_device(p.var.device())?.to_dtype(p.var.dtype())?;
-        p.var.set(&from_torch(&t, p.layout)?)?;
-    }
-    for b in &parameters.buffers {
-        let Some(t) = dict.get(&b.name) else { return Ok(Err(format!("{} is missing", b.name))) };
-        if t.dims() != b.var.dims() {
-            return Ok(Err(format!("{} is {:?}, not {:?}", b.name, t.dims(), b.var.dims())));
-        }
-        b.var.set(&t.to_device(b.var.device())?.to_dtype(b.var.dtype())?)?;
-    }
-    let known = |name: &String| {
-        parameters.trainable.iter().any(|p| p.name == *name)
-            || parameters.buffers.iter().any(|b| b.name == *name)
-    };
-    Ok(match dict.keys().find(|k| !known(k)) {
-        Some(extra) => Err(format!("{:?} has no place in this network", excerpt(extra, 100))),
-        None => Ok(()),
-    })
-}
-
-/// Fills the encoder from a timm ConvNeXt safetensors (names `stem.0.weight`,
-/// `stages.0.blocks.0.conv_dw.weight`, …; the classifier's `head.fc` is left aside). A 3-channel
-/// stem is adapted as timm's `adapt_input_conv` does.
-pub fn load_timm(model: &Classifier, path: &Path) -> std::result::Result<(), Error> {
-    let read = |reason: String| Error::Read { path: path.to_owned(), reason };
-    if !path.is_file() {
-        return Err(read("no such file".into()));
-    }
-    let bytes = bounded::read(path, LARGEST_TIMM).map_err(|e| read(e.to_string()))?;
-    let dict = tensors(&bytes).map_err(read)?;
-    drop(bytes);
-    let mismatch = |problem: String| Error::Mismatch {
-        path: path.to_owned(),
-        problem,
-        model: model.spec.name.into(),
-    };
-    for p in &model.parameters.trainable {
-        let Some(name) = p.name.strip_prefix("encoder.") else { continue };
-        let t = dict.get(name).ok_or_else(|| mismatch(format!("{name} is missing")))?;
-        let mut t = t.to_dtype(DType::F32)?;
-        if name == "stem.0.weight" && t.dims().len() == 4 && t.dim(1)? != p.shape[1] {
-            t = adapt_stem(&t, p.shape[1])?;
-        }
-        // 1×1 convolutions and linear layers hold the same numbers.
-        if t.dims() != p.shape && squeezed(t.dims()) == squeezed(&p.shape) {
-            t = t.reshape(p.shape.as_slice())?;
-        }
-        if t.dims() != p.shape {
-            return Err(mismatch(format!("{name} is {:?}, not {:?}", t.dims(), p.shape)));
-        }
-        let t = t.to_device(p.var.device())?.to_dtype(p.var.dtype())?;
-        p.var.set(&from_torch(&t, p.layout)?)?;
-    }
-    let known = |name: &str| {
-        let trainable = &model.parameters.trainable;
-        trainable.iter().any(|p| p.name.strip_prefix("encoder.") == Some(name))
-    };
-    match dict.keys().filter(|name| name.starts_with("stages.")).find(|name| !known(name)) {
-        Some(extra) => Err(mismatch(format!("{:?} has no place", excerpt(extra, 100)))),
-        None => Ok(()),
-    }
-}
-
 /// Repeats a stem's 3 input channels to `channels` and scales by 3 / `channels`
 /// (timm's `adapt_input_conv`): [out, 3, k, k] → [out, channels, k, k].
 pub fn adapt_stem(weight: &Tensor, channels: usize) -> CandleResult<Tensor> {
@@ -202,8 +192,4 @@ pub fn adapt_stem(weight: &Tensor, channels: usize) -> CandleResult<Tensor> {
     let repeats: Vec<&Tensor> = vec![weight; channels.div_ceil(from)];
     let repeated = Tensor::cat(&repeats, 1)?.narrow(1, 0, channels)?;
     repeated.affine(from as f64 / channels as f64, 0.0)?.contiguous()
-}
-
-fn squeezed(shape: &[usize]) -> Vec<usize> {
-    shape.iter().copied().filter(|&d| d != 1).collect()
 }

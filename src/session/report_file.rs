@@ -15,7 +15,7 @@ use std::{
 
 /// Writes the report and says where.
 pub fn report(args: &cli::Report) -> Result<String> {
-    let folder = folder(args)?;
+    let folder = run_folder(args.run.as_deref(), args.runs_dir.as_ref())?;
     if args.format == Format::Csv {
         return figures(args, &folder);
     }
@@ -59,12 +59,12 @@ fn figures(args: &cli::Report, folder: &Folder) -> Result<String> {
 }
 
 /// The run that is named, or whose folder is given.
-fn folder(args: &cli::Report) -> Result<Folder> {
-    let path = args.run.as_deref().map(Path::new);
+pub(super) fn run_folder(run: Option<&str>, dir: Option<&PathBuf>) -> Result<Folder> {
+    let path = run.map(Path::new);
     let path =
         path.filter(|p| p.components().count() > 1 || p.is_absolute() || *p == Path::new("."));
     let Some(path) = path else {
-        return Ok(Folder::look(&runs_dir(args.runs_dir.as_ref())?, args.run.as_deref())?);
+        return Ok(Folder::look(&runs_dir(dir)?, run)?);
     };
     let whole = fs::canonicalize(path).map_err(|e| {
         eyre!("{}: {e}; give a run's name, or its folder as a path", path.display())
@@ -79,22 +79,27 @@ fn folder(args: &cli::Report) -> Result<Folder> {
 /// What is written into the run's own folder may be written anew; elsewhere a file that is there is
 /// somebody's.
 fn check(args: &cli::Report, path: &Path) -> Result<()> {
+    check_place(path, args.out.is_some(), args.force)
+}
+
+/// As [`check`]; `chosen`: with --out.
+pub(super) fn check_place(path: &Path, chosen: bool, force: bool) -> Result<()> {
     let Ok(there) = path.symlink_metadata() else { return Ok(()) };
     if there.is_dir() {
         bail!("{} is a folder; give a file with --out", path.display());
     }
-    if args.out.is_some() && !args.force {
+    if chosen && !force {
         bail!("{} is already there; give another --out, or --force", path.display());
     }
     Ok(())
 }
 
-fn cannot_write(path: &Path, error: &std::io::Error) -> eyre::Report {
+pub(super) fn cannot_write(path: &Path, error: &std::io::Error) -> eyre::Report {
     eyre!("cannot write {}: {error}; give another --out", path.display())
 }
 
 /// `1.2 MB`
-fn size(bytes: usize) -> String {
+pub(super) fn size(bytes: usize) -> String {
     match bytes as f64 / 1e6 {
         mb if mb < 0.1 => format!("{:.0} kB", 1e3 * mb),
         mb => format!("{mb:.1} MB"),

@@ -266,17 +266,8 @@ pub fn load_last(model: &Classifier, optimizer: &mut AdamW, last: &Whole) -> Res
     if scaler.is_some() != optimizer.scaler.is_some() {
         return Err(bad("it was trained in another train.precision".into()));
     }
-    // Three values for each weight, and what the header and buffers take.
-    let most = 12 * model.parameters.count() as u64 + LONGEST_HEADER + (1 << 20);
-    let size = std::fs::metadata(path).map_err(|e| bad(e.to_string()))?.len();
-    if size > most {
-        return Err(bad(format!("it has {size} bytes, more than such a network's {most}")));
-    }
-    let bytes = bounded::read(path, most).map_err(|e| bad(e.to_string()))?;
     let mut parts: [HashMap<String, Tensor>; 3] = Default::default();
-    let tensors = weights::tensors(&bytes).map_err(bad)?;
-    drop(bytes);
-    for (name, tensor) in tensors {
+    for (name, tensor) in tensors(model, path).map_err(bad)? {
         let part = match name.split_once('.') {
             Some(("model", name)) => (0, name),
             Some(("exp_avg", name)) => (1, name),
@@ -286,7 +277,8 @@ pub fn load_last(model: &Classifier, optimizer: &mut AdamW, last: &Whole) -> Res
         parts[part.0].insert(part.1.to_string(), tensor);
     }
     let [state, first, second] = parts;
-    weights::load_state_dict(&model.parameters, &state)?.map_err(bad)?;
+    weights::load_state_dict(&model.parameters, &state)?
+        .map_err(|differences| bad(differences.to_string()))?;
     let mut moments = Vec::with_capacity(model.parameters.trainable.len());
     for p in &model.parameters.trainable {
         let of = |dict: &HashMap<String, Tensor>| -> Result<Vec<f32>> {
@@ -298,6 +290,38 @@ pub fn load_last(model: &Classifier, optimizer: &mut AdamW, last: &Whole) -> Res
     }
     optimizer.restore(count(path, metadata, "adamw_steps")?, moments, scaler);
     Ok(progress)
+}
+
+/// Reads the weights alone into a network, from a `best` or a `last`.
+///
+/// Errors: the file cannot be read, or holds no such network.
+pub fn load_weights(model: &Classifier, from: &Whole) -> Result<()> {
+    let bad = |why: String| Error::Checkpoint { path: from.path.clone(), why };
+    let tensors = tensors(model, &from.path).map_err(bad)?;
+    let state = match from.metadata.contains_key("format") {
+        false => tensors,
+        true => {
+            let own = |(name, t): (String, Tensor)| Some((name.strip_prefix("model.")?.into(), t));
+            tensors.into_iter().filter_map(own).collect()
+        }
+    };
+    weights::load_state_dict(&model.parameters, &state)?
+        .map_err(|differences| bad(differences.to_string()))
+}
+
+/// The tensors of a checkpoint of such a network.
+fn tensors(
+    model: &Classifier,
+    path: &Path,
+) -> std::result::Result<HashMap<String, Tensor>, String> {
+    // Three values for each weight, and what the header and buffers take.
+    let most = 12 * model.parameters.count() as u64 + LONGEST_HEADER + (1 << 20);
+    let size = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
+    if size > most {
+        return Err(format!("it has {size} bytes, more than such a network's {most}"));
+    }
+    let bytes = bounded::read(path, most).map_err(|e| e.to_string())?;
+    weights::tensors(&bytes)
 }
 
 fn progress(path: &Path, metadata: &HashMap<String, String>) -> Result<Progress> {

@@ -59,6 +59,14 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// A checkpoint whose weights cannot be had.
+    #[error("cannot read the weights of {}: {why}", path.display())]
+    Checkpoint {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The system gives no thread.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),

@@ -253,7 +253,7 @@ fn folds(
             _ => Classifier::new(&spec, seed, number, DType::F32, &job.device)?,
         };
         if !config.model.pretrained.as_os_str().is_empty() {
-            weights::load_timm(&model, &config.model.pretrained)?;
+            weights::fill(&model, &config.model.pretrained, None)?;
         }
         let memory = &*memory.get_or_insert_with(|| Cell::new(memory_plan(job, &spec, &events)));
         let (train, valid) = job.table.split(number);

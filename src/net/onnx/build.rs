@@ -1,0 +1,131 @@
+//! Nodes and initialisers, put together one by one.
+
+use super::proto::{Attribute, FLOAT, Graph, INT64, Node, Tensor as Values};
+use candle_core::{DType, Result, Tensor, bail};
+use std::collections::BTreeMap;
+
+/// A graph in the making, over the weights of a network.
+pub(super) struct Build<'a> {
+    weights: &'a BTreeMap<String, Tensor>,
+    graph: Graph,
+}
+
+impl<'a> Build<'a> {
+    /// Over weights by PyTorch's names, in PyTorch's shapes.
+    pub fn new(weights: &'a BTreeMap<String, Tensor>) -> Self {
+        Self { weights, graph: Graph::default() }
+    }
+
+    /// What was built.
+    pub fn finish(self) -> Graph {
+        self.graph
+    }
+
+    /// A weight that there may be.
+    pub fn look(&self, name: &str) -> Option<&'a Tensor> {
+        self.weights.get(name)
+    }
+
+    /// One that there must be.
+    pub fn tensor(&self, name: &str) -> Result<&'a Tensor> {
+        match self.weights.get(name) {
+            Some(tensor) => Ok(tensor),
+            None => bail!("the network has no weight {name}"),
+        }
+    }
+
+    /// A weight as an initialiser under its own name.
+    pub fn weight(&mut self, name: &str) -> Result<String> {
+        let tensor = self.tensor(name)?;
+        self.values(name, tensor)
+    }
+
+    /// Any f32 values as an initialiser.
+    pub fn values(&mut self, name: &str, tensor: &Tensor) -> Result<String> {
+        let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        let raw_data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let dims = tensor.dims().iter().map(|&d| d as i64).collect();
+        Ok(self.initialise(Values { dims, data_type: FLOAT, name: name.into(), raw_data }))
+    }
+
+    /// A shape, a position: whole numbers; a scalar where there is no `shape`.
+    pub fn whole(&mut self, name: &str, values: &[i64], scalar: bool) -> String {
+        let raw_data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let dims = if scalar { Vec::new() } else { vec![values.len() as i64] };
+        self.initialise(Values { dims, data_type: INT64, name: name.into(), raw_data })
+    }
+
+    /// A number, the same one under the same name however often it is asked for.
+    pub fn number(&mut self, name: &str, value: f32) -> String {
+        let raw_data = value.to_le_bytes().to_vec();
+        self.initialise(Values { dims: vec![], data_type: FLOAT, name: name.into(), raw_data })
+    }
+
+    fn initialise(&mut self, values: Values) -> String {
+        let name = values.name.clone();
+        if self.graph.initializer.iter().all(|there| there.name != name) {
+            self.graph.initializer.push(values);
+        }
+        name
+    }
+
+    /// An operation on named values; returns its output's name. `at`: which part of the network it
+    /// belongs to.
+    pub fn node(
+        &mut self,
+        at: &str,
+        op: &str,
+        inputs: &[&str],
+        attributes: Vec<Attribute>,
+    ) -> String {
+        let name = format!("{at}/{op}_{}", self.graph.node.len());
+        self.graph.node.push(Node {
+            input: inputs.iter().map(|name| name.to_string()).collect(),
+            output: vec![name.clone()],
+            name: name.clone(),
+            op_type: op.into(),
+            attribute: attributes,
+        });
+        name
+    }
+
+    /// Gives the newest node's output a name to be asked for by.
+    pub fn call(&mut self, name: &str) {
+        if let Some(node) = self.graph.node.last_mut() {
+            node.output = vec![name.into()];
+        }
+    }
+
+    /// [.., i, j] → its sides in another order.
+    pub fn transpose(&mut self, at: &str, x: &str, order: &[i64]) -> String {
+        self.node(at, "Transpose", &[x], vec![ints("perm", order)])
+    }
+
+    /// To `shape`: -1 = what is left, 0 = as it is.
+    pub fn reshape(&mut self, at: &str, x: &str, shape: &[i64]) -> String {
+        let name = shape.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+        let shape = self.whole(&format!("shape [{name}]"), shape, false);
+        self.node(at, "Reshape", &[x, &shape], Vec::new())
+    }
+}
+
+/// A whole number as a setting.
+pub(super) fn int(name: &str, value: i64) -> Attribute {
+    Attribute { name: name.into(), i: Some(value), r#type: 2, ..Attribute::default() }
+}
+
+/// Whole numbers as a setting.
+pub(super) fn ints(name: &str, values: &[i64]) -> Attribute {
+    Attribute { name: name.into(), ints: values.into(), r#type: 7, ..Attribute::default() }
+}
+
+/// A number as a setting.
+pub(super) fn float(name: &str, value: f64) -> Attribute {
+    Attribute { name: name.into(), f: Some(value as f32), r#type: 1, ..Attribute::default() }
+}
+
+/// A text as a setting.
+pub(super) fn text(name: &str, value: &str) -> Attribute {
+    let value = Some(value.as_bytes().to_vec());
+    Attribute { name: name.into(), s: value, r#type: 3, ..Attribute::default() }
+}

@@ -1,0 +1,311 @@
+//! Tensors of the files that PyTorch's `torch.save` writes, without running what they hold.
+//!
+//! Such a file is a zip archive: `NAME/data.pkl`, a pickle that describes the tensors, and the
+//! values, `NAME/data/0` and so on. candle's reader takes the pickle apart: it makes plain data of
+//! it and calls nothing. But it believes every length, copies as often and nests as deep as it is
+//! told, so each of its operations is looked at here, before and after.
+
+use super::MOST_DIMENSIONS;
+use crate::bounded::excerpt;
+use candle_core::{
+    DType, Device, Tensor,
+    pickle::{Object, Stack},
+};
+use std::{
+    collections::{HashMap, HashSet},
+    io::{Cursor, Read},
+};
+use zip::{CompressionMethod, ZipArchive};
+
+/// A longer description is none of a network's: a nano's has 60 kB.
+const LONGEST_PICKLE: u64 = 4 << 20;
+/// Deeper nested is none: a parameter within a dictionary within a dictionary has 8.
+const DEEPEST: usize = 64;
+/// Objects that are looked at or copied while a description is read: a nano's take 150 thousand.
+const MOST_OBJECTS: usize = 2 << 20;
+/// Characters that count as one object.
+const CHARACTERS: usize = 32;
+/// Where a checkpoint of more than weights keeps them.
+const KEYS: [&str; 4] = ["state_dict", "model_state_dict", "model", "net"];
+
+type Result<T> = std::result::Result<T, String>;
+
+/// The tensors of a zipped `.pth` file, as f32, f64, f16, bf16 or i64, on the CPU.
+///
+/// Errors: what is wrong with it, as a sentence of its own.
+pub(super) fn tensors(bytes: &[u8]) -> Result<HashMap<String, Tensor>> {
+    let damaged = |e: zip::result::ZipError| {
+        format!("it is no whole zip archive: {}", excerpt(&e.to_string(), 200))
+    };
+    let mut zip = ZipArchive::new(Cursor::new(bytes)).map_err(damaged)?;
+    let names = zip.file_names().filter_map(|name| Some(name.ok()?.into_owned()));
+    let is_pickle = |name: &String| name == "data.pkl" || name.ends_with("/data.pkl");
+    let Some(name) = names.into_iter().find(is_pickle) else {
+        return Err("it is a zip archive without a data.pkl: torch.save did not write it".into());
+    };
+    let mut pickle = Vec::new();
+    let file = zip.by_name(&name).map_err(damaged)?;
+    let read = file.take(LONGEST_PICKLE + 1).read_to_end(&mut pickle);
+    read.map_err(|e| format!("its data.pkl is damaged: {}", excerpt(&e.to_string(), 200)))?;
+    if pickle.len() as u64 > LONGEST_PICKLE {
+        return Err(format!("its data.pkl has more than {} MiB", LONGEST_PICKLE >> 20));
+    }
+    let folder = name.strip_suffix("data.pkl").unwrap_or_default();
+    let mut whole = HashSet::new();
+    let mut left = bytes.len();
+    of_pickle(&pickle, bytes.len(), &mut |key| {
+        let told = excerpt(key, 40);
+        let file = zip.by_name(&format!("{folder}data/{key}"));
+        let file = file.map_err(|_| format!("its values data/{told} are missing"))?;
+        if file.compression() != CompressionMethod::Stored || file.encrypted() {
+            return Err(format!("its values data/{told} are compressed or encrypted"));
+        }
+        // As they lie in the file: nothing is copied.
+        let values = file.data_start().and_then(|start| {
+            let start = usize::try_from(start).ok()?;
+            let end = start.checked_add(usize::try_from(file.size()).ok()?)?;
+            bytes.get(start..end)
+        });
+        let values = values.ok_or_else(|| format!("its values data/{told} are cut short"))?;
+        if whole.insert(key.to_string()) {
+            let rest = left.checked_sub(values.len());
+            left = rest.ok_or_else(|| "its parts lie over each other".to_string())?;
+            if crc32fast::hash(values) != file.crc32() {
+                return Err(format!("its values data/{told} are damaged"));
+            }
+        }
+        Ok(values)
+    })
+}
+
+/// The tensors that a pickle describes, of together at most `most` bytes; `storage` gives the values
+/// that are kept under a key.
+pub(super) fn of_pickle<'a>(
+    pickle: &[u8],
+    most: usize,
+    storage: &mut dyn FnMut(&str) -> Result<&'a [u8]>,
+) -> Result<HashMap<String, Tensor>> {
+    let described = unpickle(pickle)?;
+    let mut tensors = HashMap::new();
+    let mut left = most;
+    for (name, value) in state_dict(&described)? {
+        let (Object::Unicode(name), Some(arguments)) = (name, rebuilt(value)) else { continue };
+        let told = |why: String| format!("{:?} {why}", excerpt(name, 100));
+        let view = View::of(arguments).map_err(told)?;
+        let values = view.values(storage(view.key)?).map_err(told)?;
+        let rest = left.checked_sub(values.len());
+        left = rest.ok_or_else(|| "its tensors lie over each other".to_string())?;
+        let tensor = Tensor::from_raw_buffer(&values, view.dtype, &view.shape, &Device::Cpu);
+        tensors.insert(name.clone(), tensor.map_err(|e| excerpt(&e.to_string(), 200))?);
+    }
+    Ok(tensors)
+}
+
+/// What a pickle says.
+fn unpickle(mut pickle: &[u8]) -> Result<Object> {
+    let foreign = |e: candle_core::Error| {
+        format!("its data.pkl cannot be understood: {}", excerpt(&e.to_string(), 200))
+    };
+    let mut stack = Stack::empty();
+    let mut left = MOST_OBJECTS;
+    loop {
+        check_length(pickle)?;
+        let ended = stack.read(&mut pickle).map_err(foreign)?;
+        // All that an operation makes or changes lies on top. Whatever it may have copied is as
+        // large.
+        let top = stack.stack().last().map_or(Some(0), |top| objects(top, DEEPEST));
+        let top = top.ok_or("its data.pkl is nested too deep")?;
+        left = left.checked_sub(1 + top).ok_or("its data.pkl describes too many objects")?;
+        if ended {
+            return stack.finalize().map_err(foreign);
+        }
+    }
+}
+
+/// Refuses what the next operation would allocate, or count, beyond what there is.
+fn check_length(pickle: &[u8]) -> Result<()> {
+    match pickle {
+        // A text's length.
+        &[b'X', a, b, c, d, ref rest @ ..]
+            if u32::from_le_bytes([a, b, c, d]) as usize > rest.len() =>
+        {
+            Err("its data.pkl is cut short".into())
+        }
+        // A whole number's.
+        &[0x8a, bytes, ..] if bytes > 8 => Err("its data.pkl has a number beyond 64 bits".into()),
+        _ => Ok(()),
+    }
+}
+
+/// How many objects it is made of; `None` where they are nested more than `deep`.
+fn objects(object: &Object, deep: usize) -> Option<usize> {
+    let deep = deep.checked_sub(1)?;
+    let all = |of: &[Object]| of.iter().try_fold(1, |n, part| Some(n + objects(part, deep)?));
+    let two = |a: &Object, b: &Object| Some(1 + objects(a, deep)? + objects(b, deep)?);
+    match object {
+        Object::Class { module_name, class_name } => {
+            Some(1 + (module_name.len() + class_name.len()) / CHARACTERS)
+        }
+        Object::Unicode(text) => Some(1 + text.len() / CHARACTERS),
+        Object::Tuple(parts) | Object::List(parts) => all(parts),
+        Object::Dict(pairs) => pairs.iter().try_fold(1, |n, (a, b)| Some(n + two(a, b)?)),
+        Object::Reduce { callable, args } | Object::Build { callable, args } => two(callable, args),
+        Object::PersistentLoad(id) => Some(1 + objects(id, deep)?),
+        Object::Int(_)
+        | Object::Long(_)
+        | Object::Float(_)
+        | Object::Bool(_)
+        | Object::None
+        | Object::Mark => Some(1),
+    }
+}
+
+/// The dictionary of tensors: the whole, or where that has none, the one in it.
+fn state_dict(described: &Object) -> Result<&[(Object, Object)]> {
+    let Object::Dict(whole) = described else {
+        return Err(
+            "it holds a pickled object and no weights by name: save its state_dict()".into()
+        );
+    };
+    let has_tensors = |pairs: &[(Object, Object)]| pairs.iter().any(|(_, v)| rebuilt(v).is_some());
+    if has_tensors(whole) {
+        return Ok(whole);
+    }
+    let mut inner = Vec::new();
+    for (key, value) in whole {
+        match (key, value) {
+            (Object::Unicode(key), Object::Dict(pairs)) if has_tensors(pairs) => {
+                inner.push((key, &pairs[..]));
+            }
+            _ => {}
+        }
+    }
+    let known = KEYS.iter().find_map(|&k| inner.iter().find(|(key, _)| *key == k));
+    match (known, &inner[..]) {
+        (Some((_, pairs)), _) | (None, [(_, pairs)]) => Ok(pairs),
+        (None, []) => Err("it holds no tensor".into()),
+        (None, several) => {
+            let keys: Vec<String> =
+                several.iter().take(4).map(|(key, _)| format!("{:?}", excerpt(key, 40))).collect();
+            Err(format!("it holds tensors under {}: save one of them alone", keys.join(", ")))
+        }
+    }
+}
+
+/// The arguments of `torch._utils._rebuild_tensor_v2` where the object is such a call, or a parameter
+/// made from one.
+fn rebuilt(object: &Object) -> Option<&[Object]> {
+    let Object::Reduce { callable, args } = object else { return None };
+    let Object::Class { module_name, class_name } = &**callable else { return None };
+    let Object::Tuple(args) = &**args else { return None };
+    match (&**module_name, &**class_name, &args[..]) {
+        ("torch._utils", "_rebuild_tensor_v2", args) => Some(args),
+        ("torch._utils", "_rebuild_parameter", [tensor, ..]) => rebuilt(tensor),
+        _ => None,
+    }
+}
+
+/// A tensor as a view of stored values.
+struct View<'a> {
+    key: &'a str,
+    dtype: DType,
+    shape: Vec<usize>,
+    strides: Vec<usize>,
+    /// Of its first value.
+    offset: usize,
+}
+
+impl<'a> View<'a> {
+    /// From the arguments (storage, offset, shape, strides, …).
+    fn of(arguments: &'a [Object]) -> Result<Self> {
+        let strange = || "is described in a way that is not PyTorch's".to_string();
+        let [Object::PersistentLoad(id), offset, Object::Tuple(shape), Object::Tuple(strides), ..] =
+            arguments
+        else {
+            return Err(strange());
+        };
+        let Object::Tuple(id) = &**id else { return Err(strange()) };
+        let [_, Object::Class { class_name, .. }, Object::Unicode(key), ..] = &id[..] else {
+            return Err(strange());
+        };
+        let dtype = match &**class_name {
+            "FloatStorage" => DType::F32,
+            "DoubleStorage" => DType::F64,
+            "HalfStorage" => DType::F16,
+            "BFloat16Storage" => DType::BF16,
+            // BatchNorm's count of batches.
+            "LongStorage" => DType::I64,
+            other => return Err(format!("is of type {:?}", excerpt(other, 40))),
+        };
+        let counts = |of: &[Object]| of.iter().map(count).collect::<Option<Vec<_>>>();
+        let (Some(offset), Some(shape), Some(strides)) =
+            (count(offset), counts(shape), counts(strides))
+        else {
+            return Err(strange());
+        };
+        if shape.len() != strides.len() {
+            return Err(strange());
+        }
+        if shape.contains(&0) || shape.len() > MOST_DIMENSIONS {
+            return Err(format!("has the shape {}", excerpt(&format!("{shape:?}"), 80)));
+        }
+        Ok(Self { key, dtype, shape, strides, offset })
+    }
+
+    /// Its values' bytes, row by row, from those that are stored.
+    fn values(&self, stored: &[u8]) -> Result<Vec<u8>> {
+        let size = self.dtype.size_in_bytes();
+        let (number, last) = self.extent().ok_or("has a shape without an end")?;
+        // Values that are there several times are none of a network's weights.
+        if last >= stored.len() / size || number > stored.len() / size {
+            return Err("has more values than are stored".into());
+        }
+        if self.is_contiguous() {
+            return Ok(stored[self.offset * size..][..number * size].to_vec());
+        }
+        let mut values = Vec::with_capacity(number * size);
+        let mut at = vec![0; self.shape.len()];
+        for _ in 0..number {
+            let steps: usize = at.iter().zip(&self.strides).map(|(i, stride)| i * stride).sum();
+            let from = (self.offset + steps) * size;
+            values.extend_from_slice(&stored[from..from + size]);
+            for (i, &side) in at.iter_mut().zip(&self.shape).rev() {
+                *i += 1;
+                if *i < side {
+                    break;
+                }
+                *i = 0;
+            }
+        }
+        Ok(values)
+    }
+
+    /// Whether its values lie row by row.
+    fn is_contiguous(&self) -> bool {
+        let mut step = 1;
+        self.shape.iter().zip(&self.strides).rev().all(|(&side, &stride)| {
+            let fits = side == 1 || stride == step;
+            step *= side;
+            fits
+        })
+    }
+
+    /// How many values it has, and which of those stored is its last; `None` beyond 64 bits.
+    fn extent(&self) -> Option<(usize, usize)> {
+        let mut number = 1usize;
+        let mut last = self.offset;
+        for (&side, &stride) in self.shape.iter().zip(&self.strides) {
+            number = number.checked_mul(side)?;
+            last = last.checked_add((side - 1).checked_mul(stride)?)?;
+        }
+        Some((number, last))
+    }
+}
+
+fn count(object: &Object) -> Option<usize> {
+    match *object {
+        Object::Int(n) => usize::try_from(n).ok(),
+        Object::Long(n) => usize::try_from(n).ok(),
+        _ => None,
+    }
+}

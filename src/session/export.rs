@@ -1,0 +1,132 @@
+//! `rsna-tui export`: a fold's weights for other programs.
+
+use super::report_file::{cannot_write, check_place, run_folder, size};
+use crate::{
+    cli::{self, WeightsFormat},
+    config::Config,
+    net::{Classifier, Spec, onnx, weights},
+    run::{
+        folder::{Folder, write_atomically},
+        status::{FoldStatus, Status},
+    },
+    train::{
+        checkpoint::{self, Whole},
+        fold::MOST_KEPT,
+    },
+};
+use candle_core::{DType, Device};
+use eyre::{Result, bail, eyre};
+use std::{collections::HashMap, fs, path::Path};
+
+/// What a reader of the file must know of the images.
+const PREPROCESSING: &str = "uint8 crops / 255, no further normalisation; channels 0 to 4: CT slices \
+                             z-2 to z+2, channel 5: the vertebra's mask; images: C1 to C7, each 15 \
+                             slices";
+
+/// Writes the weights and says how Python loads them.
+///
+/// Errors: no such run, fold or checkpoint, a damaged one, and a file that cannot be written.
+pub fn export(args: &cli::Export) -> Result<String> {
+    let folder = run_folder(args.run.as_deref(), args.runs_dir.as_ref())?;
+    let (kind, ending) = match (args.last, args.format) {
+        (false, WeightsFormat::Safetensors) => ("best", "safetensors"),
+        (false, WeightsFormat::Onnx) => ("best", "onnx"),
+        (true, WeightsFormat::Safetensors) => ("last", "safetensors"),
+        (true, WeightsFormat::Onnx) => ("last", "onnx"),
+    };
+    let name = format!("exports/fold{}_{kind}.{ending}", args.fold);
+    let path = args.out.clone().unwrap_or_else(|| folder.path().join(name));
+    check_place(&path, args.out.is_some(), args.force)?;
+
+    let config = Config::load(Some(&folder.config()), false, &[])?;
+    let (from, epoch) = weights_of(&folder, &config, args)?;
+    let model = Classifier::new(&Spec::new(&config), 0, 0, DType::F32, &Device::Cpu)?;
+    checkpoint::load_weights(&model, &from)?;
+
+    let mut facts = vec![
+        ("run", folder.name.clone()),
+        ("fold", args.fold.to_string()),
+        ("weights", kind.to_string()),
+        ("backbone", model.spec.name.to_string()),
+        ("image_size", config.data.image_size.to_string()),
+        ("preprocessing", PREPROCESSING.to_string()),
+    ];
+    facts.extend(epoch.map(|epoch| ("epoch", epoch.to_string())));
+    let bytes = match args.format {
+        WeightsFormat::Onnx => onnx::to_bytes(&model, &facts)?,
+        WeightsFormat::Safetensors => {
+            let facts = facts.into_iter().map(|(key, value)| (key.to_string(), value));
+            let mut metadata: HashMap<String, String> = facts.collect();
+            metadata.insert("format".into(), "pt".into());
+            safetensors::serialize(weights::state_dict(&model.parameters)?, Some(metadata))?
+        }
+    };
+    if args.out.is_none() {
+        let dir = folder.path().join("exports");
+        fs::create_dir_all(&dir).map_err(|e| cannot_write(&dir, &e))?;
+    }
+    write_atomically(&path, &bytes).map_err(|e| cannot_write(&path, &e))?;
+    let of = epoch.map_or(String::new(), |epoch| format!(" of epoch {epoch}"));
+    Ok(format!(
+        "wrote {} ({}): run {}, fold {}, {kind}{of}\n{}",
+        path.display(),
+        size(bytes.len()),
+        folder.name,
+        args.fold,
+        in_python(args.format, &path)
+    ))
+}
+
+/// The checkpoint, and the epoch that it is of, where that is known.
+fn weights_of(
+    folder: &Folder,
+    config: &Config,
+    args: &cli::Export,
+) -> Result<(Whole, Option<usize>)> {
+    let fold = args.fold;
+    let status = Status::read(&folder.state()).ok();
+    let status: Option<FoldStatus> =
+        status.and_then(|status| status.folds.into_iter().find(|of| of.fold == fold));
+    let again = status.as_ref().map(|of| of.seed).filter(|&seed| seed != config.seed);
+    let files: Vec<_> = match args.last {
+        true => (0..=MOST_KEPT).map(|older| folder.last(fold, again, older)).collect(),
+        false => vec![folder.best(fold, again)],
+    };
+    let (whole, refused) = checkpoint::newest(files.into_iter());
+    let Some(whole) = whole else {
+        if let Some((path, why)) = refused.first() {
+            bail!("cannot read the weights of {}: {why}", path.display());
+        }
+        let folds = config.train.folds.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+        return Err(match (config.train.folds.contains(&fold), args.last) {
+            (false, _) => eyre!("--fold {fold}: {} has the folds {folds}", folder.name),
+            (true, false) => eyre!(
+                "fold {fold} of {} was not validated yet: --last takes its newest weights",
+                folder.name
+            ),
+            (true, true) => eyre!("fold {fold} of {} has no weights yet", folder.name),
+        });
+    };
+    for (path, why) in &refused {
+        eprintln!("rsna-tui: passed over {}: {why}", path.display());
+    }
+    let epoch = match args.last {
+        true => Some(whole.progress()?.epoch),
+        false => status.and_then(|of| of.best).map(|best| best.epoch),
+    };
+    Ok((whole, epoch))
+}
+
+/// The two lines that load it.
+fn in_python(format: WeightsFormat, path: &Path) -> String {
+    let path = path.display().to_string();
+    match format {
+        WeightsFormat::Safetensors => format!(
+            "from safetensors.torch import load_file\nmodel.load_state_dict(load_file({path:?}))"
+        ),
+        WeightsFormat::Onnx => format!(
+            "import onnxruntime\nslices, studies = \
+             onnxruntime.InferenceSession({path:?}).run(None, {{\"images\": images}})"
+        ),
+    }
+}
