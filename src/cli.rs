@@ -29,7 +29,7 @@ Examples:
   rsna-tui --detach, then rsna-tui attach    train in the background; watch and steer it
   rsna-tui report                            the newest run as one HTML file to send
   rsna-tui --folds 0,2 --no-tui > run.log    two folds, plain lines, for a batch system
-  rsna-tui --set train.epochs=2 --set model.size=atto
+  rsna-tui --set train.epochs=2 --set model.backbone=convnext_atto
                                              change single settings (config.toml lists them all)
   rsna-tui check --set train.batch_size=16   are settings and data right, does it fit into memory?
   rsna-tui bench --set train.batch_size=2 --set data.image_size=64
