@@ -483,7 +483,12 @@ mod tests {
 
     #[test]
     fn set_reads_toml_and_bare_words() {
-        let c = load(&["model.backbone=convnext_atto_ols", "data.dir=/x/y", "train.learning_rate=1e-3"]).unwrap();
+        let c = load(&[
+            "model.backbone=convnext_atto_ols",
+            "data.dir=/x/y",
+            "train.learning_rate=1e-3",
+        ])
+        .unwrap();
         assert_eq!(c.model.backbone, Backbone::ConvnextAttoOls);
         assert_eq!(c.data.dir, Path::new("/x/y"));
         assert_eq!(c.train.learning_rate, 1e-3);

@@ -55,8 +55,11 @@ impl Layers {
 
     /// Lays `layer` over the others. Errors: it gives one setting by its name and by an earlier one.
     pub fn add(&mut self, mut layer: Table, origin: &str) -> Result<()> {
-        renamed::rename(&mut layer)
-            .map_err(|(old, new)| Error::Twice { old, new, origin: origin.into() })?;
+        renamed::rename(&mut layer).map_err(|(old, new)| Error::Twice {
+            old,
+            new,
+            origin: origin.into(),
+        })?;
         fn merge(base: &mut Table, layer: Table, path: &str, note: &mut dyn FnMut(String)) {
             for (key, value) in layer {
                 let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };

@@ -128,7 +128,11 @@ mod tests {
             assert_eq!(encoder + others, model.parameters.count(), "{backbone}");
             let of_encoder = model.parameters.trainable.iter();
             let of_encoder = of_encoder.filter(|p| p.name.starts_with("encoder."));
-            assert_eq!(encoder, of_encoder.map(|p| p.var.elem_count()).sum::<usize>(), "{backbone}");
+            assert_eq!(
+                encoder,
+                of_encoder.map(|p| p.var.elem_count()).sum::<usize>(),
+                "{backbone}"
+            );
         }
     }
 }

@@ -96,9 +96,7 @@ impl Spec {
         let stem = pixels(0)
             * match self.stem {
                 Stem::Patch => 16 * self.in_channels * self.dims[0],
-                Stem::Overlap { middle } => {
-                    9 * middle * (4 * self.in_channels + self.dims[0])
-                }
+                Stem::Overlap { middle } => 9 * middle * (4 * self.in_channels + self.dims[0]),
             };
         let stage = |s: usize| {
             let c = self.dims[s];

@@ -40,7 +40,12 @@ fn gather<R: Real>(map: &[R], shape: [usize; 4], s: usize, patches: &mut [R]) {
 }
 
 /// patches · Wᵀ + b → `out` [n·h/s·w/s, C'].
-pub(super) fn multiply<R: Real>(lanes: Lanes, weights: &Affine<&[R]>, patches: &[R], out: &mut [R]) {
+pub(super) fn multiply<R: Real>(
+    lanes: Lanes,
+    weights: &Affine<&[R]>,
+    patches: &[R],
+    out: &mut [R],
+) {
     let width = weights.bias.len();
     let rows = out.len() / width;
     let k = patches.len() / rows;

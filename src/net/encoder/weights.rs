@@ -104,11 +104,7 @@ impl<R: Real> Sum<'_, R> {
 }
 
 /// The encoder's sums, `values` one for each weight in order, all of them empty or none.
-pub(super) fn sums<'a, R>(
-    values: &'a mut [Vec<R>],
-    spec: &Spec,
-    empty: bool,
-) -> Net<Sum<'a, R>> {
+pub(super) fn sums<'a, R>(values: &'a mut [Vec<R>], spec: &Spec, empty: bool) -> Net<Sum<'a, R>> {
     let mut values = values.iter_mut();
     Net::in_order(spec, &mut || {
         let values = &mut values.next().expect("as many as counted")[..];
