@@ -30,7 +30,7 @@ Examples:
   rsna-tui report                            the newest run as one HTML file to send
   rsna-tui export --fold 0 --format onnx     the newest run's fold 0 for onnxruntime
   rsna-tui --folds 0,2 --no-tui > run.log    two folds, plain lines, for a batch system
-  rsna-tui --set train.epochs=2 --set model.size=atto
+  rsna-tui --set train.epochs=2 --set model.backbone=convnext_atto
                                              change single settings (config.toml lists them all)
   rsna-tui check --set train.batch_size=16   are settings and data right, does it fit into memory?
   rsna-tui bench --set train.batch_size=2 --set data.image_size=64
@@ -210,7 +210,7 @@ pub struct Weights {
     /// Settings, for the network that the weights are of [default: ./config.toml where it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Change one setting, as in model.size=tiny; may be given again
+    /// Change one setting, as in model.backbone=convnext_tiny; may be given again
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     pub sets: Vec<String>,
 }

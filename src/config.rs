@@ -7,6 +7,7 @@
 mod changes;
 mod check;
 mod layers;
+pub(crate) mod renamed;
 mod ui;
 
 use crate::bounded;
@@ -62,6 +63,16 @@ pub enum Error {
         value: String,
         /// What is allowed.
         expected: String,
+        /// The file or flag.
+        origin: String,
+    },
+    /// A setting is given by its name and by the one that it had in an earlier version.
+    #[error("{origin} gives both {new} and {old}, its earlier name: keep {new} alone")]
+    Twice {
+        /// The earlier name.
+        old: String,
+        /// The name.
+        new: String,
         /// The file or flag.
         origin: String,
     },
@@ -233,8 +244,8 @@ impl std::fmt::Display for Precision {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
-    /// ConvNeXt by timm's name.
-    pub size: ModelSize,
+    /// The encoder.
+    pub backbone: Backbone,
     /// Weights to start from, a file or `hf:OWNER/NAME`; empty = none.
     pub pretrained: PathBuf,
     /// Width of each LSTM direction.
@@ -245,18 +256,38 @@ pub struct Model {
     pub dropout: f64,
 }
 
-/// ConvNeXt by timm's name.
+/// A ConvNeXt, by its name in timm 1.0. `_ols`: with an overlapping stem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]
-pub enum ModelSize {
+pub enum Backbone {
     /// Not timm's: widths 16, 32, 64, 128, depths 1, 1, 2, 1, for the demo and the tests.
-    Micro,
-    Atto,
-    Femto,
-    Pico,
-    Nano,
-    Tiny,
+    ConvnextMicro,
+    ConvnextAtto,
+    ConvnextAttoOls,
+    ConvnextFemto,
+    ConvnextFemtoOls,
+    ConvnextPico,
+    ConvnextPicoOls,
+    ConvnextNano,
+    ConvnextNanoOls,
+    ConvnextTiny,
+}
+
+impl Backbone {
+    /// Every one.
+    pub const ALL: [Self; 10] = [
+        Self::ConvnextMicro,
+        Self::ConvnextAtto,
+        Self::ConvnextAttoOls,
+        Self::ConvnextFemto,
+        Self::ConvnextFemtoOls,
+        Self::ConvnextPico,
+        Self::ConvnextPicoOls,
+        Self::ConvnextNano,
+        Self::ConvnextNanoOls,
+        Self::ConvnextTiny,
+    ];
 }
 
 /// `[augment]`
@@ -400,13 +431,13 @@ impl Config {
             let text = bounded::read_text(path, LONGEST)
                 .map_err(|source| Error::Read { path: path.to_owned(), source })?;
             let origin = path.display().to_string();
-            layers.add(parse(&text, &origin)?, &origin);
+            layers.add(parse(&text, &origin)?, &origin)?;
         }
         if demo {
-            layers.add(parse(DEMO, "--demo")?, "--demo");
+            layers.add(parse(DEMO, "--demo")?, "--demo")?;
         }
         for set in sets {
-            layers.add(parse_set(&set.text)?, &set.origin);
+            layers.add(parse_set(&set.text)?, &set.origin)?;
         }
         layers.finish()
     }
@@ -414,7 +445,7 @@ impl Config {
     /// As [`Self::load`], from the text of a file; `origin` stands for its name.
     pub fn of_text(text: &str, origin: &str) -> Result<Self> {
         let mut layers = Layers::new();
-        layers.add(parse(text, origin)?, origin);
+        layers.add(parse(text, origin)?, origin)?;
         layers.finish()
     }
 
@@ -449,7 +480,7 @@ mod tests {
         assert_eq!(c.train.batch_size, 8);
         assert_eq!(c.train.learning_rate, 23e-5);
         assert_eq!(c.images_per_study(), 105);
-        assert_eq!(c.model.size, ModelSize::Nano);
+        assert_eq!(c.model.backbone, Backbone::ConvnextNano);
     }
 
     #[test]
@@ -468,8 +499,13 @@ mod tests {
 
     #[test]
     fn set_reads_toml_and_bare_words() {
-        let c = load(&["model.size=atto", "data.dir=/x/y", "train.learning_rate=1e-3"]).unwrap();
-        assert_eq!(c.model.size, ModelSize::Atto);
+        let c = load(&[
+            "model.backbone=convnext_atto_ols",
+            "data.dir=/x/y",
+            "train.learning_rate=1e-3",
+        ])
+        .unwrap();
+        assert_eq!(c.model.backbone, Backbone::ConvnextAttoOls);
         assert_eq!(c.data.dir, Path::new("/x/y"));
         assert_eq!(c.train.learning_rate, 1e-3);
     }
@@ -504,7 +540,8 @@ mod tests {
             ("train.batch_size=1", &["train.batch_size = 1", "2 to"]),
             ("train.mixup=1.5", &["train.mixup = 1.5", "0 to 1"]),
             ("data.on_error=retry", &["data.on_error", "retry", "skip"]),
-            ("model.size=huge", &["model.size", "huge", "nano"]),
+            ("model.backbone=huge", &["model.backbone", "huge", "convnext_nano_ols"]),
+            ("model.size=huge", &["model.size", "huge", "convnext_nano"]),
             ("data.image_size=100", &["data.image_size = 100", "multiple of 32"]),
             ("train.folds=[0,0]", &["train.folds", "once"]),
             ("augment.preset=heavy", &["augment.preset", "heavy", "light"]),

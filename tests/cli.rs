@@ -19,7 +19,7 @@ fn phantoms(dir: &Path) -> Vec<String> {
     let out = rsna_tui(dir, &["phantom", "p", "--studies", "6", "--size", "32", "--folds", "2"]);
     assert!(out.status.success(), "{}", text(&out.stderr));
     let flags = "--no-tui --set train.folds=[0,1] --set data.dir=p/crops --set data.table=p/train_seg.csv \
-                 --set data.image_size=32 --set model.size=micro --set model.lstm_hidden=16 \
+                 --set data.image_size=32 --set model.backbone=convnext_micro --set model.lstm_hidden=16 \
                  --set model.head_hidden=16 --set train.batch_size=2 --set train.epochs=2 \
                  --set run.kernel_type=k --set data.workers=1";
     flags.split_whitespace().map(String::from).collect()

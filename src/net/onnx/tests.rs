@@ -6,8 +6,8 @@ use crate::{
 use candle_core::{DType, Device};
 use std::collections::{BTreeMap, HashSet};
 
-fn exported(size: &str) -> (Classifier, Model) {
-    let sets = [size, "model.lstm_hidden=4", "model.head_hidden=3"].map(Set::new);
+fn exported(backbone: &str) -> (Classifier, Model) {
+    let sets = [backbone, "model.lstm_hidden=4", "model.head_hidden=3"].map(Set::new);
     let config = Config::load(None, false, &sets).unwrap();
     let model = Classifier::new(&Spec::new(&config), 0, 0, DType::F32, &Device::Cpu).unwrap();
     let bytes = to_bytes(&model, &[("fold", "3".into())]).unwrap();
@@ -16,7 +16,7 @@ fn exported(size: &str) -> (Classifier, Model) {
 
 #[test]
 fn every_value_is_made_before_it_is_used_and_once() {
-    let (_, file) = exported("model.size=micro");
+    let (_, file) = exported("model.backbone=convnext_micro");
     let graph = file.graph.unwrap();
     let mut made: HashSet<&str> = graph.input.iter().map(|value| &*value.name).collect();
     for values in &graph.initializer {
@@ -41,7 +41,7 @@ fn every_value_is_made_before_it_is_used_and_once() {
 
 #[test]
 fn it_holds_every_weight_in_pytorchs_shape_but_the_lstms() {
-    let (model, file) = exported("model.size=micro");
+    let (model, file) = exported("model.backbone=convnext_micro");
     let graph = file.graph.unwrap();
     let there: BTreeMap<&str, _> = graph.initializer.iter().map(|v| (&*v.name, v)).collect();
     for (name, tensor) in weights::state_dict(&model.parameters).unwrap() {
@@ -63,7 +63,7 @@ fn it_holds_every_weight_in_pytorchs_shape_but_the_lstms() {
 
 #[test]
 fn gates_stand_in_onnxs_order() {
-    let (model, file) = exported("model.size=micro");
+    let (model, file) = exported("model.backbone=convnext_micro");
     let dict = weights::state_dict(&model.parameters).unwrap();
     let rows = dict["lstm.weight_hh_l0_reverse"].to_vec2::<f32>().unwrap();
     let graph = file.graph.unwrap();

@@ -3,9 +3,9 @@
 use super::{Error, Result, Source, adapt_stem, from_torch, read};
 use crate::{
     bounded::excerpt,
-    config::{Config, ModelSize},
+    config::{Backbone, Config},
     net::{
-        Classifier, Spec,
+        Classifier, Spec, Stem,
         parameters::{Layout, Parameters},
     },
 };
@@ -20,16 +20,6 @@ const RGB: usize = 3;
 const PARALLEL: &str = "module.";
 /// What a whole network puts before its encoder's names.
 const ENCODER: &str = "encoder.";
-/// Encoders that a file may be of.
-const SIZES: [(ModelSize, &str); 6] = [
-    (ModelSize::Micro, "micro"),
-    (ModelSize::Atto, "atto"),
-    (ModelSize::Femto, "femto"),
-    (ModelSize::Pico, "pico"),
-    (ModelSize::Nano, "nano"),
-    (ModelSize::Tiny, "tiny"),
-];
-
 /// What a weights file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
@@ -133,8 +123,8 @@ pub fn fill(model: &Classifier, source: &Path, wanted: Option<Content>) -> Resul
     };
     fitted.map_err(|differences| {
         let hint = match looks_like(&dict) {
-            Some((name, size)) if name != model.spec.name => {
-                format!("; these look like {name}'s: --set model.size={size}")
+            Some(name) if name != model.spec.name => {
+                format!("; these look like {name}'s: --set model.backbone={name}")
             }
             _ => String::new(),
         };
@@ -233,22 +223,27 @@ fn content(dict: &HashMap<String, Tensor>) -> Content {
     }
 }
 
-/// The known encoder, by its name and by the config's, whose blocks are there.
-fn looks_like(dict: &HashMap<String, Tensor>) -> Option<(&'static str, &'static str)> {
-    let config = Config::load(None, false, &[]).ok()?;
-    let gamma = |stage: usize, block: usize| {
-        let name = format!("stages.{stage}.blocks.{block}.gamma");
-        dict.get(&name).or_else(|| dict.get(&format!("{ENCODER}{name}"))).map(Tensor::dims)
+/// The encoder whose stem and blocks are there.
+fn looks_like(dict: &HashMap<String, Tensor>) -> Option<&'static str> {
+    let mut config = Config::load(None, false, &[]).ok()?;
+    let dims = |name: &str| {
+        let t = dict.get(name).or_else(|| dict.get(&format!("{ENCODER}{name}")));
+        t.map(Tensor::dims)
     };
-    SIZES.into_iter().find_map(|(size, set)| {
-        let mut config = config.clone();
-        config.model.size = size;
+    Backbone::ALL.into_iter().find_map(|backbone| {
+        config.model.backbone = backbone;
         let spec = Spec::new(&config);
+        let stem = match (spec.stem, dims("stem.0.weight")?) {
+            (Stem::Patch, &[_, _, 4, 4]) => true,
+            (Stem::Overlap { middle }, &[out, _, 3, 3]) => out == middle,
+            _ => false,
+        };
+        let gamma = |stage, block| dims(&format!("stages.{stage}.blocks.{block}.gamma"));
         let has_stage = |stage: usize| {
             let depth = spec.depths[stage];
             gamma(stage, depth - 1) == Some(&[spec.dims[stage]]) && gamma(stage, depth).is_none()
         };
-        (0..4).all(has_stage).then_some((spec.name, set))
+        (stem && (0..4).all(has_stage)).then_some(spec.name)
     })
 }
 
