@@ -174,8 +174,32 @@ pub fn state(bytes: &[u8]) {
     }
 }
 
-/// Reads it into a small network, made once a thread.
+/// A file of pretrained weights; and a description as it stands in a `.pth`, for the fuzzer will not
+/// find an archive's checksums.
+pub fn weights(bytes: &[u8]) {
+    const STORED: [u8; 256] = [1; 256];
+    if let Err(why) = weights::of_pickle(bytes, &STORED) {
+        is_one_sentence(&why);
+    }
+    let file = Temporary::new(bytes);
+    with_network(|model, _| {
+        if let Err(error) = weights::fill(model, &file.0, None) {
+            is_one_sentence(&error.to_string());
+        }
+    });
+}
+
+/// Reads it into a small network.
 fn load(whole: &Whole) {
+    with_network(|model, optimizer| {
+        if let Err(error) = checkpoint::load_last(model, &mut optimizer.clone(), whole) {
+            is_one_sentence(&error.to_string());
+        }
+    });
+}
+
+/// Gives a small network, made once a thread.
+fn with_network(then: impl FnOnce(&Classifier, &AdamW)) {
     thread_local! {
         static NETWORK: OnceCell<(Classifier, AdamW)> = const { OnceCell::new() };
     }
@@ -190,9 +214,7 @@ fn load(whole: &Whole) {
             let optimizer = AdamW::new(&config.train, sizes);
             (model, optimizer)
         });
-        if let Err(error) = checkpoint::load_last(model, &mut optimizer.clone(), whole) {
-            is_one_sentence(&error.to_string());
-        }
+        then(model, optimizer);
     });
 }
 

@@ -129,6 +129,11 @@ fn checkpoint() {
 }
 
 #[test]
+fn weights() {
+    run("weights", fuzz::weights, CHANGES);
+}
+
+#[test]
 fn state() {
     run("state", fuzz::state, 2 * CHANGES);
 }
