@@ -51,6 +51,15 @@ pub(super) fn tensors(bytes: &[u8]) -> Result<HashMap<String, Tensor>> {
         return Err(format!("its data.pkl has more than {} MiB", LONGEST_PICKLE >> 20));
     }
     let folder = name.strip_suffix("data.pkl").unwrap_or_default();
+    if let Ok(file) = zip.by_name(&format!("{folder}byteorder")) {
+        let mut order = String::new();
+        let read = file.take(10).read_to_string(&mut order);
+        if read.is_err() || order != "little" {
+            return Err(
+                "it was written on a machine of another byte order: save it on this one".into()
+            );
+        }
+    }
     let mut whole = HashSet::new();
     let mut left = bytes.len();
     of_pickle(&pickle, bytes.len(), &mut |key| {
