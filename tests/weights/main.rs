@@ -5,6 +5,7 @@ mod files;
 mod python;
 #[path = "../reference/mod.rs"]
 mod reference;
+#[allow(dead_code)]
 #[path = "../common/tiny.rs"]
 mod tiny;
 
