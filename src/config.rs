@@ -7,10 +7,12 @@
 mod changes;
 mod check;
 mod layers;
+mod score;
 mod ui;
 
 use crate::bounded;
 use layers::{Layers, defaults, parse, parse_set};
+pub use score::{Metric, PatientRule, Score, Select, VertebraRule};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -108,6 +110,10 @@ pub struct Config {
     pub model: Model,
     /// The augmentations.
     pub augment: Augment,
+    /// How predictions are made and scored.
+    pub score: Score,
+    /// What `best` is chosen by.
+    pub select: Select,
     /// When `last` is written.
     pub checkpoint: Checkpoint,
     /// The run's folder and lines.

@@ -44,6 +44,8 @@ fn start(cli: &Cli) -> Result<ExitCode> {
         Some(Command::Keys) => return Ok(print(&session::keys_table()?)),
         Some(Command::Runs(args)) => return Ok(print(&session::runs(args)?)),
         Some(Command::Report(args)) => return Ok(print(&session::report(args)?)),
+        Some(Command::Evaluate(args)) => return Ok(print(&session::evaluate(args)?)),
+        Some(Command::Predict(args)) => return Ok(print(&session::predict(args)?)),
         Some(Command::Attach(args)) => return session::attach(args),
         Some(Command::Pause(args)) => return session::steer(args, run::Command::Pause),
         Some(Command::Unpause(args)) => return session::steer(args, run::Command::Resume),

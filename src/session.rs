@@ -6,21 +6,27 @@ mod augment;
 mod bench;
 mod check;
 mod detach;
+mod evaluate;
 mod live;
 mod monitor;
 mod on_alert;
+mod predict;
 mod previews;
+mod progress;
 mod report_file;
 mod signals;
 mod studio;
 mod tensorboard;
+mod trained;
 
 pub use attach::{attach, fold, plan, runs, steer};
 pub use augment::augment;
 pub use bench::bench;
 pub use check::check;
 pub use detach::{detach, leave_session};
+pub use evaluate::evaluate;
 pub use live::{Shown, train};
+pub use predict::predict;
 pub use report_file::report;
 
 use crate::{
