@@ -112,8 +112,9 @@ fn out_of_fold_scores_are_those_of_training_of_predict_and_of_scikit_learn() {
     let journal = fs::read_to_string(dir.join("runs/a/journal.jsonl")).unwrap();
     for fold in scores["folds"].as_array().unwrap() {
         let lines = journal.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let best = lines.filter(|l| l["type"] == "epoch" && l["is_best"] == true);
-        let best = best.filter(|l| l["at"]["fold"] == fold["fold"]).last().unwrap();
+        let lines: Vec<Value> =
+            lines.filter(|l| l["type"] == "epoch" && l["is_best"] == true).collect();
+        let best = lines.iter().rfind(|l| l["at"]["fold"] == fold["fold"]).unwrap();
         assert_eq!(best["at"]["epoch"], fold["epoch"]);
         let (then, now) = (&best["scores"]["competition"], &fold["scores"]["competition"]);
         near(&then["value"], &now["value"], 1e-5, "competition");
