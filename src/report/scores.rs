@@ -115,6 +115,16 @@ fn figure(figure: Option<Figure>) -> String {
     }
 }
 
+/// `0.912 [0.87, 0.95]`
+fn brief(figure: Option<Figure>) -> String {
+    match figure {
+        Some(Figure { value, interval: Some((low, high)) }) => {
+            format!("{value:.3} [{low:.2}, {high:.2}]")
+        }
+        other => self::figure(other),
+    }
+}
+
 /// A target's figures, in the order of [`HEADS`].
 fn figures(target: &TargetScores) -> [String; 5] {
     let TargetScores { log_loss, auc, average_precision, sensitivity, ece, .. } = *target;
@@ -123,7 +133,7 @@ fn figures(target: &TargetScores) -> [String; 5] {
 
 const HEADS: [&str; 5] = ["ROC AUC", "average precision", "sensitivity", "log loss", "ECE"];
 
-/// The evaluation in lines as wide as a terminal, or wider where there are intervals.
+/// The evaluation in lines of 80 characters; figures whose interval has no room are told without.
 pub fn lines(evaluation: &Evaluation) -> Vec<String> {
     let all = &evaluation.all;
     let mut lines = vec![
@@ -134,12 +144,21 @@ pub fn lines(evaluation: &Evaluation) -> Vec<String> {
     let rows: Vec<[String; 7]> = (0..TARGETS)
         .map(|t| {
             let target = &all.targets[t];
-            let [auc, precision, sensitivity, loss, ece] = figures(target);
-            let positives = format!("{}/{}", target.positives, all.studies);
-            [name(t).into(), positives, auc, precision, sensitivity, loss, ece]
+            let TargetScores { positives, log_loss, auc, average_precision, ece, .. } = *target;
+            let alone =
+                |figure: Option<Figure>| figure.map_or("–".into(), |f| format!("{:.3}", f.value));
+            [
+                name(t).into(),
+                format!("{positives}/{}", all.studies),
+                brief(auc),
+                brief(average_precision),
+                alone(target.sensitivity),
+                alone(Some(log_loss)),
+                alone(Some(ece)),
+            ]
         })
         .collect();
-    let head = ["", "positives", HEADS[0], HEADS[1], HEADS[2], HEADS[3], HEADS[4]];
+    let head = ["", "pos.", "ROC AUC", "avg. precision", "sens.", "log loss", "ECE"];
     let head = head.map(String::from);
     let widths: Vec<usize> = (0..head.len())
         .map(|c| rows.iter().chain([&head]).map(|r| r[c].chars().count()).max().unwrap_or(0))
@@ -151,7 +170,7 @@ pub fn lines(evaluation: &Evaluation) -> Vec<String> {
         });
         lines.push(cells.collect::<Vec<_>>().join("  ").trim_end().to_string());
     }
-    lines.push(notes(evaluation));
+    lines.extend(notes(evaluation).split("; ").map(String::from));
     lines.push(String::new());
     for fold in &evaluation.folds {
         let Scores { studies, competition, .. } = &fold.scores;
@@ -293,6 +312,7 @@ fn diagonal() -> Series {
 fn style(target: usize) -> Style {
     match target {
         PATIENT => Style { color: Style::INK, dash: 0, marker: None, weight: Weight::Strong },
-        t => Style { marker: None, ..Style::nth(t) },
+        // Once round the colours, another dash.
+        t => Style { marker: None, dash: t + t / Style::INK, ..Style::nth(t) },
     }
 }

@@ -33,6 +33,8 @@ use std::{fs, path::Path};
 pub(super) const EVALUATION: &str = "evaluation";
 /// The worst studies of each fold, for the crops view.
 pub(super) const WORST: &str = "worst.json";
+/// Both axes of the curves go from 0 to 1.
+const SQUARE: svg::Look = svg::Look { width: 620, height: 640, legend: true };
 /// Studies that are named as the worst.
 const MOST_WORST: usize = 10;
 
@@ -124,7 +126,7 @@ fn write(
         let mut points = Vec::new();
         export::points(&chart, &mut points)?;
         write_atomically(&dir.join(format!("{name}.csv")), &points)?;
-        let drawn = svg::document(&chart, &svg::Look::default());
+        let drawn = svg::document(&chart, &SQUARE);
         write_atomically(&dir.join(format!("{name}.svg")), drawn.as_bytes())?;
     }
     let worst: Vec<Worst> =
@@ -161,7 +163,7 @@ fn said(
     lines.extend(scores::lines(evaluation));
     lines.push(String::new());
     lines.push(format!(
-        "worst studies, by their share of the competition's metric; to look at: rsna-tui attach {}, 6",
+        "worst studies, by their share of the competition's metric; to look at: rsna-tui attach {}, key 4",
         folder.name
     ));
     lines.push(format!(
