@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::config::Set;
+use crate::config::{Difficulty, Set};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -257,6 +257,9 @@ pub struct Phantom {
     /// The same seed makes the same studies
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
+    /// How hard the fractures are to see
+    #[arg(long, value_enum, default_value_t = Difficulty::Easy, value_name = "LEVEL")]
+    pub difficulty: Difficulty,
     /// Number of folds; 5, or fewer where there are fewer studies
     #[arg(long, value_name = "N")]
     pub folds: Option<usize>,

@@ -139,6 +139,8 @@ pub struct Data {
     pub table: PathBuf,
     /// Number of made-up studies where `dir` is `phantom`.
     pub phantom_studies: usize,
+    /// How hard their fractures are to see.
+    pub phantom_difficulty: Difficulty,
     /// Height and width the network sees, a multiple of 32.
     pub image_size: usize,
     /// Slices of each vertebra.
@@ -149,6 +151,18 @@ pub struct Data {
     pub prefetch: usize,
     /// What becomes of a study that cannot be read in mid-training.
     pub on_error: OnError,
+}
+
+/// How hard a made-up fracture is to tell from what is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Difficulty {
+    /// Wide, black gaps in nearly every slice
+    Easy,
+    /// Narrower, greyer gaps in about 10 of 15 slices, more noise, and some vessels, cysts and streaks
+    Medium,
+    /// Hairlines in about 8 of 15 slices, much noise, and many that look alike
+    Hard,
 }
 
 /// What to do about a study that still cannot be read after some tries.
@@ -523,6 +537,7 @@ mod tests {
             ("train.epochs=many", &["train.epochs", "many", "--set"]),
             ("train.batch_size=1", &["train.batch_size = 1", "2 to"]),
             ("train.mixup=1.5", &["train.mixup = 1.5", "0 to 1"]),
+            ("data.phantom_difficulty=brutal", &["data.phantom_difficulty", "brutal", "medium"]),
             ("data.on_error=retry", &["data.on_error", "retry", "skip"]),
             ("model.backbone=huge", &["model.backbone", "huge", "convnext_nano_ols"]),
             ("model.size=huge", &["model.size", "huge", "convnext_nano"]),
