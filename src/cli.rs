@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::config::Set;
+use crate::config::{Difficulty, Set};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -31,7 +31,7 @@ Examples:
   rsna-tui evaluate                          its folds' out-of-fold scores, oof.csv and curves
   rsna-tui predict --data crops --out p.csv  its folds together on new studies
   rsna-tui --folds 0,2 --no-tui > run.log    two folds, plain lines, for a batch system
-  rsna-tui --set train.epochs=2 --set model.size=atto
+  rsna-tui --set train.epochs=2 --set model.backbone=convnext_atto
                                              change single settings (config.toml lists them all)
   rsna-tui check --set train.batch_size=16   are settings and data right, does it fit into memory?
   rsna-tui bench --set train.batch_size=2 --set data.image_size=64
@@ -347,6 +347,9 @@ pub struct Phantom {
     /// The same seed makes the same studies
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
+    /// How hard the fractures are to see
+    #[arg(long, value_enum, default_value_t = Difficulty::Easy, value_name = "LEVEL")]
+    pub difficulty: Difficulty,
     /// Number of folds; 5, or fewer where there are fewer studies
     #[arg(long, value_name = "N")]
     pub folds: Option<usize>,

@@ -7,6 +7,7 @@
 mod changes;
 mod check;
 mod layers;
+pub(crate) mod renamed;
 mod score;
 mod ui;
 
@@ -64,6 +65,16 @@ pub enum Error {
         value: String,
         /// What is allowed.
         expected: String,
+        /// The file or flag.
+        origin: String,
+    },
+    /// A setting is given by its name and by the one that it had in an earlier version.
+    #[error("{origin} gives both {new} and {old}, its earlier name: keep {new} alone")]
+    Twice {
+        /// The earlier name.
+        old: String,
+        /// The name.
+        new: String,
         /// The file or flag.
         origin: String,
     },
@@ -134,6 +145,8 @@ pub struct Data {
     pub table: PathBuf,
     /// Number of made-up studies where `dir` is `phantom`.
     pub phantom_studies: usize,
+    /// How hard their fractures are to see.
+    pub phantom_difficulty: Difficulty,
     /// Height and width the network sees, a multiple of 32.
     pub image_size: usize,
     /// Slices of each vertebra.
@@ -144,6 +157,18 @@ pub struct Data {
     pub prefetch: usize,
     /// What becomes of a study that cannot be read in mid-training.
     pub on_error: OnError,
+}
+
+/// How hard a made-up fracture is to tell from what is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Difficulty {
+    /// Wide, black gaps in nearly every slice
+    Easy,
+    /// Narrower, greyer gaps in about 10 of 15 slices, more noise, and some vessels, cysts and streaks
+    Medium,
+    /// Hairlines in about 8 of 15 slices, much noise, and many that look alike
+    Hard,
 }
 
 /// What to do about a study that still cannot be read after some tries.
@@ -239,8 +264,8 @@ impl std::fmt::Display for Precision {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
-    /// ConvNeXt by timm's name.
-    pub size: ModelSize,
+    /// The encoder.
+    pub backbone: Backbone,
     /// timm safetensors to start the encoder from; empty = none.
     pub pretrained: PathBuf,
     /// Width of each LSTM direction.
@@ -251,18 +276,22 @@ pub struct Model {
     pub dropout: f64,
 }
 
-/// ConvNeXt by timm's name.
+/// A ConvNeXt, by its name in timm 1.0. `_ols`: with an overlapping stem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]
-pub enum ModelSize {
+pub enum Backbone {
     /// Not timm's: widths 16, 32, 64, 128, depths 1, 1, 2, 1, for the demo and the tests.
-    Micro,
-    Atto,
-    Femto,
-    Pico,
-    Nano,
-    Tiny,
+    ConvnextMicro,
+    ConvnextAtto,
+    ConvnextAttoOls,
+    ConvnextFemto,
+    ConvnextFemtoOls,
+    ConvnextPico,
+    ConvnextPicoOls,
+    ConvnextNano,
+    ConvnextNanoOls,
+    ConvnextTiny,
 }
 
 /// `[augment]`
@@ -406,13 +435,13 @@ impl Config {
             let text = bounded::read_text(path, LONGEST)
                 .map_err(|source| Error::Read { path: path.to_owned(), source })?;
             let origin = path.display().to_string();
-            layers.add(parse(&text, &origin)?, &origin);
+            layers.add(parse(&text, &origin)?, &origin)?;
         }
         if demo {
-            layers.add(parse(DEMO, "--demo")?, "--demo");
+            layers.add(parse(DEMO, "--demo")?, "--demo")?;
         }
         for set in sets {
-            layers.add(parse_set(&set.text)?, &set.origin);
+            layers.add(parse_set(&set.text)?, &set.origin)?;
         }
         layers.finish()
     }
@@ -420,7 +449,7 @@ impl Config {
     /// As [`Self::load`], from the text of a file; `origin` stands for its name.
     pub fn of_text(text: &str, origin: &str) -> Result<Self> {
         let mut layers = Layers::new();
-        layers.add(parse(text, origin)?, origin);
+        layers.add(parse(text, origin)?, origin)?;
         layers.finish()
     }
 
@@ -455,7 +484,7 @@ mod tests {
         assert_eq!(c.train.batch_size, 8);
         assert_eq!(c.train.learning_rate, 23e-5);
         assert_eq!(c.images_per_study(), 105);
-        assert_eq!(c.model.size, ModelSize::Nano);
+        assert_eq!(c.model.backbone, Backbone::ConvnextNano);
     }
 
     #[test]
@@ -474,8 +503,13 @@ mod tests {
 
     #[test]
     fn set_reads_toml_and_bare_words() {
-        let c = load(&["model.size=atto", "data.dir=/x/y", "train.learning_rate=1e-3"]).unwrap();
-        assert_eq!(c.model.size, ModelSize::Atto);
+        let c = load(&[
+            "model.backbone=convnext_atto_ols",
+            "data.dir=/x/y",
+            "train.learning_rate=1e-3",
+        ])
+        .unwrap();
+        assert_eq!(c.model.backbone, Backbone::ConvnextAttoOls);
         assert_eq!(c.data.dir, Path::new("/x/y"));
         assert_eq!(c.train.learning_rate, 1e-3);
     }
@@ -509,8 +543,10 @@ mod tests {
             ("train.epochs=many", &["train.epochs", "many", "--set"]),
             ("train.batch_size=1", &["train.batch_size = 1", "2 to"]),
             ("train.mixup=1.5", &["train.mixup = 1.5", "0 to 1"]),
+            ("data.phantom_difficulty=brutal", &["data.phantom_difficulty", "brutal", "medium"]),
             ("data.on_error=retry", &["data.on_error", "retry", "skip"]),
-            ("model.size=huge", &["model.size", "huge", "nano"]),
+            ("model.backbone=huge", &["model.backbone", "huge", "convnext_nano_ols"]),
+            ("model.size=huge", &["model.size", "huge", "convnext_nano"]),
             ("data.image_size=100", &["data.image_size = 100", "multiple of 32"]),
             ("train.folds=[0,0]", &["train.folds", "once"]),
             ("augment.preset=heavy", &["augment.preset", "heavy", "light"]),

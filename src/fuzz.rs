@@ -181,7 +181,8 @@ fn load(whole: &Whole) {
     }
     NETWORK.with(|network| {
         let (model, optimizer) = network.get_or_init(|| {
-            let small = ["model.size=micro", "model.lstm_hidden=2", "model.head_hidden=2"];
+            let small =
+                ["model.backbone=convnext_micro", "model.lstm_hidden=2", "model.head_hidden=2"];
             let config = Config::load(None, false, &small.map(Set::new)).expect("a small network");
             let spec = Spec::new(&config);
             let model = Classifier::new(&spec, 0, 0, DType::F32, &Device::Cpu).expect("a network");

@@ -101,7 +101,8 @@ pub fn phantom(args: &cli::Phantom) -> Result<String> {
     }
     let defaults = Config::load(None, false, &[])?;
     let folds = args.folds.unwrap_or(args.studies.clamp(1, 5));
-    let phantom = Phantom::new(args.size, defaults.data.slices_per_vertebra, args.seed);
+    let phantom = Phantom::new(args.size, defaults.data.slices_per_vertebra, args.seed)
+        .of_difficulty(args.difficulty);
     let table = phantom.write(&args.out, args.studies, folds)?;
     let fractured = table.studies.iter().filter(|s| s.fractured()).count();
     let dir = args.out.display();
@@ -264,7 +265,8 @@ fn data(config: &Config) -> Result<(Table, Arc<dyn Source>)> {
     if config.is_phantom() {
         let folds = config.train.folds.iter().max().map_or(0, |f| f + 1).max(PHANTOM_FOLDS);
         let table = Phantom::table(d.phantom_studies, folds, config.seed);
-        let phantom = Phantom::new(d.image_size, d.slices_per_vertebra, config.seed);
+        let phantom = Phantom::new(d.image_size, d.slices_per_vertebra, config.seed)
+            .of_difficulty(d.phantom_difficulty);
         return Ok((table, Arc::new(phantom)));
     }
     Ok((Table::read(&d.table)?, Arc::new(npy_folder(config))))

@@ -35,7 +35,7 @@ impl Run {
     fn train(&self, epochs: usize, on_error: &str, spoil: impl Fn(&Path)) -> (i32, String) {
         let flags = format!(
             "--no-tui --run r --folds 0 --set data.dir=p/crops --set data.table=p/train_seg.csv \
-             --set data.image_size=32 --set model.size=micro --set model.lstm_hidden=8 \
+             --set data.image_size=32 --set model.backbone=convnext_micro --set model.lstm_hidden=8 \
              --set model.head_hidden=8 --set train.batch_size=3 --set train.epochs={epochs} \
              --set run.kernel_type=k --set data.workers=2 --set data.on_error={on_error}"
         );

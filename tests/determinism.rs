@@ -20,7 +20,8 @@ use rsna_tui::{
 fn run(threads: usize, steps: usize, plan: Plan) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.install(|| {
-        let sets = ["model.size=micro", "data.slices_per_vertebra=2", "model.lstm_hidden=24"];
+        let sets =
+            ["model.backbone=convnext_micro", "data.slices_per_vertebra=2", "model.lstm_hidden=24"];
         let config = Config::load(None, false, &sets.map(Set::new)).unwrap();
         let spec = Spec::new(&config);
         let model = Classifier::new(&spec, 1, 0, DType::F32, &Device::Cpu).unwrap();

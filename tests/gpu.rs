@@ -175,8 +175,12 @@ fn bytes_to_numbers() {
 /// Losses of twenty steps.
 fn losses(device: &Device, compute: DType, precision: &str, plan: Plan) -> Vec<f64> {
     let precision = format!("train.precision={precision}");
-    let sets =
-        ["model.size=micro", "data.slices_per_vertebra=2", "model.lstm_hidden=24", &precision];
+    let sets = [
+        "model.backbone=convnext_micro",
+        "data.slices_per_vertebra=2",
+        "model.lstm_hidden=24",
+        &precision,
+    ];
     let config = Config::load(None, false, &sets.map(Set::new)).unwrap();
     let model = Classifier::new(&Spec::new(&config), 1, 0, DType::F32, device).unwrap();
     let sizes = model.parameters.trainable.iter().map(|p| p.var.elem_count());

@@ -45,7 +45,8 @@ fn tensor(shape: &[usize]) -> Tensor {
 /// Runs a kernel so often.
 fn run(kernel: &str, times: usize) {
     let (x, c, taps) = (tensor(&[1, 28, 28, 160]), tensor(&[160]), tensor(&[49, 160]));
-    let sets = ["model.size=micro", "data.slices_per_vertebra=1", "model.lstm_hidden=64"];
+    let sets =
+        ["model.backbone=convnext_micro", "data.slices_per_vertebra=1", "model.lstm_hidden=64"];
     let config = Config::load(None, false, &sets.map(Set::new)).unwrap();
     let spec = Spec::new(&config);
     let model = Classifier::new(&spec, 0, 0, DType::F32, &Device::Cpu).unwrap();

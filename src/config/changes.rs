@@ -1,6 +1,6 @@
 //! What of a run's settings may be another in its middle.
 
-use super::{Config, Error, Result};
+use super::{Config, Error, Result, renamed};
 use toml::{Table, Value};
 
 /// Settings that change nothing of what comes out, or that a user may well want to change.
@@ -32,7 +32,9 @@ impl Config {
     ///
     /// Errors: a setting that cannot change in mid-run, and fewer epochs.
     pub fn changes(&self, before: &str) -> Result<Vec<String>> {
-        let Ok(before) = before.parse::<Table>() else { return Ok(Vec::new()) };
+        let Ok(mut before) = before.parse::<Table>() else { return Ok(Vec::new()) };
+        // Where it gives both names of a key it is no configuration that this program wrote.
+        let _ = renamed::rename(&mut before);
         let now = self.to_toml().parse::<Table>().unwrap_or_default();
         let (before, now) = (flat(&before), flat(&now));
         let mut changes = Vec::new();

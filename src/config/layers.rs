@@ -1,6 +1,6 @@
 //! Tables laid over each other, and where each key came from.
 
-use super::{Config, DEFAULTS, Error, Preset, Result, check};
+use super::{Config, DEFAULTS, Error, Preset, Result, check, renamed};
 use crate::bounded::excerpt;
 use serde::Deserialize;
 use toml::{Table, Value};
@@ -53,7 +53,13 @@ impl Layers {
         Self { table: defaults(), origins: Default::default() }
     }
 
-    pub fn add(&mut self, layer: Table, origin: &str) {
+    /// Lays `layer` over the others. Errors: it gives one setting by its name and by an earlier one.
+    pub fn add(&mut self, mut layer: Table, origin: &str) -> Result<()> {
+        renamed::rename(&mut layer).map_err(|(old, new)| Error::Twice {
+            old,
+            new,
+            origin: origin.into(),
+        })?;
         fn merge(base: &mut Table, layer: Table, path: &str, note: &mut dyn FnMut(String)) {
             for (key, value) in layer {
                 let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
@@ -79,6 +85,7 @@ impl Layers {
             merge(&mut self.table, augment, "", &mut note);
         }
         merge(&mut self.table, layer, "", &mut note);
+        Ok(())
     }
 
     pub fn finish(self) -> Result<Config> {

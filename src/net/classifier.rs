@@ -119,15 +119,20 @@ mod tests {
 
     #[test]
     fn a_spec_knows_how_many_parameters_there_are() {
-        for size in ["micro", "nano", "tiny"] {
-            let set = Set::new(format!("model.size={size}"));
+        let ols = ["convnext_atto_ols", "convnext_nano_ols"];
+        for backbone in [&["convnext_micro", "convnext_nano", "convnext_tiny"][..], &ols].concat() {
+            let set = Set::new(format!("model.backbone={backbone}"));
             let spec = Spec::new(&Config::load(None, false, &[set]).unwrap());
             let model = Classifier::new(&spec, 0, 0, DType::F32, &Device::Cpu).unwrap();
             let (encoder, others) = spec.parameters();
-            assert_eq!(encoder + others, model.parameters.count(), "{size}");
+            assert_eq!(encoder + others, model.parameters.count(), "{backbone}");
             let of_encoder = model.parameters.trainable.iter();
             let of_encoder = of_encoder.filter(|p| p.name.starts_with("encoder."));
-            assert_eq!(encoder, of_encoder.map(|p| p.var.elem_count()).sum::<usize>(), "{size}");
+            assert_eq!(
+                encoder,
+                of_encoder.map(|p| p.var.elem_count()).sum::<usize>(),
+                "{backbone}"
+            );
         }
     }
 }

@@ -1,11 +1,11 @@
 //! ConvNeXt (Liu et al. 2022, <https://arxiv.org/abs/2201.03545>) as timm builds it, channels
-//! last: patchify, blocks of depthwise 7×7 – LayerNorm – MLP – layer scale – residual, pooling,
+//! last: a stem, blocks of depthwise 7×7 – LayerNorm – MLP – layer scale – residual, pooling,
 //! LayerNorm.
 
 use super::{
     ops,
     parameters::{Builder, Init, Layout, tensor},
-    spec::Spec,
+    spec::{Spec, Stem},
 };
 use candle_core::{DType, Result, Tensor, Var};
 
@@ -18,6 +18,8 @@ const GAMMA: f64 = 1e-6;
 #[derive(Debug, Clone)]
 pub struct ConvNeXt {
     stem: Affine,
+    /// The second convolution of an overlapping stem.
+    second: Option<Affine>,
     stem_norm: Affine,
     stages: Vec<Stage>,
     head_norm: Affine,
@@ -136,9 +138,16 @@ impl ConvNeXt {
     /// Fresh weights under `encoder.…`.
     pub fn new(b: &mut Builder, spec: &Spec) -> Result<Self> {
         let d = spec.dims;
-        let stem = [d[0], spec.in_channels, 4, 4];
-        let stem = Affine::product(b, "encoder.stem.0", &stem, Layout::Patch)?;
-        let stem_norm = Affine::norm(b, "encoder.stem.1", d[0])?;
+        let mut product = |name, shape: [usize; 4]| Affine::product(b, name, &shape, Layout::Patch);
+        let (stem, second) = match spec.stem {
+            Stem::Patch => (product("encoder.stem.0", [d[0], spec.in_channels, 4, 4])?, None),
+            Stem::Overlap { middle } => (
+                product("encoder.stem.0", [middle, spec.in_channels, 3, 3])?,
+                Some(product("encoder.stem.1", [d[0], middle, 3, 3])?),
+            ),
+        };
+        let norm = if second.is_some() { "encoder.stem.2" } else { "encoder.stem.1" };
+        let stem_norm = Affine::norm(b, norm, d[0])?;
         let mut stages = Vec::with_capacity(4);
         for (s, &c) in d.iter().enumerate() {
             let name = format!("encoder.stages.{s}");
@@ -160,7 +169,7 @@ impl ConvNeXt {
             stages.push(Stage { downsample, blocks });
         }
         let head_norm = Affine::norm(b, "encoder.head.norm", d[3])?;
-        Ok(Self { stem, stem_norm, stages, head_norm })
+        Ok(Self { stem, second, stem_norm, stages, head_norm })
     }
 
     /// Images [N, S, S, in], S a multiple of 32 → features [N, F]. `track`: build the graph. It
@@ -180,7 +189,14 @@ impl ConvNeXt {
     /// The map after the stem (`stages` = 0) or after that many stages, [N, H, W, C].
     pub fn feature_map(&self, images: &Tensor, stages: usize, track: bool) -> Result<Tensor> {
         let (n, h, w, _) = images.dims4()?;
-        let x = self.stem.multiply(&patches(images, 4)?, track)?;
+        let x = match &self.second {
+            None => self.stem.multiply(&patches(images, 4)?, track)?,
+            Some(second) => {
+                let x = self.stem.multiply(&ops::windows(images)?, track)?;
+                let middle = x.reshape((n, h / 2, w / 2, ()))?;
+                second.multiply(&ops::windows(&middle)?, track)?
+            }
+        };
         let c = x.dim(1)?;
         let mut x = self.stem_norm.normalise(&x, track)?.reshape((n, h / 4, w / 4, c))?;
         for stage in &self.stages[..stages] {

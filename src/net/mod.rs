@@ -18,4 +18,4 @@ mod views;
 pub mod weights;
 
 pub use classifier::{Classifier, Mode};
-pub use spec::Spec;
+pub use spec::{Spec, Stem};

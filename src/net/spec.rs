@@ -1,12 +1,27 @@
 //! Depths and widths of the network.
 
-use crate::config::{CHANNELS, Config, ModelSize, VERTEBRAE};
+use crate::config::{Backbone, CHANNELS, Config, VERTEBRAE};
+
+/// How images become the first map, of a quarter of their height and width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stem {
+    /// A product over 4×4 patches.
+    Patch,
+    /// Two 3×3 convolutions of stride 2, `middle` channels between them (timm's `_ols`): windows
+    /// that overlap.
+    Overlap {
+        /// Channels of the first one's result.
+        middle: usize,
+    },
+}
 
 /// What a network is made of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Spec {
     /// timm's name of the encoder.
     pub name: &'static str,
+    /// Before the first stage.
+    pub stem: Stem,
     /// Blocks of the four stages.
     pub depths: [usize; 4],
     /// Channels of the four stages; the last is the feature width.
@@ -28,9 +43,10 @@ pub struct Spec {
 impl Spec {
     /// The network that the config asks for.
     pub fn new(config: &Config) -> Self {
-        let (name, depths, dims, conv_mlp) = encoder(config.model.size);
+        let (name, stem, depths, dims, conv_mlp) = encoder(config.model.backbone);
         Self {
             name,
+            stem,
             depths,
             dims,
             conv_mlp,
@@ -49,7 +65,15 @@ impl Spec {
 
     /// Numbers of trainable values: the encoder's, and the LSTMs' and heads'.
     pub fn parameters(&self) -> (usize, usize) {
-        let stem = self.dims[0] * (16 * self.in_channels + 3);
+        let first = self.dims[0];
+        // Products, and the norm behind them.
+        let stem = 2 * first
+            + match self.stem {
+                Stem::Patch => first * (16 * self.in_channels + 1),
+                Stem::Overlap { middle } => {
+                    middle * (9 * self.in_channels + 1) + first * (9 * middle + 1)
+                }
+            };
         let stage = |s: usize| {
             let c = self.dims[s];
             let downsample = match s {
@@ -69,7 +93,11 @@ impl Spec {
     /// in the encoder, and in LSTMs and heads.
     pub fn multiplications(&self, size: usize) -> (u64, u64) {
         let pixels = |s: usize| ((size / 4) >> s) * ((size / 4) >> s);
-        let stem = pixels(0) * 16 * self.in_channels * self.dims[0];
+        let stem = pixels(0)
+            * match self.stem {
+                Stem::Patch => 16 * self.in_channels * self.dims[0],
+                Stem::Overlap { middle } => 9 * middle * (4 * self.in_channels + self.dims[0]),
+            };
         let stage = |s: usize| {
             let c = self.dims[s];
             let block = c * 49 + 8 * c * c;
@@ -83,14 +111,23 @@ impl Spec {
     }
 }
 
-/// Name, depths, widths and kind of MLP as in timm 1.0 (`timm/models/convnext.py`).
-fn encoder(size: ModelSize) -> (&'static str, [usize; 4], [usize; 4], bool) {
-    match size {
-        ModelSize::Micro => ("convnext_micro", [1, 1, 2, 1], [16, 32, 64, 128], true),
-        ModelSize::Atto => ("convnext_atto", [2, 2, 6, 2], [40, 80, 160, 320], true),
-        ModelSize::Femto => ("convnext_femto", [2, 2, 6, 2], [48, 96, 192, 384], true),
-        ModelSize::Pico => ("convnext_pico", [2, 2, 6, 2], [64, 128, 256, 512], true),
-        ModelSize::Nano => ("convnext_nano", [2, 2, 8, 2], [80, 160, 320, 640], true),
-        ModelSize::Tiny => ("convnext_tiny", [3, 3, 9, 3], [96, 192, 384, 768], false),
-    }
+/// Name, stem, depths, widths and kind of MLP as in timm 1.0 (`timm/models/convnext.py`).
+fn encoder(backbone: Backbone) -> (&'static str, Stem, [usize; 4], [usize; 4], bool) {
+    use Backbone::*;
+    let (micro, six, eight) = ([1, 1, 2, 1], [2, 2, 6, 2], [2, 2, 8, 2]);
+    // timm's `overlap_tiered` halves the first width, to a multiple of 8; `overlap` keeps it.
+    let overlap = |middle| Stem::Overlap { middle };
+    let (name, stem, depths, first, conv_mlp) = match backbone {
+        ConvnextMicro => ("convnext_micro", Stem::Patch, micro, 16, true),
+        ConvnextAtto => ("convnext_atto", Stem::Patch, six, 40, true),
+        ConvnextAttoOls => ("convnext_atto_ols", overlap(24), six, 40, true),
+        ConvnextFemto => ("convnext_femto", Stem::Patch, six, 48, true),
+        ConvnextFemtoOls => ("convnext_femto_ols", overlap(24), six, 48, true),
+        ConvnextPico => ("convnext_pico", Stem::Patch, six, 64, true),
+        ConvnextPicoOls => ("convnext_pico_ols", overlap(32), six, 64, true),
+        ConvnextNano => ("convnext_nano", Stem::Patch, eight, 80, true),
+        ConvnextNanoOls => ("convnext_nano_ols", overlap(80), eight, 80, true),
+        ConvnextTiny => ("convnext_tiny", Stem::Patch, [3, 3, 9, 3], 96, false),
+    };
+    (name, stem, depths, [first, 2 * first, 4 * first, 8 * first], conv_mlp)
 }

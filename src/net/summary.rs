@@ -1,6 +1,6 @@
 //! The notebook's parameter table.
 
-use super::classifier::Classifier;
+use super::{classifier::Classifier, spec::Stem};
 use std::fmt::Write;
 
 /// The table `--print-model` prints: rows, output shapes and parameter counts as the notebook's
@@ -24,10 +24,21 @@ pub fn table(model: &Classifier, batch: usize, image_size: usize) -> String {
         (0, "TimmModelType2", format!("[{n}, 1]"), 0),
         (1, "ConvNeXt", features.clone(), 0),
         (2, "Sequential", map(0), 0),
-        (3, "Conv2d", map(0), count("encoder.stem.0.")),
-        (3, "LayerNorm2d", map(0), count("encoder.stem.1.")),
-        (2, "Sequential", map(3), 0),
     ];
+    if let Stem::Overlap { middle } = spec.stem {
+        let side = image_size / 2;
+        let shape = format!("[{n}, {middle}, {side}, {side}]");
+        rows.push((3, "Conv2d", shape, count("encoder.stem.0.")));
+    }
+    let (last, norm) = match spec.stem {
+        Stem::Patch => ("encoder.stem.0.", "encoder.stem.1."),
+        Stem::Overlap { .. } => ("encoder.stem.1.", "encoder.stem.2."),
+    };
+    rows.extend([
+        (3, "Conv2d", map(0), count(last)),
+        (3, "LayerNorm2d", map(0), count(norm)),
+        (2, "Sequential", map(3), 0),
+    ]);
     for s in 0..4 {
         rows.push((3, "ConvNeXtStage", map(s), count(&format!("encoder.stages.{s}."))));
     }

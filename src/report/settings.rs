@@ -39,8 +39,10 @@ impl Settings {
     /// Errors: it is no TOML; one sentence.
     pub fn of(text: &str) -> Result<Self, String> {
         let parse = |text: &str| text.parse::<Table>().map_err(|e| e.message().to_string());
-        let table = parse(text)
+        let mut table = parse(text)
             .map_err(|e| format!("config.toml is no TOML: {}", bounded::excerpt(&e, LONGEST)))?;
+        // A file with both names of a setting is told as it is.
+        let _ = config::renamed::rename(&mut table);
         let defaults = parse(config::DEFAULTS)?;
         let (own, defaults) = (flat(&table), flat(&defaults));
         let differs = |(key, value): (&String, &String)| {

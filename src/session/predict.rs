@@ -141,7 +141,7 @@ fn made_with(config: &Config, networks: &Networks, views: usize) -> String {
         Networks::Files(files) => files.iter().map(|path| sum_of(path)).collect::<Vec<_>>(),
     };
     let said = format!(
-        "{networks:?} {views} {:?} {:?} {} {} {:?} {:?} {} {}",
+        "{networks:?} {views} {:?} {:?} {} {} {:?} {:?} {} {} {:?}",
         config.score.vertebra,
         config.score.patient,
         config.data.image_size,
@@ -150,6 +150,7 @@ fn made_with(config: &Config, networks: &Networks, views: usize) -> String {
         config.model,
         config.seed,
         config.data.phantom_studies,
+        config.data.phantom_difficulty,
     );
     format!("{:08x}", crc32fast::hash(said.as_bytes()))
 }

@@ -15,7 +15,7 @@ pub fn rsna_tui(dir: &Path, args: &[&str]) -> Output {
 /// Two folds of some epochs of nine or so steps on made-up studies.
 pub fn train(run: &'static str, epochs: usize) -> Vec<&'static str> {
     let flags = "--no-tui --set train.folds=[0,1] --set data.dir=phantom --set data.phantom_studies=24 \
-                 --set data.image_size=32 --set model.size=micro --set model.lstm_hidden=16 \
+                 --set data.image_size=32 --set model.backbone=convnext_micro --set model.lstm_hidden=16 \
                  --set model.head_hidden=16 --set train.batch_size=2 --set data.workers=1 \
                  --set run.kernel_type=k --set train.threads=1 --set checkpoint.every_steps=4 --run";
     let epochs = match epochs {

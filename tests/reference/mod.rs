@@ -3,7 +3,7 @@
 #![allow(dead_code)]
 
 use candle_core::{Device, Tensor};
-use rsna_tui::net::{Classifier, Spec, parameters::Parameters, weights};
+use rsna_tui::net::{Classifier, Spec, Stem, parameters::Parameters, weights};
 use rsna_tui::rng::hash;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -82,6 +82,7 @@ pub fn fill(parameters: &Parameters) {
 pub fn tiny() -> Spec {
     Spec {
         name: "convnext_micro",
+        stem: Stem::Patch,
         depths: [1, 1, 2, 1],
         dims: [16, 32, 64, 128],
         conv_mlp: true,

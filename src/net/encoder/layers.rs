@@ -1,9 +1,9 @@
 //! All layers, over groups of images side by side.
 
 use super::weights::{self, Net, Sum};
-use super::{EPS, Keep, THREADS, block, patch};
+use super::{EPS, Keep, THREADS, block, overlap, patch};
 use crate::net::ops::{Real, lanes::Lanes, layer_norm};
-use crate::net::{Spec, pool::Pool};
+use crate::net::{Spec, Stem, pool::Pool};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -48,7 +48,11 @@ pub(super) fn tape_values(spec: &Spec, size: usize) -> usize {
 pub(super) fn scratch_values(spec: &Spec, size: usize) -> usize {
     let pixels = (size / 4) * (size / 4);
     let images = (GROUP_PIXELS / pixels).max(GROUP_IMAGES);
-    images * (2 * size * size * spec.in_channels + 6 * pixels * spec.dims[0]) + (1 << 20)
+    let stem = match spec.stem {
+        Stem::Patch => 0,
+        Stem::Overlap { middle } => overlap::work_values(size, middle),
+    };
+    images * (2 * size * size * spec.in_channels + 6 * pixels * spec.dims[0]) + stem + (1 << 20)
 }
 
 /// Values that [`block::Inner`] holds of one image, of all blocks.
@@ -115,6 +119,7 @@ struct Work<R> {
     images: Vec<R>,
     block: block::Work<R>,
     patch: patch::Work<R>,
+    overlap: overlap::Work<R>,
 }
 
 impl Layers {
@@ -192,7 +197,13 @@ impl Layers {
         let (mut pre, mut map) = (pool.take(first), pool.take(first));
         let shape = self.image_shape(n);
         let out = (&mut pre[..], &mut map[..]);
-        patch::stem(&net.stem, &net.stem_norm, shape, images, out, &mut work.patch);
+        match &net.second {
+            None => patch::stem(&net.stem, &net.stem_norm, shape, images, out, &mut work.patch),
+            Some(second) => {
+                let (products, work) = ((&net.stem, second), (&mut work.overlap, &mut work.patch));
+                overlap::stem(products, &net.stem_norm, shape, images, out, work);
+            }
+        }
         let (mut maps, mut inner) = (Vec::new(), Vec::new());
         let mut next = |map: &mut Vec<R>, out: Vec<R>| {
             let input = std::mem::replace(map, out);
@@ -265,7 +276,7 @@ impl Layers {
             for tape in tapes {
                 let range = tape.range.start - start..tape.range.end - start;
                 let grad = &grad[range.start * width..range.end * width];
-                let sums = weights::sums(sums, &self.spec.depths, empty);
+                let sums = weights::sums(sums, &self.spec, empty);
                 scratch.with(lanes, |work| {
                     self.group_backward(net, fill, tape, grad, sums, pool, work);
                 });
@@ -297,7 +308,7 @@ impl Layers {
 
     /// Makes `sums` the gradients, once [`Self::backward`] has added all images.
     pub fn finish<R: Real>(&self, net: &Net<&[R]>, sums: &mut [Vec<R>]) {
-        let mut grads = weights::sums(sums, &self.spec.depths, false);
+        let mut grads = weights::sums(sums, &self.spec, false);
         let blocks = net.stages.iter().flat_map(|stage| &stage.blocks);
         let grads = grads.stages.iter_mut().flat_map(|stage| &mut stage.blocks);
         let blocks: Vec<_> = blocks.zip(grads).collect();
@@ -372,14 +383,22 @@ impl Layers {
         let shape = self.image_shape(n);
         let images = super::space(&mut work.images, shape.iter().product());
         fill(tape.range.clone(), images);
-        patch::stem_backward(
-            &net.stem_norm,
-            (&mut grads.stem, &mut grads.stem_norm),
-            shape,
-            (images, &tape.stem),
-            &g,
-            &mut work.patch,
-        );
+        let norms = (&net.stem_norm, &mut grads.stem_norm);
+        let maps = (&*images, &tape.stem[..]);
+        match (&net.second, &mut grads.second) {
+            (Some(second), Some(grads_second)) => overlap::stem_backward(
+                (&net.stem, second),
+                (&mut grads.stem, grads_second),
+                norms,
+                shape,
+                maps,
+                &g,
+                (&mut work.overlap, &mut work.patch),
+            ),
+            _ => {
+                patch::stem_backward(norms, &mut grads.stem, shape, maps, &g, &mut work.patch);
+            }
+        }
         pool.give(tape.stem);
         pool.give(g);
     }

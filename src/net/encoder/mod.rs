@@ -16,6 +16,7 @@
 
 mod block;
 mod layers;
+mod overlap;
 mod patch;
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,7 @@ mod weights;
 use layers::{Fill, Layers, Scratch};
 use weights::{net, views};
 
-use super::{Classifier, Spec, pool::Pool, views::Views};
+use super::{Classifier, Spec, Stem, pool::Pool, views::Views};
 use candle_core::Result;
 use std::ops::Range;
 
@@ -161,9 +162,19 @@ pub fn graph_values(spec: &Spec, size: usize) -> usize {
     // 2 of 4C. A downsampling's norm, patches and result.
     let blocks: usize = (0..4).map(|s| map(s) * 12 * spec.depths[s]).sum();
     let between: usize = (1..4).map(|s| 2 * map(s - 1) + map(s)).sum();
-    let stem = 2 * size * size * spec.in_channels + 2 * map(0);
+    let images = size * size * spec.in_channels;
+    let (stem, stem_gradients) = match spec.stem {
+        Stem::Patch => (2 * images + 2 * map(0), 0),
+        // The images' windows; of the map between, its product and bias, its two dimensions in
+        // pairs and threes, its windows and the copy of them in a row; and gradients of the three
+        // last at once.
+        Stem::Overlap { middle } => {
+            let between = 4 * pixels * middle;
+            (images + images * 9 / 4 + 2 * map(0) + between * 37 / 4, 7 * between)
+        }
+    };
     // In the backward pass two gradients of 4C and three of C at once.
-    blocks + between + stem + 11 * map(0)
+    blocks + between + stem + stem_gradients.max(11 * map(0))
 }
 
 /// Bytes that a thread works in, about.

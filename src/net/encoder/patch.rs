@@ -13,12 +13,12 @@ pub(super) struct Work<R> {
     pub(super) lanes: Lanes,
     /// After the norm, [n·h·w, C], and its gradient.
     z: Vec<R>,
-    dz: Vec<R>,
+    pub(super) dz: Vec<R>,
     /// A patch a row, and its gradient.
-    patches: Vec<R>,
-    d_patches: Vec<R>,
+    pub(super) patches: Vec<R>,
+    pub(super) d_patches: Vec<R>,
     /// Gradients of the norm's weight and bias.
-    norm: Vec<R>,
+    pub(super) norm: Vec<R>,
 }
 
 /// Calls `row` with the starts of a patch's row of s·C values among the patches and in the map.
@@ -40,7 +40,12 @@ fn gather<R: Real>(map: &[R], shape: [usize; 4], s: usize, patches: &mut [R]) {
 }
 
 /// patches · Wᵀ + b → `out` [n·h/s·w/s, C'].
-fn multiply<R: Real>(lanes: Lanes, weights: &Affine<&[R]>, patches: &[R], out: &mut [R]) {
+pub(super) fn multiply<R: Real>(
+    lanes: Lanes,
+    weights: &Affine<&[R]>,
+    patches: &[R],
+    out: &mut [R],
+) {
     let width = weights.bias.len();
     let rows = out.len() / width;
     let k = patches.len() / rows;
@@ -52,7 +57,12 @@ fn multiply<R: Real>(lanes: Lanes, weights: &Affine<&[R]>, patches: &[R], out: &
 }
 
 /// Adds the gradients of [`multiply`]'s weights for the gradient `g` of its result.
-fn multiply_backward<R: Real>(lanes: Lanes, grads: &mut Affine<Sum<R>>, patches: &[R], g: &[R]) {
+pub(super) fn multiply_backward<R: Real>(
+    lanes: Lanes,
+    grads: &mut Affine<Sum<R>>,
+    patches: &[R],
+    g: &[R],
+) {
     let bias = grads.bias.values();
     let width = bias.len();
     for row in g.chunks_exact(width) {
@@ -82,8 +92,8 @@ pub(super) fn stem<R: Real>(
 /// Adds the gradients of the stem's weights for the gradient `g` of its result. The images need
 /// none.
 pub(super) fn stem_backward<R: Real>(
-    norm: &Affine<&[R]>,
-    (grads, norm_grads): (&mut Affine<Sum<R>>, &mut Affine<Sum<R>>),
+    (norm, norm_grads): (&Affine<&[R]>, &mut Affine<Sum<R>>),
+    grads: &mut Affine<Sum<R>>,
     shape: [usize; 4],
     (images, pre): (&[R], &[R]),
     g: &[R],

@@ -2,15 +2,22 @@
 
 use super::layers::{inner_values, tape_values};
 use super::*;
-use crate::net::{Spec, convnext::ConvNeXt, parameters::Builder};
+use crate::net::{Spec, Stem, convnext::ConvNeXt, parameters::Builder};
 use candle_core::{DType, Device, Tensor};
 use rand::Rng;
 
-const SIZE: usize = 64;
+/// A stem, and the side of the images.
+type Kind = (Stem, usize);
 
-fn spec() -> Spec {
+const PATCH: Kind = (Stem::Patch, 64);
+const OVERLAP: Kind = (Stem::Overlap { middle: 7 }, 64);
+/// Several pieces of rows of windows in both convolutions, the last of them shorter.
+const LARGE: Kind = (Stem::Overlap { middle: 3 }, 160);
+
+fn spec(kind: Kind) -> Spec {
     Spec {
         name: "test",
+        stem: kind.0,
         depths: [1, 2, 1, 1],
         dims: [5, 10, 19, 24],
         conv_mlp: true,
@@ -23,17 +30,17 @@ fn spec() -> Spec {
 }
 
 /// Images, a gradient of the features, and a network whose weights are all of size 1.
-fn setting(n: usize) -> (Vec<f64>, Vec<f64>, ConvNeXt, Builder) {
+fn setting(kind: Kind, n: usize) -> (Vec<f64>, Vec<f64>, ConvNeXt, Builder) {
     let mut rng = crate::rng::Key::new(3, crate::rng::Purpose::Init).rng();
     let mut random = |n: usize| (0..n).map(|_| rng.random_range(-1.0..1.0)).collect::<Vec<f64>>();
-    let spec = spec();
+    let spec = spec(kind);
     let mut builder = Builder::new(0, 0, DType::F64, &Device::Cpu);
     let net = ConvNeXt::new(&mut builder, &spec).unwrap();
     for p in &builder.parameters.trainable {
         let values = random(p.var.elem_count());
         p.var.set(&Tensor::from_vec(values, p.var.shape(), &Device::Cpu).unwrap()).unwrap();
     }
-    (random(n * SIZE * SIZE * 6), random(n * spec.dims[3]), net, builder)
+    (random(n * kind.1 * kind.1 * 6), random(n * spec.dims[3]), net, builder)
 }
 
 fn flat(t: &Tensor) -> Vec<f64> {
@@ -49,18 +56,19 @@ fn apart(a: &[f64], b: &[f64]) -> f64 {
 
 /// Features and gradients by hand, the images encoded in two ranges where `cut` is given.
 fn by_hand(
+    kind: Kind,
     images: &[f64],
     grad: &[f64],
     builder: &Builder,
     threads: usize,
     cut: Option<usize>,
 ) -> (Vec<f64>, Vec<f64>) {
-    let spec = spec();
+    let (spec, size) = (spec(kind), kind.1);
     let width = spec.dims[3];
     let views = views(&builder.parameters.trainable, &spec);
     let net = net::<f64>(&views, &spec).unwrap();
-    let encoder = Layers::new(&spec, SIZE, views.lengths(), threads);
-    let bytes = SIZE * SIZE * 6;
+    let encoder = Layers::new(&spec, size, views.lengths(), threads);
+    let bytes = size * size * 6;
     let fill = |range: std::ops::Range<usize>, out: &mut [f64]| {
         out.copy_from_slice(&images[range.start * bytes..range.end * bytes]);
     };
@@ -83,23 +91,30 @@ fn by_hand(
 
 #[test]
 fn features_and_gradients_are_those_of_autograd() {
-    agree(5, &[(1, None), (2, None), (3, Some(2))]);
+    agree(PATCH, 5, &[(1, None), (2, None), (3, Some(2))]);
     // All threads at each image, with its inner values kept and without.
-    agree(1, &[(2, None)]);
-    agree(5, &[(8, None), (3, Some(1))]);
+    agree(PATCH, 1, &[(2, None)]);
+    agree(PATCH, 5, &[(8, None), (3, Some(1))]);
     // Several groups a thread.
-    agree(70, &[(1, None)]);
+    agree(PATCH, 70, &[(1, None)]);
+}
+
+#[test]
+fn and_so_they_are_with_an_overlapping_stem() {
+    agree(OVERLAP, 5, &[(1, None), (3, Some(2)), (8, None)]);
+    agree(OVERLAP, 40, &[(1, None)]);
+    agree(LARGE, 2, &[(1, None), (4, Some(1))]);
 }
 
 /// `n` images by hand, each time on so many threads and cut so, against autograd.
-fn agree(n: usize, ways: &[(usize, Option<usize>)]) {
-    let (images, grad, net, builder) = setting(n);
-    let x = Tensor::from_vec(images.clone(), (n, SIZE, SIZE, 6), &Device::Cpu).unwrap();
+fn agree(kind: Kind, n: usize, ways: &[(usize, Option<usize>)]) {
+    let (images, grad, net, builder) = setting(kind, n);
+    let x = Tensor::from_vec(images.clone(), (n, kind.1, kind.1, 6), &Device::Cpu).unwrap();
     let features = net.forward(&x, true).unwrap();
     let g = Tensor::from_vec(grad.clone(), features.shape(), &Device::Cpu).unwrap();
     let store = (&features * g).unwrap().sum_all().unwrap().backward().unwrap();
     for &(threads, cut) in ways {
-        let (ours, sums) = by_hand(&images, &grad, &builder, threads, cut);
+        let (ours, sums) = by_hand(kind, &images, &grad, &builder, threads, cut);
         assert!(apart(&ours, &flat(&features)) < 1e-12);
         let mut at = 0;
         for p in &builder.parameters.trainable {
@@ -115,8 +130,8 @@ fn agree(n: usize, ways: &[(usize, Option<usize>)]) {
 
 #[test]
 fn the_same_bits_for_the_same_threads() {
-    let (images, grad, _, builder) = setting(9);
-    let run = |threads| by_hand(&images, &grad, &builder, threads, None);
+    let (images, grad, _, builder) = setting(OVERLAP, 9);
+    let run = |threads| by_hand(OVERLAP, &images, &grad, &builder, threads, None);
     assert_eq!(run(2), run(2));
     assert_eq!(run(12), run(12));
     assert!(apart(&run(1).1, &run(3).1) < 1e-13);
@@ -125,10 +140,10 @@ fn the_same_bits_for_the_same_threads() {
 
 #[test]
 fn a_tape_is_as_long_as_it_says() {
-    let (images, _, _, builder) = setting(2);
-    let spec = spec();
+    let (images, _, _, builder) = setting(OVERLAP, 2);
+    let (spec, size) = (spec(OVERLAP), OVERLAP.1);
     let views = views(&builder.parameters.trainable, &spec);
-    let encoder = Layers::new(&spec, SIZE, views.lengths(), 1);
+    let encoder = Layers::new(&spec, size, views.lengths(), 1);
     let fill = |_: std::ops::Range<usize>, out: &mut [f64]| out.copy_from_slice(&images);
     let net = net::<f64>(&views, &spec).unwrap();
     let (pool, scratch) = (Pool::default(), Scratch::default());
@@ -137,8 +152,8 @@ fn a_tape_is_as_long_as_it_says() {
         let keep = Keep { inputs, inner };
         encoder.forward(&net, &fill, 0..2, keep, arena).1.values()
     };
-    assert_eq!(values(2, 0), 2 * tape_values(&spec, SIZE));
-    assert_eq!(values(2, 2), 2 * (tape_values(&spec, SIZE) + inner_values(&spec, SIZE)));
+    assert_eq!(values(2, 0), 2 * tape_values(&spec, size));
+    assert_eq!(values(2, 2), 2 * (tape_values(&spec, size) + inner_values(&spec, size)));
     // One group of two, which does not fit.
     assert_eq!(values(1, 1), 0);
 }
@@ -146,11 +161,11 @@ fn a_tape_is_as_long_as_it_says() {
 /// The second step takes what the first gave back, and gives it all back again.
 #[test]
 fn a_step_after_the_first_allocates_nothing() {
-    let (images, grad, _, builder) = setting(5);
-    let spec = spec();
+    let (images, grad, _, builder) = setting(OVERLAP, 5);
+    let (spec, size) = (spec(OVERLAP), OVERLAP.1);
     let views = views(&builder.parameters.trainable, &spec);
     let net = net::<f64>(&views, &spec).unwrap();
-    let encoder = Layers::new(&spec, SIZE, views.lengths(), 1);
+    let encoder = Layers::new(&spec, size, views.lengths(), 1);
     let (pool, scratch) = (Pool::default(), Scratch::default());
     let arena = (&pool, &scratch);
     let fill = |_: std::ops::Range<usize>, out: &mut [f64]| out.copy_from_slice(&images);

@@ -1,6 +1,6 @@
 //! The encoder's weights, or anything else that there is one of for each of them.
 
-use crate::net::{Spec, ops::Real, parameters::Parameter, views::Views};
+use crate::net::{Spec, Stem, ops::Real, parameters::Parameter, views::Views};
 use candle_core::Result;
 
 /// Weight and bias of a norm or a product.
@@ -27,6 +27,8 @@ pub(super) struct Stage<T> {
 /// The whole encoder's, each as `T`: a slice of values, of gradients.
 pub(super) struct Net<T> {
     pub(super) stem: Affine<T>,
+    /// The second convolution of an overlapping stem.
+    pub(super) second: Option<Affine<T>>,
     pub(super) stem_norm: Affine<T>,
     pub(super) stages: Vec<Stage<T>>,
     pub(super) head_norm: Affine<T>,
@@ -34,10 +36,11 @@ pub(super) struct Net<T> {
 
 impl<T> Net<T> {
     /// In the order in which `ConvNeXt::new` makes them, one of `next` for each.
-    pub fn in_order(depths: &[usize; 4], next: &mut dyn FnMut() -> T) -> Self {
+    pub fn in_order(spec: &Spec, next: &mut dyn FnMut() -> T) -> Self {
         let stem = affine(next);
+        let second = matches!(spec.stem, Stem::Overlap { .. }).then(|| affine(next));
         let stem_norm = affine(next);
-        let stages = depths.iter().enumerate().map(|(s, &depth)| {
+        let stages = spec.depths.iter().enumerate().map(|(s, &depth)| {
             let downsample = (s > 0).then(|| (affine(next), affine(next)));
             let blocks = (0..depth).map(|_| Block {
                 gamma: next(),
@@ -50,7 +53,7 @@ impl<T> Net<T> {
             Stage { downsample, blocks }
         });
         let stages = stages.collect();
-        Self { stem, stem_norm, stages, head_norm: affine(next) }
+        Self { stem, second, stem_norm, stages, head_norm: affine(next) }
     }
 }
 
@@ -62,7 +65,7 @@ fn affine<T>(next: &mut dyn FnMut() -> T) -> Affine<T> {
 /// Number of the encoder's weight tensors: they come first among a network's parameters.
 pub(super) fn count(spec: &Spec) -> usize {
     let mut n = 0;
-    Net::in_order(&spec.depths, &mut || n += 1);
+    Net::in_order(spec, &mut || n += 1);
     n
 }
 
@@ -74,7 +77,7 @@ pub(super) fn views<'a>(parameters: &'a [Parameter], spec: &Spec) -> Views<'a> {
 /// The encoder's weights as slices. Errors: they are not on the CPU, or not of type `R`.
 pub(super) fn net<'v, R: Real>(views: &'v Views, spec: &Spec) -> Result<Net<&'v [R]>> {
     let mut slices = views.slices()?.into_iter();
-    Ok(Net::in_order(&spec.depths, &mut || slices.next().expect("as many as counted")))
+    Ok(Net::in_order(spec, &mut || slices.next().expect("as many as counted")))
 }
 
 /// A weight's gradient, summed up.
@@ -101,13 +104,9 @@ impl<R: Real> Sum<'_, R> {
 }
 
 /// The encoder's sums, `values` one for each weight in order, all of them empty or none.
-pub(super) fn sums<'a, R>(
-    values: &'a mut [Vec<R>],
-    depths: &[usize; 4],
-    empty: bool,
-) -> Net<Sum<'a, R>> {
+pub(super) fn sums<'a, R>(values: &'a mut [Vec<R>], spec: &Spec, empty: bool) -> Net<Sum<'a, R>> {
     let mut values = values.iter_mut();
-    Net::in_order(depths, &mut || {
+    Net::in_order(spec, &mut || {
         let values = &mut values.next().expect("as many as counted")[..];
         Sum { values, empty }
     })

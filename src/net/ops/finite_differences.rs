@@ -73,6 +73,23 @@ fn depthwise_is_candles_convolution() {
 }
 
 #[test]
+fn windows_of_a_convolution() {
+    for (h, w, c) in [(4, 6, 3), (8, 4, 1)] {
+        let inputs = [random(&[2, h, w, c], 1), random(&[5, 9 * c], 2), random(&[5], 3)];
+        check(&inputs, |t| linear(&windows(&t[0])?, &t[1], &t[2]));
+        let [x, k, b] = &inputs;
+        let ours = linear(&windows(x).unwrap(), k.as_tensor(), b.as_tensor()).unwrap();
+        let nchw = x.permute((0, 3, 1, 2)).unwrap().contiguous().unwrap();
+        let weight = k.reshape((5, 3, 3, c)).unwrap().permute((0, 3, 1, 2)).unwrap();
+        let theirs = nchw.conv2d(&weight.contiguous().unwrap(), 1, 2, 1, 1).unwrap();
+        let theirs = theirs.permute((0, 2, 3, 1)).unwrap().broadcast_add(b.as_tensor()).unwrap();
+        let theirs = theirs.reshape(ours.shape()).unwrap();
+        let worst = (ours - theirs).unwrap().abs().unwrap().max_all().unwrap();
+        assert!(worst.to_scalar::<f64>().unwrap() < 1e-12);
+    }
+}
+
+#[test]
 fn layer_norms() {
     for c in [5, 16, 21] {
         let inputs = [random(&[3, c], 1), random(&[c], 2), random(&[c], 3)];

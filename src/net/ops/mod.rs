@@ -21,6 +21,7 @@ pub(crate) mod product;
 mod real;
 pub(crate) mod recurrence;
 pub(crate) mod scale_residual;
+mod windows;
 
 #[cfg(test)]
 mod finite_differences;
@@ -34,6 +35,7 @@ pub use layer_norm::layer_norm;
 pub use lstm_cell::lstm_recurrence;
 pub use pixels::pixels;
 pub use scale_residual::scale_residual;
+pub use windows::windows;
 
 pub(crate) use real::Real;
 

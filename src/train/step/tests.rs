@@ -28,7 +28,8 @@ impl Images for Noise {
 /// By hand and by autograd, in one pass and in chunks.
 #[test]
 fn gradients_do_not_depend_on_how_they_are_computed() {
-    let sets = ["model.size=micro", "data.slices_per_vertebra=1", "model.lstm_hidden=8"];
+    let sets =
+        ["model.backbone=convnext_micro", "data.slices_per_vertebra=1", "model.lstm_hidden=8"];
     let config = Config::load(None, false, &sets.map(Set::new)).unwrap();
     let model = Classifier::new(&Spec::new(&config), 0, 0, DType::F32, &Device::Cpu).unwrap();
     // Layer scale begins at 1e-6: blocks would hardly show.
@@ -73,7 +74,8 @@ fn gradients_do_not_depend_on_how_they_are_computed() {
 
 #[test]
 fn a_step_that_is_not_finite_changes_nothing_and_names_the_studies() {
-    let sets = ["model.size=micro", "data.slices_per_vertebra=1", "model.lstm_hidden=8"];
+    let sets =
+        ["model.backbone=convnext_micro", "data.slices_per_vertebra=1", "model.lstm_hidden=8"];
     let config = Config::load(None, false, &sets.map(Set::new)).unwrap();
     let spec = Spec::new(&config);
     let model = Classifier::new(&spec, 0, 0, DType::F32, &Device::Cpu).unwrap();
@@ -108,7 +110,8 @@ fn a_step_that_is_not_finite_changes_nothing_and_names_the_studies() {
 
 /// A small network, its optimizer, and two studies' targets.
 fn micro(sets: &[&str]) -> (Config, Classifier, AdamW) {
-    let small = ["model.size=micro", "data.slices_per_vertebra=1", "model.lstm_hidden=8"];
+    let small =
+        ["model.backbone=convnext_micro", "data.slices_per_vertebra=1", "model.lstm_hidden=8"];
     let sets: Vec<Set> = small.iter().chain(sets).map(|&s| Set::new(s)).collect();
     let config = Config::load(None, false, &sets).unwrap();
     let model = Classifier::new(&Spec::new(&config), 0, 0, DType::F32, &Device::Cpu).unwrap();
