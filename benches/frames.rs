@@ -186,6 +186,7 @@ fn started(steps: usize) -> Event {
         learning_rates: (0..EPOCHS).map(|e| 2e-4 * (1.0 - e as f64 / EPOCHS as f64)).collect(),
         folds: (0..FOLDS).map(plan).collect(),
         seed: 0,
+        select: Default::default(),
         resumed: false,
     })
 }
@@ -226,6 +227,7 @@ fn epoch_event(at: Position) -> Event {
         metric,
         best_metric: metric,
         is_best: at.epoch % 7 == 1,
+        scores: None,
         train_seconds: 100.0,
         valid_seconds: 10.0,
         valid_batches: 50,

@@ -96,6 +96,7 @@ fn write(path: &Path, steps: usize) -> f64 {
             learning_rates: vec![1e-4; EPOCHS],
             folds: (0..FOLDS).map(plan).collect(),
             seed: 0,
+            select: Default::default(),
             resumed: false,
         }),
     );
@@ -152,6 +153,7 @@ fn write(path: &Path, steps: usize) -> f64 {
                     metric: 0.4 + 1.0 / (1.0 + epoch as f64),
                     best_metric: 0.4,
                     is_best: true,
+                    scores: None,
                     train_seconds: 1.5 * steps as f64,
                     valid_seconds: 0.4 * valid_batches as f64,
                     valid_batches,

@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::config::Set;
+use crate::config::{Difficulty, Set};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -28,6 +28,8 @@ Examples:
   rsna-tui resume                            go on with the newest run where it was cut
   rsna-tui --detach, then rsna-tui attach    train in the background; watch and steer it
   rsna-tui report                            the newest run as one HTML file to send
+  rsna-tui evaluate                          its folds' out-of-fold scores, oof.csv and curves
+  rsna-tui predict --data crops --out p.csv  its folds together on new studies
   rsna-tui export --fold 0 --format onnx     the newest run's fold 0 for onnxruntime
   rsna-tui --folds 0,2 --no-tui > run.log    two folds, plain lines, for a batch system
   rsna-tui --set train.epochs=2 --set model.backbone=convnext_atto
@@ -53,6 +55,10 @@ pub enum Command {
     Runs(Runs),
     /// Write what came of a run as one HTML or Markdown file, or its figures as CSV
     Report(Report),
+    /// Score a run: each finished fold's best weights on the studies it was not trained on
+    Evaluate(Evaluate),
+    /// Predict fractures of studies with a run's folds together, as the competition's CSV
+    Predict(Predict),
     /// Make pretrained weights, of timm or of the notebook, a file to start training from
     Import(Import),
     /// Write the weights of a fold for PyTorch or as ONNX
@@ -165,6 +171,90 @@ pub struct Report {
     /// Where runs are kept [default: run.dir of ./config.toml, or runs]
     #[arg(long, value_name = "DIR")]
     pub runs_dir: Option<PathBuf>,
+}
+
+/// `rsna-tui evaluate`
+#[derive(Debug, Args)]
+pub struct Evaluate {
+    /// The run's name, or its folder as a path [default: the one that was begun last]
+    #[arg(value_name = "RUN")]
+    pub run: Option<String>,
+    /// Only these folds [default: all that are done]
+    #[arg(long, value_name = "0,2", value_delimiter = ',')]
+    pub folds: Option<Vec<usize>>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub network: Network,
+    /// Where runs are kept [default: run.dir of ./config.toml, or runs]
+    #[arg(long, value_name = "DIR")]
+    pub runs_dir: Option<PathBuf>,
+}
+
+/// `rsna-tui predict`
+#[derive(Debug, Args)]
+pub struct Predict {
+    /// The run's name, or its folder as a path [default: the one that was begun last]
+    #[arg(long, value_name = "RUN", conflicts_with = "weights")]
+    pub run: Option<String>,
+    /// Only these folds' best weights [default: those of all folds that are done]
+    #[arg(long, value_name = "0,2", value_delimiter = ',', conflicts_with = "weights")]
+    pub folds: Option<Vec<usize>>,
+    /// A whole network's .safetensors or .pth instead of a run's (see import and export), of the network that
+    /// --config and --set describe; given again, they predict together
+    #[arg(long, value_name = "FILE")]
+    pub weights: Vec<PathBuf>,
+    /// Settings beside --weights, laid over the built-in ones [default: ./config.toml where it exists]
+    #[arg(long, value_name = "FILE", requires = "weights")]
+    pub config: Option<PathBuf>,
+    /// Folder of the crops, {UID}_{1..7}_{slice}.npy: every study in it [default: the run's own
+    /// studies, data.dir and data.table]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Only the studies that this CSV names in its column StudyInstanceUID
+    #[arg(long, value_name = "CSV")]
+    pub studies: Option<PathBuf>,
+    /// Only the studies of data.table whose fold is this one: with --folds K, what evaluate scores
+    #[arg(long, value_name = "K", conflicts_with_all = ["studies", "data"])]
+    pub of_fold: Option<usize>,
+    /// The CSV to write: row_id,fractured. Beside it, NAME.wide.csv has a row a study
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Write over what is already there at --out, and begin anew
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub network: Network,
+    /// Where runs are kept [default: run.dir of ./config.toml, or runs]
+    #[arg(long, value_name = "DIR")]
+    pub runs_dir: Option<PathBuf>,
+}
+
+/// How networks that are trained look at studies.
+#[derive(Debug, Args)]
+pub struct Network {
+    /// Average over so many views of each study: 1, or flipped horizontally (2), also vertically (4),
+    /// also transposed (8)
+    #[arg(long, value_name = "N", default_value = "1", value_parser = ["1", "2", "4", "8"])]
+    views: String,
+    /// Where to compute: auto (the first GPU that CUDA has, else the CPU), cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: String,
+    /// Change one setting, as in score.patient=any_vertebra or data.dir=/new/place; may be given again
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub sets: Vec<String>,
+}
+
+impl Network {
+    /// 1, 2, 4 or 8.
+    pub fn views(&self) -> usize {
+        self.views.parse().unwrap_or(1)
+    }
+
+    /// All that the command line sets in the config.
+    pub fn sets(&self) -> Vec<Set> {
+        self.sets.iter().map(Set::new).collect()
+    }
 }
 
 /// What a report is written as.
@@ -335,6 +425,9 @@ pub struct Phantom {
     /// The same seed makes the same studies
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
+    /// How hard the fractures are to see
+    #[arg(long, value_enum, default_value_t = Difficulty::Easy, value_name = "LEVEL")]
+    pub difficulty: Difficulty,
     /// Number of folds; 5, or fewer where there are fewer studies
     #[arg(long, value_name = "N")]
     pub folds: Option<usize>,

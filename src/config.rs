@@ -8,10 +8,12 @@ mod changes;
 mod check;
 mod layers;
 pub(crate) mod renamed;
+mod score;
 mod ui;
 
 use crate::bounded;
 use layers::{Layers, defaults, parse, parse_set};
+pub use score::{Metric, PatientRule, Score, Select, VertebraRule};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -119,6 +121,10 @@ pub struct Config {
     pub model: Model,
     /// The augmentations.
     pub augment: Augment,
+    /// How predictions are made and scored.
+    pub score: Score,
+    /// What `best` is chosen by.
+    pub select: Select,
     /// When `last` is written.
     pub checkpoint: Checkpoint,
     /// The run's folder and lines.
@@ -139,6 +145,8 @@ pub struct Data {
     pub table: PathBuf,
     /// Number of made-up studies where `dir` is `phantom`.
     pub phantom_studies: usize,
+    /// How hard their fractures are to see.
+    pub phantom_difficulty: Difficulty,
     /// Height and width the network sees, a multiple of 32.
     pub image_size: usize,
     /// Slices of each vertebra.
@@ -149,6 +157,18 @@ pub struct Data {
     pub prefetch: usize,
     /// What becomes of a study that cannot be read in mid-training.
     pub on_error: OnError,
+}
+
+/// How hard a made-up fracture is to tell from what is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Difficulty {
+    /// Wide, black gaps in nearly every slice
+    Easy,
+    /// Narrower, greyer gaps in about 10 of 15 slices, more noise, and some vessels, cysts and streaks
+    Medium,
+    /// Hairlines in about 8 of 15 slices, much noise, and many that look alike
+    Hard,
 }
 
 /// What to do about a study that still cannot be read after some tries.
@@ -539,6 +559,7 @@ mod tests {
             ("train.epochs=many", &["train.epochs", "many", "--set"]),
             ("train.batch_size=1", &["train.batch_size = 1", "2 to"]),
             ("train.mixup=1.5", &["train.mixup = 1.5", "0 to 1"]),
+            ("data.phantom_difficulty=brutal", &["data.phantom_difficulty", "brutal", "medium"]),
             ("data.on_error=retry", &["data.on_error", "retry", "skip"]),
             ("model.backbone=huge", &["model.backbone", "huge", "convnext_nano_ols"]),
             ("model.size=huge", &["model.size", "huge", "convnext_nano"]),

@@ -9,11 +9,13 @@
 //! | `bounded` | files from elsewhere, up to a bound | – |
 //! | `simd` | vectors chosen at run time | – |
 //! | [`outline`] | where a mask ends | – |
+//! | [`score`] | how good predictions are | `config`, `rng` |
 //! | [`study`] | from disk (or a phantom) to a batch | `config`, `rng` |
 //! | [`sheet`] | a study before and after augmentation, as a picture | `study`, `outline` |
 //! | [`net`] | the network and its ops | `config`, `rng` |
-//! | [`run`] | events, commands, the run's folder | `config` |
-//! | [`train`] | the trainer thread | `study`, `net`, `run` |
+//! | [`run`] | events, commands, the run's folder | `config`, `score` |
+//! | [`train`] | the trainer thread | `study`, `net`, `run`, `score` |
+//! | [`predict`] | an ensemble over studies that nobody trains on | `study`, `net`, `train`, `score` |
 //! | [`view`] | state folded from events | `run` |
 //! | [`export`] | a chart as SVG and CSV | – |
 //! | [`report`] | a run as one file to send | `view`, `run`, `export`, `config` |
@@ -35,9 +37,11 @@ pub mod headless;
 pub mod net;
 pub mod outline;
 pub mod panics;
+pub mod predict;
 pub mod report;
 pub mod rng;
 pub mod run;
+pub mod score;
 pub mod session;
 pub mod sheet;
 pub(crate) mod simd;

@@ -44,6 +44,8 @@ fn start(cli: &Cli) -> Result<ExitCode> {
         Some(Command::Keys) => return Ok(print(&session::keys_table()?)),
         Some(Command::Runs(args)) => return Ok(print(&session::runs(args)?)),
         Some(Command::Report(args)) => return Ok(print(&session::report(args)?)),
+        Some(Command::Evaluate(args)) => return Ok(print(&session::evaluate(args)?)),
+        Some(Command::Predict(args)) => return Ok(print(&session::predict(args)?)),
         Some(Command::Import(args)) => return Ok(print(&session::import(args)?)),
         Some(Command::Export(args)) => return Ok(print(&session::export(args)?)),
         Some(Command::Attach(args)) => return session::attach(args),

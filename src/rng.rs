@@ -29,6 +29,8 @@ pub enum Purpose {
     Phantom = 8,
     /// The notebook's DEBUG sample of the table.
     Debug = 9,
+    /// Resamples of the bootstrap.
+    Bootstrap = 10,
 }
 
 /// The key of a stream. What a purpose does not depend on stays 0.

@@ -6,25 +6,31 @@ mod augment;
 mod bench;
 mod check;
 mod detach;
+mod evaluate;
 mod export;
 mod import;
 mod live;
 mod monitor;
 mod on_alert;
+mod predict;
 mod previews;
+mod progress;
 mod report_file;
 mod signals;
 mod studio;
 mod tensorboard;
+mod trained;
 
 pub use attach::{attach, fold, plan, runs, steer};
 pub use augment::augment;
 pub use bench::bench;
 pub use check::check;
 pub use detach::{detach, leave_session};
+pub use evaluate::evaluate;
 pub use export::export;
 pub use import::import;
 pub use live::{Shown, train};
+pub use predict::predict;
 pub use report_file::report;
 
 use crate::{
@@ -99,7 +105,8 @@ pub fn phantom(args: &cli::Phantom) -> Result<String> {
     }
     let defaults = Config::load(None, false, &[])?;
     let folds = args.folds.unwrap_or(args.studies.clamp(1, 5));
-    let phantom = Phantom::new(args.size, defaults.data.slices_per_vertebra, args.seed);
+    let phantom = Phantom::new(args.size, defaults.data.slices_per_vertebra, args.seed)
+        .of_difficulty(args.difficulty);
     let table = phantom.write(&args.out, args.studies, folds)?;
     let fractured = table.studies.iter().filter(|s| s.fractured()).count();
     let dir = args.out.display();
@@ -262,7 +269,8 @@ fn data(config: &Config) -> Result<(Table, Arc<dyn Source>)> {
     if config.is_phantom() {
         let folds = config.train.folds.iter().max().map_or(0, |f| f + 1).max(PHANTOM_FOLDS);
         let table = Phantom::table(d.phantom_studies, folds, config.seed);
-        let phantom = Phantom::new(d.image_size, d.slices_per_vertebra, config.seed);
+        let phantom = Phantom::new(d.image_size, d.slices_per_vertebra, config.seed)
+            .of_difficulty(d.phantom_difficulty);
         return Ok((table, Arc::new(phantom)));
     }
     Ok((Table::read(&d.table)?, Arc::new(npy_folder(config))))

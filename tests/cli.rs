@@ -202,6 +202,35 @@ fn bad_slices_are_told_all_at_once() {
     refused(dir.path(), &with(&flags, &["--set", "data.dir=q"]), &["data.dir", "q"]);
 }
 
+#[test]
+fn harder_phantoms_have_the_same_labels_and_other_pixels() {
+    let dir = tempfile::tempdir().unwrap();
+    let read = |level: &[&str], out: &str| {
+        let args = [&["phantom", out, "--studies", "2", "--size", "32"], level].concat();
+        let ran = rsna_tui(dir.path(), &args);
+        assert!(ran.status.success(), "{}", text(&ran.stderr));
+        ["train_seg.csv", "crops/phantom.0001_3_7.npy"]
+            .map(|file| fs::read(dir.path().join(out).join(file)).unwrap())
+    };
+    let [table, pixels] = read(&[], "a");
+    assert_eq!(read(&["--difficulty", "easy"], "b"), [table.clone(), pixels.clone()]);
+    let hard = read(&["--difficulty", "hard"], "c");
+    assert!(hard[0] == table && hard[1] != pixels);
+    // The same as are made up on the fly.
+    let flags = "augment --set data.image_size=32 --study phantom.0001 --set train.folds=[0] \
+                 --set data.phantom_studies=2 --set data.table=c/train_seg.csv --n 105 --fold 9";
+    let sheet = |more: &[&str]| {
+        let args = flags.split_whitespace().chain(more.iter().copied()).collect::<Vec<_>>();
+        let ran = rsna_tui(dir.path(), &args);
+        assert!(ran.status.success(), "{}", text(&ran.stderr));
+        fs::read(dir.path().join(more[0].trim_start_matches("--out=")).join("phantom.0001.png"))
+    };
+    let written = sheet(&["--out=d", "--set", "data.dir=c/crops"]).unwrap();
+    let level = ["--set", "data.dir=phantom", "--set", "data.phantom_difficulty=hard"];
+    let made_up = sheet(&[&["--out=e"][..], &level].concat()).unwrap();
+    assert!(written == made_up);
+}
+
 /// `augment` on the phantoms' files.
 fn sheet<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let flags = "augment --set data.dir=p/crops --set data.table=p/train_seg.csv \

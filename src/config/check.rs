@@ -71,6 +71,10 @@ pub(super) fn check(c: &Config, refuse: &dyn Fn(&str, String) -> Error) -> Resul
     must((1..=4096).contains(&m.lstm_hidden), "model.lstm_hidden", "1 to 4096")?;
     must((1..=4096).contains(&m.head_hidden), "model.head_hidden", "1 to 4096")?;
     must((0.0..1.0).contains(&m.dropout), "model.dropout", "0 to below 1")?;
+    let s = &c.score;
+    must((0.0..1.0).contains(&s.specificity), "score.specificity", "0 to below 1")?;
+    must((1..=1000).contains(&s.bins), "score.bins", "1 to 1000")?;
+    must(s.bootstrap <= 100_000, "score.bootstrap", "0 (no intervals) to 100000 resamples")?;
     let k = &c.checkpoint;
     must(
         k.every_minutes.is_finite() && k.every_minutes >= 0.0,

@@ -36,7 +36,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// Which tensors do not fit.
-        differences: Differences,
+        differences: Box<Differences>,
         /// What was to be filled.
         model: String,
         /// What they may be instead.

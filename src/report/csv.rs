@@ -1,8 +1,11 @@
 //! A run's figures as CSV, all of them, read from its journal line by line.
 
-use crate::run::{
-    event::{Epoch, Event, Stamped, Step},
-    journal,
+use crate::{
+    run::{
+        event::{Epoch, Event, Stamped, Step},
+        journal,
+    },
+    score::{Figure, Scores, TargetScores},
 };
 use std::{collections::BTreeMap, io, io::Write, path::Path};
 
@@ -37,7 +40,7 @@ const STEPS: [&str; 24] = [
     "steps_in_epoch",
 ];
 /// Columns of the epochs.
-const EPOCHS: [&str; 28] = [
+const EPOCHS: [&str; 33] = [
     "fold",
     "epoch",
     "steps",
@@ -63,6 +66,11 @@ const EPOCHS: [&str; 28] = [
     "metric",
     "best_metric",
     "is_best",
+    "competition",
+    "patient_auc",
+    "patient_average_precision",
+    "vertebra_auc",
+    "patient_ece",
     "train_seconds",
     "valid_seconds",
     "valid_batches",
@@ -135,7 +143,18 @@ fn epoch_row(e: &Epoch, stamped: &Stamped, time: f64, seed: Option<u64>) -> impl
     let train = (e.train_loss, e.train_slice_loss, e.train_study_loss);
     let valid = (e.valid_loss, e.valid_slice_loss, e.valid_study_loss, e.valid_vertebra_loss);
     let metrics = (e.slice_auc, e.study_auc, e.metric, e.best_metric, e.is_best);
-    (at, train, valid, metrics, (e.train_seconds, e.valid_seconds, e.valid_batches))
+    let scores = e.scores.as_deref();
+    let patient = |of: fn(&TargetScores) -> Option<Figure>| {
+        scores.and_then(|scores| of(scores.patient())).map(|figure| figure.value)
+    };
+    let scores = (
+        scores.map(|scores| scores.competition.value),
+        patient(|target| target.auc),
+        patient(|target| target.average_precision),
+        scores.and_then(Scores::vertebra_auc),
+        patient(|target| Some(target.ece)),
+    );
+    (at, train, valid, metrics, scores, (e.train_seconds, e.valid_seconds, e.valid_batches))
 }
 
 /// The seed that each fold is trained under.

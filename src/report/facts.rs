@@ -74,18 +74,18 @@ pub fn lead(report: &Report) -> String {
     };
     said += &format!(
         ". Best validation loss {} (fold {}, epoch {})",
-        format::loss(epoch.metric),
+        format::loss(epoch.valid_loss),
         fold.plan.fold,
         epoch.at.epoch
     );
-    let ratio = epoch.metric / fold.plan.baseline;
+    let ratio = epoch.valid_loss / fold.plan.baseline;
     if ratio.is_finite() {
         said += &format!(", {ratio:.2} times that of a constant guess");
     }
-    let metrics: Vec<f64> = best.iter().map(|(_, epoch)| epoch.metric).collect();
-    if let Some((mean, Some(sd))) = crate::view::mean(&metrics) {
+    let losses: Vec<f64> = best.iter().map(|(_, epoch)| epoch.valid_loss).collect();
+    if let Some((mean, Some(sd))) = crate::view::mean(&losses) {
         let (mean, sd) = (format::loss(mean), format::loss(sd));
-        said += &format!("; over {} folds {mean} ± {sd} (mean ± sd)", metrics.len());
+        said += &format!("; over {} folds {mean} ± {sd} (mean ± sd)", losses.len());
     }
     said + "."
 }

@@ -49,7 +49,7 @@ pub fn loss(fold: &Fold) -> Chart {
     let mut marks = interruptions(fold, steps);
     marks.extend(fold.best_epoch().map(|best| Mark {
         x: best.at.epoch as f64,
-        label: format!("best {}", format::loss(best.metric)),
+        label: format!("best {}", format::loss(best.valid_loss)),
     }));
     let faint = Style { weight: Weight::Faint, ..TRAIN };
     let mut series = vec![

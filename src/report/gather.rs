@@ -1,6 +1,6 @@
 //! What a report tells of, read from a run's folder.
 
-use super::settings::Settings;
+use super::{scores::Evaluated, settings::Settings};
 use crate::{
     bounded,
     run::{
@@ -48,6 +48,8 @@ pub struct Report {
     pub now: f64,
     /// What else the journal tells.
     pub past: Past,
+    /// Its out-of-fold figures, where `rsna-tui evaluate` has left some; or why they are not told.
+    pub evaluated: Option<Result<Evaluated, String>>,
     /// Its settings; or why there are none.
     pub settings: Result<Settings, String>,
     /// The newest crops of each fold, by its number.
@@ -97,6 +99,7 @@ impl Report {
             status: own_file(&folder.state()).and_then(|()| Status::read(&folder.state())).ok(),
             in_use,
             now,
+            evaluated: Evaluated::of(&folder.path().join("evaluation")),
             settings: settings(&folder.config()),
             pictures: pictures(&folder.path().join("previews")),
             ..report
@@ -117,6 +120,7 @@ impl Report {
             in_use: false,
             times,
             now: 0.0,
+            evaluated: None,
             past,
             settings: Err("There is no config.toml.".into()),
             pictures: Vec::new(),
@@ -148,7 +152,7 @@ impl Past {
 
 /// Whether `path` is a file of the run's own: a link in a folder from elsewhere could lead to one
 /// that the user would not send.
-fn own_file(path: &Path) -> io::Result<()> {
+pub(super) fn own_file(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path)?.is_file() {
         true => Ok(()),
         false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file")),

@@ -4,6 +4,7 @@
 use super::{
     facts, figures,
     gather::{Picture, Report},
+    scores::{self, Evaluated},
     tables::{self, Cell, Table},
 };
 use crate::{
@@ -31,6 +32,7 @@ pub fn page(report: &Report) -> String {
     let mut page = Page(String::new());
     page.head(report);
     page.results(report);
+    page.scores(report);
     page.losses(report);
     page.heads(report);
     page.vertebrae(report);
@@ -101,7 +103,33 @@ impl Page {
     fn results(&mut self, report: &Report) {
         self.section("Results", |page| {
             page.table(&tables::folds(report));
-            page.note(super::RESULTS);
+            page.note(&super::results(report));
+        });
+    }
+
+    fn scores(&mut self, report: &Report) {
+        if let Some(table) = scores::at_best(report) {
+            self.section("Scores at the best epochs", |page| {
+                page.note(super::SCORES);
+                page.table(&table);
+            });
+        }
+        let Some(evaluated) = &report.evaluated else { return };
+        self.section("Out of fold", |page| match evaluated {
+            Err(why) => page.note(why),
+            Ok(Evaluated { evaluation, studies }) => {
+                page.note(super::OUT_OF_FOLD);
+                page.table(&scores::targets(evaluation));
+                page.note(&format!("{}.", scores::notes(evaluation)));
+                page.table(&scores::folds(evaluation));
+                page.note(&format!("{}.", scores::guess(evaluation)));
+                if !studies.is_empty() {
+                    page.add("<div class=\"grid\">\n");
+                    page.figure(&scores::roc(studies), &HALF);
+                    page.figure(&scores::reliability(studies, evaluation.rules.bins), &HALF);
+                    page.add("</div>\n");
+                }
+            }
         });
     }
 

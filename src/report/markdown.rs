@@ -3,6 +3,7 @@
 use super::{
     facts, figures,
     gather::Report,
+    scores::{self, Evaluated},
     tables::{self, Cell, Table},
 };
 use crate::{
@@ -22,7 +23,8 @@ pub fn text(report: &Report) -> String {
     text.head(report);
     text.heading("Results");
     text.table(&tables::folds(report));
-    text.paragraph(super::RESULTS);
+    text.paragraph(&super::results(report));
+    text.scores(report);
     text.curves(report);
     if let Some(table) = tables::vertebrae(report) {
         text.heading("Vertebrae");
@@ -104,6 +106,29 @@ impl Text {
             let _ = writeln!(self.0, "- {name}: {}", escape(&fact));
         }
         self.0.push('\n');
+    }
+
+    fn scores(&mut self, report: &Report) {
+        if let Some(table) = scores::at_best(report) {
+            self.heading("Scores at the best epochs");
+            self.table(&table);
+            self.paragraph(super::SCORES);
+        }
+        match &report.evaluated {
+            None => {}
+            Some(Err(why)) => {
+                self.heading("Out of fold");
+                self.paragraph(why);
+            }
+            Some(Ok(Evaluated { evaluation, .. })) => {
+                self.heading("Out of fold");
+                self.paragraph(super::OUT_OF_FOLD);
+                self.table(&scores::targets(evaluation));
+                self.paragraph(&format!("{}.", scores::notes(evaluation)));
+                self.table(&scores::folds(evaluation));
+                self.paragraph(&format!("{}.", scores::guess(evaluation)));
+            }
+        }
     }
 
     /// Of each fold the training and the validation loss, first and last, and what lies between.

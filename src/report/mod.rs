@@ -10,12 +10,15 @@ mod figures;
 mod gather;
 pub mod html;
 pub mod markdown;
+pub mod scores;
 mod settings;
 mod tables;
 #[cfg(test)]
 mod tests;
 
 pub use gather::Report;
+
+use crate::config::Metric;
 
 /// Folds that are drawn; of more the tables tell alone.
 const MOST_DRAWN: usize = 20;
@@ -31,11 +34,30 @@ const WORST: &str = "The studies that the newest validation of each fold was wor
                      fracture anywhere.";
 
 /// What the table of results shows.
-const RESULTS: &str = "The best epoch of a fold is the one with the lowest validation loss. The \
-                       constant guess is the validation loss of a guess at the training \
-                       prevalence; the ratio is the best loss over it, below 1 where something \
-                       was learned. AUCs are those of the best epoch, means \
-                       over the folds that have one.";
+fn results(report: &Report) -> String {
+    let select = report.state.plan.as_ref().map_or(Metric::Loss, |plan| plan.select);
+    let best = match select {
+        Metric::Loss => "lowest validation loss".into(),
+        Metric::Competition => "lowest competition metric".into(),
+        metric => format!("highest {}", metric.name()),
+    };
+    format!(
+        "The best epoch of a fold is the one with the {best}. The constant guess is the validation \
+         loss of a guess at the training prevalence; the ratio is the best epoch's loss over it, \
+         below 1 where something was learned. AUCs are those of the best epoch, means over the folds \
+         that have one."
+    )
+}
+
+/// What the table of scores shows.
+const SCORES: &str = "Of each fold's best epoch, over the studies that it validates on: vertebrae by \
+                      the mean of their slices' logits, the patient by the study head, unless the \
+                      settings say otherwise. Intervals are of 95 %, by the bootstrap. Chosen by \
+                      these same studies, the best epoch looks a little better than it is.";
+
+/// What the out-of-fold figures are.
+const OUT_OF_FOLD: &str = "Every study scored by the best weights of the fold that was not trained \
+                           on it, as rsna-tui evaluate found.";
 
 /// What the two heads' charts show.
 const HEADS: &str = "Here training and validation are on the same terms: each head's loss by \

@@ -40,7 +40,7 @@ impl<T: Into<String>> From<T> for Cell {
 pub fn folds(report: &Report) -> Table {
     let three: fn(f64) -> String = |x| format!("{x:.3}");
     let ratio = |fold: &Fold, best: &Epoch| {
-        Some(best.metric / fold.plan.baseline).filter(|ratio| ratio.is_finite())
+        Some(best.valid_loss / fold.plan.baseline).filter(|ratio| ratio.is_finite())
     };
     let folds = sorted(report);
     let row = |fold: &&Fold| -> Vec<Cell> {
@@ -51,7 +51,7 @@ pub fn folds(report: &Report) -> Table {
             state(report, fold).into(),
             format!("{}/{}", fold.epochs_done(), fold.epochs.len()).into(),
             format!("{}/{}", plan.train_studies, plan.valid_studies).into(),
-            format::maybe_loss(best.map(|best| best.metric)).into(),
+            format::maybe_loss(best.map(|best| best.valid_loss)).into(),
             best.map_or("–".into(), |best| best.at.epoch.to_string()).into(),
             format::loss(plan.baseline).into(),
             best.and_then(|best| ratio(fold, best)).map_or("–".into(), three).into(),
@@ -67,7 +67,7 @@ pub fn folds(report: &Report) -> Table {
     };
     let guess = |fold: &Fold, _: &Epoch| Some(fold.plan.baseline).filter(|b| b.is_finite());
     let columns = [
-        over(&|_, best| Some(best.metric)),
+        over(&|_, best| Some(best.valid_loss)),
         None,
         over(&guess),
         over(&ratio),

@@ -34,6 +34,7 @@ fn plan(name: &str) -> Event {
         learning_rates: vec![1e-3, 6e-4, 1e-4],
         folds: vec![fold(1), fold(0)],
         seed: 7,
+        select: Default::default(),
         resumed: false,
     })
 }
@@ -72,6 +73,7 @@ fn epoch(at: Position, valid: f64) -> Event {
         metric: valid,
         best_metric: valid,
         is_best: true,
+        scores: None,
         train_seconds: 10.0,
         valid_seconds: 2.0,
         valid_batches: 2,

@@ -5,6 +5,8 @@
 
 use super::figure;
 pub use super::studies::{Found, Look, LookAt, Prediction, Worst, WorstStudy};
+use crate::config::Metric;
+use crate::score::Scores;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -103,6 +105,9 @@ pub struct RunStarted {
     pub folds: Vec<FoldPlan>,
     /// The seed of the run.
     pub seed: u64,
+    /// What `best` is chosen by.
+    #[serde(default)]
+    pub select: Metric,
     /// Whether it goes on where an earlier process left it.
     #[serde(default)]
     pub resumed: bool,
@@ -359,7 +364,8 @@ pub struct Epoch {
     pub slice_auc: Option<f64>,
     /// ROC AUC of the study head; `None` where one class is missing.
     pub study_auc: Option<f64>,
-    /// What `best` is chosen by (lower is better): the validation loss.
+    /// What `best` is chosen by, lower is better: the validation loss, or of what else
+    /// `select.metric` names, where higher is better, 1 minus it.
     #[serde(with = "figure")]
     pub metric: f64,
     /// The best metric of the fold so far, this epoch included.
@@ -367,6 +373,9 @@ pub struct Epoch {
     pub best_metric: f64,
     /// Whether this epoch became the best.
     pub is_best: bool,
+    /// Figures over the validation's studies; `None` where a logit was not a number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scores: Option<Arc<Scores>>,
     /// Seconds spent in training.
     pub train_seconds: f64,
     /// Seconds spent in validation.
@@ -557,6 +566,9 @@ pub struct FoldBest {
     pub metric: f64,
     /// Its epoch, from 1.
     pub epoch: usize,
+    /// Validation loss of that epoch, where the metric is another figure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_loss: Option<f64>,
     /// Slice AUC of that epoch, if any.
     pub slice_auc: Option<f64>,
     /// The constant guess's validation loss.
@@ -564,6 +576,13 @@ pub struct FoldBest {
     pub baseline: f64,
     /// Its checkpoint, as it is to be shown.
     pub path: String,
+}
+
+impl FoldBest {
+    /// The validation loss of the best epoch.
+    pub fn loss(&self) -> f64 {
+        self.valid_loss.unwrap_or(self.metric)
+    }
 }
 
 /// Why the run ended.

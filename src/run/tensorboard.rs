@@ -4,8 +4,9 @@
 //! Of each step: `train/loss`, `train/slice_loss`, `train/study_loss`, `train/vertebra_loss/C1` to `C7`,
 //! `train/learning_rate`, `train/grad_norm`, `train/images_per_second` and `train/data_wait` (the share
 //! of the step that was spent waiting for the batch, 0 to 1). Of each epoch: `valid/loss`,
-//! `valid/slice_loss`, `valid/study_loss`, `valid/vertebra_loss/C1` to `C7`, `valid/slice_auc` and
-//! `valid/study_auc`, where they are known. TensorBoard's step counts the fold's optimizer steps from
+//! `valid/slice_loss`, `valid/study_loss`, `valid/vertebra_loss/C1` to `C7`, and where they are
+//! known `valid/slice_auc`, `valid/study_auc`, `valid/competition`, `valid/patient_auc`,
+//! `valid/patient_average_precision` and `valid/vertebra_auc`. TensorBoard's step counts the fold's optimizer steps from
 //! 1; a validation is at the step after which it was made.
 
 pub mod file;
@@ -14,6 +15,7 @@ use super::{
     event::{Epoch, Event, Position, Queue, RunStarted, Step},
     folder::Folder,
 };
+use crate::score::{Figure, Scores};
 use file::{EventFile, Scalar};
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -138,13 +140,23 @@ fn of_step(step: &Step) -> Vec<Scalar> {
 }
 
 fn of_epoch(epoch: &Epoch) -> Vec<Scalar> {
-    let aucs = [("slice_auc", epoch.slice_auc), ("study_auc", epoch.study_auc)];
+    let scores = epoch.scores.as_deref();
+    let patient = scores.map(Scores::patient);
+    let value = |figure: Option<Figure>| figure.map(|figure| figure.value);
+    let known = [
+        ("slice_auc", epoch.slice_auc),
+        ("study_auc", epoch.study_auc),
+        ("competition", scores.map(|scores| scores.competition.value)),
+        ("patient_auc", value(patient.and_then(|patient| patient.auc))),
+        ("patient_average_precision", value(patient.and_then(|patient| patient.average_precision))),
+        ("vertebra_auc", scores.and_then(Scores::vertebra_auc)),
+    ];
     let mut figures = vec![
         ("loss", epoch.valid_loss),
         ("slice_loss", epoch.valid_slice_loss),
         ("study_loss", epoch.valid_study_loss),
     ];
-    figures.extend(aucs.into_iter().filter_map(|(name, auc)| Some((name, auc?))));
+    figures.extend(known.into_iter().filter_map(|(name, figure)| Some((name, figure?))));
     tagged("valid", &figures, epoch.valid_vertebra_loss)
 }
 

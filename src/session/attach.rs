@@ -1,14 +1,18 @@
 //! Other processes' runs: watching, steering and listing them.
 
-use super::signals::Signals;
+use super::{
+    evaluate::{EVALUATION, WORST},
+    signals::Signals,
+    studio::Studio,
+};
 use crate::{
-    cli,
+    bounded, cli,
     config::{Config, RequeueSignal},
     headless,
     run::{
-        Command, Event, FoldAction, Latest,
-        channel::Line,
-        event::{CheckpointKind, Level, TrainerState},
+        Command, Event, FoldAction,
+        channel::{Line, channel},
+        event::{CheckpointKind, Level, Stamped, TrainerState, Worst},
         folder::Folder,
     },
     tui,
@@ -17,11 +21,13 @@ use crate::{
 use eyre::{Result, bail, eyre};
 use std::{
     io::{IsTerminal, Write, stdout},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, Instant},
 };
 
+/// A longer file of worst studies is none of ours.
+const LONGEST_WORST: u64 = 16 << 20;
 /// A process that has just begun listens soon.
 const SOON: Duration = Duration::from_secs(5);
 
@@ -33,6 +39,25 @@ pub(super) fn runs_dir(given: Option<&PathBuf>) -> Result<PathBuf> {
     }
 }
 
+/// The run of that name, or whose folder is given as a path; without one that which was begun last.
+/// To look at it.
+pub(super) fn named_run(run: Option<&str>, dir: Option<&PathBuf>) -> Result<Folder> {
+    let path = run.map(Path::new);
+    let path =
+        path.filter(|p| p.components().count() > 1 || p.is_absolute() || *p == Path::new("."));
+    let Some(path) = path else {
+        return Ok(Folder::look(&runs_dir(dir)?, run)?);
+    };
+    let whole = std::fs::canonicalize(path).map_err(|e| {
+        eyre!("{}: {e}; give a run's name, or its folder as a path", path.display())
+    })?;
+    let (dir, name) = (whole.parent(), whole.file_name().and_then(|name| name.to_str()));
+    let (Some(dir), Some(name)) = (dir, name) else {
+        bail!("{} is no run's folder", path.display());
+    };
+    Ok(Folder::look(dir, Some(name))?)
+}
+
 /// `rsna-tui attach`: the dashboard on a run of another process, or on one that is over.
 pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
     let dir = runs_dir(args.runs_dir.as_ref())?;
@@ -41,7 +66,7 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
     let signals = Signals::listen(RequeueSignal::None)?;
     let (line, upto) = match folder.is_in_use() {
         true => connect(&folder)?,
-        false => (nobody(), None),
+        false => (nobody(&config), None),
     };
     let (mut state, strange) = State::of_journal(&folder.journal(), upto)?;
     if strange > 0 {
@@ -50,6 +75,9 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
     if upto.is_some() {
         // Whatever the journal says of an end, it goes on.
         (state.finished, state.vanished) = (None, false);
+    } else {
+        state.disconnected();
+        evaluated(&folder, &mut state);
     }
     let name = folder.name.clone();
     if args.no_tui || !stdout().is_terminal() {
@@ -77,11 +105,23 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A line to nobody: the run is over.
-fn nobody() -> Line {
-    let (_, events) = crossbeam_channel::unbounded();
-    let (commands, _) = crossbeam_channel::unbounded();
-    Line { events, commands, looks: Latest::default() }
+/// A line to nobody: the run is over. Its slices can be looked at where they are still there.
+fn nobody(config: &Config) -> Line {
+    let (events, _, line) = channel(None, 0.0);
+    if let Ok((table, source)) = super::data(config) {
+        Studio::new(config.clone(), table, source).open(&line, &events);
+    }
+    line
+}
+
+/// The worst studies of a run that is over are those of its evaluation, where there was one.
+fn evaluated(folder: &Folder, state: &mut State) {
+    let path = folder.path().join(EVALUATION).join(WORST);
+    let read = bounded::read(&path, LONGEST_WORST).ok();
+    let worst: Option<Vec<Worst>> = read.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    for worst in worst.into_iter().flatten() {
+        state.apply(&Stamped { at: state.at, event: Event::Worst(worst) });
+    }
 }
 
 /// A line to the process that trains the run, and how much of the journal was before.
@@ -239,7 +279,7 @@ fn in_a_line(row: &runs::Run, width: usize) -> String {
     let (done, all) = row.folds();
     let folds = format!("{done} of {all} done");
     let best = row.best();
-    let best = best.map_or("–".into(), |b| format!("{} fold {}", format::loss(b.metric), b.fold));
+    let best = best.map_or("–".into(), |b| format!("{} fold {}", format::loss(b.loss()), b.fold));
     let ago = format::duration(ago);
     format!("{run:width$}  {state:9}  {progress:>8}  {folds:12}  {best:>15}  {ago} ago")
 }

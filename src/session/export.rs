@@ -1,6 +1,9 @@
 //! `rsna-tui export`: a fold's weights for other programs.
 
-use super::report_file::{cannot_write, check_place, run_folder, size};
+use super::{
+    attach::named_run,
+    report_file::{cannot_write, check_place, size},
+};
 use crate::{
     cli::{self, WeightsFormat},
     config::Config,
@@ -27,7 +30,7 @@ const PREPROCESSING: &str = "uint8 crops / 255, no further normalisation; channe
 ///
 /// Errors: no such run, fold or checkpoint, a damaged one, and a file that cannot be written.
 pub fn export(args: &cli::Export) -> Result<String> {
-    let folder = run_folder(args.run.as_deref(), args.runs_dir.as_ref())?;
+    let folder = named_run(args.run.as_deref(), args.runs_dir.as_ref())?;
     let (kind, ending) = match (args.last, args.format) {
         (false, WeightsFormat::Safetensors) => ("best", "safetensors"),
         (false, WeightsFormat::Onnx) => ("best", "onnx"),

@@ -57,7 +57,7 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
     };
     let signals = Signals::listen(config.run.requeue_signal)?;
     let state = past(&job);
-    let studio = Studio::of(&job);
+    let studio = Studio::new(job.config.clone(), job.table.clone(), job.source.clone());
     let mut kept = Vec::new();
     let mut hook = None;
     let keep = |events: &EventSender| {

@@ -9,7 +9,7 @@ use crate::{
         event::{Event, Found, Level, Look, LookAt},
     },
     study::{Place, Source, Table, look},
-    train::{preview::picture, trainer::Job},
+    train::preview::picture,
 };
 use std::sync::Arc;
 
@@ -24,10 +24,9 @@ pub(super) struct Studio {
 }
 
 impl Studio {
-    /// The run's own.
-    pub(super) fn of(job: &Job) -> Self {
-        let (config, table) = (job.config.clone(), job.table.clone());
-        Self { config, table, source: job.source.clone() }
+    /// Of a run with these settings and studies.
+    pub(super) fn new(config: Config, table: Table, source: Arc<dyn Source>) -> Self {
+        Self { config, table, source }
     }
 
     /// Answers what comes through `line` on `events`, one request after the other, of those that

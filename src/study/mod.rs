@@ -87,6 +87,12 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// A folder without crops.
+    #[error("{} holds no crops: expected files {{StudyInstanceUID}}_{{1..7}}_{{slice}}.npy; give another folder", dir.display())]
+    NoCrops {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// One slice cannot be used.
     #[error("study {study} C{} slice {slice}: {} {problem}", vertebra + 1, path.display())]
     Slice {

@@ -5,6 +5,7 @@ use super::{Error, Source, Study, first_of};
 use crate::config::{CHANNELS, VERTEBRAE};
 use ndarray::{ArrayView3, ShapeBuilder};
 use rayon::prelude::*;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{IoSliceMut, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -70,6 +71,37 @@ impl NpyFolder {
             files,
             shown: first_of(&errors, SHOWN),
         })
+    }
+
+    /// The studies that the folder has a file of, in the order of their names; labels and folds 0.
+    ///
+    /// Errors: the folder cannot be read, or holds no file with such a name.
+    pub fn studies(&self) -> Result<Vec<Study>, Error> {
+        let failed = |source| Error::DataDir { dir: self.dir.clone(), source };
+        let mut uids = BTreeSet::new();
+        for entry in std::fs::read_dir(&self.dir).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            if let Some(uid) = name.to_str().and_then(|name| self.uid_of(name)) {
+                // A study has a hundred of them.
+                if !uids.contains(uid) {
+                    uids.insert(uid.to_string());
+                }
+            }
+        }
+        if uids.is_empty() {
+            return Err(Error::NoCrops { dir: self.dir.clone() });
+        }
+        let study = |uid: String| Study { uid: uid.into(), labels: [0; VERTEBRAE], fold: 0 };
+        Ok(uids.into_iter().map(study).collect())
+    }
+
+    /// `{uid}` of `{uid}_{1..7}_{0..}.npy`.
+    fn uid_of<'a>(&self, name: &'a str) -> Option<&'a str> {
+        let mut parts = name.strip_suffix(".npy")?.rsplitn(3, '_');
+        let slice: usize = parts.next()?.parse().ok()?;
+        let vertebra: usize = parts.next()?.parse().ok()?;
+        let known = slice < self.slices_per_vertebra && (1..=VERTEBRAE).contains(&vertebra);
+        parts.next().filter(|uid| known && !uid.is_empty())
     }
 
     /// Reads one file into `out`, uint8 `[size, size, 6]` in C order. Errors: as [`look`].

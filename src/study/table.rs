@@ -52,14 +52,26 @@ impl Table {
         Self::of_bytes(&bytes, path)
     }
 
+    /// As [`Self::read`] of a CSV that needs no other column than StudyInstanceUID: what it says
+    /// of labels and folds is passed over, all are 0.
+    pub fn read_uids(path: &Path) -> Result<Self, Error> {
+        let unreadable = |source| Error::TableUnreadable { path: path.into(), source };
+        let bytes = bounded::read(path, LONGEST).map_err(unreadable)?;
+        Self::parsed(&bytes, path, Needed::Uids)
+    }
+
     /// As [`Self::read`], from the file's bytes; `path` is named in errors.
     pub fn of_bytes(bytes: &[u8], path: &Path) -> Result<Self, Error> {
+        Self::parsed(bytes, path, Needed::All)
+    }
+
+    fn parsed(bytes: &[u8], path: &Path, needed: Needed) -> Result<Self, Error> {
         let text = std::str::from_utf8(bytes).map_err(|e| {
             let line = 1 + newlines(&bytes[..e.valid_up_to()]);
             let source = io::Error::other(format!("line {line} is not UTF-8"));
             Error::TableUnreadable { path: path.into(), source }
         })?;
-        parse(text.trim_start_matches('\u{feff}')).map_err(|problems| Error::Table {
+        parse(text.trim_start_matches('\u{feff}'), needed).map_err(|problems| Error::Table {
             path: path.into(),
             total: problems.total,
             shown: problems.shown(),
@@ -218,7 +230,16 @@ fn whole(cell: &str) -> Option<usize> {
     cell.strip_suffix(".0").unwrap_or(cell).parse().ok()
 }
 
-fn parse(text: &str) -> Result<Table, Problems> {
+/// Which columns a table must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needed {
+    /// Studies, labels and folds.
+    All,
+    /// The studies.
+    Uids,
+}
+
+fn parse(text: &str, needed: Needed) -> Result<Table, Problems> {
     let left = Cell::new(LONGEST_ROW);
     let metered = Metered { text: text.as_bytes(), left: &left };
     let mut reader =
@@ -237,8 +258,7 @@ fn parse(text: &str) -> Result<Table, Problems> {
         first.unwrap_or(usize::MAX)
     };
     let uid_at = column("StudyInstanceUID");
-    let labels_at = LABELS.map(&mut column);
-    let fold_at = column("fold");
+    let others = (needed == Needed::All).then(|| (LABELS.map(&mut column), column("fold")));
     if problems.total > 0 {
         return Err(problems);
     }
@@ -280,16 +300,19 @@ fn parse(text: &str) -> Result<Table, Problems> {
             problem("StudyInstanceUID", &uid, &format!("is also on line {first}"));
         }
         let mut labels = [0; VERTEBRAE];
-        for ((label, &at), name) in labels.iter_mut().zip(&labels_at).zip(LABELS) {
-            match whole(cell(at)) {
-                Some(x @ 0..=1) => *label = x as u8,
-                _ => problem(name, cell(at), "is not 0 or 1"),
+        let mut fold = 0;
+        if let Some((labels_at, fold_at)) = others {
+            for ((label, &at), name) in labels.iter_mut().zip(&labels_at).zip(LABELS) {
+                match whole(cell(at)) {
+                    Some(x @ 0..=1) => *label = x as u8,
+                    _ => problem(name, cell(at), "is not 0 or 1"),
+                }
             }
+            fold = whole(cell(fold_at)).unwrap_or_else(|| {
+                problem("fold", cell(fold_at), "is not a whole number, 0 or more");
+                0
+            });
         }
-        let fold = whole(cell(fold_at)).unwrap_or_else(|| {
-            problem("fold", cell(fold_at), "is not a whole number, 0 or more");
-            0
-        });
         // Of a table that is wrong none is needed.
         if problems.total == 0 {
             studies.push(Study { uid, labels, fold });
@@ -352,6 +375,19 @@ mod tests {
             assert!(e.contains(words), "{e:?} lacks {words:?}");
         }
         assert!(!e.contains('\n'));
+    }
+
+    #[test]
+    fn where_only_studies_are_needed_the_rest_may_be_anything() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.csv");
+        std::fs::write(&path, "fold,StudyInstanceUID,C1\nx,a,\n,b,7\n").unwrap();
+        let table = Table::read_uids(&path).unwrap();
+        let uids: Vec<&str> = table.studies.iter().map(|s| &*s.uid).collect();
+        assert_eq!(uids, ["a", "b"]);
+        std::fs::write(&path, "fold,C1\n1,1\n").unwrap();
+        let error = Table::read_uids(&path).unwrap_err().to_string();
+        assert!(error.contains("no column StudyInstanceUID"), "{error}");
     }
 
     #[test]

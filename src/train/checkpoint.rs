@@ -57,6 +57,8 @@ pub struct Best {
     pub metric: f64,
     /// Its epoch, from 1.
     pub epoch: usize,
+    /// Its validation loss, where the metric is another figure.
+    pub valid_loss: Option<f64>,
     /// Its ROC AUC over slices, where there was one.
     pub slice_auc: Option<f64>,
 }
@@ -122,8 +124,10 @@ impl Snapshot {
         ]);
         if let Some(best) = progress.best {
             metadata.insert("best_epoch".into(), best.epoch.to_string());
-            if let Some(auc) = best.slice_auc {
-                metadata.insert("best_slice_auc".into(), auc.to_string());
+            let figures =
+                [("best_valid_loss", best.valid_loss), ("best_slice_auc", best.slice_auc)];
+            for (key, figure) in figures {
+                metadata.extend(figure.map(|figure| (key.to_string(), figure.to_string())));
             }
         }
         if let Some(scaler) = optimizer.scaler {
@@ -337,12 +341,14 @@ fn progress(path: &Path, metadata: &HashMap<String, String>) -> Result<Progress>
     let &[loss, slice, study, steps, seconds] = &sums[..] else {
         return Err(bad("its epoch_sums are not five numbers".into()));
     };
+    let figure = |key| metadata.get(key).and_then(|figure: &String| figure.parse().ok());
     let best = match metadata.contains_key("best_epoch") {
         false => None,
         true => Some(Best {
             metric: number(path, metadata, "score_best")?,
             epoch: count(path, metadata, "best_epoch")? as usize,
-            slice_auc: metadata.get("best_slice_auc").and_then(|auc| auc.parse().ok()),
+            valid_loss: figure("best_valid_loss"),
+            slice_auc: figure("best_slice_auc"),
         }),
     };
     if !(0.0..=f64::from(u32::MAX)).contains(&steps) {

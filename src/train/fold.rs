@@ -9,6 +9,7 @@ use super::{
     log::{log_line, trim_log},
     loss::Weights,
     memory,
+    metrics::cost,
     preview::Previews,
     schedule,
     skips::Skips,
@@ -16,7 +17,7 @@ use super::{
     validation::{Validation, validate},
 };
 use crate::{
-    config::{Config, Precision},
+    config::{Config, Metric, Precision},
     device::Monitor,
     net::{Classifier, encoder::Arena},
     run::{
@@ -108,10 +109,10 @@ impl<'a> Fold<'a> {
     }
 
     /// As it is told.
-    pub(super) fn best(&self, Best { metric, epoch, slice_auc }: Best) -> FoldBest {
+    pub(super) fn best(&self, Best { metric, epoch, valid_loss, slice_auc }: Best) -> FoldBest {
         let (fold, baseline) = (self.plan.fold, self.plan.baseline);
         let path = self.folder.best(fold, self.again).display().to_string();
-        FoldBest { fold, metric, epoch, slice_auc, baseline, path }
+        FoldBest { fold, metric, epoch, valid_loss, slice_auc, baseline, path }
     }
 }
 
@@ -371,7 +372,8 @@ impl Training<'_, '_> {
         self.batches = 0;
         let lr = schedule::learning_rate(&control.config.train, self.at().epoch);
         let n = sums.steps as f64;
-        let (train_loss, metric) = (sums.loss / n, v.loss);
+        let select = fold.config.select.metric;
+        let (train_loss, metric) = (sums.loss / n, cost(select, v.loss, v.scores.as_ref()));
         let line =
             log_line(&(fold.clock)(), self.at().fold, self.at().epoch, lr, train_loss, v.loss);
         let path = fold.log();
@@ -382,7 +384,8 @@ impl Training<'_, '_> {
         let is_best = metric < before;
         if is_best {
             let (epoch, slice_auc) = (self.at().epoch, v.slice_auc);
-            self.found.best = Some(fold.best(Best { metric, epoch, slice_auc }));
+            let valid_loss = (select != Metric::Loss).then_some(v.loss);
+            self.found.best = Some(fold.best(Best { metric, epoch, valid_loss, slice_auc }));
         }
         fold.events.send(Event::Epoch(Epoch {
             at: self.at(),
@@ -399,6 +402,7 @@ impl Training<'_, '_> {
             metric,
             best_metric: metric.min(before),
             is_best,
+            scores: v.scores.map(Arc::new),
             train_seconds: sums.seconds,
             valid_seconds: v.seconds,
             valid_batches: v.batches,
@@ -413,5 +417,6 @@ impl Training<'_, '_> {
 
 /// As a checkpoint holds it.
 fn told_best(best: &FoldBest) -> Best {
-    Best { metric: best.metric, epoch: best.epoch, slice_auc: best.slice_auc }
+    let FoldBest { metric, epoch, valid_loss, slice_auc, .. } = *best;
+    Best { metric, epoch, valid_loss, slice_auc }
 }

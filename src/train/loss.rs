@@ -4,7 +4,7 @@
 //! and its gradient handed to the network's backward pass. (candle 0.11's
 //! `binary_cross_entropy_with_logit` gives NaN beyond |x| ≈ 90.)
 
-use crate::config;
+use crate::{config, score::pool::sigmoid};
 
 /// Weights of the loss.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,16 +35,6 @@ pub struct Criterion {
 /// ℓ(x, y) = max(x, 0) - x·y + ln(1 + e^-|x|): binary cross-entropy of a logit, stable for any x.
 pub fn bce_with_logits(x: f64, y: f64) -> f64 {
     x.max(0.0) - x * y + (-x.abs()).exp().ln_1p()
-}
-
-/// 1 / (1 + e^-x), without overflow.
-pub fn sigmoid(x: f64) -> f64 {
-    if x >= 0.0 {
-        1.0 / (1.0 + (-x).exp())
-    } else {
-        let e = x.exp();
-        e / (1.0 + e)
-    }
 }
 
 /// Weight of a target: `positive` above 0, else 1.

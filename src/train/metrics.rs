@@ -1,30 +1,23 @@
 //! Figures of merit on the host.
 
 use super::loss::{bce_with_logits, weight};
+use crate::{
+    config::Metric,
+    score::{Figure, Scores},
+};
 
-/// Area under the ROC curve by ranks (Mann–Whitney U), ties counted half; `None` where a class
-/// is missing or a score is NaN.
-pub fn roc_auc(scores: &[f32], targets: &[f32]) -> Option<f64> {
-    if scores.iter().any(|s| s.is_nan()) {
-        return None;
-    }
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]));
-    let positives = targets.iter().filter(|&&t| t > 0.5).count() as f64;
-    let negatives = targets.len() as f64 - positives;
-    if positives == 0.0 || negatives == 0.0 {
-        return None;
-    }
-    let mut rank_sum = 0.0;
-    let mut i = 0;
-    while i < order.len() {
-        let ties = order[i..].iter().take_while(|&&k| scores[k] == scores[order[i]]).count();
-        let mean_rank = i as f64 + (ties as f64 + 1.0) / 2.0;
-        let tied_positives = order[i..i + ties].iter().filter(|&&k| targets[k] > 0.5).count();
-        rank_sum += mean_rank * tied_positives as f64;
-        i += ties;
-    }
-    Some((rank_sum - positives * (positives + 1.0) / 2.0) / (positives * negatives))
+/// What `best` is chosen by, lower is better: the validation loss, or what `metric` names of the
+/// scores, where higher is better 1 minus it. NaN where there is no such figure.
+pub fn cost(metric: Metric, loss: f64, scores: Option<&Scores>) -> f64 {
+    let short = |figure: Option<Figure>| figure.map(|figure| 1.0 - figure.value);
+    let cost = scores.and_then(|scores| match metric {
+        Metric::Loss => None,
+        Metric::Competition => Some(scores.competition.value),
+        Metric::PatientAuc => short(scores.patient().auc),
+        Metric::PatientAveragePrecision => short(scores.patient().average_precision),
+        Metric::VertebraAuc => scores.vertebra_auc().map(|auc| 1.0 - auc),
+    });
+    if metric == Metric::Loss { loss } else { cost.unwrap_or(f64::NAN) }
 }
 
 /// Weighted slice loss of each vertebra, summed up over batches.
@@ -60,15 +53,31 @@ impl VertebraLoss {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        config::Config,
+        score::{Study, TARGETS},
+    };
 
     #[test]
-    fn auc_by_hand() {
-        let t = [0.0, 0.0, 1.0, 1.0];
-        assert_eq!(roc_auc(&[0.1, 0.4, 0.35, 0.8], &t), Some(0.75));
-        assert_eq!(roc_auc(&[0.0, 0.0, 0.0, 0.0], &t), Some(0.5));
-        assert_eq!(roc_auc(&[1.0, 2.0, 3.0, 4.0], &t), Some(1.0));
-        assert_eq!(roc_auc(&[1.0, 2.0], &[1.0, 1.0]), None);
-        assert_eq!(roc_auc(&[f32::NAN, 2.0], &[0.0, 1.0]), None);
+    fn a_better_figure_costs_less() {
+        let config = Config::load(None, false, &[]).unwrap();
+        let study = |labels, p| Study::new(labels, [p; TARGETS]);
+        let good = [study([1, 0, 0, 0, 0, 0, 0], 0.8), study([0; 7], 0.1)];
+        let bad = [study([1, 0, 0, 0, 0, 0, 0], 0.4), study([0; 7], 0.5)];
+        let scores = |studies: &[Study]| Scores::of(studies, &config.score, 0).unwrap();
+        for metric in [
+            Metric::Competition,
+            Metric::PatientAuc,
+            Metric::PatientAveragePrecision,
+            Metric::VertebraAuc,
+        ] {
+            let of = |studies| cost(metric, 9.0, Some(&scores(studies)));
+            assert!(of(&good) < of(&bad), "{metric:?}");
+            assert!(cost(metric, 9.0, None).is_nan());
+        }
+        assert_eq!(cost(Metric::Loss, 9.0, None), 9.0);
+        // No patient without a fracture.
+        assert!(cost(Metric::PatientAuc, 9.0, Some(&scores(&good[..1]))).is_nan());
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod log;
 pub mod loss;
 pub mod memory;
 pub mod metrics;
+pub mod outputs;
 pub mod preview;
 pub mod queue;
 pub mod saver;

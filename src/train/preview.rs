@@ -1,6 +1,6 @@
 //! Crops of the current batch for the views.
 
-use super::{loss::sigmoid, worst::prediction};
+use super::{outputs::output, worst::prediction};
 use crate::{
     config::CHANNELS,
     run::{
@@ -8,6 +8,7 @@ use crate::{
         channel::EventSender,
         event::{Crop, Picture, Position, Preview},
     },
+    score::pool::sigmoid,
     study::{Batch, Source, Study},
 };
 use std::collections::{BTreeSet, HashSet};
@@ -83,7 +84,7 @@ impl Previews {
         order.truncate(CROPS);
         let shown: BTreeSet<usize> = order.iter().map(|i| i / batch.images_per_study).collect();
         let crops = order.into_iter().map(|i| self.crop(batch, logits.0, i)).collect();
-        let of_study = |b| prediction(batch, b, logits.0, logits.1[b]);
+        let of_study = |b| prediction(output(batch, b, logits.0, logits.1[b]));
         Preview { at, crops, predictions: shown.into_iter().map(of_study).collect() }
     }
 

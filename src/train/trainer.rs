@@ -373,6 +373,7 @@ fn started(job: &Job, spec: &Spec, model: &Classifier, folds: Vec<FoldPlan>) -> 
         learning_rates: schedule::learning_rates(&config.train),
         folds,
         seed: config.seed,
+        select: config.select.metric,
         resumed: job.resume.is_some(),
     }
 }

@@ -4,7 +4,8 @@ use super::{
     Result,
     fold::{End, Fold},
     loss,
-    metrics::{VertebraLoss, roc_auc},
+    metrics::VertebraLoss,
+    outputs::outputs,
     preview::Previews,
     skips::Skips,
     worst::Ranking,
@@ -15,6 +16,7 @@ use crate::{
         Event,
         event::{Position, ValidStep, WorstStudy},
     },
+    score::{Scores, Study, ranks::roc_auc},
     study::Loader,
 };
 use std::time::Instant;
@@ -33,6 +35,8 @@ pub struct Validation {
     pub slice_auc: Option<f64>,
     /// ROC AUC of the study head.
     pub study_auc: Option<f64>,
+    /// Figures over the studies; `None` where a logit is not a number.
+    pub scores: Option<Scores>,
     /// Batches that there were; those without any study that could be read are left out.
     pub batches: usize,
     /// How long it took.
@@ -64,6 +68,8 @@ pub fn validate(
     let mut ranking = Ranking::default();
     let (mut slice_logits, mut slice_targets) = (Vec::new(), Vec::new());
     let (mut study_logits, mut study_targets) = (Vec::new(), Vec::new());
+    let mut scored = Vec::new();
+    let rules = &fold.config.score;
     let mut seconds = 0.0;
     let place = format!("fold {} epoch {} validation", at.fold, at.epoch);
     loop {
@@ -83,10 +89,14 @@ pub fn validate(
         // Never mixed up: with few steps an epoch these may be the only crops to show.
         previews.offer(&batch, (&slices, &studies), at, fold.events);
         ranking.add(&batch, &slices, &studies, positive);
+        scored.extend(
+            outputs(&batch, &slices, &studies)
+                .map(|output| Study::new(output.labels, output.logits.probabilities(rules))),
+        );
         slice_logits.extend(slices);
-        slice_targets.extend_from_slice(&batch.targets);
+        slice_targets.extend(batch.targets.iter().map(|&target| target > 0.5));
         study_logits.extend(studies);
-        study_targets.extend(truth);
+        study_targets.extend(truth.iter().map(|&target| target > 0.5));
         let elapsed = start.elapsed().as_secs_f64();
         seconds += elapsed;
         fold.events.send(Event::ValidStep(ValidStep {
@@ -107,8 +117,9 @@ pub fn validate(
         slice: slice / n,
         study: study / n,
         vertebra: vertebrae.means(),
-        slice_auc: roc_auc(&slice_logits, &slice_targets),
-        study_auc: roc_auc(&study_logits, &study_targets),
+        slice_auc: roc_auc(slice_logits, &slice_targets),
+        study_auc: roc_auc(study_logits, &study_targets),
+        scores: Scores::of(&scored, rules, fold.config.seed),
         batches,
         seconds,
         worst: ranking.worst(),

@@ -1,37 +1,28 @@
 //! What the network says of single studies, and those that validation was worst at.
 
-use super::loss::{self, sigmoid};
+use super::{
+    loss,
+    outputs::{Output, outputs},
+};
 use crate::{
-    config::VERTEBRAE,
     run::event::{Prediction, WorstStudy},
+    score::pool::sigmoid,
     study::Batch,
 };
+use std::iter;
 
 /// Studies that are told of a validation.
 const TOLD: usize = 8;
 
-/// What the network says of study `b` of `batch`, whatever the order of its images.
-///
-/// `slices`: logits `[B, T]` of the whole batch; `study`: the study head's logit of this one.
-pub fn prediction(batch: &Batch, b: usize, slices: &[f32], study: f32) -> Prediction {
-    let t = batch.images_per_study;
-    let per_vertebra = t / VERTEBRAE;
-    let mut prediction = Prediction {
-        study: batch.studies[b].to_string(),
-        labels: [0; VERTEBRAE],
-        probability: probability(study),
-        slices: vec![f32::NAN; t],
-    };
-    let own = b * t..(b + 1) * t;
-    let targets = &batch.targets[own.clone()];
-    for ((place, &logit), &target) in
-        batch.places[own.clone()].iter().zip(&slices[own]).zip(targets)
-    {
-        let (vertebra, slice) = (usize::from(place.vertebra), usize::from(place.slice));
-        prediction.slices[vertebra * per_vertebra + slice] = probability(logit);
-        prediction.labels[vertebra] = u8::from(target > 0.5);
+/// What the network says of a study, as it is told.
+pub fn prediction(output: Output) -> Prediction {
+    let Output { study, labels, logits } = output;
+    Prediction {
+        study: study.to_string(),
+        labels,
+        probability: probability(logits.study),
+        slices: logits.slices.into_iter().map(probability).collect(),
     }
-    prediction
 }
 
 /// To 4 digits: more are not read, and would be most of a line of the journal.
@@ -53,20 +44,23 @@ pub struct Ranking {
 impl Ranking {
     /// Ranks the studies of a batch. `slices`: logits `[B, T]`; `studies`: logits `[B]`.
     pub fn add(&mut self, batch: &Batch, slices: &[f32], studies: &[f32], positive: f64) {
-        let t = batch.images_per_study;
-        let truth = loss::study_targets(&batch.targets, t);
-        for b in 0..batch.len() {
-            let own = b * t..(b + 1) * t;
-            let slice_loss =
-                loss::criterion(&slices[own.clone()], &batch.targets[own], positive).loss;
-            let study_loss = loss::criterion(&studies[b..=b], &truth[b..=b], positive).loss;
-            let loss = (slice_loss + study_loss) / 2.0;
-            let place = self.studies.partition_point(|s| rank(s.loss) >= rank(loss));
-            if place < TOLD {
-                let prediction = prediction(batch, b, slices, studies[b]);
-                self.studies.truncate(TOLD - 1);
-                self.studies.insert(place, WorstStudy { loss, slice_loss, study_loss, prediction });
-            }
+        outputs(batch, slices, studies).for_each(|output| self.add_one(output, positive));
+    }
+
+    /// Ranks a study; `positive`: weight of positive targets.
+    pub fn add_one(&mut self, output: Output, positive: f64) {
+        let slices = output.logits.slices.len() / output.labels.len();
+        let labels = output.labels.iter().flat_map(|&y| iter::repeat_n(f32::from(y), slices));
+        let targets: Vec<f32> = labels.collect();
+        let any = [f32::from(u8::from(output.labels.contains(&1)))];
+        let slice_loss = loss::criterion(&output.logits.slices, &targets, positive).loss;
+        let study_loss = loss::criterion(&[output.logits.study], &any, positive).loss;
+        let loss = (slice_loss + study_loss) / 2.0;
+        let place = self.studies.partition_point(|s| rank(s.loss) >= rank(loss));
+        if place < TOLD {
+            let prediction = prediction(output);
+            self.studies.truncate(TOLD - 1);
+            self.studies.insert(place, WorstStudy { loss, slice_loss, study_loss, prediction });
         }
     }
 
@@ -79,6 +73,7 @@ impl Ranking {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::outputs::output;
     use crate::{
         config::{Config, Set},
         study::{Loader, Phantom, Source},
@@ -112,7 +107,7 @@ mod tests {
         let logits: Vec<f32> = (0..batch.targets.len()).map(logit).collect();
         let (train, _) = Phantom::table(6, 2, 0).split(1);
         for b in 0..batch.len() {
-            let told = prediction(&batch, b, &logits, 0.0);
+            let told = prediction(output(&batch, b, &logits, 0.0));
             assert_eq!((told.probability, told.slices.len()), (0.5, t));
             let study = train.iter().find(|study| *study.uid == *told.study).unwrap();
             assert_eq!(told.labels, study.labels);

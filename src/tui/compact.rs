@@ -58,7 +58,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, fold: Option<&Fold>) {
             Span::styled(format::maybe_loss(last.map(|e| e.valid_loss)), theme::VALID),
             Span::styled(
                 best.map_or(String::new(), |e| {
-                    format!("  ★ {} at {}", format::loss(e.metric), e.at.epoch)
+                    format!("  ★ {} at {}", format::loss(e.valid_loss), e.at.epoch)
                 }),
                 Style::new(),
             ),

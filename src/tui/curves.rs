@@ -33,10 +33,13 @@ pub enum Figure {
     Gradient,
     /// Areas under the ROC curves.
     Auc,
+    /// The competition's metric.
+    Competition,
 }
 
 impl Figure {
-    const ALL: [Self; 5] = [Self::Loss, Self::Heads, Self::Rate, Self::Gradient, Self::Auc];
+    const ALL: [Self; 6] =
+        [Self::Loss, Self::Heads, Self::Rate, Self::Gradient, Self::Auc, Self::Competition];
 
     fn name(self) -> &'static str {
         match self {
@@ -45,6 +48,7 @@ impl Figure {
             Self::Rate => "learning rate",
             Self::Gradient => "gradient norm",
             Self::Auc => "ROC AUC",
+            Self::Competition => "competition metric",
         }
     }
 
@@ -230,6 +234,11 @@ impl View {
                 curve("slice", theme::TRAIN, epochs(|e| e.slice_auc)),
                 curve("study", theme::VALID, epochs(|e| e.study_auc)),
             ],
+            Figure::Competition => vec![curve(
+                "metric",
+                theme::VALID,
+                epochs(|e| Some(e.scores.as_ref()?.competition.value)),
+            )],
         };
         if self.figure == Figure::Loss && !self.together {
             let level = Source::Level(fold.plan.baseline);
@@ -309,7 +318,9 @@ impl View {
         let level = level.filter(|_| self.lens.window == Window::Whole);
         let (low, high) = match self.figure {
             Figure::Loss | Figure::Heads | Figure::Gradient => range::of_losses(&raw, &must, level),
-            Figure::Rate | Figure::Auc => range::of_all(raw.iter().chain(&must).copied()),
+            Figure::Rate | Figure::Auc | Figure::Competition => {
+                range::of_all(raw.iter().chain(&must).copied())
+            }
         };
         let least = raw.iter().chain(&must).copied().filter(|&y| y > 0.0).fold(high, f64::min);
         match self.log && low <= 0.0 && least > 0.0 {
@@ -332,7 +343,7 @@ impl View {
         let log = if self.log { " · log" } else { "" };
         let title = format!("{} · {of}{seen}{log}", self.figure.name());
         let smooth = match self.figure {
-            Figure::Rate | Figure::Auc => String::new(),
+            Figure::Rate | Figure::Auc | Figure::Competition => String::new(),
             _ => format!("smoothing {}", STRENGTHS[self.strength].1),
         };
         let parts = vec![(title, theme::TITLE), (smooth, theme::FAINT)];

@@ -87,7 +87,7 @@ impl View {
     fn row(&self, f: &Fold, shown: bool, wide: bool, indent: usize) -> Line<'static> {
         let mark = if shown { "▸" } else { " " };
         let best = f.best_epoch();
-        let ratio = best.map(|e| e.metric / f.plan.baseline).filter(|r| r.is_finite());
+        let ratio = best.map(|e| e.valid_loss / f.plan.baseline).filter(|r| r.is_finite());
         let own = self.epoch_of(f);
         let figure = |f: fn(&Epoch) -> f64| format::maybe_loss(own.map(f));
         let auc = |f: fn(&Epoch) -> Option<f64>| format::auc(own.and_then(f));
@@ -96,7 +96,7 @@ impl View {
             f.plan.fold,
             fold::word(f.state),
             format!("{}/{}", f.at.epoch, f.epochs.len()),
-            format::maybe_loss(best.map(|e| e.metric)),
+            format::maybe_loss(best.map(|e| e.valid_loss)),
             best.map_or("–".into(), |e| e.at.epoch.to_string()),
             ratio.map_or("–".into(), |r| format!("{r:.3}")),
             "",
@@ -134,13 +134,15 @@ impl View {
             let mut spans = vec![Span::styled(name, theme::FAINT)];
             let best = f.best_epoch().map(|e| e.at.epoch);
             for group in f.epochs.chunks(each) {
-                let first = group.iter().flatten().min_by(|a, b| a.metric.total_cmp(&b.metric));
-                spans.push(match first {
-                    Some(e) if Some(e.at.epoch) == best => {
+                let losses = group.iter().flatten().map(|e| e.valid_loss);
+                let lowest = losses.min_by(f64::total_cmp);
+                let is_best = group.iter().flatten().any(|e| Some(e.at.epoch) == best);
+                spans.push(match lowest {
+                    Some(_) if is_best => {
                         let style = theme::GOOD.add_modifier(Modifier::BOLD);
                         Span::styled(format!("{:<cell$}", "★"), style)
                     }
-                    Some(e) => scale.cells(e.metric, cell),
+                    Some(loss) => scale.cells(loss, cell),
                     None => Span::styled(format!("{:<cell$}", "·"), theme::FAINT),
                 });
             }
@@ -179,7 +181,7 @@ fn newest(state: &State) -> usize {
 
 /// Mean and standard deviation over the folds that have a best epoch.
 fn mean_row(folds: &[Fold]) -> Line<'static> {
-    let best: Vec<f64> = folds.iter().filter_map(|f| Some(f.best_epoch()?.metric)).collect();
+    let best: Vec<f64> = folds.iter().filter_map(|f| Some(f.best_epoch()?.valid_loss)).collect();
     let auc: Vec<f64> =
         folds.iter().filter_map(|f| f.best_epoch().and_then(|e| e.slice_auc)).collect();
     let text = match (mean(&best), mean(&auc)) {
@@ -235,16 +237,16 @@ fn with_plot<R>(state: &State, then: impl FnOnce(&Plot) -> R) -> Option<R> {
         .folds
         .iter()
         .map(|fold| {
-            let metric = |e: &Epoch| (e.at.epoch as f64, e.metric);
-            fold.done().map(metric).filter(|p| p.1.is_finite()).collect()
+            let loss = |e: &Epoch| (e.at.epoch as f64, e.valid_loss);
+            fold.done().map(loss).filter(|p| p.1.is_finite()).collect()
         })
         .collect();
     // Epoch by epoch, where at least two folds have it.
     let mut spread: [Vec<(f64, f64)>; 3] = Default::default();
     for epoch in 1..=newest(state).min(100_000) {
-        let at = |f: &Fold| f.epochs.get(epoch - 1)?.as_ref().map(|e| e.metric);
+        let at = |f: &Fold| f.epochs.get(epoch - 1)?.as_ref().map(|e| e.valid_loss);
         let there: Vec<f64> =
-            state.folds.iter().filter_map(at).filter(|metric| metric.is_finite()).collect();
+            state.folds.iter().filter_map(at).filter(|loss| loss.is_finite()).collect();
         if let (Some((mean, sd)), true) = (mean(&there), there.len() > 1) {
             let x = epoch as f64;
             let bounds = [(x, mean - sd), (x, mean), (x, mean + sd)];

@@ -25,7 +25,7 @@ impl Scale {
     /// Of all epochs of `folds`. Twice the loss of a constant guess is bad enough.
     pub fn of_folds(folds: &[Fold]) -> Self {
         let baseline = folds.iter().map(|f| f.plan.baseline).fold(0.0, f64::max);
-        Self::of(folds.iter().flat_map(Fold::done).map(|e| e.metric), 2.0 * baseline)
+        Self::of(folds.iter().flat_map(Fold::done).map(|e| e.valid_loss), 2.0 * baseline)
     }
 
     /// Where `figure` lies, 0 (best) to 1; `None` where all are alike.

@@ -6,6 +6,7 @@ use super::plot::{self, Data, Layer, Plot, Shape};
 use super::theme;
 use crate::export;
 use crate::run::event::Epoch;
+use crate::score::{Figure, TargetScores};
 use crate::view::{Fold, format};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -13,6 +14,9 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
+/// Columns that the scores take, and that there must be in all for them.
+const SCORES: usize = 14;
+const WIDE: u16 = 100;
 /// Rows: seven vertebrae and the study head.
 const ROWS: usize = 8;
 
@@ -66,8 +70,10 @@ impl View {
 
     fn draw_table(&self, frame: &mut Frame, area: Rect, fold: &Fold) {
         const FIGURES: usize = 42;
+        let wide = area.width >= WIDE;
+        let figures = FIGURES + if wide { SCORES } else { 0 };
         let epochs = fold.epochs.len().max(1);
-        let room = usize::from(area.width).saturating_sub(FIGURES);
+        let room = usize::from(area.width).saturating_sub(figures);
         let each = epochs.div_ceil(room.max(1));
         let cell = (room / epochs).clamp(1, 3);
         let of = if each > 1 { format!(", mean of {each}") } else { String::new() };
@@ -80,8 +86,12 @@ impl View {
                 e.at.epoch
             ))
         );
+        let scores = match wide {
+            true => format!("{:>7}{:>7}", "AUC", "AP"),
+            false => String::new(),
+        };
         let heading = format!(
-            "  {:<6}{:>8}{:>8}  {:>8} {:<5}  valid loss by epoch{of}: low is good",
+            "  {:<6}{:>8}{:>8}{scores}  {:>8} {:<5}  valid loss by epoch{of}: low is good",
             "level", "train", "valid", "best", "@ep"
         );
         let mut lines =
@@ -89,14 +99,19 @@ impl View {
         let all = fold.done().flat_map(|e| (0..ROWS).filter_map(|row| valid(e, row)));
         let scale = Scale::of(all, 2.0 * fold.plan.baseline);
         for row in 0..ROWS {
-            lines.push(self.row(fold, row, scale, (room, each, cell)));
+            lines.push(self.row(fold, row, scale, (wide, room, each, cell)));
         }
         if let Some(e) = last {
             let (slice, study) = (format::auc(e.slice_auc), format::auc(e.study_auc));
-            lines.push(Line::from(vec![
+            let mut spans = vec![
                 Span::styled("  ROC AUC  ", theme::FAINT),
                 Span::from(format!("slices {slice}   study {study}")),
-            ]));
+            ];
+            if let Some(scores) = &e.scores {
+                spans.push(Span::styled("   competition metric ", theme::FAINT));
+                spans.push(Span::from(format::loss(scores.competition.value)));
+            }
+            lines.push(Line::from(spans));
         }
         frame.render_widget(Paragraph::new(lines), area);
     }
@@ -106,28 +121,37 @@ impl View {
         fold: &Fold,
         row: usize,
         scale: Scale,
-        (room, each, cell): (usize, usize, usize),
+        (wide, room, each, cell): (bool, usize, usize, usize),
     ) -> Line<'static> {
         let chosen = row == self.row;
         let best = fold
             .done()
             .filter_map(|e| Some((e.at.epoch, valid(e, row).filter(|y| y.is_finite())?)))
             .min_by(|a, b| a.1.total_cmp(&b.1));
-        let newest = fold.last_epoch().and_then(|e| valid(e, row));
+        let last = fold.last_epoch();
+        let newest = last.and_then(|e| valid(e, row));
+        let target = last.and_then(|e| Some(e.scores.as_ref()?.targets[row]));
+        let score = |of: fn(TargetScores) -> Option<Figure>| {
+            let figure = target.and_then(of).map(|figure| figure.value);
+            Span::from(format!("{:>7}", format::auc(figure)))
+        };
         let bold = if chosen { Style::new().add_modifier(Modifier::BOLD) } else { Style::new() };
         let mut spans = vec![
             Span::styled(format!("{} {:<6}", if chosen { "▸" } else { " " }, name(row)), bold),
             Span::styled(format!("{:>8}", format::maybe_loss(train(fold, row))), theme::TRAIN),
             Span::styled(format!("{:>8}", format::maybe_loss(newest)), theme::VALID),
-            Span::styled(
-                format!(
-                    "  {:>8} {:<5}  ",
-                    format::maybe_loss(best.map(|b| b.1)),
-                    best.map_or(String::new(), |b| b.0.to_string())
-                ),
-                bold,
-            ),
         ];
+        if wide {
+            spans.extend([score(|t| t.auc), score(|t| t.average_precision)]);
+        }
+        spans.push(Span::styled(
+            format!(
+                "  {:>8} {:<5}  ",
+                format::maybe_loss(best.map(|b| b.1)),
+                best.map_or(String::new(), |b| b.0.to_string())
+            ),
+            bold,
+        ));
         if room >= 4 {
             for group in fold.epochs.chunks(each) {
                 let there: Vec<f64> =

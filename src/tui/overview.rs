@@ -115,9 +115,11 @@ fn row(f: &Fold, columns: Columns, scale: Scale, shown: bool) -> Line<'static> {
         FoldState::Failed => theme::ALARM,
     };
     let best = f.best_epoch().map_or("–".into(), |e| {
-        let metric =
-            if e.metric < 10.0 { format!("{:.4}", e.metric) } else { format::short_loss(e.metric) };
-        format!("{metric}@{}", e.at.epoch)
+        let loss = match e.valid_loss {
+            loss if loss < 10.0 => format!("{loss:.4}"),
+            loss => format::short_loss(loss),
+        };
+        format!("{loss}@{}", e.at.epoch)
     });
     let Columns { epoch: width, seed: seed_width, strip } = columns;
     let mark = if shown { "▸" } else { " " };
@@ -164,7 +166,7 @@ fn cells(f: &Fold, width: usize, scale: Scale) -> Vec<Span<'static>> {
             let done: Vec<f64> = f.epochs[cell * bucket..epochs.min((cell + 1) * bucket)]
                 .iter()
                 .flatten()
-                .map(|e| e.metric)
+                .map(|e| e.valid_loss)
                 .collect();
             if active && numbers.contains(&at_hand) {
                 return Span::styled("▸".repeat(repeat), Style::new().add_modifier(Modifier::BOLD));
@@ -175,10 +177,10 @@ fn cells(f: &Fold, width: usize, scale: Scale) -> Vec<Span<'static>> {
             if best.is_some_and(|b| numbers.contains(&b)) {
                 return Span::styled("★".repeat(repeat), theme::GOOD.add_modifier(Modifier::BOLD));
             }
-            let bar = |metric| scale.bar(metric).to_string().repeat(repeat);
+            let bar = |loss| scale.bar(loss).to_string().repeat(repeat);
             match done.iter().copied().reduce(f64::min) {
-                Some(metric) if metric < f.plan.baseline => Span::styled(bar(metric), theme::TRAIN),
-                Some(metric) => Span::styled(bar(metric), theme::WARN),
+                Some(loss) if loss < f.plan.baseline => Span::styled(bar(loss), theme::TRAIN),
+                Some(loss) => Span::styled(bar(loss), theme::WARN),
                 None => Span::styled("·".repeat(repeat), theme::FAINT),
             }
         })

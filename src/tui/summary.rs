@@ -40,7 +40,7 @@ fn lines(state: &State, width: usize, with_paths: bool, named: usize) -> Vec<Lin
         lines.push(Line::from(report::RESULTS).style(theme::TITLE));
     }
     for b in best {
-        let better = b.metric < b.baseline;
+        let better = b.loss() < b.baseline;
         lines.push(
             Line::from(format!("{}{}", report::result(b), if better { "" } else { "  no better" }))
                 .style(if better { Style::new() } else { theme::WARN }),

@@ -155,7 +155,7 @@ impl Fold {
         self.done().last()
     }
 
-    /// The epoch with the lowest metric; of equals the first, as `best` is kept.
+    /// The epoch with the lowest metric, which `best` is chosen by; of equals the first, as `best` is kept.
     pub fn best_epoch(&self) -> Option<&Epoch> {
         self.done().filter(|e| e.metric.is_finite()).min_by(|a, b| a.metric.total_cmp(&b.metric))
     }

@@ -174,6 +174,7 @@ mod tests {
             learning_rates: vec![1e-3; 3],
             folds: Vec::new(),
             seed: 0,
+            select: Default::default(),
             resumed: false,
         }
     }

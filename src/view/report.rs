@@ -36,10 +36,10 @@ pub fn result(b: &FoldBest) -> String {
     format!(
         "{:>4}  {:>10}  {:>5}  {:>8}  {:>13}  {:>9}",
         b.fold,
-        format::loss(b.metric),
+        format::loss(b.loss()),
         b.epoch,
         format::loss(b.baseline),
-        format!("{:.3}", b.metric / b.baseline),
+        format!("{:.3}", b.loss() / b.baseline),
         format::auc(b.slice_auc),
     )
 }

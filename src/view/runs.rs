@@ -67,10 +67,10 @@ impl Run {
         best.min_by(|a, b| a.metric.total_cmp(&b.metric))
     }
 
-    /// Mean of its folds' best metrics.
+    /// Mean of its folds' best validation losses.
     pub fn mean_best(&self) -> Option<f64> {
         let folds = &self.status.as_ref()?.folds;
-        let best: Vec<f64> = folds.iter().filter_map(|f| Some(f.best.as_ref()?.metric)).collect();
+        let best: Vec<f64> = folds.iter().filter_map(|f| Some(f.best.as_ref()?.loss())).collect();
         (!best.is_empty()).then(|| best.iter().sum::<f64>() / best.len() as f64)
     }
 
@@ -93,9 +93,9 @@ pub fn curve(state: &State) -> Vec<(f64, f64)> {
     (0..epochs)
         .filter_map(|epoch| {
             let at = state.folds.iter().filter_map(|fold| fold.epochs.get(epoch)?.as_ref());
-            let metrics: Vec<f64> = at.map(|e| e.metric).filter(|m| m.is_finite()).collect();
-            let mean = metrics.iter().sum::<f64>() / metrics.len() as f64;
-            (!metrics.is_empty()).then_some(((epoch + 1) as f64, mean))
+            let losses: Vec<f64> = at.map(|e| e.valid_loss).filter(|y| y.is_finite()).collect();
+            let mean = losses.iter().sum::<f64>() / losses.len() as f64;
+            (!losses.is_empty()).then_some(((epoch + 1) as f64, mean))
         })
         .collect()
 }

@@ -2,7 +2,10 @@
 
 #![allow(dead_code)] // each test binary uses its part
 
-use rsna_tui::run::event::*;
+use rsna_tui::{
+    run::event::*,
+    score::{Figure, Scores, TargetScores},
+};
 use std::sync::Arc;
 
 pub mod studies;
@@ -46,6 +49,7 @@ impl Script {
             learning_rates: (1..=self.epochs).map(|e| self.rate(e)).collect(),
             folds: self.folds.iter().map(|&fold| self.plan(fold)).collect(),
             seed: 42,
+            select: Default::default(),
             resumed: false,
         })
     }
@@ -113,6 +117,25 @@ impl Script {
         })
     }
 
+    /// Figures that go with a validation loss; one level has no fracture.
+    fn scores(&self, loss: f64) -> Scores {
+        let figure = |value: f64| Figure { value, interval: Some((value - 0.03, value + 0.02)) };
+        let target = |t: usize| {
+            let both = t != 3;
+            let good = 0.95 - 0.3 * loss - 0.01 * t as f64;
+            TargetScores {
+                positives: if both { 4 + t } else { 0 },
+                log_loss: figure(loss * (0.5 + 0.05 * t as f64)),
+                auc: both.then(|| figure(good)),
+                average_precision: both.then(|| figure(good - 0.2)),
+                sensitivity: both.then(|| figure(good - 0.1)),
+                ece: figure(0.05 + 0.01 * t as f64),
+            }
+        };
+        let competition = figure(0.9 * loss);
+        Scores { studies: 80, competition, targets: std::array::from_fn(target) }
+    }
+
     pub fn epoch(&self, fold: usize, epoch: usize) -> Event {
         let metric = self.valid_loss(fold, epoch);
         let before = (1..epoch).map(|e| self.valid_loss(fold, e)).fold(f64::INFINITY, f64::min);
@@ -133,6 +156,7 @@ impl Script {
             metric,
             best_metric: metric.min(before),
             is_best: metric < before,
+            scores: Some(self.scores(metric).into()),
             train_seconds: self.steps as f64 * self.step_seconds,
             valid_seconds: 0.4 * self.valid_batches as f64 * self.step_seconds,
             valid_batches: self.valid_batches,
@@ -218,6 +242,7 @@ impl Script {
                 fold,
                 metric: self.valid_loss(fold, epoch),
                 epoch,
+                valid_loss: None,
                 slice_auc: Some(0.9 - 0.4 * self.valid_loss(fold, epoch)),
                 baseline: self.plan(fold).baseline,
                 path: format!("runs/cosine-nano/checkpoints/fold{fold}_best.safetensors"),

@@ -96,7 +96,9 @@ fn a_chart_is_zoomed_panned_and_read_at_the_cursor() {
     assert!(text(&mut screen).contains("┊ epoch 3 step 2"), "{}", text(&mut screen));
     press(&mut screen, KeyCode::Esc);
     assert_eq!(text(&mut screen), whole);
-    for name in ["loss by head", "learning rate", "gradient norm", "ROC AUC", "loss"] {
+    for name in
+        ["loss by head", "learning rate", "gradient norm", "ROC AUC", "competition metric", "loss"]
+    {
         press(&mut screen, KeyCode::Char('v'));
         assert!(text(&mut screen).contains(&format!("{name} · fold 1")), "{}", text(&mut screen));
     }

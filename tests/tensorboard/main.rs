@@ -209,6 +209,21 @@ fn journalled(run: &Path, fold: usize) -> Curves {
         for key in ["slice_auc", "study_auc"] {
             figure(key).into_iter().for_each(|auc| put(key, auc));
         }
+        if let Some(scores) = line.get("scores") {
+            let value = |figure: &Value| figure["value"].as_f64();
+            let targets = scores["targets"].as_array().unwrap();
+            let of = |key: &str| value(&targets[7][key]);
+            let aucs: Vec<f64> = targets[..7].iter().filter_map(|t| value(&t["auc"])).collect();
+            let mean = aucs.iter().sum::<f64>() / aucs.len() as f64;
+            for (key, figure) in [
+                ("competition", value(&scores["competition"])),
+                ("patient_auc", of("auc")),
+                ("patient_average_precision", of("average_precision")),
+                ("vertebra_auc", Some(mean).filter(|mean| mean.is_finite())),
+            ] {
+                figure.into_iter().for_each(|figure| put(key, figure));
+            }
+        }
         if part == "train" {
             let wait = figure("data_seconds").unwrap();
             let seconds = wait + figure("compute_seconds").unwrap();

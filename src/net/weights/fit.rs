@@ -132,7 +132,7 @@ pub fn fill(model: &Classifier, source: &Path, wanted: Option<Content>) -> Resul
             Content::Encoder => model.spec.name.to_string(),
             Content::Network => format!("a network with {}", model.spec.name),
         };
-        Error::Mismatch { path, differences, model, hint }
+        Error::Mismatch { path, differences: Box::new(differences), model, hint }
     })?;
     Ok(held)
 }

@@ -133,15 +133,15 @@ fn unpickle(mut pickle: &[u8]) -> Result<Object> {
 
 /// Refuses what the next operation would allocate, or count, beyond what there is.
 fn check_length(pickle: &[u8]) -> Result<()> {
-    match pickle {
+    match *pickle {
         // A text's length.
-        &[b'X', a, b, c, d, ref rest @ ..]
+        [b'X', a, b, c, d, ref rest @ ..]
             if u32::from_le_bytes([a, b, c, d]) as usize > rest.len() =>
         {
             Err("its data.pkl is cut short".into())
         }
         // A whole number's.
-        &[0x8a, bytes, ..] if bytes > 8 => Err("its data.pkl has a number beyond 64 bits".into()),
+        [0x8a, bytes, ..] if bytes > 8 => Err("its data.pkl has a number beyond 64 bits".into()),
         _ => Ok(()),
     }
 }

@@ -174,7 +174,7 @@ fn distance(parts: &[(Form, f32)], [x, y]: Point) -> f32 {
     for &(form, shrink) in parts {
         let d = match form {
             Ellipse(c, r) => ellipse(sub(p, c), r),
-            Rod(a, b, r) => rod(p, a, b) - r,
+            Rod(a, b, r) => segment(p, [a, b]) - r,
             Ring(c, r) => ring(sub(p, c), r),
             Hole(c, r) => {
                 nearest = nearest.max(r - shrink * 0.5 - length(sub(p, c)));
@@ -194,7 +194,8 @@ fn ellipse(p: Point, r: Point) -> f32 {
     if gradient < 1e-6 { -r[0].min(r[1]) } else { k * (k - 1.0) / gradient }
 }
 
-fn rod(p: Point, a: Point, b: Point) -> f32 {
+/// Distance from a segment between two points.
+pub fn segment(p: Point, [a, b]: [Point; 2]) -> f32 {
     let (pa, ba) = (sub(p, a), sub(b, a));
     let h = ((pa[0] * ba[0] + pa[1] * ba[1]) / (ba[0] * ba[0] + ba[1] * ba[1])).clamp(0.0, 1.0);
     length([pa[0] - ba[0] * h, pa[1] - ba[1] * h])

@@ -2,11 +2,14 @@
 //! and the tests; they carry no medical meaning.
 
 mod anatomy;
+mod level;
+mod lookalike;
 mod volume;
 
 use super::{Error, Source, Study, Table};
-use crate::config::{CHANNELS, VERTEBRAE};
+use crate::config::{CHANNELS, Difficulty, VERTEBRAE};
 use crate::rng::{Key, Purpose, hash};
+use level::Level;
 use ndarray::ArrayView3;
 use rand::Rng;
 use rand::seq::SliceRandom;
@@ -26,6 +29,7 @@ pub struct Phantom {
     size: usize,
     slices_per_vertebra: usize,
     seed: u64,
+    level: &'static Level,
     cache: Mutex<Cache>,
 }
 
@@ -40,9 +44,16 @@ struct Cache {
 }
 
 impl Phantom {
-    /// `size`: height and width, pixels; `slices_per_vertebra`: 15 in the competition's crops.
+    /// `size`: height and width, pixels; `slices_per_vertebra`: 15 in the competition's crops. Its
+    /// fractures are easy to see.
     pub fn new(size: usize, slices_per_vertebra: usize, seed: u64) -> Self {
-        Self { size, slices_per_vertebra, seed, cache: Mutex::default() }
+        let level = Level::of(Difficulty::Easy);
+        Self { size, slices_per_vertebra, seed, level, cache: Mutex::default() }
+    }
+
+    /// With fractures as hard to see as that; labels, shapes and places stay the same.
+    pub fn of_difficulty(self, difficulty: Difficulty) -> Self {
+        Self { level: Level::of(difficulty), ..self }
     }
 
     /// `n` studies `phantom.0000`, … in `folds` folds of about the same size.
@@ -135,10 +146,10 @@ impl Phantom {
 
     fn draw(&self, study: &Study, vertebra: usize) -> Volume {
         let key = Key::new(self.seed, Purpose::Phantom).study(hash(&study.uid));
-        let fractured = study.labels[vertebra] == 1;
+        let what = (vertebra, study.labels[vertebra] == 1);
         // Slice 0 of study 0 is the table's stream; a study's hash is not 0.
         let mut rng = key.slice(vertebra).rng();
-        Volume::draw(self.size, self.slices_per_vertebra, vertebra, fractured, &mut rng)
+        Volume::draw(self.size, self.slices_per_vertebra, self.level, what, &mut rng)
     }
 
     /// The vertebra's place in the cache, made where there is none.
@@ -230,6 +241,51 @@ mod tests {
             assert_eq!(seen([0; 7]), 0, "C{} whole", v + 1);
             assert!(seen([1; 7]) >= 12, "C{} fractured: {}", v + 1, seen([1; 7]));
         }
+    }
+
+    #[test]
+    fn a_difficulty_changes_what_is_seen_and_not_what_is_there() {
+        let draw = |difficulty, labels: [u8; 7], v| {
+            slice(&Phantom::new(32, 5, 4).of_difficulty(difficulty), &study(labels), v, 2)
+        };
+        let all = [Difficulty::Easy, Difficulty::Medium, Difficulty::Hard];
+        for v in 0..7 {
+            for labels in [[0; 7], [1; 7]] {
+                let [easy, medium, hard] = all.map(|difficulty| draw(difficulty, labels, v));
+                assert_eq!(easy, slice(&Phantom::new(32, 5, 4), &study(labels), v, 2));
+                assert_eq!(hard, draw(Difficulty::Hard, labels, v));
+                assert!(easy != medium && medium != hard);
+                let mask = |image: &[u8]| image.iter().skip(5).step_by(6).copied().collect();
+                let masks: [Vec<u8>; 3] = [mask(&easy), mask(&medium), mask(&hard)];
+                // A fragment slides less far; nothing else moves.
+                let moved = |a: &[u8], b: &[u8]| a.iter().zip(b).filter(|(a, b)| a != b).count();
+                let most = if labels[v] == 0 { 0 } else { 40 };
+                assert!(masks[1..].iter().all(|mask| moved(&masks[0], mask) <= most));
+            }
+        }
+    }
+
+    /// How often a fractured vertebra has more black pixels than a whole one, ties by half.
+    fn auc_of_black_pixels(difficulty: Difficulty) -> f64 {
+        let phantom = Phantom::new(64, 3, 7).of_difficulty(difficulty);
+        let black = |labels, i: usize| {
+            let study = Study { uid: format!("phantom.{i:04}").into(), labels, fold: 0 };
+            let image = slice(&phantom, &study, i % 7, 1);
+            image.as_chunks::<6>().0.iter().filter(|p| p[2] < 62).count()
+        };
+        let of = |labels| (0..28).map(|i| black(labels, i)).collect::<Vec<_>>();
+        let (fractured, whole) = (of([1; 7]), of([0; 7]));
+        let pairs = fractured.iter().flat_map(|f| whole.iter().map(move |w| f.cmp(w)));
+        let won: f64 = pairs.map(|order| (order as i8 + 1) as f64 / 2.0).sum();
+        won / (fractured.len() * whole.len()) as f64
+    }
+
+    #[test]
+    fn counting_black_pixels_finds_easy_fractures_and_no_others() {
+        assert_eq!(auc_of_black_pixels(Difficulty::Easy), 1.0);
+        let [medium, hard] = [Difficulty::Medium, Difficulty::Hard].map(auc_of_black_pixels);
+        assert!((0.6..0.95).contains(&medium), "{medium}");
+        assert!((0.45..0.8).contains(&hard), "{hard}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One made-up vertebra as a stack of grey planes, bone window, with its mask.
 
 use super::anatomy::{Point, Section, Site, length, sites, smoothstep};
+use super::{level::Level, lookalike::Lookalikes};
 use crate::config::CHANNELS;
 use rand::Rng;
 use rand::seq::IndexedRandom;
@@ -35,11 +36,11 @@ impl Volume {
     pub fn draw(
         size: usize,
         slices: usize,
-        vertebra: usize,
-        fractured: bool,
+        level: &Level,
+        (vertebra, fractured): (usize, bool),
         rng: &mut ChaCha8Rng,
     ) -> Self {
-        let patient = Patient::draw(vertebra, fractured, rng);
+        let patient = Patient::draw(level, vertebra, fractured, rng);
         let area = size * size;
         let mut planes = vec![0; (slices + 2 * NEIGHBOURS) * area];
         let mut masks = vec![0; slices * area];
@@ -70,7 +71,8 @@ impl Volume {
 }
 
 /// What differs from one vertebra to the next.
-struct Patient {
+struct Patient<'a> {
+    level: &'a Level,
     vertebra: usize,
     seed: u32,
     /// `LATTICE³` values, −1..1.
@@ -86,11 +88,12 @@ struct Patient {
     spongy: f32,
     cortical: f32,
     gaps: Vec<Gap>,
+    lookalikes: Lookalikes,
 }
 
 /// From pixels to the anatomy's coordinates.
 struct View<'a> {
-    patient: &'a Patient,
+    patient: &'a Patient<'a>,
     size: usize,
     /// Width of a pixel.
     step: f32,
@@ -99,15 +102,19 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn new(patient: &'a Patient, size: usize) -> Self {
+    fn new(patient: &'a Patient<'a>, size: usize) -> Self {
         let step = 2.0 / size as f32;
         Self { patient, size, step, edge: (0.75 * step).max(0.018) }
     }
 
+    /// −1..1 in x and y.
+    fn picture(&self, row: f32, column: f32) -> Point {
+        [(column + 0.5) * self.step - 1.0, (row + 0.5) * self.step - 1.0]
+    }
+
     fn point(&self, row: f32, column: f32) -> Point {
         let Patient { shift, turn: [c, s], aspect, wave: [wave_x, wave_y], .. } = self.patient;
-        let x = (column + 0.5) * self.step - 1.0;
-        let y = (row + 0.5) * self.step - 1.0;
+        let [x, y] = self.picture(row, column);
         // No outline is as straight as its drawing.
         let wavy = |[frequency, phase]: &Point, at: f32| 0.02 * wave(at * frequency + phase);
         let (x, y) = (x - shift[0] + wavy(wave_x, y), y - shift[1] + wavy(wave_y, x));
@@ -133,20 +140,19 @@ struct Gap {
 }
 
 impl Gap {
-    fn draw(site: Site, side: f32, rng: &mut ChaCha8Rng) -> Self {
+    fn draw(level: &Level, site: Site, side: f32, rng: &mut ChaCha8Rng) -> Self {
         let angle = side * site.angle + rng.random_range(-0.3f32..0.3);
         let mut jitter = || rng.random_range(-0.04..0.04);
         Self {
             at: [side * site.at[0] + jitter(), site.at[1] + jitter()],
             along: [angle.sin(), angle.cos()],
             reach: site.reach,
-            width: rng.random_range(0.10..0.14),
-            slide: rng.random_range(0.05..0.09) * sign(rng),
+            width: rng.random_range(level.width.clone()),
+            slide: rng.random_range(level.slide.clone()) * sign(rng),
             drift: rng.random_range(-0.08..0.08),
             phase: rng.random_range(0.0..6.0),
-            // At least t = 0.1..0.9: 12 of 15 slices.
-            from: rng.random_range(-0.3..0.05),
-            to: rng.random_range(0.95..1.3),
+            from: rng.random_range(level.from.clone()),
+            to: rng.random_range(level.to.clone()),
         }
     }
 
@@ -170,8 +176,8 @@ fn sign(rng: &mut ChaCha8Rng) -> f32 {
     if rng.random() { 1.0 } else { -1.0 }
 }
 
-impl Patient {
-    fn draw(vertebra: usize, fractured: bool, rng: &mut ChaCha8Rng) -> Self {
+impl<'a> Patient<'a> {
+    fn draw(level: &'a Level, vertebra: usize, fractured: bool, rng: &mut ChaCha8Rng) -> Self {
         let mut within = |centre: f32, spread: f32| centre + rng.random_range(-spread..spread);
         let angle = within(0.0, FRAC_PI_6 / 2.0);
         let scale = within(1.04, 0.08);
@@ -179,11 +185,14 @@ impl Patient {
         let wave = [[within(7.0, 2.0), within(0.0, 3.0)], [within(7.0, 2.0), within(0.0, 3.0)]];
         let aspect = within(1.0, 0.06);
         let (soft, spongy, cortical) = (within(90.0, 4.0), within(158.0, 8.0), within(226.0, 8.0));
-        let gaps = if fractured { fracture(vertebra, rng) } else { Vec::new() };
+        let gaps = if fractured { fracture(level, vertebra, rng) } else { Vec::new() };
         Self {
+            level,
             vertebra,
             seed: rng.random(),
             lattice: (0..LATTICE.pow(3)).map(|_| rng.random_range(-1.0..1.0)).collect(),
+            // The last draws: where there are none, all else is as it would be.
+            lookalikes: Lookalikes::draw(level, vertebra, rng),
             wave,
             shift,
             turn: [angle.cos() / scale, angle.sin() / scale],
@@ -215,7 +224,8 @@ impl Patient {
                         mask[at] = if own < 0.0 { 255 } else { 0 };
                     }
                 }
-                value += self.grain(at as u32, z);
+                value -= self.lookalikes.streaks(view.picture(row as f32, column as f32), t);
+                value += self.level.noise * self.grain(at as u32, z);
                 plane[at] = value.clamp(0.0, 255.0) as u8;
             }
         }
@@ -257,10 +267,11 @@ impl Patient {
             let rim = 1.0 - smoothstep(0.03, 0.08, -distance);
             let bone = lerp(self.spongy + grain, self.cortical + 0.3 * grain, rim);
             value = lerp(bone, value, smoothstep(-edge, edge, distance));
+            value = self.lookalikes.in_bone(value, p, t, -own, edge);
         }
         // Only where there was bone: fluid in the gap is darker than muscle.
         let gone = dark * (1.0 - smoothstep(0.0, 0.04, own));
-        (lerp(value, 42.0, gone), own)
+        (lerp(value, 42.0, gone * self.level.contrast), own)
     }
 
     /// Which of `TILES²` tiles may hold bone or a gap: the rest, about half of a crop, is not
@@ -325,12 +336,14 @@ impl Patient {
 
 /// One or two gaps: the first through the body (C1: the front of its ring), the second through
 /// the arch. C1's ring breaks in two places, as rings do.
-fn fracture(vertebra: usize, rng: &mut ChaCha8Rng) -> Vec<Gap> {
+fn fracture(level: &Level, vertebra: usize, rng: &mut ChaCha8Rng) -> Vec<Gap> {
     let (first, second) = sites(vertebra);
     let second = if vertebra == 0 || rng.random() { second } else { &[] };
     [first, second]
         .into_iter()
-        .filter_map(|sites| sites.choose(rng).copied().map(|site| Gap::draw(site, sign(rng), rng)))
+        .filter_map(|sites| {
+            sites.choose(rng).copied().map(|site| Gap::draw(level, site, sign(rng), rng))
+        })
         .collect()
 }
 

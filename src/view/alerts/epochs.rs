@@ -26,8 +26,8 @@ const PATIENT_SHARE: usize = 5;
 pub(super) struct Epochs {
     /// The newest epoch.
     last: usize,
-    /// Lowest metric, and its epoch.
-    best: Option<(f64, usize)>,
+    /// Lowest metric, its epoch, and the validation loss there.
+    best: Option<(f64, usize, f64)>,
     /// Validation and training loss of the newest epochs.
     recent: VecDeque<(f64, f64)>,
     /// Changes of the validation loss, without their signs.
@@ -52,18 +52,18 @@ impl Epochs {
 
     fn plateau(&mut self, epoch: &Epoch, planned: usize) -> Told {
         let (fold, number) = (epoch.at.fold, epoch.at.epoch);
-        let better = self.best.is_none_or(|(best, _)| epoch.metric < best);
+        let better = self.best.is_none_or(|(best, ..)| epoch.metric < best);
         if better && epoch.metric.is_finite() {
-            self.best = Some((epoch.metric, number));
+            self.best = Some((epoch.metric, number, epoch.valid_loss));
         }
-        let Some((best, at)) = self.best else { return Told::Ended };
+        let Some((_, at, loss)) = self.best else { return Told::Ended };
         let since = number.saturating_sub(at);
         if since < PATIENCE.max(planned / PATIENT_SHARE) {
             return Told::Ended;
         }
-        let best = format::loss(best);
+        let loss = format::loss(loss);
         Told::Holds(format!(
-            "no new best of fold {fold} in {since} epochs: {best} at epoch {at} is the lowest"
+            "no new best of fold {fold} in {since} epochs: the best is epoch {at}, valid loss {loss}"
         ))
     }
 

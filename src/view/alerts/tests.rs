@@ -44,6 +44,7 @@ impl Run {
             learning_rates: vec![1e-3; EPOCHS],
             folds: [0, 1].map(Self::plan).into(),
             seed: 0,
+            select: Default::default(),
             resumed: false,
         };
         let mut run = Self { state: State::default(), done: 0, told: Vec::new() };
@@ -119,6 +120,7 @@ impl Run {
                 metric: valid,
                 best_metric,
                 is_best,
+                scores: None,
                 train_seconds: 1.0,
                 valid_seconds: 1.0,
                 valid_batches: 10,
@@ -263,7 +265,7 @@ fn no_new_best_for_long_is_a_plateau() {
     let mut run = Run::new();
     run.epochs((0..15).map(|i| (0.5, if i == 1 { 0.4 } else { 0.45 })));
     assert_eq!(run.standing(), [Kind::Plateau]);
-    let text = "no new best of fold 0 in 13 epochs: 0.4000 at epoch 2 is the lowest";
+    let text = "no new best of fold 0 in 13 epochs: the best is epoch 2, valid loss 0.4000";
     assert_eq!(run.text(Kind::Plateau), text);
     let mut run = Run::new();
     run.epochs((0..15).map(|i| (0.5, if i == 1 { 0.4 } else { 0.45 })).chain([(0.5, 0.39)]));

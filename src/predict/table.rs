@@ -1,0 +1,52 @@
+//! Predictions as CSV: a row a study, or a row an answer as the competition wants it.
+
+use super::Predicted;
+use crate::score::{NAMES, TARGETS};
+use std::io::{self, Write};
+
+/// The columns of a study's row: probabilities and logits of C1..C7 and the patient.
+pub fn columns() -> Vec<String> {
+    let of = |what: &'static str| NAMES.iter().map(move |name| format!("{name}_{what}"));
+    std::iter::once("StudyInstanceUID".into()).chain(of("prob")).chain(of("logit")).collect()
+}
+
+/// A study's row under [`columns`]. A figure's shortest digits are read back as the same figure.
+pub fn row(predicted: &Predicted) -> Vec<String> {
+    let figures = predicted.probabilities.iter().chain(&predicted.logits);
+    std::iter::once(predicted.study.to_string()).chain(figures.map(f64::to_string)).collect()
+}
+
+/// Out-of-fold predictions: StudyInstanceUID, fold, the labels under the names that the table of
+/// studies has for them, probabilities and logits.
+///
+/// Errors: `out` cannot be written.
+pub fn write_out_of_fold<'a>(
+    out: impl Write,
+    predicted: impl Iterator<Item = (usize, &'a Predicted)>,
+) -> io::Result<()> {
+    let mut csv = csv::Writer::from_writer(out);
+    let mut header = columns();
+    let labels = std::iter::once("fold").chain(NAMES).map(String::from);
+    header.splice(1..1, labels);
+    csv.write_record(header)?;
+    for (fold, predicted) in predicted {
+        let mut cells = row(predicted);
+        let any = u8::from(predicted.labels.contains(&1));
+        let labels = predicted.labels.iter().chain([&any]).map(u8::to_string);
+        cells.splice(1..1, std::iter::once(fold.to_string()).chain(labels));
+        csv.write_record(cells)?;
+    }
+    csv.flush()
+}
+
+/// The competition's rows of a study: `{StudyInstanceUID}_{C1..C7, patient_overall}` and the
+/// probability of a fracture, as digits.
+pub fn answers<'a>(
+    study: &'a str,
+    probabilities: impl Iterator<Item = &'a str> + 'a,
+) -> impl Iterator<Item = [String; 2]> + 'a {
+    NAMES
+        .iter()
+        .zip(probabilities.take(TARGETS))
+        .map(move |(name, probability)| [format!("{study}_{name}"), probability.to_string()])
+}

@@ -1,0 +1,54 @@
+//! A file that takes its place once it is whole, or not at all; written bit by bit.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+/// The file, under another name beside its place until it is finished. Dropped before that, nothing
+/// of it stays.
+pub struct Unfinished {
+    out: BufWriter<File>,
+    path: PathBuf,
+    temporary: PathBuf,
+}
+
+impl Unfinished {
+    /// Begins it. Errors: `path` has no file name, or nothing can be written beside it.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
+        let mut hidden = std::ffi::OsString::from(".");
+        hidden.push(name);
+        hidden.push(format!(".{}.tmp", std::process::id()));
+        let temporary = path.with_file_name(hidden);
+        // One that is there, or a link to elsewhere, is not written through.
+        let _ = fs::remove_file(&temporary);
+        let out = BufWriter::new(File::create_new(&temporary)?);
+        Ok(Self { out, path: path.into(), temporary })
+    }
+
+    /// Puts it in its place, on the disk.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.out.flush()?;
+        self.out.get_ref().sync_all()?;
+        fs::rename(&self.temporary, &self.path)
+    }
+}
+
+impl Write for Unfinished {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // Once it has taken its place there is nothing left to remove.
+        let _ = fs::remove_file(&self.temporary);
+    }
+}

@@ -1,0 +1,186 @@
+//! `rsna-tui evaluate`: what each fold's best weights say of the studies that they have not seen.
+
+use super::{
+    attach::named_run,
+    predict::told,
+    progress::Progress,
+    trained::{self, Trained},
+};
+use crate::{
+    cli,
+    config::Config,
+    export::{self, svg},
+    predict::{Ensemble, Predicted, table},
+    report::scores,
+    run::{
+        event::{Position, Worst},
+        folder::{Folder, write_atomically},
+        status,
+    },
+    score::{
+        PATIENT, Scores, Study,
+        evaluation::{Evaluation, FORMAT, OfFold},
+        loss,
+        pool::Logits,
+    },
+    study,
+    train::{outputs::Output, worst::Ranking},
+};
+use eyre::{Result, bail, eyre};
+use std::{fs, path::Path};
+
+/// Where in a run's folder its files are.
+pub(super) const EVALUATION: &str = "evaluation";
+/// The worst studies of each fold, for the crops view.
+pub(super) const WORST: &str = "worst.json";
+/// Both axes of the curves go from 0 to 1.
+const SQUARE: svg::Look = svg::Look { width: 620, height: 640, legend: true };
+/// Studies that are named as the worst.
+const MOST_WORST: usize = 10;
+
+/// Predicts, scores, writes what came of it and says so.
+pub fn evaluate(args: &cli::Evaluate) -> Result<String> {
+    let folder = named_run(args.run.as_deref(), args.runs_dir.as_ref())?;
+    let config = trained::config(&folder, &args.network.sets())?;
+    let trained = trained::of_run(&folder, &config, args.folds.as_deref())?;
+    let device = super::set_up(&config, &args.network.device)?;
+    let (studies, source) = super::data(&config)?;
+    let of_fold = |t: &Trained| -> Vec<study::Study> {
+        studies.studies.iter().filter(|s| s.fold == t.fold).cloned().collect()
+    };
+    let all: Vec<Vec<study::Study>> = trained.iter().map(of_fold).collect();
+    if let Some(at) = all.iter().position(Vec::is_empty) {
+        let fold = trained[at].fold;
+        bail!("no study of {} is in fold {fold}", config.data.table.display());
+    }
+    if !config.is_phantom() {
+        super::npy_folder(&config).check(&all.concat())?;
+    }
+    let mut found: Vec<(usize, Predicted)> = Vec::new();
+    let mut folds = Vec::new();
+    let mut progress = Progress::new("scoring", 0, all.iter().map(Vec::len).sum());
+    for (trained, studies) in trained.iter().zip(all) {
+        let networks = [trained.network(&config, &device.device)?];
+        let ensemble = Ensemble::new(&config, &networks, args.network.views(), &device.device);
+        let first = found.len();
+        let skipped =
+            ensemble.run(&config, source.clone(), studies.into(), |predicted| -> Result<()> {
+                found.push((trained.fold, predicted));
+                progress.step();
+                Ok(())
+            })?;
+        told(&skipped);
+        let Some(scores) = Scores::of(&scored(&found[first..]), &config.score, config.seed) else {
+            bail!("no study of fold {} could be scored", trained.fold);
+        };
+        folds.push(OfFold { fold: trained.fold, epoch: trained.epoch, scores });
+    }
+    drop(progress);
+    let studies = scored(&found);
+    let all = Scores::of(&studies, &config.score, config.seed);
+    let evaluation = Evaluation {
+        format: FORMAT.into(),
+        made: status::now(),
+        rules: config.score.clone(),
+        views: args.network.views(),
+        all: all.ok_or_else(|| eyre!("there is no study to score"))?,
+        guess: loss::guess(&studies),
+        folds,
+    };
+    let dir = folder.path().join(EVALUATION);
+    write(&dir, &evaluation, &found, &config)
+        .map_err(|e| eyre!("cannot write {}: {e}; free some space", dir.display()))?;
+    Ok(said(&folder, &dir, &evaluation, &worst(&found)))
+}
+
+fn scored(found: &[(usize, Predicted)]) -> Vec<Study> {
+    found.iter().map(|(_, p)| Study::new(p.labels, p.probabilities)).collect()
+}
+
+/// The studies whose share of the competition's metric is highest, the worst first.
+fn worst(found: &[(usize, Predicted)]) -> Vec<(f64, &(usize, Predicted))> {
+    let loss = |p: &Predicted| loss::of_exam(&Study::new(p.labels, p.probabilities));
+    let mut all: Vec<_> = found.iter().map(|one| (loss(&one.1), one)).collect();
+    all.sort_by(|a, b| b.0.total_cmp(&a.0));
+    all.truncate(MOST_WORST);
+    all
+}
+
+/// Writes `oof.csv`, `scores.json`, and the curves as SVG and CSV.
+fn write(
+    dir: &Path,
+    evaluation: &Evaluation,
+    found: &[(usize, Predicted)],
+    config: &Config,
+) -> std::io::Result<()> {
+    fs::create_dir_all(dir)?;
+    let mut oof = Vec::new();
+    table::write_out_of_fold(&mut oof, found.iter().map(|(fold, p)| (*fold, p)))?;
+    write_atomically(&dir.join("oof.csv"), &oof)?;
+    let studies = scored(found);
+    let charts = [
+        ("roc", scores::roc(&studies)),
+        ("reliability", scores::reliability(&studies, config.score.bins)),
+    ];
+    for (name, chart) in charts {
+        let mut points = Vec::new();
+        export::points(&chart, &mut points)?;
+        write_atomically(&dir.join(format!("{name}.csv")), &points)?;
+        let drawn = svg::document(&chart, &SQUARE);
+        write_atomically(&dir.join(format!("{name}.svg")), drawn.as_bytes())?;
+    }
+    let worst: Vec<Worst> =
+        evaluation.folds.iter().map(|fold| worst_of_fold(fold, found, config)).collect();
+    write_atomically(&dir.join(WORST), &serde_json::to_vec(&worst)?)?;
+    let mut json = serde_json::to_vec_pretty(evaluation)?;
+    json.push(b'\n');
+    write_atomically(&dir.join("scores.json"), &json)
+}
+
+/// The studies that a fold is worst at, as validation tells them.
+fn worst_of_fold(fold: &OfFold, found: &[(usize, Predicted)], config: &Config) -> Worst {
+    let mut ranking = Ranking::default();
+    for (_, p) in found.iter().filter(|(of, _)| *of == fold.fold) {
+        let logits = Logits { slices: p.slices.clone(), study: p.logits[PATIENT] as f32 };
+        let output = Output { study: p.study.clone(), labels: p.labels, logits };
+        ranking.add_one(output, config.train.positive_weight);
+    }
+    let at = Position { fold: fold.fold, epoch: fold.epoch.unwrap_or(0), step: 0 };
+    Worst { at, studies: ranking.worst() }
+}
+
+/// What is printed.
+fn said(
+    folder: &Folder,
+    dir: &Path,
+    evaluation: &Evaluation,
+    worst: &[(f64, &(usize, Predicted))],
+) -> String {
+    let mut lines = vec![format!(
+        "{}: {} studies, each scored by the best weights of the fold that has not seen it",
+        folder.name, evaluation.all.studies
+    )];
+    lines.extend(scores::lines(evaluation));
+    lines.push(String::new());
+    lines.push(format!(
+        "worst studies, by their share of the competition's metric; to look at: rsna-tui attach {}, key 4",
+        folder.name
+    ));
+    lines.push(format!(
+        "{:>8}  {:>4}  {:<14} {:>7}  study",
+        "metric", "fold", "fractured", "patient"
+    ));
+    for (loss, (fold, p)) in worst {
+        let fractured = p.labels.iter().zip(1..).filter(|(label, _)| **label == 1);
+        let fractured: Vec<String> = fractured.map(|(_, c)| format!("C{c}")).collect();
+        let fractured = if fractured.is_empty() { "none".into() } else { fractured.join(" ") };
+        let patient = p.probabilities[PATIENT];
+        lines.push(format!("{loss:>8.4}  {fold:>4}  {fractured:<14} {patient:>7.3}  {}", p.study));
+    }
+    lines.push(String::new());
+    lines.push(format!(
+        "wrote oof.csv, scores.json, roc.svg and reliability.svg to {}",
+        dir.display()
+    ));
+    lines.join("\n")
+}

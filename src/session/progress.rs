@@ -1,0 +1,61 @@
+//! How far a long command is, on stderr: a bar in a terminal, a line now and then elsewhere.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use std::{
+    io::{IsTerminal, stderr},
+    time::{Duration, Instant},
+};
+
+/// Seconds between two lines where there is no terminal.
+const BETWEEN_LINES: Duration = Duration::from_secs(10);
+
+/// Studies done of all.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    /// When the next line is due, where there is no terminal.
+    line: Option<Instant>,
+    begun: Instant,
+    /// How many were done before.
+    before: usize,
+    done: usize,
+    all: usize,
+}
+
+impl Progress {
+    /// Of `all` studies, of which `before` were done by an earlier process; `what` is done.
+    pub fn new(what: &str, before: usize, all: usize) -> Self {
+        let terminal = stderr().is_terminal();
+        let bar = match terminal {
+            true => ProgressBar::new(all as u64),
+            false => ProgressBar::hidden(),
+        };
+        let style = "{msg} {bar:30} {pos}/{len} studies · {per_sec} · {eta} left";
+        bar.set_style(ProgressStyle::with_template(style).unwrap_or(ProgressStyle::default_bar()));
+        bar.set_message(what.to_string());
+        bar.set_position(before as u64);
+        bar.reset_eta();
+        let begun = Instant::now();
+        let line = (!terminal).then(|| begun + BETWEEN_LINES);
+        Self { bar, line, begun, before, done: before, all }
+    }
+
+    /// One more is done.
+    pub fn step(&mut self) {
+        self.done += 1;
+        self.bar.inc(1);
+        let now = Instant::now();
+        if self.line.is_some_and(|due| now >= due) {
+            self.line = Some(now + BETWEEN_LINES);
+            let each = self.begun.elapsed().as_secs_f64() / (self.done - self.before) as f64;
+            let left = each * (self.all - self.done) as f64;
+            let (done, all) = (self.done, self.all);
+            eprintln!("rsna-tui: {done} of {all} studies, {each:.2} s each, {left:.0} s left");
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

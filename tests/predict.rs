@@ -1,0 +1,246 @@
+//! `rsna-tui evaluate` and `predict` from outside: their figures agree with each other, with the
+//! training's, and, where there is a Python with pandas and scikit-learn (`RSNA_TUI_PYTHON`, or else
+//! `python3`), with theirs.
+
+#[path = "common/tiny.rs"]
+#[allow(dead_code)]
+mod tiny;
+
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+use tiny::{rsna_tui, said, train};
+
+/// What the command prints where all is well.
+fn done(dir: &Path, args: &[&str]) -> String {
+    let out = rsna_tui(dir, args);
+    assert!(out.status.success(), "{args:?}: {}", said(&out));
+    String::from_utf8(out.stdout).unwrap()
+}
+
+/// One sentence with these words, and exit code 2.
+fn refused(dir: &Path, args: &[&str], words: &[&str]) {
+    let out = rsna_tui(dir, args);
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(2), "{args:?}: {said}");
+    assert_eq!(said.trim().lines().count(), 1, "{args:?}: {said}");
+    for word in words {
+        assert!(said.contains(word), "{args:?}: {said:?} lacks {word:?}");
+    }
+}
+
+/// The cells of a CSV's rows by the first one.
+fn rows(path: &Path) -> (Vec<String>, BTreeMap<String, Vec<String>>) {
+    let text = fs::read_to_string(path).unwrap();
+    let mut lines = text.lines().map(|l| l.split(',').map(String::from).collect::<Vec<_>>());
+    let header = lines.next().unwrap();
+    (header, lines.map(|cells| (cells[0].clone(), cells)).collect())
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+const SCORE: &str = r#"
+import json, sys
+import pandas as pd
+from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
+oof = pd.read_csv(sys.argv[1])
+names = [f"C{c}" for c in range(1, 8)] + ["patient_overall"]
+out = {"targets": []}
+total = weights = 0
+for name in names:
+    y, p = oof[name], oof[f"{name}_prob"]
+    both = y.nunique() == 2
+    out["targets"].append({
+        "positives": int(y.sum()),
+        "log_loss": log_loss(y, p, labels=[0, 1]),
+        "auc": roc_auc_score(y, p) if both else None,
+        "average_precision": average_precision_score(y, p) if both else None,
+    })
+    import numpy as np
+    w = (14 if name == "patient_overall" else 2) * y + (7 if name == "patient_overall" else 1) * (1 - y)
+    total = total + w * -(y * np.log(p) + (1 - y) * np.log(1 - p))
+    weights = weights + w
+out["competition"] = float((total / weights).mean())
+print(json.dumps(out))
+"#;
+
+/// What pandas and scikit-learn make of `oof.csv`; `None`, said aloud, without them.
+fn by_python(oof: &Path) -> Option<Value> {
+    let python = std::env::var("RSNA_TUI_PYTHON").unwrap_or("python3".into());
+    let has = Command::new(&python).args(["-c", "import pandas, sklearn"]).output();
+    if !has.is_ok_and(|out| out.status.success()) {
+        println!("skipped: {python} has no pandas and scikit-learn");
+        return None;
+    }
+    let out = Command::new(&python).args(["-c", SCORE]).arg(oof).output().unwrap();
+    assert!(out.status.success(), "{}", said(&out));
+    Some(serde_json::from_slice(&out.stdout).unwrap())
+}
+
+#[test]
+fn out_of_fold_scores_are_those_of_training_of_predict_and_of_scikit_learn() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let out = rsna_tui(dir, &train("a", 2));
+    assert!(out.status.success(), "{}", said(&out));
+    let said = done(dir, &["evaluate"]);
+    for words in ["competition metric 0.", "patient  ", "fold 1, epoch", "worst studies", "oof.csv"]
+    {
+        assert!(said.contains(words), "{said:?} lacks {words:?}");
+    }
+    let folder = dir.join("runs/a/evaluation");
+    let (header, oof) = rows(&folder.join("oof.csv"));
+    assert_eq!(header[..3], ["StudyInstanceUID", "fold", "C1"]);
+    assert_eq!(oof.len(), 12, "the studies of the two folds, of four");
+    assert!(fs::read_to_string(folder.join("roc.svg")).unwrap().contains("</svg>"));
+    assert!(fs::read_to_string(folder.join("reliability.csv")).unwrap().contains("patient,"));
+    let scores = json(&folder.join("scores.json"));
+
+    // As training saw them at the best epoch, but for the order of sums: there two studies are in
+    // the network at once.
+    let near = |a: &Value, b: &Value, far: f64, what: &str| match (a.as_f64(), b.as_f64()) {
+        (Some(a), Some(b)) => assert!((a - b).abs() <= far, "{what}: {a} {b}"),
+        _ => assert!(a.is_null() && b.is_null(), "{what}: {a} {b}"),
+    };
+    let journal = fs::read_to_string(dir.join("runs/a/journal.jsonl")).unwrap();
+    for fold in scores["folds"].as_array().unwrap() {
+        let lines = journal.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let lines: Vec<Value> =
+            lines.filter(|l| l["type"] == "epoch" && l["is_best"] == true).collect();
+        let best = lines.iter().rfind(|l| l["at"]["fold"] == fold["fold"]).unwrap();
+        assert_eq!(best["at"]["epoch"], fold["epoch"]);
+        let (then, now) = (&best["scores"]["competition"], &fold["scores"]["competition"]);
+        near(&then["value"], &now["value"], 1e-5, "competition");
+    }
+
+    let args = ["predict", "--folds", "0", "--of-fold", "0", "--out", "p.csv"];
+    let said = done(dir, &args);
+    assert!(said.contains("wrote p.csv (6 studies, 48 rows) and p.wide.csv: 1 network"), "{said}");
+    let (header, wide) = rows(&dir.join("p.wide.csv"));
+    assert_eq!(header[1], "C1_prob");
+    let (_, answers) = rows(&dir.join("p.csv"));
+    for (study, cells) in &wide {
+        // Bit for bit.
+        assert_eq!(cells[1..], oof[study][10..], "{study}");
+        assert_eq!(answers[&format!("{study}_patient_overall")][1], cells[8]);
+    }
+    let in_fold_0 = oof.values().filter(|cells| cells[1] == "0").count();
+    assert_eq!((wide.len(), answers.len()), (in_fold_0, 48));
+
+    let Some(python) = by_python(&folder.join("oof.csv")) else { return };
+    let all = &scores["all"];
+    near(&python["competition"], &all["competition"]["value"], 1e-12, "competition");
+    for t in 0..8 {
+        let (theirs, ours) = (&python["targets"][t], &all["targets"][t]);
+        assert_eq!(theirs["positives"], ours["positives"]);
+        for key in ["log_loss", "auc", "average_precision"] {
+            near(&theirs[key], &ours[key]["value"], 1e-12, key);
+        }
+    }
+}
+
+#[test]
+fn predictions_that_were_cut_are_gone_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let out = rsna_tui(dir, &train("a", 2));
+    assert!(out.status.success(), "{}", said(&out));
+    done(dir, &["phantom", "new", "--studies", "40", "--size", "64", "--seed", "5"]);
+    let args = |out: &'static str| ["predict", "--data", "new/crops", "--views", "8", "--out", out];
+    done(dir, &args("whole.csv"));
+
+    let part = dir.join("cut.csv.part");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_rsna-tui"))
+        .current_dir(dir)
+        .args(args("cut.csv"))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while fs::read_to_string(&part).map_or(0, |text| text.lines().count()) < 7 {
+        assert!(Instant::now() < deadline);
+        assert!(child.try_wait().unwrap().is_none(), "it came to its end");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!dir.join("cut.csv").exists());
+    let before = fs::read_to_string(&part).unwrap().matches('\n').count() - 2;
+    assert!((5..40).contains(&before), "{before}");
+
+    refused(
+        dir,
+        &["predict", "--data", "new/crops", "--out", "cut.csv"],
+        &["cut.csv.part", "--force"],
+    );
+    let out = rsna_tui(dir, &args("cut.csv"));
+    assert!(out.status.success(), "{}", said(&out));
+    let told = format!("{before} of 40 studies were predicted before");
+    assert!(said(&out).contains(&told), "{} lacks {told}", said(&out));
+    for end in ["csv", "wide.csv"] {
+        let of = |name: &str| fs::read_to_string(dir.join(format!("{name}.{end}"))).unwrap();
+        assert_eq!(of("cut"), of("whole"));
+    }
+    assert!(!part.exists());
+    refused(dir, &args("cut.csv"), &["cut.csv is already there", "--force"]);
+
+    // A few of them, named; by the weights as files; with what is wrong told.
+    fs::write(dir.join("two.csv"), "StudyInstanceUID\nphantom.0003\nphantom.0017\n").unwrap();
+    let weights: Vec<String> = (0..2).map(|k| format!("runs/a/fold{k}_best.safetensors")).collect();
+    let mut by_files =
+        vec!["predict", "--data", "new/crops", "--studies", "two.csv", "--out", "two-p.csv"];
+    by_files.extend(["--config", "runs/a/config.toml", "--views", "8"]);
+    by_files.extend(weights.iter().flat_map(|w| ["--weights", w]));
+    done(dir, &by_files);
+    let ((_, two), (_, all)) =
+        (rows(&dir.join("two-p.wide.csv")), rows(&dir.join("whole.wide.csv")));
+    assert_eq!(two.len(), 2);
+    assert!(two.iter().all(|(study, cells)| *cells == all[study]));
+    fs::write(dir.join("three.csv"), "StudyInstanceUID\nphantom.9999\n").unwrap();
+    let missing = ["predict", "--data", "new/crops", "--studies", "three.csv", "--out", "x.csv"];
+    refused(dir, &missing, &["phantom.9999", "new/crops"]);
+    refused(dir, &["predict", "--data", "runs", "--out", "x.csv"], &["runs holds no crops"]);
+    refused(dir, &["predict", "--folds", "3", "--out", "x.csv"], &["fold 3", "0, 1"]);
+    refused(dir, &["evaluate", "--folds", "2"], &["fold 2", "no best weights"]);
+    fs::write(dir.join("runs/a/fold1_best.safetensors"), "x").unwrap();
+    refused(dir, &["evaluate"], &["fold1_best.safetensors", "cut short"]);
+}
+
+#[test]
+fn best_is_chosen_by_what_the_config_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut args = train("a", 5);
+    args.extend(["--set", "select.metric=vertebra_auc", "--folds", "0"]);
+    let out = rsna_tui(dir.path(), &args);
+    assert!(out.status.success(), "{}", said(&out));
+    let journal = fs::read_to_string(dir.path().join("runs/a/journal.jsonl")).unwrap();
+    let epochs: Vec<Value> = journal
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|line| line["type"] == "epoch")
+        .collect();
+    let mut best = f64::INFINITY;
+    for epoch in &epochs {
+        let aucs = epoch["scores"]["targets"].as_array().unwrap()[..7].iter();
+        let aucs: Vec<f64> = aucs.filter_map(|t| t["auc"]["value"].as_f64()).collect();
+        let cost = 1.0 - aucs.iter().sum::<f64>() / aucs.len() as f64;
+        assert!((epoch["metric"].as_f64().unwrap() - cost).abs() < 1e-12);
+        assert_eq!(epoch["is_best"], cost < best);
+        best = best.min(cost);
+    }
+    assert_eq!(epochs.len(), 5);
+    let state = json(&dir.path().join("runs/a/state.json"));
+    let of_best = epochs.iter().rfind(|e| e["is_best"] == true).unwrap();
+    let told = &state["folds"][0]["best"];
+    assert_eq!(
+        (&told["epoch"], &told["valid_loss"]),
+        (&of_best["at"]["epoch"], &of_best["valid_loss"])
+    );
+}
