@@ -1,7 +1,8 @@
 //! The network: ConvNeXt encoder, two bidirectional LSTMs, two heads, channels last.
 //!
 //! [`classifier::Classifier`] is the notebook's `TimmModelType2`. Weights live in the layout the
-//! products want; [`weights`] changes them to and from PyTorch's on the way in and out.
+//! products want; [`weights`] changes them to and from PyTorch's on the way in and out, [`onnx`]
+//! writes the whole network as a graph.
 
 pub mod classifier;
 pub mod convnext;

@@ -48,14 +48,14 @@ impl<'a> Build<'a> {
         Ok(self.initialise(Values { dims, data_type: FLOAT, name: name.into(), raw_data }))
     }
 
-    /// A shape, a position: whole numbers; a scalar where there is no `shape`.
+    /// Whole numbers as an initialiser, for a shape or a position: a list, or one as a `scalar`.
     pub fn whole(&mut self, name: &str, values: &[i64], scalar: bool) -> String {
         let raw_data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         let dims = if scalar { Vec::new() } else { vec![values.len() as i64] };
         self.initialise(Values { dims, data_type: INT64, name: name.into(), raw_data })
     }
 
-    /// A number, the same one under the same name however often it is asked for.
+    /// A number as an initialiser, of which there is one a name however often it is asked for.
     pub fn number(&mut self, name: &str, value: f32) -> String {
         let raw_data = value.to_le_bytes().to_vec();
         self.initialise(Values { dims: vec![], data_type: FLOAT, name: name.into(), raw_data })
