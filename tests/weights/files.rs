@@ -57,11 +57,12 @@ fn tensors_that_do_not_fit_are_told_by_name_and_nothing_is_changed() {
 
     let mut encoder = timm(&narrow());
     encoder.retain(|name, _| !name.ends_with(".gamma"));
+    encoder.insert("stem.0.weight".into(), one(&[5, 3, 4, 4]));
     encoder.insert("stem.1.weight".into(), one(&[5]));
     encoder.insert("norm_pre.weight".into(), one(&[16]));
     let missing = "stages.0.blocks.0.gamma, stages.1.blocks.0.gamma, stages.2.blocks.0.gamma \
                    (and 2 more) are missing";
-    let shape = "stem.1.weight is [5] instead of [4]";
+    let shape = "stem.0.weight is [5, 3, 4, 4] instead of [4, 6, 4, 4], stem.1.weight is [5] instead of [4]";
     refused(&encoder, &[missing, shape, "\"norm_pre.weight\" has no place", "convnext_micro"]);
 
     let mut whole = state_dict(&model.parameters).unwrap();

@@ -172,7 +172,9 @@ fn load_encoder(
     for slot in &slots {
         let Some(t) = dict.get_mut(slot.name) else { continue };
         match (slot.name, t.dims(), slot.shape) {
-            ("stem.0.weight", &[_, RGB, _, _], &[_, channels, _, _]) if channels != RGB => {
+            ("stem.0.weight", &[out, RGB, h, w], &[wanted, channels, height, width])
+                if channels != RGB && (out, h, w) == (wanted, height, width) =>
+            {
                 *t = adapt_stem(&t.to_dtype(DType::F32)?, channels)?;
             }
             // 1×1 convolutions and linear layers hold the same numbers.
