@@ -88,7 +88,10 @@ impl State {
     /// Folds an event in.
     pub fn apply(&mut self, stamped: &Stamped) {
         let raised = self.alerts.raised();
-        self.pass(stamped.at);
+        // Once a run is over its time stands still, whatever is looked at.
+        if !(self.is_over() && stamped.event.is_picture()) {
+            self.pass(stamped.at);
+        }
         self.fold_in(stamped);
         self.log_alerts(raised);
     }
