@@ -138,7 +138,7 @@ pub fn lines(evaluation: &Evaluation) -> Vec<String> {
     let all = &evaluation.all;
     let mut lines = vec![
         format!("competition metric {}", figure(Some(all.competition))),
-        format!("                   {}", guess(evaluation)),
+        guess(evaluation),
         String::new(),
     ];
     let rows: Vec<[String; 7]> = (0..TARGETS)
@@ -189,8 +189,7 @@ pub fn lines(evaluation: &Evaluation) -> Vec<String> {
 /// What knowing nothing of the pictures would score.
 pub fn guess(evaluation: &Evaluation) -> String {
     format!(
-        "{:.3} where every exam is given each target's share of positives, 0.693 where all are given \
-         0.5",
+        "a guess at each target's share of positives scores {:.3}, all 0.5 score 0.693",
         evaluation.guess
     )
 }

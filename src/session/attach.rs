@@ -64,9 +64,9 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
     let folder = Folder::look(&dir, args.run.as_deref())?;
     let config = Config::load(Some(&folder.config()), false, &[])?;
     let signals = Signals::listen(RequeueSignal::None)?;
-    let (line, upto) = match folder.is_in_use() {
+    let (mut line, upto) = match folder.is_in_use() {
         true => connect(&folder)?,
-        false => (nobody(&config), None),
+        false => (nobody(), None),
     };
     let (mut state, strange) = State::of_journal(&folder.journal(), upto)?;
     if strange > 0 {
@@ -75,9 +75,6 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
     if upto.is_some() {
         // Whatever the journal says of an end, it goes on.
         (state.finished, state.vanished) = (None, false);
-    } else {
-        state.disconnected();
-        evaluated(&folder, &mut state);
     }
     let name = folder.name.clone();
     if args.no_tui || !stdout().is_terminal() {
@@ -89,6 +86,17 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
         }
         headless::go_on(state, &line, config.run.log_every_steps, &mut stdout()).map_err(failed)?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if upto.is_none() {
+        state.attached = true;
+        state.disconnected();
+        evaluated(&folder, &mut state);
+        // Its slices can be looked at where they are still there.
+        if let Ok((table, source)) = super::data(&config) {
+            let (events, _, alone) = channel(None, 0.0);
+            Studio::new(config.clone(), table, source).open(&alone, &events);
+            (line, state.reads_slices) = (alone, true);
+        }
     }
     signals.draws(true);
     let keys = super::keys(&config)?;
@@ -105,12 +113,9 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A line to nobody: the run is over. Its slices can be looked at where they are still there.
-fn nobody(config: &Config) -> Line {
-    let (events, _, line) = channel(None, 0.0);
-    if let Ok((table, source)) = super::data(config) {
-        Studio::new(config.clone(), table, source).open(&line, &events);
-    }
+/// A line to nobody: the run is over.
+fn nobody() -> Line {
+    let (_, _, line) = channel(None, 0.0);
     line
 }
 

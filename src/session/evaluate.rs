@@ -162,10 +162,7 @@ fn said(
     )];
     lines.extend(scores::lines(evaluation));
     lines.push(String::new());
-    lines.push(format!(
-        "worst studies, by their share of the competition's metric; to look at: rsna-tui attach {}, key 4",
-        folder.name
-    ));
+    lines.push("worst studies, by their share of the competition's metric".into());
     lines.push(format!(
         "{:>8}  {:>4}  {:<14} {:>7}  study",
         "metric", "fold", "fractured", "patient"
@@ -182,5 +179,6 @@ fn said(
         "wrote oof.csv, scores.json, roc.svg and reliability.svg to {}",
         dir.display()
     ));
+    lines.push(format!("look at the worst: rsna-tui attach {}, key 4", folder.name));
     lines.join("\n")
 }

@@ -29,7 +29,7 @@ impl Progress {
             true => ProgressBar::new(all as u64),
             false => ProgressBar::hidden(),
         };
-        let style = "{msg} {bar:30} {pos}/{len} studies · {per_sec} · {eta} left";
+        let style = "{msg} {bar:30} {pos}/{len} studies · {elapsed} so far, {eta} left";
         bar.set_style(ProgressStyle::with_template(style).unwrap_or(ProgressStyle::default_bar()));
         bar.set_message(what.to_string());
         bar.set_position(before as u64);

@@ -22,7 +22,8 @@ const PATIENCE: f64 = 2.0;
 /// What is said where none is to be drawn.
 const OFF: &str = "pictures are off: ui.pictures";
 /// What is said where a slice can no longer be read.
-const OVER: &str = "the run is over: slices are read only while its process trains";
+const OVER: &str =
+    "the run is over: rsna-tui attach reads its slices, where the crops are still there";
 
 /// The view.
 pub struct Slices {
@@ -175,7 +176,7 @@ impl Slices {
                 // Before the next frame, which may be a while off.
                 let look = place.map(|place| listed.look_at(entry.prediction, place));
                 let look = look.filter(|look| listed.slice(state, look, false).is_none());
-                if let (Some(look), false) = (look, state.is_over()) {
+                if let (Some(look), true) = (look, state.can_look()) {
                     self.wanted = Some(look.clone());
                     self.asked = Some((look, None));
                 }
@@ -301,7 +302,7 @@ impl Slices {
                     there.push((Shown { entry, prediction, place, slice }, area));
                 }
                 Some(slice) => there.push((Shown { entry, prediction, place, slice }, area)),
-                None if context.state.is_over() => {
+                None if !context.state.can_look() => {
                     let slice = Err(OVER.into());
                     there.push((Shown { entry, prediction, place, slice }, area));
                 }

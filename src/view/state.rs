@@ -78,6 +78,8 @@ pub struct State {
     pub vanished: bool,
     /// Whether the trainer is another process's: its silence is then a connection's end.
     pub attached: bool,
+    /// Whether slices are read though the run is over.
+    pub reads_slices: bool,
     /// Seconds since the run started, of the newest event.
     pub at: f64,
 }
@@ -86,7 +88,10 @@ impl State {
     /// Folds an event in.
     pub fn apply(&mut self, stamped: &Stamped) {
         let raised = self.alerts.raised();
-        self.pass(stamped.at);
+        // Once a run is over its time stands still, whatever is looked at.
+        if !(self.is_over() && stamped.event.is_picture()) {
+            self.pass(stamped.at);
+        }
         self.fold_in(stamped);
         self.log_alerts(raised);
     }
@@ -417,6 +422,11 @@ impl State {
     /// Whether no more events come.
     pub fn is_over(&self) -> bool {
         self.finished.is_some() || self.vanished
+    }
+
+    /// Whether a slice that is asked for is answered.
+    pub fn can_look(&self) -> bool {
+        !self.is_over() || self.reads_slices
     }
 
     /// Whether the trainer holds, or will in a moment.

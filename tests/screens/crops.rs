@@ -131,8 +131,11 @@ fn why_there_is_no_picture_is_said_in_its_place() {
     press(&mut over, KeyCode::Esc);
     press(&mut over, KeyCode::Char('4'));
     let told = text(&draw(&mut over, 120, 36));
-    assert!(told.contains("the run is over: slices are read only while"), "{told}");
+    assert!(told.contains("the run is over: rsna-tui attach reads its slices"), "{told}");
     assert!(over.take_look().is_none());
+    over.state.reads_slices = true;
+    draw(&mut over, 120, 36);
+    assert!(over.take_look().is_some());
 }
 
 fn screen_of_the_past() -> Screen {
