@@ -13,7 +13,7 @@ mod ui;
 
 use crate::bounded;
 use layers::{Layers, defaults, parse, parse_set};
-pub use score::{Metric, PatientRule, Score, Select, VertebraRule};
+pub use score::{BINS, Metric, PatientRule, Score, Select, VertebraRule};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! What the values may be.
 
-use super::{Augment, Config, Error, MAX_NOISE_VARIANCE, Result};
+use super::{Augment, BINS, Config, Error, MAX_NOISE_VARIANCE, Result};
 
 /// Refuses values that cannot be; `refuse` makes the error from the key and what is allowed.
 pub(super) fn check(c: &Config, refuse: &dyn Fn(&str, String) -> Error) -> Result<()> {
@@ -73,7 +73,7 @@ pub(super) fn check(c: &Config, refuse: &dyn Fn(&str, String) -> Error) -> Resul
     must((0.0..1.0).contains(&m.dropout), "model.dropout", "0 to below 1")?;
     let s = &c.score;
     must((0.0..1.0).contains(&s.specificity), "score.specificity", "0 to below 1")?;
-    must((1..=1000).contains(&s.bins), "score.bins", "1 to 1000")?;
+    must(BINS.contains(&s.bins), "score.bins", "1 to 1000")?;
     must(s.bootstrap <= 100_000, "score.bootstrap", "0 (no intervals) to 100000 resamples")?;
     let k = &c.checkpoint;
     must(

@@ -1,6 +1,10 @@
 //! How predictions are made of logits, how they are scored, and what `best` is chosen by.
 
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
+
+/// What `score.bins` may be.
+pub const BINS: RangeInclusive<usize> = 1..=1000;
 
 /// `[score]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! What an evaluation found, as it is kept in a file.
 
 use super::Scores;
-use crate::config::Score;
+use crate::config::{BINS, Score};
 use serde::{Deserialize, Serialize};
 
 /// The first words of the file.
@@ -44,9 +44,12 @@ impl Evaluation {
     pub fn of_bytes(bytes: &[u8]) -> Result<Self, String> {
         let evaluation: Self = serde_json::from_slice(bytes)
             .map_err(|e| crate::bounded::excerpt(&e.to_string(), 200))?;
-        match evaluation.format == FORMAT {
+        if evaluation.format != FORMAT {
+            return Err(format!("its format is not {FORMAT:?}"));
+        }
+        match BINS.contains(&evaluation.rules.bins) {
             true => Ok(evaluation),
-            false => Err(format!("its format is not {FORMAT:?}")),
+            false => Err(format!("it has {} bins", evaluation.rules.bins)),
         }
     }
 }

@@ -152,6 +152,21 @@ fn what_cannot_be_scored_is_not() {
 }
 
 #[test]
+fn an_evaluation_is_read_only_as_it_is_written() {
+    use evaluation::{Evaluation, FORMAT};
+    let all = Scores::of(&[Study::new([0; 7], [0.5; TARGETS])], &settings(), 0).unwrap();
+    let (format, rules) = (FORMAT.into(), settings());
+    let kept = Evaluation { format, made: 0.0, rules, views: 1, all, guess: 0.1, folds: vec![] };
+    let bytes = |e: &Evaluation| serde_json::to_vec(e).unwrap();
+    assert_eq!(Evaluation::of_bytes(&bytes(&kept)), Ok(kept.clone()));
+    for bins in [0, usize::MAX] {
+        let rules = Score { bins, ..settings() };
+        assert!(Evaluation::of_bytes(&bytes(&Evaluation { rules, ..kept.clone() })).is_err());
+    }
+    assert!(Evaluation::of_bytes(&bytes(&Evaluation { format: "x".into(), ..kept })).is_err());
+}
+
+#[test]
 fn the_roc_curve_goes_from_corner_to_corner() {
     let ranked = Ranked::new(&[0.9, 0.5, 0.5, 0.1], &[true, false, true, false]);
     assert_eq!(ranked.roc().unwrap(), [(0.0, 0.0), (0.0, 0.5), (0.5, 1.0), (1.0, 1.0)]);
