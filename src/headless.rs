@@ -1,5 +1,6 @@
 //! The run as plain lines, without escape codes: for a cluster's log, a pipe, a dumb terminal.
 
+use crate::config::Metric;
 use crate::run::channel::Line;
 use crate::run::event::{Epoch, Event, Level, Outcome, RunFinished, RunStarted, Stamped};
 use crate::view::{Alert, State, format, report, text};
@@ -153,10 +154,17 @@ fn epoch(clock: &str, e: &Epoch, state: &State) -> String {
         .map(|(i, &loss)| format!("C{} {}", i + 1, format::maybe_loss(loss)))
         .collect();
     let indent = " ".repeat(10);
+    let scores = e.scores.as_ref().map_or(String::new(), |scores| {
+        format!(" competition metric {}", format::loss(scores.competition.value))
+    });
+    let best = match state.plan.as_ref().map_or(Metric::Loss, |plan| plan.select) {
+        Metric::Loss => format!("best {}", format::loss(e.best_metric)),
+        by => format!("best {} {}", by.name(), format::loss(by.of_cost(e.best_metric))),
+    };
     format!(
         "{clock:>8}  fold {} epoch {}/{} train {} (unmixed: slice {} study {}) valid {} (slice {} study {}){}\n\
          {indent}valid slice loss {}\n\
-         {indent}slice AUC {} study AUC {} best {} lr {} train {} valid {} {} images/s ETA {}\n",
+         {indent}slice AUC {} study AUC {}{scores} {best} lr {} train {} valid {} {} images/s ETA {}\n",
         e.at.fold,
         e.at.epoch,
         state.plan.as_ref().map_or(0, |p| p.epochs),
@@ -170,7 +178,6 @@ fn epoch(clock: &str, e: &Epoch, state: &State) -> String {
         vertebrae.join(" "),
         format::auc(e.slice_auc),
         format::auc(e.study_auc),
-        format::loss(e.best_metric),
         format::learning_rate(e.learning_rate),
         format::seconds(e.train_seconds),
         format::seconds(e.valid_seconds),

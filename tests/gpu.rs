@@ -14,6 +14,8 @@ use rsna_tui::{
     config::{Config, Precision, Set},
     device,
     net::{Classifier, Mode, Spec, encoder::Arena, ops},
+    predict::Ensemble,
+    study::{Loader, Phantom, Source},
     train::{
         adamw::AdamW,
         loss::Weights,
@@ -21,6 +23,7 @@ use rsna_tui::{
         step::{Stepper, Targets},
     },
 };
+use std::sync::Arc;
 
 fn gpu() -> Option<Device> {
     // "cpu" tries the tests themselves where there is no GPU.
@@ -169,6 +172,27 @@ fn bytes_to_numbers() {
             values(&ops::pixels(&a, shares.map(|s| (&b, s)), DType::F32).unwrap())
         };
         assert!(on(&gpu) == on(&Device::Cpu), "to the bit");
+    }
+}
+
+#[test]
+fn predictions() {
+    let Some(gpu) = gpu() else { return };
+    let sets = ["data.image_size=64", "model.backbone=convnext_nano_ols", "train.batch_size=2"];
+    let config = Config::load(None, false, &sets.map(Set::new)).unwrap();
+    let source: Arc<dyn Source> = Arc::new(Phantom::new(64, 15, 0));
+    let studies = Phantom::table(2, 1, 0).studies;
+    let batch = Loader::valid(source, studies.into(), &config).next().unwrap().unwrap();
+    let on = |device: &Device| {
+        let networks = [0, 1]
+            .map(|fold| Classifier::new(&Spec::new(&config), 7, fold, DType::F32, device).unwrap());
+        Ensemble::new(&config, &networks, 2, device).predict(&batch).unwrap()
+    };
+    for (a, b) in on(&gpu).iter().zip(on(&Device::Cpu)) {
+        let far = a.probabilities.iter().zip(b.probabilities).map(|(a, b)| (a - b).abs());
+        let far = far.fold(0.0, f64::max);
+        println!("predictions: {far:.1e}");
+        assert!(far < 1e-4, "{a:?} {b:?}");
     }
 }
 

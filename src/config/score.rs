@@ -82,4 +82,12 @@ impl Metric {
             Self::VertebraAuc => "mean vertebra AUC",
         }
     }
+
+    /// The figure whose cost this is: of one where higher is better the cost is 1 minus it.
+    pub fn of_cost(self, cost: f64) -> f64 {
+        match self {
+            Self::Loss | Self::Competition => cost,
+            Self::PatientAuc | Self::PatientAveragePrecision | Self::VertebraAuc => 1.0 - cost,
+        }
+    }
 }

@@ -41,15 +41,15 @@ const EASY: Level = Level {
 };
 
 const MEDIUM: Level = Level {
-    width: 0.06..0.10,
-    slide: 0.02..0.06,
-    from: 0.0..0.3,
-    to: 0.7..1.0,
-    contrast: 0.8,
-    noise: 2.0,
-    channels: 2,
-    spots: 2,
-    streaks: 2,
+    width: 0.08..0.12,
+    slide: 0.04..0.08,
+    from: -0.1..0.2,
+    to: 0.8..1.1,
+    contrast: 0.9,
+    noise: 1.5,
+    channels: 1,
+    spots: 1,
+    streaks: 1,
 };
 
 const HARD: Level = Level {
