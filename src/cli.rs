@@ -1,7 +1,9 @@
 //! The command line.
 
+mod scores;
 mod weights;
 
+pub use scores::{Evaluate, Network, Predict};
 pub use weights::{Export, From, Import, Weights, WeightsFormat};
 
 use crate::config::{Difficulty, Set};
@@ -175,90 +177,6 @@ pub struct Report {
     /// Where runs are kept [default: run.dir of ./config.toml, or runs]
     #[arg(long, value_name = "DIR")]
     pub runs_dir: Option<PathBuf>,
-}
-
-/// `rsna-tui evaluate`
-#[derive(Debug, Args)]
-pub struct Evaluate {
-    /// The run's name, or its folder as a path [default: the one that was begun last]
-    #[arg(value_name = "RUN")]
-    pub run: Option<String>,
-    /// Only these folds [default: all that are done]
-    #[arg(long, value_name = "0,2", value_delimiter = ',')]
-    pub folds: Option<Vec<usize>>,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub network: Network,
-    /// Where runs are kept [default: run.dir of ./config.toml, or runs]
-    #[arg(long, value_name = "DIR")]
-    pub runs_dir: Option<PathBuf>,
-}
-
-/// `rsna-tui predict`
-#[derive(Debug, Args)]
-pub struct Predict {
-    /// The run's name, or its folder as a path [default: the one that was begun last]
-    #[arg(long, value_name = "RUN", conflicts_with = "weights")]
-    pub run: Option<String>,
-    /// Only these folds' best weights [default: those of all folds that are done]
-    #[arg(long, value_name = "0,2", value_delimiter = ',', conflicts_with = "weights")]
-    pub folds: Option<Vec<usize>>,
-    /// A whole network's .safetensors or .pth instead of a run's (see import and export), of the network that
-    /// --config and --set describe; given again, they predict together
-    #[arg(long, value_name = "FILE")]
-    pub weights: Vec<PathBuf>,
-    /// Settings beside --weights, laid over the built-in ones [default: ./config.toml where it exists]
-    #[arg(long, value_name = "FILE", requires = "weights")]
-    pub config: Option<PathBuf>,
-    /// Folder of the crops, {UID}_{1..7}_{slice}.npy: every study in it [default: the run's own
-    /// studies, data.dir and data.table]
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
-    /// Only the studies that this CSV names in its column StudyInstanceUID
-    #[arg(long, value_name = "CSV")]
-    pub studies: Option<PathBuf>,
-    /// Only the studies of data.table whose fold is this one: with --folds K, what evaluate scores
-    #[arg(long, value_name = "K", conflicts_with_all = ["studies", "data"])]
-    pub of_fold: Option<usize>,
-    /// The CSV to write: row_id,fractured. Beside it, NAME.wide.csv has a row a study
-    #[arg(long, value_name = "FILE")]
-    pub out: PathBuf,
-    /// Write over what is already there at --out, and begin anew
-    #[arg(long)]
-    pub force: bool,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub network: Network,
-    /// Where runs are kept [default: run.dir of ./config.toml, or runs]
-    #[arg(long, value_name = "DIR")]
-    pub runs_dir: Option<PathBuf>,
-}
-
-/// How networks that are trained look at studies.
-#[derive(Debug, Args)]
-pub struct Network {
-    /// Average over so many views of each study: 1, or flipped horizontally (2), also vertically (4),
-    /// also transposed (8)
-    #[arg(long, value_name = "N", default_value = "1", value_parser = ["1", "2", "4", "8"])]
-    views: String,
-    /// Where to compute: auto (the first GPU that CUDA has, else the CPU), cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
-    pub device: String,
-    /// Change one setting, as in score.patient=any_vertebra or data.dir=/new/place; may be given again
-    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
-    pub sets: Vec<String>,
-}
-
-impl Network {
-    /// 1, 2, 4 or 8.
-    pub fn views(&self) -> usize {
-        self.views.parse().unwrap_or(1)
-    }
-
-    /// All that the command line sets in the config.
-    pub fn sets(&self) -> Vec<Set> {
-        self.sets.iter().map(Set::new).collect()
-    }
 }
 
 /// What a report is written as.

@@ -18,8 +18,8 @@
 //! | [`predict`] | an ensemble over studies that nobody trains on | `study`, `net`, `train`, `score` |
 //! | [`view`] | state folded from events | `run` |
 //! | [`export`] | a chart as SVG and CSV | – |
-//! | [`report`] | a run as one file to send | `view`, `run`, `export`, `config` |
-//! | [`tui`], [`headless`] | the two front ends | `view`, `run`, `outline`, `export` |
+//! | [`report`] | a run as one file to send | `view`, `run`, `score`, `export`, `config` |
+//! | [`tui`], [`headless`] | the two front ends | `view`, `run`, `score`, `outline`, `export` |
 //! | [`cli`], [`device`], [`session`] | what `main` ties them together with | all |
 //! | `fuzz` | what reads from outside, as functions of bytes | all |
 //!

@@ -39,7 +39,7 @@ use crate::{
     device,
     net::{Classifier, Spec, summary, weights},
     run::{folder::Folder, journal, status::Status},
-    study::{NpyFolder, Phantom, Source, Table},
+    study::{NpyFolder, Phantom, Source, Study, Table},
     train::{
         checkpoint,
         fold::MOST_KEPT,
@@ -285,7 +285,7 @@ fn npy_folder(config: &Config) -> NpyFolder {
 fn check_inputs(config: &Config, table: &Table) -> Result<()> {
     table.check_folds(&config.train.folds, config.train.batch_size)?;
     if !config.is_phantom() {
-        check_files(config, table)?;
+        check_files(config, &table.studies)?;
     }
     if !config.model.pretrained.as_os_str().is_empty() {
         // Each fold loads it again into fresh weights.
@@ -295,12 +295,12 @@ fn check_inputs(config: &Config, table: &Table) -> Result<()> {
     Ok(())
 }
 
-fn check_files(config: &Config, table: &Table) -> Result<()> {
-    let files = table.studies.len() * config.images_per_study();
+fn check_files(config: &Config, studies: &[Study]) -> Result<()> {
+    let files = studies.len() * config.images_per_study();
     if files > MANY_FILES {
         eprintln!("checking {} slice files …", summary::grouped(files));
     }
-    let resized = npy_folder(config).check(&table.studies)?;
+    let resized = npy_folder(config).check(studies)?;
     if resized > 0 {
         let (some, all) = (summary::grouped(resized), summary::grouped(files));
         let size = config.data.image_size;

@@ -54,7 +54,7 @@ pub fn evaluate(args: &cli::Evaluate) -> Result<String> {
         bail!("no study of {} is in fold {fold}", config.data.table.display());
     }
     if !config.is_phantom() {
-        super::npy_folder(&config).check(&all.concat())?;
+        super::check_files(&config, &all.concat())?;
     }
     let mut found: Vec<(usize, Predicted)> = Vec::new();
     let mut folds = Vec::new();

@@ -28,8 +28,10 @@ pub fn predict(args: &cli::Predict) -> Result<String> {
         config.data.dir.clone_from(dir);
     }
     let wide = args.out.with_extension("wide.csv");
+    // One that was cut between its last two files has left one of them.
+    let begun = Part::path(&args.out).exists();
     for path in [&args.out, &wide] {
-        if !args.force && path.symlink_metadata().is_ok() {
+        if !args.force && !begun && path.symlink_metadata().is_ok() {
             bail!("{} is already there; give another --out, or --force", path.display());
         }
     }
@@ -43,7 +45,7 @@ pub fn predict(args: &cli::Predict) -> Result<String> {
         eprintln!("rsna-tui: {before} of {all} studies were predicted before: going on");
     }
     if !config.is_phantom() {
-        super::npy_folder(&config).check(&left)?;
+        super::check_files(&config, &left)?;
     }
     let networks = networks.read(&config, &device.device)?;
     let ensemble = Ensemble::new(&config, &networks, args.network.views(), &device.device);

@@ -281,10 +281,10 @@ mod tests {
     }
 
     #[test]
-    fn counting_black_pixels_finds_easy_fractures_and_no_others() {
+    fn counting_black_pixels_finds_easy_fractures_and_hardly_a_hard_one() {
         assert_eq!(auc_of_black_pixels(Difficulty::Easy), 1.0);
         let [medium, hard] = [Difficulty::Medium, Difficulty::Hard].map(auc_of_black_pixels);
-        assert!((0.6..0.95).contains(&medium), "{medium}");
+        assert!((0.9..1.0).contains(&medium), "{medium}");
         assert!((0.45..0.8).contains(&hard), "{hard}");
     }
 
