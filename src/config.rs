@@ -165,7 +165,7 @@ pub struct Data {
 pub enum Difficulty {
     /// Wide, black gaps in nearly every slice
     Easy,
-    /// Somewhat narrower, greyer gaps in about 13 of 15 slices, more noise, now and then a look-alike
+    /// Somewhat narrower, greyer gaps in about 13 of 15 slices, more noise, and three look-alikes each
     Medium,
     /// Hairlines in about 8 of 15 slices, much noise, and many that look alike
     Hard,

@@ -159,7 +159,10 @@ fn epoch(clock: &str, e: &Epoch, state: &State) -> String {
     });
     let best = match state.plan.as_ref().map_or(Metric::Loss, |plan| plan.select) {
         Metric::Loss => format!("best {}", format::loss(e.best_metric)),
-        by => format!("best {} {}", by.name(), format::loss(by.of_cost(e.best_metric))),
+        by => {
+            let figure = Some(by.of_cost(e.best_metric)).filter(|figure| figure.is_finite());
+            format!("best {} {}", by.name(), format::maybe_loss(figure))
+        }
     };
     format!(
         "{clock:>8}  fold {} epoch {}/{} train {} (unmixed: slice {} study {}) valid {} (slice {} study {}){}\n\

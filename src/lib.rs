@@ -15,11 +15,11 @@
 //! | [`net`] | the network and its ops | `config`, `rng` |
 //! | [`run`] | events, commands, the run's folder | `config`, `score` |
 //! | [`train`] | the trainer thread | `study`, `net`, `run`, `score` |
-//! | [`predict`] | an ensemble over studies that nobody trains on | `study`, `net`, `train`, `score` |
+//! | [`predict`] | an ensemble over studies that nobody trains on | `config`, `study`, `net`, `train`, `run`, `score` |
 //! | [`view`] | state folded from events | `run` |
 //! | [`export`] | a chart as SVG and CSV | – |
 //! | [`report`] | a run as one file to send | `view`, `run`, `score`, `export`, `config` |
-//! | [`tui`], [`headless`] | the two front ends | `view`, `run`, `score`, `outline`, `export` |
+//! | [`tui`], [`headless`] | the two front ends | `config`, `view`, `run`, `score`, `outline`, `export` |
 //! | [`cli`], [`device`], [`session`] | what `main` ties them together with | all |
 //! | `fuzz` | what reads from outside, as functions of bytes | all |
 //!

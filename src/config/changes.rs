@@ -1,10 +1,10 @@
 //! What of a run's settings may be another in its middle.
 
-use super::{Config, Error, Result, renamed};
+use super::{Config, Error, Result, defaults, renamed};
 use toml::{Table, Value};
 
 /// Settings that change nothing of what comes out, or that a user may well want to change.
-const FREE: [&str; 17] = [
+const FREE: [&str; 20] = [
     "train.epochs",
     "train.folds",
     "train.min_learning_rate",
@@ -18,6 +18,9 @@ const FREE: [&str; 17] = [
     "data.prefetch",
     "data.on_error",
     "seed",
+    "score.specificity",
+    "score.bins",
+    "score.bootstrap",
     "checkpoint.",
     "run.",
     "ui.",
@@ -36,11 +39,17 @@ impl Config {
         // Where it gives both names of a key it is no configuration that this program wrote.
         let _ = renamed::rename(&mut before);
         let now = self.to_toml().parse::<Table>().unwrap_or_default();
+        if before.is_empty() {
+            return Ok(Vec::new());
+        }
+        // What an earlier version did not know was as it is unless it is set.
+        let unset = flat(&defaults());
         let (before, now) = (flat(&before), flat(&now));
         let mut changes = Vec::new();
         let mut refused = Vec::new();
         for (key, value) in &now {
-            let Some((_, old)) = before.iter().find(|(k, _)| k == key) else { continue };
+            let found = before.iter().chain(&unset).find(|(k, _)| k == key);
+            let Some((_, old)) = found else { continue };
             if old == value || key == "seed" {
                 continue;
             }
@@ -93,5 +102,11 @@ mod tests {
         let error = other.changes(&before).unwrap_err().to_string();
         assert!(error.contains("train.batch_size: 8 → 4, train.epochs: 50 → 2"), "{error}");
         assert!(!error.contains("workers:"), "{error}");
+        // One that an earlier version began.
+        let (earlier, _) = before.split_once("[score]").unwrap();
+        assert!(load(&[]).changes(earlier).unwrap().is_empty());
+        let error = load(&["select.metric=competition"]).changes(earlier).unwrap_err().to_string();
+        assert!(error.contains("select.metric: \"loss\" → \"competition\""), "{error}");
+        assert!(load(&["score.bootstrap=9"]).changes(earlier).unwrap().len() == 1);
     }
 }

@@ -74,7 +74,7 @@ pub(super) fn check(c: &Config, refuse: &dyn Fn(&str, String) -> Error) -> Resul
     let s = &c.score;
     must((0.0..1.0).contains(&s.specificity), "score.specificity", "0 to below 1")?;
     must(BINS.contains(&s.bins), "score.bins", "1 to 1000")?;
-    must(s.bootstrap <= 100_000, "score.bootstrap", "0 (no intervals) to 100000 resamples")?;
+    must(s.bootstrap <= 10_000, "score.bootstrap", "0 (no intervals) to 10000 resamples")?;
     let k = &c.checkpoint;
     must(
         k.every_minutes.is_finite() && k.every_minutes >= 0.0,

@@ -12,14 +12,14 @@ pub mod table;
 pub mod turned;
 
 use crate::{
-    config::{Config, Score, VERTEBRAE},
+    config::{Config, OnError, Score, VERTEBRAE},
     net::{
         Classifier, Spec,
         encoder::Arena,
         weights::{self, Content},
     },
     score::TARGETS,
-    study::{Batch, Loader, Source, Study},
+    study::{self, Batch, Loader, Source, Study},
     train::{self, checkpoint, memory::Plan, outputs::outputs, step::Stepper},
 };
 use candle_core::{DType, Device};
@@ -77,19 +77,15 @@ pub struct Predicted {
 ///
 /// Errors: what is wrong with the file.
 pub fn network(config: &Config, path: &Path, summed: bool, device: &Device) -> Result<Classifier> {
-    let bad = |why: String| Error::Weights { path: path.into(), why };
     let model = Classifier::new(&Spec::new(config), 0, 0, DType::F32, device)?;
     if !summed {
         weights::fill(&model, path, Some(Content::Network)).map_err(train::Error::from)?;
         return Ok(model);
     }
-    checkpoint::verify(path).map_err(bad)?;
-    let most = 4 * model.parameters.count() as u64 + weights::LONGEST_HEADER + (1 << 20);
-    let bytes = crate::bounded::read(path, most).map_err(|e| bad(e.to_string()))?;
-    let dict = weights::tensors(&bytes).map_err(bad)?;
-    drop(bytes);
-    weights::load_state_dict(&model.parameters, &dict)?
-        .map_err(|differences| bad(differences.to_string()))?;
+    let (whole, refused) = checkpoint::newest(std::iter::once(path.to_owned()));
+    let why = refused.into_iter().next().map_or("no such file".into(), |(_, why)| why);
+    let whole = whole.ok_or_else(|| Error::Weights { path: path.into(), why })?;
+    checkpoint::load_weights(&model, &whole)?;
     Ok(model)
 }
 
@@ -180,7 +176,13 @@ impl<'a> Ensemble<'a> {
     ) -> std::result::Result<Vec<(Arc<str>, String)>, E> {
         let mut loader = Loader::valid(source, studies, &alone(config));
         for batch in loader.by_ref() {
-            let batch = batch.map_err(Error::from)?;
+            let batch = match batch {
+                // Each of the last ones is told by itself.
+                Err(study::Error::NothingLeft { .. }) if config.data.on_error == OnError::Skip => {
+                    break;
+                }
+                batch => batch.map_err(Error::from)?,
+            };
             self.predict(&batch)?.into_iter().try_for_each(&mut each)?;
         }
         Ok(loader.take_skipped().into_iter().map(|s| (s.study, s.reason)).collect())

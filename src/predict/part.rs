@@ -11,6 +11,8 @@ use std::{
 
 /// The first words of the file.
 const FORMAT: &str = "# rsna-tui predictions 1";
+/// What is said of a file that is something else.
+const FOREIGN: &str = "it is no file of predictions of ours";
 /// A row is no longer: a UID and sixteen figures.
 const LONGEST_ROW: usize = 1 << 16;
 
@@ -50,6 +52,8 @@ pub struct Part {
     file: File,
     path: PathBuf,
     done: HashSet<String>,
+    /// What is in it is known to be ours.
+    ours: bool,
 }
 
 impl Part {
@@ -60,8 +64,8 @@ impl Part {
         name.into()
     }
 
-    /// Opens the file for `out`, or begins it. `made_with` tells what the predictions depend on; where
-    /// the file says otherwise it is begun anew if `anew`. A row that was cut off is dropped.
+    /// Opens the file for `out`, or begins it, `anew` also where there is one. `made_with` tells what
+    /// the predictions depend on. A row that was cut off is dropped.
     ///
     /// Errors: see [`Error`].
     pub fn open(out: &Path, made_with: &str, anew: bool) -> Result<Self, Error> {
@@ -70,13 +74,16 @@ impl Part {
         let mut options = File::options();
         let file = options.read(true).append(true).create(true).open(&path).map_err(failed)?;
         lock(&file, &path)?;
-        let mut part = Self { file, path: path.clone(), done: HashSet::new() };
-        match part.read(&format!("{FORMAT} {made_with}")) {
-            Err(Error::Other(_) | Error::Damaged { .. }) if anew => part.begin(made_with)?,
-            Err(error) => return Err(error),
-            Ok(0) => part.begin(made_with)?,
-            Ok(whole) => part.file.set_len(whole).map_err(failed)?,
+        let mut part = Self { file, path: path.clone(), done: HashSet::new(), ours: false };
+        let whole = match anew {
+            true => 0,
+            false => part.read(&format!("{FORMAT} {made_with}"))?,
+        };
+        match whole {
+            0 => part.begin(made_with)?,
+            whole => part.file.set_len(whole).map_err(failed)?,
         }
+        part.ours = true;
         Ok(part)
     }
 
@@ -88,22 +95,26 @@ impl Part {
         written.map_err(|source| Error::Io { path: self.path.clone(), source })
     }
 
-    /// Reads what is there; returns how many bytes of it are whole rows, 0 where not even the
-    /// columns are named.
+    /// Reads what is there; returns how many bytes of it are to be kept, 0 where no row is there.
     fn read(&mut self, first: &str) -> Result<u64, Error> {
         let (path, columns) = (self.path.clone(), table::columns());
         let damaged = |why: String| Error::Damaged { path: path.clone(), why };
         let mut whole = 0;
         let mut done = HashSet::new();
-        let mut begun = false;
+        let (mut begun, mut other) = (false, false);
         let each = |number: usize, line: &str| match number {
             0 if line == first => Ok(()),
-            0 if line.starts_with(FORMAT) => Err(Error::Other(path.clone())),
-            0 => Err(damaged("it is no file of predictions of ours".into())),
+            0 if line.starts_with(FORMAT) => {
+                other = true;
+                Ok(())
+            }
+            0 => Err(damaged(FOREIGN.into())),
             1 if line == columns.join(",") => {
                 begun = true;
                 Ok(())
             }
+            // Whatever else it holds, these are predictions.
+            _ if other => Err(Error::Other(path.clone())),
             n => {
                 let cells = cells(line).filter(|cells| cells.len() == columns.len());
                 let cells = cells.ok_or_else(|| {
@@ -113,9 +124,12 @@ impl Part {
                 Ok(())
             }
         };
-        lines(&self.path, each, &mut whole)?;
+        let rest = lines(&self.path, each, &mut whole)?;
+        if whole == 0 && !first.as_bytes().starts_with(&rest) {
+            return Err(damaged(FOREIGN.into()));
+        }
         self.done = done;
-        Ok(if begun { whole } else { 0 })
+        Ok(if begun && !other { whole } else { 0 })
     }
 
     /// Whether a study's prediction is there.
@@ -144,9 +158,15 @@ impl Part {
         Ok(())
     }
 
-    /// Writes all predictions to `out` as the competition wants them, and to `wide` a row a study;
-    /// both take their places whole. The file itself is removed.
-    pub fn finish(self, out: &Path, wide: &Path) -> Result<(), Error> {
+    /// Writes the predictions of `wanted` studies to `out` as the competition wants them, and to `wide`
+    /// a row a study; both take their places whole. The file itself is removed. Returns how many
+    /// studies there are.
+    pub fn finish(
+        self,
+        out: &Path,
+        wide: &Path,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<usize, Error> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| Error::Io { path: path.clone(), source }
@@ -156,14 +176,18 @@ impl Part {
         let answers = Unfinished::create(out).map_err(&in_out)?;
         let mut answers = csv::Writer::from_writer(answers);
         answers.write_record(["row_id", "fractured"]).map_err(|e| in_out(e.into()))?;
+        let mut written = 0;
         let each = |number: usize, line: &str| {
-            if number > 0 {
+            if number == 1 {
                 writeln!(studies, "{line}").map_err(&in_wide)?;
             }
             if number > 1
                 && let Some(cells) = cells(line)
                 && let Some((study, figures)) = cells.split_first()
+                && wanted(study)
             {
+                written += 1;
+                writeln!(studies, "{line}").map_err(&in_wide)?;
                 for row in table::answers(study, figures.iter().map(String::as_str)) {
                     answers.write_record(row).map_err(|e| in_out(e.into()))?;
                 }
@@ -174,16 +198,27 @@ impl Part {
         studies.finish().map_err(in_wide)?;
         let answers = answers.into_inner().map_err(|e| in_out(e.into_error()))?;
         answers.finish().map_err(in_out)?;
-        fs::remove_file(&self.path).map_err(failed(&self.path))
+        fs::remove_file(&self.path).map_err(failed(&self.path))?;
+        Ok(written)
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // Nothing is lost with a file without predictions.
+        if self.ours && self.done.is_empty() {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
 /// Calls `each` with the number and the text of every whole line of a file, and counts their bytes.
+/// Returns what lies behind the last of them.
 fn lines(
     path: &Path,
     mut each: impl FnMut(usize, &str) -> Result<(), Error>,
     whole: &mut u64,
-) -> Result<(), Error> {
+) -> Result<Vec<u8>, Error> {
     let failed = |source| Error::Io { path: path.into(), source };
     let mut file = BufReader::new(File::open(path).map_err(failed)?);
     let mut line = Vec::new();
@@ -194,7 +229,7 @@ fn lines(
         let text = match line.strip_suffix(b"\n") {
             None if line.len() > LONGEST_ROW => Err("has no end"),
             // Cut off, or the end of the file.
-            None => return Ok(()),
+            None => return Ok(line),
             Some(text) => std::str::from_utf8(text).map_err(|_| "is not UTF-8"),
         };
         let text = text.map_err(|what| Error::Damaged {
@@ -204,7 +239,7 @@ fn lines(
         each(number, text)?;
         *whole += line.len() as u64;
     }
-    Ok(())
+    Ok(Vec::new())
 }
 
 /// The cells of a row.
@@ -261,7 +296,8 @@ mod tests {
         let mut part = Part::open(&out, "a", false).unwrap();
         assert!(part.has("x,\"1") && !part.has("y") && part.len() == 1);
         part.add(&predicted("y", 0.25)).unwrap();
-        part.finish(&out, &wide).unwrap();
+        part.add(&predicted("not asked for any more", 0.5)).unwrap();
+        assert_eq!(part.finish(&out, &wide, |study| study.len() < 9).unwrap(), 2);
         assert!(!Part::path(&out).exists());
         let answers = fs::read_to_string(&out).unwrap();
         let lines: Vec<&str> = answers.lines().collect();
@@ -285,8 +321,17 @@ mod tests {
             "{error}"
         );
         assert_eq!(fs::read_to_string(&path).unwrap(), "important\n");
-        drop(Part::open(&out, "a", true).unwrap());
-        fs::write(&path, fs::read_to_string(&path).unwrap() + "x,1\n").unwrap();
+        fs::write(&path, "important").unwrap();
+        assert!(matches!(Part::open(&out, "a", false), Err(Error::Damaged { .. })));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "important");
+        let part = Part::open(&out, "a", true).unwrap();
+        let begun = fs::read_to_string(&path).unwrap();
+        drop(part);
+        assert!(!path.exists(), "nothing is lost with it");
+        // One that was killed before its first prediction is nobody's.
+        fs::write(&path, &begun).unwrap();
+        drop(Part::open(&out, "b", false).unwrap());
+        fs::write(&path, begun + "x,1\n").unwrap();
         let error = Part::open(&out, "a", false).unwrap_err().to_string();
         assert!(error.contains("line 3 is no prediction"), "{error}");
     }

@@ -2,6 +2,7 @@
 
 use super::{gather::Report, tables};
 use crate::{
+    config::Metric,
     run::{
         event::{FoldState, Outcome},
         status::RunState,
@@ -72,8 +73,13 @@ pub fn lead(report: &Report) -> String {
     else {
         return format!("{said}; no epoch was finished.");
     };
+    let by = report.state.plan.as_ref().map_or(Metric::Loss, |plan| plan.select);
+    let best_loss = match by {
+        Metric::Loss => "Best validation loss".into(),
+        by => format!("By {} the best epoch has a validation loss of", by.name()),
+    };
     said += &format!(
-        ". Best validation loss {} (fold {}, epoch {})",
+        ". {best_loss} {} (fold {}, epoch {})",
         format::loss(epoch.valid_loss),
         fold.plan.fold,
         epoch.at.epoch

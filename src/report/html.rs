@@ -119,6 +119,9 @@ impl Page {
             Err(why) => page.note(why),
             Ok(Evaluated { evaluation, studies }) => {
                 page.note(super::OUT_OF_FOLD);
+                if let Some(outdated) = scores::outdated(evaluation, &report.state.folds) {
+                    page.note(&format!("{outdated}."));
+                }
                 page.table(&scores::targets(evaluation));
                 page.note(&format!("{}.", scores::notes(evaluation)));
                 page.table(&scores::folds(evaluation));

@@ -123,6 +123,9 @@ impl Text {
             Some(Ok(Evaluated { evaluation, .. })) => {
                 self.heading("Out of fold");
                 self.paragraph(super::OUT_OF_FOLD);
+                if let Some(outdated) = scores::outdated(evaluation, &report.state.folds) {
+                    self.paragraph(&format!("{outdated}."));
+                }
                 self.table(&scores::targets(evaluation));
                 self.paragraph(&format!("{}.", scores::notes(evaluation)));
                 self.table(&scores::folds(evaluation));

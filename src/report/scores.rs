@@ -194,6 +194,21 @@ pub fn guess(evaluation: &Evaluation) -> String {
     )
 }
 
+/// Which folds have another best epoch now than when they were evaluated; `None` where none has.
+pub fn outdated(evaluation: &Evaluation, folds: &[Fold]) -> Option<String> {
+    let now = |number: usize| {
+        folds.iter().find(|f| f.plan.fold == number)?.best_epoch().map(|epoch| epoch.at.epoch)
+    };
+    let other = evaluation.folds.iter().filter(|f| f.epoch.is_some() && now(f.fold) != f.epoch);
+    let other: Vec<String> = other.map(|f| f.fold.to_string()).collect();
+    (!other.is_empty()).then(|| {
+        format!(
+            "trained on since: fold {} had another best epoch then; rsna-tui evaluate scores anew",
+            other.join(", ")
+        )
+    })
+}
+
 /// What the columns mean, in a sentence.
 pub fn notes(evaluation: &Evaluation) -> String {
     let rules = &evaluation.rules;

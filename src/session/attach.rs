@@ -16,7 +16,7 @@ use crate::{
         folder::Folder,
     },
     tui,
-    view::{State, format, runs, text},
+    view::{Fold, State, format, runs, text},
 };
 use eyre::{Result, bail, eyre};
 use std::{
@@ -125,6 +125,12 @@ fn evaluated(folder: &Folder, state: &mut State) {
     let read = bounded::read(&path, LONGEST_WORST).ok();
     let worst: Option<Vec<Worst>> = read.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     for worst in worst.into_iter().flatten() {
+        // One that was trained on since has a newer validation.
+        let fold = state.folds.iter().find(|fold| fold.plan.fold == worst.at.fold);
+        let best = fold.and_then(Fold::best_epoch).map(|epoch| epoch.at.epoch);
+        if best != Some(worst.at.epoch) {
+            continue;
+        }
         state.apply(&Stamped { at: state.at, event: Event::Worst(worst) });
     }
 }

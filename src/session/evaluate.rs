@@ -42,7 +42,7 @@ const MOST_WORST: usize = 10;
 pub fn evaluate(args: &cli::Evaluate) -> Result<String> {
     let folder = named_run(args.run.as_deref(), args.runs_dir.as_ref())?;
     let config = trained::config(&folder, &args.network.sets())?;
-    let trained = trained::of_run(&folder, &config, args.folds.as_deref())?;
+    let trained = trained::of_run(&folder, args.folds.as_deref())?;
     let device = super::set_up(&config, &args.network.device)?;
     let (studies, source) = super::data(&config)?;
     let of_fold = |t: &Trained| -> Vec<study::Study> {

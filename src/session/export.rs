@@ -23,8 +23,8 @@ use std::{collections::HashMap, fs, path::Path};
 
 /// What a reader of the file must know of the images.
 const PREPROCESSING: &str = "uint8 crops / 255, no further normalisation; channels 0 to 4: CT slices \
-                             z-2 to z+2, channel 5: the vertebra's mask; images: C1 to C7, each 15 \
-                             slices";
+                             z-2 to z+2, channel 5: the vertebra's mask; images: the slices of \
+                             C1, then of C2, to C7";
 
 /// Writes the weights and says how Python loads them.
 ///

@@ -3,6 +3,7 @@
 use super::{
     attach::named_run,
     progress::Progress,
+    report_file::check_place,
     trained::{self, Trained},
 };
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
 use candle_core::Device;
 use eyre::{Result, bail};
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -31,23 +33,21 @@ pub fn predict(args: &cli::Predict) -> Result<String> {
     // One that was cut between its last two files has left one of them.
     let begun = Part::path(&args.out).exists();
     for path in [&args.out, &wide] {
-        if !args.force && !begun && path.symlink_metadata().is_ok() {
-            bail!("{} is already there; give another --out, or --force", path.display());
-        }
+        check_place(path, true, args.force || begun)?;
     }
     let device = super::set_up(&config, &args.network.device)?;
     let (studies, source) = studies(args, &config)?;
+    if !config.is_phantom() {
+        super::check_files(&config, &studies)?;
+    }
     let made_with = made_with(&config, &networks, args.network.views());
+    let networks = networks.read(&config, &device.device)?;
     let mut part = Part::open(&args.out, &made_with, args.force)?;
     let left: Vec<Study> = studies.iter().filter(|s| !part.has(&s.uid)).cloned().collect();
     let (all, before) = (studies.len(), studies.len() - left.len());
     if before > 0 {
         eprintln!("rsna-tui: {before} of {all} studies were predicted before: going on");
     }
-    if !config.is_phantom() {
-        super::check_files(&config, &left)?;
-    }
-    let networks = networks.read(&config, &device.device)?;
     let ensemble = Ensemble::new(&config, &networks, args.network.views(), &device.device);
     let mut progress = Progress::new("predicting", before, all);
     let skipped = ensemble.run(&config, source, left.into(), |predicted| -> Result<()> {
@@ -57,8 +57,11 @@ pub fn predict(args: &cli::Predict) -> Result<String> {
     })?;
     drop(progress);
     told(&skipped);
-    let predicted = part.len();
-    part.finish(&args.out, &wide)?;
+    if part.is_empty() {
+        bail!("none of {all} studies could be read");
+    }
+    let wanted: HashSet<&str> = studies.iter().map(|study| &*study.uid).collect();
+    let predicted = part.finish(&args.out, &wide, |study| wanted.contains(study))?;
     Ok(format!(
         "wrote {} ({predicted} studies, {} rows) and {}: {} network{}, {}",
         args.out.display(),
@@ -96,7 +99,7 @@ fn chosen(args: &cli::Predict) -> Result<(Config, Networks)> {
     }
     let folder = named_run(args.run.as_deref(), args.runs_dir.as_ref())?;
     let config = trained::config(&folder, &args.network.sets())?;
-    let trained = trained::of_run(&folder, &config, args.folds.as_deref())?;
+    let trained = trained::of_run(&folder, args.folds.as_deref())?;
     Ok((config, Networks::Run(trained)))
 }
 
@@ -112,11 +115,12 @@ fn studies(args: &cli::Predict, config: &Config) -> Result<(Vec<Study>, Arc<dyn 
     let mut studies = table.studies;
     if let Some(path) = &args.studies {
         let named = Table::read_uids(path)?;
-        let missing = named.studies.iter().find(|n| !studies.iter().any(|s| s.uid == n.uid));
+        let there: HashSet<&Arc<str>> = studies.iter().map(|study| &study.uid).collect();
+        let missing = named.studies.iter().find(|study| !there.contains(&study.uid));
         if let Some(study) = missing {
             bail!("study {} of {} has no crops in {}", study.uid, path.display(), place(config));
         }
-        let wanted: std::collections::HashSet<_> = named.studies.iter().map(|s| &s.uid).collect();
+        let wanted: HashSet<&Arc<str>> = named.studies.iter().map(|s| &s.uid).collect();
         studies.retain(|study| wanted.contains(&study.uid));
     }
     if let Some(fold) = args.of_fold {
@@ -170,7 +174,8 @@ fn sum_of(path: &Path) -> String {
             }
         }
     };
-    hash(path).map_or_else(|_| String::new(), |sum| format!("{sum:08x}"))
+    // A model of the hub is what it is called.
+    hash(path).map_or_else(|_| path.display().to_string(), |sum| format!("{sum:08x}"))
 }
 
 /// Names those that could not be read.

@@ -39,21 +39,20 @@ pub(super) fn config(folder: &Folder, sets: &[Set]) -> Result<Config> {
 /// told on stderr.
 ///
 /// Errors: none is done; one that is wanted has none, or is no fold of the run; a damaged file.
-pub(super) fn of_run(
-    folder: &Folder,
-    config: &Config,
-    wanted: Option<&[usize]>,
-) -> Result<Vec<Trained>> {
+pub(super) fn of_run(folder: &Folder, wanted: Option<&[usize]>) -> Result<Vec<Trained>> {
     let status = Status::read(&folder.state())?;
+    // Its own, whatever the command line says.
+    let seed = self::config(folder, &[])?.seed;
     let mut all = Vec::new();
     let mut open = Vec::new();
     for fold in &status.folds {
         if wanted.is_some_and(|wanted| !wanted.contains(&fold.fold)) {
             continue;
         }
-        let again = (fold.seed != config.seed).then_some(fold.seed);
+        let again = (fold.seed != seed).then_some(fold.seed);
         let path = folder.best(fold.fold, again);
-        if fold.state != FoldState::Done && (wanted.is_none() || !path.exists()) {
+        // A fold may be done and have none: `select.metric` was never defined there.
+        if !path.exists() || (fold.state != FoldState::Done && wanted.is_none()) {
             open.push(fold.fold);
             continue;
         }
@@ -86,7 +85,10 @@ pub(super) fn of_run(
         );
     } else if !open.is_empty() {
         let open: Vec<String> = open.iter().map(usize::to_string).collect();
-        eprintln!("rsna-tui: left out as not done: fold {}", open.join(", "));
+        eprintln!(
+            "rsna-tui: left out as not done, or without best weights: fold {}",
+            open.join(", ")
+        );
     }
     Ok(all)
 }

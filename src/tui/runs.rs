@@ -4,6 +4,7 @@ use super::keys::Scroll;
 use super::plot::{self, Data, Layer, Plot, Shape};
 use super::theme;
 use crate::export;
+use crate::run::event::FoldBest;
 use crate::view::{State, format, runs};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use ratatui::Frame;
@@ -190,7 +191,7 @@ impl View {
                 row.share().map_or("–".into(), |share| format!("{:.0}%", 100.0 * share)),
                 format!("{done}/{all}"),
                 format::maybe_loss(row.mean_best()),
-                format::maybe_loss(row.best().map(|best| best.metric)),
+                format::maybe_loss(row.best().map(FoldBest::loss)),
                 row.ago().map_or("–".into(), |s| format!("{} ago", format::duration(s))),
             );
             let style = match (is_own, i == self.row) {
