@@ -152,7 +152,7 @@ fn predictions_that_were_cut_are_gone_on_with() {
     let dir = dir.path();
     let out = rsna_tui(dir, &train("a", 2));
     assert!(out.status.success(), "{}", said(&out));
-    done(dir, &["phantom", "new", "--studies", "40", "--size", "64", "--seed", "5"]);
+    done(dir, &["phantom", "new", "--studies", "40", "--size", "32", "--seed", "5"]);
     let args = |out: &'static str| ["predict", "--data", "new/crops", "--views", "8", "--out", out];
     done(dir, &args("whole.csv"));
 
