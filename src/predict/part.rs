@@ -137,11 +137,6 @@ impl Part {
         self.done.contains(study)
     }
 
-    /// How many are there.
-    pub fn len(&self) -> usize {
-        self.done.len()
-    }
-
     /// Whether none is there.
     pub fn is_empty(&self) -> bool {
         self.done.is_empty()
@@ -294,7 +289,7 @@ mod tests {
         fs::write(Part::path(&out), &text[..text.len() - 9]).unwrap();
         assert!(matches!(Part::open(&out, "b", false), Err(Error::Other(_))));
         let mut part = Part::open(&out, "a", false).unwrap();
-        assert!(part.has("x,\"1") && !part.has("y") && part.len() == 1);
+        assert!(part.has("x,\"1") && !part.has("y"));
         part.add(&predicted("y", 0.25)).unwrap();
         part.add(&predicted("not asked for any more", 0.5)).unwrap();
         assert_eq!(part.finish(&out, &wide, |study| study.len() < 9).unwrap(), 2);
