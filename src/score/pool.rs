@@ -3,7 +3,7 @@
 //! The notebook ends at its validation loss. The default here, a vertebra by the mean of its slices'
 //! logits and the patient by the second head, is how models of its family are used: each slice is
 //! trained on its vertebra's label, so its logits are as many votes, and the second head on the
-//! patient's (the solution's write-up:
+//! patient's (its author's write-up, which was not at hand here:
 //! <https://www.kaggle.com/competitions/rsna-2022-cervical-spine-fracture-detection/discussion/362787>).
 
 use super::TARGETS;
