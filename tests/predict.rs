@@ -88,8 +88,7 @@ fn by_python(oof: &Path) -> Option<Value> {
 fn out_of_fold_scores_are_those_of_training_of_predict_and_of_scikit_learn() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let out = rsna_tui(dir, &train("a", 2));
-    assert!(out.status.success(), "{}", said(&out));
+    done(dir, &train("a", 2));
     let said = done(dir, &["evaluate"]);
     for words in ["competition metric 0.", "patient  ", "fold 1, epoch", "worst studies", "oof.csv"]
     {
@@ -150,8 +149,7 @@ fn out_of_fold_scores_are_those_of_training_of_predict_and_of_scikit_learn() {
 fn predictions_that_were_cut_are_gone_on_with() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let out = rsna_tui(dir, &train("a", 2));
-    assert!(out.status.success(), "{}", said(&out));
+    done(dir, &train("a", 2));
     done(dir, &["phantom", "new", "--studies", "40", "--size", "32", "--seed", "5"]);
     let args = |out: &'static str| ["predict", "--data", "new/crops", "--views", "8", "--out", out];
     done(dir, &args("whole.csv"));

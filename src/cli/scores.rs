@@ -16,9 +16,6 @@ pub struct Evaluate {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub network: Network,
-    /// Where runs are kept [default: run.dir of ./config.toml, or runs]
-    #[arg(long, value_name = "DIR")]
-    pub runs_dir: Option<PathBuf>,
 }
 
 /// `rsna-tui predict`
@@ -56,12 +53,9 @@ pub struct Predict {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub network: Network,
-    /// Where runs are kept [default: run.dir of ./config.toml, or runs]
-    #[arg(long, value_name = "DIR")]
-    pub runs_dir: Option<PathBuf>,
 }
 
-/// How networks that are trained look at studies.
+/// How networks that are trained look at studies, and where they are.
 #[derive(Debug, Args)]
 pub struct Network {
     /// Average over so many views of each study: 1, or flipped horizontally (2), also vertically (4),
@@ -74,6 +68,9 @@ pub struct Network {
     /// Change one setting, as in score.patient=any_vertebra or data.dir=/new/place; may be given again
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     pub sets: Vec<String>,
+    /// Where runs are kept [default: run.dir of ./config.toml, or runs]
+    #[arg(long, value_name = "DIR")]
+    pub runs_dir: Option<PathBuf>,
 }
 
 impl Network {

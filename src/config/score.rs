@@ -83,7 +83,7 @@ impl Metric {
         }
     }
 
-    /// The figure whose cost this is: of one where higher is better the cost is 1 minus it.
+    /// The figure whose cost this is, and the cost of a figure: where higher is better, 1 minus it.
     pub fn of_cost(self, cost: f64) -> f64 {
         match self {
             Self::Loss | Self::Competition => cost,

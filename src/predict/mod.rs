@@ -20,7 +20,13 @@ use crate::{
     },
     score::TARGETS,
     study::{self, Batch, Loader, Source, Study},
-    train::{self, checkpoint, memory::Plan, outputs::outputs, step::Stepper},
+    train::{
+        self,
+        checkpoint::{self, Whole},
+        memory::Plan,
+        outputs::outputs,
+        step::Stepper,
+    },
 };
 use candle_core::{DType, Device};
 use std::{
@@ -72,20 +78,17 @@ pub struct Predicted {
     pub probabilities: [f64; TARGETS],
 }
 
-/// Reads a network under PyTorch's names. `summed`: from a `best`, which has a right checksum, as all
-/// have that training wrote; else from what `model.pretrained` takes.
-///
-/// Errors: what is wrong with the file.
-pub fn network(config: &Config, path: &Path, summed: bool, device: &Device) -> Result<Classifier> {
+/// The network of a checkpoint. Errors: it is of another network.
+pub fn of_checkpoint(config: &Config, from: &Whole, device: &Device) -> Result<Classifier> {
     let model = Classifier::new(&Spec::new(config), 0, 0, DType::F32, device)?;
-    if !summed {
-        weights::fill(&model, path, Some(Content::Network)).map_err(train::Error::from)?;
-        return Ok(model);
-    }
-    let (whole, refused) = checkpoint::newest(std::iter::once(path.to_owned()));
-    let why = refused.into_iter().next().map_or("no such file".into(), |(_, why)| why);
-    let whole = whole.ok_or_else(|| Error::Weights { path: path.into(), why })?;
-    checkpoint::load_weights(&model, &whole)?;
+    checkpoint::load_weights(&model, from)?;
+    Ok(model)
+}
+
+/// A whole network of a file that `model.pretrained` takes. Errors: what is wrong with the file.
+pub fn of_file(config: &Config, path: &Path, device: &Device) -> Result<Classifier> {
+    let model = Classifier::new(&Spec::new(config), 0, 0, DType::F32, device)?;
+    weights::fill(&model, path, Some(Content::Network)).map_err(train::Error::from)?;
     Ok(model)
 }
 

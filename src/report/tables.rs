@@ -160,11 +160,9 @@ pub fn worst(report: &Report) -> Table {
     for worst in sorted(report).into_iter().filter_map(|fold| fold.worst.as_ref()) {
         for study in worst.studies.iter().take(MOST_WORST) {
             let prediction = &study.prediction;
-            let fractured = (1..).zip(prediction.labels).filter(|(_, label)| *label > 0);
-            let fractured: Vec<String> = fractured.map(|(c, _)| format!("C{c}")).collect();
             let cells = [
                 format::brief(&prediction.study),
-                if fractured.is_empty() { "none".into() } else { fractured.join(" ") },
+                format::fractured(prediction.labels),
                 worst.at.fold.to_string(),
                 worst.at.epoch.to_string(),
                 format!("{:.3}", prediction.probability),

@@ -36,18 +36,17 @@ impl Logits {
     /// Probabilities of C1..C7 and the patient, 0..=1, by the rules of `[score]`.
     pub fn probabilities(&self, rules: &Score) -> [f64; TARGETS] {
         let slices = |v: usize| self.of_vertebra(v).iter().map(|&x| sigmoid(f64::from(x)));
+        let means = self.means();
         let mut p = [0.0; TARGETS];
         for (v, p) in p[..VERTEBRAE].iter_mut().enumerate() {
             *p = match rules.vertebra {
-                VertebraRule::MeanLogit => {
-                    sigmoid(mean(self.of_vertebra(v).iter().map(|&x| f64::from(x))))
-                }
+                VertebraRule::MeanLogit => sigmoid(means[v]),
                 VertebraRule::MeanProbability => mean(slices(v)),
                 VertebraRule::MaxProbability => slices(v).fold(f64::NEG_INFINITY, larger),
             };
         }
         p[VERTEBRAE] = match rules.patient {
-            PatientRule::Head => sigmoid(f64::from(self.study)),
+            PatientRule::Head => sigmoid(means[VERTEBRAE]),
             PatientRule::MaxVertebra => p[..VERTEBRAE].iter().copied().fold(0.0, larger),
             PatientRule::AnyVertebra => {
                 1.0 - p[..VERTEBRAE].iter().map(|p| 1.0 - p).product::<f64>()

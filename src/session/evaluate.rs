@@ -25,6 +25,7 @@ use crate::{
     },
     study,
     train::{outputs::Output, worst::Ranking},
+    view::format,
 };
 use eyre::{Result, bail, eyre};
 use std::{fs, path::Path};
@@ -40,7 +41,7 @@ const MOST_WORST: usize = 10;
 
 /// Predicts, scores, writes what came of it and says so.
 pub fn evaluate(args: &cli::Evaluate) -> Result<String> {
-    let folder = named_run(args.run.as_deref(), args.runs_dir.as_ref())?;
+    let folder = named_run(args.run.as_deref(), args.network.runs_dir.as_ref())?;
     let config = trained::config(&folder, &args.network.sets())?;
     let trained = trained::of_run(&folder, args.folds.as_deref())?;
     let device = super::set_up(&config, &args.network.device)?;
@@ -88,9 +89,9 @@ pub fn evaluate(args: &cli::Evaluate) -> Result<String> {
         folds,
     };
     let dir = folder.path().join(EVALUATION);
-    write(&dir, &evaluation, &found, &config)
+    write(&dir, &evaluation, (&found, &studies), &config)
         .map_err(|e| eyre!("cannot write {}: {e}; free some space", dir.display()))?;
-    Ok(said(&folder, &dir, &evaluation, &worst(&found)))
+    Ok(said(&folder, &dir, &evaluation, &worst(&found, &studies)))
 }
 
 fn scored(found: &[(usize, Predicted)]) -> Vec<Study> {
@@ -98,9 +99,11 @@ fn scored(found: &[(usize, Predicted)]) -> Vec<Study> {
 }
 
 /// The studies whose share of the competition's metric is highest, the worst first.
-fn worst(found: &[(usize, Predicted)]) -> Vec<(f64, &(usize, Predicted))> {
-    let loss = |p: &Predicted| loss::of_exam(&Study::new(p.labels, p.probabilities));
-    let mut all: Vec<_> = found.iter().map(|one| (loss(&one.1), one)).collect();
+fn worst<'a>(
+    found: &'a [(usize, Predicted)],
+    studies: &[Study],
+) -> Vec<(f64, &'a (usize, Predicted))> {
+    let mut all: Vec<_> = studies.iter().map(loss::of_exam).zip(found).collect();
     all.sort_by(|a, b| b.0.total_cmp(&a.0));
     all.truncate(MOST_WORST);
     all
@@ -110,17 +113,16 @@ fn worst(found: &[(usize, Predicted)]) -> Vec<(f64, &(usize, Predicted))> {
 fn write(
     dir: &Path,
     evaluation: &Evaluation,
-    found: &[(usize, Predicted)],
+    (found, studies): (&[(usize, Predicted)], &[Study]),
     config: &Config,
 ) -> std::io::Result<()> {
     fs::create_dir_all(dir)?;
     let mut oof = Vec::new();
     table::write_out_of_fold(&mut oof, found.iter().map(|(fold, p)| (*fold, p)))?;
     write_atomically(&dir.join("oof.csv"), &oof)?;
-    let studies = scored(found);
     let charts = [
-        ("roc", scores::roc(&studies)),
-        ("reliability", scores::reliability(&studies, config.score.bins)),
+        ("roc", scores::roc(studies)),
+        ("reliability", scores::reliability(studies, config.score.bins)),
     ];
     for (name, chart) in charts {
         let mut points = Vec::new();
@@ -168,9 +170,7 @@ fn said(
         "metric", "fold", "fractured", "patient"
     ));
     for (loss, (fold, p)) in worst {
-        let fractured = p.labels.iter().zip(1..).filter(|(label, _)| **label == 1);
-        let fractured: Vec<String> = fractured.map(|(_, c)| format!("C{c}")).collect();
-        let fractured = if fractured.is_empty() { "none".into() } else { fractured.join(" ") };
+        let fractured = format::fractured(p.labels);
         let patient = p.probabilities[PATIENT];
         lines.push(format!("{loss:>8.4}  {fold:>4}  {fractured:<14} {patient:>7.3}  {}", p.study));
     }

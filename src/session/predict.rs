@@ -83,10 +83,9 @@ impl Networks {
     fn read(&self, config: &Config, device: &Device) -> Result<Vec<crate::net::Classifier>> {
         match self {
             Self::Run(trained) => trained.iter().map(|t| t.network(config, device)).collect(),
-            Self::Files(files) => files
-                .iter()
-                .map(|path| Ok(predict::network(config, path, false, device)?))
-                .collect(),
+            Self::Files(files) => {
+                files.iter().map(|path| Ok(predict::of_file(config, path, device)?)).collect()
+            }
         }
     }
 }
@@ -97,7 +96,7 @@ fn chosen(args: &cli::Predict) -> Result<(Config, Networks)> {
         let config = super::load(args.config.as_deref(), false, &args.network.sets())?;
         return Ok((config, Networks::Files(args.weights.clone())));
     }
-    let folder = named_run(args.run.as_deref(), args.runs_dir.as_ref())?;
+    let folder = named_run(args.run.as_deref(), args.network.runs_dir.as_ref())?;
     let config = trained::config(&folder, &args.network.sets())?;
     let trained = trained::of_run(&folder, args.folds.as_deref())?;
     Ok((config, Networks::Run(trained)))
@@ -118,7 +117,8 @@ fn studies(args: &cli::Predict, config: &Config) -> Result<(Vec<Study>, Arc<dyn 
         let there: HashSet<&Arc<str>> = studies.iter().map(|study| &study.uid).collect();
         let missing = named.studies.iter().find(|study| !there.contains(&study.uid));
         if let Some(study) = missing {
-            bail!("study {} of {} has no crops in {}", study.uid, path.display(), place(config));
+            let dir = config.data.dir.display();
+            bail!("study {} of {} has no crops in {dir}", study.uid, path.display());
         }
         let wanted: HashSet<&Arc<str>> = named.studies.iter().map(|s| &s.uid).collect();
         studies.retain(|study| wanted.contains(&study.uid));
@@ -136,14 +136,10 @@ fn studies(args: &cli::Predict, config: &Config) -> Result<(Vec<Study>, Arc<dyn 
     Ok((studies, source))
 }
 
-fn place(config: &Config) -> String {
-    config.data.dir.display().to_string()
-}
-
 /// All that a prediction depends on, in a word: predictions of another are not gone on with.
 fn made_with(config: &Config, networks: &Networks, views: usize) -> String {
     let networks = match networks {
-        Networks::Run(trained) => trained.iter().map(|t| t.sum.clone()).collect(),
+        Networks::Run(trained) => trained.iter().map(|t| t.best.sum().to_string()).collect(),
         Networks::Files(files) => files.iter().map(|path| sum_of(path)).collect::<Vec<_>>(),
     };
     let said = format!(

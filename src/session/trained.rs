@@ -5,11 +5,10 @@ use crate::{
     net::Classifier,
     predict,
     run::{event::FoldState, folder::Folder, status::Status},
-    train::checkpoint,
+    train::checkpoint::{self, Whole},
 };
 use candle_core::Device;
 use eyre::{Result, bail};
-use std::path::PathBuf;
 
 /// A fold's best weights.
 pub(super) struct Trained {
@@ -18,15 +17,13 @@ pub(super) struct Trained {
     /// The epoch that they are of.
     pub epoch: Option<usize>,
     /// The file.
-    pub path: PathBuf,
-    /// Its checksum.
-    pub sum: String,
+    pub best: Whole,
 }
 
 impl Trained {
     /// Reads the network.
     pub fn network(&self, config: &Config, device: &Device) -> Result<Classifier> {
-        Ok(predict::network(config, &self.path, true, device)?)
+        Ok(predict::of_checkpoint(config, &self.best, device)?)
     }
 }
 
@@ -56,13 +53,12 @@ pub(super) fn of_run(folder: &Folder, wanted: Option<&[usize]>) -> Result<Vec<Tr
             open.push(fold.fold);
             continue;
         }
-        let metadata = checkpoint::verify(&path)
-            .map_err(|why| predict::Error::Weights { path: path.clone(), why })?;
+        let best =
+            checkpoint::whole(path).map_err(|(path, why)| predict::Error::Weights { path, why })?;
         all.push(Trained {
             fold: fold.fold,
             epoch: fold.best.as_ref().map(|best| best.epoch),
-            path,
-            sum: metadata.get("crc32").cloned().unwrap_or_default(),
+            best,
         });
     }
     all.sort_by_key(|trained| trained.fold);
@@ -94,7 +90,7 @@ pub(super) fn of_run(folder: &Folder, wanted: Option<&[usize]>) -> Result<Vec<Tr
 }
 
 /// `0, 2`; `none`.
-pub(super) fn numbers(all: &[Trained]) -> String {
+fn numbers(all: &[Trained]) -> String {
     let folds: Vec<String> = all.iter().map(|t| t.fold.to_string()).collect();
     if folds.is_empty() { "none".into() } else { folds.join(", ") }
 }

@@ -224,12 +224,20 @@ pub fn verified(file: &mut impl Read) -> std::result::Result<HashMap<String, Str
 pub fn newest(files: impl Iterator<Item = PathBuf>) -> (Option<Whole>, Vec<(PathBuf, String)>) {
     let mut refused = Vec::new();
     for path in files.filter(|path| path.exists()) {
-        match verify(&path) {
-            Ok(metadata) => return (Some(Whole { path, metadata }), refused),
-            Err(why) => refused.push((path, why)),
+        match whole(path) {
+            Ok(whole) => return (Some(whole), refused),
+            Err(why) => refused.push(why),
         }
     }
     (None, refused)
+}
+
+/// A file whose sum is right. Errors: the file, and what is wrong with it.
+pub fn whole(path: PathBuf) -> std::result::Result<Whole, (PathBuf, String)> {
+    match verify(&path) {
+        Ok(metadata) => Ok(Whole { path, metadata }),
+        Err(why) => Err((path, why)),
+    }
 }
 
 /// A checkpoint whose sum is right.
@@ -244,6 +252,11 @@ impl Whole {
     /// The progress that it knows. Errors: it is no `last`.
     pub fn progress(&self) -> Result<Progress> {
         progress(&self.path, &self.metadata)
+    }
+
+    /// Its sum, eight digits.
+    pub fn sum(&self) -> &str {
+        self.metadata.get("crc32").map_or("", |sum| sum)
     }
 
     /// The configuration that it was written under, as TOML; empty where it does not say.

@@ -9,15 +9,18 @@ use crate::{
 /// What `best` is chosen by, lower is better: the validation loss, or what `metric` names of the
 /// scores, where higher is better 1 minus it. NaN where there is no such figure.
 pub fn cost(metric: Metric, loss: f64, scores: Option<&Scores>) -> f64 {
-    let short = |figure: Option<Figure>| figure.map(|figure| 1.0 - figure.value);
-    let cost = scores.and_then(|scores| match metric {
-        Metric::Loss => None,
-        Metric::Competition => Some(scores.competition.value),
-        Metric::PatientAuc => short(scores.patient().auc),
-        Metric::PatientAveragePrecision => short(scores.patient().average_precision),
-        Metric::VertebraAuc => scores.vertebra_auc().map(|auc| 1.0 - auc),
-    });
-    if metric == Metric::Loss { loss } else { cost.unwrap_or(f64::NAN) }
+    let patient = scores.map(Scores::patient);
+    let value = |figure: Option<Figure>| figure.map(|figure| figure.value);
+    let figure = match metric {
+        Metric::Loss => Some(loss),
+        Metric::Competition => scores.map(|scores| scores.competition.value),
+        Metric::PatientAuc => value(patient.and_then(|patient| patient.auc)),
+        Metric::PatientAveragePrecision => {
+            value(patient.and_then(|patient| patient.average_precision))
+        }
+        Metric::VertebraAuc => scores.and_then(Scores::vertebra_auc),
+    };
+    figure.map_or(f64::NAN, |figure| metric.of_cost(figure))
 }
 
 /// Weighted slice loss of each vertebra, summed up over batches.

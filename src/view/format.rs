@@ -118,6 +118,13 @@ pub fn sanitized(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
+/// The vertebrae with a label above 0: `C2 C5`, or `none`.
+pub fn fractured(labels: [u8; 7]) -> String {
+    let levels = (1..).zip(labels).filter(|(_, label)| *label > 0);
+    let levels: Vec<String> = levels.map(|(c, _)| format!("C{c}")).collect();
+    if levels.is_empty() { "none".into() } else { levels.join(" ") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
