@@ -19,7 +19,7 @@ use crate::{
         journal::{self, Known},
         status::Status,
     },
-    study::{Table, slices},
+    study::{Record, Table, slices},
     train::{
         adamw::AdamW,
         checkpoint::{self, Whole},
@@ -61,6 +61,9 @@ pub fn table(bytes: &[u8]) {
             }
         }
         Err(error) => is_one_sentence(&error.to_string()),
+    }
+    if let Err(error) = Record::of_bytes(bytes, Path::new("studies.csv")) {
+        is_one_sentence(&error);
     }
 }
 

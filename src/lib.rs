@@ -18,7 +18,7 @@
 //! | [`predict`] | an ensemble over studies that nobody trains on | `config`, `study`, `net`, `train`, `run`, `score` |
 //! | [`view`] | state folded from events | `run` |
 //! | [`export`] | a chart as SVG and CSV | – |
-//! | [`report`] | a run as one file to send | `view`, `run`, `score`, `export`, `config` |
+//! | [`report`] | a run as one file to send | `view`, `run`, `study`, `score`, `export`, `config` |
 //! | [`tui`], [`headless`] | the two front ends | `config`, `view`, `run`, `score`, `outline`, `export` |
 //! | [`cli`], [`device`], [`session`] | what `main` ties them together with | all |
 //! | `fuzz` | what reads from outside, as functions of bytes | all |

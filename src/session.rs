@@ -15,6 +15,7 @@ mod on_alert;
 mod predict;
 mod previews;
 mod progress;
+mod recorded;
 mod report_file;
 mod signals;
 mod studio;
@@ -39,7 +40,7 @@ use crate::{
     device,
     net::{Classifier, Spec, summary, weights},
     run::{folder::Folder, journal, status::Status},
-    study::{NpyFolder, Phantom, Source, Study, Table},
+    study::{self, Checked, NpyFolder, Phantom, Source, Study, Table},
     train::{
         checkpoint,
         fold::MOST_KEPT,
@@ -147,11 +148,13 @@ pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
             eprintln!("rsna-tui: --debug sampled no study of the folds {empty:?}: left out");
         }
     }
-    check_inputs(&config, &table)?;
+    let checked = check_inputs(&config, &table, &*source)?;
     let folder = match &args.run {
         Some(name) => Folder::create(&config.run.dir, name)?,
         None => Folder::create_new(&config.run.dir, &default_name(args.demo))?,
     };
+    // First: a folder with a config is a run.
+    recorded::keep(&folder, &table, checked, args.debug)?;
     folder.write_config(&config.to_toml())?;
     let job = job(config, device, (table, source), folder);
     Ok(Job {
@@ -172,13 +175,17 @@ pub fn resume(args: &cli::Resume) -> Result<Job> {
     let mut config = load(Some(&folder.config()), false, &sets)?;
     config.run.dir = dir;
     let device = set_up(&config, &args.device)?;
-    let (table, source) = data(&config)?;
-    check_inputs(&config, &table)?;
+    let data = recorded::data(&folder, &config)?;
+    let checked = check_inputs(&config, &data.table, &*data.source)?;
+    data.same_slices(&data.table.studies, &checked)?;
     let left = left(&folder, &config)?;
+    if data.record.is_none() {
+        recorded::keep(&folder, &data.table, checked, false)?;
+    }
     if !sets.is_empty() {
         folder.write_config(&config.to_toml())?;
     }
-    let job = job(config, device, (table, source), folder);
+    let job = job(config, device, (data.table, data.source), folder);
     Ok(Job { resume: Some(left), nan_at_batch: args.nan_at_batch, ..job })
 }
 
@@ -264,16 +271,27 @@ fn use_threads(config: &Config) -> Result<()> {
     Ok(())
 }
 
+/// The studies of `data.table`, and where their slices are read from.
 fn data(config: &Config) -> Result<(Table, Arc<dyn Source>)> {
+    Ok((table(config)?, source(config)))
+}
+
+fn table(config: &Config) -> std::result::Result<Table, study::Error> {
     let d = &config.data;
-    if config.is_phantom() {
-        let folds = config.train.folds.iter().max().map_or(0, |f| f + 1).max(PHANTOM_FOLDS);
-        let table = Phantom::table(d.phantom_studies, folds, config.seed);
-        let phantom = Phantom::new(d.image_size, d.slices_per_vertebra, config.seed)
-            .of_difficulty(d.phantom_difficulty);
-        return Ok((table, Arc::new(phantom)));
+    if !config.is_phantom() {
+        return Table::read(&d.table);
     }
-    Ok((Table::read(&d.table)?, Arc::new(npy_folder(config))))
+    let folds = config.train.folds.iter().max().map_or(0, |f| f + 1).max(PHANTOM_FOLDS);
+    Ok(Phantom::table(d.phantom_studies, folds, config.seed))
+}
+
+fn source(config: &Config) -> Arc<dyn Source> {
+    let d = &config.data;
+    if !config.is_phantom() {
+        return Arc::new(npy_folder(config));
+    }
+    let phantom = Phantom::new(d.image_size, d.slices_per_vertebra, config.seed);
+    Arc::new(phantom.of_difficulty(d.phantom_difficulty))
 }
 
 fn npy_folder(config: &Config) -> NpyFolder {
@@ -281,34 +299,32 @@ fn npy_folder(config: &Config) -> NpyFolder {
     NpyFolder { dir: d.dir.clone(), size: d.image_size, slices_per_vertebra: d.slices_per_vertebra }
 }
 
-/// All that training would stop at: told now, not after the screen is up.
-fn check_inputs(config: &Config, table: &Table) -> Result<()> {
+/// Checks all that training would stop at, before the screen is up.
+fn check_inputs(config: &Config, table: &Table, source: &dyn Source) -> Result<Checked> {
     table.check_folds(&config.train.folds, config.train.batch_size)?;
-    if !config.is_phantom() {
-        check_files(config, &table.studies)?;
-    }
+    let checked = check_slices(config, source, &table.studies)?;
     if !config.model.pretrained.as_os_str().is_empty() {
         // Each fold loads it again into fresh weights.
         let model = Classifier::new(&Spec::new(config), 0, 0, DType::F32, &Device::Cpu)?;
         weights::fill(&model, &config.model.pretrained, None)?;
     }
-    Ok(())
+    Ok(checked)
 }
 
-fn check_files(config: &Config, studies: &[Study]) -> Result<()> {
-    let files = studies.len() * config.images_per_study();
-    if files > MANY_FILES {
-        eprintln!("checking {} slice files …", summary::grouped(files));
+fn check_slices(config: &Config, source: &dyn Source, studies: &[Study]) -> Result<Checked> {
+    let slices = studies.len() * config.images_per_study();
+    if !config.is_phantom() && slices > MANY_FILES {
+        eprintln!("checking {} slice files …", summary::grouped(slices));
     }
-    let resized = npy_folder(config).check(studies)?;
-    if resized > 0 {
-        let (some, all) = (summary::grouped(resized), summary::grouped(files));
+    let checked = source.check(studies)?;
+    if checked.resized > 0 {
+        let (some, all) = (summary::grouped(checked.resized), summary::grouped(slices));
         let size = config.data.image_size;
         eprintln!(
             "rsna-tui: {some} of {all} crops are resized to {size} x {size}, data.image_size"
         );
     }
-    Ok(())
+    Ok(checked)
 }
 
 fn default_name(demo: bool) -> String {

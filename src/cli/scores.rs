@@ -41,9 +41,12 @@ pub struct Predict {
     /// Only the studies that this CSV names in its column StudyInstanceUID
     #[arg(long, value_name = "CSV")]
     pub studies: Option<PathBuf>,
-    /// Only the studies of data.table whose fold is this one: with --folds K, what evaluate scores
+    /// Only the studies of the run's table whose fold is this one: with --folds K, what evaluate scores
     #[arg(long, value_name = "K", conflicts_with_all = ["studies", "data"])]
     pub of_fold: Option<usize>,
+    /// Predict each study by those folds only that were not trained on it
+    #[arg(long, conflicts_with = "weights")]
+    pub unseen: bool,
     /// The CSV to write: row_id,fractured. Beside it, NAME.wide.csv has a row a study
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,

@@ -101,6 +101,8 @@ pub struct Ensemble<'a> {
     device: &'a Device,
     plan: Plan,
     arena: Arena,
+    /// Whether a network, by its index, is to leave a study out.
+    leaves_out: Box<dyn Fn(&str, usize) -> bool + 'a>,
 }
 
 impl<'a> Ensemble<'a> {
@@ -113,18 +115,30 @@ impl<'a> Ensemble<'a> {
         device: &'a Device,
     ) -> Self {
         let plan = Plan::for_device(&alone(config), device).0;
-        Self { networks, views, rules: &config.score, device, plan, arena: Arena::default() }
+        let (rules, arena) = (&config.score, Arena::default());
+        let leaves_out = Box::new(|_: &str, _| false);
+        Self { networks, views, rules, device, plan, arena, leaves_out }
+    }
+
+    /// Predicts a study by those networks only for which `leaves_out` (a study's name, a network's
+    /// index) is false. At least one must be left.
+    pub fn without(self, leaves_out: impl Fn(&str, usize) -> bool + 'a) -> Self {
+        Self { leaves_out: Box::new(leaves_out), ..self }
     }
 
     /// What they say of each study of a batch.
     ///
     /// Errors: the engine; a logit that is not a number.
     pub fn predict(&self, batch: &Batch) -> Result<Vec<Predicted>> {
-        let mut sums: Vec<Predicted> = Vec::new();
+        let mut sums: Vec<Option<Predicted>> = vec![None; batch.len()];
+        let predicts = |n: usize, b: usize| !(self.leaves_out)(&batch.studies[b], n);
         for view in turned::VIEWS.into_iter().take(self.views) {
             let turned = turned::batch(batch, view);
             let batch = turned.as_ref().unwrap_or(batch);
-            for model in self.networks {
+            for (n, model) in self.networks.iter().enumerate() {
+                if !(0..batch.len()).any(|b| predicts(n, b)) {
+                    continue;
+                }
                 let stepper = Stepper {
                     device: self.device,
                     ..Stepper::on_cpu(model, self.plan, &self.arena)
@@ -132,28 +146,35 @@ impl<'a> Ensemble<'a> {
                 let (slices, studies) = stepper.predict(batch, batch.len())?;
                 let (slices, studies) = (slices.to_vec1::<f32>()?, studies.to_vec1::<f32>()?);
                 for (b, output) in outputs(batch, &slices, &studies).enumerate() {
+                    if !predicts(n, b) {
+                        continue;
+                    }
                     let logits = output.logits.means();
                     let probabilities = output.logits.probabilities(self.rules);
-                    match sums.get_mut(b) {
+                    match &mut sums[b] {
                         Some(sum) => {
                             let slices = sum.slices.iter_mut().zip(output.logits.slices);
                             slices.for_each(|(sum, x)| *sum += x);
                             add(&mut sum.logits, logits);
                             add(&mut sum.probabilities, probabilities);
                         }
-                        None => sums.push(Predicted {
-                            study: output.study,
-                            labels: output.labels,
-                            slices: output.logits.slices,
-                            logits,
-                            probabilities,
-                        }),
+                        sum => {
+                            *sum = Some(Predicted {
+                                study: output.study,
+                                labels: output.labels,
+                                slices: output.logits.slices,
+                                logits,
+                                probabilities,
+                            });
+                        }
                     }
                 }
             }
         }
-        let n = (self.views * self.networks.len()) as f64;
-        for sum in &mut sums {
+        let mut predicted: Vec<Predicted> = sums.into_iter().flatten().collect();
+        for (b, sum) in predicted.iter_mut().enumerate() {
+            let networks = (0..self.networks.len()).filter(|&n| predicts(n, b)).count();
+            let n = (self.views * networks) as f64;
             sum.slices.iter_mut().for_each(|x| *x /= n as f32);
             sum.logits = sum.logits.map(|x| x / n);
             sum.probabilities = sum.probabilities.map(|p| p / n);
@@ -161,7 +182,7 @@ impl<'a> Ensemble<'a> {
                 return Err(Error::NotANumber(sum.study.clone()));
             }
         }
-        Ok(sums)
+        Ok(predicted)
     }
 
     /// Predicts `studies` one after the other and gives each to `each`. One is in the network at a

@@ -1,6 +1,9 @@
 //! The report's headline: how the run stands or ended, and the facts about it.
 
-use super::{gather::Report, tables};
+use super::{
+    gather::{Report, TrainedOn},
+    tables,
+};
 use crate::{
     config::Metric,
     run::{
@@ -112,6 +115,13 @@ pub fn facts(report: &Report) -> Vec<(&'static str, String)> {
             ("Plan", format!("folds {}; {} epochs each", folds.join(", "), plan.epochs)),
             ("Seed", plan.seed.to_string()),
         ]);
+    }
+    match &report.trained_on {
+        Ok(Some(TrainedOn { studies, checksum })) => {
+            facts.push(("Studies", format!("{studies}, studies.csv with CRC-32 {checksum:08x}")));
+        }
+        Ok(None) => facts.push(("Studies", "not recorded: begun by an earlier version".into())),
+        Err(why) => facts.push(("Studies", why.clone())),
     }
     if let Some((first, newest)) = report.times {
         facts.push(("Begun", date(first)));

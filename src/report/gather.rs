@@ -9,6 +9,7 @@ use crate::{
         journal,
         status::Status,
     },
+    study::Record,
     view::{LogLine, State, format, text},
 };
 use image::{ImageFormat, ImageReader};
@@ -54,8 +55,19 @@ pub struct Report {
     pub settings: Result<Settings, String>,
     /// The newest crops of each fold, by its number.
     pub pictures: Vec<Picture>,
+    /// The studies that it was trained on, where they were recorded; or why they are not known.
+    pub trained_on: Result<Option<TrainedOn>, String>,
     /// Lines of the journal that cannot be understood.
     pub damaged: usize,
+}
+
+/// The run's record of its studies, in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrainedOn {
+    /// Studies of all folds.
+    pub studies: usize,
+    /// CRC-32 of the record.
+    pub checksum: u32,
 }
 
 /// What the journal tells that is not in the run's state.
@@ -101,6 +113,7 @@ impl Report {
             now,
             evaluated: Evaluated::of(&folder.path().join("evaluation")),
             settings: settings(&folder.config()),
+            trained_on: trained_on(&folder.studies()),
             pictures: pictures(&folder.path().join("previews")),
             ..report
         })
@@ -124,6 +137,7 @@ impl Report {
             past,
             settings: Err("There is no config.toml.".into()),
             pictures: Vec::new(),
+            trained_on: Ok(None),
             damaged,
         })
     }
@@ -164,6 +178,15 @@ fn settings(path: &Path) -> Result<Settings, String> {
         .and_then(|()| bounded::read_text(path, LONGEST_CONFIG))
         .map_err(|e| format!("config.toml cannot be read: {e}"))
         .and_then(|text| Settings::of(&text))
+}
+
+fn trained_on(path: &Path) -> Result<Option<TrainedOn>, String> {
+    match own_file(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => found.map_err(|e| format!("studies.csv cannot be read: {e}"))?,
+    }
+    let record = Record::read(path).map_err(|e| e.to_string())?;
+    Ok(record.map(|r| TrainedOn { studies: r.table.studies.len(), checksum: r.checksum }))
 }
 
 /// The newest picture of each fold in `dir`, as far as there are any.

@@ -148,6 +148,11 @@ impl Folder {
         self.path.join("config.toml")
     }
 
+    /// The studies that it is trained on.
+    pub fn studies(&self) -> PathBuf {
+        self.path.join("studies.csv")
+    }
+
     /// Every event.
     pub fn journal(&self) -> PathBuf {
         self.path.join("journal.jsonl")

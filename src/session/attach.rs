@@ -2,6 +2,7 @@
 
 use super::{
     evaluate::{EVALUATION, WORST},
+    recorded,
     signals::Signals,
     studio::Studio,
 };
@@ -92,9 +93,10 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
         state.disconnected();
         evaluated(&folder, &mut state);
         // Its slices can be looked at where they are still there.
-        if let Ok((table, source)) = super::data(&config) {
+        if let Some(data) = recorded::to_look_at(&folder, &config) {
             let (events, _, alone) = channel(None, 0.0);
-            Studio::new(config.clone(), table, source).open(&alone, &events);
+            let studio = Studio::new(config.clone(), data.table, data.source);
+            studio.compared_with(data.record).open(&alone, &events);
             (line, state.reads_slices) = (alone, true);
         }
     }

@@ -39,9 +39,7 @@ pub fn augment(args: &cli::Augment) -> Result<String> {
     if path.symlink_metadata().is_ok() {
         bail!("{} is already there; remove it or give another folder with --out", path.display());
     }
-    if !config.is_phantom() {
-        session::npy_folder(&config).check(std::slice::from_ref(study))?;
-    }
+    source.check(std::slice::from_ref(study))?;
     let png = sheet.png(&*source)?;
     write(&args.out, &path, &png)?;
     let to = epochs.end - 1;

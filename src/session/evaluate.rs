@@ -4,6 +4,7 @@ use super::{
     attach::named_run,
     predict::told,
     progress::Progress,
+    recorded,
     trained::{self, Trained},
 };
 use crate::{
@@ -45,18 +46,16 @@ pub fn evaluate(args: &cli::Evaluate) -> Result<String> {
     let config = trained::config(&folder, &args.network.sets())?;
     let trained = trained::of_run(&folder, args.folds.as_deref())?;
     let device = super::set_up(&config, &args.network.device)?;
-    let (studies, source) = super::data(&config)?;
+    let data = recorded::data(&folder, &config)?;
     let of_fold = |t: &Trained| -> Vec<study::Study> {
-        studies.studies.iter().filter(|s| s.fold == t.fold).cloned().collect()
+        data.table.studies.iter().filter(|s| s.fold == t.fold).cloned().collect()
     };
     let all: Vec<Vec<study::Study>> = trained.iter().map(of_fold).collect();
     if let Some(at) = all.iter().position(Vec::is_empty) {
         let fold = trained[at].fold;
         bail!("no study of {} is in fold {fold}", config.data.table.display());
     }
-    if !config.is_phantom() {
-        super::check_files(&config, &all.concat())?;
-    }
+    data.check_slices(&config, &all.concat())?;
     let mut found: Vec<(usize, Predicted)> = Vec::new();
     let mut folds = Vec::new();
     let mut progress = Progress::new("scoring", 0, all.iter().map(Vec::len).sum());
@@ -64,12 +63,16 @@ pub fn evaluate(args: &cli::Evaluate) -> Result<String> {
         let networks = [trained.network(&config, &device.device)?];
         let ensemble = Ensemble::new(&config, &networks, args.network.views(), &device.device);
         let first = found.len();
-        let skipped =
-            ensemble.run(&config, source.clone(), studies.into(), |predicted| -> Result<()> {
+        let skipped = ensemble.run(
+            &config,
+            data.source.clone(),
+            studies.into(),
+            |predicted| -> Result<()> {
                 found.push((trained.fold, predicted));
                 progress.step();
                 Ok(())
-            })?;
+            },
+        )?;
         told(&skipped);
         let Some(scores) = Scores::of(&scored(&found[first..]), &config.score, config.seed) else {
             bail!("no study of fold {} could be scored", trained.fold);
@@ -91,7 +94,11 @@ pub fn evaluate(args: &cli::Evaluate) -> Result<String> {
     let dir = folder.path().join(EVALUATION);
     write(&dir, &evaluation, (&found, &studies), &config)
         .map_err(|e| eyre!("cannot write {}: {e}; free some space", dir.display()))?;
-    Ok(said(&folder, &dir, &evaluation, &worst(&found, &studies)))
+    let unseen = match data.record {
+        Some(_) => "each scored by the best weights of the fold that has not seen it",
+        None => "each scored by the best weights of the fold that data.table names now",
+    };
+    Ok(said(&folder, &dir, (&evaluation, unseen), &worst(&found, &studies)))
 }
 
 fn scored(found: &[(usize, Predicted)]) -> Vec<Study> {
@@ -155,13 +162,10 @@ fn worst_of_fold(fold: &OfFold, found: &[(usize, Predicted)], config: &Config) -
 fn said(
     folder: &Folder,
     dir: &Path,
-    evaluation: &Evaluation,
+    (evaluation, how): (&Evaluation, &str),
     worst: &[(f64, &(usize, Predicted))],
 ) -> String {
-    let mut lines = vec![format!(
-        "{}: {} studies, each scored by the best weights of the fold that has not seen it",
-        folder.name, evaluation.all.studies
-    )];
+    let mut lines = vec![format!("{}: {} studies, {how}", folder.name, evaluation.all.studies)];
     lines.extend(scores::lines(evaluation));
     lines.push(String::new());
     lines.push("worst studies, by their share of the competition's metric".into());

@@ -3,6 +3,7 @@
 use super::{
     attach::named_run,
     progress::Progress,
+    recorded,
     report_file::check_place,
     trained::{self, Trained},
 };
@@ -10,12 +11,13 @@ use crate::{
     cli,
     config::Config,
     predict::{self, Ensemble, part::Part},
+    run::folder::Folder,
     study::{Source, Study, Table},
 };
 use candle_core::Device;
 use eyre::{Result, bail};
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -25,7 +27,7 @@ const NAMED: usize = 5;
 
 /// Predicts, and says what was written.
 pub fn predict(args: &cli::Predict) -> Result<String> {
-    let (mut config, networks) = chosen(args)?;
+    let (mut config, networks, run) = chosen(args)?;
     if let Some(dir) = &args.data {
         config.data.dir.clone_from(dir);
     }
@@ -36,11 +38,21 @@ pub fn predict(args: &cli::Predict) -> Result<String> {
         check_place(path, true, args.force || begun)?;
     }
     let device = super::set_up(&config, &args.network.device)?;
-    let (studies, source) = studies(args, &config)?;
-    if !config.is_phantom() {
-        super::check_files(&config, &studies)?;
+    let data = match &run {
+        Some(folder) if args.of_fold.is_some() => Some(recorded::data(folder, &config)?),
+        _ => None,
+    };
+    let (studies, source) = studies(args, &config, data.as_ref())?;
+    let checked = super::check_slices(&config, &*source, &studies)?;
+    if let Some(data) = &data {
+        data.same_slices(&studies, &checked)?;
     }
-    let made_with = made_with(&config, &networks, args.network.views());
+    let seen = match (&run, &networks) {
+        (Some(folder), Networks::Run(trained)) => Seen::of(folder, &config, trained),
+        _ => Seen::default(),
+    };
+    seen.check(&studies, args.unseen)?;
+    let made_with = made_with(&config, &networks, args);
     let networks = networks.read(&config, &device.device)?;
     let mut part = Part::open(&args.out, &made_with, args.force)?;
     let left: Vec<Study> = studies.iter().filter(|s| !part.has(&s.uid)).cloned().collect();
@@ -48,7 +60,8 @@ pub fn predict(args: &cli::Predict) -> Result<String> {
     if before > 0 {
         eprintln!("rsna-tui: {before} of {all} studies were predicted before: going on");
     }
-    let ensemble = Ensemble::new(&config, &networks, args.network.views(), &device.device);
+    let ensemble = Ensemble::new(&config, &networks, args.network.views(), &device.device)
+        .without(|study, network| args.unseen && seen.by(study, network));
     let mut progress = Progress::new("predicting", before, all);
     let skipped = ensemble.run(&config, source, left.into(), |predicted| -> Result<()> {
         part.add(&predicted)?;
@@ -90,22 +103,83 @@ impl Networks {
     }
 }
 
-/// The settings and the networks that the command line asks for.
-fn chosen(args: &cli::Predict) -> Result<(Config, Networks)> {
+/// Which studies the networks of a run were trained on.
+#[derive(Default)]
+struct Seen {
+    /// The fold of each network.
+    networks: Vec<usize>,
+    /// The fold of each study of the run, by its name.
+    studies: HashMap<Arc<str>, usize>,
+}
+
+impl Seen {
+    fn of(folder: &Folder, config: &Config, trained: &[Trained]) -> Self {
+        let studies = recorded::to_look_at(folder, config).map(|data| data.table.studies);
+        let studies = studies.into_iter().flatten().map(|study| (study.uid, study.fold));
+        Self { networks: trained.iter().map(|t| t.fold).collect(), studies: studies.collect() }
+    }
+
+    /// Whether the network was trained on the study: a fold trains on the studies of all others.
+    fn by(&self, study: &str, network: usize) -> bool {
+        self.studies.get(study).is_some_and(|fold| *fold != self.networks[network])
+    }
+
+    /// Warns of studies that a network was trained on. `unseen`: those networks are left out.
+    ///
+    /// Errors: a study for which none would be left.
+    fn check(&self, studies: &[Study], unseen: bool) -> Result<()> {
+        let by = |study: &Study| -> Vec<String> {
+            let networks = (0..self.networks.len()).filter(|&n| self.by(&study.uid, n));
+            networks.map(|n| self.networks[n].to_string()).collect()
+        };
+        let seen: Vec<(&Study, Vec<String>)> =
+            studies.iter().map(|s| (s, by(s))).filter(|(_, by)| !by.is_empty()).collect();
+        let all = studies.len();
+        if unseen {
+            let mut by_all = seen.iter().filter(|(_, by)| by.len() == self.networks.len());
+            if let Some((study, _)) = by_all.next() {
+                bail!(
+                    "--unseen: all folds at hand were trained on {} of {all} studies, {} first:                      add their own folds with --folds, or leave them out with --studies",
+                    1 + by_all.count(),
+                    study.uid
+                );
+            }
+        } else if let Some((study, by)) = seen.first() {
+            eprintln!(
+                "rsna-tui: {} of {all} studies were trained on by some of these folds, {} first \
+                 (fold {}): their predictions look better than they are; --unseen leaves such \
+                 folds out, study by study",
+                seen.len(),
+                study.uid,
+                by.join(", ")
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The settings and the networks that the command line asks for, and the run that they are of.
+fn chosen(args: &cli::Predict) -> Result<(Config, Networks, Option<Folder>)> {
     if !args.weights.is_empty() {
         let config = super::load(args.config.as_deref(), false, &args.network.sets())?;
-        return Ok((config, Networks::Files(args.weights.clone())));
+        return Ok((config, Networks::Files(args.weights.clone()), None));
     }
     let folder = named_run(args.run.as_deref(), args.network.runs_dir.as_ref())?;
     let config = trained::config(&folder, &args.network.sets())?;
     let trained = trained::of_run(&folder, args.folds.as_deref())?;
-    Ok((config, Networks::Run(trained)))
+    Ok((config, Networks::Run(trained), Some(folder)))
 }
 
-/// The studies to predict, and where they are read from.
-fn studies(args: &cli::Predict, config: &Config) -> Result<(Vec<Study>, Arc<dyn Source>)> {
-    let (table, source) = match &args.data {
-        Some(_) if !config.is_phantom() => {
+/// The studies to predict, and where they are read from. `data`: the run's, where only they are
+/// wanted.
+fn studies(
+    args: &cli::Predict,
+    config: &Config,
+    data: Option<&recorded::Data>,
+) -> Result<(Vec<Study>, Arc<dyn Source>)> {
+    let (table, source) = match (data, &args.data) {
+        (Some(data), _) => (data.table.clone(), data.source.clone()),
+        (None, Some(_)) if !config.is_phantom() => {
             let folder = super::npy_folder(config);
             (Table { studies: folder.studies()? }, Arc::new(folder) as Arc<dyn Source>)
         }
@@ -137,13 +211,14 @@ fn studies(args: &cli::Predict, config: &Config) -> Result<(Vec<Study>, Arc<dyn 
 }
 
 /// All that a prediction depends on, in a word: predictions of another are not gone on with.
-fn made_with(config: &Config, networks: &Networks, views: usize) -> String {
+fn made_with(config: &Config, networks: &Networks, args: &cli::Predict) -> String {
     let networks = match networks {
         Networks::Run(trained) => trained.iter().map(|t| t.best.sum().to_string()).collect(),
         Networks::Files(files) => files.iter().map(|path| sum_of(path)).collect::<Vec<_>>(),
     };
+    let (views, unseen) = (args.network.views(), if args.unseen { " unseen" } else { "" });
     let said = format!(
-        "{networks:?} {views} {:?} {:?} {} {} {:?} {:?} {} {} {:?}",
+        "{networks:?} {views}{unseen} {:?} {:?} {} {} {:?} {:?} {} {} {:?}",
         config.score.vertebra,
         config.score.patient,
         config.data.image_size,

@@ -8,10 +8,10 @@ use crate::{
         channel::{EventSender, Line},
         event::{Event, Found, Level, Look, LookAt},
     },
-    study::{Place, Source, Table, look},
+    study::{Place, Record, Source, Table, look, record::check_study},
     train::preview::picture,
 };
-use std::sync::Arc;
+use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
 /// Characters of a study's name in a refusal.
 const NAMED: usize = 80;
@@ -21,12 +21,21 @@ pub(super) struct Studio {
     config: Config,
     table: Table,
     source: Arc<dyn Source>,
+    /// What the run was trained on, where the slices may be others by now.
+    record: Option<Record>,
+    /// Whether a study's slices are those of the record, by its name.
+    compared: RefCell<HashMap<Arc<str>, Result<(), String>>>,
 }
 
 impl Studio {
     /// Of a run with these settings and studies.
     pub(super) fn new(config: Config, table: Table, source: Arc<dyn Source>) -> Self {
-        Self { config, table, source }
+        Self { config, table, source, record: None, compared: RefCell::default() }
+    }
+
+    /// Shows a study only where its slices are those that `record` says were trained on.
+    pub(super) fn compared_with(self, record: Option<Record>) -> Self {
+        Self { record, ..self }
     }
 
     /// Answers what comes through `line` on `events`, one request after the other, of those that
@@ -59,6 +68,11 @@ impl Studio {
         let (vertebra, slice) = (usize::from(wanted.vertebra), usize::from(wanted.slice));
         if !(1..=VERTEBRAE).contains(&vertebra) || slice >= slices {
             return Err(format!("a study has no C{vertebra} slice {slice}"));
+        }
+        if let Some(record) = &self.record {
+            let mut compared = self.compared.borrow_mut();
+            let compare = || check_study(record, &*self.source, study);
+            compared.entry(study.uid.clone()).or_insert_with(compare).clone()?;
         }
         let place = Place { vertebra: wanted.vertebra - 1, slice: wanted.slice };
         let config = Config { seed: wanted.seed, ..self.config.clone() };
@@ -97,7 +111,7 @@ mod tests {
         ];
         let config = Config::load(None, false, &sets.map(Set::new)).unwrap();
         let (table, source) = (Phantom::table(4, 2, 0), Arc::new(Phantom::new(32, 3, 0)));
-        Studio { config, table, source }
+        Studio::new(config, table, source)
     }
 
     fn wanted(study: &str, vertebra: u8, slice: u8) -> LookAt {

@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | [`table`] | the CSV of studies: labels of C1..C7 and folds |
+//! | [`record`] | the studies that a run was trained on, kept in its folder |
 //! | [`source`] | where a slice's pixels come from, as a trait |
 //! | [`slices`] | a source: the `.npy` files of the crops |
 //! | [`phantom`] | a source: made-up vertebrae for the demo and the tests |
@@ -23,6 +24,7 @@ pub mod loader;
 pub mod look;
 pub mod phantom;
 mod pool;
+pub mod record;
 pub mod slices;
 pub mod source;
 pub mod table;
@@ -31,8 +33,9 @@ pub use batch::{Batch, Mixup, Place, study_order};
 pub use loader::{Loader, Skipped};
 pub use phantom::Phantom;
 pub use pool::Images;
+pub use record::Record;
 pub use slices::NpyFolder;
-pub use source::Source;
+pub use source::{Checked, Source};
 pub use table::{Study, Table, prevalence};
 
 use std::path::PathBuf;

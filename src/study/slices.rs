@@ -1,7 +1,7 @@
 //! The crops on disk: `{data.dir}/{StudyInstanceUID}_{1..7}_{0..14}.npy`.
 
 use super::augment::resize::resize;
-use super::{Error, Source, Study, first_of};
+use super::{Checked, Error, Source, Study, first_of};
 use crate::config::{CHANNELS, VERTEBRAE};
 use ndarray::{ArrayView3, ShapeBuilder};
 use rayon::prelude::*;
@@ -16,6 +16,10 @@ use npy::{HEADER, Header, header, usual};
 
 /// Problems told in one message of the check.
 const SHOWN: usize = 10;
+/// Bytes of each file that the check before training reads for the study's fingerprint. They come
+/// from the middle, where the vertebra is: the corners of two crops may well be equal.
+const SAMPLE: u64 = 4096;
+
 /// A folder of `.npy` files, each uint8 `[H, W, 6]`; those of another size are resized.
 #[derive(Debug, Clone)]
 pub struct NpyFolder {
@@ -31,46 +35,6 @@ impl NpyFolder {
     /// The file of one slice. `vertebra`: 0..7 for C1..C7, 1..=7 in the name.
     pub fn path(&self, study: &Study, vertebra: usize, slice: usize) -> PathBuf {
         self.dir.join(format!("{}_{}_{slice}.npy", study.uid, vertebra + 1))
-    }
-
-    /// Looks at every file of `studies` before training: that it is there, its type, shape and
-    /// length, without its pixels; in parallel. Returns how many are of another size than
-    /// [`Self::size`] and will be resized.
-    ///
-    /// Errors: a `data.dir` that cannot be read; else one message with the number of files that
-    /// cannot be used and the first ten of them.
-    pub fn check(&self, studies: &[Study]) -> Result<usize, Error> {
-        std::fs::read_dir(&self.dir)
-            .map_err(|source| Error::DataDir { dir: self.dir.clone(), source })?;
-        let per_study = VERTEBRAE * self.slices_per_vertebra;
-        let files = studies.len() * per_study;
-        let looks: Vec<Result<bool, Error>> = (0..files)
-            .into_par_iter()
-            .map(|i| {
-                let (study, place) = (&studies[i / per_study], i % per_study);
-                let (vertebra, slice) =
-                    (place / self.slices_per_vertebra, place % self.slices_per_vertebra);
-                let path = self.path(study, vertebra, slice);
-                let look = look(&path).map(|sides| sides != (self.size, self.size));
-                look.map_err(|problem| wrong(study, vertebra, slice, path, problem))
-            })
-            .collect();
-        let (mut resized, mut errors) = (0, Vec::new());
-        for look in looks {
-            match look {
-                Ok(other_size) => resized += usize::from(other_size),
-                Err(error) => errors.push(error),
-            }
-        }
-        if errors.is_empty() {
-            return Ok(resized);
-        }
-        Err(Error::Slices {
-            dir: self.dir.clone(),
-            total: errors.len(),
-            files,
-            shown: first_of(&errors, SHOWN),
-        })
     }
 
     /// The studies that the folder has a file of, in the order of their names; labels and folds 0.
@@ -144,12 +108,27 @@ pub fn decode(
     Ok(())
 }
 
-/// Height and width of one file, without reading its pixels. Errors: what is wrong, as the rest
-/// of a sentence.
-fn look(path: &Path) -> Result<(usize, usize), String> {
+/// What one file holds, as far as the check before training looks.
+struct Looked {
+    height: usize,
+    width: usize,
+    /// CRC-32 of the file's length and of [`SAMPLE`] bytes from its middle.
+    sum: u32,
+}
+
+/// Looks at a file without reading all of its pixels. Errors: what is wrong, as the rest of a
+/// sentence.
+fn look(path: &Path) -> Result<Looked, String> {
     let (mut file, length) = open(path)?;
-    let header = header(&mut file, length)?;
-    Ok((header.height, header.width))
+    let Header { height, width, start, .. } = header(&mut file, length)?;
+    let skipped = (length - start).saturating_sub(SAMPLE) / 2;
+    file.seek(SeekFrom::Start(start + skipped)).map_err(unreadable)?;
+    let mut sample = Vec::with_capacity(SAMPLE as usize);
+    file.take(SAMPLE).read_to_end(&mut sample).map_err(unreadable)?;
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(&length.to_le_bytes());
+    sum.update(&sample);
+    Ok(Looked { height, width, sum: sum.finalize() })
 }
 
 /// The file and its length, bytes.
@@ -184,6 +163,51 @@ impl Source for NpyFolder {
     ) -> Result<(), Error> {
         let path = self.path(study, vertebra, slice);
         self.read(&path, out).map_err(|problem| wrong(study, vertebra, slice, path, problem))
+    }
+
+    /// Looks at every file in parallel: that it is there, its type, shape and length.
+    ///
+    /// Errors: a `data.dir` that cannot be read; else one message with the number of files that
+    /// cannot be used and the first ten of them.
+    fn check(&self, studies: &[Study]) -> Result<Checked, Error> {
+        std::fs::read_dir(&self.dir)
+            .map_err(|source| Error::DataDir { dir: self.dir.clone(), source })?;
+        let per_study = VERTEBRAE * self.slices_per_vertebra;
+        let files = studies.len() * per_study;
+        let looks: Vec<Result<Looked, Error>> = (0..files)
+            .into_par_iter()
+            .map(|i| {
+                let (study, place) = (&studies[i / per_study], i % per_study);
+                let (vertebra, slice) =
+                    (place / self.slices_per_vertebra, place % self.slices_per_vertebra);
+                let path = self.path(study, vertebra, slice);
+                look(&path).map_err(|problem| wrong(study, vertebra, slice, path, problem))
+            })
+            .collect();
+        let mut checked = Checked::default();
+        let mut errors = Vec::new();
+        for (i, look) in looks.into_iter().enumerate() {
+            if i % per_study == 0 {
+                checked.fingerprints.push(crc32fast::hash(studies[i / per_study].uid.as_bytes()));
+            }
+            match look {
+                Ok(Looked { height, width, sum }) => {
+                    checked.resized += usize::from((height, width) != (self.size, self.size));
+                    let study = &mut checked.fingerprints[i / per_study];
+                    *study = crc32fast::hash(&[study.to_le_bytes(), sum.to_le_bytes()].concat());
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        if errors.is_empty() {
+            return Ok(checked);
+        }
+        Err(Error::Slices {
+            dir: self.dir.clone(),
+            total: errors.len(),
+            files,
+            shown: first_of(&errors, SHOWN),
+        })
     }
 }
 
@@ -333,9 +357,9 @@ mod tests {
         for (v, s) in (0..VERTEBRAE).flat_map(|v| [(v, 0), (v, 1)]) {
             write_npy(folder.path(&study, v, s), &image()).unwrap();
         }
-        assert_eq!(folder.check(std::slice::from_ref(&study)).unwrap(), 0);
+        assert_eq!(folder.check(std::slice::from_ref(&study)).unwrap().resized, 0);
         write_npy(folder.path(&study, 0, 0), &ArrayD::<u8>::zeros(IxDyn(&[64, 32, 6]))).unwrap();
-        assert_eq!(folder.check(std::slice::from_ref(&study)).unwrap(), 1);
+        assert_eq!(folder.check(std::slice::from_ref(&study)).unwrap().resized, 1);
 
         write_npy(folder.path(&study, 0, 0), &ArrayD::<u8>::zeros(IxDyn(&[5000, 1, 6]))).unwrap();
         write_npy(folder.path(&study, 1, 1), &ArrayD::<f32>::zeros(IxDyn(&[32, 32, 6]))).unwrap();

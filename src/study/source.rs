@@ -16,4 +16,23 @@ pub trait Source: Send + Sync {
         slice: usize,
         out: &mut [u8],
     ) -> Result<(), Error>;
+
+    /// Checks that every slice of `studies` is there, without reading all of its pixels.
+    ///
+    /// The fingerprint of a study changes when one of its slices is replaced by another. It does not
+    /// depend on where the slices are stored. A source that has nothing to check gives 0.
+    ///
+    /// Errors: all slices that cannot be used, in one message.
+    fn check(&self, studies: &[Study]) -> Result<Checked, Error> {
+        Ok(Checked { resized: 0, fingerprints: vec![0; studies.len()] })
+    }
+}
+
+/// What a check of a run's studies found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Checked {
+    /// Slices of another size than `data.image_size`; they are resized as they are read.
+    pub resized: usize,
+    /// A checksum of each study's slices, in the order of the studies; see [`Source::check`].
+    pub fingerprints: Vec<u32>,
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The label columns, in order.
-const LABELS: [&str; VERTEBRAE] = ["C1", "C2", "C3", "C4", "C5", "C6", "C7"];
+pub(super) const LABELS: [&str; VERTEBRAE] = ["C1", "C2", "C3", "C4", "C5", "C6", "C7"];
 /// Problems told in one message.
 const SHOWN: usize = 5;
 /// A longer table is none of ours: the competition's has 2019 rows.
@@ -41,6 +41,10 @@ pub struct Table {
 }
 
 impl Table {
+    /// The columns of the notebook's table.
+    pub const COLUMNS: [&str; VERTEBRAE + 3] =
+        ["StudyInstanceUID", "patient_overall", "C1", "C2", "C3", "C4", "C5", "C6", "C7", "fold"];
+
     /// Reads a CSV with the columns StudyInstanceUID, C1..C7 and fold, in any order, among others.
     ///
     /// A byte-order mark and CRLF line ends are fine; labels may be written `1` or `1.0`.
@@ -78,20 +82,13 @@ impl Table {
         })
     }
 
-    /// Writes the columns StudyInstanceUID, patient_overall, C1..C7, fold, as the notebook's table
-    /// has them.
+    /// Writes [`Self::COLUMNS`].
     pub fn write(&self, path: &Path) -> Result<(), Error> {
         let failed = |e: csv::Error| Error::Write { path: path.into(), reason: e.to_string() };
         let mut writer = csv::Writer::from_path(path).map_err(failed)?;
-        let mut header = vec!["StudyInstanceUID", "patient_overall"];
-        header.extend(LABELS);
-        header.push("fold");
-        writer.write_record(header).map_err(failed)?;
+        writer.write_record(Self::COLUMNS).map_err(failed)?;
         for study in &self.studies {
-            let mut row = vec![study.uid.to_string(), u8::from(study.fractured()).to_string()];
-            row.extend(study.labels.iter().map(u8::to_string));
-            row.push(study.fold.to_string());
-            writer.write_record(row).map_err(failed)?;
+            writer.write_record(study.row()).map_err(failed)?;
         }
         writer.flush().map_err(|e| failed(e.into()))
     }
@@ -134,6 +131,14 @@ impl Table {
 }
 
 impl Study {
+    /// Its row of a table, in [`Table::COLUMNS`].
+    pub fn row(&self) -> Vec<String> {
+        let mut row = vec![self.uid.to_string(), u8::from(self.fractured()).to_string()];
+        row.extend(self.labels.iter().map(u8::to_string));
+        row.push(self.fold.to_string());
+        row
+    }
+
     /// Whether any vertebra is fractured: the table's `patient_overall`.
     pub fn fractured(&self) -> bool {
         self.labels.contains(&1)

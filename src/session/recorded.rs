@@ -1,0 +1,94 @@
+//! What a run was trained on: recorded when it begins, and compared with the table and the crops
+//! whenever the run is used again.
+
+use crate::{
+    config::Config,
+    run::folder::{self, Folder, write_atomically},
+    study::{self, Checked, Record, Source, Table, record},
+};
+use eyre::{Result, eyre};
+use std::{path::Path, sync::Arc};
+
+/// A run's studies.
+pub(super) struct Data {
+    /// `None`: the run was begun by a version that kept none.
+    pub record: Option<Record>,
+    /// As the run was trained on it; without a record, as `data.table` is now.
+    pub table: Table,
+    /// Where slices are read from.
+    pub source: Arc<dyn Source>,
+}
+
+/// Records the studies that a run is about to train on. `checked`: of these studies.
+pub(super) fn keep(folder: &Folder, table: &Table, checked: Checked, sample: bool) -> Result<()> {
+    let path = folder.studies();
+    let written = record::to_bytes(table, &checked.fingerprints, sample)
+        .and_then(|bytes| write_atomically(&path, &bytes));
+    Ok(written.map_err(|source| folder::Error::Io { path, source })?)
+}
+
+/// The studies that a run was trained on. `data.table` must still hold the same; where it is gone,
+/// the record does.
+///
+/// Errors: a damaged record, and a table with other studies, labels or folds.
+pub(super) fn data(folder: &Folder, config: &Config) -> Result<Data> {
+    let source = super::source(config);
+    let Some(record) = Record::read(&folder.studies())? else {
+        eprintln!(
+            "rsna-tui: {} was begun by a version that did not record what it trains on: \
+             data.table is taken as it is now",
+            folder.name
+        );
+        return Ok(Data { record: None, table: super::table(config)?, source });
+    };
+    let path = match config.is_phantom() {
+        true => Path::new("the table of made-up studies"),
+        false => &config.data.table,
+    };
+    match super::table(config) {
+        Ok(now) => record.check_table(&now, path)?,
+        Err(study::Error::TableUnreadable { source, .. })
+            if source.kind() == std::io::ErrorKind::NotFound =>
+        {
+            eprintln!(
+                "rsna-tui: {} is missing: taking the run's record of it, {}",
+                path.display(),
+                record.path.display()
+            );
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let table = record.table.clone();
+    Ok(Data { record: Some(record), table, source })
+}
+
+impl Data {
+    /// Checks the slices of `studies` and compares them with those that the run was trained on.
+    ///
+    /// Errors: slices that cannot be used, or that are others.
+    pub(super) fn check_slices(&self, config: &Config, studies: &[study::Study]) -> Result<()> {
+        let checked = super::check_slices(config, &*self.source, studies)?;
+        self.same_slices(studies, &checked)
+    }
+
+    /// Compares `checked`, of `studies`, with what the run was trained on.
+    pub(super) fn same_slices(&self, studies: &[study::Study], checked: &Checked) -> Result<()> {
+        match &self.record {
+            Some(record) => {
+                record.check_slices(studies, &checked.fingerprints).map_err(|e| eyre!("{e}"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// The studies of a run whose slices are to be looked at: those that it was trained on, whatever
+/// `data.table` holds now. `None`: neither a record nor a table can be read.
+pub(super) fn to_look_at(folder: &Folder, config: &Config) -> Option<Data> {
+    let record = Record::read(&folder.studies()).ok()?;
+    let table = match &record {
+        Some(record) => record.table.clone(),
+        None => super::table(config).ok()?,
+    };
+    Some(Data { record, table, source: super::source(config) })
+}
