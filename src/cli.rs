@@ -96,7 +96,7 @@ pub enum Command {
 /// `rsna-tui resume`
 #[derive(Debug, Args)]
 pub struct Resume {
-    /// The run's name [default: the one that was begun last]
+    /// The run's name, or its folder as a path [default: the one that was begun last]
     #[arg(value_name = "RUN")]
     pub run: Option<String>,
     /// Where runs are kept [default: run.dir of ./config.toml, or runs]
@@ -136,7 +136,7 @@ pub struct Background {
 /// `rsna-tui attach`
 #[derive(Debug, Args)]
 pub struct Attach {
-    /// The run's name [default: the one that was begun last]
+    /// The run's name, or its folder as a path [default: the one that was begun last]
     #[arg(value_name = "RUN")]
     pub run: Option<String>,
     /// Where runs are kept [default: run.dir of ./config.toml, or runs]
@@ -193,7 +193,7 @@ pub enum Format {
 /// Which run to steer.
 #[derive(Debug, Args)]
 pub struct Steer {
-    /// The run's name [default: the one that was begun last]
+    /// The run's name, or its folder as a path [default: the one that was begun last]
     #[arg(value_name = "RUN")]
     pub run: Option<String>,
     /// Where runs are kept [default: run.dir of ./config.toml, or runs]

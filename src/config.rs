@@ -531,6 +531,44 @@ mod tests {
     }
 
     #[test]
+    fn a_setting_that_is_a_string_is_taken_as_it_was_typed() {
+        let texts =
+            ["2023", "1.10", "true", "0x10", "1979-05-27", "[a]", "{}", "1e3", "nan", "007"];
+        for text in texts {
+            let c = load(&[
+                &format!("data.dir={text}"),
+                &format!("data.table={text}"),
+                &format!("run.dir={text}"),
+                &format!("model.pretrained={text}"),
+                &format!("run.kernel_type={text}"),
+            ]);
+            let c = c.unwrap();
+            for path in [&c.data.dir, &c.data.table, &c.run.dir, &c.model.pretrained] {
+                assert_eq!(path, Path::new(text));
+            }
+            assert_eq!(c.run.kernel_type, text);
+        }
+        let c = load(&["data.dir=\"a b\"", "data.table='2023'"]).unwrap();
+        assert_eq!((c.data.dir, c.data.table), ("a b".into(), "2023".into()));
+    }
+
+    #[test]
+    fn a_tilde_is_the_home_folder_in_every_path() {
+        let home = std::env::home_dir().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("mine.toml");
+        let text = "[data]\ndir = \"~/crops\"\ntable = \"~\"\n[run]\ndir = \"a/~/b\"\n";
+        std::fs::write(&file, text).unwrap();
+        let sets = [Set::new("model.pretrained=~/w.pth")];
+        let c = Config::load(Some(&file), false, &sets).unwrap();
+        assert_eq!(c.data.dir, home.join("crops"));
+        assert_eq!(c.data.table, home);
+        assert_eq!(c.model.pretrained, home.join("w.pth"));
+        assert_eq!(c.run.dir, Path::new("a/~/b"));
+        assert_eq!(load(&["data.dir=~other/x"]).unwrap().data.dir, Path::new("~other/x"));
+    }
+
+    #[test]
     fn a_preset_lies_below_the_keys_given_with_or_after_it() {
         let augment = |sets: &[&str]| load(sets).unwrap().augment;
         let seed = augment(&[]);

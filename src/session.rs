@@ -168,12 +168,11 @@ pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
 
 /// The run that is to go on, with the settings that it was begun with.
 pub fn resume(args: &cli::Resume) -> Result<Job> {
-    let dir = attach::runs_dir(args.runs_dir.as_ref())?;
-    let folder = Folder::open(&dir, args.run.as_deref())?;
+    let folder = attach::named_run(args.run.as_deref(), args.runs_dir.as_ref())?.lock()?;
     let mut sets: Vec<Set> = args.sets.iter().map(Set::new).collect();
     sets.extend(args.epochs.map(|epochs| Set::new(format!("train.epochs={epochs}"))));
     let mut config = load(Some(&folder.config()), false, &sets)?;
-    config.run.dir = dir;
+    config.run.dir = folder.dir().to_owned();
     let device = set_up(&config, &args.device)?;
     let data = recorded::data(&folder, &config)?;
     let checked = check_inputs(&config, &data.table, &*data.source)?;

@@ -209,3 +209,51 @@ fn predictions_of_studies_that_were_trained_on_are_told_or_left_to_folds_that_ha
     assert_eq!(out.status.code(), Some(2));
     assert!(said(&out).contains("all folds at hand were trained on 4 of 8"), "{}", said(&out));
 }
+
+#[test]
+fn every_command_takes_a_run_by_its_name_or_by_the_path_of_its_folder() {
+    let dir = trained();
+    let dir = fs::canonicalize(dir.path()).unwrap();
+    let whole = dir.join("runs/a").display().to_string();
+    let commands: &[(&[&str], &str)] = &[
+        (&["attach", "RUN", "--no-tui"], "finished"),
+        (&["resume", "RUN", "--no-tui"], "its 2 epochs are done"),
+        (&["report", "RUN"], "wrote"),
+        (&["evaluate", "RUN", "--set", "data.dir=DIR/made/crops"], "wrote oof.csv"),
+        (&["predict", "RUN", "--out", "p.csv", "--of-fold", "7"], "--of-fold 7"),
+        (&["export", "RUN", "--fold", "0"], "wrote"),
+        (&["pause", "RUN"], "is not being trained"),
+        (&["stop", "RUN"], "is not being trained"),
+        (&["checkpoint", "RUN"], "is not being trained"),
+        (&["plan", "RUN", "--epochs", "9"], "is not being trained"),
+        (&["fold", "pause", "0", "RUN"], "is not being trained"),
+    ];
+    let ways = [
+        (dir.clone(), "a"),
+        (dir.clone(), "runs/a"),
+        (dir.clone(), "./runs/a/"),
+        (dir.join("runs"), "a"),
+        (dir.join("runs"), "a/"),
+        (dir.join("runs/a"), "."),
+        (dir.join("made"), &whole),
+    ];
+    for (from, run) in ways {
+        for (args, words) in commands {
+            // Only what does not depend on where it is called from.
+            let data = ["evaluate", "predict", "resume"].contains(&args[0]);
+            if data && from != dir {
+                continue;
+            }
+            let args: Vec<String> = args
+                .iter()
+                .map(|a| a.replace("RUN", run).replace("DIR", &dir.display().to_string()))
+                .collect();
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            let out = rsna_tui(&from, &args);
+            assert!(said(&out).contains(words), "{args:?} in {from:?}: {}", said(&out));
+        }
+    }
+    let out = rsna_tui(&dir, &["attach", "runs/none", "--no-tui"]);
+    assert!(said(&out).contains("runs/none: No such file"), "{}", said(&out));
+    assert_eq!(out.status.code(), Some(2));
+}

@@ -22,8 +22,11 @@ pub struct Evaluate {
 #[derive(Debug, Args)]
 pub struct Predict {
     /// The run's name, or its folder as a path [default: the one that was begun last]
-    #[arg(long, value_name = "RUN", conflicts_with = "weights")]
-    pub run: Option<String>,
+    #[arg(value_name = "RUN", conflicts_with = "weights")]
+    run: Option<String>,
+    /// The same, as earlier versions took it
+    #[arg(long = "run", hide = true, value_name = "RUN", conflicts_with_all = ["run", "weights"])]
+    run_flag: Option<String>,
     /// Only these folds' best weights [default: those of all folds that are done]
     #[arg(long, value_name = "0,2", value_delimiter = ',', conflicts_with = "weights")]
     pub folds: Option<Vec<usize>>,
@@ -56,6 +59,13 @@ pub struct Predict {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub network: Network,
+}
+
+impl Predict {
+    /// The run's name, or its folder as a path.
+    pub fn run(&self) -> Option<&str> {
+        self.run.as_deref().or(self.run_flag.as_deref())
+    }
 }
 
 /// How networks that are trained look at studies, and where they are.

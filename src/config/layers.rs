@@ -15,7 +15,13 @@ pub(super) fn parse(text: &str, origin: &str) -> Result<Table> {
     })
 }
 
-/// `a.b=VALUE` → `{a: {b: VALUE}}`; VALUE is read as TOML, a bare word as a string.
+/// The settings that hold a path.
+const PATHS: [(&str, &str); 4] =
+    [("data", "dir"), ("data", "table"), ("model", "pretrained"), ("run", "dir")];
+
+/// `a.b=VALUE` → `{a: {b: VALUE}}`. VALUE is read as TOML, a bare word as a string. For a setting
+/// that is a string it is taken as it was typed, so that `data.dir=2023` and `run.dir=1.10` name
+/// folders; only quotes around it are removed.
 pub(super) fn parse_set(set: &str) -> Result<Table> {
     let (key, text) = set.split_once('=').ok_or_else(|| Error::Set(set.into()))?;
     let (key, text) = (key.trim(), text.trim());
@@ -24,17 +30,44 @@ pub(super) fn parse_set(set: &str) -> Result<Table> {
     let (Some(last), false) = (last, parts.iter().any(|p| p.is_empty())) else {
         return Err(Error::Set(set.into()));
     };
+    let is_text = is_text(&parts, last);
     let value = format!("v = {text}")
         .parse::<Table>()
         .ok()
         .filter(|t| t.len() == 1)
         .and_then(|mut t| t.remove("v"))
+        .filter(|value| value.is_str() || !is_text)
         .unwrap_or_else(|| Value::String(text.into()));
     let mut table = Table::from_iter([(last.to_string(), value)]);
     for part in parts.iter().rev() {
         table = Table::from_iter([(part.to_string(), Value::Table(table))]);
     }
     Ok(table)
+}
+
+/// Whether the setting is a string.
+fn is_text(sections: &[&str], key: &str) -> bool {
+    if sections == ["keys"] {
+        return true;
+    }
+    let defaults = defaults();
+    let section = sections.iter().try_fold(&defaults, |table, part| table.get(*part)?.as_table());
+    section.and_then(|table| table.get(key)).is_some_and(Value::is_str)
+}
+
+/// `~` or `~/…` with the home folder in its place, as a shell does it for words of its own.
+fn expand_home(table: &mut Table) {
+    let Some(home) = std::env::home_dir().filter(|home| home.is_absolute()) else { return };
+    let Some(home) = home.to_str() else { return };
+    for (section, key) in PATHS {
+        let path = table.get_mut(section).and_then(|section| section.get_mut(key));
+        if let Some(Value::String(path)) = path
+            && let Some(rest) = path.strip_prefix('~')
+            && (rest.is_empty() || rest.starts_with('/'))
+        {
+            *path = format!("{home}{rest}");
+        }
+    }
 }
 
 /// The embedded config.
@@ -88,7 +121,8 @@ impl Layers {
         Ok(())
     }
 
-    pub fn finish(self) -> Result<Config> {
+    pub fn finish(mut self) -> Result<Config> {
+        expand_home(&mut self.table);
         let config: Config = serde_path_to_error::deserialize(Value::Table(self.table.clone()))
             .map_err(|e| {
                 let message = e.inner().to_string();

@@ -92,6 +92,9 @@ pub fn of_file(config: &Config, path: &Path, device: &Device) -> Result<Classifi
     Ok(model)
 }
 
+/// Whether a network, by its index, leaves a study out, by its name.
+type LeavesOut<'a> = Box<dyn Fn(&str, usize) -> bool + 'a>;
+
 /// Networks that predict together.
 pub struct Ensemble<'a> {
     networks: &'a [Classifier],
@@ -101,8 +104,7 @@ pub struct Ensemble<'a> {
     device: &'a Device,
     plan: Plan,
     arena: Arena,
-    /// Whether a network, by its index, is to leave a study out.
-    leaves_out: Box<dyn Fn(&str, usize) -> bool + 'a>,
+    leaves_out: LeavesOut<'a>,
 }
 
 impl<'a> Ensemble<'a> {

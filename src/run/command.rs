@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 /// by an [`Event::Trainer`](super::event::Event::Trainer), [`Event::Fold`](super::event::Event::Fold),
 /// [`Event::Queue`](super::event::Event::Queue),
 /// [`Event::Planned`](super::event::Event::Planned) or [`Event::Checkpoint`](super::event::Event::Checkpoint).
+/// What is refused, and when a command about a fold or the plan is done, an
+/// [`Event::Answer`](super::event::Event::Answer) says.
 /// (A slice to be shown is asked for by a [`LookAt`](super::LookAt): the trainer has no part in it.)
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]

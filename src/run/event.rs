@@ -3,8 +3,8 @@
 //! Events are cheap values: figures, and previews as raw pixels; never tensors. Times are
 //! seconds since the run started, so that a recorded run replays at any speed.
 
-use super::figure;
 pub use super::studies::{Found, Look, LookAt, Prediction, Worst, WorstStudy};
+use super::{Command, figure};
 use crate::config::Metric;
 use crate::score::Scores;
 use serde::{Deserialize, Serialize};
@@ -57,6 +57,8 @@ pub enum Event {
     Checkpoint(Checkpoint),
     /// The trainer as a whole changed its state: the answer to a command.
     Trainer(TrainerEvent),
+    /// What became of a command, where no other event says it.
+    Answer(Answer),
     /// A line for the log.
     Log(Log),
     /// Something went wrong; the fold or the run has ended because of it.
@@ -76,6 +78,17 @@ impl Event {
     pub fn is_picture(&self) -> bool {
         matches!(self, Event::Preview(_) | Event::Look(_))
     }
+}
+
+/// What became of a command: of those about a fold or the plan always, of others where they are
+/// refused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The command, as it was given.
+    pub command: Command,
+    /// `None`: it was obeyed. Else why it was refused, in one sentence.
+    #[serde(default)]
+    pub refused: Option<String>,
 }
 
 /// The plan of the run.

@@ -78,18 +78,19 @@ impl Folder {
         Ok(Self { name: name.into(), path, lock: Some(lock) })
     }
 
-    /// The run `name` in `dir`, or without a name the one that was begun last, to train it. What a
-    /// process that died had half written is cleared away.
-    pub fn open(dir: &Path, name: Option<&str>) -> Result<Self, Error> {
-        let mut folder = Self::look(dir, name)?;
-        folder.lock = Some(lock(&folder.path)?);
-        for entry in fs::read_dir(&folder.path).into_iter().flatten().flatten() {
+    /// Takes the run for this process, to train it. Removes what a process that died had half
+    /// written.
+    ///
+    /// Errors: another process trains it.
+    pub fn lock(mut self) -> Result<Self, Error> {
+        self.lock = Some(lock(&self.path)?);
+        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
             if entry.path().extension().is_some_and(|e| e == "tmp") {
                 let _ = fs::remove_file(entry.path());
             }
         }
-        point_latest(dir, &folder.name);
-        Ok(folder)
+        point_latest(self.dir(), &self.name);
+        Ok(self)
     }
 
     /// The run `name` in `dir`, or without a name the one that was begun last, to look at it.
@@ -104,6 +105,11 @@ impl Folder {
             Ok(to) if path.ends_with(LATEST) => dir.join(to.file_name().unwrap_or_default()),
             _ => path,
         };
+        Self::at(path)
+    }
+
+    /// The run whose folder this is, to look at it.
+    pub fn at(path: PathBuf) -> Result<Self, Error> {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
         let Some(name) = name.filter(|_| path.join("config.toml").is_file()) else {
             return Err(Error::NotThere(path));
@@ -141,6 +147,11 @@ impl Folder {
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The folder of runs that it lies in.
+    pub fn dir(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
     }
 
     /// The resolved configuration.

@@ -13,8 +13,8 @@ use crate::{
     run::{
         Command, Event, FoldAction,
         channel::{Line, channel},
-        event::{CheckpointKind, Level, Stamped, TrainerState, Worst},
-        folder::Folder,
+        event::{CheckpointKind, Stamped, TrainerState, Worst},
+        folder::{self, Folder},
     },
     tui,
     view::{Fold, State, format, runs, text},
@@ -26,6 +26,7 @@ use std::{
     process::ExitCode,
     time::{Duration, Instant},
 };
+use unicode_width::UnicodeWidthStr;
 
 /// A longer file of worst studies is none of ours.
 const LONGEST_WORST: u64 = 16 << 20;
@@ -43,26 +44,31 @@ pub(super) fn runs_dir(given: Option<&PathBuf>) -> Result<PathBuf> {
 /// The run of that name, or whose folder is given as a path; without one that which was begun last.
 /// To look at it.
 pub(super) fn named_run(run: Option<&str>, dir: Option<&PathBuf>) -> Result<Folder> {
-    let path = run.map(Path::new);
-    let path =
-        path.filter(|p| p.components().count() > 1 || p.is_absolute() || *p == Path::new("."));
-    let Some(path) = path else {
-        return Ok(Folder::look(&runs_dir(dir)?, run)?);
+    let is_path = |run: &&str| run.contains(std::path::is_separator) || matches!(*run, "." | "..");
+    let Some(path) = run.filter(is_path) else {
+        let found = Folder::look(&runs_dir(dir)?, run);
+        // From within the folder of runs, what Tab completes is a path too.
+        return match (found, run.map(Path::new)) {
+            (Err(folder::Error::NotThere(_)), Some(here)) if here.join("config.toml").is_file() => {
+                Ok(folder_at(here)?)
+            }
+            (found, _) => Ok(found?),
+        };
     };
+    folder_at(Path::new(path))
+}
+
+fn folder_at(path: &Path) -> Result<Folder> {
     let whole = std::fs::canonicalize(path).map_err(|e| {
         eyre!("{}: {e}; give a run's name, or its folder as a path", path.display())
     })?;
-    let (dir, name) = (whole.parent(), whole.file_name().and_then(|name| name.to_str()));
-    let (Some(dir), Some(name)) = (dir, name) else {
-        bail!("{} is no run's folder", path.display());
-    };
-    Ok(Folder::look(dir, Some(name))?)
+    Ok(Folder::at(whole)?)
 }
 
 /// `rsna-tui attach`: the dashboard on a run of another process, or on one that is over.
 pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
-    let dir = runs_dir(args.runs_dir.as_ref())?;
-    let folder = Folder::look(&dir, args.run.as_deref())?;
+    let folder = named_run(args.run.as_deref(), args.runs_dir.as_ref())?;
+    let dir = folder.dir().to_owned();
     let config = Config::load(Some(&folder.config()), false, &[])?;
     let signals = Signals::listen(RequeueSignal::None)?;
     let (mut line, upto) = match folder.is_in_use() {
@@ -160,7 +166,7 @@ fn connect(folder: &Folder) -> Result<(Line, Option<u64>)> {
 
 /// `rsna-tui pause` and so on: asks the process that trains the run, and waits for its answer.
 pub fn steer(args: &cli::Steer, command: Command) -> Result<ExitCode> {
-    let folder = Folder::look(&runs_dir(args.runs_dir.as_ref())?, args.run.as_deref())?;
+    let folder = named_run(args.run.as_deref(), args.runs_dir.as_ref())?;
     let name = &folder.name;
     if !folder.is_in_use() {
         bail!(
@@ -168,6 +174,7 @@ pub fn steer(args: &cli::Steer, command: Command) -> Result<ExitCode> {
         );
     }
     let (line, _) = connect(&folder)?;
+    let mut done = None;
     let gone = || eyre!("{name}: its process has ended; see `rsna-tui runs`");
     line.commands.send(command).map_err(|_| gone())?;
     let end = Instant::now() + Duration::from_secs(args.timeout);
@@ -186,59 +193,50 @@ pub fn steer(args: &cli::Steer, command: Command) -> Result<ExitCode> {
                 args.timeout
             );
         };
-        if answers(command, &stamped.event) {
-            let told = match &stamped.event {
-                Event::Queue(queue) => {
-                    let folds = queue
-                        .folds
-                        .iter()
-                        .map(|q| format!("{} {}", q.fold, crate::view::word(q.state)));
-                    Some(format!("folds: {}", folds.collect::<Vec<_>>().join(", ")))
-                }
-                event => text::of_event(event).map(|(_, text)| text),
-            };
-            let refused = matches!(&stamped.event, Event::Log(_));
-            let told = format::sanitized(&told.unwrap_or_default());
-            if refused {
-                bail!("{name}: {told}");
+        done = in_words(&stamped.event).or(done);
+        match answer(command, &stamped.event) {
+            None => {}
+            Some(Ok(())) => {
+                let done = format::sanitized(&done.unwrap_or_default());
+                let _ = writeln!(stdout(), "{name}: {done}");
+                return Ok(ExitCode::SUCCESS);
             }
-            let _ = writeln!(stdout(), "{name}: {told}");
-            return Ok(ExitCode::SUCCESS);
+            Some(Err(why)) => bail!("{name}: {}", format::sanitized(why)),
         }
     }
 }
 
-/// Whether `event` is what `command` leads to.
-fn answers(command: Command, event: &Event) -> bool {
-    let state = match event {
-        Event::Trainer(event) => Some(event.state),
+/// What was done, as far as `event` says.
+fn in_words(event: &Event) -> Option<String> {
+    match event {
+        Event::Queue(queue) => {
+            let folds = queue.folds.iter();
+            let folds = folds.map(|q| format!("{} {}", q.fold, crate::view::word(q.state)));
+            Some(format!("folds: {}", folds.collect::<Vec<_>>().join(", ")))
+        }
+        Event::Planned(_) | Event::Trainer(_) | Event::Checkpoint(_) | Event::RunFinished(_) => {
+            text::of_event(event).map(|(_, text)| text)
+        }
         _ => None,
-    };
-    match command {
-        Command::Pause => state == Some(TrainerState::Paused),
-        Command::Resume => {
-            matches!(state, Some(TrainerState::Running | TrainerState::StoppingAfterEpoch))
-        }
-        Command::StopAfterEpoch => state == Some(TrainerState::StoppingAfterEpoch),
-        Command::StopNow | Command::Requeue => matches!(event, Event::RunFinished(_)),
-        Command::Checkpoint => {
-            matches!(event, Event::Checkpoint(c) if c.kind == CheckpointKind::Last)
-                || matches!(event, Event::Log(log) if log.message.ends_with("nothing to save"))
-        }
-        Command::Plan { .. } => match event {
-            Event::Planned(_) => true,
-            Event::Log(log) => log.level == Level::Warn && log.message.starts_with("plan: "),
-            _ => false,
-        },
-        Command::Fold { fold, .. } => match event {
-            Event::Queue(_) => true,
-            // What is refused is a warning that names it.
-            Event::Log(log) => {
-                log.level == Level::Warn && log.message.contains(&format!("fold {fold}"))
-            }
-            _ => false,
-        },
     }
+}
+
+/// What `event` says of `command`: that it is done, or why it is refused.
+fn answer(command: Command, event: &Event) -> Option<std::result::Result<(), &str>> {
+    let done = match (command, event) {
+        (of, Event::Answer(answer)) if answer.command == of => {
+            return Some(answer.refused.as_deref().map_or(Ok(()), Err));
+        }
+        (Command::Pause, Event::Trainer(t)) => t.state == TrainerState::Paused,
+        (Command::Resume, Event::Trainer(t)) => {
+            matches!(t.state, TrainerState::Running | TrainerState::StoppingAfterEpoch)
+        }
+        (Command::StopAfterEpoch, Event::Trainer(t)) => t.state == TrainerState::StoppingAfterEpoch,
+        (Command::StopNow | Command::Requeue, Event::RunFinished(_)) => true,
+        (Command::Checkpoint, Event::Checkpoint(c)) => c.kind == CheckpointKind::Last,
+        _ => false,
+    };
+    done.then_some(Ok(()))
 }
 
 /// `rsna-tui plan`.
@@ -246,6 +244,9 @@ pub fn plan(args: &cli::Plan) -> Result<ExitCode> {
     let (epochs, min_learning_rate) = (args.epochs, args.min_learning_rate);
     if epochs.is_none() && min_learning_rate.is_none() {
         bail!("plan: expected --epochs N, --min-learning-rate RATE, or both");
+    }
+    if let Some(rate) = min_learning_rate.filter(|rate| !rate.is_finite()) {
+        bail!("--min-learning-rate {rate}: expected a number");
     }
     steer(&args.steer, Command::Plan { epochs, min_learning_rate })
 }
@@ -274,19 +275,30 @@ pub fn runs(args: &cli::Runs) -> Result<String> {
     if rows.is_empty() {
         return Ok(format!("no runs in {}", dir.display()));
     }
-    let width = rows.iter().map(|row| row.run.chars().count()).max().unwrap_or(0).max(3);
+    let width = rows.iter().map(|row| row.run.width()).max().unwrap_or(0).max(3);
     let mut lines = vec![format!(
-        "{:width$}  {:9}  {:>8}  {:12}  {:>15}  {}",
-        "run", "state", "progress", "folds", "best valid", "written"
+        "{}  {:9}  {:>8}  {:12}  {:>15}  {}",
+        padded("run", width),
+        "state",
+        "progress",
+        "folds",
+        "best valid",
+        "written"
     )];
     lines.extend(rows.iter().map(|row| in_a_line(row, width)));
     Ok(lines.join("\n"))
 }
 
+/// `text` with blanks up to `width` columns of a terminal, in which a Chinese character takes two.
+fn padded(text: &str, width: usize) -> String {
+    let blanks = width.saturating_sub(text.width());
+    format!("{text}{:blanks$}", "")
+}
+
 fn in_a_line(row: &runs::Run, width: usize) -> String {
-    let (run, state) = (&row.run, row.state);
+    let (run, state) = (padded(&row.run, width), row.state);
     let (Some(share), Some(ago)) = (row.share(), row.ago()) else {
-        return format!("{run:width$}  {state}");
+        return format!("{run}  {state}");
     };
     let progress = format!("{:.0} %", 100.0 * share);
     let (done, all) = row.folds();
@@ -294,5 +306,35 @@ fn in_a_line(row: &runs::Run, width: usize) -> String {
     let best = row.best();
     let best = best.map_or("–".into(), |b| format!("{} fold {}", format::loss(b.loss()), b.fold));
     let ago = format::duration(ago);
-    format!("{run:width$}  {state:9}  {progress:>8}  {folds:12}  {best:>15}  {ago} ago")
+    format!("{run}  {state:9}  {progress:>8}  {folds:12}  {best:>15}  {ago} ago")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::event::{Answer, Level, Log};
+
+    #[test]
+    fn a_warning_that_names_a_fold_is_no_answer_to_a_command() {
+        let command = Command::Fold { fold: 1, action: FoldAction::Pause };
+        for message in ["fold 1: a batch was left out", "fold 10 is done: it cannot be paused"] {
+            let log = Log { level: Level::Warn, message: message.into() };
+            assert!(answer(command, &Event::Log(log)).is_none(), "{message}");
+        }
+        let said = |command, refused: Option<&str>| {
+            Event::Answer(Answer { command, refused: refused.map(String::from) })
+        };
+        let other = Command::Fold { fold: 10, action: FoldAction::Pause };
+        assert!(answer(command, &said(other, Some("no"))).is_none());
+        assert!(answer(command, &said(other, None)).is_none());
+        assert_eq!(answer(command, &said(command, Some("no"))), Some(Err("no")));
+        assert_eq!(answer(command, &said(command, None)), Some(Ok(())));
+    }
+
+    #[test]
+    fn names_are_padded_by_the_columns_that_they_take() {
+        for text in ["", "run", "颈椎", "e\u{301}", "🦴"] {
+            assert_eq!(padded(text, 8).width(), 8, "{text}");
+        }
+    }
 }

@@ -164,7 +164,7 @@ fn chosen(args: &cli::Predict) -> Result<(Config, Networks, Option<Folder>)> {
         let config = super::load(args.config.as_deref(), false, &args.network.sets())?;
         return Ok((config, Networks::Files(args.weights.clone()), None));
     }
-    let folder = named_run(args.run.as_deref(), args.network.runs_dir.as_ref())?;
+    let folder = named_run(args.run(), args.network.runs_dir.as_ref())?;
     let config = trained::config(&folder, &args.network.sets())?;
     let trained = trained::of_run(&folder, args.folds.as_deref())?;
     Ok((config, Networks::Run(trained), Some(folder)))

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::run::{
     Command, Event, FoldAction,
     channel::EventSender,
-    event::{self, Again, FoldState, Level, Planned, Position, TrainerEvent, TrainerState},
+    event::{self, Again, Answer, FoldState, Level, Planned, Position, TrainerEvent, TrainerState},
     folder::{Folder, write_atomically},
     status::{self, RunState, Status},
 };
@@ -70,6 +70,8 @@ pub struct Control {
     alone: bool,
     /// What was given to the saver last.
     saved: Option<Saved>,
+    /// Commands that are done once the queue has been told.
+    obeyed: Vec<Command>,
 }
 
 /// A fold's number, its epochs done and the steps of the next, its seed.
@@ -100,6 +102,7 @@ impl Control {
             idle: false,
             alone: false,
             saved: None,
+            obeyed: Vec::new(),
         })
     }
 
@@ -153,13 +156,13 @@ impl Control {
                     return Ok(Flow::Stop);
                 }
                 Command::Plan { epochs, min_learning_rate } => {
-                    if self.plan(at, epochs, min_learning_rate)? {
+                    if self.plan(at, command, (epochs, min_learning_rate))? {
                         // What is trained from here on is trained under it.
                         self.saved = None;
                         return Ok(Flow::Save);
                     }
                 }
-                Command::Fold { fold, action } => match self.fold(fold, action)? {
+                Command::Fold { fold, action } => match self.fold(command, fold, action)? {
                     Effect::Stay => {}
                     Effect::GoOn if self.idle || action == FoldAction::Start => self.go_on(at),
                     Effect::GoOn => {}
@@ -199,7 +202,7 @@ impl Control {
             self.tell(at, TrainerState::Paused, None)?;
             match self.check(at)? {
                 Flow::Save => {
-                    self.events.log(Level::Warn, "no fold is in training: nothing to save")
+                    self.refuse(Command::Checkpoint, "no fold is in training: nothing to save")
                 }
                 Flow::Continue | Flow::Leave(_) => {}
                 Flow::Stop => return Ok(false),
@@ -226,9 +229,15 @@ impl Control {
         }
     }
 
-    fn fold(&mut self, fold: usize, action: FoldAction) -> Result<Effect> {
+    /// Says that `command` is not obeyed, and why.
+    fn refuse(&self, command: Command, why: impl Into<String>) {
+        self.events.send(Event::Answer(Answer { command, refused: Some(why.into()) }));
+    }
+
+    fn fold(&mut self, command: Command, fold: usize, action: FoldAction) -> Result<Effect> {
         match self.queue.obey(fold, action) {
             Ok(effect) => {
+                self.obeyed.push(command);
                 if action == FoldAction::Again {
                     let seed = self.queue.get(fold).map_or(0, |entry| entry.seed);
                     let at = Position { fold, epoch: 0, step: 0 };
@@ -241,7 +250,7 @@ impl Control {
                 Ok(effect)
             }
             Err(why) => {
-                self.events.log(Level::Warn, why);
+                self.refuse(command, why);
                 Ok(Effect::Stay)
             }
         }
@@ -251,8 +260,8 @@ impl Control {
     fn plan(
         &mut self,
         at: Position,
-        epochs: Option<usize>,
-        min_learning_rate: Option<f64>,
+        command: Command,
+        (epochs, min_learning_rate): (Option<usize>, Option<f64>),
     ) -> Result<bool> {
         let mut config = self.config.clone();
         let train = &mut config.train;
@@ -269,7 +278,7 @@ impl Control {
             _ => None,
         };
         if let Some(why) = why {
-            self.events.log(Level::Warn, format!("plan: {why}"));
+            self.refuse(command, format!("plan: {why}"));
             return Ok(false);
         }
         let changes = config.changes(&self.config.to_toml()).unwrap_or_default();
@@ -283,6 +292,7 @@ impl Control {
             learning_rates: schedule::learning_rates(&self.config.train),
             changes,
         }));
+        self.obeyed.push(command);
         self.tell_queue()?;
         Ok(true)
     }
@@ -292,6 +302,9 @@ impl Control {
         // On the disk before anybody relies on it.
         self.write_state(Position::default())?;
         self.events.send(Event::Queue(event::Queue { folds: self.queue.told() }));
+        for command in self.obeyed.drain(..) {
+            self.events.send(Event::Answer(Answer { command, refused: None }));
+        }
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Clear, Paragraph, Wrap};
+use unicode_width::UnicodeWidthStr;
 
 /// What the line depends on.
 pub struct Context<'a> {
@@ -80,12 +81,16 @@ fn label(binding: &Binding, context: &Context) -> Option<&'static str> {
     }
 }
 
-/// Draws `text` over the line, and over the one above it where it needs two.
-pub fn notice(frame: &mut Frame, area: Rect, text: &str) {
-    let text = format!(" ! {text}");
-    let rows = if text.chars().count() > area.width.into() { 2 } else { 1 };
+/// Draws `text` over the line, and over the one above it where it needs two. `done`: it tells of
+/// something that was done, not why something was not.
+pub fn notice(frame: &mut Frame, area: Rect, text: &str, done: bool) {
+    let (text, style) = match done {
+        true => (format!(" {text}"), theme::GOOD),
+        false => (format!(" ! {text}"), theme::WARN),
+    };
+    let rows = if text.width() > area.width.into() { 2 } else { 1 };
     let area = Rect { y: (area.y + 1).saturating_sub(rows), height: rows, ..area };
     frame.render_widget(Clear, area);
-    let text = Paragraph::new(text).style(theme::WARN).wrap(Wrap { trim: false });
+    let text = Paragraph::new(text).style(style).wrap(Wrap { trim: false });
     frame.render_widget(text, area);
 }

@@ -44,6 +44,15 @@ enum Overlay {
     Confirm(Question),
 }
 
+/// A line that stands at the bottom, in the place of the keys.
+struct Notice {
+    text: String,
+    /// Whether it tells of something done; else why a key did nothing.
+    done: bool,
+    /// The run's second until which it stands, once it has been drawn.
+    until: Option<f64>,
+}
+
 /// The screen: the run's state, and what the user looks at.
 pub struct Screen {
     /// The run's state.
@@ -56,8 +65,7 @@ pub struct Screen {
     help: help::Keys,
     /// The number of the fold looked at, which keys act on; `None` = whichever is in training.
     looked_at: Option<usize>,
-    /// Why a key did nothing, and until when it is told, once that is known.
-    notice: Option<(String, Option<f64>)>,
+    notice: Option<Notice>,
     log: log::View,
     /// Alerts for which the bell was rung, or need not be.
     rung: u64,
@@ -276,7 +284,13 @@ impl Screen {
 
     /// Tells why a key does nothing, until the next one or for a while.
     pub fn notice(&mut self, why: impl Into<String>) -> Reply {
-        self.notice = Some((why.into(), None));
+        self.notice = Some(Notice { text: why.into(), done: false, until: None });
+        Reply::Nothing
+    }
+
+    /// Tells what a key has done, as long as a notice stands.
+    fn done(&mut self, what: String) -> Reply {
+        self.notice = Some(Notice { text: what, done: true, until: None });
         Reply::Nothing
     }
 

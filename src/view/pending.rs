@@ -1,6 +1,6 @@
 //! A command that was given, until the trainer answers.
 
-use crate::run::event::{Event, FoldState, Level, TrainerState};
+use crate::run::event::{Answer, Event, FoldState, TrainerState};
 use crate::run::{Command, FoldAction};
 
 /// A command that was given and is not yet answered.
@@ -73,10 +73,10 @@ impl Pending {
             };
         }
         match (self, event) {
-            // What the trainer refuses it tells as a warning.
-            (Self::Fold { .. } | Self::Planning, Event::Log(log)) => log.level == Level::Warn,
-            (Self::Planning, Event::Planned(_)) => true,
-            (Self::Fold { changes: false, .. }, Event::Queue(_)) => true,
+            (Self::Fold { changes: true, .. }, Event::Answer(Answer { refused: None, .. })) => {
+                false
+            }
+            (_, Event::Answer(answer)) => self.is_of(answer.command),
             (Self::Fold { fold, action: FoldAction::Start, .. }, Event::Fold(told)) => {
                 told.at.fold == fold && told.state == FoldState::Training
             }
@@ -89,6 +89,17 @@ impl Pending {
             }
             // The notebook's DEBUG writes none: then the epoch's end is as good.
             (Self::Saving, Event::Checkpoint(_) | Event::Epoch(_)) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether `command` is the one that is pending.
+    fn is_of(self, command: Command) -> bool {
+        match (self, command) {
+            (Self::Fold { fold, action, .. }, Command::Fold { fold: of, action: what }) => {
+                (fold, action) == (of, what)
+            }
+            (Self::Planning, Command::Plan { .. }) | (Self::Saving, Command::Checkpoint) => true,
             _ => false,
         }
     }
@@ -118,7 +129,7 @@ impl Pending {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::event::{FoldEvent, Position, Queue, TrainerEvent};
+    use crate::run::event::{FoldEvent, Level, Log, Position, TrainerEvent};
 
     fn told(fold: usize, state: FoldState) -> Event {
         Event::Fold(FoldEvent { at: Position { fold, epoch: 1, step: 2 }, state })
@@ -126,17 +137,40 @@ mod tests {
 
     #[test]
     fn what_changes_the_fold_in_training_is_answered_by_that_fold() {
-        let queue = Event::Queue(Queue { folds: Vec::new() });
         let of = |fold, action| Pending::of(Command::Fold { fold, action }, Some(1));
+        let obeyed = |fold, action| {
+            let command = Command::Fold { fold, action };
+            Event::Answer(Answer { command, refused: None })
+        };
         let pause = of(1, FoldAction::Pause);
-        assert!(!pause.is_answered_by(&queue));
+        assert!(!pause.is_answered_by(&obeyed(1, FoldAction::Pause)));
         assert!(!pause.is_answered_by(&told(1, FoldState::Validating)));
         assert!(pause.is_answered_by(&told(1, FoldState::Paused)));
-        assert!(of(2, FoldAction::Pause).is_answered_by(&queue));
+        assert!(of(2, FoldAction::Pause).is_answered_by(&obeyed(2, FoldAction::Pause)));
+        assert!(!of(2, FoldAction::Pause).is_answered_by(&obeyed(3, FoldAction::Pause)));
         let start = of(2, FoldAction::Start);
-        assert!(!start.is_answered_by(&queue));
+        assert!(!start.is_answered_by(&obeyed(2, FoldAction::Start)));
         assert!(!start.is_answered_by(&told(1, FoldState::Waiting)));
         assert!(start.is_answered_by(&told(2, FoldState::Training)));
+    }
+
+    #[test]
+    fn only_a_refusal_of_the_command_itself_ends_the_wait_for_it() {
+        let command = Command::Fold { fold: 1, action: FoldAction::Pause };
+        let pause = Pending::of(command, Some(1));
+        let refused = |command| Event::Answer(Answer { command, refused: Some("no".into()) });
+        assert!(pause.is_answered_by(&refused(command)));
+        let others = [
+            Command::Fold { fold: 10, action: FoldAction::Pause },
+            Command::Fold { fold: 1, action: FoldAction::Skip },
+            Command::Plan { epochs: Some(3), min_learning_rate: None },
+            Command::Checkpoint,
+        ];
+        for other in others {
+            assert!(!pause.is_answered_by(&refused(other)), "{other:?}");
+        }
+        let message = "fold 1: a batch was left out".into();
+        assert!(!pause.is_answered_by(&Event::Log(Log { level: Level::Warn, message })));
     }
 
     #[test]

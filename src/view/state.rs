@@ -197,7 +197,8 @@ impl State {
                 self.alerts.held(event.reason.as_ref().map(|reason| format::brief(reason)));
                 self.answer(event.state);
             }
-            Event::Log(_) => {}
+            // The log shows them, and `pending` is answered above.
+            Event::Answer(_) | Event::Log(_) => {}
             Event::Error(error) => {
                 let error = ErrorEvent { message: format::brief(&error.message), ..*error };
                 self.alerts.state(Kind::Error, status::of_error(&error));

@@ -5,7 +5,7 @@ use rsna_tui::run::{
     Command, FoldAction,
     channel::Line,
     control_socket,
-    event::{Event, FoldEvent, FoldState, Outcome, Position, TrainerState},
+    event::{Answer, Event, FoldEvent, FoldState, Outcome, Position, TrainerState},
     folder::Folder,
     status::{RunState, Status},
 };
@@ -108,7 +108,9 @@ fn given_another_end_in_its_first_epoch_a_run_is_the_one_that_was_begun_so() {
     let refused = Command::Plan { epochs: Some(1), min_learning_rate: None };
     line.commands.send(refused).unwrap();
     until(&line, |event| match event {
-        Event::Log(log) => log.message.contains("plan: 1 epochs: expected 2 to").then_some(()),
+        Event::Answer(Answer { refused: Some(why), .. }) => {
+            why.contains("plan: 1 epochs: expected 2 to").then_some(())
+        }
         _ => None,
     });
     let plan = Command::Plan { epochs: Some(3), min_learning_rate: Some(1e-5) };

@@ -193,8 +193,11 @@ fn what_the_trainer_refuses_is_not_awaited_any_more() {
     assert_eq!(press(&mut screen, KeyCode::Char('f')), of_fold(1, FoldAction::Pause));
     let top = |screen: &mut Screen| draw(screen, 80, 24).to_string();
     assert!(top(&mut screen).contains("pausing fold 1…"));
-    let message = "fold 1 is done: it cannot be paused".into();
-    tell(&mut screen, Event::Log(Log { level: Level::Warn, message }));
+    let why = "fold 1 is done: it cannot be paused".to_string();
+    tell(&mut screen, Event::Log(Log { level: Level::Warn, message: why.clone() }));
+    assert!(top(&mut screen).contains("pausing fold 1…"), "a warning is no answer");
+    let command = Command::Fold { fold: 1, action: FoldAction::Pause };
+    tell(&mut screen, Event::Answer(Answer { command, refused: Some(why) }));
     assert!(top(&mut screen).contains("● training fold 1"));
 }
 

@@ -1,6 +1,6 @@
 //! Drawing the screen: its head, the view at hand, the keys, and what lies on top.
 
-use super::{Overlay, Screen};
+use super::{Notice, Overlay, Screen};
 use crate::run::event::Level;
 use crate::tui::views::{self, View};
 use crate::tui::{compact, confirm, header, key_line, layout, loss, overview, progress, schedule};
@@ -61,12 +61,12 @@ impl Screen {
         self.tabs = parts.tabs;
         let crops = self.draw_view(frame, parts.body, now);
         match &mut self.notice {
-            Some((_, Some(until))) if now > *until => self.notice = None,
-            Some((_, until)) => *until = until.or(Some(now + NOTICE)),
+            Some(Notice { until: Some(until), .. }) if now > *until => self.notice = None,
+            Some(Notice { until, .. }) => *until = until.or(Some(now + NOTICE)),
             None => {}
         }
         match &self.notice {
-            Some((text, _)) => key_line::notice(frame, parts.keys, text),
+            Some(notice) => key_line::notice(frame, parts.keys, &notice.text, notice.done),
             None => {
                 let (state, fold, view) = (&self.state, self.fold(), self.view);
                 let context = key_line::Context { state, fold, view, keys: &self.keys, crops };

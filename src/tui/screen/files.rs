@@ -29,8 +29,8 @@ impl Screen {
             }
         }
         match (written.first(), written.len()) {
-            (Some(first), 2) => self.notice(format!("wrote {} and .csv", first.display())),
-            (_, n) => self.notice(format!("wrote {n} files into {}", dir.display())),
+            (Some(first), 2) => self.done(format!("wrote {} and .csv", first.display())),
+            (_, n) => self.done(format!("wrote {n} files into {}", dir.display())),
         }
     }
 
