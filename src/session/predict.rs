@@ -51,10 +51,13 @@ pub fn predict(args: &cli::Predict) -> Result<String> {
         (Some(folder), Networks::Run(trained)) => Seen::of(folder, &config, trained),
         _ => Seen::default(),
     };
-    seen.check(&studies, args.unseen)?;
+    let warning = seen.check(&studies, args.unseen)?;
     let made_with = made_with(&config, &networks, args);
     let networks = networks.read(&config, &device.device)?;
     let mut part = Part::open(&args.out, &made_with, args.force)?;
+    if let Some(warning) = warning {
+        eprintln!("rsna-tui: {warning}");
+    }
     let left: Vec<Study> = studies.iter().filter(|s| !part.has(&s.uid)).cloned().collect();
     let (all, before) = (studies.len(), studies.len() - left.len());
     if before > 0 {
@@ -124,10 +127,11 @@ impl Seen {
         self.studies.get(study).is_some_and(|fold| *fold != self.networks[network])
     }
 
-    /// Warns of studies that a network was trained on. `unseen`: those networks are left out.
+    /// A warning, where a network was trained on a study. `unseen`: such networks are left out, and
+    /// there is nothing to warn of.
     ///
     /// Errors: a study for which none would be left.
-    fn check(&self, studies: &[Study], unseen: bool) -> Result<()> {
+    fn check(&self, studies: &[Study], unseen: bool) -> Result<Option<String>> {
         let by = |study: &Study| -> Vec<String> {
             let networks = (0..self.networks.len()).filter(|&n| self.by(&study.uid, n));
             networks.map(|n| self.networks[n].to_string()).collect()
@@ -135,26 +139,25 @@ impl Seen {
         let seen: Vec<(&Study, Vec<String>)> =
             studies.iter().map(|s| (s, by(s))).filter(|(_, by)| !by.is_empty()).collect();
         let all = studies.len();
-        if unseen {
-            let mut by_all = seen.iter().filter(|(_, by)| by.len() == self.networks.len());
-            if let Some((study, _)) = by_all.next() {
-                bail!(
-                    "--unseen: all folds at hand were trained on {} of {all} studies, {} first:                      add their own folds with --folds, or leave them out with --studies",
-                    1 + by_all.count(),
-                    study.uid
-                );
-            }
-        } else if let Some((study, by)) = seen.first() {
-            eprintln!(
-                "rsna-tui: {} of {all} studies were trained on by some of these folds, {} first \
-                 (fold {}): their predictions look better than they are; --unseen leaves such \
-                 folds out, study by study",
+        let mut by_all = seen.iter().filter(|(_, by)| by.len() == self.networks.len());
+        match (seen.first(), by_all.next()) {
+            (None, _) => Ok(None),
+            (_, Some((study, _))) if unseen => bail!(
+                "--unseen: all folds at hand were trained on {} of {all} studies, {} first: add \
+                 their own folds with --folds, or leave them out with --studies",
+                1 + by_all.count(),
+                study.uid
+            ),
+            _ if unseen => Ok(None),
+            (Some((study, by)), _) => Ok(Some(format!(
+                "{} of {all} studies were trained on by some of these folds, {} first (fold {}): \
+                 their predictions look better than they are; --unseen leaves such folds out, study \
+                 by study",
                 seen.len(),
                 study.uid,
                 by.join(", ")
-            );
+            ))),
         }
-        Ok(())
     }
 }
 
