@@ -42,15 +42,27 @@ use std::sync::Arc;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The table cannot be read at all.
-    #[error("cannot read the table {}: {source}; set data.table to the CSV of the studies", path.display())]
+    #[error("cannot read the table {}: {source}; give the CSV of the studies as {key}", path.display())]
     TableUnreadable {
         /// The CSV.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+        /// What names the table: `data.table` or `--studies`.
+        key: &'static str,
+    },
+    /// The file is something else than a CSV.
+    #[error("the table {} is {what}, not a CSV (UTF-8 text with commas between the cells); {advice}", path.display())]
+    TableKind {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+        /// What to do.
+        advice: &'static str,
     },
     /// The table was read, and is wrong.
-    #[error("the table {} has {total} problem{}: {shown}; correct it or set data.table to another", path.display(), plural(*total))]
+    #[error("the table {} has {total} problem{}: {shown}; correct it, or give another as {key}", path.display(), plural(*total))]
     Table {
         /// The CSV.
         path: PathBuf,
@@ -58,6 +70,8 @@ pub enum Error {
         total: usize,
         /// The first of them, with line and column.
         shown: String,
+        /// What names the table: `data.table` or `--studies`.
+        key: &'static str,
     },
     /// A chosen fold validates on nothing.
     #[error("fold {fold} has no study: the table holds fold{} {folds}; choose among them in train.folds", plural(*count))]
