@@ -47,8 +47,8 @@ Examples:
   rsna-tui augment --set data.dir=phantom --study phantom.0000 --out sheets
                                              see a study as training sees it, as a PNG
 
-Exit codes: 0 done, 1 a fold or the run failed, 2 bad input, 75 preempted (start it again with
-resume), 130 stopped before its end, 143 by SIGTERM.";
+Exit codes: 0 done, 1 a fold or the run failed or predict left studies out, 2 bad input,
+75 preempted (start it again with resume), 130 stopped before its end, 143 by SIGTERM.";
 
 /// What to do instead of training.
 #[derive(Debug, Subcommand)]

@@ -39,7 +39,7 @@ use crate::{
     device,
     net::{Classifier, Spec, summary, weights},
     run::{folder::Folder, journal, status::Status},
-    study::{NpyFolder, Phantom, Source, Study, Table},
+    study::{self, NpyFolder, Phantom, Source, Study, Table},
     train::{
         checkpoint,
         fold::MOST_KEPT,
@@ -296,19 +296,35 @@ fn check_inputs(config: &Config, table: &Table) -> Result<()> {
 }
 
 fn check_files(config: &Config, studies: &[Study]) -> Result<()> {
+    tell_files(config, studies);
+    tell_resized(config, studies, npy_folder(config).check(studies)?);
+    Ok(())
+}
+
+/// The problems of each study's files, by study, where [`check_files`] refuses all for one.
+fn check_each_file(config: &Config, studies: &[Study]) -> Result<Vec<study::Error>> {
+    tell_files(config, studies);
+    let checked = npy_folder(config).check_each(studies)?;
+    tell_resized(config, studies, checked.resized);
+    Ok(checked.errors)
+}
+
+fn tell_files(config: &Config, studies: &[Study]) {
     let files = studies.len() * config.images_per_study();
     if files > MANY_FILES {
         eprintln!("checking {} slice files …", summary::grouped(files));
     }
-    let resized = npy_folder(config).check(studies)?;
+}
+
+fn tell_resized(config: &Config, studies: &[Study], resized: usize) {
     if resized > 0 {
+        let files = studies.len() * config.images_per_study();
         let (some, all) = (summary::grouped(resized), summary::grouped(files));
         let size = config.data.image_size;
         eprintln!(
             "rsna-tui: {some} of {all} crops are resized to {size} x {size}, data.image_size"
         );
     }
-    Ok(())
 }
 
 fn default_name(demo: bool) -> String {

@@ -3,42 +3,54 @@
 use super::{
     attach::named_run,
     progress::Progress,
-    report_file::check_place,
+    report_file::{cannot_write, check_place},
     trained::{self, Trained},
 };
 use crate::{
     cli,
-    config::Config,
+    config::{Config, OnError},
     predict::{self, Ensemble, part::Part},
-    study::{Source, Study, Table},
+    run::unfinished::Unfinished,
+    study::{self, Source, Study, Table, slices::Listing},
 };
 use candle_core::Device;
 use eyre::{Result, bail};
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, BTreeSet, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-/// Studies named where some are left out.
+/// Names told in one message.
 const NAMED: usize = 5;
 
-/// Predicts, and says what was written.
-pub fn predict(args: &cli::Predict) -> Result<String> {
+/// A study that is not predicted, and why.
+type LeftOut = (Arc<str>, String);
+
+/// Predicts, and says what was written, and whether all studies are in it.
+pub fn predict(args: &cli::Predict) -> Result<(String, bool)> {
     let (mut config, networks) = chosen(args)?;
     if let Some(dir) = &args.data {
         config.data.dir.clone_from(dir);
     }
+    if args.skip_bad {
+        config.data.on_error = OnError::Skip;
+    }
     let wide = args.out.with_extension("wide.csv");
-    // One that was cut between its last two files has left one of them.
+    let list = args.out.with_extension("skipped.csv");
+    // One that was cut between its last files has left some of them.
     let begun = Part::path(&args.out).exists();
-    for path in [&args.out, &wide] {
+    for path in [&args.out, &wide, &list] {
         check_place(path, true, args.force || begun)?;
     }
     let device = super::set_up(&config, &args.network.device)?;
-    let (studies, source) = studies(args, &config)?;
+    let (mut studies, source, mut left_out) = studies(args, &config)?;
+    let asked = studies.len() + left_out.len();
     if !config.is_phantom() {
-        super::check_files(&config, &studies)?;
+        match args.skip_bad {
+            true => take_out_bad(&config, &mut studies, &mut left_out)?,
+            false => super::check_files(&config, &studies)?,
+        }
     }
     let made_with = made_with(&config, &networks, args.network.views());
     let networks = networks.read(&config, &device.device)?;
@@ -50,19 +62,20 @@ pub fn predict(args: &cli::Predict) -> Result<String> {
     }
     let ensemble = Ensemble::new(&config, &networks, args.network.views(), &device.device);
     let mut progress = Progress::new("predicting", before, all);
-    let skipped = ensemble.run(&config, source, left.into(), |predicted| -> Result<()> {
+    left_out.extend(ensemble.run(&config, source, left.into(), |predicted| -> Result<()> {
         part.add(&predicted)?;
         progress.step();
         Ok(())
-    })?;
+    })?);
     drop(progress);
-    told(&skipped);
-    if part.is_empty() {
-        bail!("none of {all} studies could be read");
+    told(&left_out);
+    if left_out.len() == asked {
+        bail!("none of {asked} studies could be read");
     }
+    write_list(&list, &left_out).map_err(|e| cannot_write(&list, &e))?;
     let wanted: HashSet<&str> = studies.iter().map(|study| &*study.uid).collect();
     let predicted = part.finish(&args.out, &wide, |study| wanted.contains(study))?;
-    Ok(format!(
+    let mut said = format!(
         "wrote {} ({predicted} studies, {} rows) and {}: {} network{}, {}",
         args.out.display(),
         predicted * crate::score::TARGETS,
@@ -70,7 +83,48 @@ pub fn predict(args: &cli::Predict) -> Result<String> {
         networks.len(),
         if networks.len() == 1 { "" } else { "s" },
         device.name
-    ))
+    );
+    if !left_out.is_empty() {
+        let (n, list) = (left_out.len(), list.display());
+        said += &format!("\n{n} of {asked} studies were left out, see {list}");
+    }
+    Ok((said, left_out.is_empty()))
+}
+
+/// Takes the studies out that have a file that cannot be used.
+fn take_out_bad(
+    config: &Config,
+    studies: &mut Vec<Study>,
+    left_out: &mut Vec<LeftOut>,
+) -> Result<()> {
+    let mut bad: BTreeMap<Arc<str>, (String, usize)> = BTreeMap::new();
+    for error in super::check_each_file(config, studies)? {
+        if let study::Error::Slice { study, .. } = &error {
+            bad.entry(study.clone()).or_insert_with(|| (error.to_string(), 0)).1 += 1;
+        }
+    }
+    studies.retain(|study| !bad.contains_key(&study.uid));
+    left_out.extend(bad.into_iter().map(|(study, (first, files))| match files {
+        1 => (study, first),
+        n => (study, format!("{first} (and {} more of its files)", n - 1)),
+    }));
+    Ok(())
+}
+
+/// Writes the studies that were left out, where there are any; an older list goes.
+fn write_list(path: &Path, left_out: &[LeftOut]) -> std::io::Result<()> {
+    if left_out.is_empty() {
+        return match std::fs::remove_file(path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        };
+    }
+    let mut csv = csv::Writer::from_writer(Unfinished::create(path)?);
+    csv.write_record(["StudyInstanceUID", "reason"])?;
+    for (study, reason) in left_out {
+        csv.write_record([&**study, reason])?;
+    }
+    csv.into_inner().map_err(|e| e.into_error())?.finish()
 }
 
 /// The networks that predict.
@@ -102,24 +156,45 @@ fn chosen(args: &cli::Predict) -> Result<(Config, Networks)> {
     Ok((config, Networks::Run(trained)))
 }
 
-/// The studies to predict, and where they are read from.
-fn studies(args: &cli::Predict, config: &Config) -> Result<(Vec<Study>, Arc<dyn Source>)> {
-    let (table, source) = match &args.data {
+/// The studies to predict, where they are read from, and those asked for that cannot be.
+///
+/// Errors: without `--skip-bad` also a study that cannot be predicted.
+fn studies(
+    args: &cli::Predict,
+    config: &Config,
+) -> Result<(Vec<Study>, Arc<dyn Source>, Vec<LeftOut>)> {
+    let mut bad: Vec<LeftOut> = Vec::new();
+    let dir = config.data.dir.display();
+    let (mut studies, source) = match &args.data {
         Some(_) if !config.is_phantom() => {
             let folder = super::npy_folder(config);
-            (Table { studies: folder.studies()? }, Arc::new(folder) as Arc<dyn Source>)
+            let Listing { studies, not_utf8, strange } = folder.list()?;
+            // A list names none of them.
+            if args.studies.is_none() {
+                tell_strange(&strange, config);
+                let why = "the names of its files are not UTF-8: rename them";
+                let told =
+                    |uid: &String| (uid.as_str().into(), format!("study {uid} in {dir}: {why}"));
+                bad.extend(not_utf8.iter().map(told));
+            }
+            (studies, Arc::new(folder) as Arc<dyn Source>)
         }
-        _ => super::data(config)?,
+        _ => {
+            let (table, source) = super::data(config)?;
+            (table.studies, source)
+        }
     };
-    let mut studies = table.studies;
     if let Some(path) = &args.studies {
         let named = Table::read_uids(path)?;
         let there: HashSet<&Arc<str>> = studies.iter().map(|study| &study.uid).collect();
-        let missing = named.studies.iter().find(|study| !there.contains(&study.uid));
-        if let Some(study) = missing {
-            let dir = config.data.dir.display();
-            bail!("study {} of {} has no crops in {dir}", study.uid, path.display());
-        }
+        let lack = match &args.data {
+            Some(_) => format!("has no crops in {dir}"),
+            None => format!("is not in {}", config.data.table.display()),
+        };
+        let missing = named.studies.iter().filter(|study| !there.contains(&study.uid));
+        let told =
+            |s: &Study| (s.uid.clone(), format!("study {} of {} {lack}", s.uid, path.display()));
+        bad.extend(missing.map(told));
         let wanted: HashSet<&Arc<str>> = named.studies.iter().map(|s| &s.uid).collect();
         studies.retain(|study| wanted.contains(&study.uid));
     }
@@ -130,10 +205,42 @@ fn studies(args: &cli::Predict, config: &Config) -> Result<(Vec<Study>, Arc<dyn 
         }
     }
     // A row of the file must be a line.
-    if let Some(study) = studies.iter().find(|s| s.uid.contains(char::is_control)) {
-        bail!("the study {:?} has a control character in its name", &*study.uid);
+    studies.retain(|study| {
+        let uid = &study.uid;
+        let fine = !uid.contains(char::is_control);
+        if !fine {
+            let why = format!("the study {uid:?} has a control character in its name");
+            bad.push((uid.escape_default().to_string().into(), why));
+        }
+        fine
+    });
+    match &bad[..] {
+        [(_, why), others @ ..] if !args.skip_bad => {
+            let more = match others.len() {
+                0 => String::new(),
+                n => format!(" (and {n} more such studies)"),
+            };
+            bail!("{why}{more}; or leave out what cannot be predicted with --skip-bad")
+        }
+        _ => Ok((studies, source, bad)),
     }
-    Ok((studies, source))
+}
+
+/// Tells which files are of no study.
+fn tell_strange(strange: &BTreeSet<String>, config: &Config) {
+    if strange.is_empty() {
+        return;
+    }
+    let mut names: Vec<&str> = strange.iter().map(String::as_str).take(NAMED).collect();
+    if strange.len() > NAMED {
+        names.push("…");
+    }
+    eprintln!(
+        "rsna-tui: passed over in {}, as not named {{UID}}_{{1..7}}_{{slice}}.npy: {} files ({})",
+        config.data.dir.display(),
+        strange.len(),
+        names.join(", ")
+    );
 }
 
 /// All that a prediction depends on, in a word: predictions of another are not gone on with.
@@ -175,12 +282,14 @@ fn sum_of(path: &Path) -> String {
 }
 
 /// Names those that could not be read.
-pub(super) fn told(skipped: &[(Arc<str>, String)]) {
-    if skipped.is_empty() {
+pub(super) fn told(left_out: &[LeftOut]) {
+    if left_out.is_empty() {
         return;
     }
-    eprintln!("rsna-tui: left out as unreadable: {} studies", skipped.len());
-    for (_, why) in skipped.iter().take(NAMED) {
+    let n = left_out.len();
+    let plural = if n == 1 { "y" } else { "ies" };
+    eprintln!("rsna-tui: left out as unreadable: {n} stud{plural}");
+    for (_, why) in left_out {
         eprintln!("rsna-tui: {why}");
     }
 }

@@ -5,17 +5,28 @@ use super::{Error, Source, Study, first_of};
 use crate::config::{CHANNELS, VERTEBRAE};
 use ndarray::{ArrayView3, ShapeBuilder};
 use rayon::prelude::*;
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{IoSliceMut, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+mod listing;
 mod npy;
 
+pub use listing::Listing;
 use npy::{HEADER, Header, header, usual};
 
 /// Problems told in one message of the check.
 const SHOWN: usize = 10;
+
+/// What was found of files before they are read.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// Files of another size than the network takes.
+    pub resized: usize,
+    /// Of each file that cannot be used what is wrong with it, by study.
+    pub errors: Vec<Error>,
+}
+
 /// A folder of `.npy` files, each uint8 `[H, W, 6]`; those of another size are resized.
 #[derive(Debug, Clone)]
 pub struct NpyFolder {
@@ -33,75 +44,59 @@ impl NpyFolder {
         self.dir.join(format!("{}_{}_{slice}.npy", study.uid, vertebra + 1))
     }
 
-    /// Looks at every file of `studies` before training: that it is there, its type, shape and
-    /// length, without its pixels; in parallel. Returns how many are of another size than
-    /// [`Self::size`] and will be resized.
+    /// As [`Self::check_each`]; returns how many files will be resized.
     ///
     /// Errors: a `data.dir` that cannot be read; else one message with the number of files that
     /// cannot be used and the first ten of them.
     pub fn check(&self, studies: &[Study]) -> Result<usize, Error> {
-        std::fs::read_dir(&self.dir)
-            .map_err(|source| Error::DataDir { dir: self.dir.clone(), source })?;
-        let per_study = VERTEBRAE * self.slices_per_vertebra;
-        let files = studies.len() * per_study;
-        let looks: Vec<Result<bool, Error>> = (0..files)
-            .into_par_iter()
-            .map(|i| {
-                let (study, place) = (&studies[i / per_study], i % per_study);
-                let (vertebra, slice) =
-                    (place / self.slices_per_vertebra, place % self.slices_per_vertebra);
-                let path = self.path(study, vertebra, slice);
-                let look = look(&path).map(|sides| sides != (self.size, self.size));
-                look.map_err(|problem| wrong(study, vertebra, slice, path, problem))
-            })
-            .collect();
-        let (mut resized, mut errors) = (0, Vec::new());
-        for look in looks {
-            match look {
-                Ok(other_size) => resized += usize::from(other_size),
-                Err(error) => errors.push(error),
-            }
-        }
+        let Checked { resized, errors } = self.check_each(studies)?;
         if errors.is_empty() {
             return Ok(resized);
         }
         Err(Error::Slices {
             dir: self.dir.clone(),
             total: errors.len(),
-            files,
+            files: studies.len() * VERTEBRAE * self.slices_per_vertebra,
             shown: first_of(&errors, SHOWN),
         })
     }
 
-    /// The studies that the folder has a file of, in the order of their names; labels and folds 0.
+    /// Looks at every file of `studies` before it is needed: that it is there, its type, shape and
+    /// length, without its pixels; in parallel.
     ///
-    /// Errors: the folder cannot be read, or holds no file with such a name.
-    pub fn studies(&self) -> Result<Vec<Study>, Error> {
-        let failed = |source| Error::DataDir { dir: self.dir.clone(), source };
-        let mut uids = BTreeSet::new();
-        for entry in std::fs::read_dir(&self.dir).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name();
-            if let Some(uid) = name.to_str().and_then(|name| self.uid_of(name)) {
-                // A study has a hundred of them.
-                if !uids.contains(uid) {
-                    uids.insert(uid.to_string());
-                }
+    /// Errors: a `data.dir` that cannot be read.
+    pub fn check_each(&self, studies: &[Study]) -> Result<Checked, Error> {
+        std::fs::read_dir(&self.dir)
+            .map_err(|source| Error::DataDir { dir: self.dir.clone(), source })?;
+        let looks: Vec<Result<bool, Error>> =
+            self.each_file(studies, |path| look(path).map(|sides| sides != (self.size, self.size)));
+        let mut checked = Checked::default();
+        for look in looks {
+            match look {
+                Ok(other_size) => checked.resized += usize::from(other_size),
+                Err(error) => checked.errors.push(error),
             }
         }
-        if uids.is_empty() {
-            return Err(Error::NoCrops { dir: self.dir.clone() });
-        }
-        let study = |uid: String| Study { uid: uid.into(), labels: [0; VERTEBRAE], fold: 0 };
-        Ok(uids.into_iter().map(study).collect())
+        Ok(checked)
     }
 
-    /// `{uid}` of `{uid}_{1..7}_{0..}.npy`.
-    fn uid_of<'a>(&self, name: &'a str) -> Option<&'a str> {
-        let mut parts = name.strip_suffix(".npy")?.rsplitn(3, '_');
-        let slice: usize = parts.next()?.parse().ok()?;
-        let vertebra: usize = parts.next()?.parse().ok()?;
-        let known = slice < self.slices_per_vertebra && (1..=VERTEBRAE).contains(&vertebra);
-        parts.next().filter(|uid| known && !uid.is_empty())
+    /// What `look` says of every file of `studies`, in their order; in parallel.
+    fn each_file<T: Send>(
+        &self,
+        studies: &[Study],
+        look: impl Fn(&Path) -> Result<T, String> + Sync,
+    ) -> Vec<Result<T, Error>> {
+        let per_study = VERTEBRAE * self.slices_per_vertebra;
+        (0..studies.len() * per_study)
+            .into_par_iter()
+            .map(|i| {
+                let (study, place) = (&studies[i / per_study], i % per_study);
+                let (vertebra, slice) =
+                    (place / self.slices_per_vertebra, place % self.slices_per_vertebra);
+                let path = self.path(study, vertebra, slice);
+                look(&path).map_err(|problem| wrong(study, vertebra, slice, path, problem))
+            })
+            .collect()
     }
 
     /// Reads one file into `out`, uint8 `[size, size, 6]` in C order. Errors: as [`look`].
