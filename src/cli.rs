@@ -87,7 +87,8 @@ pub enum Command {
     Phantom(Phantom),
     /// Draw a study before and after augmentation: OUT/{study}.png
     Augment(Augment),
-    /// Check settings and data as training does, and tell what a step takes of memory
+    /// Check settings and data as training does, look for crops without a picture, and tell what a
+    /// step takes of memory
     Check(Check),
     /// Time training steps on made-up images, part by part: no data needed
     Bench(Bench),

@@ -9,6 +9,7 @@
 //! | [`augment`] | one transform a file, and the pipeline that strings them together |
 //! | [`batch`] | one study's images in their order, mixup, pixels as the network takes them |
 //! | [`loader`] | worker threads that fill a fold's batches ahead of the trainer |
+//! | [`constant`] | crops without a picture: every pixel the same |
 //! | [`look`] | one slice by itself, raw and augmented |
 //! | [`Images`] | a study's pixels, in a buffer that is used again |
 //!
@@ -19,6 +20,7 @@
 
 pub mod augment;
 pub mod batch;
+pub mod constant;
 pub mod loader;
 pub mod look;
 pub mod phantom;
@@ -28,6 +30,7 @@ pub mod source;
 pub mod table;
 
 pub use batch::{Batch, Mixup, Place, study_order};
+pub use constant::Constant;
 pub use loader::{Loader, Skipped};
 pub use phantom::Phantom;
 pub use pool::Images;

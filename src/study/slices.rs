@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{IoSliceMut, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+mod constant;
 mod listing;
 mod npy;
 
