@@ -90,7 +90,7 @@ fn constant(config: &Config, table: &Table) -> Result<String> {
     let mut out = String::new();
     if !found.is_empty() {
         let heading = constant::heading(found.iter().map(|c| &c.slices), per_vertebra);
-        writeln!(out, "crops   {}, trained on all the same", heading)?;
+        writeln!(out, "note    {heading}, trained on all the same")?;
     }
     for Constant { study, slices } in found {
         let study = ConstantStudy { study: study.to_string(), slices };

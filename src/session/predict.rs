@@ -44,7 +44,7 @@ pub fn predict(args: &cli::Predict) -> Result<(String, bool)> {
         check_place(path, true, args.force || begun)?;
     }
     let device = super::set_up(&config, &args.network.device)?;
-    let (mut studies, source, mut left_out) = studies(args, &config)?;
+    let Asked { mut studies, source, bad: mut left_out } = asked(args, &config)?;
     let asked = studies.len() + left_out.len();
     if !config.is_phantom() {
         match args.skip_bad {
@@ -156,13 +156,18 @@ fn chosen(args: &cli::Predict) -> Result<(Config, Networks)> {
     Ok((config, Networks::Run(trained)))
 }
 
+/// What is to be predicted.
+struct Asked {
+    studies: Vec<Study>,
+    source: Arc<dyn Source>,
+    /// Studies asked for that cannot be predicted.
+    bad: Vec<LeftOut>,
+}
+
 /// The studies to predict, where they are read from, and those asked for that cannot be.
 ///
 /// Errors: without `--skip-bad` also a study that cannot be predicted.
-fn studies(
-    args: &cli::Predict,
-    config: &Config,
-) -> Result<(Vec<Study>, Arc<dyn Source>, Vec<LeftOut>)> {
+fn asked(args: &cli::Predict, config: &Config) -> Result<Asked> {
     let mut bad: Vec<LeftOut> = Vec::new();
     let dir = config.data.dir.display();
     let (mut studies, source) = match &args.data {
@@ -222,7 +227,7 @@ fn studies(
             };
             bail!("{why}{more}; or leave out what cannot be predicted with --skip-bad")
         }
-        _ => Ok((studies, source, bad)),
+        _ => Ok(Asked { studies, source, bad }),
     }
 }
 

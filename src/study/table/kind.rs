@@ -10,6 +10,9 @@ pub struct Foreign {
     pub advice: &'static str,
 }
 
+/// Whether a character stands between two cells.
+type Separator = fn(char) -> bool;
+
 /// Bytes at the start of a file by which its kind is decided.
 const HEAD: usize = 4096;
 
@@ -156,13 +159,13 @@ pub fn of_first_line(line: &str, is_column: impl Fn(&str) -> bool) -> Option<For
         let advice = "delete that line, and separate the columns by commas";
         return Some(Foreign { what, advice });
     }
-    let split = |separator: fn(char) -> bool| {
+    let split = |separator: Separator| {
         let cells = line.split(separator).map(|cell| cell.trim().trim_matches(['"', '\'']));
         cells.filter(|cell| is_column(cell)).count()
     };
     let by_commas = split(|c| c == ',');
     const WITH_COMMAS: &str = "save it with commas between the columns, and points in numbers";
-    let others: [(fn(char) -> bool, &str); 6] = [
+    let others: [(Separator, &str); 6] = [
         (|c| c == ';', "separated by semicolons"),
         (|c| c == '\t', "separated by tabs"),
         (|c| c == '|', "separated by |"),

@@ -309,7 +309,21 @@ pub(super) fn parse(text: &str, needed: Needed) -> Result<Table, Problems> {
     if let Some(quotes::Wrong { at, what }) = quotes::first_wrong(bytes, header.len()) {
         return Err(format!("line {} {what}", 1 + newlines(&bytes[..at])).into());
     }
-    let columns = Columns::of(&header, header_line, text, needed)?;
+    let columns = match Columns::of(&header, header_line, text, needed) {
+        Ok(columns) => columns,
+        Err(problems) => {
+            // The column without a name may be the one that is missed.
+            let (mut lengths, mut aside) = (Lengths::default(), Problems::default());
+            let mut record = StringRecord::new();
+            left.set(LONGEST_ROW);
+            while reader.read_record(&mut record).unwrap_or(false) {
+                left.set(LONGEST_ROW);
+                lengths.check(&record, (header.len(), header_line, 0), &mut aside);
+            }
+            let short = lengths.short_header(header.len(), header_line);
+            return Err(short.map_or(problems, Problems::from));
+        }
+    };
 
     let mut problems = Problems::default();
     let mut lengths = Lengths::default();

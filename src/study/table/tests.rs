@@ -186,6 +186,10 @@ fn a_header_without_a_name_for_the_first_column_is_told_once() {
         format!("{HEADER}\n{rows}").as_bytes(),
         &["1 problem:", "every row has 10", "comma at the end"],
     );
+    // Where the studies are the row names, their column is the one without a name.
+    let (header, rows) = (&HEADER[17..], "a,0,0,0,0,0,0,0,0\nb,0,0,0,0,0,0,0,1\n");
+    told(format!("{header}\n{rows}").as_bytes(), &["1 problem:", "every row has 9", "row.names"]);
+    told(format!("patient\n{rows}").as_bytes(), &["no header with", "patient"]);
     // pandas' to_csv names an index by an empty cell; a comma at the end of all lines is one more.
     read(&format!(",{HEADER}\n0,a,0,0,0,0,0,0,0,0\n")).unwrap();
     read(&format!("{HEADER},\na,0,0,0,0,0,0,0,0,\n")).unwrap();
