@@ -47,8 +47,8 @@ Examples:
   rsna-tui augment --set data.dir=phantom --study phantom.0000 --out sheets
                                              see a study as training sees it, as a PNG
 
-Exit codes: 0 done, 1 a fold or the run failed, 2 bad input, 75 preempted (start it again with
-resume), 130 stopped before its end, 143 by SIGTERM.";
+Exit codes: 0 done, 1 a fold or the run failed or predict left studies out, 2 bad input,
+75 preempted (start it again with resume), 130 stopped before its end, 143 by SIGTERM.";
 
 /// What to do instead of training.
 #[derive(Debug, Subcommand)]
@@ -87,7 +87,8 @@ pub enum Command {
     Phantom(Phantom),
     /// Draw a study before and after augmentation: OUT/{study}.png
     Augment(Augment),
-    /// Check settings and data as training does, and tell what a step takes of memory
+    /// Check settings and data as training does, look for crops without a picture, and tell what a
+    /// step takes of memory
     Check(Check),
     /// Time training steps on made-up images, part by part: no data needed
     Bench(Bench),

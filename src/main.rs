@@ -20,7 +20,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Bad input, as clap's own.
 const BAD_INPUT: u8 = 2;
-/// Printing failed.
+/// Printing failed, or studies were left out.
 const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
@@ -45,7 +45,11 @@ fn start(cli: &Cli) -> Result<ExitCode> {
         Some(Command::Runs(args)) => return Ok(print(&session::runs(args)?)),
         Some(Command::Report(args)) => return Ok(print(&session::report(args)?)),
         Some(Command::Evaluate(args)) => return Ok(print(&session::evaluate(args)?)),
-        Some(Command::Predict(args)) => return Ok(print(&session::predict(args)?)),
+        Some(Command::Predict(args)) => {
+            let (text, whole) = session::predict(args)?;
+            let printed = print(&text);
+            return Ok(if whole { printed } else { ExitCode::from(FAILED) });
+        }
         Some(Command::Import(args)) => return Ok(print(&session::import(args)?)),
         Some(Command::Export(args)) => return Ok(print(&session::export(args)?)),
         Some(Command::Attach(args)) => return session::attach(args),

@@ -17,6 +17,7 @@ mod previews;
 mod progress;
 mod recorded;
 mod report_file;
+mod seen;
 mod signals;
 mod studio;
 mod tensorboard;
@@ -176,7 +177,7 @@ pub fn resume(args: &cli::Resume) -> Result<Job> {
     let device = set_up(&config, &args.device)?;
     let data = recorded::data(&folder, &config)?;
     let checked = check_inputs(&config, &data.table, &*data.source)?;
-    data.same_slices(&data.table.studies, &checked)?;
+    data.same_slices(&data.table.studies, &checked.fingerprints)?;
     let left = left(&folder, &config)?;
     if data.record.is_none() {
         recorded::keep(&folder, &data.table, checked, false)?;
@@ -311,19 +312,36 @@ fn check_inputs(config: &Config, table: &Table, source: &dyn Source) -> Result<C
 }
 
 fn check_slices(config: &Config, source: &dyn Source, studies: &[Study]) -> Result<Checked> {
-    let slices = studies.len() * config.images_per_study();
-    if !config.is_phantom() && slices > MANY_FILES {
-        eprintln!("checking {} slice files …", summary::grouped(slices));
-    }
+    tell_files(config, studies);
     let checked = source.check(studies)?;
-    if checked.resized > 0 {
-        let (some, all) = (summary::grouped(checked.resized), summary::grouped(slices));
+    tell_resized(config, studies, checked.resized);
+    Ok(checked)
+}
+
+/// As [`check_slices`], with what is wrong with each study in the place of one error for all.
+fn check_each_slice(config: &Config, source: &dyn Source, studies: &[Study]) -> Result<Checked> {
+    tell_files(config, studies);
+    let checked = source.check_each(studies)?;
+    tell_resized(config, studies, checked.resized);
+    Ok(checked)
+}
+
+fn tell_files(config: &Config, studies: &[Study]) {
+    let files = studies.len() * config.images_per_study();
+    if !config.is_phantom() && files > MANY_FILES {
+        eprintln!("checking {} slice files …", summary::grouped(files));
+    }
+}
+
+fn tell_resized(config: &Config, studies: &[Study], resized: usize) {
+    if resized > 0 {
+        let files = studies.len() * config.images_per_study();
+        let (some, all) = (summary::grouped(resized), summary::grouped(files));
         let size = config.data.image_size;
         eprintln!(
             "rsna-tui: {some} of {all} crops are resized to {size} x {size}, data.image_size"
         );
     }
-    Ok(checked)
 }
 
 fn default_name(demo: bool) -> String {

@@ -353,3 +353,55 @@ fn check_tells_the_plan_and_what_is_wrong() {
     assert_eq!(out.status.code(), Some(2));
     assert!(text(&out.stderr).contains("phantom.0001"), "{}", text(&out.stderr));
 }
+
+#[test]
+fn crops_without_a_picture_are_told_by_check_by_the_run_and_by_its_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags = phantoms(dir.path());
+    let fill = |study: &str, vertebra: usize, slices: std::ops::Range<usize>| {
+        for slice in slices {
+            let path = dir.path().join(format!("p/crops/{study}_{vertebra}_{slice}.npy"));
+            let mut bytes = fs::read(&path).unwrap();
+            bytes[128..].fill(1);
+            fs::write(path, bytes).unwrap();
+        }
+    };
+    let sets: Vec<&str> = flags.iter().skip(1).map(String::as_str).collect();
+    let check = || rsna_tui(dir.path(), &[&["check"], &sets[..]].concat());
+    let run = |name: &'static str| {
+        // An epoch leaves none of a fold's three studies out.
+        let more = ["--set", "train.batch_size=3", "--run", name];
+        let out = rsna_tui(dir.path(), &with(&flags, &more));
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        text(&out.stdout)
+    };
+    assert!(!text(&check().stdout).contains("without a picture"));
+    assert!(!run("whole").contains("without a picture"));
+
+    fill("phantom.0001", 7, 0..15);
+    fill("phantom.0001", 1, 0..15);
+    fill("phantom.0004", 3, 2..4);
+    let heading = "crops without a picture (every pixel the same): 2 whole vertebrae and 2 single \
+                   slices in 2 studies";
+    let told = check();
+    assert!(told.status.success(), "{}", text(&told.stderr));
+    let told = text(&told.stdout);
+    for words in [heading, "phantom.0001 C1, C7\n", "phantom.0004 2 slices of C3\n"] {
+        assert!(told.contains(words), "{told} lacks {words}");
+    }
+    let told = run("gone");
+    // Once, though two folds meet them in two epochs each.
+    assert_eq!(told.matches("crops without a picture").count(), 1, "{told}");
+    let line = told.lines().find(|line| line.contains("crops without a picture")).unwrap();
+    let named = "phantom.0001 C1, C7; phantom.0004 2 slices of C3";
+    assert!(line.contains(heading) && line.contains(named), "{line}");
+    assert!(line.contains("warning"), "{line}");
+    for (format, file) in [("html", "report.html"), ("markdown", "report.md")] {
+        let out = rsna_tui(dir.path(), &["report", "gone", "--format", format]);
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        let report = fs::read_to_string(dir.path().join("runs/gone").join(file)).unwrap();
+        for words in ["Crops without a picture", "2 whole vertebrae", "2 slices of C3"] {
+            assert!(report.contains(words), "{file} lacks {words}");
+        }
+    }
+}

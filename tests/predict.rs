@@ -242,3 +242,143 @@ fn best_is_chosen_by_what_the_config_names() {
         (&of_best["at"]["epoch"], &of_best["valid_loss"])
     );
 }
+
+/// A folder with a trained run, and six studies in new/crops.
+fn trained_and_new() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    done(dir.path(), &train("a", 2));
+    done(dir.path(), &["phantom", "new", "--studies", "6", "--size", "32", "--seed", "5"]);
+    dir
+}
+
+fn predict_new<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&["predict", "--data", "new/crops", "--force", "--out", out], more].concat()
+}
+
+/// The files of a study in new/crops.
+fn crops_of(dir: &Path, study: &str) -> Vec<std::path::PathBuf> {
+    let all = fs::read_dir(dir.join("new/crops")).unwrap().map(|entry| entry.unwrap().path());
+    let own = format!("{study}_");
+    all.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(&own)).collect()
+}
+
+#[test]
+fn what_cannot_be_predicted_is_refused_or_listed_and_never_silent() {
+    let dir = trained_and_new();
+    let dir = dir.path();
+    let crops = dir.join("new/crops");
+    done(dir, &predict_new("all.csv", &[]));
+    let (_, all) = rows(&dir.join("all.wide.csv"));
+    assert_eq!(all.len(), 6);
+    // What macOS and editors leave is no study.
+    for name in ["._phantom.0001_1_0.npy", "._9.9_1_0.npy", ".9.8_1_0.npy", ".DS_Store"] {
+        fs::write(crops.join(name), "not a crop").unwrap();
+    }
+    done(dir, &predict_new("dots.csv", &[]));
+    assert_eq!(rows(&dir.join("dots.wide.csv")).1, all);
+
+    // Bad studies of every kind, and how many they are.
+    let mut bad: Vec<(&str, &str)> = Vec::new();
+    fs::remove_file(&crops_of(dir, "phantom.0001")[0]).unwrap();
+    bad.push(("phantom.0001", "is missing"));
+    for path in crops_of(dir, "phantom.0002").iter().take(3) {
+        fs::write(path, "x").unwrap();
+    }
+    bad.push(("phantom.0002", "and 2 more of its files"));
+    #[cfg(unix)]
+    {
+        use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+        for path in crops_of(dir, "phantom.0003") {
+            let name = path.file_name().unwrap().as_bytes();
+            let name = [b"phantom.\xE4", &name["phantom.0003".len()..]].concat();
+            fs::rename(&path, crops.join(OsStr::from_bytes(&name))).unwrap();
+        }
+        bad.push(("phantom.\\xe4", "not UTF-8"));
+        for path in crops_of(dir, "phantom.0004") {
+            let name = path.file_name().unwrap().to_str().unwrap().replace(".0004", "\n4");
+            fs::rename(&path, crops.join(name)).unwrap();
+        }
+        bad.push(("phantom\\n4", "control character"));
+    }
+    let good = 6 - bad.len();
+    for path in crops_of(dir, "phantom.0005").iter().take(1) {
+        // Of no study, and not silent either.
+        fs::copy(path, crops.join("phantom.0005-1-0.npy")).unwrap();
+    }
+    let out = rsna_tui(dir, &predict_new("p.csv", &[]));
+    assert_eq!(out.status.code(), Some(2), "{}", said(&out));
+    assert!(said(&out).contains("--skip-bad"), "{}", said(&out));
+    assert!(!dir.join("p.csv").exists() && !dir.join("p.skipped.csv").exists());
+
+    let out = rsna_tui(dir, &predict_new("p.csv", &["--skip-bad"]));
+    let told = said(&out);
+    assert_eq!(out.status.code(), Some(1), "{told}");
+    let n = bad.len();
+    for words in [
+        format!("wrote p.csv ({good} studies, {} rows)", 8 * good),
+        format!("{n} of 6 studies were left out, see p.skipped.csv"),
+        format!("left out as unreadable: {n} studies"),
+        "passed over in new/crops, as not named {UID}_{1..7}_{slice}.npy: 1 files \
+         (phantom.0005-1-0.npy)"
+            .into(),
+    ] {
+        assert!(told.contains(&words), "{told} lacks {words}");
+    }
+    let mut list = csv::Reader::from_path(dir.join("p.skipped.csv")).unwrap();
+    let list: BTreeMap<String, String> =
+        list.records().map(|r| r.unwrap()).map(|r| (r[0].into(), r[1].into())).collect();
+    assert_eq!(list.len(), n, "{list:?}");
+    for (study, why) in bad {
+        assert!(list[study].contains(why), "{list:?}");
+        assert!(told.contains(study), "{told} lacks {study}");
+    }
+    let (_, some) = rows(&dir.join("p.wide.csv"));
+    assert_eq!(some.len(), good);
+    assert!(some.iter().all(|(study, cells)| *cells == all[study]));
+
+    // A list asks for some of them only; of others nothing is said.
+    fs::write(dir.join("good.csv"), "StudyInstanceUID\nphantom.0000\n").unwrap();
+    done(dir, &predict_new("p.csv", &["--studies", "good.csv"]));
+    assert!(
+        !dir.join("p.skipped.csv").exists(),
+        "an older list is not left beside new predictions"
+    );
+    fs::write(dir.join("some.csv"), "StudyInstanceUID\nphantom.0000\n8.8\n8.9\n").unwrap();
+    let words = ["8.8", "has no crops in new/crops", "and 1 more", "--skip-bad"];
+    refused(dir, &predict_new("p.csv", &["--studies", "some.csv"]), &words);
+    let out = rsna_tui(dir, &predict_new("p.csv", &["--studies", "some.csv", "--skip-bad"]));
+    assert_eq!(out.status.code(), Some(1), "{}", said(&out));
+    assert!(said(&out).contains("2 of 3 studies were left out"), "{}", said(&out));
+    // None is left.
+    fs::write(dir.join("none.csv"), "StudyInstanceUID\nphantom.0001\n8.8\n").unwrap();
+    let out = rsna_tui(dir, &predict_new("q.csv", &["--studies", "none.csv", "--skip-bad"]));
+    assert_eq!(out.status.code(), Some(2), "{}", said(&out));
+    assert!(said(&out).contains("none of 2 studies could be read"), "{}", said(&out));
+    assert!(!dir.join("q.csv").exists() && !dir.join("q.csv.part").exists());
+}
+
+#[test]
+fn a_list_may_have_several_rows_of_a_study() {
+    let dir = trained_and_new();
+    let dir = dir.path();
+    done(dir, &predict_new("all.csv", &[]));
+    let (_, all) = rows(&dir.join("all.wide.csv"));
+    // The competition's test.csv.
+    let mut list = "row_id,StudyInstanceUID,prediction_type\n".to_string();
+    for kind in ["C1", "C2", "patient_overall"] {
+        for study in ["phantom.0004", "phantom.0001"] {
+            list += &format!("{study}_{kind},{study},{kind}\n");
+        }
+    }
+    fs::write(dir.join("test.csv"), &list).unwrap();
+    let said = done(dir, &predict_new("p.csv", &["--studies", "test.csv"]));
+    assert!(said.contains("(2 studies, 16 rows)"), "{said}");
+    let (_, two) = rows(&dir.join("p.wide.csv"));
+    assert!(two.len() == 2 && two.iter().all(|(study, cells)| *cells == all[study]));
+    fs::write(dir.join("test.csv"), list.replace("_C2,", "_C2,,")).unwrap();
+    let words = ["test.csv", "line 4 has 4 cells", "--studies"];
+    refused(dir, &predict_new("p.csv", &["--studies", "test.csv"]), &words);
+    fs::write(dir.join("test.csv"), list.replace(',', ";")).unwrap();
+    let words = ["test.csv", "separated by semicolons"];
+    refused(dir, &predict_new("p.csv", &["--studies", "test.csv"]), &words);
+}

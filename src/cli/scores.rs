@@ -41,7 +41,8 @@ pub struct Predict {
     /// studies, data.dir and data.table]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Only the studies that this CSV names in its column StudyInstanceUID
+    /// Only the studies that this CSV names in its column StudyInstanceUID, each once: the
+    /// competition's test.csv has several rows of a study
     #[arg(long, value_name = "CSV")]
     pub studies: Option<PathBuf>,
     /// Only the studies of the run's table whose fold is this one: with --folds K, what evaluate scores
@@ -53,6 +54,11 @@ pub struct Predict {
     /// The CSV to write: row_id,fractured. Beside it, NAME.wide.csv has a row a study
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// Leave out studies that cannot be predicted (a crop is missing or damaged, a name is not
+    /// UTF-8) instead of refusing all. They are listed on stderr and in NAME.skipped.csv beside
+    /// --out, and the exit code is 1
+    #[arg(long)]
+    pub skip_bad: bool,
     /// Write over what is already there at --out, and begin anew
     #[arg(long)]
     pub force: bool,

@@ -39,6 +39,7 @@ pub fn page(report: &Report) -> String {
     page.schedule(report);
     page.worst(report);
     page.pictures(&report.pictures);
+    page.constant(report);
     page.troubles(report);
     let skipped = report.state.finished.as_ref().map_or(&[][..], |finished| &finished.skipped);
     page.left_out(skipped);
@@ -228,6 +229,17 @@ impl Page {
                      src=\"data:image/png;base64,{data}\"><figcaption>{caption}</figcaption></figure>"
                 );
             }
+        });
+    }
+
+    fn constant(&mut self, report: &Report) {
+        let constants = &report.state.constant;
+        if constants.is_empty() {
+            return;
+        }
+        self.section(super::CONSTANT, |page| {
+            page.note(&super::constant(constants));
+            page.table(&tables::constant(constants));
         });
     }
 

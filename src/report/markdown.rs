@@ -37,6 +37,7 @@ pub fn text(report: &Report) -> String {
         text.table(&worst);
         text.paragraph(super::WORST);
     }
+    text.constant(report);
     text.troubles(report);
     text.settings(report);
     text.epochs(report);
@@ -156,6 +157,15 @@ impl Text {
             }
         }
         self.0.push_str("```\n\n");
+    }
+
+    fn constant(&mut self, report: &Report) {
+        let constants = &report.state.constant;
+        if !constants.is_empty() {
+            self.heading(super::CONSTANT);
+            self.table(&tables::constant(constants));
+            self.paragraph(&super::constant(constants));
+        }
     }
 
     fn troubles(&mut self, report: &Report) {

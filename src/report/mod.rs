@@ -18,7 +18,7 @@ mod tests;
 
 pub use gather::Report;
 
-use crate::config::Metric;
+use crate::{config::Metric, view::constant::Constants};
 
 /// Folds that are drawn; of more the tables tell alone.
 const MOST_DRAWN: usize = 20;
@@ -58,6 +58,18 @@ const SCORES: &str = "Of each fold's best epoch, over the studies that it valida
 /// What the out-of-fold figures are.
 const OUT_OF_FOLD: &str = "Every study scored by the best weights of the fold that was not trained \
                            on it, as rsna-tui evaluate found.";
+
+/// Heading of the crops without a picture.
+const CONSTANT: &str = "Crops without a picture";
+
+/// How many they are, and what that means.
+fn constant(constants: &Constants) -> String {
+    format!(
+        "There are {}, as of a vertebra that is not in the scan. The run trains and validates on \
+         them as on all others.",
+        constants.heading()
+    )
+}
 
 /// What the two heads' charts show.
 const HEADS: &str = "Here training and validation are on the same terms: each head's loss by \

@@ -3,7 +3,7 @@
 use super::{MOST_ROWS, MOST_WORST, gather::Report, settings::Settings};
 use crate::{
     run::event::{Epoch, FoldState, Level, SkippedStudy},
-    view::{Fold, Mean, format, mean, word},
+    view::{Fold, Mean, constant::Constants, format, mean, word},
 };
 
 /// A table.
@@ -254,6 +254,20 @@ pub fn left_out(studies: &[SkippedStudy]) -> Table {
         rows: studies.iter().take(MOST_ROWS).map(row).collect(),
         foot: Vec::new(),
         more: studies.len().saturating_sub(MOST_ROWS),
+    }
+}
+
+/// The studies with crops without a picture.
+pub fn constant(constants: &Constants) -> Table {
+    let rows = constants.rows();
+    let more = rows.len().saturating_sub(MOST_ROWS);
+    let rows = rows.take(MOST_ROWS);
+    Table {
+        head: vec!["study", "every pixel the same in"],
+        words: 2,
+        rows: rows.map(|(study, crops)| vec![format::brief(study).into(), crops.into()]).collect(),
+        foot: Vec::new(),
+        more,
     }
 }
 

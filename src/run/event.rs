@@ -3,7 +3,9 @@
 //! Events are cheap values: figures, and previews as raw pixels; never tensors. Times are
 //! seconds since the run started, so that a recorded run replays at any speed.
 
-pub use super::studies::{Found, Look, LookAt, Prediction, Worst, WorstStudy};
+pub use super::studies::{
+    Constant, ConstantStudy, Found, Look, LookAt, Prediction, Worst, WorstStudy,
+};
 use super::{Command, figure};
 use crate::config::Metric;
 use crate::score::Scores;
@@ -53,6 +55,8 @@ pub enum Event {
     System(System),
     /// A batch was left out because its loss or a gradient is not finite.
     LeftOut(LeftOut),
+    /// Crops without a picture were met, each study once.
+    Constant(Constant),
     /// A checkpoint is on disk.
     Checkpoint(Checkpoint),
     /// The trainer as a whole changed its state: the answer to a command.

@@ -63,6 +63,27 @@ pub struct WorstStudy {
     pub prediction: Prediction,
 }
 
+/// Crops without a picture that training has met: every pixel of their CT planes is the same, as of
+/// a vertebra that is not in the scan. They are trained on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Constant {
+    /// Where training stood.
+    pub at: Position,
+    /// Slices of each vertebra.
+    pub slices_per_vertebra: usize,
+    /// The studies with such crops that were not told before.
+    pub studies: Vec<ConstantStudy>,
+}
+
+/// A study with such crops.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConstantStudy {
+    /// StudyInstanceUID.
+    pub study: String,
+    /// How many slices of C1..C7 are such.
+    pub slices: [usize; 7],
+}
+
 /// A slice that a view wants to see: as it is, and as training augments it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LookAt {

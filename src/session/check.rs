@@ -2,9 +2,13 @@
 
 use crate::{
     cli,
+    config::Config,
     net::summary::grouped,
+    run::event::ConstantStudy,
     session,
+    study::{Constant, Table},
     train::memory::{Peak, Plan, free_memory},
+    view::constant,
 };
 use eyre::{Result, bail};
 use std::fmt::Write;
@@ -25,6 +29,9 @@ pub fn check(args: &cli::Check) -> Result<String> {
         false => ("studies", ", every file there"),
     };
     writeln!(out, "data    {} {of} of {images} images{found}", grouped(studies))?;
+    if !config.is_phantom() {
+        out += &constant(&config, &table)?;
+    }
     for &fold in &config.train.folds {
         let (train, valid) = table.split(fold);
         let steps = train.len() / config.train.batch_size;
@@ -68,6 +75,26 @@ pub fn check(args: &cli::Check) -> Result<String> {
             grouped(peak.total() >> 20),
             grouped((free >> 20) as usize)
         );
+    }
+    Ok(out)
+}
+
+/// Crops without a picture: how many, and each study that has some.
+fn constant(config: &Config, table: &Table) -> Result<String> {
+    let files = table.studies.len() * config.images_per_study();
+    if files > session::MANY_FILES {
+        eprintln!("looking for crops without a picture among {} …", grouped(files));
+    }
+    let found = session::npy_folder(config).constant(&table.studies)?;
+    let per_vertebra = config.data.slices_per_vertebra;
+    let mut out = String::new();
+    if !found.is_empty() {
+        let heading = constant::heading(found.iter().map(|c| &c.slices), per_vertebra);
+        writeln!(out, "note    {heading}, trained on all the same")?;
+    }
+    for Constant { study, slices } in found {
+        let study = ConstantStudy { study: study.to_string(), slices };
+        writeln!(out, "        {}", constant::row(&study, per_vertebra))?;
     }
     Ok(out)
 }

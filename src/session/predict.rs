@@ -4,37 +4,45 @@ use super::{
     attach::named_run,
     progress::Progress,
     recorded,
-    report_file::check_place,
+    report_file::{cannot_write, check_place},
+    seen::Seen,
     trained::{self, Trained},
 };
 use crate::{
     cli,
-    config::Config,
+    config::{Config, OnError},
     predict::{self, Ensemble, part::Part},
-    run::folder::Folder,
-    study::{Source, Study, Table},
+    run::{folder::Folder, unfinished::Unfinished},
+    study::{self, Checked, Source, Study, Table, slices::Listing},
 };
 use candle_core::Device;
 use eyre::{Result, bail};
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-/// Studies named where some are left out.
+/// Names told in one message.
 const NAMED: usize = 5;
 
-/// Predicts, and says what was written.
-pub fn predict(args: &cli::Predict) -> Result<String> {
+/// A study that is not predicted, and why.
+type LeftOut = (Arc<str>, String);
+
+/// Predicts, and says what was written, and whether all studies are in it.
+pub fn predict(args: &cli::Predict) -> Result<(String, bool)> {
     let (mut config, networks, run) = chosen(args)?;
     if let Some(dir) = &args.data {
         config.data.dir.clone_from(dir);
     }
+    if args.skip_bad {
+        config.data.on_error = OnError::Skip;
+    }
     let wide = args.out.with_extension("wide.csv");
-    // One that was cut between its last two files has left one of them.
+    let list = args.out.with_extension("skipped.csv");
+    // One that was cut between its last files has left some of them.
     let begun = Part::path(&args.out).exists();
-    for path in [&args.out, &wide] {
+    for path in [&args.out, &wide, &list] {
         check_place(path, true, args.force || begun)?;
     }
     let device = super::set_up(&config, &args.network.device)?;
@@ -42,10 +50,15 @@ pub fn predict(args: &cli::Predict) -> Result<String> {
         Some(folder) if args.of_fold.is_some() => Some(recorded::data(folder, &config)?),
         _ => None,
     };
-    let (studies, source) = studies(args, &config, data.as_ref())?;
-    let checked = super::check_slices(&config, &*source, &studies)?;
+    let Asked { mut studies, source, bad: mut left_out } = asked(args, &config, data.as_ref())?;
+    let asked = studies.len() + left_out.len();
+    let checked = match args.skip_bad {
+        true => super::check_each_slice(&config, &*source, &studies)?,
+        false => super::check_slices(&config, &*source, &studies)?,
+    };
+    let found = take_out_bad(checked, &mut studies, &mut left_out);
     if let Some(data) = &data {
-        data.same_slices(&studies, &checked)?;
+        data.same_slices(&studies, &found)?;
     }
     let seen = match (&run, &networks) {
         (Some(folder), Networks::Run(trained)) => Seen::of(folder, &config, trained),
@@ -66,19 +79,20 @@ pub fn predict(args: &cli::Predict) -> Result<String> {
     let ensemble = Ensemble::new(&config, &networks, args.network.views(), &device.device)
         .without(|study, network| args.unseen && seen.by(study, network));
     let mut progress = Progress::new("predicting", before, all);
-    let skipped = ensemble.run(&config, source, left.into(), |predicted| -> Result<()> {
+    left_out.extend(ensemble.run(&config, source, left.into(), |predicted| -> Result<()> {
         part.add(&predicted)?;
         progress.step();
         Ok(())
-    })?;
+    })?);
     drop(progress);
-    told(&skipped);
-    if part.is_empty() {
-        bail!("none of {all} studies could be read");
+    told(&left_out);
+    if left_out.len() == asked {
+        bail!("none of {asked} studies could be read");
     }
+    write_list(&list, &left_out).map_err(|e| cannot_write(&list, &e))?;
     let wanted: HashSet<&str> = studies.iter().map(|study| &*study.uid).collect();
     let predicted = part.finish(&args.out, &wide, |study| wanted.contains(study))?;
-    Ok(format!(
+    let mut said = format!(
         "wrote {} ({predicted} studies, {} rows) and {}: {} network{}, {}",
         args.out.display(),
         predicted * crate::score::TARGETS,
@@ -86,7 +100,51 @@ pub fn predict(args: &cli::Predict) -> Result<String> {
         networks.len(),
         if networks.len() == 1 { "" } else { "s" },
         device.name
-    ))
+    );
+    if !left_out.is_empty() {
+        let (n, list) = (left_out.len(), list.display());
+        said += &format!("\n{n} of {asked} studies were left out, see {list}");
+    }
+    Ok((said, left_out.is_empty()))
+}
+
+/// Takes the studies out that have a file that cannot be used; the fingerprints of the others.
+fn take_out_bad(
+    checked: Checked,
+    studies: &mut Vec<Study>,
+    left_out: &mut Vec<LeftOut>,
+) -> Vec<u32> {
+    let mut bad: BTreeMap<Arc<str>, (String, usize)> = BTreeMap::new();
+    for error in checked.errors {
+        if let study::Error::Slice { study, .. } = &error {
+            bad.entry(study.clone()).or_insert_with(|| (error.to_string(), 0)).1 += 1;
+        }
+    }
+    let fine = |(study, _): &(&Study, u32)| !bad.contains_key(&study.uid);
+    let kept = studies.iter().zip(checked.fingerprints).filter(fine);
+    let fingerprints = kept.map(|(_, fingerprint)| fingerprint).collect();
+    studies.retain(|study| !bad.contains_key(&study.uid));
+    left_out.extend(bad.into_iter().map(|(study, (first, files))| match files {
+        1 => (study, first),
+        n => (study, format!("{first} (and {} more of its files)", n - 1)),
+    }));
+    fingerprints
+}
+
+/// Writes the studies that were left out, where there are any; an older list goes.
+fn write_list(path: &Path, left_out: &[LeftOut]) -> std::io::Result<()> {
+    if left_out.is_empty() {
+        return match std::fs::remove_file(path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        };
+    }
+    let mut csv = csv::Writer::from_writer(Unfinished::create(path)?);
+    csv.write_record(["StudyInstanceUID", "reason"])?;
+    for (study, reason) in left_out {
+        csv.write_record([&**study, reason])?;
+    }
+    csv.into_inner().map_err(|e| e.into_error())?.finish()
 }
 
 /// The networks that predict.
@@ -106,61 +164,6 @@ impl Networks {
     }
 }
 
-/// Which studies the networks of a run were trained on.
-#[derive(Default)]
-struct Seen {
-    /// The fold of each network.
-    networks: Vec<usize>,
-    /// The fold of each study of the run, by its name.
-    studies: HashMap<Arc<str>, usize>,
-}
-
-impl Seen {
-    fn of(folder: &Folder, config: &Config, trained: &[Trained]) -> Self {
-        let studies = recorded::to_look_at(folder, config).map(|data| data.table.studies);
-        let studies = studies.into_iter().flatten().map(|study| (study.uid, study.fold));
-        Self { networks: trained.iter().map(|t| t.fold).collect(), studies: studies.collect() }
-    }
-
-    /// Whether the network was trained on the study: a fold trains on the studies of all others.
-    fn by(&self, study: &str, network: usize) -> bool {
-        self.studies.get(study).is_some_and(|fold| *fold != self.networks[network])
-    }
-
-    /// A warning, where a network was trained on a study. `unseen`: such networks are left out, and
-    /// there is nothing to warn of.
-    ///
-    /// Errors: a study for which none would be left.
-    fn check(&self, studies: &[Study], unseen: bool) -> Result<Option<String>> {
-        let by = |study: &Study| -> Vec<String> {
-            let networks = (0..self.networks.len()).filter(|&n| self.by(&study.uid, n));
-            networks.map(|n| self.networks[n].to_string()).collect()
-        };
-        let seen: Vec<(&Study, Vec<String>)> =
-            studies.iter().map(|s| (s, by(s))).filter(|(_, by)| !by.is_empty()).collect();
-        let all = studies.len();
-        let mut by_all = seen.iter().filter(|(_, by)| by.len() == self.networks.len());
-        match (seen.first(), by_all.next()) {
-            (None, _) => Ok(None),
-            (_, Some((study, _))) if unseen => bail!(
-                "--unseen: all folds at hand were trained on {} of {all} studies, {} first: add \
-                 their own folds with --folds, or leave them out with --studies",
-                1 + by_all.count(),
-                study.uid
-            ),
-            _ if unseen => Ok(None),
-            (Some((study, by)), _) => Ok(Some(format!(
-                "{} of {all} studies were trained on by some of these folds, {} first (fold {}): \
-                 their predictions look better than they are; --unseen leaves such folds out, study \
-                 by study",
-                seen.len(),
-                study.uid,
-                by.join(", ")
-            ))),
-        }
-    }
-}
-
 /// The settings and the networks that the command line asks for, and the run that they are of.
 fn chosen(args: &cli::Predict) -> Result<(Config, Networks, Option<Folder>)> {
     if !args.weights.is_empty() {
@@ -173,30 +176,52 @@ fn chosen(args: &cli::Predict) -> Result<(Config, Networks, Option<Folder>)> {
     Ok((config, Networks::Run(trained), Some(folder)))
 }
 
-/// The studies to predict, and where they are read from. `data`: the run's, where only they are
-/// wanted.
-fn studies(
-    args: &cli::Predict,
-    config: &Config,
-    data: Option<&recorded::Data>,
-) -> Result<(Vec<Study>, Arc<dyn Source>)> {
-    let (table, source) = match (data, &args.data) {
-        (Some(data), _) => (data.table.clone(), data.source.clone()),
+/// What is to be predicted.
+struct Asked {
+    studies: Vec<Study>,
+    source: Arc<dyn Source>,
+    /// Studies asked for that cannot be predicted.
+    bad: Vec<LeftOut>,
+}
+
+/// The studies to predict, where they are read from, and those asked for that cannot be. `data`: the
+/// run's, where only they are wanted.
+///
+/// Errors: without `--skip-bad` also a study that cannot be predicted.
+fn asked(args: &cli::Predict, config: &Config, data: Option<&recorded::Data>) -> Result<Asked> {
+    let mut bad: Vec<LeftOut> = Vec::new();
+    let dir = config.data.dir.display();
+    let (mut studies, source) = match (data, &args.data) {
+        (Some(data), _) => (data.table.studies.clone(), data.source.clone()),
         (None, Some(_)) if !config.is_phantom() => {
             let folder = super::npy_folder(config);
-            (Table { studies: folder.studies()? }, Arc::new(folder) as Arc<dyn Source>)
+            let Listing { studies, not_utf8, strange } = folder.list()?;
+            // A list names none of them.
+            if args.studies.is_none() {
+                tell_strange(&strange, config);
+                let why = "the names of its files are not UTF-8: rename them";
+                let told =
+                    |uid: &String| (uid.as_str().into(), format!("study {uid} in {dir}: {why}"));
+                bad.extend(not_utf8.iter().map(told));
+            }
+            (studies, Arc::new(folder) as Arc<dyn Source>)
         }
-        _ => super::data(config)?,
+        _ => {
+            let (table, source) = super::data(config)?;
+            (table.studies, source)
+        }
     };
-    let mut studies = table.studies;
     if let Some(path) = &args.studies {
         let named = Table::read_uids(path)?;
         let there: HashSet<&Arc<str>> = studies.iter().map(|study| &study.uid).collect();
-        let missing = named.studies.iter().find(|study| !there.contains(&study.uid));
-        if let Some(study) = missing {
-            let dir = config.data.dir.display();
-            bail!("study {} of {} has no crops in {dir}", study.uid, path.display());
-        }
+        let lack = match &args.data {
+            Some(_) => format!("has no crops in {dir}"),
+            None => format!("is not in {}", config.data.table.display()),
+        };
+        let missing = named.studies.iter().filter(|study| !there.contains(&study.uid));
+        let told =
+            |s: &Study| (s.uid.clone(), format!("study {} of {} {lack}", s.uid, path.display()));
+        bad.extend(missing.map(told));
         let wanted: HashSet<&Arc<str>> = named.studies.iter().map(|s| &s.uid).collect();
         studies.retain(|study| wanted.contains(&study.uid));
     }
@@ -207,10 +232,42 @@ fn studies(
         }
     }
     // A row of the file must be a line.
-    if let Some(study) = studies.iter().find(|s| s.uid.contains(char::is_control)) {
-        bail!("the study {:?} has a control character in its name", &*study.uid);
+    studies.retain(|study| {
+        let uid = &study.uid;
+        let fine = !uid.contains(char::is_control);
+        if !fine {
+            let why = format!("the study {uid:?} has a control character in its name");
+            bad.push((uid.escape_default().to_string().into(), why));
+        }
+        fine
+    });
+    match &bad[..] {
+        [(_, why), others @ ..] if !args.skip_bad => {
+            let more = match others.len() {
+                0 => String::new(),
+                n => format!(" (and {n} more such studies)"),
+            };
+            bail!("{why}{more}; or leave out what cannot be predicted with --skip-bad")
+        }
+        _ => Ok(Asked { studies, source, bad }),
     }
-    Ok((studies, source))
+}
+
+/// Tells which files are of no study.
+fn tell_strange(strange: &BTreeSet<String>, config: &Config) {
+    if strange.is_empty() {
+        return;
+    }
+    let mut names: Vec<&str> = strange.iter().map(String::as_str).take(NAMED).collect();
+    if strange.len() > NAMED {
+        names.push("…");
+    }
+    eprintln!(
+        "rsna-tui: passed over in {}, as not named {{UID}}_{{1..7}}_{{slice}}.npy: {} files ({})",
+        config.data.dir.display(),
+        strange.len(),
+        names.join(", ")
+    );
 }
 
 /// All that a prediction depends on, in a word: predictions of another are not gone on with.
@@ -253,12 +310,14 @@ fn sum_of(path: &Path) -> String {
 }
 
 /// Names those that could not be read.
-pub(super) fn told(skipped: &[(Arc<str>, String)]) {
-    if skipped.is_empty() {
+pub(super) fn told(left_out: &[LeftOut]) {
+    if left_out.is_empty() {
         return;
     }
-    eprintln!("rsna-tui: left out as unreadable: {} studies", skipped.len());
-    for (_, why) in skipped.iter().take(NAMED) {
+    let n = left_out.len();
+    let plural = if n == 1 { "y" } else { "ies" };
+    eprintln!("rsna-tui: left out as unreadable: {n} stud{plural}");
+    for (_, why) in left_out {
         eprintln!("rsna-tui: {why}");
     }
 }

@@ -68,15 +68,13 @@ impl Data {
     /// Errors: slices that cannot be used, or that are others.
     pub(super) fn check_slices(&self, config: &Config, studies: &[study::Study]) -> Result<()> {
         let checked = super::check_slices(config, &*self.source, studies)?;
-        self.same_slices(studies, &checked)
+        self.same_slices(studies, &checked.fingerprints)
     }
 
-    /// Compares `checked`, of `studies`, with what the run was trained on.
-    pub(super) fn same_slices(&self, studies: &[study::Study], checked: &Checked) -> Result<()> {
+    /// Compares the slices of `studies` with those that the run was trained on.
+    pub(super) fn same_slices(&self, studies: &[study::Study], fingerprints: &[u32]) -> Result<()> {
         match &self.record {
-            Some(record) => {
-                record.check_slices(studies, &checked.fingerprints).map_err(|e| eyre!("{e}"))
-            }
+            Some(record) => record.check_slices(studies, fingerprints).map_err(|e| eyre!("{e}")),
             None => Ok(()),
         }
     }

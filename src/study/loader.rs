@@ -15,8 +15,8 @@ mod phase;
 use super::augment::Scratch;
 use super::batch::Batch;
 use super::pool::Pool;
-use super::{Error, Source, Study};
-use crate::config::{Config, OnError};
+use super::{Constant, Error, Source, Study, constant::is_constant};
+use crate::config::{Config, OnError, VERTEBRAE};
 use phase::{Filled, Pass, Phase, Plan, Slot};
 use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -52,6 +52,9 @@ pub struct Loader {
     /// What was wrong with the first study that it lost.
     first_lost: Option<String>,
     skipped: Vec<Skipped>,
+    /// Studies with constant slices that are not taken yet, and the names of all that were met.
+    constant: Vec<Constant>,
+    constant_met: HashSet<Arc<str>>,
 }
 
 /// A study that was left out of a batch.
@@ -179,6 +182,8 @@ impl Loader {
             some: false,
             first_lost: None,
             skipped: Vec::new(),
+            constant: Vec::new(),
+            constant_met: HashSet::new(),
         };
         for i in 0..workers {
             let job = loader.job.clone();
@@ -197,6 +202,12 @@ impl Loader {
     /// out wholly included; in order. Empty unless `data.on_error` is `skip`.
     pub fn take_skipped(&mut self) -> Vec<Skipped> {
         std::mem::take(&mut self.skipped)
+    }
+
+    /// The studies with slices without a picture that were handed out since the last call, each
+    /// once in the loader's life; in order.
+    pub fn take_constant(&mut self) -> Vec<Constant> {
+        std::mem::take(&mut self.constant)
     }
 
     /// The next batch as it was filled; waits for it. `None` once stopped.
@@ -270,6 +281,11 @@ impl Iterator for Loader {
             self.left -= 1;
             if let Err(error) = self.note_failed(&mut slot) {
                 return self.stop_with(error);
+            }
+            for constant in slot.constant() {
+                if self.constant_met.insert(constant.study.clone()) {
+                    self.constant.push(constant);
+                }
             }
             if let Some(batch) = slot.into_batch() {
                 self.some = true;
@@ -375,9 +391,15 @@ impl Job {
         let mut images = self.pool.take();
         let given_up = self.lock().given_up.contains(&study.uid);
         let waits = if given_up { &[] } else { &self.waits[..] };
-        let read = |vertebra, slice, out: &mut [u8]| self.read(study, vertebra, slice, out, waits);
+        let mut constant = [0; VERTEBRAE];
+        let read = |vertebra: usize, slice, out: &mut [u8]| {
+            let whole = self.read(study, vertebra, slice, out, waits)?;
+            // Before it is augmented: noise on nothing is no picture.
+            constant[vertebra] += usize::from(whole && is_constant(out));
+            Ok(whole)
+        };
         let whole = unit.phase.recipe.images(study, &places, &mut images, scratch, read)?;
-        Ok(whole.then_some(Filled { images, places }))
+        Ok(whole.then_some(Filled { images, places, constant }))
     }
 
     /// Reads one slice, with a further try after each of `waits` where it cannot be read. False

@@ -10,6 +10,7 @@
 //! | [`augment`] | one transform a file, and the pipeline that strings them together |
 //! | [`batch`] | one study's images in their order, mixup, pixels as the network takes them |
 //! | [`loader`] | worker threads that fill a fold's batches ahead of the trainer |
+//! | [`constant`] | crops without a picture: every pixel the same |
 //! | [`look`] | one slice by itself, raw and augmented |
 //! | [`Images`] | a study's pixels, in a buffer that is used again |
 //!
@@ -20,6 +21,7 @@
 
 pub mod augment;
 pub mod batch;
+pub mod constant;
 pub mod loader;
 pub mod look;
 pub mod phantom;
@@ -30,6 +32,7 @@ pub mod source;
 pub mod table;
 
 pub use batch::{Batch, Mixup, Place, study_order};
+pub use constant::Constant;
 pub use loader::{Loader, Skipped};
 pub use phantom::Phantom;
 pub use pool::Images;
@@ -45,15 +48,27 @@ use std::sync::Arc;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The table cannot be read at all.
-    #[error("cannot read the table {}: {source}; set data.table to the CSV of the studies", path.display())]
+    #[error("cannot read the table {}: {source}; give the CSV of the studies as {key}", path.display())]
     TableUnreadable {
         /// The CSV.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+        /// What names the table: `data.table` or `--studies`.
+        key: &'static str,
+    },
+    /// The file is something else than a CSV.
+    #[error("the table {} is {what}, not a CSV (UTF-8 text with commas between the cells); {advice}", path.display())]
+    TableKind {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+        /// What to do.
+        advice: &'static str,
     },
     /// The table was read, and is wrong.
-    #[error("the table {} has {total} problem{}: {shown}; correct it or set data.table to another", path.display(), plural(*total))]
+    #[error("the table {} has {total} problem{}: {shown}; correct it, or give another as {key}", path.display(), plural(*total))]
     Table {
         /// The CSV.
         path: PathBuf,
@@ -61,6 +76,8 @@ pub enum Error {
         total: usize,
         /// The first of them, with line and column.
         shown: String,
+        /// What names the table: `data.table` or `--studies`.
+        key: &'static str,
     },
     /// A chosen fold validates on nothing.
     #[error("fold {fold} has no study: the table holds fold{} {folds}; choose among them in train.folds", plural(*count))]

@@ -5,17 +5,20 @@ use super::{Checked, Error, Source, Study, first_of};
 use crate::config::{CHANNELS, VERTEBRAE};
 use ndarray::{ArrayView3, ShapeBuilder};
 use rayon::prelude::*;
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{IoSliceMut, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+mod constant;
+mod listing;
 mod npy;
 
+pub use listing::Listing;
 use npy::{HEADER, Header, header, usual};
 
 /// Problems told in one message of the check.
 const SHOWN: usize = 10;
+
 /// Bytes of each file that the check before training reads for the study's fingerprint. They come
 /// from the middle, where the vertebra is: the corners of two crops may well be equal.
 const SAMPLE: u64 = 4096;
@@ -37,35 +40,23 @@ impl NpyFolder {
         self.dir.join(format!("{}_{}_{slice}.npy", study.uid, vertebra + 1))
     }
 
-    /// The studies that the folder has a file of, in the order of their names; labels and folds 0.
-    ///
-    /// Errors: the folder cannot be read, or holds no file with such a name.
-    pub fn studies(&self) -> Result<Vec<Study>, Error> {
-        let failed = |source| Error::DataDir { dir: self.dir.clone(), source };
-        let mut uids = BTreeSet::new();
-        for entry in std::fs::read_dir(&self.dir).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name();
-            if let Some(uid) = name.to_str().and_then(|name| self.uid_of(name)) {
-                // A study has a hundred of them.
-                if !uids.contains(uid) {
-                    uids.insert(uid.to_string());
-                }
-            }
-        }
-        if uids.is_empty() {
-            return Err(Error::NoCrops { dir: self.dir.clone() });
-        }
-        let study = |uid: String| Study { uid: uid.into(), labels: [0; VERTEBRAE], fold: 0 };
-        Ok(uids.into_iter().map(study).collect())
-    }
-
-    /// `{uid}` of `{uid}_{1..7}_{0..}.npy`.
-    fn uid_of<'a>(&self, name: &'a str) -> Option<&'a str> {
-        let mut parts = name.strip_suffix(".npy")?.rsplitn(3, '_');
-        let slice: usize = parts.next()?.parse().ok()?;
-        let vertebra: usize = parts.next()?.parse().ok()?;
-        let known = slice < self.slices_per_vertebra && (1..=VERTEBRAE).contains(&vertebra);
-        parts.next().filter(|uid| known && !uid.is_empty())
+    /// What `look` says of every file of `studies`, in their order; in parallel.
+    fn each_file<T: Send>(
+        &self,
+        studies: &[Study],
+        look: impl Fn(&Path) -> Result<T, String> + Sync,
+    ) -> Vec<Result<T, Error>> {
+        let per_study = VERTEBRAE * self.slices_per_vertebra;
+        (0..studies.len() * per_study)
+            .into_par_iter()
+            .map(|i| {
+                let (study, place) = (&studies[i / per_study], i % per_study);
+                let (vertebra, slice) =
+                    (place / self.slices_per_vertebra, place % self.slices_per_vertebra);
+                let path = self.path(study, vertebra, slice);
+                look(&path).map_err(|problem| wrong(study, vertebra, slice, path, problem))
+            })
+            .collect()
     }
 
     /// Reads one file into `out`, uint8 `[size, size, 6]` in C order. Errors: as [`look`].
@@ -167,46 +158,39 @@ impl Source for NpyFolder {
 
     /// Looks at every file in parallel: that it is there, its type, shape and length.
     ///
-    /// Errors: a `data.dir` that cannot be read; else one message with the number of files that
-    /// cannot be used and the first ten of them.
-    fn check(&self, studies: &[Study]) -> Result<Checked, Error> {
+    /// Errors: a `data.dir` that cannot be read.
+    fn check_each(&self, studies: &[Study]) -> Result<Checked, Error> {
         std::fs::read_dir(&self.dir)
             .map_err(|source| Error::DataDir { dir: self.dir.clone(), source })?;
-        let per_study = VERTEBRAE * self.slices_per_vertebra;
-        let files = studies.len() * per_study;
-        let looks: Vec<Result<Looked, Error>> = (0..files)
-            .into_par_iter()
-            .map(|i| {
-                let (study, place) = (&studies[i / per_study], i % per_study);
-                let (vertebra, slice) =
-                    (place / self.slices_per_vertebra, place % self.slices_per_vertebra);
-                let path = self.path(study, vertebra, slice);
-                look(&path).map_err(|problem| wrong(study, vertebra, slice, path, problem))
-            })
-            .collect();
         let mut checked = Checked::default();
-        let mut errors = Vec::new();
-        for (i, look) in looks.into_iter().enumerate() {
-            if i % per_study == 0 {
-                checked.fingerprints.push(crc32fast::hash(studies[i / per_study].uid.as_bytes()));
-            }
-            match look {
-                Ok(Looked { height, width, sum }) => {
-                    checked.resized += usize::from((height, width) != (self.size, self.size));
-                    let study = &mut checked.fingerprints[i / per_study];
-                    *study = crc32fast::hash(&[study.to_le_bytes(), sum.to_le_bytes()].concat());
+        let mut looks = self.each_file(studies, look).into_iter();
+        for study in studies {
+            let mut fingerprint = crc32fast::hash(study.uid.as_bytes());
+            for look in looks.by_ref().take(VERTEBRAE * self.slices_per_vertebra) {
+                match look {
+                    Ok(Looked { height, width, sum }) => {
+                        checked.resized += usize::from((height, width) != (self.size, self.size));
+                        let sums = [fingerprint.to_le_bytes(), sum.to_le_bytes()];
+                        fingerprint = crc32fast::hash(sums.as_flattened());
+                    }
+                    Err(error) => checked.errors.push(error),
                 }
-                Err(error) => errors.push(error),
             }
+            checked.fingerprints.push(fingerprint);
         }
-        if errors.is_empty() {
+        Ok(checked)
+    }
+
+    fn check(&self, studies: &[Study]) -> Result<Checked, Error> {
+        let checked = self.check_each(studies)?;
+        if checked.errors.is_empty() {
             return Ok(checked);
         }
         Err(Error::Slices {
             dir: self.dir.clone(),
-            total: errors.len(),
-            files,
-            shown: first_of(&errors, SHOWN),
+            total: checked.errors.len(),
+            files: studies.len() * VERTEBRAE * self.slices_per_vertebra,
+            shown: first_of(&checked.errors, SHOWN),
         })
     }
 }

@@ -22,17 +22,24 @@ pub trait Source: Send + Sync {
     /// The fingerprint of a study changes when one of its slices is replaced by another. It does not
     /// depend on where the slices are stored. A source that has nothing to check gives 0.
     ///
-    /// Errors: all slices that cannot be used, in one message.
+    /// Errors: the source as a whole cannot be read.
+    fn check_each(&self, studies: &[Study]) -> Result<Checked, Error> {
+        Ok(Checked { fingerprints: vec![0; studies.len()], ..Checked::default() })
+    }
+
+    /// As [`Self::check_each`]. Errors: also slices that cannot be used, all in one message.
     fn check(&self, studies: &[Study]) -> Result<Checked, Error> {
-        Ok(Checked { resized: 0, fingerprints: vec![0; studies.len()] })
+        self.check_each(studies)
     }
 }
 
 /// What a check of a run's studies found.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Default)]
 pub struct Checked {
     /// Slices of another size than `data.image_size`; they are resized as they are read.
     pub resized: usize,
-    /// A checksum of each study's slices, in the order of the studies; see [`Source::check`].
+    /// A checksum of each study's slices, in the order of the studies; see [`Source::check_each`].
     pub fingerprints: Vec<u32>,
+    /// What is wrong with each slice that cannot be used, by study.
+    pub errors: Vec<Error>,
 }

@@ -24,19 +24,29 @@ use crate::{
         Event,
         channel::EventSender,
         event::{
-            Epoch, EpochStarted, FoldBest, FoldEvent, FoldPlan, FoldState, Level, Position, Worst,
+            self, ConstantStudy, Epoch, EpochStarted, FoldBest, FoldEvent, FoldPlan, FoldState,
+            Level, Position, Worst,
         },
         folder::{Folder, append_line},
     },
-    study::{Batch, Loader, Source, Study},
+    study::{Batch, Constant, Loader, Source, Study},
 };
 use candle_core::{DType, Device};
-use std::{cell::Cell, ops::Range, path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashSet,
+    ops::Range,
+    path::PathBuf,
+    sync::Arc,
+    time::Instant,
+};
 
 mod steps;
 
 /// `checkpoint.keep` at most.
 pub const MOST_KEPT: usize = 100;
+/// Studies of one event: a line of the journal has a bound.
+const MOST_CONSTANT: usize = 500;
 
 /// What a fold is trained with.
 pub struct Fold<'a> {
@@ -60,6 +70,8 @@ pub struct Fold<'a> {
     pub memory: &'a Cell<memory::Plan>,
     /// Buffers from step to step.
     pub arena: &'a Arena,
+    /// Studies with crops without a picture that the run has told of.
+    pub constant: &'a RefCell<HashSet<Arc<str>>>,
     /// How the GPU is doing, where there is one that tells.
     pub monitor: Option<&'a Monitor>,
     /// The seed, where it is not the run's: the fold is trained again.
@@ -315,6 +327,7 @@ impl Training<'_, '_> {
                 Ok(validation) => validation,
                 Err(end) => return Ok(end),
             };
+            self.tell_constant(&mut loader);
             self.finish_epoch(validation, control)?;
             if epoch == control.config.train.epochs {
                 break;
@@ -341,6 +354,26 @@ impl Training<'_, '_> {
         let config = Config { seed: fold.config.seed, ..control.config.clone() };
         let from = (epoch, self.batches);
         Loader::fold(fold.source.clone(), train, valid, &config, self.at().fold, from)
+    }
+
+    /// Tells of crops without a picture, each study once in a run.
+    fn tell_constant(&self, loader: &mut Loader) {
+        let fold = self.fold;
+        let mut known = fold.constant.borrow_mut();
+        let mut studies: Vec<ConstantStudy> = loader
+            .take_constant()
+            .into_iter()
+            .filter(|constant| known.insert(constant.study.clone()))
+            .map(|Constant { study, slices }| ConstantStudy { study: study.to_string(), slices })
+            .collect();
+        studies.sort_by(|a, b| a.study.cmp(&b.study));
+        for studies in studies.chunks(MOST_CONSTANT) {
+            fold.events.send(Event::Constant(event::Constant {
+                at: self.at(),
+                slices_per_vertebra: fold.config.data.slices_per_vertebra,
+                studies: studies.to_vec(),
+            }));
+        }
     }
 
     /// What a checkpoint is made of, now.

@@ -30,7 +30,7 @@ use crate::{
 use candle_core::{DType, Device};
 use crossbeam_channel::Receiver;
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -232,6 +232,7 @@ fn folds(
     let (mut failed, mut stopped) = (false, false);
     let mut memory = None;
     let arena = Arena::default();
+    let constant = RefCell::default();
     let monitor = Monitor::open(&job.device);
     let mut next = first;
     loop {
@@ -271,6 +272,7 @@ fn folds(
             device: &job.device,
             memory,
             arena: &arena,
+            constant: &constant,
             monitor: monitor.as_ref(),
             again: (seed != job.config.seed).then_some(seed),
             debug: job.debug,

@@ -236,13 +236,15 @@ impl Slices {
         let place = self.place_in(listed, entry.prediction);
         let areas = areas(area, listed.entries.len() as u16);
         if let Some(area) = areas.studies {
-            panes::studies(frame, area, &self.title(listed, held), &listed.entries, at);
+            let title = self.title(listed, held);
+            let entries = (&listed.entries[..], at);
+            panes::studies(frame, area, &title, entries, &context.state.constant);
         }
         if let Some(area) = areas.levels {
             panes::levels(frame, area, entry.prediction, place);
         }
         if let Some(area) = areas.strip {
-            panes::strip(frame, area, entry.prediction, place);
+            panes::strip(frame, area, entry.prediction, place, &context.state.constant);
         }
         let title = self.picture_title(listed, context);
         let block = theme::pane(&title);

@@ -2,6 +2,7 @@
 //! and a recorded run gives the same state again.
 
 pub mod alerts;
+pub mod constant;
 mod curve;
 pub mod fold;
 pub mod format;

@@ -1,6 +1,7 @@
 //! The state of a run, folded from its events.
 
 use super::alerts::{Alerts, Kind};
+use super::constant::Constants;
 use super::fold::Fold;
 use super::looks::Looks;
 use super::progress::Progress;
@@ -64,6 +65,8 @@ pub struct State {
     pub log: VecDeque<LogLine>,
     /// Log lines ever, those forgotten included.
     pub log_total: u64,
+    /// Crops without a picture.
+    pub constant: Constants,
     /// What wants a look.
     pub alerts: Alerts,
     /// The trainer's state; `None` before it has said so.
@@ -169,6 +172,7 @@ impl State {
                 }
                 self.alerts.left_out(left_out.at);
             }
+            Event::Constant(told) => self.constant.add(told),
             Event::Checkpoint(checkpoint) => {
                 if let Some(fold) = self.fold_mut(checkpoint.at.fold) {
                     match checkpoint.kind {

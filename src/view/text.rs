@@ -1,6 +1,6 @@
 //! Events as lines, for the log pane and the headless output.
 
-use super::{fold, format, report};
+use super::{constant, fold, format, report};
 use crate::run::event::{
     CheckpointKind, Epoch, Event, FoldState, Level, Outcome, RunStarted, TrainerState,
 };
@@ -35,6 +35,7 @@ pub fn of_event(event: &Event) -> Option<(Level, String)> {
             );
             (Level::Warn, line)
         }
+        Event::Constant(c) => (Level::Warn, constant::line(c)),
         Event::Checkpoint(c) => {
             let kind = match c.kind {
                 CheckpointKind::Best => "best",

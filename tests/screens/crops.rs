@@ -231,3 +231,42 @@ fn hostile_predictions_do_not_break_the_view() {
         }
     }
 }
+
+#[test]
+fn a_crop_without_a_picture_says_so_and_whose_they_are() {
+    let mut screen = training();
+    press(&mut screen, KeyCode::Char('4'));
+    draw(&mut screen, 200, 60);
+    let wanted = screen.take_look().unwrap();
+    let mut slices = [0; 7];
+    slices[usize::from(wanted.vertebra) - 1] = 15;
+    let constant = |study: &str| ConstantStudy { study: study.into(), slices };
+    let constant =
+        Constant { at: MIDDLE, slices_per_vertebra: 15, studies: vec![constant(&wanted.study)] };
+    tell(&mut screen, Event::Constant(constant));
+    // As augmented it looks like a picture of noise.
+    let flat = Picture { pixels: vec![1; 96 * 96].into(), mask: vec![0; 96 * 96].into() };
+    let seen = common::neck(|x, y| (x, y));
+    let found = Found::Slice { height: 96, width: 96, seen, raw: flat };
+    tell(&mut screen, Event::Look(Look { wanted: wanted.clone(), found }));
+    let told = text(&draw(&mut screen, 200, 60));
+    for words in [
+        "no picture: every pixel of this crop is 1",
+        "15 of 15 without a picture",
+        "= crops without a picture (every pixel the same): 1 whole",
+        "vertebra in 1 study",
+        " = ",
+    ] {
+        assert!(told.contains(words), "{words:?} is not in\n{told}");
+    }
+    assert!(!told.contains('▀'), "no picture is drawn\n{told}");
+
+    // The same of a crop of the batch.
+    let Event::Preview(mut preview) = common::preview(MIDDLE) else { unreachable!() };
+    let flat = Picture { pixels: vec![7; 96 * 96].into(), mask: vec![0; 96 * 96].into() };
+    preview.crops.iter_mut().for_each(|crop| crop.raw = Some(flat.clone()));
+    tell(&mut screen, Event::Preview(preview));
+    press(&mut screen, KeyCode::Char('w'));
+    let told = text(&draw(&mut screen, 200, 60));
+    assert!(told.contains("no picture: every pixel of this crop is 7"), "{told}");
+}

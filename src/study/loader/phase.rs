@@ -1,8 +1,9 @@
 //! What a loader goes through, and a batch on its way.
 
 use crate::config::Config;
+use crate::config::VERTEBRAE;
 use crate::study::batch::{Batch, Place, Recipe, study_order};
-use crate::study::{Error, Images, Study};
+use crate::study::{Constant, Error, Images, Study};
 use std::sync::Arc;
 
 /// BatchNorm of the study head takes no single row.
@@ -99,6 +100,8 @@ pub struct Phase {
 pub struct Filled {
     pub images: Images,
     pub places: Vec<Place>,
+    /// Slices of C1..C7 without a picture.
+    pub constant: [usize; VERTEBRAE],
 }
 
 /// A batch being filled.
@@ -159,6 +162,17 @@ impl Slot {
         failed
     }
 
+    /// The studies with slices without a picture, by row.
+    pub fn constant(&self) -> impl Iterator<Item = Constant> {
+        (0..self.rows.len()).filter_map(|row| match &self.rows[row] {
+            Some(Ok(Filled { constant, .. })) if *constant != [0; VERTEBRAE] => Some(Constant {
+                study: self.phase.studies[self.study(row)].uid.clone(),
+                slices: *constant,
+            }),
+            _ => None,
+        })
+    }
+
     /// The batch of the rows that are there; `None` where they are too few.
     pub fn into_batch(self) -> Option<Batch> {
         let phase = &self.phase;
@@ -175,7 +189,7 @@ impl Slot {
         };
         let start = self.number * phase.batch_size;
         for (row, filled) in self.rows.into_iter().enumerate() {
-            let Some(Ok(Filled { images, places })) = filled else { continue };
+            let Some(Ok(Filled { images, places, .. })) = filled else { continue };
             let study = &phase.studies[phase.order[start + row]];
             let label = |place: &Place| f32::from(study.labels[usize::from(place.vertebra)]);
             batch.images.push(images);

@@ -1,7 +1,7 @@
 //! The studies that can be looked at, and where the network is most wrong about one.
 
 use super::super::pictures::Slice;
-use crate::run::event::{Crop, Found, LookAt, Position, Prediction, Preview};
+use crate::run::event::{Crop, Found, LookAt, Picture, Position, Prediction, Preview};
 use crate::view::{Fold, State};
 
 /// Studies listed at the most.
@@ -92,6 +92,7 @@ impl<'a> Listed<'a> {
         if let Some(found) = state.looks.get(wanted) {
             return Some(match found {
                 Found::Nothing(why) => Err(why.clone()),
+                Found::Slice { raw: own, .. } if is_constant(own) => Err(no_picture(own)),
                 Found::Slice { height, width, seen, raw: own } => {
                     let picture = if raw { own.clone() } else { seen.clone() };
                     Ok((Slice { height: *height, width: *width, picture }, seen != own))
@@ -103,12 +104,28 @@ impl<'a> Listed<'a> {
                 == (&wanted.study, wanted.vertebra, wanted.slice)
         };
         let crop = self.preview?.crops.iter().find(is_it)?;
+        let own = crop.raw.as_ref().unwrap_or(&crop.seen);
+        if is_constant(own) {
+            return Some(Err(no_picture(own)));
+        }
         let picture = if raw { crop.raw.as_ref() } else { Some(&crop.seen) };
         let (height, width) = (crop.height, crop.width);
         let differ = crop.raw.as_ref() != Some(&crop.seen);
         let slice = picture.map(|p| (Slice { height, width, picture: p.clone() }, differ));
         Some(slice.ok_or_else(|| "it cannot be read".into()))
     }
+}
+
+/// Whether all pixels are one grey. Of a slice before augmentation: noise on it is no picture.
+fn is_constant(picture: &Picture) -> bool {
+    let pixels = &picture.pixels;
+    pixels.first().is_some_and(|first| pixels.iter().all(|pixel| pixel == first))
+}
+
+/// What is said in the place of such a picture.
+fn no_picture(picture: &Picture) -> String {
+    let grey = picture.pixels.first().copied().unwrap_or_default();
+    format!("no picture: every pixel of this crop is {grey}")
 }
 
 fn seed(state: &State, fold: &Fold) -> Option<u64> {

@@ -3,6 +3,7 @@
 use super::listed::{Entry, Place, wrong_by};
 use crate::run::event::Prediction;
 use crate::tui::theme;
+use crate::view::constant::Constants;
 use crate::view::format;
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -20,8 +21,14 @@ const LEGEND: [&str; 3] =
 /// A level of 1/8 to 8/8.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// Draws the studies, the chosen one marked and in view.
-pub fn studies(frame: &mut Frame, area: Rect, title: &str, entries: &[Entry], chosen: usize) {
+/// Draws the studies, the chosen one marked and in view, and those with crops without a picture.
+pub fn studies(
+    frame: &mut Frame,
+    area: Rect,
+    title: &str,
+    (entries, chosen): (&[Entry], usize),
+    constants: &Constants,
+) {
     let block = theme::pane(title);
     let inner = block.inner(area);
     frame.render_widget(block, area);
@@ -39,16 +46,41 @@ pub fn studies(frame: &mut Frame, area: Rect, title: &str, entries: &[Entry], ch
             false => ("  ", Style::new()),
         };
         let study = format::study(study, width);
-        let text = format!("{mark}{study:<width$}  {loss:>5}  {label} {probability:>4.2} ");
+        let flag = if constants.of(&entry.prediction.study).is_some() { '=' } else { ' ' };
+        let text = format!("{mark}{study:<width$} {flag}{loss:>5}  {label} {probability:>4.2} ");
         lines.push(Line::from(vec![Span::styled(text, style), verdict(*probability, label)]));
     }
     // What the columns and marks mean, where there is room for it.
     let below = usize::from(inner.height).saturating_sub(lines.len());
-    if below > LEGEND.len() {
-        lines.resize(lines.len() + below - LEGEND.len(), Line::default());
-        lines.extend(LEGEND.map(|text| Line::styled(text, theme::FAINT)));
+    let told = (!constants.is_empty()).then(|| {
+        let text = format!("= {}; the report names all", constants.heading());
+        let text: Vec<String> = wrapped(&text, inner.width.into());
+        text.into_iter().map(|text| Line::styled(text, theme::WARN)).collect::<Vec<_>>()
+    });
+    let told = told.unwrap_or_default();
+    let legend = if below > LEGEND.len() + told.len() { &LEGEND[..] } else { &[] };
+    if below >= legend.len() + told.len() {
+        let rows = lines.len() + below - legend.len() - told.len();
+        lines.resize(rows, Line::default());
+        lines.extend(told);
+        lines.extend(legend.iter().map(|text| Line::styled(*text, theme::FAINT)));
     }
     frame.render_widget(Paragraph::new(lines), inner);
+}
+
+/// `text` in lines of at most `width` columns, broken between words and indented.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = " ".to_string();
+    for word in text.split(' ') {
+        if line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(std::mem::replace(&mut line, "   ".into()));
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
 }
 
 /// ✓ where the probability is on its label's side, else ×.
@@ -128,11 +160,22 @@ fn bar(p: f32) -> char {
 }
 
 /// Draws the chosen vertebra's slices as high bars with a line at one half.
-pub fn strip(frame: &mut Frame, area: Rect, prediction: &Prediction, place: Place) {
+pub fn strip(
+    frame: &mut Frame,
+    area: Rect,
+    prediction: &Prediction,
+    place: Place,
+    constants: &Constants,
+) {
     let at = usize::from(place.vertebra).clamp(1, 7);
     let label = prediction.labels[at - 1];
     let word = if label > 0 { "fractured" } else { "not fractured" };
-    let block = theme::pane(&format!("C{at} · {word}"));
+    let n = constants.of(&prediction.study).map_or(0, |slices| slices[at - 1]);
+    let constant = match n {
+        0 => String::new(),
+        n => format!(" · {n} of {} without a picture", prediction.slices_per_vertebra()),
+    };
+    let block = theme::pane(&format!("C{at} · {word}{constant}"));
     let inner = block.inner(area);
     frame.render_widget(block, area);
     let all = prediction.of_vertebra(place.vertebra);

@@ -1,0 +1,61 @@
+//! Which studies a run's networks were trained on.
+
+use super::{recorded, trained::Trained};
+use crate::{config::Config, run::folder::Folder, study::Study};
+use eyre::{Result, bail};
+use std::{collections::HashMap, sync::Arc};
+
+/// Which studies the networks of a run were trained on.
+#[derive(Default)]
+pub(super) struct Seen {
+    /// The fold of each network.
+    networks: Vec<usize>,
+    /// The fold of each study of the run, by its name.
+    studies: HashMap<Arc<str>, usize>,
+}
+
+impl Seen {
+    pub fn of(folder: &Folder, config: &Config, trained: &[Trained]) -> Self {
+        let studies = recorded::to_look_at(folder, config).map(|data| data.table.studies);
+        let studies = studies.into_iter().flatten().map(|study| (study.uid, study.fold));
+        Self { networks: trained.iter().map(|t| t.fold).collect(), studies: studies.collect() }
+    }
+
+    /// Whether the network was trained on the study: a fold trains on the studies of all others.
+    pub fn by(&self, study: &str, network: usize) -> bool {
+        self.studies.get(study).is_some_and(|fold| *fold != self.networks[network])
+    }
+
+    /// A warning, where a network was trained on a study. `unseen`: such networks are left out, and
+    /// there is nothing to warn of.
+    ///
+    /// Errors: a study for which none would be left.
+    pub fn check(&self, studies: &[Study], unseen: bool) -> Result<Option<String>> {
+        let by = |study: &Study| -> Vec<String> {
+            let networks = (0..self.networks.len()).filter(|&n| self.by(&study.uid, n));
+            networks.map(|n| self.networks[n].to_string()).collect()
+        };
+        let seen: Vec<(&Study, Vec<String>)> =
+            studies.iter().map(|s| (s, by(s))).filter(|(_, by)| !by.is_empty()).collect();
+        let all = studies.len();
+        let mut by_all = seen.iter().filter(|(_, by)| by.len() == self.networks.len());
+        match (seen.first(), by_all.next()) {
+            (None, _) => Ok(None),
+            (_, Some((study, _))) if unseen => bail!(
+                "--unseen: all folds at hand were trained on {} of {all} studies, {} first: add \
+                 their own folds with --folds, or leave them out with --studies",
+                1 + by_all.count(),
+                study.uid
+            ),
+            _ if unseen => Ok(None),
+            (Some((study, by)), _) => Ok(Some(format!(
+                "{} of {all} studies were trained on by some of these folds, {} first (fold {}): \
+                 their predictions look better than they are; --unseen leaves such folds out, study \
+                 by study",
+                seen.len(),
+                study.uid,
+                by.join(", ")
+            ))),
+        }
+    }
+}
