@@ -84,7 +84,7 @@ fn keys(config: &Config) -> Result<tui::Keymap> {
 /// The config that was given, or ./config.toml where it exists.
 fn file_or_default(given: Option<&Path>) -> Option<&Path> {
     let default = Path::new("config.toml");
-    given.or_else(|| default.is_file().then_some(default))
+    given.or_else(|| default.symlink_metadata().is_ok().then_some(default))
 }
 
 /// `rsna-tui keys`.

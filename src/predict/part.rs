@@ -1,7 +1,10 @@
 //! Predictions so far: a file that grows by a row a study, and that a second process goes on from.
 
 use super::{Predicted, table};
-use crate::{bounded::excerpt, run::unfinished::Unfinished};
+use crate::{
+    bounded::{self, excerpt},
+    run::unfinished::Unfinished,
+};
 use std::{
     collections::HashSet,
     fs::{self, File},
@@ -72,7 +75,8 @@ impl Part {
         let path = Self::path(out);
         let failed = |source| Error::Io { path: path.clone(), source };
         let mut options = File::options();
-        let file = options.read(true).append(true).create(true).open(&path).map_err(failed)?;
+        let options = options.read(true).append(true).create(true);
+        let file = bounded::open_with(&path, options).map_err(failed)?;
         lock(&file, &path)?;
         let mut part = Self { file, path: path.clone(), done: HashSet::new(), ours: false };
         let whole = match anew {
@@ -215,7 +219,7 @@ fn lines(
     whole: &mut u64,
 ) -> Result<Vec<u8>, Error> {
     let failed = |source| Error::Io { path: path.into(), source };
-    let mut file = BufReader::new(File::open(path).map_err(failed)?);
+    let mut file = BufReader::new(bounded::open(path).map_err(failed)?);
     let mut line = Vec::new();
     for number in 0.. {
         line.clear();

@@ -1,5 +1,6 @@
 //! A run's folder: where everything lies.
 
+use crate::bounded;
 use std::{
     fs::{self, File},
     io::{self, Write},
@@ -105,7 +106,8 @@ impl Folder {
             _ => path,
         };
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        let Some(name) = name.filter(|_| path.join("config.toml").is_file()) else {
+        // Whether it is a file that can be read is said where it is.
+        let Some(name) = name.filter(|_| has_config(&path)) else {
             return Err(Error::NotThere(path));
         };
         Ok(Self { name, path, lock: None })
@@ -211,6 +213,11 @@ fn is_name(name: &str) -> bool {
         && !name.chars().any(|c| matches!(c, '/' | '\\') || c.is_control())
 }
 
+/// Whether something of the name of a run's configuration is in the folder.
+fn has_config(path: &Path) -> bool {
+    path.join("config.toml").symlink_metadata().is_ok()
+}
+
 fn seeded(again: Option<u64>) -> String {
     again.map(|seed| format!("_seed{seed}")).unwrap_or_default()
 }
@@ -218,7 +225,7 @@ fn seeded(again: Option<u64>) -> String {
 /// The folder that `latest` points to, or else the one in `dir` whose config.toml is the newest.
 fn latest(dir: &Path) -> Option<PathBuf> {
     let link = dir.join(LATEST);
-    match link.join("config.toml").is_file() {
+    match has_config(&link) {
         true => Some(link),
         false => runs(dir).ok()?.max().map(|(_, path)| path),
     }
@@ -229,7 +236,9 @@ fn runs(dir: &Path) -> io::Result<impl Iterator<Item = (std::time::SystemTime, P
     Ok(fs::read_dir(dir)?.filter_map(|entry| {
         let entry = entry.ok()?;
         let path = entry.path();
-        let begun = fs::metadata(path.join("config.toml")).ok()?.modified().ok()?;
+        let config = path.join("config.toml");
+        let config = fs::metadata(&config).or_else(|_| fs::symlink_metadata(&config)).ok()?;
+        let begun = config.modified().ok()?;
         (!path.ends_with(LATEST)).then_some((begun, path))
     }))
 }
@@ -249,6 +258,9 @@ fn point_latest(dir: &Path, name: &str) {
     let _ = (dir, name);
 }
 
+/// Bytes of a process number and a line end.
+#[cfg(unix)]
+const LONGEST_PID: u64 = 32;
 /// Who only looks whether a run is locked holds the lock for a moment.
 #[cfg(unix)]
 const LOCK_TRIES: usize = 5;
@@ -278,12 +290,12 @@ fn lock_of(path: &Path, take: bool) -> Result<File, Error> {
     let failed = |source| Error::Io { path: file.clone(), source };
     let mut options = File::options();
     options.read(true).write(take).create(take).truncate(false);
-    let mut lock = options.open(&file).map_err(failed)?;
+    let mut lock = bounded::open_with(&file, &mut options).map_err(failed)?;
     #[cfg(unix)]
     match try_lock(&lock, if take { LOCK_TRIES } else { 1 }) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {
-            let pid = fs::read_to_string(&file).ok().map(|pid| pid.trim().to_string());
+            let pid = bounded::read_text(&file, LONGEST_PID).ok().map(|pid| pid.trim().to_string());
             let pid = pid.filter(|pid| !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit()));
             return Err(Error::InUse { path: path.into(), pid });
         }
@@ -321,7 +333,9 @@ pub fn write_keeping(path: &Path, bytes: &[u8], older: &[PathBuf]) -> io::Result
         }
         Ok(())
     };
-    let written = File::create(&temporary)
+    // What is there is removed, not written into: a link or a pipe would lead elsewhere.
+    let _ = fs::remove_file(&temporary);
+    let written = File::create_new(&temporary)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
         .and_then(|()| rotate())
         .and_then(|()| fs::rename(&temporary, path));
@@ -338,7 +352,7 @@ pub fn write_keeping(path: &Path, bytes: &[u8], older: &[PathBuf]) -> io::Result
 
 /// Appends a line, or nothing of it. Errors: the file cannot be opened or written.
 pub fn append_line(path: &Path, line: &str) -> io::Result<()> {
-    let mut file = File::options().create(true).append(true).open(path)?;
+    let mut file = bounded::open_with(path, File::options().create(true).append(true))?;
     let length = file.metadata()?.len();
     file.write_all(format!("{line}\n").as_bytes()).inspect_err(|_| {
         let _ = file.set_len(length);

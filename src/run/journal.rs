@@ -5,13 +5,17 @@
 //! line is `{"type":"journal","version":1,…}`. A figure that is not finite is `"nan"`, `"inf"` or
 //! `"-inf"`. Lines that this version does not know are passed over.
 
-use super::event::{Event, Gpu, Position, Stamped, Step, System};
+use super::{
+    event::{Event, Gpu, Position, Stamped, Step, System},
+    unfinished::Unfinished,
+};
+use crate::bounded;
 use lines::Lines;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::{BTreeMap, VecDeque},
     fs::File,
-    io::{self, BufWriter, Seek, SeekFrom, Write},
+    io::{self, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -98,13 +102,9 @@ impl Journal {
     /// Errors: it cannot be opened or begun.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::Io { path: path.into(), source };
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(path)
-            .map_err(failed)?;
+        let mut options = File::options();
+        let options = options.create(true).truncate(false).read(true).write(true);
+        let file = bounded::open_with(path, options).map_err(failed)?;
         let written = file.metadata().map_err(failed)?.len();
         let mut journal = Self { path: path.into(), file, written, pending: Vec::new() };
         if written == 0 {
@@ -391,13 +391,12 @@ pub fn trim(path: &Path, known: &[Known]) -> Result<f64, Error> {
         any |= beyond(start, line);
     }
     if !any {
-        let file = File::options().write(true).open(path).map_err(failed)?;
+        let file = bounded::open_with(path, File::options().write(true)).map_err(failed)?;
         file.set_len(end).map_err(failed)?;
         return Ok(seconds);
     }
-    let temporary = path.with_extension("jsonl.tmp");
     let write = || -> io::Result<()> {
-        let mut out = BufWriter::with_capacity(1 << 20, File::create(&temporary)?);
+        let mut out = Unfinished::create(path)?;
         let mut lines = Lines::open(path, Some(end)).map_err(io::Error::other)?;
         out.write_all(&lines.head)?;
         while let Some((start, line)) = lines.next()? {
@@ -406,12 +405,8 @@ pub fn trim(path: &Path, known: &[Known]) -> Result<f64, Error> {
                 out.write_all(b"\n")?;
             }
         }
-        out.into_inner().map_err(|e| e.into_error())?.sync_all()?;
-        std::fs::rename(&temporary, path)
+        out.finish()
     };
-    write().map_err(|source| {
-        let _ = std::fs::remove_file(&temporary);
-        Error::Io { path: path.into(), source }
-    })?;
+    write().map_err(failed)?;
     Ok(seconds)
 }

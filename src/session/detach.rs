@@ -1,9 +1,10 @@
 //! `--detach`: the same run in a process of its own, which no terminal can take along.
 
-use crate::run::folder::Folder;
+use crate::{bounded, run::folder::Folder};
 use eyre::{Result, bail, eyre};
 use std::{
     ffi::OsString,
+    fs::File,
     io::{BufRead, BufReader, Write, stdout},
     process::{Command, ExitCode, Stdio},
 };
@@ -60,7 +61,8 @@ pub fn leave_session() {
 pub(super) fn ready(folder: &Folder) -> Result<()> {
     let output = folder.output();
     let failed = |e: std::io::Error| eyre!("cannot write {}: {e}", output.display());
-    let file = std::fs::File::options().create(true).append(true).open(&output).map_err(failed)?;
+    let file =
+        bounded::open_with(&output, File::options().create(true).append(true)).map_err(failed)?;
     let mut out = stdout();
     let _ = writeln!(out, "{READY} {}", folder.name).and_then(|()| out.flush());
     #[cfg(unix)]

@@ -7,7 +7,7 @@ use super::{
     trained::{self, Trained},
 };
 use crate::{
-    cli,
+    bounded, cli,
     config::Config,
     predict::{self, Ensemble, part::Part},
     study::{Source, Study, Table},
@@ -161,7 +161,7 @@ fn made_with(config: &Config, networks: &Networks, views: usize) -> String {
 fn sum_of(path: &Path) -> String {
     let hash = |path: &Path| -> std::io::Result<u32> {
         let mut hasher = crc32fast::Hasher::new();
-        let mut file = std::fs::File::open(path)?;
+        let mut file = bounded::open(path)?;
         let mut piece = vec![0; 1 << 20];
         loop {
             match std::io::Read::read(&mut file, &mut piece)? {

@@ -1,6 +1,7 @@
 //! A journal line by line.
 
 use super::{Error, Header, VERSION};
+use crate::bounded;
 use std::{
     fs::File,
     io::{self, BufRead, BufReader},
@@ -24,7 +25,7 @@ pub(super) struct Lines {
 impl Lines {
     pub(super) fn open(path: &Path, upto: Option<u64>) -> Result<Self, Error> {
         let failed = |source| Error::Io { path: path.into(), source };
-        let file = File::open(path).map_err(failed)?;
+        let file = bounded::open(path).map_err(failed)?;
         let length = file.metadata().map_err(failed)?.len();
         let upto = upto.unwrap_or(length).min(length);
         let file = BufReader::with_capacity(upto.clamp(1 << 10, 1 << 20) as usize, file);
