@@ -1,6 +1,7 @@
 //! Files from elsewhere: regular files only, read up to a bound. What they say of themselves is not
 //! believed.
 
+use crate::print;
 use std::{
     fs::{File, FileType, OpenOptions},
     io::{self, Read},
@@ -97,12 +98,10 @@ fn too_long(most: u64) -> io::Error {
 
 /// Text from elsewhere as a part of a message: at most `most` characters of it, in one line.
 pub(crate) fn excerpt(text: &str, most: usize) -> String {
-    let mut told: String =
-        text.chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(most).is_some() {
-        told.push('…');
+    match text.char_indices().nth(most) {
+        Some((end, _)) => print::clean(&text[..end]) + "…",
+        None => print::clean(text),
     }
-    told
 }
 
 #[cfg(test)]
@@ -140,14 +139,15 @@ mod tests {
             ("folder", "a folder"),
         ];
         for (name, found) in cases {
-            let options: [&mut OpenOptions; 4] = [
-                File::options().read(true),
-                File::options().write(true),
-                File::options().read(true).write(true),
-                File::options().append(true).create(true),
-            ];
-            for options in options {
-                let error = open_with(&at(name), options).unwrap_err().to_string();
+            for (read, write, append) in [
+                (true, false, false),
+                (false, true, false),
+                (true, true, false),
+                (false, false, true),
+            ] {
+                let mut options = File::options();
+                options.read(read).write(write).append(append).create(append);
+                let error = open_with(&at(name), &mut options).unwrap_err().to_string();
                 assert!(error.contains(found) && error.contains("a regular file"), "{error}");
             }
         }

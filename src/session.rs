@@ -12,6 +12,7 @@ mod import;
 mod live;
 mod monitor;
 mod on_alert;
+mod out;
 mod predict;
 mod previews;
 mod progress;
@@ -38,6 +39,7 @@ use crate::{
     config::{Config, Set},
     device,
     net::{Classifier, Spec, summary, weights},
+    print::{self, Said},
     run::{folder::Folder, journal, status::Status},
     study::{NpyFolder, Phantom, Source, Study, Table},
     train::{
@@ -61,7 +63,20 @@ const MANY_FILES: usize = 20_000;
 
 /// The configuration that the command line asks for.
 pub fn config(args: &cli::Train) -> Result<Config> {
+    check_runs_dir(args.runs_dir.as_deref())?;
     load(args.config.as_deref(), args.demo, &args.sets())
+}
+
+/// A run's settings name the folder of runs as text.
+fn check_runs_dir(dir: Option<&Path>) -> Result<()> {
+    match dir.filter(|dir| dir.to_str().is_none()) {
+        Some(dir) => bail!(
+            "--runs-dir {}: expected a path in UTF-8, as a run's config.toml holds it; give another, \
+             or a link to it",
+            dir.display()
+        ),
+        None => Ok(()),
+    }
 }
 
 fn load(given: Option<&Path>, demo: bool, sets: &[Set]) -> Result<Config> {
@@ -69,7 +84,7 @@ fn load(given: Option<&Path>, demo: bool, sets: &[Set]) -> Result<Config> {
     if let (true, Some(file)) = (demo, file) {
         // Checked by itself: the demo's settings, laid over it, would hide what is wrong there.
         Config::load(Some(file), false, &[])?;
-        eprintln!("rsna-tui: --demo's settings win over those in {}", file.display());
+        print::warn(format_args!("--demo's settings win over those in {}", file.display()));
     }
     let config = Config::load(file, demo, sets)?;
     keys(&config)?;
@@ -99,7 +114,7 @@ pub fn model_table(config: &Config) -> Result<String> {
 }
 
 /// `rsna-tui phantom`: writes the studies and says how to train on them.
-pub fn phantom(args: &cli::Phantom) -> Result<String> {
+pub fn phantom(args: &cli::Phantom) -> Result<Said> {
     if !args.size.is_multiple_of(32) {
         bail!("--size {}: expected a multiple of 32, from 32 to 512", args.size);
     }
@@ -117,19 +132,21 @@ pub fn phantom(args: &cli::Phantom) -> Result<String> {
     );
     let smallest = (0..folds).map(|f| table.split(f).0.len()).min().unwrap_or(0);
     if smallest < 2 {
-        return Ok(format!("{wrote}\ntoo few to train on: that takes 2 studies outside each fold"));
+        let few = "too few to train on: that takes 2 studies outside each fold";
+        return Ok(vec![wrote, few.into()].into());
     }
     let batch = match smallest < defaults.train.batch_size {
         true => format!(" --set train.batch_size={smallest}"),
         false => String::new(),
     };
     let numbers: Vec<String> = (0..folds).map(|f| f.to_string()).collect();
-    Ok(format!(
-        "{wrote}\ntrain on them: rsna-tui --set data.dir={dir}/crops \
+    let train = format!(
+        "train on them: rsna-tui --set data.dir={dir}/crops \
          --set data.table={dir}/train_seg.csv --set data.image_size={} --folds {}{batch}",
         args.size,
         numbers.join(",")
-    ))
+    );
+    Ok(vec![wrote, train].into())
 }
 
 /// Checks all that a run needs and makes its folder. Of bad input nothing is left behind.
@@ -144,7 +161,7 @@ pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
         config.train.folds = folds;
         let empty: Vec<usize> = empty;
         if !empty.is_empty() {
-            eprintln!("rsna-tui: --debug sampled no study of the folds {empty:?}: left out");
+            print::warn(format_args!("--debug sampled no study of the folds {empty:?}: left out"));
         }
     }
     check_inputs(&config, &table)?;
@@ -165,6 +182,7 @@ pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
 
 /// The run that is to go on, with the settings that it was begun with.
 pub fn resume(args: &cli::Resume) -> Result<Job> {
+    check_runs_dir(args.runs_dir.as_deref())?;
     let dir = attach::runs_dir(args.runs_dir.as_ref())?;
     let folder = Folder::open(&dir, args.run.as_deref())?;
     let mut sets: Vec<Set> = args.sets.iter().map(Set::new).collect();
@@ -188,7 +206,7 @@ fn left(folder: &Folder, config: &Config) -> Result<Left> {
         Ok(status) => status.folds,
         Err(error) => {
             if error.kind() != std::io::ErrorKind::NotFound {
-                eprintln!("rsna-tui: {error}; the folds are taken up in the config's order");
+                print::warn(format_args!("{error}; the folds are taken up in the config's order"));
             }
             Vec::new()
         }
@@ -216,7 +234,7 @@ fn left(folder: &Folder, config: &Config) -> Result<Left> {
         known.push(journal::Known { fold, epochs: progress.0, steps: progress.1 });
     }
     for change in &changed {
-        eprintln!("rsna-tui: changed since: {change}");
+        print::warn(format_args!("changed since: {change}"));
     }
     let seconds = journal::trim(&folder.journal(), &known)?;
     Ok(Left { seconds, folds, changed })
@@ -298,15 +316,15 @@ fn check_inputs(config: &Config, table: &Table) -> Result<()> {
 fn check_files(config: &Config, studies: &[Study]) -> Result<()> {
     let files = studies.len() * config.images_per_study();
     if files > MANY_FILES {
-        eprintln!("checking {} slice files …", summary::grouped(files));
+        print::note(format_args!("checking {} slice files …", summary::grouped(files)));
     }
     let resized = npy_folder(config).check(studies)?;
     if resized > 0 {
         let (some, all) = (summary::grouped(resized), summary::grouped(files));
         let size = config.data.image_size;
-        eprintln!(
-            "rsna-tui: {some} of {all} crops are resized to {size} x {size}, data.image_size"
-        );
+        print::warn(format_args!(
+            "{some} of {all} crops are resized to {size} x {size}, data.image_size"
+        ));
     }
     Ok(())
 }

@@ -13,6 +13,13 @@ pub struct Evaluate {
     /// Only these folds [default: all that are done]
     #[arg(long, value_name = "0,2", value_delimiter = ',')]
     pub folds: Option<Vec<usize>>,
+    /// The folder to write scores.json, oof.csv and the curves to, made where it is missing [default:
+    /// evaluation in the run's folder, written anew]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Write over what is already there at --out
+    #[arg(long, requires = "out")]
+    pub force: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub network: Network,
@@ -44,7 +51,9 @@ pub struct Predict {
     /// Only the studies of data.table whose fold is this one: with --folds K, what evaluate scores
     #[arg(long, value_name = "K", conflicts_with_all = ["studies", "data"])]
     pub of_fold: Option<usize>,
-    /// The CSV to write: row_id,fractured. Beside it, NAME.wide.csv has a row a study
+    /// The CSV to write: row_id,fractured. Beside it, NAME.wide.csv has a row a study. - is stdout,
+    /// without that second file; a UID that a spreadsheet would run as a formula, as =1+1, gets an
+    /// apostrophe before it
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// Write over what is already there at --out, and begin anew

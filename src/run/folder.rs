@@ -2,6 +2,7 @@
 
 use crate::bounded;
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -75,7 +76,7 @@ impl Folder {
             made => made.map_err(failed)?,
         }
         let lock = lock(&path)?;
-        point_latest(dir, name);
+        point_latest(dir, OsStr::new(name));
         Ok(Self { name: name.into(), path, lock: Some(lock) })
     }
 
@@ -89,7 +90,7 @@ impl Folder {
                 let _ = fs::remove_file(entry.path());
             }
         }
-        point_latest(dir, &folder.name);
+        point_latest(dir, folder.path.file_name().unwrap_or_default());
         Ok(folder)
     }
 
@@ -105,6 +106,11 @@ impl Folder {
             Ok(to) if path.ends_with(LATEST) => dir.join(to.file_name().unwrap_or_default()),
             _ => path,
         };
+        Self::at(path)
+    }
+
+    /// The run in a folder, to look at it.
+    fn at(path: PathBuf) -> Result<Self, Error> {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
         // Whether it is a file that can be read is said where it is.
         let Some(name) = name.filter(|_| has_config(&path)) else {
@@ -117,10 +123,10 @@ impl Folder {
     pub fn all(dir: &Path) -> io::Result<Vec<Self>> {
         let mut runs: Vec<_> = runs(dir)?.collect();
         runs.sort_by(|a, b| b.cmp(a));
-        let named = runs
-            .into_iter()
-            .filter_map(|(_, path)| Self::look(dir, Some(path.file_name()?.to_str()?)).ok());
-        Ok(named.collect())
+        // A dot file is none; a name that is not UTF-8, which others may have given it, is shown as
+        // far as it is.
+        let named = runs.into_iter().filter_map(|(_, path)| Self::at(path).ok());
+        Ok(named.filter(|folder| is_name(&folder.name)).collect())
     }
 
     /// Whether a process trains it now.
@@ -244,7 +250,7 @@ fn runs(dir: &Path) -> io::Result<impl Iterator<Item = (std::time::SystemTime, P
 }
 
 /// Lets `latest` point to the run. Without links there is none.
-fn point_latest(dir: &Path, name: &str) {
+fn point_latest(dir: &Path, name: &OsStr) {
     #[cfg(unix)]
     {
         let temporary = dir.join(format!(".{LATEST}-{}", std::process::id()));

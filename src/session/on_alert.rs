@@ -1,7 +1,7 @@
 //! `ui.on_alert`: a command for each new alert, run by the process that trains.
 
 use crate::{
-    bounded,
+    bounded, print,
     run::{
         Event,
         channel::EventSender,
@@ -13,7 +13,6 @@ use crate::{
 use crossbeam_channel::{Receiver, Sender};
 use std::{
     fs::File,
-    io::{Write, stderr},
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{
@@ -81,7 +80,7 @@ impl Hook {
         let _ = self.listener.join();
         if self.ended.recv_timeout(PATIENCE).is_err_and(|error| error.is_timeout()) {
             let why = "waiting for the command of ui.on_alert; it is killed after 60 s";
-            let _ = writeln!(stderr(), "rsna-tui: {why}");
+            print::warn(why);
         }
         let _ = self.runner.join();
     }

@@ -2,14 +2,15 @@
 
 use super::{
     attach::named_run,
+    out::Place,
     progress::Progress,
-    report_file::check_place,
     trained::{self, Trained},
 };
 use crate::{
     bounded, cli,
     config::Config,
-    predict::{self, Ensemble, part::Part},
+    predict::{self, Ensemble, Predicted, part::Part, table},
+    print::{self, Said},
     study::{Source, Study, Table},
 };
 use candle_core::Device;
@@ -24,7 +25,7 @@ use std::{
 const NAMED: usize = 5;
 
 /// Predicts, and says what was written.
-pub fn predict(args: &cli::Predict) -> Result<String> {
+pub fn predict(args: &cli::Predict) -> Result<Said> {
     let (mut config, networks) = chosen(args)?;
     if let Some(dir) = &args.data {
         config.data.dir.clone_from(dir);
@@ -32,9 +33,9 @@ pub fn predict(args: &cli::Predict) -> Result<String> {
     let wide = args.out.with_extension("wide.csv");
     // One that was cut between its last two files has left one of them.
     let begun = Part::path(&args.out).exists();
-    for path in [&args.out, &wide] {
-        check_place(path, true, args.force || begun)?;
-    }
+    let place = Place::of(&args.out, true, args.force || begun)?;
+    // Beside a pipe or stdout there is no place for other files.
+    let wide = place.is_file().then(|| Place::of(&wide, true, args.force || begun)).transpose()?;
     let device = super::set_up(&config, &args.network.device)?;
     let (studies, source) = studies(args, &config)?;
     if !config.is_phantom() {
@@ -42,35 +43,91 @@ pub fn predict(args: &cli::Predict) -> Result<String> {
     }
     let made_with = made_with(&config, &networks, args.network.views());
     let networks = networks.read(&config, &device.device)?;
-    let mut part = Part::open(&args.out, &made_with, args.force)?;
-    let left: Vec<Study> = studies.iter().filter(|s| !part.has(&s.uid)).cloned().collect();
+    let mut kept = match wide {
+        Some(wide) => Kept::File { part: Part::open(&args.out, &made_with, args.force)?, wide },
+        None => Kept::Memory(Vec::new()),
+    };
+    let left: Vec<Study> = studies.iter().filter(|s| !kept.has(&s.uid)).cloned().collect();
     let (all, before) = (studies.len(), studies.len() - left.len());
     if before > 0 {
-        eprintln!("rsna-tui: {before} of {all} studies were predicted before: going on");
+        print::warn(format_args!("{before} of {all} studies were predicted before: going on"));
     }
     let ensemble = Ensemble::new(&config, &networks, args.network.views(), &device.device);
     let mut progress = Progress::new("predicting", before, all);
     let skipped = ensemble.run(&config, source, left.into(), |predicted| -> Result<()> {
-        part.add(&predicted)?;
+        kept.add(&predicted)?;
         progress.step();
         Ok(())
     })?;
     drop(progress);
     told(&skipped);
-    if part.is_empty() {
+    if kept.is_empty() {
         bail!("none of {all} studies could be read");
     }
     let wanted: HashSet<&str> = studies.iter().map(|study| &*study.uid).collect();
-    let predicted = part.finish(&args.out, &wide, |study| wanted.contains(study))?;
-    Ok(format!(
-        "wrote {} ({predicted} studies, {} rows) and {}: {} network{}, {}",
-        args.out.display(),
+    let (predicted, beside) = kept.finish(&place, &wanted)?;
+    Ok(place.said(vec![format!(
+        "wrote {place} ({predicted} studies, {} rows){beside}: {} network{}, {}",
         predicted * crate::score::TARGETS,
-        wide.display(),
         networks.len(),
         if networks.len() == 1 { "" } else { "s" },
         device.name
-    ))
+    )]))
+}
+
+/// Predictions until all are there.
+enum Kept {
+    /// In a file beside the one that is to be written, which a second process goes on from; and the
+    /// place for a row a study.
+    File { part: Part, wide: Place },
+    /// Rows, for what is no file.
+    Memory(Vec<Vec<String>>),
+}
+
+impl Kept {
+    fn has(&self, study: &str) -> bool {
+        matches!(self, Self::File { part, .. } if part.has(study))
+    }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::File { part, .. } => part.is_empty(),
+            Self::Memory(rows) => rows.is_empty(),
+        }
+    }
+
+    fn add(&mut self, predicted: &Predicted) -> Result<()> {
+        match self {
+            Self::File { part, .. } => part.add(predicted)?,
+            Self::Memory(rows) => rows.push(table::row(predicted)),
+        }
+        Ok(())
+    }
+
+    /// Writes the predictions of `wanted` studies. Returns how many studies there are, and what is
+    /// said of the file beside.
+    fn finish(self, place: &Place, wanted: &HashSet<&str>) -> Result<(usize, String)> {
+        let mut answers = place.create()?;
+        match self {
+            Self::File { part, wide } => {
+                let mut studies = wide.create()?;
+                let is_wanted = |study: &str| wanted.contains(study);
+                let written = part.write(&mut answers, &mut studies, is_wanted)?;
+                wide.finish(studies)?;
+                place.finish(answers)?;
+                part.remove()?;
+                Ok((written, format!(" and {wide}")))
+            }
+            Self::Memory(rows) => {
+                let failed = |e: std::io::Error| place.cannot_write(&e);
+                let mut csv = table::Answers::begin(&mut answers).map_err(failed)?;
+                rows.iter().try_for_each(|row| csv.add(row)).map_err(failed)?;
+                csv.finish().map_err(failed)?;
+                place.finish(answers)?;
+                Ok((rows.len(), String::new()))
+            }
+        }
+    }
 }
 
 /// The networks that predict.
@@ -179,8 +236,8 @@ pub(super) fn told(skipped: &[(Arc<str>, String)]) {
     if skipped.is_empty() {
         return;
     }
-    eprintln!("rsna-tui: left out as unreadable: {} studies", skipped.len());
+    print::warn(format_args!("left out as unreadable: {} studies", skipped.len()));
     for (_, why) in skipped.iter().take(NAMED) {
-        eprintln!("rsna-tui: {why}");
+        print::warn(why);
     }
 }

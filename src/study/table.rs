@@ -82,7 +82,8 @@ impl Table {
     /// has them.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
         let failed = |e: csv::Error| Error::Write { path: path.into(), reason: e.to_string() };
-        let mut writer = csv::Writer::from_path(path).map_err(failed)?;
+        let file = std::fs::File::create_new(path).map_err(|e| failed(e.into()))?;
+        let mut writer = csv::Writer::from_writer(file);
         let mut header = vec!["StudyInstanceUID", "patient_overall"];
         header.extend(LABELS);
         header.push("fold");
