@@ -10,7 +10,7 @@ use super::{
     unfinished::Unfinished,
 };
 use crate::bounded;
-use lines::Lines;
+use lines::{LONGEST_LINE, Lines};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -21,6 +21,7 @@ use std::{
 };
 
 mod each;
+mod fit;
 mod lines;
 mod scan;
 #[cfg(test)]
@@ -30,6 +31,9 @@ pub use each::{each, highlights};
 
 /// The version that this program writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
+/// Bytes of a line between processes, at most. The longest are previews: six crops of 1024 × 1024
+/// pixels, each as two pictures with a mask, in base64.
+pub const LONGEST_EVENT: usize = 64 << 20;
 /// Of each fold so many of the newest steps are read whole; of those before only the loss. The
 /// smoothed figures forget 2 % a step: what is further back weighs less than a float's last bit.
 const RECENT: usize = 2000;
@@ -109,7 +113,10 @@ impl Journal {
         let mut journal = Self { path: path.into(), file, written, pending: Vec::new() };
         if written == 0 {
             let program = concat!("rsna-tui ", env!("CARGO_PKG_VERSION")).into();
-            journal.line(&Header { r#type: "journal".into(), version: VERSION, program });
+            let header = Header { r#type: "journal".into(), version: VERSION, program };
+            // Plain data into memory: it cannot fail.
+            let _ = serde_json::to_writer(&mut journal.pending, &header);
+            journal.pending.push(b'\n');
             journal.flush().map_err(failed)?;
         }
         Ok(journal)
@@ -120,14 +127,8 @@ impl Journal {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let time = time.as_millis() as f64 / 1e3;
         let elapsed = (stamped.at * 1e6).round() / 1e6;
-        self.line(&Written { event: &stamped.event, elapsed, time });
+        self.pending.extend(fit::line(&stamped.event, elapsed, time, LONGEST_LINE));
         self.flush()
-    }
-
-    fn line(&mut self, line: &impl Serialize) {
-        // Plain data into memory: it cannot fail.
-        let _ = serde_json::to_writer(&mut self.pending, line);
-        self.pending.push(b'\n');
     }
 
     /// Writes what is not yet written.
@@ -316,12 +317,9 @@ fn plain<T: DeserializeOwned>(line: &[u8], event: fn(T) -> Event) -> Option<Stam
     Some(Stamped { at, event: event(serde_json::from_slice(line).ok()?) })
 }
 
-/// The event as the journal's line, with its end.
+/// The event as a line between processes, with its end, of at most [`LONGEST_EVENT`] bytes.
 pub fn line(stamped: &Stamped) -> Vec<u8> {
-    let written = Written { event: &stamped.event, elapsed: stamped.at, time: 0.0 };
-    let mut line = serde_json::to_vec(&written).unwrap_or_default();
-    line.push(b'\n');
-    line
+    fit::line(&stamped.event, stamped.at, 0.0, LONGEST_EVENT)
 }
 
 /// What a checkpoint knows of a fold.
