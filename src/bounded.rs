@@ -1,17 +1,81 @@
-//! Files from elsewhere, read up to a bound: what they say of themselves is not believed.
+//! Files from elsewhere: regular files only, read up to a bound. What they say of themselves is not
+//! believed.
 
+use crate::print;
 use std::{
-    fs::File,
+    fs::{File, FileType, OpenOptions},
     io::{self, Read},
     path::Path,
 };
+
+/// Opens a regular file for reading; a symbolic link is followed.
+///
+/// Errors: it cannot be opened, or is no regular file. Never waits for another process.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    open_with(path, File::options().read(true))
+}
+
+/// As [`open`], with `options` of one's own. Every path that another person or program may have put
+/// something else at is opened by one of these two: opening a named pipe would wait for its other end,
+/// and reading a device may never end.
+pub(crate) fn open_with(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        use std::os::unix::fs::OpenOptionsExt;
+        let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+        options.custom_flags(flags.bits() as i32);
+    }
+    let opened = match options.open(path) {
+        Ok(file) => Ok((file.metadata()?.file_type(), file)),
+        Err(error) => match std::fs::metadata(path).map(|found| found.file_type()) {
+            // A file server's lease on it: only a regular file has one, and it is given back soon.
+            #[cfg(unix)]
+            Ok(kind) if kind.is_file() && error.kind() == io::ErrorKind::WouldBlock => {
+                std::os::unix::fs::OpenOptionsExt::custom_flags(options, 0);
+                options.open(path).map(|file| (kind, file))
+            }
+            // Opening a socket, or a pipe that nobody reads, fails with a riddle.
+            Ok(kind) if !kind.is_file() => return Err(irregular(kind)),
+            _ => Err(error),
+        },
+    };
+    match opened? {
+        (kind, file) if kind.is_file() => Ok(file),
+        (kind, _) => Err(irregular(kind)),
+    }
+}
+
+/// Why what is no regular file is not opened.
+pub(crate) fn irregular(kind: FileType) -> io::Error {
+    let found = kind_of(kind);
+    io::Error::new(io::ErrorKind::InvalidInput, format!("it is {found}, expected a regular file"))
+}
+
+/// `a folder`, `a named pipe` and so on.
+fn kind_of(kind: FileType) -> &'static str {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        if kind.is_fifo() {
+            return "a named pipe (FIFO)";
+        }
+        if kind.is_socket() {
+            return "a socket";
+        }
+        if kind.is_char_device() || kind.is_block_device() {
+            return "a device";
+        }
+    }
+    if kind.is_dir() { "a folder" } else { "something else" }
+}
 
 /// A whole file of at most `most` bytes.
 ///
 /// Errors: it cannot be read, or goes on behind `most`, whatever length it claims.
 pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    open(path)?.take(most + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > most {
         true => Err(too_long(most)),
         false => Ok(bytes),
@@ -34,12 +98,10 @@ fn too_long(most: u64) -> io::Error {
 
 /// Text from elsewhere as a part of a message: at most `most` characters of it, in one line.
 pub(crate) fn excerpt(text: &str, most: usize) -> String {
-    let mut told: String =
-        text.chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(most).is_some() {
-        told.push('…');
+    match text.char_indices().nth(most) {
+        Some((end, _)) => print::clean(&text[..end]) + "…",
+        None => print::clean(text),
     }
-    told
 }
 
 #[cfg(test)]
@@ -53,8 +115,46 @@ mod tests {
         std::fs::write(&path, "12345").unwrap();
         assert_eq!(read(&path, 5).unwrap(), b"12345");
         assert!(read(&path, 4).unwrap_err().to_string().contains("more than 4 bytes"));
-        #[cfg(unix)]
-        assert!(read(Path::new("/dev/zero"), 1 << 20).unwrap_err().to_string().contains("1 MiB"));
+        std::fs::write(&path, vec![0; (1 << 20) + 1]).unwrap();
+        assert!(read(&path, 1 << 20).unwrap_err().to_string().contains("1 MiB"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_regular_files_are_opened_and_nothing_is_waited_for() {
+        use std::os::unix::{fs::symlink, net::UnixListener};
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let made = std::process::Command::new("mkfifo").arg(at("fifo")).status().unwrap();
+        assert!(made.success());
+        let _listener = UnixListener::bind(at("socket")).unwrap();
+        symlink("/dev/zero", at("zero")).unwrap();
+        symlink("fifo", at("link")).unwrap();
+        std::fs::create_dir(at("folder")).unwrap();
+        let cases = [
+            ("fifo", "a named pipe"),
+            ("link", "a named pipe"),
+            ("socket", "a socket"),
+            ("zero", "a device"),
+            ("folder", "a folder"),
+        ];
+        for (name, found) in cases {
+            for (read, write, append) in [
+                (true, false, false),
+                (false, true, false),
+                (true, true, false),
+                (false, false, true),
+            ] {
+                let mut options = File::options();
+                options.read(read).write(write).append(append).create(append);
+                let error = open_with(&at(name), &mut options).unwrap_err().to_string();
+                assert!(error.contains(found) && error.contains("a regular file"), "{error}");
+            }
+        }
+        std::fs::write(at("file"), "text").unwrap();
+        symlink("file", at("to file")).unwrap();
+        assert_eq!(read_text(&at("to file"), 9).unwrap(), "text");
+        assert_eq!(open(&at("missing")).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

@@ -8,7 +8,7 @@ pub use weights::{Export, From, Import, Weights, WeightsFormat};
 
 use crate::config::{Difficulty, Set};
 use clap::{Args, Parser, Subcommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Train the RSNA 2022 cervical-spine-fracture 1st place 2.5D classifier and watch it live.
 ///
@@ -168,11 +168,12 @@ pub struct Report {
     /// What to write
     #[arg(long, value_enum, default_value_t = Format::Html, value_name = "FORMAT")]
     pub format: Format,
-    /// The file to write, for csv the folder [default: report.html, report.md, steps.csv and
-    /// epochs.csv in the run's folder, written anew]
+    /// The file to write, - for stdout, for csv the folder [default: report.html, report.md, steps.csv
+    /// and epochs.csv in the run's folder, written anew]
     #[arg(long, value_name = "PATH")]
     pub out: Option<PathBuf>,
-    /// Write over what is already there at --out
+    /// Write over the file that is already there at --out; a link's target is written over, the link
+    /// stays
     #[arg(long)]
     pub force: bool,
     /// Where runs are kept [default: run.dir of ./config.toml, or runs]
@@ -418,7 +419,8 @@ pub struct Train {
 }
 
 impl Train {
-    /// All that the command line sets in the config, `--set` first.
+    /// All that the command line sets in the config, `--set` first. A `--runs-dir` that is not UTF-8
+    /// cannot be in a config.
     pub fn sets(&self) -> Vec<Set> {
         let mut sets: Vec<Set> = self.sets.iter().map(Set::new).collect();
         sets.extend(self.seed.map(seed));
@@ -427,8 +429,8 @@ impl Train {
                 folds.iter().map(|&f| i64::try_from(f).unwrap_or(i64::MAX).into()).collect();
             sets.push(flag("folds", "train.folds", folds.into()));
         }
-        if let Some(dir) = &self.runs_dir {
-            sets.push(flag("runs-dir", "run.dir", dir.display().to_string().into()));
+        if let Some(dir) = self.runs_dir.as_deref().and_then(Path::to_str) {
+            sets.push(flag("runs-dir", "run.dir", dir.into()));
         }
         sets
     }

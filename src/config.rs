@@ -34,6 +34,9 @@ pub const CHANNELS: usize = 6;
 /// A longer config is none of ours.
 const LONGEST: u64 = 1 << 20;
 
+/// Folds that a run may have.
+pub const MOST_FOLDS: usize = 1000;
+
 /// Largest `augment.gauss_noise_variance`.
 pub const MAX_NOISE_VARIANCE: f64 = 100.0;
 

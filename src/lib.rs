@@ -6,7 +6,8 @@
 //! | [`config`] | `config.toml`: types, defaults, checks | – |
 //! | [`rng`] | one seed, keyed streams | – |
 //! | [`panics`] | what a panic said | – |
-//! | `bounded` | files from elsewhere, up to a bound | – |
+//! | `bounded` | regular files from elsewhere, up to a bound | `print` |
+//! | [`print`] | text as it leaves the program | – |
 //! | `simd` | vectors chosen at run time | – |
 //! | [`outline`] | where a mask ends | – |
 //! | [`score`] | how good predictions are | `config`, `rng` |
@@ -38,6 +39,7 @@ pub mod net;
 pub mod outline;
 pub mod panics;
 pub mod predict;
+pub mod print;
 pub mod report;
 pub mod rng;
 pub mod run;

@@ -4,14 +4,12 @@ use clap::Parser;
 use eyre::Result;
 use rsna_tui::{
     cli::{Background, Cli, Command},
+    print::{self, Said},
     run, session,
     session::Shown,
     train::memory,
 };
-use std::{
-    io::{ErrorKind, Write, stderr, stdout},
-    process::ExitCode,
-};
+use std::{ffi::OsString, io::ErrorKind, process::ExitCode};
 
 /// A step's tensors come and go by the hundred megabytes: an allocator that keeps the pages spares
 /// the kernel's zeroing of them.
@@ -24,25 +22,41 @@ const BAD_INPUT: u8 = 2;
 const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let Some(cli) = parse(std::env::args_os().skip(1)) else { return ExitCode::from(BAD_INPUT) };
     memory::small_pages();
     match start(&cli) {
         Ok(code) => code,
         Err(error) => {
-            let _ = writeln!(stderr(), "rsna-tui: {error}");
+            print::warn(error);
             ExitCode::from(BAD_INPUT)
         }
     }
+}
+
+/// The command line; `None` where clap has said what is wrong with it.
+fn parse(args: impl Iterator<Item = OsString>) -> Option<Cli> {
+    let args: Vec<OsString> = std::iter::once("rsna-tui".into()).chain(args).collect();
+    let error = match Cli::try_parse_from(&args) {
+        Ok(cli) => return Some(cli),
+        // --help and --version.
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => error,
+    };
+    // clap repeats what it does not understand, over several lines: none of them may be the user's.
+    let plain = args.iter().map(|arg| print::clean(&arg.to_string_lossy()));
+    let plain = Cli::try_parse_from(plain).err().filter(clap::Error::use_stderr);
+    print::lines_aside(&plain.unwrap_or(error).render().to_string());
+    None
 }
 
 fn start(cli: &Cli) -> Result<ExitCode> {
     match &cli.command {
         Some(Command::Phantom(args)) => return Ok(print(&session::phantom(args)?)),
         Some(Command::Augment(args)) => return Ok(print(&session::augment(args)?)),
-        Some(Command::Check(args)) => return Ok(print(&session::check(args)?)),
-        Some(Command::Bench(args)) => return Ok(print(&session::bench(args)?)),
-        Some(Command::Keys) => return Ok(print(&session::keys_table()?)),
-        Some(Command::Runs(args)) => return Ok(print(&session::runs(args)?)),
+        Some(Command::Check(args)) => return Ok(print(&Said::of_text(&session::check(args)?))),
+        Some(Command::Bench(args)) => return Ok(print(&Said::of_text(&session::bench(args)?))),
+        Some(Command::Keys) => return Ok(print(&Said::of_text(&session::keys_table()?))),
+        Some(Command::Runs(args)) => return Ok(print(&Said::of_text(&session::runs(args)?))),
         Some(Command::Report(args)) => return Ok(print(&session::report(args)?)),
         Some(Command::Evaluate(args)) => return Ok(print(&session::evaluate(args)?)),
         Some(Command::Predict(args)) => {
@@ -75,7 +89,7 @@ fn start(cli: &Cli) -> Result<ExitCode> {
     let args = &cli.train;
     let config = session::config(args)?;
     if args.print_model {
-        return Ok(print(&session::model_table(&config)?));
+        return Ok(print(&Said::of_text(&session::model_table(&config)?)));
     }
     in_background(&args.background, || {
         session::train(session::prepare(args, config)?, shown(args.no_tui, &args.background))
@@ -104,11 +118,11 @@ fn shown(no_tui: bool, background: &Background) -> Shown {
     }
 }
 
-/// Prints `text`; a reader that has enough of it is no failure.
-fn print(text: &str) -> ExitCode {
-    match writeln!(stdout(), "{text}") {
+/// Prints what a command says; a reader that has enough of it is no failure.
+fn print(said: &Said) -> ExitCode {
+    match print::said(said) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => {
-            let _ = writeln!(stderr(), "rsna-tui: cannot write to stdout: {e}");
+            print::warn(format_args!("cannot write to stdout: {e}"));
             ExitCode::from(FAILED)
         }
         _ => ExitCode::SUCCESS,

@@ -12,6 +12,7 @@ mod import;
 mod live;
 mod monitor;
 mod on_alert;
+mod out;
 mod predict;
 mod previews;
 mod progress;
@@ -40,6 +41,7 @@ use crate::{
     config::{Config, Set},
     device,
     net::{Classifier, Spec, summary, weights},
+    print::{self, Said},
     run::{folder::Folder, journal, status::Status},
     study::{self, Checked, NpyFolder, Phantom, Source, Study, Table},
     train::{
@@ -63,7 +65,20 @@ const MANY_FILES: usize = 20_000;
 
 /// The configuration that the command line asks for.
 pub fn config(args: &cli::Train) -> Result<Config> {
+    check_runs_dir(args.runs_dir.as_deref())?;
     load(args.config.as_deref(), args.demo, &args.sets())
+}
+
+/// A run's settings name the folder of runs as text.
+fn check_runs_dir(dir: Option<&Path>) -> Result<()> {
+    match dir.filter(|dir| dir.to_str().is_none()) {
+        Some(dir) => bail!(
+            "--runs-dir {}: expected a path in UTF-8, as a run's config.toml holds it; give another, \
+             or a link to it",
+            dir.display()
+        ),
+        None => Ok(()),
+    }
 }
 
 fn load(given: Option<&Path>, demo: bool, sets: &[Set]) -> Result<Config> {
@@ -71,7 +86,7 @@ fn load(given: Option<&Path>, demo: bool, sets: &[Set]) -> Result<Config> {
     if let (true, Some(file)) = (demo, file) {
         // Checked by itself: the demo's settings, laid over it, would hide what is wrong there.
         Config::load(Some(file), false, &[])?;
-        eprintln!("rsna-tui: --demo's settings win over those in {}", file.display());
+        print::warn(format_args!("--demo's settings win over those in {}", file.display()));
     }
     let config = Config::load(file, demo, sets)?;
     keys(&config)?;
@@ -86,7 +101,7 @@ fn keys(config: &Config) -> Result<tui::Keymap> {
 /// The config that was given, or ./config.toml where it exists.
 fn file_or_default(given: Option<&Path>) -> Option<&Path> {
     let default = Path::new("config.toml");
-    given.or_else(|| default.is_file().then_some(default))
+    given.or_else(|| default.symlink_metadata().is_ok().then_some(default))
 }
 
 /// `rsna-tui keys`.
@@ -101,7 +116,7 @@ pub fn model_table(config: &Config) -> Result<String> {
 }
 
 /// `rsna-tui phantom`: writes the studies and says how to train on them.
-pub fn phantom(args: &cli::Phantom) -> Result<String> {
+pub fn phantom(args: &cli::Phantom) -> Result<Said> {
     if !args.size.is_multiple_of(32) {
         bail!("--size {}: expected a multiple of 32, from 32 to 512", args.size);
     }
@@ -119,19 +134,21 @@ pub fn phantom(args: &cli::Phantom) -> Result<String> {
     );
     let smallest = (0..folds).map(|f| table.split(f).0.len()).min().unwrap_or(0);
     if smallest < 2 {
-        return Ok(format!("{wrote}\ntoo few to train on: that takes 2 studies outside each fold"));
+        let few = "too few to train on: that takes 2 studies outside each fold";
+        return Ok(vec![wrote, few.into()].into());
     }
     let batch = match smallest < defaults.train.batch_size {
         true => format!(" --set train.batch_size={smallest}"),
         false => String::new(),
     };
     let numbers: Vec<String> = (0..folds).map(|f| f.to_string()).collect();
-    Ok(format!(
-        "{wrote}\ntrain on them: rsna-tui --set data.dir={dir}/crops \
+    let train = format!(
+        "train on them: rsna-tui --set data.dir={dir}/crops \
          --set data.table={dir}/train_seg.csv --set data.image_size={} --folds {}{batch}",
         args.size,
         numbers.join(",")
-    ))
+    );
+    Ok(vec![wrote, train].into())
 }
 
 /// Checks all that a run needs and makes its folder. Of bad input nothing is left behind.
@@ -146,7 +163,7 @@ pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
         config.train.folds = folds;
         let empty: Vec<usize> = empty;
         if !empty.is_empty() {
-            eprintln!("rsna-tui: --debug sampled no study of the folds {empty:?}: left out");
+            print::warn(format_args!("--debug sampled no study of the folds {empty:?}: left out"));
         }
     }
     let checked = check_inputs(&config, &table, &*source)?;
@@ -169,6 +186,7 @@ pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
 
 /// The run that is to go on, with the settings that it was begun with.
 pub fn resume(args: &cli::Resume) -> Result<Job> {
+    check_runs_dir(args.runs_dir.as_deref())?;
     let folder = attach::named_run(args.run.as_deref(), args.runs_dir.as_ref())?.lock()?;
     let mut sets: Vec<Set> = args.sets.iter().map(Set::new).collect();
     sets.extend(args.epochs.map(|epochs| Set::new(format!("train.epochs={epochs}"))));
@@ -195,7 +213,7 @@ fn left(folder: &Folder, config: &Config) -> Result<Left> {
         Ok(status) => status.folds,
         Err(error) => {
             if error.kind() != std::io::ErrorKind::NotFound {
-                eprintln!("rsna-tui: {error}; the folds are taken up in the config's order");
+                print::warn(format_args!("{error}; the folds are taken up in the config's order"));
             }
             Vec::new()
         }
@@ -223,7 +241,7 @@ fn left(folder: &Folder, config: &Config) -> Result<Left> {
         known.push(journal::Known { fold, epochs: progress.0, steps: progress.1 });
     }
     for change in &changed {
-        eprintln!("rsna-tui: changed since: {change}");
+        print::warn(format_args!("changed since: {change}"));
     }
     let seconds = journal::trim(&folder.journal(), &known)?;
     Ok(Left { seconds, folds, changed })
@@ -329,7 +347,7 @@ fn check_each_slice(config: &Config, source: &dyn Source, studies: &[Study]) -> 
 fn tell_files(config: &Config, studies: &[Study]) {
     let files = studies.len() * config.images_per_study();
     if !config.is_phantom() && files > MANY_FILES {
-        eprintln!("checking {} slice files …", summary::grouped(files));
+        print::note(format_args!("checking {} slice files …", summary::grouped(files)));
     }
 }
 
@@ -338,9 +356,9 @@ fn tell_resized(config: &Config, studies: &[Study], resized: usize) {
         let files = studies.len() * config.images_per_study();
         let (some, all) = (summary::grouped(resized), summary::grouped(files));
         let size = config.data.image_size;
-        eprintln!(
-            "rsna-tui: {some} of {all} crops are resized to {size} x {size}, data.image_size"
-        );
+        print::warn(format_args!(
+            "{some} of {all} crops are resized to {size} x {size}, data.image_size"
+        ));
     }
 }
 

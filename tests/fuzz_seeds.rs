@@ -158,7 +158,7 @@ fn files_beyond_their_bounds_are_told_by_name() {
     let mib = 1 << 20;
     let errors = [
         Config::load(Some(&file("config.toml", mib + 1)), false, &[]).unwrap_err().to_string(),
-        Status::read(&file("state.json", mib + 1)).unwrap_err().to_string(),
+        Status::read(&file("state.json", 16 * mib + 1)).unwrap_err().to_string(),
         Table::read(&file("train_seg.csv", 256 * mib + 1)).unwrap_err().to_string(),
     ];
     for (error, name) in errors.iter().zip(["config.toml", "state.json", "train_seg.csv"]) {

@@ -13,6 +13,13 @@ pub struct Evaluate {
     /// Only these folds [default: all that are done]
     #[arg(long, value_name = "0,2", value_delimiter = ',')]
     pub folds: Option<Vec<usize>>,
+    /// The folder to write scores.json, oof.csv and the curves to, made where it is missing [default:
+    /// evaluation in the run's folder, written anew]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Write over what is already there at --out
+    #[arg(long, requires = "out")]
+    pub force: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub network: Network,
@@ -51,7 +58,9 @@ pub struct Predict {
     /// Predict each study by those folds only that were not trained on it
     #[arg(long, conflicts_with = "weights")]
     pub unseen: bool,
-    /// The CSV to write: row_id,fractured. Beside it, NAME.wide.csv has a row a study
+    /// The CSV to write: row_id,fractured. Beside it, NAME.wide.csv has a row a study. - is stdout,
+    /// without that second file; a UID that a spreadsheet would run as a formula, as =1+1, gets an
+    /// apostrophe before it
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// Leave out studies that cannot be predicted (a crop is missing or damaged, a name is not

@@ -27,7 +27,7 @@ pub struct Weights {
     /// A .safetensors or .pth file (nothing in it is run), or hf:OWNER/NAME[@REVISION] of the Hugging
     /// Face hub
     pub file: PathBuf,
-    /// The .safetensors file to write: --set model.pretrained=OUT trains from it
+    /// The .safetensors file to write, - for stdout: --set model.pretrained=OUT trains from it
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// Write over what is already there at --out
@@ -53,7 +53,7 @@ pub struct Export {
     /// What to write
     #[arg(long, value_enum, default_value_t = WeightsFormat::Safetensors, value_name = "FORMAT")]
     pub format: WeightsFormat,
-    /// The file to write [default: exports/fold{K}_best.safetensors or .onnx in the run's folder,
+    /// The file to write, - for stdout [default: exports/fold{K}_best.safetensors or .onnx in the run's folder,
     /// written anew]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,

@@ -1,6 +1,6 @@
 //! What the values may be.
 
-use super::{Augment, BINS, Config, Error, MAX_NOISE_VARIANCE, Result};
+use super::{Augment, BINS, Config, Error, MAX_NOISE_VARIANCE, MOST_FOLDS, Result};
 
 /// Refuses values that cannot be; `refuse` makes the error from the key and what is allowed.
 pub(super) fn check(c: &Config, refuse: &dyn Fn(&str, String) -> Error) -> Result<()> {
@@ -20,6 +20,7 @@ pub(super) fn check(c: &Config, refuse: &dyn Fn(&str, String) -> Error) -> Resul
     must((1..=64).contains(&d.prefetch), "data.prefetch", "1 to 64 batches")?;
     let t = &c.train;
     must(!t.folds.is_empty(), "train.folds", "at least one fold")?;
+    must(t.folds.len() <= MOST_FOLDS, "train.folds", "at most 1000 folds")?;
     let mut folds = t.folds.clone();
     folds.sort_unstable();
     folds.dedup();

@@ -12,6 +12,7 @@ mod ticks;
 pub use chart::{Axis, Chart, Kind, Mark, Scale, Series, Style, Weight};
 pub use text::escape;
 
+use crate::print::cell;
 use std::{
     fs::{self, File},
     io::{self, Write},
@@ -75,7 +76,7 @@ pub fn points(chart: &Chart, out: impl Write) -> io::Result<()> {
             false => series.name.clone(),
         };
         for &(x, y) in &series.points {
-            csv.serialize((&name, x, y))?;
+            csv.serialize((cell(&name), x, y))?;
         }
     }
     csv.flush()

@@ -77,10 +77,10 @@ const MOST_DIMENSIONS: usize = 8;
 /// Errors: [`Error::Read`].
 fn read(path: &Path) -> Result<HashMap<String, Tensor>> {
     let read = |reason: String| Error::Read { path: path.to_owned(), reason };
-    if !path.is_file() {
-        return Err(read("no such file".into()));
-    }
-    let bytes = bounded::read(path, LARGEST).map_err(|e| read(e.to_string()))?;
+    let bytes = bounded::read(path, LARGEST).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => read("no such file".into()),
+        _ => read(e.to_string()),
+    })?;
     of_bytes(&bytes).map_err(read)
 }
 

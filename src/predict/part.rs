@@ -1,7 +1,10 @@
 //! Predictions so far: a file that grows by a row a study, and that a second process goes on from.
 
 use super::{Predicted, table};
-use crate::{bounded::excerpt, run::unfinished::Unfinished};
+use crate::{
+    bounded::{self, excerpt},
+    print::cell,
+};
 use std::{
     collections::HashSet,
     fs::{self, File},
@@ -27,6 +30,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The predictions cannot be written where they are wanted.
+    #[error("cannot write the predictions: {0}; give another --out")]
+    Write(#[from] io::Error),
     /// It holds what was predicted otherwise.
     #[error(
         "{} holds predictions that were begun with other weights, settings or data; start them anew with --force, or give another --out",
@@ -72,7 +78,8 @@ impl Part {
         let path = Self::path(out);
         let failed = |source| Error::Io { path: path.clone(), source };
         let mut options = File::options();
-        let file = options.read(true).append(true).create(true).open(&path).map_err(failed)?;
+        let options = options.read(true).append(true).create(true);
+        let file = bounded::open_with(&path, options).map_err(failed)?;
         lock(&file, &path)?;
         let mut part = Self { file, path: path.clone(), done: HashSet::new(), ours: false };
         let whole = match anew {
@@ -154,47 +161,38 @@ impl Part {
     }
 
     /// Writes the predictions of `wanted` studies to `out` as the competition wants them, and to `wide`
-    /// a row a study; both take their places whole. The file itself is removed. Returns how many
-    /// studies there are.
-    pub fn finish(
-        self,
-        out: &Path,
-        wide: &Path,
+    /// a row a study. Returns how many studies there are.
+    pub fn write(
+        &self,
+        out: impl Write,
+        wide: impl Write,
         wanted: impl Fn(&str) -> bool,
     ) -> Result<usize, Error> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| Error::Io { path: path.clone(), source }
-        };
-        let (in_out, in_wide) = (failed(out), failed(wide));
-        let mut studies = Unfinished::create(wide).map_err(&in_wide)?;
-        let answers = Unfinished::create(out).map_err(&in_out)?;
-        let mut answers = csv::Writer::from_writer(answers);
-        answers.write_record(["row_id", "fractured"]).map_err(|e| in_out(e.into()))?;
+        let mut studies = csv::Writer::from_writer(wide);
+        let mut answers = table::Answers::begin(out)?;
+        studies.write_record(table::columns()).map_err(io::Error::from)?;
         let mut written = 0;
         let each = |number: usize, line: &str| {
-            if number == 1 {
-                writeln!(studies, "{line}").map_err(&in_wide)?;
-            }
             if number > 1
-                && let Some(cells) = cells(line)
-                && let Some((study, figures)) = cells.split_first()
-                && wanted(study)
+                && let Some(mut cells) = cells(line)
+                && cells.first().is_some_and(|study| wanted(study))
             {
                 written += 1;
-                writeln!(studies, "{line}").map_err(&in_wide)?;
-                for row in table::answers(study, figures.iter().map(String::as_str)) {
-                    answers.write_record(row).map_err(|e| in_out(e.into()))?;
-                }
+                answers.add(&cells)?;
+                cells[0] = cell(&cells[0]).into_owned();
+                studies.write_record(&cells).map_err(io::Error::from)?;
             }
             Ok(())
         };
         lines(&self.path, each, &mut 0)?;
-        studies.finish().map_err(in_wide)?;
-        let answers = answers.into_inner().map_err(|e| in_out(e.into_error()))?;
-        answers.finish().map_err(in_out)?;
-        fs::remove_file(&self.path).map_err(failed(&self.path))?;
+        studies.flush()?;
+        answers.finish()?;
         Ok(written)
+    }
+
+    /// Removes the file: what it holds is written elsewhere.
+    pub fn remove(self) -> Result<(), Error> {
+        fs::remove_file(&self.path).map_err(|source| Error::Io { path: self.path.clone(), source })
     }
 }
 
@@ -215,7 +213,7 @@ fn lines(
     whole: &mut u64,
 ) -> Result<Vec<u8>, Error> {
     let failed = |source| Error::Io { path: path.into(), source };
-    let mut file = BufReader::new(File::open(path).map_err(failed)?);
+    let mut file = BufReader::new(bounded::open(path).map_err(failed)?);
     let mut line = Vec::new();
     for number in 0.. {
         line.clear();
@@ -278,7 +276,7 @@ mod tests {
     #[test]
     fn what_was_cut_is_gone_on_with() {
         let dir = tempfile::tempdir().unwrap();
-        let (out, wide) = (dir.path().join("p.csv"), dir.path().join("p.wide.csv"));
+        let out = dir.path().join("p.csv");
         let mut part = Part::open(&out, "a", false).unwrap();
         part.add(&predicted("x,\"1", 0.1 + 0.2)).unwrap();
         part.add(&predicted("y", 0.25)).unwrap();
@@ -292,14 +290,16 @@ mod tests {
         assert!(part.has("x,\"1") && !part.has("y"));
         part.add(&predicted("y", 0.25)).unwrap();
         part.add(&predicted("not asked for any more", 0.5)).unwrap();
-        assert_eq!(part.finish(&out, &wide, |study| study.len() < 9).unwrap(), 2);
+        let (mut answers, mut wide) = (Vec::new(), Vec::new());
+        assert_eq!(part.write(&mut answers, &mut wide, |study| study.len() < 9).unwrap(), 2);
+        part.remove().unwrap();
         assert!(!Part::path(&out).exists());
-        let answers = fs::read_to_string(&out).unwrap();
+        let answers = String::from_utf8(answers).unwrap();
         let lines: Vec<&str> = answers.lines().collect();
         assert_eq!(lines.len(), 1 + 16);
         assert_eq!(lines[..2], ["row_id,fractured", "\"x,\"\"1_C1\",0.30000000000000004"]);
         assert_eq!(lines[16], "y_patient_overall,0.25");
-        let wide = fs::read_to_string(&wide).unwrap();
+        let wide = String::from_utf8(wide).unwrap();
         assert_eq!(wide.lines().count(), 3);
         assert!(wide.starts_with("StudyInstanceUID,C1_prob,"), "{wide}");
     }

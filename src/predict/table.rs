@@ -1,6 +1,7 @@
 //! Predictions as CSV: a row a study, or a row an answer as the competition wants it.
 
 use super::Predicted;
+use crate::print::cell;
 use crate::score::{NAMES, TARGETS};
 use std::io::{self, Write};
 
@@ -10,7 +11,7 @@ pub fn columns() -> Vec<String> {
     std::iter::once("StudyInstanceUID".into()).chain(of("prob")).chain(of("logit")).collect()
 }
 
-/// A study's row under [`columns`]. A figure's shortest digits are read back as the same figure.
+/// A study's row under [`columns`], its UID as it is. A figure's shortest digits are read back as the same figure.
 pub fn row(predicted: &Predicted) -> Vec<String> {
     let figures = predicted.probabilities.iter().chain(&predicted.logits);
     std::iter::once(predicted.study.to_string()).chain(figures.map(f64::to_string)).collect()
@@ -31,6 +32,7 @@ pub fn write_out_of_fold<'a>(
     csv.write_record(header)?;
     for (fold, predicted) in predicted {
         let mut cells = row(predicted);
+        cells[0] = cell(&cells[0]).into_owned();
         let any = u8::from(predicted.labels.contains(&1));
         let labels = predicted.labels.iter().chain([&any]).map(u8::to_string);
         cells.splice(1..1, std::iter::once(fold.to_string()).chain(labels));
@@ -39,14 +41,30 @@ pub fn write_out_of_fold<'a>(
     csv.flush()
 }
 
-/// The competition's rows of a study: `{StudyInstanceUID}_{C1..C7, patient_overall}` and the
-/// probability of a fracture, as digits.
-pub fn answers<'a>(
-    study: &'a str,
-    probabilities: impl Iterator<Item = &'a str> + 'a,
-) -> impl Iterator<Item = [String; 2]> + 'a {
-    NAMES
-        .iter()
-        .zip(probabilities.take(TARGETS))
-        .map(move |(name, probability)| [format!("{study}_{name}"), probability.to_string()])
+/// The competition's CSV: under `row_id,fractured` eight rows a study,
+/// `{StudyInstanceUID}_{C1..C7, patient_overall}` and the probability of a fracture.
+pub struct Answers<W: Write>(csv::Writer<W>);
+
+impl<W: Write> Answers<W> {
+    /// Writes the header. Errors, as of the others: `out` cannot be written.
+    pub fn begin(out: W) -> io::Result<Self> {
+        let mut csv = csv::Writer::from_writer(out);
+        csv.write_record(["row_id", "fractured"])?;
+        Ok(Self(csv))
+    }
+
+    /// Adds a study, by its cells under [`columns`].
+    pub fn add(&mut self, cells: &[String]) -> io::Result<()> {
+        let Some((study, figures)) = cells.split_first() else { return Ok(()) };
+        let study = cell(study);
+        for (name, probability) in NAMES.iter().zip(figures.iter().take(TARGETS)) {
+            self.0.write_record([&format!("{study}_{name}"), probability])?;
+        }
+        Ok(())
+    }
+
+    /// Hands the last rows to `out`.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }

@@ -37,8 +37,6 @@ use std::{
 const VERSION: u32 = 1;
 /// A longer line from a client is none of ours.
 const LONGEST_MESSAGE: u64 = 4096;
-/// A longer line from a trainer is none of ours: previews are the longest.
-const LONGEST_EVENT: u64 = 16 << 20;
 /// Clients at once.
 const MOST_CLIENTS: usize = 32;
 /// A longer path does not fit into a socket's address.
@@ -294,7 +292,7 @@ pub fn connect(folder: &Folder) -> io::Result<Connection> {
     let mut wanted: Receiver<LookAt> = looks.taker();
     thread::Builder::new().name("listener".into()).spawn(move || {
         let mut line = Vec::new();
-        while bounded_line(&mut reader, LONGEST_EVENT, &mut line).unwrap_or(false) {
+        while bounded_line(&mut reader, journal::LONGEST_EVENT as u64, &mut line).unwrap_or(false) {
             // What a newer trainer tells and this does not know is passed over.
             if let Some(stamped) = journal::parse(&line)
                 && event_sender.send(stamped).is_err()

@@ -1,6 +1,8 @@
 //! A run's folder: where everything lies.
 
+use crate::bounded;
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -74,7 +76,7 @@ impl Folder {
             made => made.map_err(failed)?,
         }
         let lock = lock(&path)?;
-        point_latest(dir, name);
+        point_latest(dir, OsStr::new(name));
         Ok(Self { name: name.into(), path, lock: Some(lock) })
     }
 
@@ -89,7 +91,7 @@ impl Folder {
                 let _ = fs::remove_file(entry.path());
             }
         }
-        point_latest(self.dir(), &self.name);
+        point_latest(self.dir(), self.path.file_name().unwrap_or_default());
         Ok(self)
     }
 
@@ -111,7 +113,8 @@ impl Folder {
     /// The run whose folder this is, to look at it.
     pub fn at(path: PathBuf) -> Result<Self, Error> {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        let Some(name) = name.filter(|_| path.join("config.toml").is_file()) else {
+        // Whether it is a file that can be read is said where it is.
+        let Some(name) = name.filter(|_| has_config(&path)) else {
             return Err(Error::NotThere(path));
         };
         Ok(Self { name, path, lock: None })
@@ -121,10 +124,10 @@ impl Folder {
     pub fn all(dir: &Path) -> io::Result<Vec<Self>> {
         let mut runs: Vec<_> = runs(dir)?.collect();
         runs.sort_by(|a, b| b.cmp(a));
-        let named = runs
-            .into_iter()
-            .filter_map(|(_, path)| Self::look(dir, Some(path.file_name()?.to_str()?)).ok());
-        Ok(named.collect())
+        // A dot file is none; a name that is not UTF-8, which others may have given it, is shown as
+        // far as it is.
+        let named = runs.into_iter().filter_map(|(_, path)| Self::at(path).ok());
+        Ok(named.filter(|folder| is_name(&folder.name)).collect())
     }
 
     /// Whether a process trains it now.
@@ -227,6 +230,11 @@ fn is_name(name: &str) -> bool {
         && !name.chars().any(|c| matches!(c, '/' | '\\') || c.is_control())
 }
 
+/// Whether something of the name of a run's configuration is in the folder.
+fn has_config(path: &Path) -> bool {
+    path.join("config.toml").symlink_metadata().is_ok()
+}
+
 fn seeded(again: Option<u64>) -> String {
     again.map(|seed| format!("_seed{seed}")).unwrap_or_default()
 }
@@ -234,7 +242,7 @@ fn seeded(again: Option<u64>) -> String {
 /// The folder that `latest` points to, or else the one in `dir` whose config.toml is the newest.
 fn latest(dir: &Path) -> Option<PathBuf> {
     let link = dir.join(LATEST);
-    match link.join("config.toml").is_file() {
+    match has_config(&link) {
         true => Some(link),
         false => runs(dir).ok()?.max().map(|(_, path)| path),
     }
@@ -245,13 +253,15 @@ fn runs(dir: &Path) -> io::Result<impl Iterator<Item = (std::time::SystemTime, P
     Ok(fs::read_dir(dir)?.filter_map(|entry| {
         let entry = entry.ok()?;
         let path = entry.path();
-        let begun = fs::metadata(path.join("config.toml")).ok()?.modified().ok()?;
+        let config = path.join("config.toml");
+        let config = fs::metadata(&config).or_else(|_| fs::symlink_metadata(&config)).ok()?;
+        let begun = config.modified().ok()?;
         (!path.ends_with(LATEST)).then_some((begun, path))
     }))
 }
 
 /// Lets `latest` point to the run. Without links there is none.
-fn point_latest(dir: &Path, name: &str) {
+fn point_latest(dir: &Path, name: &OsStr) {
     #[cfg(unix)]
     {
         let temporary = dir.join(format!(".{LATEST}-{}", std::process::id()));
@@ -265,6 +275,9 @@ fn point_latest(dir: &Path, name: &str) {
     let _ = (dir, name);
 }
 
+/// Bytes of a process number and a line end.
+#[cfg(unix)]
+const LONGEST_PID: u64 = 32;
 /// Who only looks whether a run is locked holds the lock for a moment.
 #[cfg(unix)]
 const LOCK_TRIES: usize = 5;
@@ -294,12 +307,12 @@ fn lock_of(path: &Path, take: bool) -> Result<File, Error> {
     let failed = |source| Error::Io { path: file.clone(), source };
     let mut options = File::options();
     options.read(true).write(take).create(take).truncate(false);
-    let mut lock = options.open(&file).map_err(failed)?;
+    let mut lock = bounded::open_with(&file, &mut options).map_err(failed)?;
     #[cfg(unix)]
     match try_lock(&lock, if take { LOCK_TRIES } else { 1 }) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {
-            let pid = fs::read_to_string(&file).ok().map(|pid| pid.trim().to_string());
+            let pid = bounded::read_text(&file, LONGEST_PID).ok().map(|pid| pid.trim().to_string());
             let pid = pid.filter(|pid| !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit()));
             return Err(Error::InUse { path: path.into(), pid });
         }
@@ -337,7 +350,9 @@ pub fn write_keeping(path: &Path, bytes: &[u8], older: &[PathBuf]) -> io::Result
         }
         Ok(())
     };
-    let written = File::create(&temporary)
+    // What is there is removed, not written into: a link or a pipe would lead elsewhere.
+    let _ = fs::remove_file(&temporary);
+    let written = File::create_new(&temporary)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
         .and_then(|()| rotate())
         .and_then(|()| fs::rename(&temporary, path));
@@ -354,7 +369,7 @@ pub fn write_keeping(path: &Path, bytes: &[u8], older: &[PathBuf]) -> io::Result
 
 /// Appends a line, or nothing of it. Errors: the file cannot be opened or written.
 pub fn append_line(path: &Path, line: &str) -> io::Result<()> {
-    let mut file = File::options().create(true).append(true).open(path)?;
+    let mut file = bounded::open_with(path, File::options().create(true).append(true))?;
     let length = file.metadata()?.len();
     file.write_all(format!("{line}\n").as_bytes()).inspect_err(|_| {
         let _ = file.set_len(length);

@@ -5,18 +5,23 @@
 //! line is `{"type":"journal","version":1,…}`. A figure that is not finite is `"nan"`, `"inf"` or
 //! `"-inf"`. Lines that this version does not know are passed over.
 
-use super::event::{Event, Gpu, Position, Stamped, Step, System};
-use lines::Lines;
+use super::{
+    event::{Event, Gpu, Position, Stamped, Step, System},
+    unfinished::Unfinished,
+};
+use crate::bounded;
+use lines::{LONGEST_LINE, Lines};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::{BTreeMap, VecDeque},
     fs::File,
-    io::{self, BufWriter, Seek, SeekFrom, Write},
+    io::{self, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 mod each;
+mod fit;
 mod lines;
 mod scan;
 #[cfg(test)]
@@ -26,6 +31,9 @@ pub use each::{each, highlights};
 
 /// The version that this program writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
+/// Bytes of a line between processes, at most. The longest are previews: six crops of 1024 × 1024
+/// pixels, each as two pictures with a mask, in base64.
+pub const LONGEST_EVENT: usize = 64 << 20;
 /// Of each fold so many of the newest steps are read whole; of those before only the loss. The
 /// smoothed figures forget 2 % a step: what is further back weighs less than a float's last bit.
 const RECENT: usize = 2000;
@@ -98,18 +106,17 @@ impl Journal {
     /// Errors: it cannot be opened or begun.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::Io { path: path.into(), source };
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(path)
-            .map_err(failed)?;
+        let mut options = File::options();
+        let options = options.create(true).truncate(false).read(true).write(true);
+        let file = bounded::open_with(path, options).map_err(failed)?;
         let written = file.metadata().map_err(failed)?.len();
         let mut journal = Self { path: path.into(), file, written, pending: Vec::new() };
         if written == 0 {
             let program = concat!("rsna-tui ", env!("CARGO_PKG_VERSION")).into();
-            journal.line(&Header { r#type: "journal".into(), version: VERSION, program });
+            let header = Header { r#type: "journal".into(), version: VERSION, program };
+            // Plain data into memory: it cannot fail.
+            let _ = serde_json::to_writer(&mut journal.pending, &header);
+            journal.pending.push(b'\n');
             journal.flush().map_err(failed)?;
         }
         Ok(journal)
@@ -120,14 +127,8 @@ impl Journal {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let time = time.as_millis() as f64 / 1e3;
         let elapsed = (stamped.at * 1e6).round() / 1e6;
-        self.line(&Written { event: &stamped.event, elapsed, time });
+        self.pending.extend(fit::line(&stamped.event, elapsed, time, LONGEST_LINE));
         self.flush()
-    }
-
-    fn line(&mut self, line: &impl Serialize) {
-        // Plain data into memory: it cannot fail.
-        let _ = serde_json::to_writer(&mut self.pending, line);
-        self.pending.push(b'\n');
     }
 
     /// Writes what is not yet written.
@@ -316,12 +317,9 @@ fn plain<T: DeserializeOwned>(line: &[u8], event: fn(T) -> Event) -> Option<Stam
     Some(Stamped { at, event: event(serde_json::from_slice(line).ok()?) })
 }
 
-/// The event as the journal's line, with its end.
+/// The event as a line between processes, with its end, of at most [`LONGEST_EVENT`] bytes.
 pub fn line(stamped: &Stamped) -> Vec<u8> {
-    let written = Written { event: &stamped.event, elapsed: stamped.at, time: 0.0 };
-    let mut line = serde_json::to_vec(&written).unwrap_or_default();
-    line.push(b'\n');
-    line
+    fit::line(&stamped.event, stamped.at, 0.0, LONGEST_EVENT)
 }
 
 /// What a checkpoint knows of a fold.
@@ -391,13 +389,12 @@ pub fn trim(path: &Path, known: &[Known]) -> Result<f64, Error> {
         any |= beyond(start, line);
     }
     if !any {
-        let file = File::options().write(true).open(path).map_err(failed)?;
+        let file = bounded::open_with(path, File::options().write(true)).map_err(failed)?;
         file.set_len(end).map_err(failed)?;
         return Ok(seconds);
     }
-    let temporary = path.with_extension("jsonl.tmp");
     let write = || -> io::Result<()> {
-        let mut out = BufWriter::with_capacity(1 << 20, File::create(&temporary)?);
+        let mut out = Unfinished::create(path)?;
         let mut lines = Lines::open(path, Some(end)).map_err(io::Error::other)?;
         out.write_all(&lines.head)?;
         while let Some((start, line)) = lines.next()? {
@@ -406,12 +403,8 @@ pub fn trim(path: &Path, known: &[Known]) -> Result<f64, Error> {
                 out.write_all(b"\n")?;
             }
         }
-        out.into_inner().map_err(|e| e.into_error())?.sync_all()?;
-        std::fs::rename(&temporary, path)
+        out.finish()
     };
-    write().map_err(|source| {
-        let _ = std::fs::remove_file(&temporary);
-        Error::Io { path: path.into(), source }
-    })?;
+    write().map_err(failed)?;
     Ok(seconds)
 }

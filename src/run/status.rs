@@ -4,7 +4,7 @@ use super::{
     event::{FoldBest, FoldState},
     folder::write_atomically,
 };
-use crate::bounded;
+use crate::{bounded, config::MOST_FOLDS};
 use serde::{Deserialize, Serialize};
 use std::{
     io,
@@ -14,10 +14,8 @@ use std::{
 
 /// The first words of the file.
 pub const FORMAT: &str = "rsna-tui state 1";
-/// A longer file is none of ours.
-const LONGEST: u64 = 1 << 20;
-/// So many folds, and more, no run has.
-const MOST_FOLDS: usize = 1000;
+/// Bytes of the file, at most: [`MOST_FOLDS`] folds with the paths of their checkpoints.
+const LONGEST: u64 = 16 << 20;
 /// Epochs and steps beyond this no run has.
 const MOST: usize = u32::MAX as usize;
 

@@ -24,8 +24,9 @@ impl Unfinished {
         let temporary = path.with_file_name(hidden);
         // One that is there, or a link to elsewhere, is not written through.
         let _ = fs::remove_file(&temporary);
-        let out = BufWriter::new(File::create_new(&temporary)?);
-        Ok(Self { out, path: path.into(), temporary })
+        let out = File::create_new(&temporary)?;
+        keep_rights(path, &out);
+        Ok(Self { out: BufWriter::new(out), path: path.into(), temporary })
     }
 
     /// Puts it in its place, on the disk.
@@ -34,6 +35,24 @@ impl Unfinished {
         self.out.get_ref().sync_all()?;
         fs::rename(&self.temporary, &self.path)
     }
+}
+
+/// Gives a new file the owner and the mode of the regular file that it is to replace, as far as this
+/// process may.
+fn keep_rights(path: &Path, file: &File) {
+    #[cfg(unix)]
+    if let Ok(before) = fs::symlink_metadata(path).and_then(|before| match before.is_file() {
+        true => Ok(before),
+        false => Err(io::ErrorKind::NotFound.into()),
+    }) {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+        if fchown(file, Some(before.uid()), Some(before.gid())).is_err() {
+            let _ = fchown(file, None, Some(before.gid()));
+        }
+        let _ = file.set_permissions(fs::Permissions::from_mode(before.mode() & 0o777));
+    }
+    #[cfg(not(unix))]
+    let _ = (path, file);
 }
 
 impl Write for Unfinished {

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     bounded, cli,
     config::{Config, RequeueSignal},
-    headless,
+    headless, print,
     run::{
         Command, Event, FoldAction,
         channel::{Line, channel},
@@ -21,7 +21,7 @@ use crate::{
 };
 use eyre::{Result, bail, eyre};
 use std::{
-    io::{IsTerminal, Write, stdout},
+    io::{IsTerminal, stdout},
     path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, Instant},
@@ -77,7 +77,7 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
     };
     let (mut state, strange) = State::of_journal(&folder.journal(), upto)?;
     if strange > 0 {
-        eprintln!("rsna-tui: {strange} lines of {} are damaged", folder.journal().display());
+        print::warn(format_args!("{strange} lines of {} are damaged", folder.journal().display()));
     }
     if upto.is_some() {
         // Whatever the journal says of an end, it goes on.
@@ -88,10 +88,11 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
         signals.end_at_once();
         let failed = |e| eyre!("cannot write to stdout: {e}");
         if state.finished.is_some() {
-            let _ = writeln!(stdout(), "{}", state.status());
+            print::line(state.status());
             return Ok(ExitCode::SUCCESS);
         }
-        headless::go_on(state, &line, config.run.log_every_steps, &mut stdout()).map_err(failed)?;
+        headless::go_on(state, &line, config.run.log_every_steps, &mut print::Lines)
+            .map_err(failed)?;
         return Ok(ExitCode::SUCCESS);
     }
     if upto.is_none() {
@@ -111,8 +112,7 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
     let settings = tui::Settings { ui: &config.ui, keys, runs: dir };
     match tui::run(&line, state, tui::Attachment::Attached, settings, &signals.tui) {
         Ok(tui::Exit::Detached) => {
-            let said = format!("{name} goes on; look again: rsna-tui attach {name}");
-            let _ = writeln!(stdout(), "{said}");
+            print::line(format_args!("{name} goes on; look again: rsna-tui attach {name}"));
         }
         Ok(tui::Exit::Quit) => {}
         Ok(tui::Exit::TerminalGone(_)) => {}
@@ -198,7 +198,7 @@ pub fn steer(args: &cli::Steer, command: Command) -> Result<ExitCode> {
             None => {}
             Some(Ok(())) => {
                 let done = format::sanitized(&done.unwrap_or_default());
-                let _ = writeln!(stdout(), "{name}: {done}");
+                print::line(format_args!("{name}: {done}"));
                 return Ok(ExitCode::SUCCESS);
             }
             Some(Err(why)) => bail!("{name}: {}", format::sanitized(why)),

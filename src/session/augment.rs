@@ -1,8 +1,10 @@
 //! `rsna-tui augment`: a study as training sees it, as a picture.
 
+use super::out::{check_folder, make_folder};
 use crate::{
     cli,
     config::Config,
+    print::Said,
     session,
     sheet::{self, Sheet},
     study::{Study, Table},
@@ -18,7 +20,7 @@ const NAMED: usize = 3;
 const LARGEST: usize = 1 << 30;
 
 /// Draws the sheet, writes it and says what it shows.
-pub fn augment(args: &cli::Augment) -> Result<String> {
+pub fn augment(args: &cli::Augment) -> Result<Said> {
     let config =
         Config::load(session::file_or_default(args.config.as_deref()), false, &args.sets())?;
     let (table, source) = session::data(&config)?;
@@ -43,7 +45,7 @@ pub fn augment(args: &cli::Augment) -> Result<String> {
     let png = sheet.png(&*source)?;
     write(&args.out, &path, &png)?;
     let to = epochs.end - 1;
-    Ok(format!(
+    let said = format!(
         "wrote {} ({width} × {height}): {} of {} slices of {}, raw and as fold {fold} trains on \
          them with seed {} in epoch{}; channels 0 to 2 as red, green and blue, beside the mask",
         path.display(),
@@ -52,7 +54,8 @@ pub fn augment(args: &cli::Augment) -> Result<String> {
         study.uid,
         config.seed,
         if to == epochs.start { format!(" {to}") } else { format!("s {} to {to}", epochs.start) },
-    ))
+    );
+    Ok(said.into())
 }
 
 /// The study named by `uid`; errors name some that there are.
@@ -132,11 +135,8 @@ fn file_name(uid: &str) -> String {
 
 /// Writes a new file into `dir`, which is made where it is missing. On an error no part of it stays.
 fn write(dir: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
-    if dir.exists() && !dir.is_dir() {
-        bail!("--out {} is no folder; give a new or an existing folder", dir.display());
-    }
-    std::fs::create_dir_all(dir)
-        .map_err(|e| eyre!("cannot make the folder {}: {e}; give another --out", dir.display()))?;
+    check_folder(dir, "augment")?;
+    make_folder(dir)?;
     let failed = |e: std::io::Error| match e.kind() {
         ErrorKind::AlreadyExists => eyre!("{} has just been made; try again", path.display()),
         _ => eyre!("cannot write {}: {e}; give another folder with --out", path.display()),

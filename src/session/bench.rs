@@ -5,6 +5,7 @@ use crate::{
     config::{CHANNELS, Config},
     device,
     net::{Classifier, Mode, Spec, encoder::Arena},
+    print,
     rng::{Key, Purpose},
     session,
     study::{Loader, Phantom, Source, Study},
@@ -70,7 +71,7 @@ pub fn bench(args: &cli::Bench) -> Result<String> {
     let mut config = session::load(args.config.as_deref(), false, &args.sets())?;
     let chosen = session::set_up(&config, &args.device)?;
     if let Some(why) = &chosen.why {
-        eprintln!("rsna-tui: on the CPU: {why}");
+        print::warn(format_args!("on the CPU: {why}"));
     }
     let steps = args.steps as usize;
     config.train.epochs = 1;

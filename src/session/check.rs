@@ -4,6 +4,7 @@ use crate::{
     cli,
     config::Config,
     net::summary::grouped,
+    print,
     run::event::ConstantStudy,
     session,
     study::{Constant, Table},
@@ -83,7 +84,7 @@ pub fn check(args: &cli::Check) -> Result<String> {
 fn constant(config: &Config, table: &Table) -> Result<String> {
     let files = table.studies.len() * config.images_per_study();
     if files > session::MANY_FILES {
-        eprintln!("looking for crops without a picture among {} …", grouped(files));
+        print::note(format_args!("looking for crops without a picture among {} …", grouped(files)));
     }
     let found = session::npy_folder(config).constant(&table.studies)?;
     let per_vertebra = config.data.slices_per_vertebra;

@@ -1,10 +1,11 @@
 //! `--detach`: the same run in a process of its own, which no terminal can take along.
 
-use crate::run::folder::Folder;
+use crate::{bounded, print, run::folder::Folder};
 use eyre::{Result, bail, eyre};
 use std::{
     ffi::OsString,
-    io::{BufRead, BufReader, Write, stdout},
+    fs::File,
+    io::{BufRead, BufReader},
     process::{Command, ExitCode, Stdio},
 };
 
@@ -32,16 +33,13 @@ pub fn detach(args: impl Iterator<Item = OsString>) -> Result<ExitCode> {
     let said = child.stdout.take().ok_or_else(|| eyre!("--detach: no pipe"))?;
     for line in BufReader::new(said).lines().map_while(Result::ok) {
         let Some(run) = line.strip_prefix(READY) else {
-            let _ = writeln!(stdout(), "{line}");
+            print::line(line);
             continue;
         };
         let (run, pid) = (run.trim(), child.id());
-        let _ = writeln!(
-            stdout(),
-            "training {run} in the background, process {pid}\n\
-             watch it:  rsna-tui attach {run}\n\
-             stop it:   rsna-tui stop {run}"
-        );
+        print::line(format_args!("training {run} in the background, process {pid}"));
+        print::line(format_args!("watch it:  rsna-tui attach {run}"));
+        print::line(format_args!("stop it:   rsna-tui stop {run}"));
         return Ok(ExitCode::SUCCESS);
     }
     let ended = child.wait().map_err(|e| eyre!("--detach: {e}"))?;
@@ -60,9 +58,9 @@ pub fn leave_session() {
 pub(super) fn ready(folder: &Folder) -> Result<()> {
     let output = folder.output();
     let failed = |e: std::io::Error| eyre!("cannot write {}: {e}", output.display());
-    let file = std::fs::File::options().create(true).append(true).open(&output).map_err(failed)?;
-    let mut out = stdout();
-    let _ = writeln!(out, "{READY} {}", folder.name).and_then(|()| out.flush());
+    let file =
+        bounded::open_with(&output, File::options().create(true).append(true)).map_err(failed)?;
+    print::line(format_args!("{READY} {}", folder.name));
     #[cfg(unix)]
     {
         rustix::stdio::dup2_stdout(&file).map_err(|e| failed(e.into()))?;

@@ -2,6 +2,7 @@
 
 use super::{
     attach::named_run,
+    out::{Place, check_folder, make_folder},
     predict::told,
     progress::Progress,
     recorded,
@@ -10,12 +11,13 @@ use super::{
 use crate::{
     cli,
     config::Config,
-    export::{self, svg},
+    export::{self, Chart, svg},
     predict::{Ensemble, Predicted, table},
+    print::Said,
     report::scores,
     run::{
         event::{Position, Worst},
-        folder::{Folder, write_atomically},
+        folder::Folder,
         status,
     },
     score::{
@@ -29,20 +31,24 @@ use crate::{
     view::format,
 };
 use eyre::{Result, bail, eyre};
-use std::{fs, path::Path};
+use std::path::{Path, PathBuf};
 
 /// Where in a run's folder its files are.
 pub(super) const EVALUATION: &str = "evaluation";
 /// The worst studies of each fold, for the crops view.
 pub(super) const WORST: &str = "worst.json";
+/// All that is written, the scores last: where they are, the rest is of the same evaluation.
+const FILES: [&str; 7] =
+    ["oof.csv", "roc.csv", "roc.svg", "reliability.csv", "reliability.svg", WORST, "scores.json"];
 /// Both axes of the curves go from 0 to 1.
 const SQUARE: svg::Look = svg::Look { width: 620, height: 640, legend: true };
 /// Studies that are named as the worst.
 const MOST_WORST: usize = 10;
 
 /// Predicts, scores, writes what came of it and says so.
-pub fn evaluate(args: &cli::Evaluate) -> Result<String> {
+pub fn evaluate(args: &cli::Evaluate) -> Result<Said> {
     let folder = named_run(args.run.as_deref(), args.network.runs_dir.as_ref())?;
+    let (dir, places) = places(args, &folder)?;
     let config = trained::config(&folder, &args.network.sets())?;
     let trained = trained::of_run(&folder, args.folds.as_deref())?;
     let device = super::set_up(&config, &args.network.device)?;
@@ -91,14 +97,29 @@ pub fn evaluate(args: &cli::Evaluate) -> Result<String> {
         guess: loss::guess(&studies),
         folds,
     };
-    let dir = folder.path().join(EVALUATION);
-    write(&dir, &evaluation, (&found, &studies), &config)
-        .map_err(|e| eyre!("cannot write {}: {e}; free some space", dir.display()))?;
+    make_folder(&dir)?;
+    let files = files(&evaluation, (&found, &studies), &config)?;
+    for (place, bytes) in places.iter().zip(files) {
+        place.write(&bytes)?;
+    }
     let unseen = match data.record {
         Some(_) => "each scored by the best weights of the fold that has not seen it",
         None => "each scored by the best weights of the fold that data.table names now",
     };
-    Ok(said(&folder, &dir, (&evaluation, unseen), &worst(&found, &studies)))
+    let mut lines = said(&folder, &dir, (&evaluation, unseen), &worst(&found, &studies));
+    if args.out.is_none() {
+        lines.push(format!("look at the worst: rsna-tui attach {}, key 4", folder.name));
+    }
+    Ok(lines.into())
+}
+
+/// The folder to write into and the places of [`FILES`] in it.
+fn places(args: &cli::Evaluate, folder: &Folder) -> Result<(PathBuf, Vec<Place>)> {
+    let dir = args.out.clone().unwrap_or_else(|| folder.path().join(EVALUATION));
+    check_folder(&dir, "an evaluation")?;
+    let place = |name| Place::of(&dir.join(name), args.out.is_some(), args.force);
+    let places = FILES.into_iter().map(place).collect::<Result<_>>()?;
+    Ok((dir, places))
 }
 
 fn scored(found: &[(usize, Predicted)]) -> Vec<Study> {
@@ -116,34 +137,27 @@ fn worst<'a>(
     all
 }
 
-/// Writes `oof.csv`, `scores.json`, and the curves as SVG and CSV.
-fn write(
-    dir: &Path,
+/// The contents of [`FILES`].
+fn files(
     evaluation: &Evaluation,
     (found, studies): (&[(usize, Predicted)], &[Study]),
     config: &Config,
-) -> std::io::Result<()> {
-    fs::create_dir_all(dir)?;
+) -> std::io::Result<[Vec<u8>; FILES.len()]> {
     let mut oof = Vec::new();
     table::write_out_of_fold(&mut oof, found.iter().map(|(fold, p)| (*fold, p)))?;
-    write_atomically(&dir.join("oof.csv"), &oof)?;
-    let charts = [
-        ("roc", scores::roc(studies)),
-        ("reliability", scores::reliability(studies, config.score.bins)),
-    ];
-    for (name, chart) in charts {
+    let curve = |chart: Chart| -> std::io::Result<[Vec<u8>; 2]> {
         let mut points = Vec::new();
         export::points(&chart, &mut points)?;
-        write_atomically(&dir.join(format!("{name}.csv")), &points)?;
-        let drawn = svg::document(&chart, &SQUARE);
-        write_atomically(&dir.join(format!("{name}.svg")), drawn.as_bytes())?;
-    }
+        Ok([points, svg::document(&chart, &SQUARE).into_bytes()])
+    };
+    let [roc, roc_drawn] = curve(scores::roc(studies))?;
+    let [bins, bins_drawn] = curve(scores::reliability(studies, config.score.bins))?;
     let worst: Vec<Worst> =
         evaluation.folds.iter().map(|fold| worst_of_fold(fold, found, config)).collect();
-    write_atomically(&dir.join(WORST), &serde_json::to_vec(&worst)?)?;
+    let worst = serde_json::to_vec(&worst)?;
     let mut json = serde_json::to_vec_pretty(evaluation)?;
     json.push(b'\n');
-    write_atomically(&dir.join("scores.json"), &json)
+    Ok([oof, roc, roc_drawn, bins, bins_drawn, worst, json])
 }
 
 /// The studies that a fold is worst at, as validation tells them.
@@ -164,7 +178,7 @@ fn said(
     dir: &Path,
     (evaluation, how): (&Evaluation, &str),
     worst: &[(f64, &(usize, Predicted))],
-) -> String {
+) -> Vec<String> {
     let mut lines = vec![format!("{}: {} studies, {how}", folder.name, evaluation.all.studies)];
     lines.extend(scores::lines(evaluation));
     lines.push(String::new());
@@ -183,6 +197,5 @@ fn said(
         "wrote oof.csv, scores.json, roc.svg and reliability.svg to {}",
         dir.display()
     ));
-    lines.push(format!("look at the worst: rsna-tui attach {}, key 4", folder.name));
-    lines.join("\n")
+    lines
 }

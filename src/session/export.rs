@@ -2,14 +2,15 @@
 
 use super::{
     attach::named_run,
-    report_file::{cannot_write, check_place, size},
+    out::{Place, make_folder, size},
 };
 use crate::{
     cli::{self, WeightsFormat},
     config::Config,
     net::{Classifier, Spec, onnx, weights},
+    print::{self, Said},
     run::{
-        folder::{Folder, write_atomically},
+        folder::Folder,
         status::{FoldStatus, Status},
     },
     train::{
@@ -19,7 +20,7 @@ use crate::{
 };
 use candle_core::{DType, Device};
 use eyre::{Result, bail, eyre};
-use std::{collections::HashMap, fs, path::Path};
+use std::{collections::HashMap, path::Path};
 
 /// What a reader of the file must know of the images.
 const PREPROCESSING: &str = "uint8 crops / 255, no further normalisation; channels 0 to 4: CT slices \
@@ -29,7 +30,7 @@ const PREPROCESSING: &str = "uint8 crops / 255, no further normalisation; channe
 /// Writes the weights and says how Python loads them.
 ///
 /// Errors: no such run, fold or checkpoint, a damaged one, and a file that cannot be written.
-pub fn export(args: &cli::Export) -> Result<String> {
+pub fn export(args: &cli::Export) -> Result<Said> {
     let folder = named_run(args.run.as_deref(), args.runs_dir.as_ref())?;
     let (kind, ending) = match (args.last, args.format) {
         (false, WeightsFormat::Safetensors) => ("best", "safetensors"),
@@ -39,7 +40,7 @@ pub fn export(args: &cli::Export) -> Result<String> {
     };
     let name = format!("exports/fold{}_{kind}.{ending}", args.fold);
     let path = args.out.clone().unwrap_or_else(|| folder.path().join(name));
-    check_place(&path, args.out.is_some(), args.force)?;
+    let place = Place::of(&path, args.out.is_some(), args.force)?.refuse_terminal()?;
 
     let config = Config::load(Some(&folder.config()), false, &[])?;
     let (from, epoch) = weights_of(&folder, &config, args)?;
@@ -65,19 +66,17 @@ pub fn export(args: &cli::Export) -> Result<String> {
         }
     };
     if args.out.is_none() {
-        let dir = folder.path().join("exports");
-        fs::create_dir_all(&dir).map_err(|e| cannot_write(&dir, &e))?;
+        make_folder(&folder.path().join("exports"))?;
     }
-    write_atomically(&path, &bytes).map_err(|e| cannot_write(&path, &e))?;
+    place.write(&bytes)?;
     let of = epoch.map_or(String::new(), |epoch| format!(" of epoch {epoch}"));
-    Ok(format!(
-        "wrote {} ({}): run {}, fold {}, {kind}{of}\n{}",
-        path.display(),
-        size(bytes.len()),
-        folder.name,
-        args.fold,
-        in_python(args.format, &path)
-    ))
+    let (run, fold) = (&folder.name, args.fold);
+    let mut lines =
+        vec![format!("wrote {place} ({}): run {run}, fold {fold}, {kind}{of}", size(bytes.len()))];
+    if place.is_file() {
+        lines.extend(in_python(args.format, &path));
+    }
+    Ok(place.said(lines))
 }
 
 /// The checkpoint, and the epoch that it is of, where that is known.
@@ -111,7 +110,7 @@ fn weights_of(
         });
     };
     for (path, why) in &refused {
-        eprintln!("rsna-tui: passed over {}: {why}", path.display());
+        print::warn(format_args!("passed over {}: {why}", path.display()));
     }
     let epoch = match args.last {
         true => Some(whole.progress()?.epoch),
@@ -121,15 +120,19 @@ fn weights_of(
 }
 
 /// The two lines that load it.
-fn in_python(format: WeightsFormat, path: &Path) -> String {
+fn in_python(format: WeightsFormat, path: &Path) -> [String; 2] {
     let path = path.display().to_string();
     match format {
-        WeightsFormat::Safetensors => format!(
-            "from safetensors.torch import load_file\nmodel.load_state_dict(load_file({path:?}))"
-        ),
-        WeightsFormat::Onnx => format!(
-            "import onnxruntime\nslices, studies = \
-             onnxruntime.InferenceSession({path:?}).run(None, {{\"images\": images}})"
-        ),
+        WeightsFormat::Safetensors => [
+            "from safetensors.torch import load_file".into(),
+            format!("model.load_state_dict(load_file({path:?}))"),
+        ],
+        WeightsFormat::Onnx => [
+            "import onnxruntime".into(),
+            format!(
+                "slices, studies = \
+                 onnxruntime.InferenceSession({path:?}).run(None, {{\"images\": images}})"
+            ),
+        ],
     }
 }

@@ -1,6 +1,6 @@
 //! `rsna-tui import`: weights from elsewhere as a file of ours.
 
-use super::report_file::{cannot_write, check_place, size};
+use super::out::{Place, size};
 use crate::{
     cli::{self, From},
     net::{
@@ -8,7 +8,7 @@ use crate::{
         summary::grouped,
         weights::{self, Content},
     },
-    run::folder::write_atomically,
+    print::Said,
     session,
 };
 use candle_core::{DType, Device};
@@ -18,12 +18,12 @@ use eyre::Result;
 ///
 /// Errors: settings, a file that cannot be read or is of another network (told by its tensors'
 /// names), one that cannot be written.
-pub fn import(args: &cli::Import) -> Result<String> {
+pub fn import(args: &cli::Import) -> Result<Said> {
     let (content, args) = match &args.from {
         From::Timm(args) => (Content::Encoder, args),
         From::Torch(args) => (Content::Network, args),
     };
-    check_place(&args.out, true, args.force)?;
+    let place = Place::of(&args.out, true, args.force)?.refuse_terminal()?;
     let config = session::load(args.config.as_deref(), false, &args.sets())?;
     let spec = Spec::new(&config);
     let model = Classifier::new(&spec, 0, 0, DType::F32, &Device::Cpu)?;
@@ -39,11 +39,12 @@ pub fn import(args: &cli::Import) -> Result<String> {
     };
     let metadata = [("format".to_string(), "pt".to_string())].into();
     let bytes = safetensors::serialize(&dict, Some(metadata))?;
-    write_atomically(&args.out, &bytes).map_err(|e| cannot_write(&args.out, &e))?;
-    let out = args.out.display();
-    Ok(format!(
-        "wrote {out} ({}): {what}, {} weights\ntrain from it: rsna-tui --set model.pretrained={out}",
-        size(bytes.len()),
-        grouped(count)
-    ))
+    place.write(&bytes)?;
+    let (size, count) = (size(bytes.len()), grouped(count));
+    let mut lines = vec![format!("wrote {place} ({size}): {what}, {count} weights")];
+    if place.is_file() {
+        let out = args.out.display();
+        lines.push(format!("train from it: rsna-tui --set model.pretrained={out}"));
+    }
+    Ok(place.said(lines))
 }

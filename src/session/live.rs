@@ -8,7 +8,7 @@ use super::{
 use crate::run::{control_socket, event::Level};
 use crate::{
     config::Config,
-    headless,
+    headless, print,
     run::{
         channel::{EventSender, Line},
         event::Outcome,
@@ -20,7 +20,7 @@ use crate::{
 };
 use eyre::{Result, eyre};
 use std::{
-    io::{IsTerminal, Write, stderr, stdout},
+    io::{IsTerminal, stdout},
     process::ExitCode,
 };
 
@@ -51,7 +51,7 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
     let plain = shown != Shown::Dashboard || {
         let piped = !stdout().is_terminal();
         if piped {
-            eprintln!("rsna-tui: stdout is no terminal, so these are plain lines (--no-tui)");
+            print::warn("stdout is no terminal, so these are plain lines (--no-tui)");
         }
         piped
     };
@@ -90,7 +90,7 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
             }
             Err(error) => {
                 let why = format!("no dashboard on this terminal ({error}), so plain lines");
-                let _ = writeln!(stderr(), "rsna-tui: {why}");
+                print::warn(why);
                 headlessly(&line, &config, &signals, state);
             }
         },
@@ -104,8 +104,7 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
         hook.finish();
     }
     if !plain {
-        // Not `println!`: it panics where the terminal has gone.
-        let _ = writeln!(stdout(), "{}: {}", in_words(outcome), folder.path().display());
+        print::line(format_args!("{}: {}", in_words(outcome), folder.path().display()));
     }
     #[cfg(unix)]
     if let Some(server) = server {
@@ -151,7 +150,7 @@ fn past(job: &Job) -> State {
             state
         }
         Err(error) => {
-            eprintln!("rsna-tui: {error}; the curves from before are not shown");
+            print::warn(format_args!("{error}; the curves from before are not shown"));
             State::default()
         }
     }
@@ -183,9 +182,9 @@ fn dashboard(
 
 fn headlessly(line: &Line, config: &Config, signals: &Signals, state: State) {
     signals.command_through(line);
-    let lines = headless::go_on(state, line, config.run.log_every_steps, &mut stdout());
+    let lines = headless::go_on(state, line, config.run.log_every_steps, &mut print::Lines);
     if let Err(error) = lines {
         // The training itself has gone on to its end.
-        let _ = writeln!(stderr(), "rsna-tui: cannot write to stdout: {error}");
+        print::warn(format_args!("cannot write to stdout: {error}"));
     }
 }

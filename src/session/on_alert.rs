@@ -1,6 +1,7 @@
 //! `ui.on_alert`: a command for each new alert, run by the process that trains.
 
 use crate::{
+    bounded, print,
     run::{
         Event,
         channel::EventSender,
@@ -9,10 +10,9 @@ use crate::{
     },
     view::{Alert, State, format},
 };
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender};
 use std::{
     fs::File,
-    io::{Write, stderr},
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{
@@ -57,8 +57,8 @@ impl Hook {
         });
         let (before, heard) = events.watch();
         let journal = folder.journal();
-        let (sender, alerts) = bounded(WAITING);
-        let (ending, ended) = bounded::<()>(0);
+        let (sender, alerts) = crossbeam_channel::bounded(WAITING);
+        let (ending, ended) = crossbeam_channel::bounded::<()>(0);
         let thread = |name: &str| std::thread::Builder::new().name(name.into());
         let commands = hook.clone();
         let run = move || {
@@ -80,7 +80,7 @@ impl Hook {
         let _ = self.listener.join();
         if self.ended.recv_timeout(PATIENCE).is_err_and(|error| error.is_timeout()) {
             let why = "waiting for the command of ui.on_alert; it is killed after 60 s";
-            let _ = writeln!(stderr(), "rsna-tui: {why}");
+            print::warn(why);
         }
         let _ = self.runner.join();
     }
@@ -136,7 +136,7 @@ impl Commands {
     /// part of a command.
     fn run(&self, alert: &Alert, timeout: Duration) -> Result<(), String> {
         let path = self.folder.join("on_alert.log");
-        let output = File::options().create(true).append(true).open(&path);
+        let output = bounded::open_with(&path, File::options().create(true).append(true));
         let output = output.and_then(|file| Ok((file.try_clone()?, file)));
         let (out, err) = output.map_err(|e| format!("cannot write {}: {e}", path.display()))?;
         let mut command = Command::new("sh");

@@ -2,17 +2,18 @@
 
 use super::{
     attach::named_run,
+    out::{Out, Place},
     progress::Progress,
     recorded,
-    report_file::{cannot_write, check_place},
     seen::Seen,
     trained::{self, Trained},
 };
 use crate::{
-    cli,
+    bounded, cli,
     config::{Config, OnError},
-    predict::{self, Ensemble, part::Part},
-    run::{folder::Folder, unfinished::Unfinished},
+    predict::{self, Ensemble, Predicted, part::Part, table},
+    print::{self, Said},
+    run::folder::Folder,
     study::{self, Checked, Source, Study, Table, slices::Listing},
 };
 use candle_core::Device;
@@ -30,7 +31,7 @@ const NAMED: usize = 5;
 type LeftOut = (Arc<str>, String);
 
 /// Predicts, and says what was written, and whether all studies are in it.
-pub fn predict(args: &cli::Predict) -> Result<(String, bool)> {
+pub fn predict(args: &cli::Predict) -> Result<(Said, bool)> {
     let (mut config, networks, run) = chosen(args)?;
     if let Some(dir) = &args.data {
         config.data.dir.clone_from(dir);
@@ -42,9 +43,11 @@ pub fn predict(args: &cli::Predict) -> Result<(String, bool)> {
     let list = args.out.with_extension("skipped.csv");
     // One that was cut between its last files has left some of them.
     let begun = Part::path(&args.out).exists();
-    for path in [&args.out, &wide, &list] {
-        check_place(path, true, args.force || begun)?;
-    }
+    let beside = |name: &Path| Place::of(name, true, args.force || begun);
+    let place = Place::of(&args.out, true, args.force || begun)?;
+    // Beside a pipe or stdout there is no place for other files.
+    let wide = place.is_file().then(|| beside(&wide)).transpose()?;
+    let list = place.is_file().then(|| beside(&list)).transpose()?;
     let device = super::set_up(&config, &args.network.device)?;
     let data = match &run {
         Some(folder) if args.of_fold.is_some() => Some(recorded::data(folder, &config)?),
@@ -67,20 +70,24 @@ pub fn predict(args: &cli::Predict) -> Result<(String, bool)> {
     let warning = seen.check(&studies, args.unseen)?;
     let made_with = made_with(&config, &networks, args);
     let networks = networks.read(&config, &device.device)?;
-    let mut part = Part::open(&args.out, &made_with, args.force)?;
+    let mut kept = match wide {
+        Some(wide) => Kept::File { part: Part::open(&args.out, &made_with, args.force)?, wide },
+        // Opened before anything is computed: a pipe may have no reader.
+        None => Kept::Stream { rows: Vec::new(), out: place.create()? },
+    };
     if let Some(warning) = warning {
-        eprintln!("rsna-tui: {warning}");
+        print::warn(warning);
     }
-    let left: Vec<Study> = studies.iter().filter(|s| !part.has(&s.uid)).cloned().collect();
+    let left: Vec<Study> = studies.iter().filter(|s| !kept.has(&s.uid)).cloned().collect();
     let (all, before) = (studies.len(), studies.len() - left.len());
     if before > 0 {
-        eprintln!("rsna-tui: {before} of {all} studies were predicted before: going on");
+        print::warn(format_args!("{before} of {all} studies were predicted before: going on"));
     }
     let ensemble = Ensemble::new(&config, &networks, args.network.views(), &device.device)
         .without(|study, network| args.unseen && seen.by(study, network));
     let mut progress = Progress::new("predicting", before, all);
     left_out.extend(ensemble.run(&config, source, left.into(), |predicted| -> Result<()> {
-        part.add(&predicted)?;
+        kept.add(&predicted)?;
         progress.step();
         Ok(())
     })?);
@@ -89,23 +96,24 @@ pub fn predict(args: &cli::Predict) -> Result<(String, bool)> {
     if left_out.len() == asked {
         bail!("none of {asked} studies could be read");
     }
-    write_list(&list, &left_out).map_err(|e| cannot_write(&list, &e))?;
+    if let Some(list) = &list {
+        write_list(list, &left_out)?;
+    }
     let wanted: HashSet<&str> = studies.iter().map(|study| &*study.uid).collect();
-    let predicted = part.finish(&args.out, &wide, |study| wanted.contains(study))?;
-    let mut said = format!(
-        "wrote {} ({predicted} studies, {} rows) and {}: {} network{}, {}",
-        args.out.display(),
+    let (predicted, beside) = kept.finish(&place, &wanted)?;
+    let mut lines = vec![format!(
+        "wrote {place} ({predicted} studies, {} rows){beside}: {} network{}, {}",
         predicted * crate::score::TARGETS,
-        wide.display(),
         networks.len(),
         if networks.len() == 1 { "" } else { "s" },
         device.name
-    );
+    )];
     if !left_out.is_empty() {
-        let (n, list) = (left_out.len(), list.display());
-        said += &format!("\n{n} of {asked} studies were left out, see {list}");
+        let n = left_out.len();
+        let list = list.map_or(String::new(), |list| format!(", see {list}"));
+        lines.push(format!("{n} of {asked} studies were left out{list}"));
     }
-    Ok((said, left_out.is_empty()))
+    Ok((place.said(lines), left_out.is_empty()))
 }
 
 /// Takes the studies out that have a file that cannot be used; the fingerprints of the others.
@@ -132,19 +140,64 @@ fn take_out_bad(
 }
 
 /// Writes the studies that were left out, where there are any; an older list goes.
-fn write_list(path: &Path, left_out: &[LeftOut]) -> std::io::Result<()> {
+fn write_list(place: &Place, left_out: &[LeftOut]) -> Result<()> {
     if left_out.is_empty() {
-        return match std::fs::remove_file(path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
-            _ => Ok(()),
-        };
+        return place.remove();
     }
-    let mut csv = csv::Writer::from_writer(Unfinished::create(path)?);
-    csv.write_record(["StudyInstanceUID", "reason"])?;
+    let mut rows = csv::Writer::from_writer(Vec::new());
+    rows.write_record(["StudyInstanceUID", "reason"])?;
     for (study, reason) in left_out {
-        csv.write_record([&**study, reason])?;
+        rows.write_record([&*print::cell(study), &*print::cell(reason)])?;
     }
-    csv.into_inner().map_err(|e| e.into_error())?.finish()
+    place.write(&rows.into_inner().map_err(|e| e.into_error())?)
+}
+
+/// Predictions until all are there.
+enum Kept {
+    /// In a file beside the one that is to be written, which a second process goes on from; and the
+    /// place for a row a study.
+    File { part: Part, wide: Place },
+    /// In memory, for what is no file.
+    Stream { rows: Vec<Vec<String>>, out: Out },
+}
+
+impl Kept {
+    fn has(&self, study: &str) -> bool {
+        matches!(self, Self::File { part, .. } if part.has(study))
+    }
+
+    fn add(&mut self, predicted: &Predicted) -> Result<()> {
+        match self {
+            Self::File { part, .. } => part.add(predicted)?,
+            Self::Stream { rows, .. } => rows.push(table::row(predicted)),
+        }
+        Ok(())
+    }
+
+    /// Writes the predictions of `wanted` studies. Returns how many studies there are, and what is
+    /// said of the file beside.
+    fn finish(self, place: &Place, wanted: &HashSet<&str>) -> Result<(usize, String)> {
+        match self {
+            Self::File { part, wide } => {
+                let mut answers = place.create()?;
+                let mut studies = wide.create()?;
+                let is_wanted = |study: &str| wanted.contains(study);
+                let written = part.write(&mut answers, &mut studies, is_wanted)?;
+                wide.finish(studies)?;
+                place.finish(answers)?;
+                part.remove()?;
+                Ok((written, format!(" and {wide}")))
+            }
+            Self::Stream { rows, mut out } => {
+                let failed = |e: std::io::Error| place.cannot_write(&e);
+                let mut csv = table::Answers::begin(&mut out).map_err(failed)?;
+                rows.iter().try_for_each(|row| csv.add(row)).map_err(failed)?;
+                csv.finish().map_err(failed)?;
+                place.finish(out)?;
+                Ok((rows.len(), String::new()))
+            }
+        }
+    }
 }
 
 /// The networks that predict.
@@ -262,12 +315,12 @@ fn tell_strange(strange: &BTreeSet<String>, config: &Config) {
     if strange.len() > NAMED {
         names.push("…");
     }
-    eprintln!(
-        "rsna-tui: passed over in {}, as not named {{UID}}_{{1..7}}_{{slice}}.npy: {} files ({})",
+    print::warn(format_args!(
+        "passed over in {}, as not named {{UID}}_{{1..7}}_{{slice}}.npy: {} files ({})",
         config.data.dir.display(),
         strange.len(),
         names.join(", ")
-    );
+    ));
 }
 
 /// All that a prediction depends on, in a word: predictions of another are not gone on with.
@@ -296,7 +349,7 @@ fn made_with(config: &Config, networks: &Networks, args: &cli::Predict) -> Strin
 fn sum_of(path: &Path) -> String {
     let hash = |path: &Path| -> std::io::Result<u32> {
         let mut hasher = crc32fast::Hasher::new();
-        let mut file = std::fs::File::open(path)?;
+        let mut file = bounded::open(path)?;
         let mut piece = vec![0; 1 << 20];
         loop {
             match std::io::Read::read(&mut file, &mut piece)? {
@@ -316,8 +369,8 @@ pub(super) fn told(left_out: &[LeftOut]) {
     }
     let n = left_out.len();
     let plural = if n == 1 { "y" } else { "ies" };
-    eprintln!("rsna-tui: left out as unreadable: {n} stud{plural}");
+    print::warn(format_args!("left out as unreadable: {n} stud{plural}"));
     for (_, why) in left_out {
-        eprintln!("rsna-tui: {why}");
+        print::warn(why);
     }
 }

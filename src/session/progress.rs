@@ -1,5 +1,6 @@
 //! How far a long command is, on stderr: a bar in a terminal, a line now and then elsewhere.
 
+use crate::print;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
     io::{IsTerminal, stderr},
@@ -49,7 +50,9 @@ impl Progress {
             let each = self.begun.elapsed().as_secs_f64() / (self.done - self.before) as f64;
             let left = each * (self.all - self.done) as f64;
             let (done, all) = (self.done, self.all);
-            eprintln!("rsna-tui: {done} of {all} studies, {each:.2} s each, {left:.0} s left");
+            print::warn(format_args!(
+                "{done} of {all} studies, {each:.2} s each, {left:.0} s left"
+            ));
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::{
     config::Config,
+    print,
     run::folder::{self, Folder, write_atomically},
     study::{self, Checked, Record, Source, Table, record},
 };
@@ -34,11 +35,11 @@ pub(super) fn keep(folder: &Folder, table: &Table, checked: Checked, sample: boo
 pub(super) fn data(folder: &Folder, config: &Config) -> Result<Data> {
     let source = super::source(config);
     let Some(record) = Record::read(&folder.studies())? else {
-        eprintln!(
-            "rsna-tui: {} was begun by a version that did not record what it trains on: \
-             data.table is taken as it is now",
+        print::warn(format_args!(
+            "{} was begun by a version that did not record what it trains on: data.table is taken \
+             as it is now",
             folder.name
-        );
+        ));
         return Ok(Data { record: None, table: super::table(config)?, source });
     };
     let path = match config.is_phantom() {
@@ -50,11 +51,11 @@ pub(super) fn data(folder: &Folder, config: &Config) -> Result<Data> {
         Err(study::Error::TableUnreadable { source, .. })
             if source.kind() == std::io::ErrorKind::NotFound =>
         {
-            eprintln!(
-                "rsna-tui: {} is missing: taking the run's record of it, {}",
+            print::warn(format_args!(
+                "{} is missing: taking the run's record of it, {}",
                 path.display(),
                 record.path.display()
-            );
+            ));
         }
         Err(error) => return Err(error.into()),
     }

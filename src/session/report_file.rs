@@ -1,20 +1,19 @@
 //! `rsna-tui report`: a run as one file, or its figures.
 
-use super::attach::named_run;
+use super::{
+    attach::named_run,
+    out::{Place, check_folder, make_folder, size},
+};
 use crate::{
     cli::{self, Format},
+    print::Said,
     report::{Report, csv, html, markdown},
-    run::{folder::Folder, status, unfinished::Unfinished},
+    run::{folder::Folder, status},
 };
-use eyre::{Result, bail, eyre};
-use std::{
-    fs,
-    io::{ErrorKind, Write},
-    path::Path,
-};
+use eyre::Result;
 
 /// Writes the report and says where.
-pub fn report(args: &cli::Report) -> Result<String> {
+pub fn report(args: &cli::Report) -> Result<Said> {
     let folder = named_run(args.run.as_deref(), args.runs_dir.as_ref())?;
     if args.format == Format::Csv {
         return figures(args, &folder);
@@ -25,73 +24,29 @@ pub fn report(args: &cli::Report) -> Result<String> {
         _ => ("report.html", html::page(&report)),
     };
     let path = args.out.clone().unwrap_or_else(|| folder.path().join(name));
-    check(args, &path)?;
-    let mut file = begin(&path)?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.finish());
-    written.map_err(|e| cannot_write(&path, &e))?;
-    Ok(format!("wrote {} ({})", path.display(), size(text.len())))
+    let place = Place::of(&path, args.out.is_some(), args.force)?;
+    place.write(text.as_bytes())?;
+    Ok(place.said(vec![format!("wrote {place} ({})", size(text.len()))]))
 }
 
 /// `steps.csv` and `epochs.csv` into a folder, the run's own unless another one is given.
-fn figures(args: &cli::Report, folder: &Folder) -> Result<String> {
+fn figures(args: &cli::Report, folder: &Folder) -> Result<Said> {
     let dir = args.out.as_deref().unwrap_or(folder.path());
-    let [steps, epochs] = ["steps.csv", "epochs.csv"].map(|name| dir.join(name));
-    check(args, &steps)?;
-    check(args, &epochs)?;
-    fs::create_dir_all(dir)
-        .map_err(|e| eyre!("cannot make the folder {}: {e}; give another --out", dir.display()))?;
-    let (mut steps_file, mut epochs_file) = (begin(&steps)?, begin(&epochs)?);
+    check_folder(dir, "--format csv")?;
+    let place = |name| Place::of(&dir.join(name), args.out.is_some(), args.force);
+    let (steps, epochs) = (place("steps.csv")?, place("epochs.csv")?);
+    make_folder(dir)?;
+    let (mut steps_file, mut epochs_file) = (steps.create()?, epochs.create()?);
     let counted = csv::write(&folder.journal(), &mut steps_file, &mut epochs_file)?;
-    for (file, path) in [(steps_file, &steps), (epochs_file, &epochs)] {
-        file.finish().map_err(|e| cannot_write(path, &e))?;
-    }
+    steps.finish(steps_file)?;
+    epochs.finish(epochs_file)?;
     let damaged = match counted.damaged {
         0 => String::new(),
         n => format!("; {n} lines of the journal cannot be understood"),
     };
     Ok(format!(
-        "wrote {} ({} steps) and {} ({} epochs){damaged}",
-        steps.display(),
-        counted.steps,
-        epochs.display(),
-        counted.epochs
-    ))
-}
-
-/// What is written into the run's own folder may be written anew; elsewhere a file that is there is
-/// somebody's.
-fn check(args: &cli::Report, path: &Path) -> Result<()> {
-    check_place(path, args.out.is_some(), args.force)
-}
-
-/// As [`check`]; `chosen`: with --out.
-pub(super) fn check_place(path: &Path, chosen: bool, force: bool) -> Result<()> {
-    let Ok(there) = path.symlink_metadata() else { return Ok(()) };
-    if there.is_dir() {
-        bail!("{} is a folder; give a file with --out", path.display());
-    }
-    if chosen && !force {
-        bail!("{} is already there; give another --out, or --force", path.display());
-    }
-    Ok(())
-}
-
-fn begin(path: &Path) -> Result<Unfinished> {
-    Unfinished::create(path).map_err(|e| match e.kind() {
-        ErrorKind::InvalidFilename => eyre!("--out {}: no file", path.display()),
-        ErrorKind::NotFound => eyre!("{}: its folder does not exist", path.display()),
-        _ => cannot_write(path, &e),
-    })
-}
-
-pub(super) fn cannot_write(path: &Path, error: &std::io::Error) -> eyre::Report {
-    eyre!("cannot write {}: {error}; give another --out", path.display())
-}
-
-/// `1.2 MB`
-pub(super) fn size(bytes: usize) -> String {
-    match bytes as f64 / 1e6 {
-        mb if mb < 0.1 => format!("{:.0} kB", 1e3 * mb),
-        mb => format!("{mb:.1} MB"),
-    }
+        "wrote {steps} ({} steps) and {epochs} ({} epochs){damaged}",
+        counted.steps, counted.epochs
+    )
+    .into())
 }

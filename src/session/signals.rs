@@ -2,16 +2,14 @@
 
 use crate::{
     config::RequeueSignal,
+    print,
     run::{Command, channel::Line},
     tui,
 };
 use eyre::{Result, eyre};
-use std::{
-    io::{Write, stderr},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicI32, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicI32, Ordering},
 };
 
 /// What the system tells the process.
@@ -92,8 +90,7 @@ impl Signals {
                 tui.terminate.store(true, Ordering::Relaxed);
                 tui.waker.wake();
                 if command(&line, Command::StopNow) {
-                    let said = "stopping: saving the last weights (again to leave at once)";
-                    let _ = writeln!(stderr(), "{said}");
+                    print::note("stopping: saving the last weights (again to leave at once)");
                 }
             }
         })?;

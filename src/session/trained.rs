@@ -3,7 +3,7 @@
 use crate::{
     config::{Config, Set},
     net::Classifier,
-    predict,
+    predict, print,
     run::{event::FoldState, folder::Folder, status::Status},
     train::checkpoint::{self, Whole},
 };
@@ -81,10 +81,10 @@ pub(super) fn of_run(folder: &Folder, wanted: Option<&[usize]>) -> Result<Vec<Tr
         );
     } else if !open.is_empty() {
         let open: Vec<String> = open.iter().map(usize::to_string).collect();
-        eprintln!(
-            "rsna-tui: left out as not done, or without best weights: fold {}",
+        print::warn(format_args!(
+            "left out as not done, or without best weights: fold {}",
             open.join(", ")
-        );
+        ));
     }
     Ok(all)
 }

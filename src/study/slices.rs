@@ -2,6 +2,7 @@
 
 use super::augment::resize::resize;
 use super::{Checked, Error, Source, Study, first_of};
+use crate::bounded;
 use crate::config::{CHANNELS, VERTEBRAE};
 use ndarray::{ArrayView3, ShapeBuilder};
 use rayon::prelude::*;
@@ -124,9 +125,9 @@ fn look(path: &Path) -> Result<Looked, String> {
 
 /// The file and its length, bytes.
 fn open(path: &Path) -> Result<(File, u64), String> {
-    let file = File::open(path).map_err(|e| match e.kind() {
+    let file = bounded::open(path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => "is missing".to_string(),
-        _ => format!("cannot be opened: {e}"),
+        _ => unreadable(e),
     })?;
     let length = file.metadata().map_err(unreadable)?.len();
     Ok((file, length))

@@ -102,7 +102,8 @@ impl Table {
     /// Writes [`Self::COLUMNS`].
     pub fn write(&self, path: &Path) -> Result<(), Error> {
         let failed = |e: csv::Error| Error::Write { path: path.into(), reason: e.to_string() };
-        let mut writer = csv::Writer::from_path(path).map_err(failed)?;
+        let file = std::fs::File::create_new(path).map_err(|e| failed(e.into()))?;
+        let mut writer = csv::Writer::from_writer(file);
         writer.write_record(Self::COLUMNS).map_err(failed)?;
         for study in &self.studies {
             writer.write_record(study.row()).map_err(failed)?;

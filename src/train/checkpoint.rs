@@ -21,7 +21,6 @@ use crate::net::{
 use candle_core::{Device, Tensor};
 use std::{
     collections::{BTreeMap, HashMap},
-    fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -183,7 +182,7 @@ fn find(header: &[u8]) -> Option<usize> {
 ///
 /// Errors: one sentence that says what is wrong with it.
 pub fn verify(path: &Path) -> std::result::Result<HashMap<String, String>, String> {
-    verified(&mut File::open(path).map_err(|e| e.to_string())?)
+    verified(&mut bounded::open(path).map_err(|e| e.to_string())?)
 }
 
 /// As [`verify`], from the file itself.

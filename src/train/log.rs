@@ -1,11 +1,14 @@
 //! The notebook's log, a line an epoch.
 
-use crate::run::folder::write_atomically;
-use std::{fs, io, path::Path};
+use crate::{bounded, run::folder::write_atomically};
+use std::{io, path::Path};
+
+/// A longer log is not one of a run: it has a line an epoch.
+const LONGEST: u64 = 256 << 20;
 
 /// Leaves out the notebook's lines of `fold` after `epoch`.
 pub(super) fn trim_log(path: &Path, fold: usize, epoch: usize) -> io::Result<()> {
-    let Ok(text) = fs::read_to_string(path) else { return Ok(()) };
+    let Ok(text) = bounded::read_text(path, LONGEST) else { return Ok(()) };
     let start = format!("Fold {fold}, Epoch ");
     let beyond = |line: &str| {
         let rest = line.split_once(&start).map(|(_, rest)| rest);

@@ -1,6 +1,7 @@
 //! Figures as people read them.
 
 use crate::bounded;
+pub use crate::print::clean as sanitized;
 use crate::run::event::Gpu;
 
 /// `42s`, `2m 05s`, `1h 04m`, `3d 02h`.
@@ -110,12 +111,6 @@ pub fn study(uid: &str, width: usize) -> String {
 /// its lines.
 pub fn brief(text: &str) -> String {
     bounded::excerpt(text, 4096)
-}
-
-/// One line without control characters: what comes from file names and error texts must not
-/// steer the terminal.
-pub fn sanitized(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// The vertebrae with a label above 0: `C2 C5`, or `none`.

@@ -1,14 +1,16 @@
 //! A journal line by line.
 
 use super::{Error, Header, VERSION};
+use crate::bounded;
 use std::{
     fs::File,
     io::{self, BufRead, BufReader},
     path::Path,
 };
 
-/// A longer line is no line of ours.
-const LONGEST_LINE: usize = 1 << 20;
+/// Bytes of a line with its end: none that is written is longer, and none that is longer is read. The
+/// learning rates of 100000 epochs take half of it.
+pub(super) const LONGEST_LINE: usize = 4 << 20;
 
 /// The whole lines of a journal after its first.
 pub(super) struct Lines {
@@ -24,7 +26,7 @@ pub(super) struct Lines {
 impl Lines {
     pub(super) fn open(path: &Path, upto: Option<u64>) -> Result<Self, Error> {
         let failed = |source| Error::Io { path: path.into(), source };
-        let file = File::open(path).map_err(failed)?;
+        let file = bounded::open(path).map_err(failed)?;
         let length = file.metadata().map_err(failed)?.len();
         let upto = upto.unwrap_or(length).min(length);
         let file = BufReader::with_capacity(upto.clamp(1 << 10, 1 << 20) as usize, file);

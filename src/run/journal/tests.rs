@@ -1,5 +1,6 @@
 use super::*;
 use crate::run::event::{Level, Log};
+use crate::view::State;
 
 fn step_line(fold: usize, epoch: usize, step: usize, loss: &str) -> String {
     format!(
@@ -151,4 +152,158 @@ fn what_is_no_journal_is_refused() {
     )
     .unwrap();
     assert_eq!(replay(&path, None, &mut Seen::default()).unwrap(), 1);
+}
+
+/// An event of every kind whose length a run decides, each far longer than a line may be.
+fn monsters() -> Vec<Event> {
+    use crate::run::event::*;
+    let long = |n: usize| "1.2.826\u{1b}\"ä".repeat(n);
+    let at = Position { fold: 7, epoch: 8, step: 9 };
+    let prediction = || Prediction {
+        study: long(100_000),
+        labels: [0; 7],
+        probability: 0.5,
+        slices: vec![0.1; 448],
+    };
+    let plan = |fold| FoldPlan {
+        fold,
+        train_studies: 1,
+        valid_studies: 1,
+        steps: 1,
+        valid_batches: 1,
+        baseline: f64::NAN,
+    };
+    let started = RunStarted {
+        name: long(400_000),
+        folder: long(400_000),
+        device: long(400_000),
+        model: long(400_000),
+        parameters: 1,
+        image_size: 32,
+        images_per_study: 105,
+        batch_size: 2,
+        epochs: 100_000,
+        learning_rates: vec![1.234_567_890_123_456_7e-5; 100_000],
+        folds: (0..100_000).map(plan).collect(),
+        seed: 1,
+        select: Default::default(),
+        resumed: false,
+    };
+    let best = |fold| FoldBest {
+        fold,
+        metric: 0.5,
+        epoch: 1,
+        valid_loss: None,
+        slice_auc: None,
+        baseline: 0.5,
+        path: long(400),
+    };
+    let skipped = |fold| SkippedStudy { fold, study: long(30), times: 1, message: long(60) };
+    let worst =
+        || WorstStudy { loss: 1.0, slice_loss: 1.0, study_loss: 1.0, prediction: prediction() };
+    let wanted = LookAt { fold: 0, epoch: 1, seed: 0, study: long(300_000), vertebra: 1, slice: 0 };
+    let throttled = Some(long(400_000));
+    vec![
+        Event::RunStarted(started),
+        Event::Planned(Planned {
+            at,
+            epochs: 100_000,
+            learning_rates: vec![1.234_567_890_123_456_7e-5; 500_000],
+            changes: vec![long(10); 100_000],
+        }),
+        Event::Queue(Queue {
+            folds: vec![Queued { fold: 1, state: FoldState::Waiting, seed: u64::MAX }; 200_000],
+        }),
+        Event::LeftOut(LeftOut { at, what: long(100_000), studies: vec![long(20_000); 100] }),
+        Event::Worst(Worst { at, studies: (0..30).map(|_| worst()).collect() }),
+        Event::Preview(Preview { at, crops: Vec::new(), predictions: vec![prediction(); 100] }),
+        Event::Look(Look { wanted, found: Found::Nothing(long(300_000)) }),
+        Event::Gpu(Gpu {
+            memory_used: 1,
+            memory_total: 1,
+            utilisation: None,
+            temperature: None,
+            watts: None,
+            throttled,
+        }),
+        Event::Checkpoint(Checkpoint {
+            at,
+            kind: CheckpointKind::Last,
+            path: long(400_000),
+            seconds: 1.0,
+        }),
+        Event::Trainer(TrainerEvent { at, state: TrainerState::Held, reason: Some(long(400_000)) }),
+        Event::Log(Log { level: Level::Warn, message: long(400_000) }),
+        Event::Error(ErrorEvent { at, message: long(400_000), fatal: true }),
+        Event::RunFinished(RunFinished {
+            outcome: Outcome::Failed,
+            best: (0..1000).map(best).collect(),
+            skipped: (0..100_000).map(skipped).collect(),
+        }),
+    ]
+}
+
+#[test]
+fn nothing_that_is_written_is_too_long_to_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.jsonl");
+    let mut journal = Journal::open(&path).unwrap();
+    let monsters = monsters();
+    for event in &monsters {
+        let event = event.clone();
+        assert!(serde_json::to_vec(&event).unwrap().len() > LONGEST_LINE, "{:?}", kind_of(&event));
+        journal.append(&Stamped { at: 1.0, event }).unwrap();
+    }
+    let mut read = Vec::new();
+    let strange = each::<Error>(&path, |stamped, time| {
+        assert!(stamped.at == 1.0 && time > 0.0);
+        read.push(stamped.event.clone());
+        Ok(())
+    });
+    assert_eq!(strange.unwrap(), 0);
+    let kinds = |events: &[Event]| events.iter().map(kind_of).collect::<Vec<_>>();
+    assert_eq!(kinds(&read), kinds(&monsters), "each is still what it was");
+    // What the trimming of a journal and its replay look for stands where it stood.
+    let text = std::fs::read(&path).unwrap();
+    let lines = text.split(|&b| b == b'\n').filter(|line| line.starts_with(b"{\"type\":\"worst\""));
+    assert_eq!(lines.map(|line| scan::at(line).unwrap().epoch).collect::<Vec<_>>(), [8]);
+    assert!(State::of_journal(&path, None).unwrap().0.plan.is_some());
+}
+
+fn kind_of(event: &Event) -> std::mem::Discriminant<Event> {
+    std::mem::discriminant(event)
+}
+
+#[test]
+fn the_longest_plan_that_a_config_allows_is_kept_whole() {
+    use crate::config::{Config, MOST_FOLDS, Set};
+    let folds: Vec<String> = (0..MOST_FOLDS).map(|fold| (1_000_000 + fold).to_string()).collect();
+    let sets = ["train.epochs=100000".into(), format!("train.folds=[{}]", folds.join(","))];
+    let config = Config::load(None, false, &sets.map(Set::new)).unwrap();
+    let Some(Event::RunStarted(mut started)) = monsters().into_iter().next() else { panic!() };
+    for text in [&mut started.name, &mut started.folder, &mut started.device, &mut started.model] {
+        text.truncate(4096);
+    }
+    started.learning_rates = crate::train::schedule::learning_rates(&config.train);
+    started.folds.truncate(MOST_FOLDS);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.jsonl");
+    let stamped = Stamped { at: 1.0, event: Event::RunStarted(started) };
+    Journal::open(&path).unwrap().append(&stamped).unwrap();
+    let mut read = Vec::new();
+    each::<Error>(&path, |stamped, _| {
+        read.push(stamped.clone());
+        Ok(())
+    })
+    .unwrap();
+    let plan = |stamped: &Stamped| match &stamped.event {
+        Event::RunStarted(plan) => (plan.learning_rates.clone(), plan.folds.len()),
+        _ => panic!(),
+    };
+    assert_eq!(read.len(), 1);
+    assert_eq!(plan(&read[0]), plan(&stamped));
+    for refused in ["train.epochs=100001", &format!("train.folds=[{},7]", folds.join(","))] {
+        let error = Config::load(None, false, &[Set::new(refused)]).unwrap_err().to_string();
+        assert!(error.starts_with(refused.split('=').next().unwrap()), "{error}");
+    }
 }

@@ -1,0 +1,105 @@
+//! Lines that their readers take: no event is longer than the longest line, whatever a run is made of.
+
+use super::Written;
+use crate::{
+    bounded::excerpt,
+    run::event::{Event, Found, Level, Log},
+};
+
+/// Characters of a text and items of a list that an event keeps, tried one after the other.
+const KEPT: [(usize, usize); 4] = [(4096, 100_000), (1024, 4096), (256, 1024), (64, 128)];
+
+/// The event as a line with its end, of at most `most` bytes; one that would be longer is shortened.
+pub(super) fn line(event: &Event, elapsed: f64, time: f64, most: usize) -> Vec<u8> {
+    let whole = serialized(event, elapsed, time);
+    if whole.len() <= most {
+        return whole;
+    }
+    for (texts, items) in KEPT {
+        let mut shorter = event.clone();
+        shorten(&mut shorter, texts, items);
+        let line = serialized(&shorter, elapsed, time);
+        if line.len() <= most {
+            return line;
+        }
+    }
+    let message = format!("an event of {} bytes was too long to be kept", whole.len());
+    serialized(&Event::Log(Log { level: Level::Warn, message }), elapsed, time)
+}
+
+fn serialized(event: &Event, elapsed: f64, time: f64) -> Vec<u8> {
+    // Plain data into memory: it cannot fail.
+    let mut line = serde_json::to_vec(&Written { event, elapsed, time }).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+/// Cuts every text and every list of an event whose length a run decides.
+fn shorten(event: &mut Event, texts: usize, items: usize) {
+    let cut = |text: &mut String| {
+        if text.chars().nth(texts).is_some() {
+            *text = excerpt(text, texts);
+        }
+    };
+    match event {
+        Event::RunStarted(e) => {
+            [&mut e.name, &mut e.folder, &mut e.device, &mut e.model].into_iter().for_each(cut);
+            e.learning_rates.truncate(items);
+            e.folds.truncate(items);
+        }
+        Event::Planned(e) => {
+            e.learning_rates.truncate(items);
+            e.changes.truncate(items);
+            e.changes.iter_mut().for_each(cut);
+        }
+        Event::Queue(e) => e.folds.truncate(items),
+        Event::LeftOut(e) => {
+            cut(&mut e.what);
+            e.studies.truncate(items);
+            e.studies.iter_mut().for_each(cut);
+        }
+        Event::Worst(e) => {
+            e.studies.truncate(items);
+            e.studies.iter_mut().for_each(|study| cut(&mut study.prediction.study));
+        }
+        Event::Constant(e) => {
+            e.studies.truncate(items);
+            e.studies.iter_mut().for_each(|study| cut(&mut study.study));
+        }
+        Event::Answer(e) => e.refused.iter_mut().for_each(cut),
+        Event::Preview(e) => {
+            e.crops.truncate(items);
+            e.predictions.truncate(items);
+            e.crops.iter_mut().for_each(|crop| cut(&mut crop.study));
+            e.predictions.iter_mut().for_each(|of| cut(&mut of.study));
+        }
+        Event::Look(e) => {
+            cut(&mut e.wanted.study);
+            if let Found::Nothing(why) = &mut e.found {
+                cut(why);
+            }
+        }
+        Event::Gpu(e) => e.throttled.iter_mut().for_each(cut),
+        Event::Checkpoint(e) => cut(&mut e.path),
+        Event::Trainer(e) => e.reason.iter_mut().for_each(cut),
+        Event::Log(e) => cut(&mut e.message),
+        Event::Error(e) => cut(&mut e.message),
+        Event::RunFinished(e) => {
+            e.best.truncate(items);
+            e.best.iter_mut().for_each(|best| cut(&mut best.path));
+            e.skipped.truncate(items);
+            for of in &mut e.skipped {
+                cut(&mut of.study);
+                cut(&mut of.message);
+            }
+        }
+        // Nothing but figures.
+        Event::Fold(_)
+        | Event::Again(_)
+        | Event::EpochStarted(_)
+        | Event::Step(_)
+        | Event::ValidStep(_)
+        | Event::Epoch(_)
+        | Event::System(_) => {}
+    }
+}

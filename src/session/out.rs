@@ -1,0 +1,288 @@
+//! Where a command writes what it was asked for: the place of --out, or one in a run's folder.
+
+use crate::{bounded, print, run::unfinished::Unfinished};
+use eyre::{Result, bail, eyre};
+use std::{
+    fs::{self, File, FileType},
+    io::{self, ErrorKind, IsTerminal, Write},
+    path::{Path, PathBuf},
+};
+
+/// The path that stands for stdout.
+const STDOUT: &str = "-";
+/// Links that are followed one after the other, as the system does.
+const MOST_LINKS: usize = 40;
+
+/// Where a file goes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// `-`, or a path to what stdout is.
+    Stdout,
+    /// A pipe or a character device: it stays what it is, and is written into.
+    Stream(PathBuf),
+    /// A file that is replaced once the new one is whole.
+    File(PathBuf),
+}
+
+impl Place {
+    /// The place for `path`. `chosen`: with --out, so links are followed, and a file that is there is
+    /// written over only with `force`. Otherwise it is one of the program's own in a run's folder,
+    /// written anew; a link there is replaced, as the folder may have come from elsewhere.
+    ///
+    /// Errors: a folder, a socket or a disk is there, or a file without `force`.
+    pub(super) fn of(path: &Path, chosen: bool, force: bool) -> Result<Self> {
+        if !chosen {
+            return match path.symlink_metadata() {
+                Ok(there) if there.is_dir() => {
+                    bail!("{} is a folder; give a file with --out", path.display())
+                }
+                _ => Ok(Self::File(path.into())),
+            };
+        }
+        if path == Path::new(STDOUT) || is_stdout(path) {
+            return Ok(Self::Stdout);
+        }
+        match path.metadata().map(|there| there.file_type()) {
+            Ok(kind) if kind.is_dir() => {
+                bail!("{} is a folder; give a file with --out", path.display())
+            }
+            Ok(kind) if is_stream(kind) => return Ok(Self::Stream(path.into())),
+            Ok(kind) if !kind.is_file() => {
+                bail!("--out {}: {}", path.display(), bounded::irregular(kind))
+            }
+            _ if path.symlink_metadata().is_ok() && !force => {
+                bail!("{} is already there; give another --out, or --force", path.display())
+            }
+            _ => {}
+        }
+        Ok(Self::File(target(path).map_err(|e| cannot_write(path, &e))?))
+    }
+
+    /// Whether it is stdout, so that nothing else may be printed there.
+    pub(super) fn is_stdout(&self) -> bool {
+        *self == Self::Stdout
+    }
+
+    /// Whether it is a file, beside which there may be others.
+    pub(super) fn is_file(&self) -> bool {
+        matches!(self, Self::File(_))
+    }
+
+    /// Refuses a terminal, for a file that is not text.
+    pub(super) fn refuse_terminal(self) -> Result<Self> {
+        let terminal = match &self {
+            Self::Stdout => io::stdout().is_terminal(),
+            Self::Stream(path) => open(path).is_ok_and(|file| file.is_terminal()),
+            Self::File(_) => false,
+        };
+        match terminal {
+            true => bail!("--out: this is no text for a terminal; send it to a file or a pipe"),
+            false => Ok(self),
+        }
+    }
+
+    /// Begins to write there.
+    ///
+    /// Errors: its folder does not exist, or it cannot be written.
+    pub(super) fn create(&self) -> Result<Out> {
+        match self {
+            Self::Stdout => Ok(Out::Stdout),
+            Self::Stream(path) => Ok(Out::Stream(open(path).map_err(|e| match e.kind() {
+                // The system says of a pipe without a reader: no such device or address.
+                _ if e.raw_os_error() == Some(NO_READER) => {
+                    eyre!(
+                        "--out {}: nobody reads this pipe; start the reader first",
+                        path.display()
+                    )
+                }
+                _ => cannot_write(path, &e),
+            })?)),
+            Self::File(path) => {
+                Ok(Out::File(Unfinished::create(path).map_err(|e| match e.kind() {
+                    ErrorKind::InvalidFilename => eyre!("--out {}: no file", path.display()),
+                    ErrorKind::NotFound => eyre!("{}: its folder does not exist", path.display()),
+                    _ => cannot_write(path, &e),
+                })?))
+            }
+        }
+    }
+
+    /// Writes a whole file there.
+    ///
+    /// Errors: as [`Self::create`].
+    pub(super) fn write(&self, bytes: &[u8]) -> Result<()> {
+        let mut out = self.create()?;
+        let written = out.write_all(bytes).map_err(|e| self.cannot_write(&e));
+        written.and_then(|()| self.finish(out))
+    }
+
+    /// Removes a file that an earlier call left there.
+    pub(super) fn remove(&self) -> Result<()> {
+        match self {
+            Self::File(path) => match fs::remove_file(path) {
+                Err(e) if e.kind() != ErrorKind::NotFound => Err(self.cannot_write(&e)),
+                _ => Ok(()),
+            },
+            Self::Stdout | Self::Stream(_) => Ok(()),
+        }
+    }
+
+    /// Ends what [`Self::create`] began: a file takes its place.
+    pub(super) fn finish(&self, out: Out) -> Result<()> {
+        let finished = match out {
+            Out::File(file) => file.finish(),
+            mut other => other.flush(),
+        };
+        finished.map_err(|e| self.cannot_write(&e))
+    }
+
+    /// Why it could not be written.
+    pub(super) fn cannot_write(&self, error: &io::Error) -> eyre::Report {
+        match self {
+            Self::Stdout => eyre!("cannot write to stdout: {error}"),
+            Self::Stream(path) | Self::File(path) => cannot_write(path, error),
+        }
+    }
+
+    /// What a command says once it has written there; beside stdout where that is the place.
+    pub(super) fn said(&self, lines: Vec<String>) -> print::Said {
+        print::Said { lines, aside: self.is_stdout() }
+    }
+}
+
+/// As messages name it.
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stdout => f.write_str("stdout"),
+            Self::Stream(path) | Self::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// What is being written.
+pub(super) enum Out {
+    Stdout,
+    Stream(File),
+    File(Unfinished),
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Stdout => passing(print::Data.write(bytes), bytes.len()),
+            Self::Stream(file) => passing(file.write(bytes), bytes.len()),
+            Self::File(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Stdout => passing(print::Data.flush(), ()),
+            Self::Stream(file) => file.flush(),
+            Self::File(file) => file.flush(),
+        }
+    }
+}
+
+/// A reader that has enough is no failure.
+fn passing<T>(written: io::Result<T>, all: T) -> io::Result<T> {
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(all),
+        written => written,
+    }
+}
+
+/// The folder that --out names, for several files.
+///
+/// Errors: it is stdout, or something else than a folder.
+pub(super) fn check_folder(dir: &Path, what: &str) -> Result<()> {
+    if dir == Path::new(STDOUT) {
+        bail!("--out -: {what} is several files; give a folder");
+    }
+    if dir.exists() && !dir.is_dir() {
+        bail!("--out {} is no folder; give a new or an existing folder", dir.display());
+    }
+    Ok(())
+}
+
+/// Makes a folder to write into.
+pub(super) fn make_folder(dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir)
+        .map_err(|e| eyre!("cannot make the folder {}: {e}; give another --out", dir.display()))
+}
+
+pub(super) fn cannot_write(path: &Path, error: &io::Error) -> eyre::Report {
+    eyre!("cannot write {}: {error}; give another --out", path.display())
+}
+
+/// `1.2 MB`
+pub(super) fn size(bytes: usize) -> String {
+    match bytes as f64 / 1e6 {
+        mb if mb < 0.1 => format!("{:.0} kB", 1e3 * mb),
+        mb => format!("{mb:.1} MB"),
+    }
+}
+
+/// Where the links of a path end; the file may not be there yet.
+fn target(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let Ok(to) = fs::read_link(&path) else { return Ok(path) };
+        path = path.parent().unwrap_or(Path::new("")).join(to);
+    }
+    Err(io::Error::other("its links lead in a circle"))
+}
+
+#[cfg(unix)]
+const NO_READER: i32 = rustix::io::Errno::NXIO.raw_os_error();
+#[cfg(not(unix))]
+const NO_READER: i32 = i32::MIN;
+
+/// Opens a pipe or a device to write into, without waiting for a reader.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.write(true);
+    #[cfg(unix)]
+    {
+        use rustix::fs::{OFlags, fcntl_setfl};
+        use std::os::unix::fs::OpenOptionsExt;
+        let file =
+            options.custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32).open(path)?;
+        // From here on a slow reader is waited for.
+        fcntl_setfl(&file, OFlags::empty())?;
+        Ok(file)
+    }
+    #[cfg(not(unix))]
+    options.open(path)
+}
+
+fn is_stream(kind: FileType) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        kind.is_fifo() || kind.is_char_device()
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = kind;
+        false
+    }
+}
+
+/// Whether a path leads to what stdout is: `/dev/stdout`, or the file that the shell sends it to.
+fn is_stdout(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::{fd::AsFd, unix::fs::MetadataExt};
+        let stdout = io::stdout().as_fd().try_clone_to_owned().map(File::from);
+        let same = |a: fs::Metadata, b: fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
+        let both = stdout.and_then(|stdout| Ok((stdout.metadata()?, path.metadata()?)));
+        both.is_ok_and(|(stdout, there)| same(stdout, there))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        false
+    }
+}
