@@ -6,6 +6,7 @@
 //! | [`config`] | `config.toml`: types, defaults, checks | – |
 //! | [`rng`] | one seed, keyed streams | – |
 //! | [`panics`] | what a panic said | – |
+//! | [`printing`] | printing that a terminal cannot hold up | – |
 //! | `bounded` | files from elsewhere, up to a bound | – |
 //! | `simd` | vectors chosen at run time | – |
 //! | [`outline`] | where a mask ends | – |
@@ -38,6 +39,7 @@ pub mod net;
 pub mod outline;
 pub mod panics;
 pub mod predict;
+pub mod printing;
 pub mod report;
 pub mod rng;
 pub mod run;

@@ -4,7 +4,7 @@ use clap::Parser;
 use eyre::Result;
 use rsna_tui::{
     cli::{Background, Cli, Command},
-    run, session,
+    printing, run, session,
     session::Shown,
     train::memory,
 };
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     match start(&cli) {
         Ok(code) => code,
         Err(error) => {
-            let _ = writeln!(stderr(), "rsna-tui: {error}");
+            printing::err(&format!("rsna-tui: {error}\n"));
             ExitCode::from(BAD_INPUT)
         }
     }

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     bounded, cli,
     config::{Config, RequeueSignal},
-    headless,
+    headless, printing,
     run::{
         Command, Event, FoldAction,
         channel::{Line, channel},
@@ -70,7 +70,8 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
     };
     let (mut state, strange) = State::of_journal(&folder.journal(), upto)?;
     if strange > 0 {
-        eprintln!("rsna-tui: {strange} lines of {} are damaged", folder.journal().display());
+        let journal = folder.journal();
+        printing::err(&format!("rsna-tui: {strange} lines of {} are damaged\n", journal.display()));
     }
     if upto.is_some() {
         // Whatever the journal says of an end, it goes on.
@@ -103,8 +104,8 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
     let settings = tui::Settings { ui: &config.ui, keys, runs: dir };
     match tui::run(&line, state, tui::Attachment::Attached, settings, &signals.tui) {
         Ok(tui::Exit::Detached) => {
-            let said = format!("{name} goes on; look again: rsna-tui attach {name}");
-            let _ = writeln!(stdout(), "{said}");
+            let said = format!("{name} goes on; look again: rsna-tui attach {name}\n");
+            let _ = printing::out(&said);
         }
         Ok(tui::Exit::Quit) => {}
         Ok(tui::Exit::TerminalGone(_)) => {}

@@ -8,7 +8,7 @@ use super::{
 use crate::run::{control_socket, event::Level};
 use crate::{
     config::Config,
-    headless,
+    headless, printing,
     run::{
         channel::{EventSender, Line},
         event::Outcome,
@@ -20,8 +20,11 @@ use crate::{
 };
 use eyre::{Result, eyre};
 use std::{
-    io::{IsTerminal, Write, stderr, stdout},
+    io::{IsTerminal, stdout},
+    panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
+    thread,
+    time::{Duration, Instant},
 };
 
 /// A fold or the run failed.
@@ -42,6 +45,14 @@ pub enum Shown {
     Background,
 }
 
+/// A write that takes longer is not waited for once the process is to end.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Nor is a front end that takes longer to leave.
+const LONGEST_LEAVE: Duration = Duration::from_secs(4);
+const TICK: Duration = Duration::from_millis(20);
+/// As the main thread's.
+const STACK: usize = 8 << 20;
+
 /// Trains, and shows it until it ends.
 ///
 /// Errors: what cannot be begun.
@@ -51,7 +62,7 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
     let plain = shown != Shown::Dashboard || {
         let piped = !stdout().is_terminal();
         if piped {
-            eprintln!("rsna-tui: stdout is no terminal, so these are plain lines (--no-tui)");
+            printing::err("rsna-tui: stdout is no terminal, so these are plain lines (--no-tui)\n");
         }
         piped
     };
@@ -68,7 +79,7 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
         }
     };
     let (events, line, trainer) = trainer::spawn(job, keep).map_err(|e| eyre!("{e}"))?;
-    signals.preempt(&line);
+    signals.command_through(&line);
     let server = listen(&folder, &events, &line);
     let monitor = Monitor::start(&folder, &events);
     studio.open(&line, &events);
@@ -76,26 +87,18 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
     if shown == Shown::Background {
         detach::ready(&folder)?;
     }
-    match plain {
-        true => headlessly(&line, &config, &signals, state),
-        false => match dashboard(&line, state.clone(), &config, &signals) {
-            Ok(tui::Exit::Quit | tui::Exit::Detached) => {}
-            // Training outlives the connection.
-            Ok(tui::Exit::TerminalGone(state)) => {
-                if server.is_none() {
-                    // Nobody could end a pause any more.
-                    let _ = line.commands.send(crate::run::Command::Resume);
-                }
-                headlessly(&line, &config, &signals, *state);
-            }
-            Err(error) => {
-                let why = format!("no dashboard on this terminal ({error}), so plain lines");
-                let _ = writeln!(stderr(), "rsna-tui: {why}");
-                headlessly(&line, &config, &signals, state);
-            }
-        },
-    }
+    let front = Front { line, config, signals: signals.clone(), reachable: server.is_some() };
+    // On a thread of its own: one that waits for its terminal must not keep the process from ending.
+    let show = move || {
+        let draw = AssertUnwindSafe(|| front.dashboard(state.clone()));
+        // A display that fails says so by itself, and training goes on.
+        if plain || catch_unwind(draw).is_err() {
+            front.lines(state);
+        }
+    };
+    let front = thread::Builder::new().name("front".into()).stack_size(STACK).spawn(show)?;
     let outcome = trainer.join().unwrap_or(Outcome::Failed);
+    wait_for(&front, outcome, plain, &signals);
     drop(monitor);
     for thread in kept {
         let _ = thread.join();
@@ -104,8 +107,9 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
         hook.finish();
     }
     if !plain {
+        tui::restore_terminal();
         // Not `println!`: it panics where the terminal has gone.
-        let _ = writeln!(stdout(), "{}: {}", in_words(outcome), folder.path().display());
+        let _ = printing::out(&format!("{}: {}\n", in_words(outcome), folder.path().display()));
     }
     #[cfg(unix)]
     if let Some(server) = server {
@@ -118,6 +122,28 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
         (Outcome::Stopped, None) => ExitCode::from(STOPPED),
         (Outcome::Completed, _) => ExitCode::SUCCESS,
     })
+}
+
+/// Waits until the run that is over has been shown: for the user of a dashboard, and for who reads
+/// lines. Once somebody has asked for the end, nobody is waited for who does not read; a terminal
+/// that does not read is never waited for, a pipe keeps all of a run that has ended by itself.
+fn wait_for(front: &thread::JoinHandle<()>, outcome: Outcome, plain: bool, signals: &Signals) {
+    let is_pipe = plain && !stdout().is_terminal();
+    let mut asked_since = None;
+    while !front.is_finished() {
+        thread::sleep(TICK);
+        let signalled = signals.stopped_by().is_some() || outcome == Outcome::Requeued;
+        let asked = signalled || outcome == Outcome::Stopped;
+        if (asked || !is_pipe) && printing::hangs_for() >= PATIENCE {
+            return;
+        }
+        if signalled {
+            let since = asked_since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= LONGEST_LEAVE {
+                return;
+            }
+        }
+    }
 }
 
 /// Lets other processes watch and steer, where that is possible.
@@ -151,7 +177,7 @@ fn past(job: &Job) -> State {
             state
         }
         Err(error) => {
-            eprintln!("rsna-tui: {error}; the curves from before are not shown");
+            printing::err(&format!("rsna-tui: {error}; the curves from before are not shown\n"));
             State::default()
         }
     }
@@ -166,26 +192,50 @@ fn in_words(outcome: Outcome) -> &'static str {
     }
 }
 
-fn dashboard(
-    line: &Line,
-    state: State,
-    config: &Config,
-    signals: &Signals,
-) -> std::io::Result<tui::Exit> {
-    signals.draws(true);
-    // They were checked with the rest of the config.
-    let keys = super::keys(config).unwrap_or_default();
-    let settings = tui::Settings { ui: &config.ui, keys, runs: config.run.dir.clone() };
-    let left = tui::run(line, state, tui::Attachment::Own, settings, &signals.tui);
-    signals.draws(false);
-    left
+/// Who shows the run.
+struct Front {
+    line: Line,
+    config: Config,
+    signals: Signals,
+    /// Whether other processes can steer it.
+    reachable: bool,
 }
 
-fn headlessly(line: &Line, config: &Config, signals: &Signals, state: State) {
-    signals.command_through(line);
-    let lines = headless::go_on(state, line, config.run.log_every_steps, &mut stdout());
-    if let Err(error) = lines {
-        // The training itself has gone on to its end.
-        let _ = writeln!(stderr(), "rsna-tui: cannot write to stdout: {error}");
+impl Front {
+    fn dashboard(&self, state: State) {
+        self.signals.draws(true);
+        // They were checked with the rest of the config.
+        let keys = super::keys(&self.config).unwrap_or_default();
+        let runs = self.config.run.dir.clone();
+        let settings = tui::Settings { ui: &self.config.ui, keys, runs };
+        let attachment = tui::Attachment::Own;
+        let left = tui::run(&self.line, state.clone(), attachment, settings, &self.signals.tui);
+        self.signals.draws(false);
+        match left {
+            Ok(tui::Exit::Quit | tui::Exit::Detached) => {}
+            // Training outlives the connection.
+            Ok(tui::Exit::TerminalGone(state)) => {
+                if !self.reachable {
+                    // Nobody could end a pause any more.
+                    let _ = self.line.commands.send(crate::run::Command::Resume);
+                }
+                self.lines(*state);
+            }
+            Err(error) => {
+                let why = format!("no dashboard on this terminal ({error}), so plain lines");
+                printing::err(&format!("rsna-tui: {why}\n"));
+                self.lines(state);
+            }
+        }
+    }
+
+    fn lines(&self, state: State) {
+        self.signals.draws(false);
+        let every = self.config.run.log_every_steps;
+        let mut out = printing::Watched(stdout());
+        if let Err(error) = headless::go_on(state, &self.line, every, &mut out) {
+            // The training itself has gone on to its end.
+            printing::err(&format!("rsna-tui: cannot write to stdout: {error}\n"));
+        }
     }
 }
