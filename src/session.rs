@@ -12,6 +12,7 @@ mod import;
 mod live;
 mod monitor;
 mod on_alert;
+mod plain;
 mod predict;
 mod previews;
 mod progress;

@@ -3,6 +3,8 @@
 
 #[path = "pty/keys.rs"]
 mod keys;
+#[path = "pty/plain.rs"]
+mod plain;
 #[path = "pty/session.rs"]
 mod session;
 #[path = "pty/stalled.rs"]

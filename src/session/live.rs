@@ -59,13 +59,7 @@ const STACK: usize = 8 << 20;
 pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
     let config = job.config.clone();
     let folder = job.folder.clone();
-    let plain = shown != Shown::Dashboard || {
-        let piped = !stdout().is_terminal();
-        if piped {
-            printing::err("rsna-tui: stdout is no terminal, so these are plain lines (--no-tui)\n");
-        }
-        piped
-    };
+    let plain = shown != Shown::Dashboard || super::plain::is_needed();
     let signals = Signals::listen(config.run.requeue_signal)?;
     let state = past(&job);
     let studio = Studio::new(job.config.clone(), job.table.clone(), job.source.clone());
