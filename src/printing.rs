@@ -12,8 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a terminal may take for a text.
+/// How long a terminal may take nothing of a text.
 const PATIENCE: Duration = Duration::from_millis(400);
+/// How long a text may take on a machine that is kept busy, though the terminal has room for it.
+const LONGEST: Duration = Duration::from_secs(5);
+const TICK: Duration = Duration::from_millis(20);
 
 /// Whether a text that does not come out within [`PATIENCE`] is left to itself.
 static BOUNDED: AtomicBool = AtomicBool::new(false);
@@ -36,7 +39,7 @@ pub fn out(text: &str) -> io::Result<()> {
         out.write_all(text.as_bytes()).and_then(|()| out.flush())
     };
     match BOUNDED.load(Ordering::Relaxed) && stdout().is_terminal() {
-        true => within(PATIENCE, write),
+        true => within(write, || has_room(&stdout())),
         false => write(),
     }
 }
@@ -44,30 +47,62 @@ pub fn out(text: &str) -> io::Result<()> {
 /// Prints `text` to standard error. Where that fails nobody can be told.
 pub fn err(text: &str) {
     match BOUNDED.load(Ordering::Relaxed) && stderr().is_terminal() {
-        true => err_within(PATIENCE, text),
+        true => drop(within(err_write(text), || has_room(&stderr()))),
         false => drop(stderr().write_all(text.as_bytes())),
     }
 }
 
 /// Prints `text` to standard error, whatever that is, and does not wait for it.
 pub fn err_aside(text: &str) {
-    err_within(Duration::ZERO, text);
+    let _ = begin(err_write(text));
 }
 
-fn err_within(patience: Duration, text: &str) {
+fn err_write(text: &str) -> impl FnOnce() -> io::Result<()> + Send + 'static {
     let text = text.to_string();
-    let _ = within(patience, move || stderr().write_all(text.as_bytes()));
+    move || stderr().write_all(text.as_bytes())
 }
 
-/// Does `write` on a thread of its own, which is left behind after `patience`.
-fn within(
-    patience: Duration,
+/// Does `write` on a thread of its own: whoever waits for it need not wait for ever.
+fn begin(
     write: impl FnOnce() -> io::Result<()> + Send + 'static,
-) -> io::Result<()> {
+) -> io::Result<mpsc::Receiver<io::Result<()>>> {
     let (done, waits) = mpsc::channel();
     let write = move || drop(done.send(write()));
     thread::Builder::new().name("printing".into()).spawn(write)?;
-    waits.recv_timeout(patience).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    Ok(waits)
+}
+
+/// Does `write`, and leaves it behind once there was no room for it for [`PATIENCE`].
+fn within(
+    write: impl FnOnce() -> io::Result<()> + Send + 'static,
+    has_room: impl Fn() -> bool,
+) -> io::Result<()> {
+    let waits = begin(write)?;
+    let (begun, mut room) = (Instant::now(), Instant::now());
+    while room.elapsed() < PATIENCE && begun.elapsed() < LONGEST {
+        match waits.recv_timeout(TICK) {
+            Ok(written) => return written,
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            Err(mpsc::RecvTimeoutError::Timeout) if has_room() => room = Instant::now(),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+        }
+    }
+    Err(io::ErrorKind::TimedOut.into())
+}
+
+/// Whether the terminal takes more bytes now.
+#[cfg(unix)]
+fn has_room(terminal: &impl std::os::fd::AsFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = [PollFd::new(terminal, PollFlags::OUT)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&at_once)).is_ok() && fds[0].revents().contains(PollFlags::OUT)
+}
+
+/// Not known here.
+#[cfg(not(unix))]
+fn has_room<T>(_: &T) -> bool {
+    false
 }
 
 /// A writer whose writes another thread can see hanging, by [`hangs_for`].
@@ -107,8 +142,8 @@ mod tests {
     fn a_write_that_never_ends_is_left_behind() {
         let (_never, waits) = mpsc::channel::<()>();
         let hangs = move || waits.recv().map_err(io::Error::other);
-        let error = within(Duration::from_millis(20), hangs).unwrap_err();
+        let error = within(hangs, || false).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert!(within(Duration::from_secs(60), || Ok(())).is_ok());
+        assert!(within(|| Ok(()), || true).is_ok());
     }
 }

@@ -51,6 +51,15 @@ impl Emulator {
         self.terminal.active_screen_kind() == avt::ScreenKind::Alternate
     }
 
+    /// Whether `mark` was written, which is then forgotten.
+    pub fn take(&mut self, mark: &[u8]) -> bool {
+        let found = self.written.windows(mark.len()).rposition(|bytes| bytes == mark);
+        if let Some(at) = found {
+            self.written.drain(at..at + mark.len());
+        }
+        found.is_some()
+    }
+
     /// What of a program that has left is still on, if anything is.
     pub fn left_on(&self) -> Option<&'static str> {
         if self.is_alternate() {

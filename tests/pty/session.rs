@@ -264,14 +264,26 @@ impl Session {
         wait_until("training to go on", || self.journal(STEP) >= before + steps);
     }
 
+    /// Waits until the terminal has shown all that was written to it so far.
+    fn settle(&self) {
+        let mut terminal = self.other_end();
+        let start = Instant::now();
+        while let Err(error) = terminal.write_all(MARK) {
+            assert!(start.elapsed() < PATIENCE, "the terminal takes nothing: {error}");
+            std::thread::sleep(TICK);
+        }
+        wait_until("the mark", || self.screen.lock().unwrap().take(MARK));
+    }
+
     /// The terminal is as it was; what it shows.
     pub fn restored(&self) -> String {
+        self.settle();
         let left_on = || {
             let same = modes(&*self.open().master) == self.modes;
             let left = self.screen.lock().unwrap().left_on();
             left.or((!same).then_some("other modes of the line"))
         };
-        // What was written last may still be on its way.
+        // The modes of the line are put back last.
         let start = Instant::now();
         while let Some(left) = left_on() {
             assert!(start.elapsed() < PATIENCE, "{left}, still on:\n{}", self.text());
@@ -302,6 +314,9 @@ impl Session {
         self.restored()
     }
 }
+
+/// Shows nothing, and comes after whatever was written before.
+const MARK: &[u8] = b"\x1b]999;mark\x07";
 
 /// A step in the journal.
 pub const STEP: &str = "\"type\":\"step\"";
