@@ -112,7 +112,7 @@ pub struct Resume {
     /// Change one setting that may change in mid-run, as in data.workers=8; may be given again
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     pub sets: Vec<String>,
-    /// Print plain lines instead of the dashboard (by itself where stdout is no terminal)
+    /// Print plain lines instead of the dashboard (by itself where stdout is no terminal, or TERM=dumb)
     #[arg(long)]
     pub no_tui: bool,
     #[command(flatten)]
@@ -143,7 +143,7 @@ pub struct Attach {
     /// Where runs are kept [default: run.dir of ./config.toml, or runs]
     #[arg(long, value_name = "DIR")]
     pub runs_dir: Option<PathBuf>,
-    /// Print plain lines instead of the dashboard (by itself where stdout is no terminal)
+    /// Print plain lines instead of the dashboard (by itself where stdout is no terminal, or TERM=dumb)
     #[arg(long)]
     pub no_tui: bool,
 }
@@ -398,7 +398,7 @@ pub struct Train {
     /// The notebook's DEBUG: 16 sampled studies, no `last` checkpoint
     #[arg(long)]
     pub debug: bool,
-    /// Print plain lines instead of the dashboard (by itself where stdout is no terminal)
+    /// Print plain lines instead of the dashboard (by itself where stdout is no terminal, or TERM=dumb)
     #[arg(long)]
     pub no_tui: bool,
     #[command(flatten)]

@@ -7,7 +7,7 @@
 //! | [`rng`] | one seed, keyed streams | – |
 //! | [`panics`] | what a panic said | – |
 //! | `bounded` | regular files from elsewhere, up to a bound | `print` |
-//! | [`print`] | text as it leaves the program | – |
+//! | [`print`] | text as it leaves the program: clean, and without waiting for a terminal that does not read | – |
 //! | `simd` | vectors chosen at run time | – |
 //! | [`outline`] | where a mask ends | – |
 //! | [`score`] | how good predictions are | `config`, `rng` |

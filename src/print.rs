@@ -4,10 +4,14 @@
 //! reorder a line or begin another one. All that is printed goes through this module, which leaves
 //! none of them in it.
 
+mod timeout;
+
+pub use timeout::{Watched, bound, hangs_for};
+
 use std::{
     borrow::Cow,
     fmt::Display,
-    io::{self, IsTerminal, Write, stderr, stdout},
+    io::{self, IsTerminal, Write, stdout},
 };
 
 /// Text in one line: each control character, and each that is not seen but changes how its
@@ -82,20 +86,26 @@ impl From<String> for Said {
 /// Errors: stdout cannot be written.
 pub fn said(said: &Said) -> io::Result<()> {
     let text: String = said.lines.iter().map(|line| clean(line) + "\n").collect();
-    match said.aside {
-        true => put(&mut stderr(), &text),
-        false => put(&mut stdout(), &text),
+    if said.aside {
+        timeout::err(&text);
+        return Ok(());
     }
+    timeout::out(&text)
 }
 
 /// A line on stdout. One that cannot be printed is lost: who reads has gone.
 pub fn line(line: impl Display) {
-    let _ = put(&mut stdout(), &(clean(&line.to_string()) + "\n"));
+    let _ = timeout::out(&(clean(&line.to_string()) + "\n"));
 }
 
 /// A line on stderr, without the program's name.
 pub fn note(line: impl Display) {
-    let _ = put(&mut stderr(), &(clean(&line.to_string()) + "\n"));
+    timeout::err(&(clean(&line.to_string()) + "\n"));
+}
+
+/// As [`note`], from a thread that must not wait for whoever reads it.
+pub fn note_aside(line: impl Display) {
+    timeout::err_aside(&(clean(&line.to_string()) + "\n"));
 }
 
 /// A warning or an error, one line on stderr.
@@ -105,20 +115,23 @@ pub fn warn(message: impl Display) {
 
 /// Lines of another's making on stderr: clap's usage.
 pub fn lines_aside(text: &str) {
-    let _ = put(&mut stderr(), &clean_lines(text));
+    timeout::err(&clean_lines(text));
 }
 
-/// stdout for lines that are written one after the other, each in one call.
+/// stdout for lines that are written one after the other, each in one call. Another thread can see
+/// by [`hangs_for`] that nobody reads them.
 pub struct Lines;
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        put(&mut stdout(), &clean_lines(&String::from_utf8_lossy(bytes)))?;
+        let text = clean_lines(&String::from_utf8_lossy(bytes));
+        Watched(stdout()).write_all(text.as_bytes())?;
+        self.flush()?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        stdout().flush()
+        Watched(stdout()).flush()
     }
 }
 
@@ -137,12 +150,6 @@ impl Write for Data {
     fn flush(&mut self) -> io::Result<()> {
         stdout().flush()
     }
-}
-
-/// Everything that is printed is written here.
-fn put(to: &mut dyn Write, text: &str) -> io::Result<()> {
-    to.write_all(text.as_bytes())?;
-    to.flush()
 }
 
 /// Text as a cell of a CSV: a spreadsheet runs one that begins with `=`, `+`, `-`, `@`, a tab or a line

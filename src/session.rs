@@ -13,6 +13,7 @@ mod live;
 mod monitor;
 mod on_alert;
 mod out;
+mod plain;
 mod predict;
 mod previews;
 mod progress;

@@ -251,11 +251,13 @@ fn everything_is_printed_and_opened_through_one_gate() {
     // the tests; and files of the system's.
     let gates = [
         ("print.rs", &printing[..]),
+        ("print/timeout.rs", &printing[..]),
         ("tui/", &printing[..]),
         ("train/fold/steps.rs", &printing[..]),
         ("bounded.rs", &opening[..]),
         ("session/out.rs", &opening[..]),
         ("tui/input.rs", &opening[..]),
+        ("tui/tty.rs", &opening[..]),
         ("device.rs", &opening[..]),
         ("fuzz.rs", &opening[..]),
     ];

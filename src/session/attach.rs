@@ -21,7 +21,6 @@ use crate::{
 };
 use eyre::{Result, bail, eyre};
 use std::{
-    io::{IsTerminal, stdout},
     path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, Instant},
@@ -84,7 +83,7 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
         (state.finished, state.vanished) = (None, false);
     }
     let name = folder.name.clone();
-    if args.no_tui || !stdout().is_terminal() {
+    if args.no_tui || super::plain::is_needed() {
         signals.end_at_once();
         let failed = |e| eyre!("cannot write to stdout: {e}");
         if state.finished.is_some() {

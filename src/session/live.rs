@@ -21,7 +21,10 @@ use crate::{
 use eyre::{Result, eyre};
 use std::{
     io::{IsTerminal, stdout},
+    panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
+    thread,
+    time::{Duration, Instant},
 };
 
 /// A fold or the run failed.
@@ -42,19 +45,21 @@ pub enum Shown {
     Background,
 }
 
+/// A write that takes longer is not waited for once the process is to end.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Nor is a front end that takes longer to leave.
+const LONGEST_LEAVE: Duration = Duration::from_secs(4);
+const TICK: Duration = Duration::from_millis(20);
+/// As the main thread's.
+const STACK: usize = 8 << 20;
+
 /// Trains, and shows it until it ends.
 ///
 /// Errors: what cannot be begun.
 pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
     let config = job.config.clone();
     let folder = job.folder.clone();
-    let plain = shown != Shown::Dashboard || {
-        let piped = !stdout().is_terminal();
-        if piped {
-            print::warn("stdout is no terminal, so these are plain lines (--no-tui)");
-        }
-        piped
-    };
+    let plain = shown != Shown::Dashboard || super::plain::is_needed();
     let signals = Signals::listen(config.run.requeue_signal)?;
     let state = past(&job);
     let studio = Studio::new(job.config.clone(), job.table.clone(), job.source.clone());
@@ -68,7 +73,7 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
         }
     };
     let (events, line, trainer) = trainer::spawn(job, keep).map_err(|e| eyre!("{e}"))?;
-    signals.preempt(&line);
+    signals.command_through(&line);
     let server = listen(&folder, &events, &line);
     let monitor = Monitor::start(&folder, &events);
     studio.open(&line, &events);
@@ -76,26 +81,18 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
     if shown == Shown::Background {
         detach::ready(&folder)?;
     }
-    match plain {
-        true => headlessly(&line, &config, &signals, state),
-        false => match dashboard(&line, state.clone(), &config, &signals) {
-            Ok(tui::Exit::Quit | tui::Exit::Detached) => {}
-            // Training outlives the connection.
-            Ok(tui::Exit::TerminalGone(state)) => {
-                if server.is_none() {
-                    // Nobody could end a pause any more.
-                    let _ = line.commands.send(crate::run::Command::Resume);
-                }
-                headlessly(&line, &config, &signals, *state);
-            }
-            Err(error) => {
-                let why = format!("no dashboard on this terminal ({error}), so plain lines");
-                print::warn(why);
-                headlessly(&line, &config, &signals, state);
-            }
-        },
-    }
+    let front = Front { line, config, signals: signals.clone(), reachable: server.is_some() };
+    // On a thread of its own: one that waits for its terminal must not keep the process from ending.
+    let show = move || {
+        let draw = AssertUnwindSafe(|| front.dashboard(state.clone()));
+        // A display that fails says so by itself, and training goes on.
+        if plain || catch_unwind(draw).is_err() {
+            front.lines(state);
+        }
+    };
+    let front = thread::Builder::new().name("front".into()).stack_size(STACK).spawn(show)?;
     let outcome = trainer.join().unwrap_or(Outcome::Failed);
+    wait_for(&front, outcome, plain, &signals);
     drop(monitor);
     for thread in kept {
         let _ = thread.join();
@@ -104,6 +101,7 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
         hook.finish();
     }
     if !plain {
+        tui::restore_terminal();
         print::line(format_args!("{}: {}", in_words(outcome), folder.path().display()));
     }
     #[cfg(unix)]
@@ -117,6 +115,28 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
         (Outcome::Stopped, None) => ExitCode::from(STOPPED),
         (Outcome::Completed, _) => ExitCode::SUCCESS,
     })
+}
+
+/// Waits until the run that is over has been shown: for the user of a dashboard, and for who reads
+/// lines. Once somebody has asked for the end, nobody is waited for who does not read; a terminal
+/// that does not read is never waited for, a pipe keeps all of a run that has ended by itself.
+fn wait_for(front: &thread::JoinHandle<()>, outcome: Outcome, plain: bool, signals: &Signals) {
+    let is_pipe = plain && !stdout().is_terminal();
+    let mut asked_since = None;
+    while !front.is_finished() {
+        thread::sleep(TICK);
+        let signalled = signals.stopped_by().is_some() || outcome == Outcome::Requeued;
+        let asked = signalled || outcome == Outcome::Stopped;
+        if (asked || !is_pipe) && print::hangs_for() >= PATIENCE {
+            return;
+        }
+        if signalled {
+            let since = asked_since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= LONGEST_LEAVE {
+                return;
+            }
+        }
+    }
 }
 
 /// Lets other processes watch and steer, where that is possible.
@@ -165,26 +185,50 @@ fn in_words(outcome: Outcome) -> &'static str {
     }
 }
 
-fn dashboard(
-    line: &Line,
-    state: State,
-    config: &Config,
-    signals: &Signals,
-) -> std::io::Result<tui::Exit> {
-    signals.draws(true);
-    // They were checked with the rest of the config.
-    let keys = super::keys(config).unwrap_or_default();
-    let settings = tui::Settings { ui: &config.ui, keys, runs: config.run.dir.clone() };
-    let left = tui::run(line, state, tui::Attachment::Own, settings, &signals.tui);
-    signals.draws(false);
-    left
+/// Who shows the run.
+struct Front {
+    line: Line,
+    config: Config,
+    signals: Signals,
+    /// Whether other processes can steer it.
+    reachable: bool,
 }
 
-fn headlessly(line: &Line, config: &Config, signals: &Signals, state: State) {
-    signals.command_through(line);
-    let lines = headless::go_on(state, line, config.run.log_every_steps, &mut print::Lines);
-    if let Err(error) = lines {
-        // The training itself has gone on to its end.
-        print::warn(format_args!("cannot write to stdout: {error}"));
+impl Front {
+    fn dashboard(&self, state: State) {
+        self.signals.draws(true);
+        // They were checked with the rest of the config.
+        let keys = super::keys(&self.config).unwrap_or_default();
+        let runs = self.config.run.dir.clone();
+        let settings = tui::Settings { ui: &self.config.ui, keys, runs };
+        let attachment = tui::Attachment::Own;
+        let left = tui::run(&self.line, state.clone(), attachment, settings, &self.signals.tui);
+        self.signals.draws(false);
+        match left {
+            Ok(tui::Exit::Quit | tui::Exit::Detached) => {}
+            // Training outlives the connection.
+            Ok(tui::Exit::TerminalGone(state)) => {
+                if !self.reachable {
+                    // Nobody could end a pause any more.
+                    let _ = self.line.commands.send(crate::run::Command::Resume);
+                }
+                self.lines(*state);
+            }
+            Err(error) => {
+                print::warn(format_args!(
+                    "no dashboard on this terminal ({error}), so plain lines"
+                ));
+                self.lines(state);
+            }
+        }
+    }
+
+    fn lines(&self, state: State) {
+        self.signals.draws(false);
+        let every = self.config.run.log_every_steps;
+        if let Err(error) = headless::go_on(state, &self.line, every, &mut print::Lines) {
+            // The training itself has gone on to its end.
+            print::warn(format_args!("cannot write to stdout: {error}"));
+        }
     }
 }

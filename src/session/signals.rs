@@ -7,12 +7,19 @@ use crate::{
     tui,
 };
 use eyre::{Result, eyre};
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicI32, Ordering},
+use std::{
+    io::{IsTerminal, stdout},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicI32, Ordering},
+    },
 };
 
-/// What the system tells the process.
+/// In the place of the signal that asked a run to stop: there is no run to stop.
+const LOOKS_ON: i32 = i32::MAX;
+
+/// What the system tells the process. Cheap to clone.
+#[derive(Clone)]
 pub(super) struct Signals {
     /// For the dashboard.
     pub tui: tui::Signals,
@@ -20,9 +27,7 @@ pub(super) struct Signals {
     drawn: Arc<AtomicBool>,
     /// The signal that asked the run to stop, 0 for none.
     stopped_by: Arc<AtomicI32>,
-    /// Where a headless run's Ctrl-C goes.
-    line: Arc<Mutex<Option<Line>>>,
-    /// Where a preemption goes, whatever is shown.
+    /// The trainer of this process. It is told by itself: who draws may be waiting.
     trainer: Arc<Mutex<Option<Line>>>,
 }
 
@@ -35,9 +40,9 @@ impl Signals {
             tui: tui::Signals::new().map_err(|e| eyre!("cannot wake the dashboard: {e}"))?,
             drawn: Arc::default(),
             stopped_by: Arc::default(),
-            line: Arc::default(),
             trainer: Arc::default(),
         };
+        print::bound();
         #[cfg(unix)]
         signals.listen_on_a_thread(requeue).map_err(|e| eyre!("cannot listen to signals: {e}"))?;
         Ok(signals)
@@ -59,10 +64,17 @@ impl Signals {
         let mut received = signal_hook::iterator::Signals::new(all)?;
         let (tui, stopped_by) = (self.tui.clone(), self.stopped_by.clone());
         let drawn = self.drawn.clone();
-        let (line, trainer) = (self.line.clone(), self.trainer.clone());
+        let trainer = self.trainer.clone();
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in received.forever() {
                 match signal {
+                    // The lines that it prints go to that terminal, and not to a file (`nohup`).
+                    SIGHUP
+                        if stopped_by.load(Ordering::Relaxed) == LOOKS_ON
+                            && stdout().is_terminal() =>
+                    {
+                        std::process::exit(128 + SIGHUP);
+                    }
                     SIGHUP => tui.hangup.store(true, Ordering::Relaxed),
                     // A dashboard gives the terminal back first.
                     SIGTSTP if drawn.load(Ordering::Relaxed) => {
@@ -89,17 +101,20 @@ impl Signals {
                 }
                 tui.terminate.store(true, Ordering::Relaxed);
                 tui.waker.wake();
-                if command(&line, Command::StopNow) {
-                    print::note("stopping: saving the last weights (again to leave at once)");
+                if command(&trainer, Command::StopNow) && !drawn.load(Ordering::Relaxed) {
+                    print::note_aside("stopping: saving the last weights (again to leave at once)");
                 }
             }
         })?;
         Ok(())
     }
 
-    /// Where a preemption goes from now on.
-    pub fn preempt(&self, line: &Line) {
+    /// From now on a signal's command goes to this trainer.
+    pub fn command_through(&self, line: &Line) {
         *self.trainer.lock().unwrap_or_else(PoisonError::into_inner) = Some(line.clone());
+        if self.stopped_by().is_some() {
+            let _ = line.commands.send(Command::StopNow);
+        }
     }
 
     /// From now on there is a dashboard, or there is not.
@@ -107,18 +122,9 @@ impl Signals {
         self.drawn.store(drawn, Ordering::Relaxed);
     }
 
-    /// From now on there is no TUI: a signal's command goes straight to the trainer.
-    pub fn command_through(&self, line: &Line) {
-        self.draws(false);
-        *self.line.lock().unwrap_or_else(PoisonError::into_inner) = Some(line.clone());
-        if self.stopped_by().is_some() {
-            let _ = line.commands.send(Command::StopNow);
-        }
-    }
-
-    /// SIGINT and SIGTERM end the process: it only looks on.
+    /// SIGINT, SIGTERM and the end of its terminal end the process: it only looks on.
     pub fn end_at_once(&self) {
-        self.stopped_by.store(i32::MAX, Ordering::Relaxed);
+        self.stopped_by.store(LOOKS_ON, Ordering::Relaxed);
     }
 
     /// The signal that asked the run to stop.

@@ -309,7 +309,7 @@ mod tests {
             let e = decode(&mut std::io::Cursor::new(bytes), length, SIZE, &mut out).unwrap_err();
             assert!(e.contains(words) && e.len() < 300, "{e:?} lacks {words:?}");
         }
-        assert!(started.elapsed().as_secs() < 5);
+        assert!(started.elapsed().as_secs() < 60);
     }
 
     #[test]

@@ -9,9 +9,11 @@ use super::wake::{Waker, Watch};
 use super::{capture, suspend, terminal};
 use crate::config;
 use crate::run::channel::Line;
+use crate::run::event::TrainerState;
+use crate::run::{self, Command};
 use crate::view::State;
 use crossbeam_channel::TryRecvError;
-use crossterm::event::{self, Event, MouseEventKind};
+use crossterm::event::{Event, MouseEventKind};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,7 +58,8 @@ pub struct Settings<'a> {
 pub struct Signals {
     /// SIGHUP: the terminal is gone.
     pub hangup: Arc<AtomicBool>,
-    /// SIGTERM: as a confirmed quit; an attached dashboard leaves.
+    /// SIGTERM: leave once the run is over (whoever sets this has told the trainer to stop); an
+    /// attached dashboard leaves at once.
     pub terminate: Arc<AtomicBool>,
     /// SIGTSTP, sent from outside: the terminal is given back, and then this process stops. (In
     /// raw mode Ctrl-Z is a key and comes as one.)
@@ -88,6 +91,8 @@ impl Signals {
 /// Longest time between two looks at the trainer's events while they come, however rare frames
 /// are: those that nobody hears are dropped. And between two looks for the terminal after `bg`.
 const TICK: Duration = Duration::from_millis(100);
+/// A run that is over does not wait for the user of a terminal that has taken nothing for so long.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// Events taken in before a frame is drawn: a flood must not starve the screen.
 const MOST_EVENTS: usize = 4096;
 
@@ -192,7 +197,8 @@ impl App {
     }
 
     fn run(&mut self, mut terminal: terminal::Screen, from: Sources) -> io::Result<Left> {
-        let Sources { input, watch, line, signals } = from;
+        let Sources { mut input, watch, line, signals } = from;
+        let tty = terminal.backend().device().clone();
         loop {
             if signals.hangup.load(Ordering::Relaxed) {
                 return Ok(Left::Gone);
@@ -203,11 +209,12 @@ impl App {
             if self.detached {
                 return Ok(Left::Detached);
             }
-            if self.quitting && self.screen.state.is_over() {
+            let stalled = !self.screen.state.attached && tty.silence() >= PATIENCE;
+            if (self.quitting || stalled) && self.screen.state.is_over() {
                 return Ok(Left::Quit);
             }
             if self.away {
-                if !suspend::in_front(terminal.backend().device()) {
+                if !suspend::in_front(&tty) {
                     // After `bg`. Whoever writes or reads now is stopped again.
                     std::thread::sleep(TICK);
                     continue;
@@ -219,7 +226,9 @@ impl App {
             if self.screen.rings() && self.bell {
                 terminal::ring(&mut terminal)?;
             }
-            if self.time_to_frame().is_some_and(|wait| wait.is_zero()) {
+            tty.push()?;
+            // A frame that the terminal has no room for is left out; the next one shows it all.
+            if !tty.is_behind() && self.time_to_frame().is_some_and(|wait| wait.is_zero()) {
                 self.draw(&mut terminal)?;
             }
             if let Some(wanted) = self.screen.take_look() {
@@ -228,13 +237,19 @@ impl App {
             if !self.dirty && !self.closed {
                 watch.ask();
             }
+            let is_behind = tty.is_behind();
             let wait = self.time_to_frame();
-            let wait = if self.dirty { wait.map(|wait| wait.min(TICK)) } else { wait };
-            if input.wait(wait)? == Waited::Gone {
+            let wait = match (is_behind, self.dirty) {
+                (true, _) => Some(TICK),
+                (false, true) => wait.map(|wait| wait.min(TICK)),
+                (false, false) => wait,
+            };
+            if input.wait(wait, is_behind.then_some(&tty))? == Waited::Gone {
                 return Ok(Left::Gone);
             }
-            while !self.away && event::poll(Duration::ZERO)? {
-                let event = event::read()?;
+            while !self.away
+                && let Some(event) = input.next()
+            {
                 self.take(&event, line);
             }
         }
@@ -244,7 +259,6 @@ impl App {
     fn heed(&mut self, signals: &Signals, line: &Line) {
         if signals.terminate.swap(false, Ordering::Relaxed) {
             let reply = self.screen.terminate();
-            self.quitting |= reply != Reply::Detach;
             self.dirty = true;
             self.obey(reply, line);
         }
@@ -324,6 +338,10 @@ impl App {
             match line.events.try_recv() {
                 Ok(stamped) => {
                     self.heard = Instant::now();
+                    // Somebody else has stopped the run that is this process: it is to end.
+                    let stops = matches!(&stamped.event, run::Event::Trainer(trainer)
+                        if trainer.state == TrainerState::Stopping);
+                    self.quitting |= stops && !self.screen.state.attached;
                     self.screen.apply(&stamped);
                     self.dirty = true;
                 }
@@ -344,7 +362,7 @@ impl App {
         match reply {
             Reply::Nothing => {}
             Reply::Send(command) => {
-                self.quitting |= command == crate::run::Command::StopNow;
+                self.quitting |= command == Command::StopNow;
                 // A trainer that is gone is seen by its events' end.
                 let _ = line.commands.send(command);
             }

@@ -52,7 +52,7 @@ impl Appearance {
     pub fn of_terminal(variable: impl Fn(&str) -> Option<String>, config: &Ui) -> Self {
         let set = |name: &str| variable(name).filter(|v| !v.is_empty());
         let term = set("TERM").unwrap_or_default();
-        let poor = ["dumb", "vt100", "vt220"].contains(&term.as_str());
+        let poor = ["vt100", "vt220"].contains(&term.as_str());
         let true_color = ["xterm-kitty", "xterm-ghostty"].contains(&term.as_str())
             || set("COLORTERM").is_some_and(|v| ["truecolor", "24bit"].contains(&v.as_str()));
         let depth = match config.colors {

@@ -7,6 +7,7 @@ pub use unix::{begin, end, take};
 
 #[cfg(unix)]
 mod unix {
+    use crate::print;
     use crate::tui::input::wait_for;
     use crate::tui::stray::Lines;
     use crate::tui::wake::Waker;
@@ -121,9 +122,10 @@ mod unix {
     /// Standard output and standard error are the terminal again, and what was not taken is
     /// printed there.
     pub fn end() {
+        // Before the lock is taken, under which the pipe is read.
+        let _ = stdout().flush();
         let mut capture = capture();
         let Some(capture) = capture.as_mut().filter(|capture| capture.active) else { return };
-        let _ = stdout().flush();
         capture.active = false;
         for stream in &mut capture.streams {
             // It was so before: there is no reason why it could not be so again.
@@ -140,8 +142,9 @@ mod unix {
     }
 
     fn print(lines: Vec<(&str, String)>) {
-        for (_, line) in lines {
-            let _ = writeln!(stderr(), "{line}");
+        let text: String = lines.into_iter().map(|(_, line)| line + "\n").collect();
+        if !text.is_empty() {
+            print::lines_aside(&text);
         }
     }
 

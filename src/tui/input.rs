@@ -1,34 +1,35 @@
 //! Waiting for the keyboard, and for what else there is to do.
 
 use super::wake::Waker;
+use crossterm::event::Event;
 use std::io;
 use std::time::Duration;
 
 /// What became of waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waited {
-    /// There may be input; crossterm can be asked.
+    /// There may be events to take.
     Fine,
-    /// The terminal is gone, and crossterm must not be asked any more: it reads a closed terminal
-    /// in an endless loop.
+    /// The terminal is gone.
     Gone,
 }
 
-/// The terminal that keys come from.
-pub struct Input {
-    #[cfg(unix)]
-    tty: Option<std::fs::File>,
-    #[cfg(unix)]
-    waker: Waker,
-}
-
 #[cfg(unix)]
-pub use unix::wait_for;
+pub use unix::{Input, wait_for};
 
 #[cfg(unix)]
 mod unix {
-    use rustix::event::{PollFd, Timespec, poll};
-    use std::{io, time::Duration};
+    use super::*;
+    use crate::tui::decode::Decoder;
+    use crate::tui::tty::{self, Tty};
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use std::fs::File;
+    use std::io::Read;
+    use std::os::fd::AsFd;
+    use std::time::Instant;
+
+    /// Reads before other things are looked at: keys that never end must not starve the rest.
+    const MOST_READS: usize = 16;
 
     /// Waits for what `fds` ask for, at most `timeout` if there is one; a signal ends it too.
     pub fn wait_for(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<()> {
@@ -39,6 +40,86 @@ mod unix {
         match poll(fds, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The terminal that keys come from. No read waits: crossterm's reader waits for the end of
+    /// every sequence, and for ever for one that was cut off.
+    pub struct Input {
+        tty: File,
+        decoder: Decoder,
+        waker: Waker,
+    }
+
+    impl Input {
+        /// Standard input if it is a terminal, else the controlling terminal. `waker` ends a wait.
+        ///
+        /// Errors: there is no terminal to read from.
+        pub fn open(waker: Waker) -> io::Result<Self> {
+            use std::io::IsTerminal;
+            let tty = match io::stdin().is_terminal() {
+                // Where it cannot be opened anew, it is read only after `poll` has seen a byte.
+                true => tty::reopened(io::stdin()).or_else(|_| tty::duplicate(io::stdin()))?,
+                false => tty::controlling()?,
+            };
+            Ok(Self { tty, decoder: Decoder::new(Instant::now()), waker })
+        }
+
+        /// Waits for an event, a wake, or for room in `full`, at most `timeout` if there is one.
+        pub fn wait(
+            &mut self,
+            timeout: Option<Duration>,
+            full: Option<&Tty>,
+        ) -> io::Result<Waited> {
+            let now = Instant::now();
+            let due = match self.decoder.is_ready() {
+                true => Some(Duration::ZERO),
+                false => self.decoder.deadline().map(|due| due.saturating_duration_since(now)),
+            };
+            let timeout = timeout.into_iter().chain(due).min();
+            let mut fds: Vec<PollFd<'_>> = [self.tty.as_fd(), self.waker.fd()]
+                .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+                .into();
+            fds.extend(full.map(|tty| PollFd::new(tty, PollFlags::OUT)));
+            wait_for(&mut fds, timeout)?;
+            let (told, woken) = (fds[0].revents(), !fds[1].revents().is_empty());
+            if woken {
+                self.waker.settle();
+            }
+            if told.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+                return Ok(Waited::Gone);
+            }
+            if told.contains(PollFlags::IN) && self.read() == Waited::Gone {
+                return Ok(Waited::Gone);
+            }
+            self.decoder.expire(Instant::now());
+            Ok(Waited::Fine)
+        }
+
+        /// The oldest event that was not taken yet.
+        pub fn next(&mut self) -> Option<Event> {
+            self.decoder.next()
+        }
+
+        /// Takes in the bytes that are there.
+        fn read(&mut self) -> Waited {
+            let mut bytes = [0; 4096];
+            for _ in 0..MOST_READS {
+                match (&self.tty).read(&mut bytes) {
+                    // A terminal in raw mode has no end but its own.
+                    Ok(0) => return Waited::Gone,
+                    Ok(n) => {
+                        self.decoder.add(&bytes[..n], Instant::now());
+                        if n < bytes.len() {
+                            break;
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(_) => return Waited::Gone,
+                }
+            }
+            Waited::Fine
         }
     }
 }
@@ -52,49 +133,31 @@ pub fn is_readable(fd: std::os::fd::BorrowedFd<'_>, timeout: Duration) -> io::Re
     Ok(fds[0].revents().contains(PollFlags::IN))
 }
 
-#[cfg(unix)]
-impl Input {
-    /// Standard input if it is a terminal, else the controlling terminal, as crossterm does.
-    /// `waker` ends a wait.
-    pub fn open(waker: Waker) -> io::Result<Self> {
-        use std::io::IsTerminal;
-        let tty = match io::stdin().is_terminal() {
-            true => None,
-            false => Some(std::fs::File::options().read(true).write(true).open("/dev/tty")?),
-        };
-        Ok(Self { tty, waker })
-    }
-
-    /// Waits for input or a wake, at most `timeout` if there is one.
-    pub fn wait(&self, timeout: Option<Duration>) -> io::Result<Waited> {
-        use rustix::event::{PollFd, PollFlags};
-        use std::os::fd::AsFd;
-        let stdin = io::stdin();
-        let tty = self.tty.as_ref().map_or(stdin.as_fd(), AsFd::as_fd);
-        let mut fds = [tty, self.waker.fd()].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-        wait_for(&mut fds, timeout)?;
-        if !fds[1].revents().is_empty() {
-            self.waker.settle();
-        }
-        let closed = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
-        match fds[0].revents().intersects(closed) {
-            true => Ok(Waited::Gone),
-            false => Ok(Waited::Fine),
-        }
-    }
-}
+/// The console.
+#[cfg(not(unix))]
+pub struct Input {}
 
 #[cfg(not(unix))]
 impl Input {
-    /// The console.
+    /// Never an error.
     pub fn open(_: Waker) -> io::Result<Self> {
         Ok(Self {})
     }
 
     /// Waits for input, at most `timeout`, and not for long: nothing else ends it.
-    pub fn wait(&self, timeout: Option<Duration>) -> io::Result<Waited> {
+    pub fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        _full: Option<&super::tty::Tty>,
+    ) -> io::Result<Waited> {
         const TICK: Duration = Duration::from_millis(50);
         let timeout = timeout.map_or(TICK, |timeout| timeout.min(TICK));
         crossterm::event::poll(timeout).map(|_| Waited::Fine)
+    }
+
+    /// The oldest event that was not taken yet.
+    pub fn next(&mut self) -> Option<Event> {
+        let is_there = crossterm::event::poll(Duration::ZERO).unwrap_or(false);
+        is_there.then(crossterm::event::read)?.ok()
     }
 }

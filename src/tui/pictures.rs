@@ -43,7 +43,7 @@ impl Pictures {
         let (term, program) = (told("TERM"), told("TERM_PROGRAM"));
         let is_set = |name: &str| !told(name).is_empty();
         let begins = |names: &[&str]| names.iter().any(|name| term.starts_with(name));
-        if is_set("NO_COLOR") || ["linux", "dumb", "vt100", "vt220"].contains(&term.as_str()) {
+        if is_set("NO_COLOR") || ["linux", "vt100", "vt220"].contains(&term.as_str()) {
             Self::Characters
         } else if is_set("TMUX") || is_set("STY") || begins(&["tmux", "screen"]) {
             // What lies between passes pixels on only where it was told to.

@@ -28,7 +28,7 @@ pub enum Reply {
     Nothing,
     /// Send this to the trainer.
     Send(Command),
-    /// Leave the screen; the run is over.
+    /// Leave the screen once the run is over.
     Leave,
     /// Leave the screen and training alone.
     Detach,
@@ -240,16 +240,20 @@ impl Screen {
     }
 
     /// A quit that was confirmed.
-    pub fn quit(&mut self) -> Reply {
+    fn quit(&mut self) -> Reply {
         match self.state.is_over() {
             true => Reply::Leave,
             false => self.send(Command::StopNow),
         }
     }
 
-    /// SIGTERM: this process is to end, and with it what is trained in it.
+    /// SIGTERM: this process is to end. What is trained in it was told to stop by the same signal.
     pub fn terminate(&mut self) -> Reply {
-        if self.state.attached { Reply::Detach } else { self.quit() }
+        if self.state.attached {
+            return Reply::Detach;
+        }
+        self.state.command_given(Command::StopNow);
+        Reply::Leave
     }
 
     fn detach(&mut self) -> Reply {

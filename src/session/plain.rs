@@ -1,0 +1,49 @@
+//! Where a dashboard cannot be shown.
+
+use crate::print;
+use std::io::{IsTerminal, stdout};
+
+/// Terminals of these names cannot place a cursor: a shell within Emacs, a printer, one that nobody
+/// knows.
+const DUMB: [&str; 5] = ["dumb", "emacs", "unknown", "network", "dialup"];
+
+/// Whether standard output takes plain lines only; says why.
+pub(super) fn is_needed() -> bool {
+    let term = std::env::var_os("TERM").unwrap_or_default();
+    let why = match stdout().is_terminal() {
+        false => "stdout is no terminal".into(),
+        true if cfg!(unix) => match why_not(&term.to_string_lossy()) {
+            Some(why) => why,
+            None => return false,
+        },
+        true => return false,
+    };
+    print::warn(format_args!("{why}, so these are plain lines (--no-tui)"));
+    true
+}
+
+/// Why a terminal of this name cannot show a dashboard.
+fn why_not(term: &str) -> Option<String> {
+    let term = term.trim();
+    let is_dumb = DUMB.contains(&term) || term.starts_with("dumb-");
+    match term {
+        "" => Some("TERM is not set".into()),
+        _ if is_dumb => Some(format!("TERM={term} cannot show the dashboard")),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_that_cannot_place_a_cursor_is_told_by_its_name() {
+        for term in ["", " ", "dumb", "dumb-emacs-ansi", "emacs", "unknown", "dialup"] {
+            assert!(why_not(term).is_some(), "{term:?}");
+        }
+        for term in ["xterm", "xterm-256color", "linux", "vt100", "eterm-color", "screen", "tmux"] {
+            assert_eq!(why_not(term), None);
+        }
+    }
+}
