@@ -290,7 +290,10 @@ fn check_inputs(config: &Config, table: &Table) -> Result<()> {
     if !config.model.pretrained.as_os_str().is_empty() {
         // Each fold loads it again into fresh weights.
         let model = Classifier::new(&Spec::new(config), 0, 0, DType::F32, &Device::Cpu)?;
-        weights::fill(&model, &config.model.pretrained, None)?;
+        let filled = weights::fill_from(&model, &config.model.pretrained, None, false)?;
+        if let Some(note) = filled.note {
+            eprintln!("rsna-tui: {}: {note}", config.model.pretrained.display());
+        }
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ pub fn import(args: &cli::Import) -> Result<String> {
     let config = session::load(args.config.as_deref(), false, &args.sets())?;
     let spec = Spec::new(&config);
     let model = Classifier::new(&spec, 0, 0, DType::F32, &Device::Cpu)?;
-    weights::fill(&model, &args.file, Some(content))?;
+    let filled = weights::fill_from(&model, &args.file, Some(content), args.ema)?;
     let mut dict = weights::state_dict(&model.parameters)?;
     let (encoder, others) = spec.parameters();
     let (what, count) = match content {
@@ -38,11 +38,12 @@ pub fn import(args: &cli::Import) -> Result<String> {
         Content::Network => (format!("the whole network with {}", spec.name), encoder + others),
     };
     let metadata = [("format".to_string(), "pt".to_string())].into();
-    let bytes = safetensors::serialize(&dict, Some(metadata))?;
+    let bytes = weights::serialize(&dict, &metadata)?;
     write_atomically(&args.out, &bytes).map_err(|e| cannot_write(&args.out, &e))?;
     let out = args.out.display();
+    let note = filled.note.map_or(String::new(), |note| format!("{note}\n"));
     Ok(format!(
-        "wrote {out} ({}): {what}, {} weights\ntrain from it: rsna-tui --set model.pretrained={out}",
+        "wrote {out} ({}): {what}, {} weights\n{note}train from it: rsna-tui --set model.pretrained={out}",
         size(bytes.len()),
         grouped(count)
     ))
