@@ -26,6 +26,7 @@ const FAILED: u8 = 1;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     memory::small_pages();
+    session::outlive_file_size_limit();
     match start(&cli) {
         Ok(code) => code,
         Err(error) => {

@@ -32,6 +32,7 @@ pub use import::import;
 pub use live::{Shown, train};
 pub use predict::predict;
 pub use report_file::report;
+pub use signals::outlive_file_size_limit;
 
 use crate::{
     cli,

@@ -14,6 +14,13 @@ use std::{
     },
 };
 
+/// Lets a write beyond the limit on file sizes (`ulimit -f`) fail as any other: SIGXFSZ would end the
+/// process without a word. Not ignored, since who is started from here would inherit that.
+pub fn outlive_file_size_limit() {
+    #[cfg(unix)]
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
+}
+
 /// What the system tells the process.
 pub(super) struct Signals {
     /// For the dashboard.

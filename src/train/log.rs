@@ -1,11 +1,19 @@
 //! The notebook's log, a line an epoch.
 
 use crate::run::folder::write_atomically;
-use std::{fs, io, path::Path};
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    path::Path,
+};
 
 /// Leaves out the notebook's lines of `fold` after `epoch`.
 pub(super) fn trim_log(path: &Path, fold: usize, epoch: usize) -> io::Result<()> {
-    let Ok(text) = fs::read_to_string(path) else { return Ok(()) };
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::InvalidData) => return Ok(()),
+        Err(e) => return Err(e),
+    };
     let start = format!("Fold {fold}, Epoch ");
     let beyond = |line: &str| {
         let rest = line.split_once(&start).map(|(_, rest)| rest);

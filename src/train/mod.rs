@@ -21,7 +21,7 @@ pub mod trainer;
 pub mod validation;
 pub mod worst;
 
-use crate::net::weights;
+use crate::{net::weights, run::trouble};
 
 /// Why training cannot go on; one sentence each.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +52,7 @@ pub enum Error {
     #[error(transparent)]
     Weights(#[from] weights::Error),
     /// A checkpoint or log cannot be written.
-    #[error("cannot write {}: {source}; free some space or choose another --runs-dir", path.display())]
+    #[error("cannot write {}: {}; {}", path.display(), trouble::what(source), trouble::advice(source))]
     Write {
         /// The file.
         path: std::path::PathBuf,
