@@ -24,6 +24,7 @@ const FAILED: u8 = 1;
 fn main() -> ExitCode {
     let Some(cli) = parse(std::env::args_os().skip(1)) else { return ExitCode::from(BAD_INPUT) };
     memory::small_pages();
+    session::outlive_file_size_limit();
     match start(&cli) {
         Ok(code) => code,
         Err(error) => {

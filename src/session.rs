@@ -36,6 +36,7 @@ pub use import::import;
 pub use live::{Shown, train};
 pub use predict::predict;
 pub use report_file::report;
+pub use signals::outlive_file_size_limit;
 
 use crate::{
     cli,
@@ -325,7 +326,10 @@ fn check_inputs(config: &Config, table: &Table, source: &dyn Source) -> Result<C
     if !config.model.pretrained.as_os_str().is_empty() {
         // Each fold loads it again into fresh weights.
         let model = Classifier::new(&Spec::new(config), 0, 0, DType::F32, &Device::Cpu)?;
-        weights::fill(&model, &config.model.pretrained, None)?;
+        let filled = weights::fill_from(&model, &config.model.pretrained, None, false)?;
+        if let Some(note) = filled.note {
+            eprintln!("rsna-tui: {}: {note}", config.model.pretrained.display());
+        }
     }
     Ok(checked)
 }

@@ -30,6 +30,10 @@ pub struct Weights {
     /// The .safetensors file to write, - for stdout: --set model.pretrained=OUT trains from it
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// Of a file that holds the weights and a moving average of them, as timm's state_dict_ema beside
+    /// state_dict, take the average
+    #[arg(long)]
+    pub ema: bool,
     /// Write over what is already there at --out
     #[arg(long)]
     pub force: bool,

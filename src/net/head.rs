@@ -98,7 +98,8 @@ impl Head {
     }
 
     fn output(&self, y: &Tensor, track: bool) -> Result<Tensor> {
-        let y = (y.relu()? - (y.neg()?.relu()? * SLOPE)?)?;
+        // Not candle's `relu`, which turns NaN into 0: here NaN is not above 0, and stays NaN.
+        let y = y.gt(0.0)?.where_cond(y, &(y * SLOPE)?)?;
         ops::linear(&y, &tensor(&self.w4, track), &tensor(&self.b4, track))?.squeeze(1)
     }
 
@@ -113,5 +114,43 @@ impl Head {
         }
         let count = self.batches.as_detached_tensor().to_scalar::<i64>()? + 1;
         self.batches.set(&Tensor::new(count, self.batches.device())?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{DType, Device};
+
+    /// The values that PyTorch's LeakyReLU(.1) has, and of each the slope.
+    #[test]
+    fn what_is_not_a_number_stays_so_and_the_rest_is_pytorchs() {
+        let device = Device::Cpu;
+        let fresh =
+            || Head::new(&mut Builder::new(0, 0, DType::F32, &device), "head", 3, 4).unwrap();
+        let head = fresh();
+        head.w4.set(&Tensor::ones((1, 4), DType::F32, &device).unwrap()).unwrap();
+        head.b4.set(&Tensor::zeros(1, DType::F32, &device).unwrap()).unwrap();
+        for (x, y, slope) in [(2.0f32, 2.0, 1.0), (-2.0, -0.2, 0.1), (0.0, 0.0, 0.1)] {
+            let hidden = Var::from_tensor(&Tensor::full(x, (1, 4), &device).unwrap()).unwrap();
+            let out = head.output(hidden.as_tensor(), false).unwrap();
+            assert_eq!(out.to_vec1::<f32>().unwrap(), [4.0 * y]);
+            let grads = out.sum_all().unwrap().backward().unwrap();
+            let grad = grads.get(&hidden).unwrap().flatten_all().unwrap();
+            assert_eq!(grad.to_vec1::<f32>().unwrap(), [slope; 4]);
+        }
+        for x in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for at in 0..6 {
+                let mut values = [0.25; 6];
+                values[at] = x;
+                let rows = Tensor::from_slice(&values, (2, 3), &device).unwrap();
+                // Training moves the statistics.
+                let head = fresh();
+                let eval = head.eval(&rows).unwrap().to_vec1::<f32>().unwrap();
+                assert!(!eval[at / 3].is_finite() && eval[1 - at / 3].is_finite(), "{eval:?}");
+                let train = head.train(&rows, None).unwrap().to_vec1::<f32>().unwrap();
+                assert!(train.iter().all(|y| !y.is_finite()), "{train:?}");
+            }
+        }
     }
 }

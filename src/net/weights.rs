@@ -1,10 +1,11 @@
 //! PyTorch and timm names and layouts, in and out.
 
 mod fit;
+mod names;
 mod pth;
 mod source;
 
-pub use fit::{Content, Differences, fill, load_state_dict};
+pub use fit::{Content, Differences, Filled, fill, fill_from, load_state_dict};
 pub use source::Source;
 
 use super::parameters::{Layout, Parameters};
@@ -42,6 +43,14 @@ pub enum Error {
         /// What they may be instead.
         hint: String,
     },
+    /// They fit, but are NaN or infinite.
+    #[error("{}: {differences}; such weights predict nothing: take a checkpoint from before training diverged", path.display())]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// Which tensors.
+        differences: Box<Differences>,
+    },
     /// An encoder where a whole network was asked for, or the other way round.
     #[error("{}: it holds {held}; {instead}", path.display())]
     Content {
@@ -61,8 +70,29 @@ pub enum Error {
         reason: String,
     },
     /// The engine failed.
-    #[error(transparent)]
+    #[error("{}", sentence(.0))]
     Candle(#[from] candle_core::Error),
+}
+
+/// An error of the engine's without its stack trace.
+pub fn sentence(error: &candle_core::Error) -> String {
+    excerpt(error.to_string().lines().next().unwrap_or_default(), 200)
+}
+
+/// The tensors of a file, and which they are where it holds several networks.
+struct Tensors {
+    /// By PyTorch's names.
+    by_name: HashMap<String, Tensor>,
+    /// They are a moving average of the weights.
+    is_average: bool,
+    /// What was taken and what was not, where there are both the weights and an average of them.
+    taken: Option<(String, String)>,
+}
+
+impl From<HashMap<String, Tensor>> for Tensors {
+    fn from(by_name: HashMap<String, Tensor>) -> Self {
+        Self { by_name, is_average: false, taken: None }
+    }
 }
 
 /// A larger file is none of a network that is known here.
@@ -72,31 +102,37 @@ pub const LONGEST_HEADER: u64 = 16 << 20;
 /// No weight has more dimensions.
 const MOST_DIMENSIONS: usize = 8;
 
-/// The tensors of a file, as PyTorch names them.
+/// The tensors of a file, as PyTorch names them; `average`: of the weights and a moving average of
+/// them, the average.
 ///
 /// Errors: [`Error::Read`].
-fn read(path: &Path) -> Result<HashMap<String, Tensor>> {
+fn read(path: &Path, average: bool) -> Result<Tensors> {
     let read = |reason: String| Error::Read { path: path.to_owned(), reason };
     let bytes = bounded::read(path, LARGEST).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => read("no such file".into()),
         _ => read(e.to_string()),
     })?;
-    of_bytes(&bytes).map_err(read)
+    of_either(&bytes, average).map_err(read)
 }
 
 /// The tensors of a file of either format, as f32, f64, f16, bf16 or i64, on the CPU.
 ///
 /// Errors: what is wrong with it, as a sentence of its own.
 pub fn of_bytes(bytes: &[u8]) -> std::result::Result<HashMap<String, Tensor>, String> {
+    Ok(of_either(bytes, false)?.by_name)
+}
+
+/// As [`of_bytes`]; `average` as in [`read`].
+fn of_either(bytes: &[u8], average: bool) -> std::result::Result<Tensors, String> {
     match bytes {
-        [b'P', b'K', 3, 4, ..] => pth::tensors(bytes),
+        [b'P', b'K', 3, 4, ..] => pth::tensors(bytes, average),
         // A pickle begins so.
         [0x80, 2..=5, 1..=255, ..] => {
             Err("it is a bare pickle, as PyTorch wrote before 1.6: load it there \
                                   and torch.save its state_dict() anew"
                 .into())
         }
-        _ => tensors(bytes),
+        _ => Ok(tensors(bytes)?.into()),
     }
 }
 
@@ -107,7 +143,8 @@ pub fn of_pickle(
     pickle: &[u8],
     stored: &[u8],
 ) -> std::result::Result<HashMap<String, Tensor>, String> {
-    pth::of_pickle(pickle, 16 * stored.len(), &mut |_| Ok(stored))
+    let read = pth::of_pickle(pickle, 16 * stored.len(), false, &mut |_| Ok(stored));
+    Ok(read?.by_name)
 }
 
 /// The tensors of a safetensors file, as f32, f64, f16, bf16 or i64, on the CPU.
@@ -141,10 +178,49 @@ pub fn tensors(bytes: &[u8]) -> std::result::Result<HashMap<String, Tensor>, Str
             return Err(format!("{:?} has the shape {shape}", told()));
         }
         let tensor = Tensor::from_raw_buffer(view.data(), dtype, shape, &Device::Cpu)
-            .map_err(|e| excerpt(&e.to_string(), 200))?;
+            .map_err(|e| sentence(&e))?;
         tensors.insert(name.to_string(), tensor);
     }
     Ok(tensors)
+}
+
+/// A safetensors file of `tensors`, its metadata in the order of the keys: the same network gives
+/// the same bytes.
+///
+/// Errors: the header would be longer than the format allows.
+pub fn serialize(
+    tensors: &BTreeMap<String, Tensor>,
+    metadata: &BTreeMap<String, String>,
+) -> std::result::Result<Vec<u8>, safetensors::SafeTensorError> {
+    // The library takes metadata in a map without an order, so it is put in here.
+    let file = safetensors::serialize(tensors, None)?;
+    let (length, rest) = file.split_at(8);
+    let length = u64::from_le_bytes(length.try_into().expect("eight bytes")) as usize;
+    let (header, values) = rest.split_at(length);
+    let own = header.trim_ascii_end().strip_prefix(b"{").unwrap_or_default();
+    let comma: &[u8] = if own == b"}" { b"" } else { b"," };
+    let metadata = serde_json::to_vec(metadata)?;
+    let mut header = [b"{\"__metadata__\":", &metadata[..], comma, own].concat();
+    // The values begin at a multiple of 8.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let length = header.len() as u64;
+    if length > LONGEST_HEADER {
+        return Err(safetensors::SafeTensorError::HeaderTooLarge);
+    }
+    Ok([&length.to_le_bytes(), &header[..], values].concat())
+}
+
+/// How many values of a tensor are NaN or infinite.
+pub fn not_finite(t: &Tensor) -> CandleResult<usize> {
+    let t = t.flatten_all()?;
+    Ok(match t.dtype() {
+        DType::F32 => t.to_vec1::<f32>()?.into_iter().filter(|x| !x.is_finite()).count(),
+        dtype if dtype.is_float() => {
+            let values = t.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+            values.into_iter().filter(|x| !x.is_finite()).count()
+        }
+        _ => 0,
+    })
 }
 
 /// From PyTorch's layout to ours.

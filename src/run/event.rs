@@ -382,7 +382,8 @@ pub struct Epoch {
     /// ROC AUC of the study head; `None` where one class is missing.
     pub study_auc: Option<f64>,
     /// What `best` is chosen by, lower is better: the validation loss, or of what else
-    /// `select.metric` names, where higher is better, 1 minus it.
+    /// `select.metric` names, where higher is better, 1 minus it. NaN where the epoch cannot be the
+    /// best: it was not trained, its validation loss is not finite, or there is no such figure.
     #[serde(with = "figure")]
     pub metric: f64,
     /// The best metric of the fold so far, this epoch included.

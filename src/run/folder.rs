@@ -147,6 +147,13 @@ impl Folder {
         unreachable!("there are more numbers than folders")
     }
 
+    /// Errors: the folder, or one that was made where it was, is no longer the run's. It may be
+    /// renamed or deleted in mid-run.
+    pub fn check(&self) -> io::Result<()> {
+        // Nothing but `create` makes it.
+        fs::metadata(self.path.join("logs")).map(drop)
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path

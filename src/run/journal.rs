@@ -98,6 +98,8 @@ pub struct Journal {
     written: u64,
     /// Lines that are not in the file yet: those of a full disk wait here.
     pending: Vec<u8>,
+    /// The last write failed: the open file may be of no use any more, as a stale NFS handle is.
+    failed: bool,
 }
 
 impl Journal {
@@ -110,7 +112,8 @@ impl Journal {
         let options = options.create(true).truncate(false).read(true).write(true);
         let file = bounded::open_with(path, options).map_err(failed)?;
         let written = file.metadata().map_err(failed)?.len();
-        let mut journal = Self { path: path.into(), file, written, pending: Vec::new() };
+        let mut journal =
+            Self { path: path.into(), file, written, pending: Vec::new(), failed: false };
         if written == 0 {
             let program = concat!("rsna-tui ", env!("CARGO_PKG_VERSION")).into();
             let header = Header { r#type: "journal".into(), version: VERSION, program };
@@ -136,10 +139,12 @@ impl Journal {
         if self.pending.is_empty() {
             return Ok(());
         }
+        self.reopen()?;
         let written = self
             .file
             .seek(SeekFrom::Start(self.written))
             .and_then(|_| self.file.write_all(&self.pending));
+        self.failed = written.is_err();
         match written {
             Ok(()) => {
                 self.written += self.pending.len() as u64;
@@ -157,7 +162,36 @@ impl Journal {
     /// Waits until all of it is on the disk itself.
     pub fn sync(&mut self) -> io::Result<()> {
         self.flush()?;
-        self.file.sync_data()
+        self.reopen()?;
+        self.file.sync_data().inspect_err(|_| self.failed = true)
+    }
+
+    /// Opens the file at the path where that is no longer the open one: what is written must end up
+    /// in the run's folder, also where that was renamed, deleted or copied back meanwhile.
+    ///
+    /// Errors: none is there, or one that lacks what was written.
+    #[cfg(unix)]
+    fn reopen(&mut self) -> io::Result<()> {
+        use std::os::unix::fs::MetadataExt;
+        let there = std::fs::metadata(&self.path)?;
+        let open = self.file.metadata();
+        let is_open = open.is_ok_and(|o| (o.dev(), o.ino()) == (there.dev(), there.ino()));
+        if is_open && !self.failed {
+            return Ok(());
+        }
+        if !there.is_file() || there.len() < self.written {
+            let (is, was) = (there.len(), self.written);
+            let why = format!("the file there has {is} bytes, and the run's journal has {was}");
+            return Err(io::Error::new(io::ErrorKind::NotFound, why));
+        }
+        self.file = File::options().read(true).write(true).open(&self.path)?;
+        self.failed = false;
+        Ok(())
+    }
+
+    #[cfg(not(unix))]
+    fn reopen(&mut self) -> io::Result<()> {
+        Ok(())
     }
 
     /// Bytes of whole lines in the file.
@@ -302,6 +336,29 @@ pub fn replay(path: &Path, upto: Option<u64>, past: &mut dyn Past) -> Result<usi
         }
     }
     Ok(strange)
+}
+
+/// Seconds that the first `steps` steps of an epoch took, waiting and computing, in the order in
+/// which they were made; of the fold's newest training.
+///
+/// Errors: as [`replay`].
+pub fn step_seconds(path: &Path, fold: usize, epoch: usize, steps: usize) -> Result<f64, Error> {
+    let failed = |source| Error::Io { path: path.into(), source };
+    let mut lines = Lines::open(path, None)?;
+    let mut seconds = 0.0;
+    while let Some((_, line)) = lines.next().map_err(failed)? {
+        let Some(at) = scan::at(line).filter(|at| at.fold == fold) else { continue };
+        match scan::kind(line) {
+            Some("again") => seconds = 0.0,
+            Some("step") if at.epoch == epoch && at.step <= steps => {
+                if let Some(scan::Step { pace: Some((_, pace)), .. }) = scan::step(line) {
+                    seconds += pace.data_seconds + pace.compute_seconds;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(seconds)
 }
 
 /// A line as an event.

@@ -12,6 +12,7 @@ pub mod latest;
 pub mod status;
 pub mod studies;
 pub mod tensorboard;
+pub mod trouble;
 pub mod unfinished;
 
 pub use command::{Command, FoldAction};

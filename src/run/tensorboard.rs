@@ -63,11 +63,13 @@ impl Curves {
             }
             Event::Step(step) => {
                 let x = self.step(step.at);
-                self.curve(step.at.fold).write(now, x, &of_step(step))?;
+                let folder = self.folder.clone();
+                self.curve(step.at.fold).write(&folder, now, x, &of_step(step))?;
             }
             Event::Epoch(epoch) => {
                 let x = self.step(epoch.at);
-                self.curve(epoch.at.fold).write(now, x, &of_epoch(epoch))?;
+                let folder = self.folder.clone();
+                self.curve(epoch.at.fold).write(&folder, now, x, &of_epoch(epoch))?;
             }
             _ => {}
         }
@@ -111,10 +113,20 @@ impl Curve {
         }
     }
 
-    fn write(&mut self, now: SystemTime, step: usize, scalars: &[Scalar]) -> io::Result<()> {
+    fn write(
+        &mut self,
+        folder: &Folder,
+        now: SystemTime,
+        step: usize,
+        scalars: &[Scalar],
+    ) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(EventFile::create(&self.dir, now)?),
+            none => {
+                // Only within a run: a folder that was deleted stays so.
+                folder.check()?;
+                none.insert(EventFile::create(&self.dir, now)?)
+            }
         };
         if let Some(next) = self.restart {
             file.restart(now, next)?;

@@ -47,9 +47,10 @@ impl Resamples {
 }
 
 /// Within which the middle 95 % of `values` lie; `None` where they are fewer than half of the
-/// `resamples`.
+/// `resamples`, or one of them is NaN.
 pub(super) fn interval(mut values: Vec<f64>, resamples: usize) -> Option<(f64, f64)> {
-    if values.is_empty() || 2 * values.len() < resamples {
+    let any_nan = values.iter().any(|value| value.is_nan());
+    if any_nan || values.is_empty() || 2 * values.len() < resamples {
         return None;
     }
     values.sort_by(f64::total_cmp);

@@ -15,7 +15,7 @@ pub struct Bin {
 
 impl Bin {
     /// Sorts predictions, each counted `weights` times, into `bins` of equal width from 0 to 1; 1
-    /// itself is in the last one.
+    /// itself is in the last one. A NaN makes the sum of its bin NaN, and with it [`error`].
     pub fn of(labels: &[bool], probabilities: &[f64], weights: &[u32], bins: usize) -> Vec<Self> {
         let mut all = vec![Self::default(); bins];
         for ((&label, &p), &weight) in labels.iter().zip(probabilities).zip(weights) {

@@ -6,7 +6,7 @@ use super::{PATIENT, Study, TARGETS};
 /// scikit-learn's `log_loss` clips f64 so too.
 const CLIP: f64 = f64::EPSILON;
 
-/// −ln of the probability given to what is true, clipped.
+/// −ln of the probability given to what is true, clipped; NaN of NaN.
 pub fn log_loss(positive: bool, probability: f64) -> f64 {
     let p = probability.clamp(CLIP, 1.0 - CLIP);
     if positive { -p.ln() } else { -(1.0 - p).ln() }

@@ -93,10 +93,10 @@ pub struct TargetScores {
 
 impl Scores {
     /// The figures of `studies`; `seed` of the resamples. `None` without studies, or where a
-    /// probability is not a number.
+    /// probability is NaN or not within 0..=1.
     pub fn of(studies: &[Study], settings: &Score, seed: u64) -> Option<Self> {
-        let finite = |s: &Study| s.probabilities.iter().all(|p| p.is_finite());
-        if studies.is_empty() || !studies.iter().all(finite) {
+        let valid = |s: &Study| s.probabilities.iter().all(|p| (0.0..=1.0).contains(p));
+        if studies.is_empty() || !studies.iter().all(valid) {
             return None;
         }
         let resamples = Resamples::new(studies.len(), settings.bootstrap, seed);

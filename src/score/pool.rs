@@ -33,20 +33,21 @@ impl Logits {
         })
     }
 
-    /// Probabilities of C1..C7 and the patient, 0..=1, by the rules of `[score]`.
+    /// Probabilities of C1..C7 and the patient, 0..=1, by the rules of `[score]`; NaN where a logit
+    /// that one is made from is not finite.
     pub fn probabilities(&self, rules: &Score) -> [f64; TARGETS] {
-        let slices = |v: usize| self.of_vertebra(v).iter().map(|&x| sigmoid(f64::from(x)));
+        let slices = |v: usize| self.of_vertebra(v).iter().map(|&x| probability(x.into()));
         let means = self.means();
         let mut p = [0.0; TARGETS];
         for (v, p) in p[..VERTEBRAE].iter_mut().enumerate() {
             *p = match rules.vertebra {
-                VertebraRule::MeanLogit => sigmoid(means[v]),
+                VertebraRule::MeanLogit => probability(means[v]),
                 VertebraRule::MeanProbability => mean(slices(v)),
                 VertebraRule::MaxProbability => slices(v).fold(f64::NEG_INFINITY, larger),
             };
         }
         p[VERTEBRAE] = match rules.patient {
-            PatientRule::Head => sigmoid(means[VERTEBRAE]),
+            PatientRule::Head => probability(means[VERTEBRAE]),
             PatientRule::MaxVertebra => p[..VERTEBRAE].iter().copied().fold(0.0, larger),
             PatientRule::AnyVertebra => {
                 1.0 - p[..VERTEBRAE].iter().map(|p| 1.0 - p).product::<f64>()
@@ -64,6 +65,17 @@ fn larger(a: f64, b: f64) -> f64 {
 fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     let n = values.len() as f64;
     values.sum::<f64>() / n
+}
+
+/// The probability that a logit stands for. NaN where the logit is not finite: an infinite one comes
+/// from an overflow, and is no certainty.
+pub fn probability(logit: f64) -> f64 {
+    sigmoid(finite(logit))
+}
+
+/// The value, or NaN where it is infinite.
+pub(super) fn finite(x: f64) -> f64 {
+    if x.is_finite() { x } else { f64::NAN }
 }
 
 /// 1 / (1 + e^-x), without overflow.

@@ -144,8 +144,21 @@ fn what_cannot_be_scored_is_not() {
     let scores = Scores::of(&[study], &settings(), 0).unwrap();
     assert!(scores.targets.iter().all(|t| t.auc.is_none() && t.sensitivity.is_none()));
     assert_eq!(scores.vertebra_auc(), None);
+    for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1.5, -0.5] {
+        let study = Study { probabilities: [bad; TARGETS], ..study };
+        assert_eq!(Scores::of(&[study], &settings(), 0), None);
+    }
+    // Each figure by itself: none, or NaN.
+    let (labels, p) = ([true, false, true, false], [0.9, f64::NAN, 0.2, 0.4]);
+    let ranked = Ranked::new(&p, &labels);
+    assert_eq!((ranked.figures(&[1; 4], 0.9), ranked.roc()), (None, None));
+    assert!(calibration::error(&Bin::of(&labels, &p, &[1; 4], 10)).is_nan());
+    assert!(loss::log_loss(true, f64::NAN).is_nan() && loss::log_loss(false, f64::NAN).is_nan());
     study.probabilities[3] = f64::NAN;
-    assert_eq!(Scores::of(&[study], &settings(), 0), None);
+    assert!(loss::of_exam(&study).is_nan() && competition(&[study, study]).is_nan());
+    let figure = Resamples::new(4, 100, 0).mean(&p);
+    assert!(figure.value.is_nan() && figure.interval.is_none());
+    assert_eq!(ranks::roc_auc([f32::INFINITY, 1.0], &[true, false]), None);
     assert_eq!(ranks::roc_auc([f32::NAN, 1.0], &[true, false]), None);
     assert_eq!(ranks::roc_auc([2.0, 1.0], &[true, true]), None);
     assert_eq!(ranks::roc_auc([0.1, 0.4, 0.35, 0.8], &[false, false, true, true]), Some(0.75));
@@ -194,6 +207,19 @@ fn rules_make_probabilities_of_logits() {
     near(logits.probabilities(&rules)[PATIENT], sigmoid(2.0));
     let rules = Score { patient: PatientRule::AnyVertebra, ..settings() };
     near(logits.probabilities(&rules)[PATIENT], 1.0 - (1.0 - sigmoid(0.5)).powi(7));
-    let broken = pool::Logits { slices: vec![f32::NAN; 7], study: 0.0 };
-    assert!(broken.probabilities(&rules).iter().all(|p| p.is_nan()));
+    // One logit that is not finite spoils what is made from it, by every rule.
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for vertebra in
+            [VertebraRule::MeanLogit, VertebraRule::MeanProbability, VertebraRule::MaxProbability]
+        {
+            for patient in [PatientRule::MaxVertebra, PatientRule::AnyVertebra] {
+                let mut broken = logits.clone();
+                broken.slices[5] = bad;
+                let p = broken.probabilities(&Score { vertebra, patient, ..settings() });
+                assert!(p[2].is_nan() && p[PATIENT].is_nan() && p[3].is_finite(), "{p:?}");
+            }
+        }
+        let broken = pool::Logits { study: bad, ..logits.clone() };
+        assert!(broken.probabilities(&settings())[PATIENT].is_nan());
+    }
 }

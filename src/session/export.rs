@@ -20,7 +20,7 @@ use crate::{
 };
 use candle_core::{DType, Device};
 use eyre::{Result, bail, eyre};
-use std::{collections::HashMap, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 /// What a reader of the file must know of the images.
 const PREPROCESSING: &str = "uint8 crops / 255, no further normalisation; channels 0 to 4: CT slices \
@@ -60,9 +60,9 @@ pub fn export(args: &cli::Export) -> Result<Said> {
         WeightsFormat::Onnx => onnx::to_bytes(&model, &facts)?,
         WeightsFormat::Safetensors => {
             let facts = facts.into_iter().map(|(key, value)| (key.to_string(), value));
-            let mut metadata: HashMap<String, String> = facts.collect();
+            let mut metadata: BTreeMap<String, String> = facts.collect();
             metadata.insert("format".into(), "pt".into());
-            safetensors::serialize(weights::state_dict(&model.parameters)?, Some(metadata))?
+            weights::serialize(&weights::state_dict(&model.parameters)?, &metadata)?
         }
     };
     if args.out.is_none() {

@@ -27,7 +27,7 @@ pub fn import(args: &cli::Import) -> Result<Said> {
     let config = session::load(args.config.as_deref(), false, &args.sets())?;
     let spec = Spec::new(&config);
     let model = Classifier::new(&spec, 0, 0, DType::F32, &Device::Cpu)?;
-    weights::fill(&model, &args.file, Some(content))?;
+    let filled = weights::fill_from(&model, &args.file, Some(content), args.ema)?;
     let mut dict = weights::state_dict(&model.parameters)?;
     let (encoder, others) = spec.parameters();
     let (what, count) = match content {
@@ -38,10 +38,11 @@ pub fn import(args: &cli::Import) -> Result<Said> {
         Content::Network => (format!("the whole network with {}", spec.name), encoder + others),
     };
     let metadata = [("format".to_string(), "pt".to_string())].into();
-    let bytes = safetensors::serialize(&dict, Some(metadata))?;
+    let bytes = weights::serialize(&dict, &metadata)?;
     place.write(&bytes)?;
     let (size, count) = (size(bytes.len()), grouped(count));
     let mut lines = vec![format!("wrote {place} ({size}): {what}, {count} weights")];
+    lines.extend(filled.note);
     if place.is_file() {
         let out = args.out.display();
         lines.push(format!("train from it: rsna-tui --set model.pretrained={out}"));

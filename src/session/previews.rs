@@ -40,7 +40,11 @@ pub(super) fn keep(folder: &Folder, events: &EventSender) -> Option<JoinHandle<(
 
 fn write(folder: &Folder, at: Position, preview: &Preview) -> io::Result<()> {
     let dir = folder.path().join("previews");
-    std::fs::create_dir_all(&dir)?;
+    // Not its parents: a run's folder that was deleted stays so.
+    match std::fs::create_dir(&dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
     let Some(sheet) = sheet(preview) else { return Ok(()) };
     let mut png = io::Cursor::new(Vec::new());
     sheet.write_to(&mut png, ImageFormat::Png).map_err(io::Error::other)?;

@@ -18,6 +18,13 @@ use std::{
 /// In the place of the signal that asked a run to stop: there is no run to stop.
 const LOOKS_ON: i32 = i32::MAX;
 
+/// Lets a write beyond the limit on file sizes (`ulimit -f`) fail as any other: SIGXFSZ would end the
+/// process without a word. Not ignored, since who is started from here would inherit that.
+pub fn outlive_file_size_limit() {
+    #[cfg(unix)]
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
+}
+
 /// What the system tells the process. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Signals {

@@ -73,7 +73,8 @@ pub struct TrainSums {
     pub study: f64,
     /// Steps.
     pub steps: usize,
-    /// Of their seconds.
+    /// Of their seconds. Not in the file, which equal runs write alike; 0 when read, unless an older
+    /// program wrote it.
     pub seconds: f64,
 }
 
@@ -81,42 +82,51 @@ pub struct TrainSums {
 #[derive(Debug)]
 pub struct Snapshot {
     tensors: BTreeMap<String, Tensor>,
-    metadata: HashMap<String, String>,
+    metadata: BTreeMap<String, String>,
 }
 
 impl Snapshot {
     /// The weights alone.
+    ///
+    /// Errors: one is NaN or infinite.
     pub fn best(model: &Classifier) -> Result<Self> {
-        Ok(Self { tensors: copied(model, "")?, metadata: HashMap::new() })
+        check_finite(model)?;
+        Ok(Self { tensors: copied(model, "")?, metadata: BTreeMap::new() })
     }
 
     /// Weights, moments, scaler and progress; `config` as TOML.
+    ///
+    /// Errors: a weight or moment is NaN or infinite.
     pub fn last(
         model: &Classifier,
         optimizer: &AdamW,
         progress: &Progress,
         config: &str,
     ) -> Result<Self> {
+        check_finite(model)?;
         let mut tensors = copied(model, "model.")?;
         let moments = optimizer.host_moments()?;
         for (p, m) in model.parameters.trainable.iter().zip(&*moments) {
             for (prefix, values) in [("exp_avg", &m.first), ("exp_avg_sq", &m.second)] {
+                if values.iter().any(|x| !x.is_finite()) {
+                    return Err(Error::Diverged(format!("AdamW's {prefix} of {}", p.name)));
+                }
                 let t = Tensor::from_slice(values, p.var.shape(), &Device::Cpu)?;
                 let t = weights::to_torch(&t, p.layout, &p.shape)?;
                 tensors.insert(format!("{prefix}.{}", p.name), t);
             }
         }
-        let TrainSums { loss, slice, study, steps, seconds } = progress.sums;
+        let TrainSums { loss, slice, study, steps, .. } = progress.sums;
         let score = progress.best.map_or(f64::INFINITY, |best| best.metric);
         // A float's shortest decimals are read back as the same float.
-        let mut metadata = HashMap::from([
+        let mut metadata = BTreeMap::from([
             ("format".to_string(), FORMAT.to_string()),
             ("fold".into(), progress.fold.to_string()),
             ("seed".into(), progress.seed.to_string()),
             ("epoch".into(), progress.epoch.to_string()),
             ("step".into(), progress.step.to_string()),
             ("batches".into(), progress.batches.to_string()),
-            ("epoch_sums".into(), format!("{loss} {slice} {study} {steps} {seconds}")),
+            ("epoch_sums".into(), format!("{loss} {slice} {study} {steps} 0")),
             ("score_best".into(), score.to_string()),
             ("adamw_steps".into(), optimizer.steps.to_string()),
             ("config".into(), config.into()),
@@ -140,8 +150,7 @@ impl Snapshot {
     pub fn to_bytes(&self) -> io::Result<Vec<u8>> {
         let mut metadata = self.metadata.clone();
         metadata.insert("crc32".into(), "00000000".into());
-        let mut bytes =
-            safetensors::serialize(&self.tensors, Some(metadata)).map_err(io::Error::other)?;
+        let mut bytes = weights::serialize(&self.tensors, &metadata).map_err(io::Error::other)?;
         match set_sum(&mut bytes) {
             true => Ok(bytes),
             false => Err(io::Error::other("no place for a sum")),
@@ -158,6 +167,18 @@ pub fn set_sum(bytes: &mut [u8]) -> bool {
     let sum = crc32fast::hash(bytes);
     bytes[at..at + 8].copy_from_slice(format!("{sum:08x}").as_bytes());
     true
+}
+
+/// Refuses weights and statistics that are no longer finite, by name.
+pub fn check_finite(model: &Classifier) -> Result<()> {
+    let weights = model.parameters.trainable.iter().map(|p| (&p.name, &p.var));
+    let buffers = model.parameters.buffers.iter().map(|b| (&b.name, &b.var));
+    for (name, var) in weights.chain(buffers) {
+        if weights::not_finite(&var.as_detached_tensor())? > 0 {
+            return Err(Error::Diverged(format!("the weight {name}")));
+        }
+    }
+    Ok(())
 }
 
 /// The weights, as copies of their own: those of the model change in place.
@@ -222,7 +243,8 @@ pub fn verified(file: &mut impl Read) -> std::result::Result<HashMap<String, Str
 /// that were passed over, with what is wrong with each.
 pub fn newest(files: impl Iterator<Item = PathBuf>) -> (Option<Whole>, Vec<(PathBuf, String)>) {
     let mut refused = Vec::new();
-    for path in files.filter(|path| path.exists()) {
+    // One that cannot be looked at is there.
+    for path in files.filter(|path| path.try_exists().unwrap_or(true)) {
         match whole(path) {
             Ok(whole) => return (Some(whole), refused),
             Err(why) => refused.push(why),
@@ -279,6 +301,11 @@ pub fn load_last(model: &Classifier, optimizer: &mut AdamW, last: &Whole) -> Res
             good_steps: count(path, metadata, "loss_scale_good_steps")?,
         }),
     };
+    if let Some(Scaler { scale, .. }) = scaler
+        && !(scale.is_finite() && scale > 0.0)
+    {
+        return Err(bad(format!("its loss_scale is {scale}, expected a number above 0")));
+    }
     if scaler.is_some() != optimizer.scaler.is_some() {
         return Err(bad("it was trained in another train.precision".into()));
     }
@@ -300,6 +327,9 @@ pub fn load_last(model: &Classifier, optimizer: &mut AdamW, last: &Whole) -> Res
         let of = |dict: &HashMap<String, Tensor>| -> Result<Vec<f32>> {
             let t = dict.get(&p.name).filter(|t| t.dims() == p.shape);
             let t = t.ok_or_else(|| bad(format!("a moment of {} is missing", p.name)))?;
+            if weights::not_finite(t)? > 0 {
+                return Err(bad(format!("a moment of {} is NaN or infinite", p.name)));
+            }
             Ok(weights::from_torch(t, p.layout)?.flatten_all()?.to_vec1()?)
         };
         moments.push(Moments { first: of(&first)?, second: of(&second)? });
@@ -363,6 +393,10 @@ fn progress(path: &Path, metadata: &HashMap<String, String>) -> Result<Progress>
             slice_auc: figure("best_slice_auc"),
         }),
     };
+    // No epoch would ever be better than one of these.
+    if let Some(best) = best.filter(|best: &Best| !best.metric.is_finite()) {
+        return Err(bad(format!("its score_best is {}", best.metric)));
+    }
     if !(0.0..=f64::from(u32::MAX)).contains(&steps) {
         return Err(bad("its epoch_sums are of no number of steps".into()));
     }

@@ -1,4 +1,4 @@
-//! Obeying commands between steps, and holding while the disk takes nothing.
+//! Obeying commands between steps, and holding while nothing can be written.
 
 use super::{
     Error, Result,
@@ -13,13 +13,10 @@ use crate::run::{
     event::{self, Again, Answer, FoldState, Level, Planned, Position, TrainerEvent, TrainerState},
     folder::{Folder, write_atomically},
     status::{self, RunState, Status},
+    trouble,
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
-use std::{
-    collections::VecDeque,
-    io::{self, ErrorKind},
-    time::Duration,
-};
+use std::{collections::VecDeque, io, time::Duration};
 
 #[cfg(test)]
 mod tests;
@@ -27,7 +24,7 @@ mod tests;
 /// More epochs than that are a slip of the finger.
 const MOST_EPOCHS: usize = 100_000;
 /// Between two tries to write what could not be written.
-const TRY_EVERY: Duration = Duration::from_secs(1);
+const TRY_EVERY: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 1000 });
 
 /// Whether to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +65,8 @@ pub struct Control {
     idle: bool,
     /// Nobody can command any more.
     alone: bool,
+    /// The user stopped while something could not be written: nothing holds any more.
+    gives_up: bool,
     /// What was given to the saver last.
     saved: Option<Saved>,
     /// Commands that are done once the queue has been told.
@@ -101,6 +100,7 @@ impl Control {
             paused: false,
             idle: false,
             alone: false,
+            gives_up: false,
             saved: None,
             obeyed: Vec::new(),
         })
@@ -333,13 +333,16 @@ impl Control {
         let Some(path) = failed.as_ref().map(|failed| failed.path.clone()) else { return Ok(()) };
         self.persist(at, path.display().to_string(), |control| match failed.take() {
             // Not told yet, so no try of its own.
-            Some(Failed { error, .. }) if !passes(&error) => Err(error),
+            Some(Failed { error, .. }) if !trouble::passes(&error) => Err(error),
             Some(again) => {
                 control.saver.again(again);
                 match control.saver.wait() {
                     None => Ok(()),
                     Some(still) => {
-                        let error = io::Error::new(still.error.kind(), still.error.to_string());
+                        let error = match still.error.raw_os_error() {
+                            Some(number) => io::Error::from_raw_os_error(number),
+                            None => io::Error::new(still.error.kind(), still.error.to_string()),
+                        };
                         failed = Some(still);
                         Err(error)
                     }
@@ -349,7 +352,8 @@ impl Control {
         })
     }
 
-    /// Writes `what` with `write`; while the disk takes nothing it holds and tries again.
+    /// Writes `what` with `write`; while that cannot be, for a reason that may pass, or the run's
+    /// folder is not there, it holds and tries again.
     ///
     /// Errors: one that will not pass, or the user stopped meanwhile.
     pub fn persist(
@@ -360,23 +364,27 @@ impl Control {
     ) -> Result<()> {
         let mut held = false;
         loop {
-            let source = match write(self) {
+            // A folder that was made anew where the run's was is not the run's.
+            let source = match self.folder.check().and_then(|()| write(self)) {
                 Ok(()) => break,
                 Err(error) => error,
             };
             let failed = |source| Err(Error::Write { path: what.clone().into(), source });
-            if !passes(&source) {
+            if self.gives_up || !trouble::passes(&source) {
                 return failed(source);
             }
             if !std::mem::replace(&mut held, true) {
-                let reason =
-                    format!("cannot write {what}: {source}; it goes on when there is room");
+                let (why, when) = (trouble::what(&source), trouble::goes_on(&source));
+                let reason = format!("cannot write {what}: {why}; it goes on {when}");
                 (self.state, self.reason) = (RunState::Held, Some(reason.clone()));
                 let event = TrainerEvent { at, state: TrainerState::Held, reason: Some(reason) };
                 self.events.send(Event::Trainer(event));
             }
             match self.commands.recv_timeout(TRY_EVERY) {
-                Ok(Command::StopNow | Command::Requeue) => return failed(source),
+                Ok(Command::StopNow | Command::Requeue) => {
+                    self.gives_up = true;
+                    return failed(source);
+                }
                 Ok(command) => self.later.push_back(command),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => std::thread::sleep(TRY_EVERY),
@@ -436,15 +444,4 @@ impl Control {
             folds: self.queue.status(),
         }
     }
-}
-
-/// Whether an error may pass by itself, or by somebody who makes room.
-fn passes(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::StorageFull
-            | ErrorKind::QuotaExceeded
-            | ErrorKind::ReadOnlyFilesystem
-            | ErrorKind::FileTooLarge
-    )
 }

@@ -3,7 +3,7 @@
 use super::{
     Error, Result,
     adamw::AdamW,
-    checkpoint::{self, Best, Progress, TrainSums},
+    checkpoint::{self, Best, Progress, TrainSums, check_finite},
     control::{Control, Flow},
     keep::Keep,
     log::{log_line, trim_log},
@@ -28,6 +28,7 @@ use crate::{
             Level, Position, Worst,
         },
         folder::{Folder, append_line},
+        journal,
     },
     study::{Batch, Constant, Loader, Source, Study},
 };
@@ -225,7 +226,7 @@ impl Fold<'_> {
             since: (0, Instant::now()),
             found,
         };
-        let from = training.go_on()?;
+        let from = training.go_on(control)?;
         let end = training.epochs(from, control);
         training.found.skips.tell(self.events);
         if let Err(Error::NonFinite { .. } | Error::Study(_)) = &end {
@@ -255,7 +256,7 @@ impl Training<'_, '_> {
     }
 
     /// Takes up what `last` holds, where it is wanted and there: epochs done, and steps in the next.
-    fn go_on(&mut self) -> Result<(usize, usize)> {
+    fn go_on(&mut self, control: &mut Control) -> Result<(usize, usize)> {
         let fold = self.fold;
         let (last, refused) = checkpoint::newest((0..=MOST_KEPT).map(|older| fold.last(older)));
         let Some(last) = last else {
@@ -271,12 +272,18 @@ impl Training<'_, '_> {
         let progress = checkpoint::load_last(self.model, &mut self.optimizer, &last)?;
         let Progress { epoch, step, batches, sums, best, .. } = progress;
         (self.sums, self.batches) = (sums, batches);
+        if step > 0 && self.sums.seconds == 0.0 {
+            // Equal runs leave equal files, so how long the steps took stands in the journal.
+            let journal = fold.folder.journal();
+            let seconds = journal::step_seconds(&journal, self.at().fold, epoch + 1, step);
+            self.sums.seconds = seconds.unwrap_or(0.0);
+        }
         self.found.best = best.map(|best| fold.best(best));
         // What the log says of epochs beyond was of steps that are made again.
         let log = fold.log();
-        trim_log(&log, self.at().fold, epoch)
-            .map_err(|source| Error::Write { path: log, source })?;
-        let (number, next, all) = (self.at().fold, epoch + 1, fold.config.train.epochs);
+        let number = self.at().fold;
+        control.persist(self.at(), log.display().to_string(), |_| trim_log(&log, number, epoch))?;
+        let (next, all) = (epoch + 1, fold.config.train.epochs);
         self.place.set(Position { epoch: next.min(all.max(epoch)), step, ..self.at() });
         let message = match (epoch >= all, step) {
             (true, _) => format!("fold {number}: its {epoch} epochs are done"),
@@ -309,6 +316,8 @@ impl Training<'_, '_> {
             if let Some(end) = self.train_epoch(&mut loader, control)? {
                 return Ok(end);
             }
+            // Some weights have no part in a validation: it cannot tell.
+            check_finite(self.model)?;
             self.state(FoldState::Validating, control);
             let at = self.at();
             let Self { fold, model, optimizer, sums, batches, found, .. } = self;
@@ -406,7 +415,11 @@ impl Training<'_, '_> {
         let lr = schedule::learning_rate(&control.config.train, self.at().epoch);
         let n = sums.steps as f64;
         let select = fold.config.select.metric;
-        let (train_loss, metric) = (sums.loss / n, cost(select, v.loss, v.scores.as_ref()));
+        let train_loss = sums.loss / n;
+        let metric = match sums.steps {
+            0 => f64::NAN,
+            _ => cost(select, v.loss, v.scores.as_ref()),
+        };
         let line =
             log_line(&(fold.clock)(), self.at().fold, self.at().epoch, lr, train_loss, v.loss);
         let path = fold.log();
@@ -414,7 +427,17 @@ impl Training<'_, '_> {
         control.persist(self.at(), what, |_| append_line(&path, &line))?;
 
         let before = self.found.best.as_ref().map_or(f64::INFINITY, |b| b.metric);
-        let is_best = metric < before;
+        if !metric.is_finite() {
+            let why = match (sums.steps, v.loss.is_finite()) {
+                (0, _) => "every batch of it was left out".into(),
+                (_, false) => format!("its validation loss is {}", v.loss),
+                (_, true) => format!("its {} is not defined", select.name()),
+            };
+            let Position { fold: number, epoch, .. } = self.at();
+            let message = format!("fold {number} epoch {epoch} cannot be the best: {why}");
+            fold.events.log(Level::Warn, message);
+        }
+        let is_best = metric.is_finite() && metric < before;
         if is_best {
             let (epoch, slice_auc) = (self.at().epoch, v.slice_auc);
             let valid_loss = (select != Metric::Loss).then_some(v.loss);

@@ -1,14 +1,21 @@
 //! The notebook's log, a line an epoch.
 
 use crate::{bounded, run::folder::write_atomically};
-use std::{io, path::Path};
+use std::{
+    io::{self, ErrorKind},
+    path::Path,
+};
 
-/// A longer log is not one of a run: it has a line an epoch.
+/// Maximum size of the log, bytes: it has a line an epoch.
 const LONGEST: u64 = 256 << 20;
 
 /// Leaves out the notebook's lines of `fold` after `epoch`.
 pub(super) fn trim_log(path: &Path, fold: usize, epoch: usize) -> io::Result<()> {
-    let Ok(text) = bounded::read_text(path, LONGEST) else { return Ok(()) };
+    let text = match bounded::read_text(path, LONGEST) {
+        Ok(text) => text,
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::InvalidData) => return Ok(()),
+        Err(e) => return Err(e),
+    };
     let start = format!("Fold {fold}, Epoch ");
     let beyond = |line: &str| {
         let rest = line.split_once(&start).map(|(_, rest)| rest);

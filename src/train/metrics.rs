@@ -7,8 +7,12 @@ use crate::{
 };
 
 /// What `best` is chosen by, lower is better: the validation loss, or what `metric` names of the
-/// scores, where higher is better 1 minus it. NaN where there is no such figure.
+/// scores, where higher is better 1 minus it. NaN where there is no such figure, or the validation
+/// loss is not finite.
 pub fn cost(metric: Metric, loss: f64, scores: Option<&Scores>) -> f64 {
+    if !loss.is_finite() {
+        return f64::NAN;
+    }
     let patient = scores.map(Scores::patient);
     let value = |figure: Option<Figure>| figure.map(|figure| figure.value);
     let figure = match metric {
@@ -79,6 +83,11 @@ mod tests {
             assert!(cost(metric, 9.0, None).is_nan());
         }
         assert_eq!(cost(Metric::Loss, 9.0, None), 9.0);
+        for loss in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            for metric in [Metric::Loss, Metric::Competition, Metric::PatientAuc] {
+                assert!(cost(metric, loss, Some(&scores(&good))).is_nan());
+            }
+        }
         // No patient without a fracture.
         assert!(cost(Metric::PatientAuc, 9.0, Some(&scores(&good[..1]))).is_nan());
     }

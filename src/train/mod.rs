@@ -21,6 +21,8 @@ pub mod trainer;
 pub mod validation;
 pub mod worst;
 
+use crate::{net::weights, run::trouble};
+
 /// Why training cannot go on; one sentence each.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -35,6 +37,11 @@ pub enum Error {
         /// UIDs of the batch.
         studies: Vec<String>,
     },
+    /// A value that a checkpoint would hold is NaN or infinite; it was not written.
+    #[error(
+        "{0} is no longer finite (NaN or infinite), so no checkpoint is written: the newest one is from before; lower train.learning_rate, or raise train.eps"
+    )]
+    Diverged(String),
     /// A parameter was left out of the backward pass: a bug, told instead of trained around.
     #[error("{0} got no gradient; this is a bug in rsna-tui: please report it")]
     NoGradient(String),
@@ -43,9 +50,9 @@ pub enum Error {
     Study(#[from] crate::study::Error),
     /// Weights cannot be read or do not fit.
     #[error(transparent)]
-    Weights(#[from] crate::net::weights::Error),
+    Weights(#[from] weights::Error),
     /// A checkpoint or log cannot be written.
-    #[error("cannot write {}: {source}; free some space or choose another --runs-dir", path.display())]
+    #[error("cannot write {}: {}; {}", path.display(), trouble::what(source), trouble::advice(source))]
     Write {
         /// The file.
         path: std::path::PathBuf,
@@ -77,7 +84,7 @@ pub enum Error {
     )]
     OutOfMemory,
     /// The engine failed.
-    #[error("the engine failed: {0}")]
+    #[error("the engine failed: {}", weights::sentence(.0))]
     Candle(#[from] candle_core::Error),
 }
 

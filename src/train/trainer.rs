@@ -178,9 +178,11 @@ fn run(job: &Job, events: &EventSender, commands: Receiver<Command>) -> Outcome 
         skipped: found.into_values().flat_map(|f| f.skips.studies).collect(),
     };
     let path = job.folder.report();
-    if let Err(source) = write_atomically(&path, (job.report)(&finished).as_bytes()) {
+    let (what, text) = (path.display().to_string(), (job.report)(&finished));
+    let written = control.persist(at, what, |_| write_atomically(&path, text.as_bytes()));
+    if let Err(error) = written {
         // The run itself is what it is.
-        events.log(Level::Error, Error::Write { path, source }.to_string());
+        events.log(Level::Error, error.to_string());
     }
     let state = match outcome {
         Outcome::Completed => RunState::Completed,
@@ -307,7 +309,7 @@ fn folds(
                 }
             }
             // This fold's trouble; the others may do.
-            Err(error @ (Error::NonFinite { .. } | Error::Study(_))) => {
+            Err(error @ (Error::NonFinite { .. } | Error::Diverged(_) | Error::Study(_))) => {
                 failed = true;
                 stopped = control.stop_after_epoch;
                 control.queue.left(FoldState::Failed);

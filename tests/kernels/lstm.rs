@@ -58,3 +58,41 @@ fn lstm() {
     }
     report("lstm");
 }
+
+/// NaN and infinities go through the kernel as through the CPU's op.
+#[test]
+fn what_is_not_finite_stays_so() {
+    if !compiler() {
+        return;
+    }
+    let (d, steps, rows, hidden) = (2, 3, 2, 5);
+    let cells = d * steps * rows;
+    let gates = random(cells * 4 * hidden, 1);
+    let w = random(d * 4 * hidden * hidden, 2);
+    let bad = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+    let places = [(0, 7), (0, gates.len() - 1), (1, 3), (1, w.len() - 1)];
+    for (value, (input, at)) in bad.into_iter().flat_map(|v| places.map(|place| (v, place))) {
+        let mut inputs = [gates.clone(), w.clone()];
+        inputs[input][at] = value;
+        let shapes: [&[usize]; 2] = [&[d, steps, rows, 4 * hidden], &[d, 4 * hidden, hidden]];
+        let g = vec![1.0; cells * hidden];
+        let named = [(&inputs[0][..], shapes[0]), (&inputs[1][..], shapes[1])];
+        let (exact, _) = reference(&named, &g, |t| lstm_recurrence(&t[0], &t[1]));
+        let [dgates, dw] = [&inputs[0], &inputs[1]].map(|x| TY.buffer(x, 0));
+        let (kept, out) = (TY.unwritten(cells * 6 * hidden), TY.unwritten(cells * hidden));
+        let size = [Long(cells), Int(hidden)];
+        run(
+            launch::lstm_spread(cells, hidden),
+            TY,
+            &[&[Of(&dgates), Of(&kept)][..], &size].concat(),
+        );
+        for s in 0..steps {
+            let dims = [Int(d), Int(steps), Int(rows), Int(hidden), Int(s)];
+            let args = [&[Of(&kept), Of(&dw)][..], &dims].concat();
+            run(launch::lstm_step(d, rows, hidden), TY, &args);
+        }
+        run(launch::lstm_gather(cells, hidden), TY, &[&[Of(&kept), Of(&out)][..], &size].concat());
+        let finite = |x: &[f64]| x.iter().map(|x| x.is_finite()).collect::<Vec<_>>();
+        assert_eq!(finite(&exact), finite(&TY.values(&out)), "{value} at {at} of input {input}");
+    }
+}

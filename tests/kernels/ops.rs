@@ -296,3 +296,56 @@ fn linear() {
     run(launch::add_bias(m, out), Type::F32, &args);
     compare("linear", &y, &Type::F32.values(&to), 1e-6);
 }
+
+/// NaN and infinities go through the kernels as through the CPU's ops.
+#[test]
+fn what_is_not_finite_stays_so() {
+    if !compiler() {
+        return;
+    }
+    let (rows, c, ty) = (4, 20, Type::F32);
+    let finite = |x: &[f64]| x.iter().map(|x| x.is_finite()).collect::<Vec<_>>();
+    let check = |name: &str, exact: &[f64], got: &[f64]| {
+        assert_eq!(finite(exact), finite(got), "{name}");
+    };
+    // Not in both grids: NaN is not equal to itself.
+    let run_once = |launch: Launch, ty: Type, args: &[Arg], out: &Buffer| {
+        out.erase();
+        run(launch, ty, args);
+        ty.values(out)
+    };
+    for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        for (input, at) in [(0, 33), (1, 19), (2, 0), (3, 11)] {
+            let mut inputs = [(rows * c, 1), (c, 2), (c, 3), (rows * c, 4)]
+                .map(|(n, seed)| ty.round(&random(n, seed)));
+            inputs[input][at] = value;
+            let [x, b, w, r] = &inputs;
+            let [dx, db, dw, dr] = [x, b, w, r].map(|x| ty.buffer(x, 0));
+            let params = ty.buffer(&[&b[..], w].concat(), 0);
+            let g = vec![1.0; rows * c];
+            let what = format!("{value} at {at} of input {input}");
+            let (x, b) = ((&x[..], &[rows, c][..]), (&b[..], &[c][..]));
+            let (w, r) = ((&w[..], &[c][..]), (&r[..], &[rows, c][..]));
+
+            let out = ty.unwritten(rows * c);
+            let args = [Of(&dx), Of(&db), Of(&out), Long(rows), Int(c)];
+            if input < 2 {
+                let (y, _) = reference(&[x, b], &g, |t| ops::bias_gelu(&t[0], &t[1]));
+                let got = run_once(launch::bias_gelu_forward(rows, c), ty, &args, &out);
+                check(&format!("bias_gelu, {what}"), &y, &got);
+            }
+            let (y, _) =
+                reference(&[x, b, w, r], &g, |t| ops::scale_residual(&t[0], &t[1], &t[2], &t[3]));
+            let args = [Of(&dx), Of(&params), Of(&dr), Of(&out), Long(rows), Int(c)];
+            let got = run_once(launch::scale_residual_forward(rows, c), ty, &args, &out);
+            check(&format!("scale_residual, {what}"), &y, &got);
+            if input < 3 {
+                let (y, _) =
+                    reference(&[x, w, b], &g, |t| ops::layer_norm(&t[0], &t[1], &t[2], 1e-6));
+                let args = [Of(&dx), Of(&dw), Of(&db), Of(&out), Long(rows), Int(c), Float(1e-6)];
+                let got = run_once(launch::layer_norm_forward(rows, c), ty, &args, &out);
+                check(&format!("layer_norm, {what}"), &y, &got);
+            }
+        }
+    }
+}

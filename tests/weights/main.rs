@@ -2,12 +2,14 @@
 //! there is a Python for it (`RSNA_TUI_PYTHON`, or else `python3`), the same logits on both ends.
 
 mod files;
+mod not_finite;
 mod python;
 #[path = "../reference/mod.rs"]
 mod reference;
 #[allow(dead_code)]
 #[path = "../common/tiny.rs"]
 mod tiny;
+mod wrapped;
 
 use candle_core::{DType, Device, Tensor};
 use rsna_tui::net::{Classifier, Mode, Spec, Stem};

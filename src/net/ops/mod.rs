@@ -26,6 +26,8 @@ mod windows;
 #[cfg(test)]
 mod finite_differences;
 #[cfg(test)]
+mod not_finite;
+#[cfg(test)]
 mod paths;
 
 pub use bias_gelu::bias_gelu;

@@ -11,7 +11,7 @@ pub(crate) trait Real: WithDType + Default + std::ops::Neg<Output = Self> {
     fn fused(a: Self, b: Self, c: Self) -> Self;
     /// Square root.
     fn root(self) -> Self;
-    /// e^x; f32: relative error below 2e-7 on -87..88, clamped outside.
+    /// e^x; f32: relative error below 2e-7 on -87..88, clamped outside, infinite for infinity.
     fn exp<S: Simd>(self) -> Self;
     /// The error function; f32: absolute error below 1.2e-7.
     fn erf<S: Simd>(self) -> Self;
@@ -105,7 +105,8 @@ impl Real for f32 {
         );
         let e = mul_add::<S, f32>(tail * r, r, r) + 1.0;
         let scale = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));
-        e * scale
+        // Clamped it would be a number: 0 · ∞ further on must be NaN.
+        if self == f32::INFINITY { self } else { e * scale }
     }
 
     /// An odd polynomial below 15/16, 1 - e^(-t - t·q(t)) above.
@@ -193,7 +194,10 @@ mod tests {
             <f32 as Real>::erf::<Scalar>,
             <f32 as Real>::tanh::<Scalar>,
         ] {
-            assert!(f(f32::NAN).is_nan());
+            assert!(f(f32::NAN).is_nan() && f(-f32::NAN).is_nan());
         }
+        let (inf, sigmoid) = (f32::INFINITY, <f32 as Real>::sigmoid::<Scalar>);
+        assert_eq!([sigmoid(inf), <f32 as Real>::tanh::<Scalar>(-inf)], [1.0, -1.0]);
+        assert!(sigmoid(-inf) == 0.0 && sigmoid(f32::NAN).is_nan());
     }
 }

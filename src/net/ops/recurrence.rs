@@ -166,7 +166,8 @@ impl<R: Real> WithSimd for Cells<'_, R> {
                 }
                 None => {
                     for j in 0..n {
-                        c[j] = i[j] * g[j];
+                        // The c before is 0, and a forget gate that is NaN stays NaN.
+                        c[j] = f[j] * R::zero() + i[j] * g[j];
                     }
                 }
             }

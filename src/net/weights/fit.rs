@@ -1,6 +1,10 @@
 //! Tensors by PyTorch's and timm's names, held against a network's weights and put into them.
 
-use super::{Error, Result, Source, adapt_stem, from_torch, read};
+use super::{
+    Error, Result, Source, adapt_stem, from_torch,
+    names::{content, unwrap},
+    not_finite, read,
+};
 use crate::{
     bounded::excerpt,
     config::{Backbone, Config},
@@ -10,16 +14,20 @@ use crate::{
     },
 };
 use candle_core::{DType, Result as CandleResult, Tensor, Var};
-use std::{collections::HashMap, fmt, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    path::Path,
+};
 
 /// Names of each kind that a message tells.
 const TOLD: usize = 3;
 /// Channels of the pictures that timm's encoders are trained on.
 const RGB: usize = 3;
-/// What `DataParallel` puts before each name.
-const PARALLEL: &str = "module.";
 /// What a whole network puts before its encoder's names.
 const ENCODER: &str = "encoder.";
+/// timm's classifier, which an encoder has no place for.
+const CLASSIFIER: [&str; 2] = ["head.fc.weight", "head.fc.bias"];
 /// What a weights file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
@@ -47,12 +55,24 @@ pub struct Differences {
     pub misshaped: Vec<(String, Vec<usize>, Vec<usize>)>,
     /// Names that the network has no place for, sorted.
     pub extra: Vec<String>,
+    /// Names of tensors that fit, and how many of their values are NaN or infinite.
+    pub not_finite: Vec<(String, usize)>,
 }
 
 impl Differences {
-    fn is_none(&self) -> bool {
+    /// Whether every tensor has its place.
+    fn fits(&self) -> bool {
         self.missing.is_empty() && self.misshaped.is_empty() && self.extra.is_empty()
     }
+}
+
+/// What was put into a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filled {
+    /// What the file holds.
+    pub content: Content,
+    /// Which weights were taken, where the file holds a moving average of them too; a sentence.
+    pub note: Option<String>,
 }
 
 impl fmt::Display for Differences {
@@ -72,10 +92,15 @@ impl fmt::Display for Differences {
         });
         // Only these names are the file's own.
         let extra = self.extra.iter().map(|name| format!("{:?}", excerpt(name, 100)));
+        let not_finite = self.not_finite.iter().map(|(name, count)| match count {
+            1 => format!("1 value of {name}"),
+            count => format!("{count} values of {name}"),
+        });
         let parts = [
             told(self.missing.clone(), " is missing", " are missing"),
             told(shapes.collect(), "", ""),
             told(extra.collect(), " has no place in it", " have no place in it"),
+            told(not_finite.collect(), " NaN or infinite", " NaN or infinite"),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         f.write_str(&parts.join("; "))
@@ -90,20 +115,29 @@ struct Slot<'a> {
     var: &'a Var,
 }
 
-/// Starts a network from `source`, as `model.pretrained` is written: a timm ConvNeXt fills the
-/// encoder, a whole network everything. Nothing is changed unless all fits.
-///
-/// A name may have `module.` before it. Of an encoder the classifier `head.fc` is left aside, and a
-/// stem for 3 channels is adapted as timm does.
-///
-/// Errors: the source cannot be read, holds something else than `wanted`, or tensors are missing,
-/// left over or of another shape.
+/// [`fill_from`], of the weights and a moving average of them the weights.
 pub fn fill(model: &Classifier, source: &Path, wanted: Option<Content>) -> Result<Content> {
+    Ok(fill_from(model, source, wanted, false)?.content)
+}
+
+/// Starts a network from `source`, as `model.pretrained` is written: a timm ConvNeXt fills the
+/// encoder, a whole network everything. Nothing is changed unless all fits and is finite.
+///
+/// What wrappers put before the names is taken off. Of an encoder the classifier `head.fc` is left
+/// aside, and a stem for 3 channels is adapted as timm does. `average`: of the weights and a moving
+/// average of them, the average.
+///
+/// Errors: the source cannot be read, holds something else than `wanted` or no moving average, or
+/// tensors are missing, left over, of another shape, NaN or infinite.
+pub fn fill_from(
+    model: &Classifier,
+    source: &Path,
+    wanted: Option<Content>,
+    average: bool,
+) -> Result<Filled> {
     let path = Source::of(source)?.fetch()?;
-    let tensors = read(&path)?.into_iter();
-    let bare = |name: String| name.strip_prefix(PARALLEL).map(String::from).unwrap_or(name);
-    let mut dict: HashMap<String, Tensor> = tensors.map(|(name, t)| (bare(name), t)).collect();
-    let held = content(&dict);
+    let mut tensors = read(&path, average)?;
+    let held = content(tensors.by_name.keys());
     if wanted.is_some_and(|wanted| wanted != held) {
         let instead = match held {
             Content::Encoder => "`rsna-tui import timm` takes it",
@@ -111,17 +145,39 @@ pub fn fill(model: &Classifier, source: &Path, wanted: Option<Content>) -> Resul
         };
         return Err(Error::Content { path, held, instead });
     }
+    let parameters = &model.parameters;
+    let unusable = |reason: &str| Error::Read { path: path.clone(), reason: reason.into() };
+    let all = parameters.trainable.iter().map(|p| &*p.name);
+    let all = all.chain(parameters.buffers.iter().map(|b| &*b.name));
+    let known: HashSet<&str> = match held {
+        Content::Network => all.collect(),
+        Content::Encoder => all.filter_map(|n| n.strip_prefix(ENCODER)).chain(CLASSIFIER).collect(),
+    };
+    let not_yet = average && !tensors.is_average;
+    unwrap(&mut tensors, &known, not_yet).map_err(|why| unusable(&why))?;
+    if average && !tensors.is_average {
+        return Err(unusable(
+            "it holds no moving average of the weights, as \"state_dict_ema\": leave --ema out",
+        ));
+    }
+    let note = tensors.taken.as_ref().map(|(taken, other)| {
+        let which = |average| if average { "the moving average" } else { "the weights" };
+        let (own, beside) = (which(tensors.is_average), which(!tensors.is_average));
+        let switch = if average { "without --ema" } else { "--ema" };
+        format!(
+            "took {own}, {taken}, and not {beside}, {other}: `rsna-tui import` {switch} takes those"
+        )
+    });
+    let mut dict = tensors.by_name;
     let fitted = match held {
-        Content::Network => load_state_dict(&model.parameters, &dict)?,
-        Content::Encoder => {
-            if dict.keys().all(|name| name.starts_with(ENCODER)) {
-                dict =
-                    dict.into_iter().map(|(name, t)| (name[ENCODER.len()..].into(), t)).collect();
-            }
-            load_encoder(&model.parameters, &mut dict)?
-        }
+        Content::Network => load_state_dict(parameters, &dict)?,
+        Content::Encoder => load_encoder(parameters, &mut dict)?,
     };
     fitted.map_err(|differences| {
+        let differences = Box::new(differences);
+        if differences.fits() {
+            return Error::NotFinite { path: path.clone(), differences };
+        }
         let hint = match looks_like(&dict) {
             Some(name) if name != model.spec.name => {
                 format!("; these look like {name}'s: --set model.backbone={name}")
@@ -132,13 +188,14 @@ pub fn fill(model: &Classifier, source: &Path, wanted: Option<Content>) -> Resul
             Content::Encoder => model.spec.name.to_string(),
             Content::Network => format!("a network with {}", model.spec.name),
         };
-        Error::Mismatch { path, differences: Box::new(differences), model, hint }
+        Error::Mismatch { path: path.clone(), differences, model, hint }
     })?;
-    Ok(held)
+    Ok(Filled { content: held, note })
 }
 
 /// Sets every weight and buffer from PyTorch's; as `strict=True`, what is missing, of another shape
-/// or left over is an error (the inner one), and nothing is changed then.
+/// or left over is an error (the inner one), and what is NaN or infinite is one too. Nothing is
+/// changed then.
 pub fn load_state_dict(
     parameters: &Parameters,
     dict: &HashMap<String, Tensor>,
@@ -168,7 +225,7 @@ fn load_encoder(
         Some(Slot { name, shape: &p.shape, layout: p.layout, var: &p.var })
     });
     let slots: Vec<Slot> = slots.collect();
-    dict.retain(|name, _| !name.starts_with("head.fc."));
+    dict.retain(|name, _| !CLASSIFIER.contains(&&**name));
     for slot in &slots {
         let Some(t) = dict.get_mut(slot.name) else { continue };
         match (slot.name, t.dims(), slot.shape) {
@@ -206,23 +263,26 @@ fn put(
     let known = |name: &str| slots.iter().any(|slot| slot.name == name);
     differences.extra = dict.keys().filter(|name| !known(name)).cloned().collect();
     differences.extra.sort();
-    if !differences.is_none() {
+    if !differences.fits() {
         return Ok(Err(differences));
     }
+    let mut values = Vec::with_capacity(slots.len());
     for slot in slots {
-        let t = dict[slot.name].to_device(slot.var.device())?.to_dtype(slot.var.dtype())?;
+        // What f64 holds may be beyond f32.
+        let t = dict[slot.name].to_dtype(slot.var.dtype())?;
+        match not_finite(&t)? {
+            0 => values.push(t),
+            count => differences.not_finite.push((slot.name.into(), count)),
+        }
+    }
+    if !differences.not_finite.is_empty() {
+        return Ok(Err(differences));
+    }
+    for (slot, t) in slots.iter().zip(values) {
+        let t = t.to_device(slot.var.device())?;
         slot.var.set(&from_torch(&t, slot.layout)?)?;
     }
     Ok(Ok(()))
-}
-
-/// What the names say that it is: timm has no LSTM, and no head of that name.
-fn content(dict: &HashMap<String, Tensor>) -> Content {
-    let whole = ["lstm.", "lstm2.", "head.0.", "head2."];
-    match dict.keys().any(|name| whole.iter().any(|part| name.starts_with(part))) {
-        true => Content::Network,
-        false => Content::Encoder,
-    }
 }
 
 /// The encoder whose stem and blocks are there.

@@ -5,7 +5,7 @@
 //! it and calls nothing. But it believes every length, copies as often and nests as deep as it is
 //! told, so each of its operations is looked at here, before and after.
 
-use super::MOST_DIMENSIONS;
+use super::{MOST_DIMENSIONS, Tensors, names::is_average, sentence};
 use crate::bounded::excerpt;
 use candle_core::{
     DType, Device, Tensor,
@@ -25,15 +25,20 @@ const DEEPEST: usize = 64;
 const MOST_OBJECTS: usize = 2 << 20;
 /// Characters that count as one object.
 const CHARACTERS: usize = 32;
+/// The newest protocol of pickles that is read here; torch.save writes 2 unless told otherwise.
+const NEWEST_PROTOCOL: u8 = 3;
+/// Dictionaries within dictionaries that are looked into for weights.
+const LEVELS: usize = 3;
 /// Where a checkpoint of more than weights keeps them.
 const KEYS: [&str; 4] = ["state_dict", "model_state_dict", "model", "net"];
 
 type Result<T> = std::result::Result<T, String>;
 
-/// The tensors of a zipped `.pth` file, as f32, f64, f16, bf16 or i64, on the CPU.
+/// The tensors of a zipped `.pth` file, as f32, f64, f16, bf16 or i64, on the CPU. `average`: of the
+/// weights and a moving average of them, the average.
 ///
 /// Errors: what is wrong with it, as a sentence of its own.
-pub(super) fn tensors(bytes: &[u8]) -> Result<HashMap<String, Tensor>> {
+pub(super) fn tensors(bytes: &[u8], average: bool) -> Result<Tensors> {
     let damaged = |e: zip::result::ZipError| {
         format!("it is no whole zip archive: {}", excerpt(&e.to_string(), 200))
     };
@@ -62,7 +67,7 @@ pub(super) fn tensors(bytes: &[u8]) -> Result<HashMap<String, Tensor>> {
     }
     let mut whole = HashSet::new();
     let mut left = bytes.len();
-    of_pickle(&pickle, bytes.len(), &mut |key| {
+    of_pickle(&pickle, bytes.len(), average, &mut |key| {
         let told = excerpt(key, 40);
         let file = zip.by_name(&format!("{folder}data/{key}"));
         let file = file.map_err(|_| format!("its values data/{told} are missing"))?;
@@ -87,17 +92,19 @@ pub(super) fn tensors(bytes: &[u8]) -> Result<HashMap<String, Tensor>> {
     })
 }
 
-/// The tensors that a pickle describes, of together at most `most` bytes; `storage` gives the values
-/// that are kept under a key.
+/// The tensors that a pickle describes, of together at most `most` bytes; `average` as in
+/// [`tensors`], `storage` gives the values that are kept under a key.
 pub(super) fn of_pickle<'a>(
     pickle: &[u8],
     most: usize,
+    average: bool,
     storage: &mut dyn FnMut(&str) -> Result<&'a [u8]>,
-) -> Result<HashMap<String, Tensor>> {
+) -> Result<Tensors> {
     let described = unpickle(pickle)?;
     let mut tensors = HashMap::new();
     let mut left = most;
-    for (name, value) in state_dict(&described)? {
+    let Chosen { pairs, is_average, taken } = state_dict(&described, average)?;
+    for (name, value) in pairs {
         let (Object::Unicode(name), Some(arguments)) = (name, rebuilt(value)) else { continue };
         let told = |why: String| format!("{:?} {why}", excerpt(name, 100));
         let view = View::of(arguments).map_err(told)?;
@@ -105,15 +112,25 @@ pub(super) fn of_pickle<'a>(
         let rest = left.checked_sub(values.len());
         left = rest.ok_or_else(|| "its tensors lie over each other".to_string())?;
         let tensor = Tensor::from_raw_buffer(&values, view.dtype, &view.shape, &Device::Cpu);
-        tensors.insert(name.clone(), tensor.map_err(|e| excerpt(&e.to_string(), 200))?);
+        tensors.insert(name.clone(), tensor.map_err(|e| sentence(&e))?);
     }
-    Ok(tensors)
+    Ok(Tensors { by_name: tensors, is_average, taken })
 }
 
 /// What a pickle says.
 fn unpickle(mut pickle: &[u8]) -> Result<Object> {
+    const AGAIN: &str = "load the file in PyTorch, and torch.save its state_dict() with the default \
+                         pickle_protocol";
+    if let &[0x80, protocol, ..] = pickle
+        && protocol > NEWEST_PROTOCOL
+    {
+        return Err(format!(
+            "its data.pkl is a pickle of protocol {protocol}, and up to {NEWEST_PROTOCOL} is read \
+             here: {AGAIN}"
+        ));
+    }
     let foreign = |e: candle_core::Error| {
-        format!("its data.pkl cannot be understood: {}", excerpt(&e.to_string(), 200))
+        format!("its data.pkl cannot be understood ({}): {AGAIN}", sentence(&e))
     };
     let mut stack = Stack::empty();
     let mut left = MOST_OBJECTS;
@@ -169,36 +186,86 @@ fn objects(object: &Object, deep: usize) -> Option<usize> {
     }
 }
 
-/// The dictionary of tensors: the whole, or where that has none, the one in it.
-fn state_dict(described: &Object) -> Result<&[(Object, Object)]> {
+/// A dictionary of tensors among those of a file.
+struct Chosen<'a> {
+    pairs: &'a [(Object, Object)],
+    is_average: bool,
+    /// As in [`Tensors`].
+    taken: Option<(String, String)>,
+}
+
+/// A dictionary of tensors, and the keys that lead to it.
+struct Found<'a> {
+    keys: Vec<&'a str>,
+    pairs: &'a [(Object, Object)],
+}
+
+impl Found<'_> {
+    fn told(&self) -> String {
+        format!("{:?}", excerpt(&self.keys.join("."), 60))
+    }
+}
+
+/// The dictionary of tensors: the whole, or where that has none, the one in it; of the weights and a
+/// moving average of them the one that is wanted.
+fn state_dict(described: &Object, average: bool) -> Result<Chosen<'_>> {
     let Object::Dict(whole) = described else {
         return Err(
             "it holds a pickled object and no weights by name: save its state_dict()".into()
         );
     };
-    let has_tensors = |pairs: &[(Object, Object)]| pairs.iter().any(|(_, v)| rebuilt(v).is_some());
     if has_tensors(whole) {
-        return Ok(whole);
+        return Ok(Chosen { pairs: whole, is_average: false, taken: None });
     }
-    let mut inner = Vec::new();
-    for (key, value) in whole {
-        match (key, value) {
-            (Object::Unicode(key), Object::Dict(pairs)) if has_tensors(pairs) => {
-                inner.push((key, &pairs[..]));
-            }
-            _ => {}
+    let mut found = Vec::new();
+    find(whole, &mut Vec::new(), &mut found);
+    let is_average_of = |found: &Found| found.keys.iter().any(|key| is_average(key));
+    let (averages, plain): (Vec<_>, Vec<_>) = found.into_iter().partition(is_average_of);
+    let takes_average = !averages.is_empty() && (average || plain.is_empty());
+    let (candidates, others) = if takes_average { (averages, plain) } else { (plain, averages) };
+    let chosen = only(candidates)?;
+    // The one that it is of, where there are several.
+    let other = only(others).ok();
+    let taken = other.map(|other| (chosen.told(), other.told()));
+    Ok(Chosen { pairs: chosen.pairs, is_average: takes_average, taken })
+}
+
+fn has_tensors(pairs: &[(Object, Object)]) -> bool {
+    pairs.iter().any(|(_, value)| rebuilt(value).is_some())
+}
+
+/// Collects the dictionaries of tensors in `pairs`, a few levels deep.
+fn find<'a>(pairs: &'a [(Object, Object)], keys: &mut Vec<&'a str>, found: &mut Vec<Found<'a>>) {
+    for (key, value) in pairs {
+        let (Object::Unicode(key), Object::Dict(pairs)) = (key, value) else { continue };
+        keys.push(key);
+        if has_tensors(pairs) {
+            found.push(Found { keys: keys.clone(), pairs });
+        } else if keys.len() < LEVELS {
+            find(pairs, keys, found);
         }
+        keys.pop();
     }
-    let known = KEYS.iter().find_map(|&k| inner.iter().find(|(key, _)| *key == k));
-    match (known, &inner[..]) {
-        (Some((_, pairs)), _) | (None, [(_, pairs)]) => Ok(pairs),
-        (None, []) => Err("it holds no tensor".into()),
-        (None, several) => {
-            let keys: Vec<String> =
-                several.iter().take(4).map(|(key, _)| format!("{:?}", excerpt(key, 40))).collect();
-            Err(format!("it holds tensors under {}: save one of them alone", keys.join(", ")))
+}
+
+/// The one that is meant: of those that lie highest one of a known name, or the only one.
+fn only(mut found: Vec<Found>) -> Result<Found> {
+    let highest = found.iter().map(|found| found.keys.len()).min().unwrap_or(0);
+    found.retain(|found| found.keys.len() == highest);
+    let known = |key: &&str| found.iter().position(|found| found.keys == [*key]);
+    let at = match (KEYS.iter().find_map(known), found.len()) {
+        (Some(at), _) => at,
+        (None, 0) => return Err("it holds no tensor".into()),
+        (None, 1) => 0,
+        (None, _) => {
+            let keys: Vec<String> = found.iter().take(4).map(Found::told).collect();
+            return Err(format!(
+                "it holds tensors under {}: save one of them alone",
+                keys.join(", ")
+            ));
         }
-    }
+    };
+    Ok(found.swap_remove(at))
 }
 
 /// The arguments of `torch._utils._rebuild_tensor_v2` where the object is such a call, or a parameter

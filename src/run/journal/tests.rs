@@ -307,3 +307,73 @@ fn the_longest_plan_that_a_config_allows_is_kept_whole() {
         assert!(error.starts_with(refused.split('=').next().unwrap()), "{error}");
     }
 }
+
+fn logged(message: &str) -> Stamped {
+    Stamped { at: 1.0, event: Event::Log(Log { level: Level::Info, message: message.into() }) }
+}
+
+/// The messages that a journal holds.
+fn messages(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let message = |line: &str| -> Option<String> {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        Some(line.get("message")?.as_str()?.to_string())
+    };
+    text.lines().filter_map(message).collect()
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_written_ends_up_in_the_folder_once_it_is_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (run, away) = (dir.path().join("run"), dir.path().join("away"));
+    let path = run.join("journal.jsonl");
+    std::fs::create_dir(&run).unwrap();
+    let mut journal = Journal::open(&path).unwrap();
+    journal.append(&logged("a")).unwrap();
+
+    // Renamed and back: the open file is the same.
+    std::fs::rename(&run, &away).unwrap();
+    assert_eq!(journal.append(&logged("b")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    assert!(!run.exists() && journal.sync().is_err());
+    assert_eq!(messages(&away.join("journal.jsonl")), ["a"]);
+    std::fs::rename(&away, &run).unwrap();
+    journal.sync().unwrap();
+    assert_eq!(messages(&path), ["a", "b"]);
+
+    // Copied back: another file.
+    let text = std::fs::read(&path).unwrap();
+    std::fs::remove_dir_all(&run).unwrap();
+    assert!(journal.append(&logged("c")).is_err());
+    std::fs::create_dir(&run).unwrap();
+    assert!(journal.flush().is_err() && !path.exists());
+    // An older copy lacks lines.
+    std::fs::write(&path, &text[..text.len() - 1]).unwrap();
+    let error = journal.flush().unwrap_err().to_string();
+    assert!(error.contains("the run's journal has"), "{error}");
+    std::fs::write(&path, &text).unwrap();
+    journal.append(&logged("d")).unwrap();
+    assert_eq!(messages(&path), ["a", "b", "c", "d"]);
+}
+
+#[test]
+fn the_seconds_of_an_epochs_steps_are_those_of_its_newest_training() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.jsonl");
+    drop(Journal::open(&path).unwrap());
+    let head = std::fs::read_to_string(&path).unwrap();
+    let again = "{\"type\":\"again\",\"at\":{\"fold\":0,\"epoch\":0,\"step\":0},\"seed\":7,\
+                 \"elapsed\":9.0,\"time\":1.0}";
+    let steps = [
+        step_line(0, 2, 1, "1.0"),
+        again.into(),
+        step_line(0, 1, 1, "1.0"),
+        step_line(0, 2, 1, "1.0"),
+        step_line(1, 2, 1, "1.0"),
+        step_line(0, 2, 2, "1.0"),
+        step_line(0, 2, 3, "1.0"),
+    ];
+    std::fs::write(&path, format!("{head}{}\n", steps.join("\n"))).unwrap();
+    assert_eq!(step_seconds(&path, 0, 2, 2).unwrap(), 2.0);
+    assert_eq!(step_seconds(&path, 0, 3, 2).unwrap(), 0.0);
+}

@@ -1,10 +1,13 @@
 use super::*;
 use crate::config::Config;
+use crate::run::event::CheckpointKind;
 use crate::run::{
     FoldAction,
     channel::{Line, channel},
     event::FoldPlan,
 };
+use crate::train::{checkpoint::Snapshot, saver::File};
+use std::io::ErrorKind;
 
 fn control() -> (Control, Line, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
@@ -96,4 +99,106 @@ fn a_full_disk_holds_training_until_there_is_room() {
     line.commands.send(Command::StopNow).unwrap();
     let full = |_: &mut Control| Err(ErrorKind::StorageFull.into());
     assert!(control.persist(at, "x".into(), full).is_err());
+}
+
+/// What a machine may run out of for a moment, and what it is called.
+#[cfg(unix)]
+#[test]
+fn an_error_that_passes_holds_training_and_is_told_in_words() {
+    use rustix::io::Errno;
+    for (errno, words) in [
+        (Errno::STALE, "stale NFS handle"),
+        (Errno::IO, "input/output error"),
+        (Errno::TIMEDOUT, "does not answer"),
+        (Errno::NOTCONN, "lost its connection"),
+        (Errno::MFILE, "too many open files"),
+        (Errno::NFILE, "too many open files"),
+        (Errno::INTR, "nterrupted"),
+        (Errno::FBIG, "ulimit -f"),
+    ] {
+        let (mut control, line, _dir) = control();
+        let mut fails = 3;
+        let write = |_: &mut Control| match fails {
+            0 => Ok(()),
+            _ => {
+                fails -= 1;
+                Err(io::Error::from_raw_os_error(errno.raw_os_error()))
+            }
+        };
+        control.persist(Position::default(), "x".into(), write).unwrap();
+        let told: Vec<TrainerEvent> = line
+            .events
+            .try_iter()
+            .filter_map(|e| match e.event {
+                Event::Trainer(told) => Some(told),
+                _ => None,
+            })
+            .collect();
+        let states: Vec<_> = told.iter().map(|told| told.state).collect();
+        assert_eq!(states, [TrainerState::Held, TrainerState::Running], "{errno}");
+        let reason = told[0].reason.as_deref().unwrap();
+        assert!(reason.contains("cannot write x: ") && reason.contains(words), "{reason}");
+        assert!(reason.contains("it goes on when") && !reason.contains("room"), "{reason}");
+    }
+}
+
+/// Waits until the trainer says that it holds.
+fn held(line: &Line) {
+    let limit = Duration::from_secs(60);
+    while !matches!(
+        line.events.recv_timeout(limit).unwrap().event,
+        Event::Trainer(TrainerEvent { state: TrainerState::Held, .. })
+    ) {}
+}
+
+#[test]
+fn a_run_folder_that_goes_away_is_waited_for_and_not_made_anew() {
+    let (mut control, line, dir) = control();
+    let (run, away) = (dir.path().join("run"), dir.path().join("away"));
+    std::fs::rename(&run, &away).unwrap();
+    let at = Position { fold: 1, epoch: 3, step: 41 };
+    let thread = std::thread::spawn(move || {
+        control.write_state(at).unwrap();
+        // A checkpoint goes through the saver's thread.
+        let config = Config::load(
+            None,
+            false,
+            &["model.backbone=convnext_micro", "model.lstm_hidden=2", "model.head_hidden=2"]
+                .map(crate::config::Set::new),
+        )
+        .unwrap();
+        let spec = crate::net::Spec::new(&config);
+        let (dtype, device) = (candle_core::DType::F32, candle_core::Device::Cpu);
+        let model = crate::net::Classifier::new(&spec, 0, 0, dtype, &device).unwrap();
+        let path = control.folder.best(1, None);
+        let file = File {
+            kind: CheckpointKind::Best,
+            snapshot: Snapshot::best(&model).unwrap(),
+            path: path.clone(),
+            older: Vec::new(),
+        };
+        control.save((1, 3, 0, 0), Job { at, files: vec![file] }).unwrap();
+        control.saved_all(at).unwrap();
+        path
+    });
+    held(&line);
+    // Another folder of that name is not the run's.
+    std::fs::create_dir(&run).unwrap();
+    std::thread::sleep(5 * TRY_EVERY);
+    assert_eq!(std::fs::read_dir(&run).unwrap().count(), 0);
+    std::fs::remove_dir(&run).unwrap();
+    std::fs::rename(&away, &run).unwrap();
+    assert!(thread.join().unwrap().is_file());
+    assert!(run.join("state.json").is_file());
+}
+
+#[test]
+fn who_stops_while_nothing_can_be_written_is_not_held_again() {
+    let (mut control, line, dir) = control();
+    std::fs::remove_dir_all(dir.path().join("run")).unwrap();
+    line.commands.send(Command::StopNow).unwrap();
+    let error = control.write_state(Position::default()).unwrap_err().to_string();
+    assert!(error.contains("renamed or deleted") && error.contains("put the run's folder back"));
+    assert!(control.ended(Position::default(), RunState::Failed).is_err());
+    assert!(!dir.path().join("run").exists());
 }

@@ -24,6 +24,7 @@ use crate::net::{
     Classifier, Mode,
     encoder::{Arena, Encoder, Keep},
     recurrent::{self, Lstms},
+    weights,
 };
 use candle_core::{DType, Device, Tensor, Var, backprop::GradStore};
 use clock::{Clock, Part};
@@ -359,6 +360,11 @@ impl Stepper<'_> {
             }
         };
         let Gradients { loss, slice_logits, study_logits, of_weights } = made?;
+        // A variance that overflows hides in the loss: what is divided by it becomes 0.
+        if let Some(what) = self.statistic_not_finite()? {
+            self.restore_buffers(&statistics)?;
+            return Err(Error::NonFinite { what, studies: images.studies() });
+        }
         let squares = optimizer.squares(&of_weights)?;
         let bad = squares.iter().position(|s| !s.is_finite());
         if let (Some(at), None) = (bad, optimizer.scaler) {
@@ -396,6 +402,16 @@ impl Stepper<'_> {
         Ok(buffers
             .map(|b| b.var.as_detached_tensor().copy())
             .collect::<candle_core::Result<_>>()?)
+    }
+
+    /// A running statistic with a value that is NaN or infinite.
+    fn statistic_not_finite(&self) -> Result<Option<String>> {
+        for b in &self.model.parameters.buffers {
+            if weights::not_finite(&b.var.as_detached_tensor())? > 0 {
+                return Ok(Some(format!("the statistic {}", b.name)));
+            }
+        }
+        Ok(None)
     }
 
     fn restore_buffers(&self, saved: &[Tensor]) -> Result<()> {

@@ -1,0 +1,130 @@
+//! Names that wrappers put around a module's own: `module.` of DataParallel, `_orig_mod.` of
+//! torch.compile, `model.` of a Lightning module, in any order and depth.
+
+use super::{Content, Tensors};
+use crate::bounded::excerpt;
+use candle_core::Tensor;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// What PyTorch's wrappers put before the names of the module that they hold, which may be the
+/// network or any part of it.
+const WRAPPERS: [&str; 4] =
+    ["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
+/// `torch.optim.swa_utils.AveragedModel` keeps this count beside its weights.
+const AVERAGED: &str = "n_averaged";
+/// What a whole network has and an encoder has not.
+const OF_NETWORK: [&str; 4] = ["lstm.", "lstm2.", "head.0.", "head2."];
+/// What a moving average of the weights is called by, as a word of a name.
+const AVERAGE: [&str; 4] = ["ema", "swa", "averaged", "average"];
+
+/// Whether the name of a dictionary, or the prefix of some weights, says that they are a moving
+/// average: `state_dict_ema`, `modelEMA`, `ema_model.`.
+pub(super) fn is_average(name: &str) -> bool {
+    let mut words = String::new();
+    let mut before = ' ';
+    for c in name.chars() {
+        if c.is_uppercase() && before.is_lowercase() {
+            words.push('_');
+        }
+        words.extend(c.to_lowercase());
+        before = c;
+    }
+    words.split(|c: char| !c.is_alphanumeric()).any(|word| AVERAGE.contains(&word))
+}
+
+/// What the names say that the weights are of: timm has no LSTM, and no head of that name.
+pub(super) fn content<'a>(names: impl Iterator<Item = &'a String>) -> Content {
+    let mut names = names.map(|name| bare(name));
+    let is_there = |name: &str, part: &str| {
+        name.match_indices(part).any(|(at, _)| at == 0 || name[..at].ends_with('.'))
+    };
+    match names.any(|name| OF_NETWORK.iter().any(|part| is_there(&name, part))) {
+        true => Content::Network,
+        false => Content::Encoder,
+    }
+}
+
+/// The name without the segments of [`WRAPPERS`].
+fn bare(name: &str) -> String {
+    let own = name.split('.').filter(|segment| !WRAPPERS.contains(segment));
+    own.collect::<Vec<_>>().join(".")
+}
+
+/// Brings the weights under the names in `known`, the network's own: wrappers' segments are taken
+/// out, and then the prefix that most of the names have. What has another prefix keeps its name.
+/// Where a moving average lies beside the weights under a prefix of its own, `average` says which
+/// of them to take, and the other is left aside.
+///
+/// Errors: two names become one, or several networks are there; one sentence.
+pub(super) fn unwrap(
+    tensors: &mut Tensors,
+    known: &HashSet<&str>,
+    average: bool,
+) -> Result<(), String> {
+    let mut dict: HashMap<String, Tensor> = HashMap::new();
+    for (name, tensor) in std::mem::take(&mut tensors.by_name) {
+        let own = bare(&name);
+        if own != AVERAGED && dict.insert(own, tensor).is_some() {
+            let name = excerpt(&name, 100);
+            return Err(format!(
+                "{name:?} is there twice, with and without what a wrapper puts before it; save one \
+                 network alone"
+            ));
+        }
+    }
+    let (averages, plain): (Vec<_>, Vec<_>) =
+        prefixes(&dict, known).into_iter().partition(|(prefix, _)| is_average(prefix));
+    let takes_average = !averages.is_empty() && (average || plain.is_empty());
+    let (candidates, others) = if takes_average { (averages, plain) } else { (plain, averages) };
+    let most = candidates.iter().map(|(_, count)| *count).max().unwrap_or(0);
+    let best: Vec<&String> =
+        candidates.iter().filter(|(_, count)| *count == most).map(|(prefix, _)| prefix).collect();
+    let prefix = match best[..] {
+        [prefix] => prefix.as_str(),
+        // A few names are alike by chance.
+        _ if 2 * most < known.len() => "",
+        _ => {
+            let told = best.iter().take(4).map(|prefix| format!("{:?}", excerpt(prefix, 60)));
+            let told: Vec<String> = told.collect();
+            return Err(format!(
+                "it holds {} such networks, their names beginning with {}; save one of them alone",
+                best.len(),
+                told.join(", ")
+            ));
+        }
+    };
+    let under =
+        |name: &str, prefix: &str| name.strip_prefix(prefix).is_some_and(|own| known.contains(own));
+    if let Some((other, _)) = others.iter().max_by_key(|(_, count)| *count) {
+        let told = |prefix: &str| match prefix {
+            "" => "the names without a prefix".to_string(),
+            _ => format!("the names that begin with {:?}", excerpt(prefix, 60)),
+        };
+        tensors.taken = Some((told(prefix), told(other)));
+        dict.retain(|name, _| {
+            under(name, prefix) || !others.iter().any(|(other, _)| under(name, other))
+        });
+    }
+    tensors.is_average |= takes_average;
+    let own = |name: String| match name.strip_prefix(prefix) {
+        Some(own) => own.to_string(),
+        None => name,
+    };
+    tensors.by_name = dict.into_iter().map(|(name, tensor)| (own(name), tensor)).collect();
+    Ok(())
+}
+
+/// What stands before the names in `known`, and before how many of them.
+fn prefixes(dict: &HashMap<String, Tensor>, known: &HashSet<&str>) -> BTreeMap<String, usize> {
+    let longest = known.iter().map(|name| name.len()).max().unwrap_or(0);
+    let mut prefixes = BTreeMap::new();
+    for name in dict.keys() {
+        // From the end on, and no further than a known name is long.
+        let starts = name.rmatch_indices('.').map(|(at, _)| at + 1);
+        let starts = starts.take_while(|start| name.len() - start <= longest).chain([0]);
+        for start in starts.filter(|&start| known.contains(&name[start..])) {
+            *prefixes.entry(name[..start].to_string()).or_default() += 1;
+        }
+    }
+    prefixes
+}
