@@ -328,7 +328,7 @@ fn check_inputs(config: &Config, table: &Table, source: &dyn Source) -> Result<C
         let model = Classifier::new(&Spec::new(config), 0, 0, DType::F32, &Device::Cpu)?;
         let filled = weights::fill_from(&model, &config.model.pretrained, None, false)?;
         if let Some(note) = filled.note {
-            eprintln!("rsna-tui: {}: {note}", config.model.pretrained.display());
+            print::warn(format_args!("{}: {note}", config.model.pretrained.display()));
         }
     }
     Ok(checked)
