@@ -6,8 +6,9 @@ mod weights;
 pub use scores::{Evaluate, Network, Predict};
 pub use weights::{Export, From, Import, Weights, WeightsFormat};
 
-use crate::config::{Difficulty, Set};
+use crate::config::{self, Difficulty, Set};
 use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Train the RSNA 2022 cervical-spine-fracture 1st place 2.5D classifier and watch it live.
@@ -446,4 +447,32 @@ fn seed(seed: u64) -> Set {
     // TOML's integers end at 2^63 - 1; a larger seed is refused with the key's name.
     let value = i64::try_from(seed).map(toml::Value::from);
     flag("seed", "seed", value.unwrap_or_else(|_| seed.to_string().into()))
+}
+
+/// An argument with the home folder in the place of `~`, where a shell leaves it as it is: in
+/// `--out=~/file`, or in quotation marks.
+pub fn expand_home(arg: OsString) -> OsString {
+    let Some(text) = arg.to_str() else { return arg };
+    let (flag, path) = match text.split_once('=') {
+        Some((flag, path)) if flag.starts_with("--") => (&text[..=flag.len()], path),
+        _ => ("", text),
+    };
+    config::in_home(path).map_or(arg.clone(), |path| format!("{flag}{path}").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tilde_is_the_home_folder_in_arguments_that_a_shell_leaves_alone() {
+        let home = std::env::home_dir().unwrap().display().to_string();
+        let expanded = |arg: &str| expand_home(arg.into()).into_string().unwrap();
+        assert_eq!(expanded("--out=~/a b"), format!("--out={home}/a b"));
+        assert_eq!(expanded("~/runs/a"), format!("{home}/runs/a"));
+        assert_eq!(expanded("~"), home);
+        for same in ["a~/b", "--set=data.dir=~/x", "--out=a/~", "~other/x", "-o=~/x", "a=~/b"] {
+            assert_eq!(expanded(same), same);
+        }
+    }
 }

@@ -12,6 +12,7 @@ mod score;
 mod ui;
 
 use crate::bounded;
+pub use layers::in_home;
 use layers::{Layers, defaults, parse, parse_set};
 pub use score::{BINS, Metric, PatientRule, Score, Select, VertebraRule};
 use serde::{Deserialize, Serialize};

@@ -3,7 +3,7 @@
 use clap::Parser;
 use eyre::Result;
 use rsna_tui::{
-    cli::{Background, Cli, Command},
+    cli::{self, Background, Cli, Command},
     print::{self, Said},
     run, session,
     session::Shown,
@@ -36,6 +36,7 @@ fn main() -> ExitCode {
 
 /// The command line; `None` where clap has said what is wrong with it.
 fn parse(args: impl Iterator<Item = OsString>) -> Option<Cli> {
+    let args = args.map(cli::expand_home);
     let args: Vec<OsString> = std::iter::once("rsna-tui".into()).chain(args).collect();
     let error = match Cli::try_parse_from(&args) {
         Ok(cli) => return Some(cli),

@@ -55,17 +55,21 @@ fn is_text(sections: &[&str], key: &str) -> bool {
     section.and_then(|table| table.get(key)).is_some_and(Value::is_str)
 }
 
-/// `~` or `~/…` with the home folder in its place, as a shell does it for words of its own.
+/// The path that `~` or `~/…` means, as a shell replaces it in words of its own; `None`: it is no such
+/// path, or there is no home folder.
+pub fn in_home(path: &str) -> Option<String> {
+    let rest = path.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/'))?;
+    let home = std::env::home_dir().filter(|home| home.is_absolute())?;
+    Some(format!("{}{rest}", home.to_str()?))
+}
+
 fn expand_home(table: &mut Table) {
-    let Some(home) = std::env::home_dir().filter(|home| home.is_absolute()) else { return };
-    let Some(home) = home.to_str() else { return };
     for (section, key) in PATHS {
         let path = table.get_mut(section).and_then(|section| section.get_mut(key));
         if let Some(Value::String(path)) = path
-            && let Some(rest) = path.strip_prefix('~')
-            && (rest.is_empty() || rest.starts_with('/'))
+            && let Some(whole) = in_home(path)
         {
-            *path = format!("{home}{rest}");
+            *path = whole;
         }
     }
 }

@@ -64,7 +64,7 @@ pub fn predict(args: &cli::Predict) -> Result<(Said, bool)> {
         data.same_slices(&studies, &found)?;
     }
     let seen = match (&run, &networks) {
-        (Some(folder), Networks::Run(trained)) => Seen::of(folder, &config, trained),
+        (Some(folder), Networks::Run(trained)) => Seen::of(folder, &config, trained, args.unseen)?,
         _ => Seen::default(),
     };
     let warning = seen.check(&studies, args.unseen)?;

@@ -35,12 +35,7 @@ pub(super) fn keep(folder: &Folder, table: &Table, checked: Checked, sample: boo
 pub(super) fn data(folder: &Folder, config: &Config) -> Result<Data> {
     let source = super::source(config);
     let Some(record) = Record::read(&folder.studies())? else {
-        print::warn(format_args!(
-            "{} was begun by a version that did not record what it trains on: data.table is taken \
-             as it is now",
-            folder.name
-        ));
-        return Ok(Data { record: None, table: super::table(config)?, source });
+        return Ok(Data { record: None, table: table(folder, config)?, source });
     };
     let path = match config.is_phantom() {
         true => Path::new("the table of made-up studies"),
@@ -61,6 +56,22 @@ pub(super) fn data(folder: &Folder, config: &Config) -> Result<Data> {
     }
     let table = record.table.clone();
     Ok(Data { record: Some(record), table, source })
+}
+
+/// The studies that a run was trained on, as its record has them; without a record, as `data.table`
+/// is now, and a warning says so.
+///
+/// Errors: a damaged record; neither a record nor a table.
+pub(super) fn table(folder: &Folder, config: &Config) -> Result<Table> {
+    if let Some(record) = Record::read(&folder.studies())? {
+        return Ok(record.table);
+    }
+    print::warn(format_args!(
+        "{} was begun by a version that did not record what it trains on: data.table is taken as it \
+         is now",
+        folder.name
+    ));
+    Ok(super::table(config)?)
 }
 
 impl Data {

@@ -1,7 +1,7 @@
 //! Which studies a run's networks were trained on.
 
 use super::{recorded, trained::Trained};
-use crate::{config::Config, run::folder::Folder, study::Study};
+use crate::{config::Config, print, run::folder::Folder, study::Study};
 use eyre::{Result, bail};
 use std::{collections::HashMap, sync::Arc};
 
@@ -15,10 +15,21 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    pub fn of(folder: &Folder, config: &Config, trained: &[Trained]) -> Self {
-        let studies = recorded::to_look_at(folder, config).map(|data| data.table.studies);
-        let studies = studies.into_iter().flatten().map(|study| (study.uid, study.fold));
-        Self { networks: trained.iter().map(|t| t.fold).collect(), studies: studies.collect() }
+    /// What the run says of the studies that its folds were trained on. Where it cannot say so, that
+    /// is a warning, and with `unseen` an error.
+    pub fn of(folder: &Folder, config: &Config, trained: &[Trained], unseen: bool) -> Result<Self> {
+        let networks = trained.iter().map(|t| t.fold).collect();
+        let studies = match recorded::table(folder, config) {
+            Ok(table) => table.studies.into_iter().map(|study| (study.uid, study.fold)).collect(),
+            Err(error) if unseen => return Err(error),
+            Err(error) => {
+                print::warn(format_args!(
+                    "cannot tell which studies these folds were trained on: {error}"
+                ));
+                HashMap::new()
+            }
+        };
+        Ok(Self { networks, studies })
     }
 
     /// Whether the network was trained on the study: a fold trains on the studies of all others.

@@ -58,8 +58,9 @@ pub enum RecordError {
     },
     /// The slices of a study are not those that the run was trained on.
     #[error(
-        "the crops of study {} are not those that this run was trained on ({}): a file has \
-         another length or other pixels{}; restore the crops, or train another run on these",
+        "the crops of study {} are not those that this run was trained on ({}): their files have \
+         other pixels, or data.slices_per_vertebra or another setting of [data] takes others{}; \
+         restore both, or train another run",
         excerpt(study, NAMED), record.display(), others(*count)
     )]
     Slices {

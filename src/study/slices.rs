@@ -20,8 +20,9 @@ use npy::{HEADER, Header, header, usual};
 /// Problems told in one message of the check.
 const SHOWN: usize = 10;
 
-/// Bytes of each file that the check before training reads for the study's fingerprint. They come
-/// from the middle, where the vertebra is: the corners of two crops may well be equal.
+/// The check before training reads as many bytes of each file for the study's fingerprint: from the
+/// middle, where the vertebra is, since the corners of two crops may well be equal, and from one
+/// other place.
 const SAMPLE: u64 = 4096;
 
 /// A folder of `.npy` files, each uint8 `[H, W, 6]`; those of another size are resized.
@@ -104,7 +105,7 @@ pub fn decode(
 struct Looked {
     height: usize,
     width: usize,
-    /// CRC-32 of the file's length and of [`SAMPLE`] bytes from its middle.
+    /// CRC-32 of the file's length, its shape and order, and of twice [`SAMPLE`] bytes of its pixels.
     sum: u32,
 }
 
@@ -112,14 +113,22 @@ struct Looked {
 /// sentence.
 fn look(path: &Path) -> Result<Looked, String> {
     let (mut file, length) = open(path)?;
-    let Header { height, width, start, .. } = header(&mut file, length)?;
-    let skipped = (length - start).saturating_sub(SAMPLE) / 2;
-    file.seek(SeekFrom::Start(start + skipped)).map_err(unreadable)?;
-    let mut sample = Vec::with_capacity(SAMPLE as usize);
-    file.take(SAMPLE).read_to_end(&mut sample).map_err(unreadable)?;
+    let Header { height, width, fortran, start } = header(&mut file, length)?;
     let mut sum = crc32fast::Hasher::new();
-    sum.update(&length.to_le_bytes());
-    sum.update(&sample);
+    for figure in [length, height as u64, width as u64, u64::from(fortran)] {
+        sum.update(&figure.to_le_bytes());
+    }
+    let beyond = (length - start).saturating_sub(SAMPLE);
+    // Somewhere else in each file, so that all of a study's files together are looked at everywhere.
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let elsewhere = u64::from(crc32fast::hash(name)) % (beyond + 1);
+    let mut sample = Vec::with_capacity(SAMPLE as usize);
+    for skipped in [beyond / 2, elsewhere] {
+        file.seek(SeekFrom::Start(start + skipped)).map_err(unreadable)?;
+        sample.clear();
+        Read::by_ref(&mut file).take(SAMPLE).read_to_end(&mut sample).map_err(unreadable)?;
+        sum.update(&sample);
+    }
     Ok(Looked { height, width, sum: sum.finalize() })
 }
 

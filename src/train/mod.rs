@@ -60,7 +60,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A checkpoint that training cannot go on from.
-    #[error("cannot go on from {}: {why}; remove the file to train its fold from the start", path.display())]
+    #[error("cannot go on from {}: {why}; remove the file to go on from the one before, or without one to train its fold from the start", path.display())]
     Resume {
         /// The file.
         path: std::path::PathBuf,

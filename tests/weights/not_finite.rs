@@ -73,7 +73,7 @@ fn one_value_that_is_not_finite_shows_in_the_answer_and_is_refused_by_name() {
             let mut dict = good.clone();
             dict.insert(name.clone(), spoilt(&good[name], value));
             let refused = load_state_dict(&model.parameters, &of(&dict)).unwrap().unwrap_err();
-            assert_eq!(refused.to_string(), format!("1 value of {name} NaN or infinite"));
+            assert_eq!(refused.to_string(), format!("{name} has 1 NaN or infinite value"));
             assert_eq!(bits(&state_dict(&model.parameters).unwrap()), bits(&good), "{name}");
         }
     }

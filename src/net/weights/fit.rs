@@ -93,14 +93,14 @@ impl fmt::Display for Differences {
         // Only these names are the file's own.
         let extra = self.extra.iter().map(|name| format!("{:?}", excerpt(name, 100)));
         let not_finite = self.not_finite.iter().map(|(name, count)| match count {
-            1 => format!("1 value of {name}"),
-            count => format!("{count} values of {name}"),
+            1 => format!("{name} has 1 NaN or infinite value"),
+            count => format!("{name} has {count} NaN or infinite values"),
         });
         let parts = [
             told(self.missing.clone(), " is missing", " are missing"),
             told(shapes.collect(), "", ""),
             told(extra.collect(), " has no place in it", " have no place in it"),
-            told(not_finite.collect(), " NaN or infinite", " NaN or infinite"),
+            told(not_finite.collect(), "", ""),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         f.write_str(&parts.join("; "))

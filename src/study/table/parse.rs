@@ -174,12 +174,18 @@ fn no_header(header: &StringRecord, line: usize, text: &str, needed: Needed) -> 
         Needed::Uids => UID.into(),
     };
     let is_header = |line: &str| line.split(',').any(|cell| cell.trim().trim_matches('"') == UID);
-    let below = text.lines().take(HEADER_WITHIN).position(is_header);
+    let below = text.lines().take(HEADER_WITHIN).position(is_header).map(|above| above + 1);
     if let Some(below) = below {
-        let below = below + 1;
-        return format!(
-            "the header is on line {below}, not on line {line}: delete what is above it"
-        );
+        return match below == line {
+            true => {
+                format!("line {line} is one cell: remove the quotation marks around whole lines")
+            }
+            false => {
+                format!(
+                    "the header is on line {below}, not on line {line}: delete what is above it"
+                )
+            }
+        };
     }
     let is_data = |cell: &str| {
         let is_uid =
@@ -271,13 +277,18 @@ fn bad_label(cell: &str) -> &'static str {
     }
 }
 
+/// Bytes of a study's name: with the ending of its crops it is a file's name, of at most 255.
+const LONGEST_UID: usize = 200;
+
 /// What is wrong with a study's name, if anything is.
 fn bad_uid(uid: &str) -> Option<&'static str> {
     if uid.contains(['/', '\\', '\0']) {
         Some("cannot be part of a file's name")
     } else if uid.contains(['"', '\n', '\r', '\t']) {
         Some("has a quotation mark, a tab or a line end in it")
-    } else if uid.contains(['e', 'E']) && uid.parse::<f64>().is_ok() {
+    } else if uid.len() > LONGEST_UID {
+        Some("is longer than 200 bytes, too long for a part of a file's name")
+    } else if uid.contains(['e', 'E']) && uid.replace(',', ".").parse::<f64>().is_ok() {
         Some(
             "is a number that a spreadsheet has rounded: take the table from before, or import the \
              column as text",
