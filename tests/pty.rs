@@ -180,6 +180,50 @@ fn stopped_it_gives_the_terminal_back_and_takes_it_again() {
 }
 
 #[test]
+fn a_signal_that_ends_it_at_once_leaves_the_terminal_as_it_was() {
+    let s = Session::start(80, 24, &[]);
+    s.wait("training fold 0");
+    let attach = ["attach", "demo"];
+    let size = (100, 30);
+    for signal in ["-USR1", "-USR2", "-QUIT", "-ALRM", "-XCPU"] {
+        let attached = Session::run(s.dir.clone(), size, Some("xterm-256color"), &attach);
+        attached.wait_until("the dashboard", |text| attached.is_up() && text.contains("fold 0"));
+        attached.signal(signal);
+        attached.wait_until("the shell's screen", |_| !attached.is_up());
+        attached.restored();
+    }
+    s.signal("-QUIT");
+    s.wait_until("the shell's screen", |_| !s.is_up());
+    s.restored();
+}
+
+/// In a shell, where the key stops the whole job: every thread of it, and none of them after another
+/// has drawn on the shell's screen.
+#[test]
+fn control_z_gives_the_shell_its_screen_however_busy_training_is() {
+    let dir = std::sync::Arc::new(tempfile::tempdir().unwrap());
+    let shell = ["--norc", "--noprofile", "-i"];
+    let mut s = Session::program("bash", dir, (120, 36), Some("xterm-256color"), &shell);
+    s.press(format!("{} {}\n", env!("CARGO_BIN_EXE_rsna-tui"), session::DEMO));
+    for _ in 0..8 {
+        s.wait_until("the dashboard", |text| s.is_up() && text.contains("training fold 0"));
+        s.press("\x1a");
+        s.wait_until("the shell", |text| !s.is_up() && text.contains("Stopped"));
+        // What the shell answers comes after all that the job has drawn.
+        s.press("printf '\\e[2J\\e[H'; echo answer$((40 + 2))\n");
+        s.wait("answer42");
+        assert!(!s.is_up() && !s.text().contains("training fold 0"), "{}", s.text());
+        s.press("printf '\\e[2J\\e[H'; fg\n");
+    }
+    s.wait_until("the dashboard", |_| s.is_up());
+    s.press("q");
+    s.press("y");
+    s.wait_until("the shell", |_| !s.is_up());
+    s.press("exit\n");
+    s.exit(130);
+}
+
+#[test]
 fn it_is_quiet_when_nothing_changes() {
     let mut s = Session::start(120, 36, &[]);
     s.wait("training fold 0");

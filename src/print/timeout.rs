@@ -44,9 +44,14 @@ pub fn out(text: &str) -> io::Result<()> {
     }
 }
 
-/// Prints `text` to standard error. Where that fails nobody can be told.
+/// Prints `text` to standard error. Where that fails nobody can be told. A pipe that is full, as one
+/// that nobody reads, is not waited for either.
 pub fn err(text: &str) {
-    match BOUNDED.load(Ordering::Relaxed) && stderr().is_terminal() {
+    let bounded = match stderr().is_terminal() {
+        true => BOUNDED.load(Ordering::Relaxed),
+        false => cfg!(unix) && !has_room(&stderr()),
+    };
+    match bounded {
         true => drop(within(err_write(text), || has_room(&stderr()))),
         false => drop(stderr().write_all(text.as_bytes())),
     }

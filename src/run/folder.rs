@@ -21,7 +21,7 @@ pub enum Error {
     #[error("{} already holds a run; give another --run NAME or remove the folder", .0.display())]
     Taken(PathBuf),
     /// There is none of that name, or none at all.
-    #[error("{} holds no run: expected a folder with the config.toml of one", .0.display())]
+    #[error("{} holds no run: expected a folder with the config.toml of one; see `rsna-tui runs`, or begin with `rsna-tui --demo`", .0.display())]
     NotThere(PathBuf),
     /// It is being trained.
     #[error("{} is in use by another rsna-tui{}", path.display(), .pid.as_ref().map(|pid| format!(" (process {pid})")).unwrap_or_default())]

@@ -15,6 +15,7 @@ use crate::{
         channel::{Line, channel},
         event::{CheckpointKind, Stamped, TrainerState, Worst},
         folder::{self, Folder},
+        status::{RunState, Status},
     },
     tui,
     view::{Fold, State, format, runs, text},
@@ -168,9 +169,17 @@ pub fn steer(args: &cli::Steer, command: Command) -> Result<ExitCode> {
     let folder = named_run(args.run.as_deref(), args.runs_dir.as_ref())?;
     let name = &folder.name;
     if !folder.is_in_use() {
-        bail!(
-            "{name} is not being trained: see `rsna-tui runs`; `rsna-tui resume {name}` goes on with it"
-        );
+        let completed = Status::read(&folder.state()).is_ok_and(|s| s.state == RunState::Completed);
+        match completed {
+            true => bail!(
+                "{name} is not being trained: it is completed; `rsna-tui resume {name} --epochs N` \
+                 trains it for longer"
+            ),
+            false => bail!(
+                "{name} is not being trained: see `rsna-tui runs`; `rsna-tui resume {name}` goes on \
+                 with it"
+            ),
+        }
     }
     let (line, _) = connect(&folder)?;
     let mut done = None;
@@ -267,7 +276,10 @@ pub fn fold(args: &cli::Fold) -> Result<ExitCode> {
 /// `rsna-tui runs`: a line a run.
 pub fn runs(args: &cli::Runs) -> Result<String> {
     let dir = runs_dir(args.runs_dir.as_ref())?;
-    let rows = runs::list(&dir).map_err(|e| eyre!("{}: {e}", dir.display()))?;
+    let rows = match runs::list(&dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        rows => rows.map_err(|e| eyre!("{}: {e}; give a folder with --runs-dir", dir.display()))?,
+    };
     if args.json {
         return Ok(serde_json::to_string_pretty(&rows)?);
     }

@@ -58,8 +58,11 @@ impl Signals {
     #[cfg(unix)]
     fn listen_on_a_thread(&self, requeue: RequeueSignal) -> std::io::Result<()> {
         use signal_hook::consts::{
-            SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
+            SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2,
+            SIGWINCH, SIGXCPU,
         };
+        /// These end the process at once, as they always do, but not with the screen taken over.
+        const DEADLY: [i32; 5] = [SIGALRM, SIGQUIT, SIGUSR1, SIGUSR2, SIGXCPU];
         let preemption = match requeue {
             RequeueSignal::None => None,
             RequeueSignal::Usr1 => Some(SIGUSR1),
@@ -67,7 +70,8 @@ impl Signals {
             RequeueSignal::Term => Some(SIGTERM),
         };
         let all = [SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGCONT, SIGWINCH];
-        let all = all.into_iter().chain(preemption);
+        let deadly = DEADLY.into_iter().filter(move |signal| Some(*signal) != preemption);
+        let all = all.into_iter().chain(preemption).chain(deadly);
         let mut received = signal_hook::iterator::Signals::new(all)?;
         let (tui, stopped_by) = (self.tui.clone(), self.stopped_by.clone());
         let drawn = self.drawn.clone();
@@ -101,6 +105,10 @@ impl Signals {
                 if Some(signal) == preemption {
                     command(&trainer, Command::Requeue);
                     continue;
+                }
+                if DEADLY.contains(&signal) {
+                    tui::restore_terminal();
+                    let _ = signal_hook::low_level::emulate_default_handler(signal);
                 }
                 if stopped_by.swap(signal, Ordering::Relaxed) != 0 {
                     tui::restore_terminal();

@@ -95,6 +95,9 @@ const TICK: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Events taken in before a frame is drawn: a flood must not starve the screen.
 const MOST_EVENTS: usize = 4096;
+/// How long a process that stops itself may take to stop, with time to spare on a busy machine.
+const LONGEST_STOP: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_millis(5);
 
 /// Shows the run until the user leaves or the terminal goes away. An error means that the
 /// terminal could not be taken over; it is as it was then, and the trainer was told nothing.
@@ -210,7 +213,9 @@ impl App {
                 return Ok(Left::Detached);
             }
             let stalled = !self.screen.state.attached && tty.silence() >= PATIENCE;
-            if (self.quitting || stalled) && self.screen.state.is_over() {
+            // Whoever is asked whether to end a run need not answer once it has ended.
+            let leaving = self.quitting || stalled || self.screen.asks_to_quit();
+            if leaving && self.screen.state.is_over() {
                 return Ok(Left::Quit);
             }
             if self.away {
@@ -250,7 +255,7 @@ impl App {
             while !self.away
                 && let Some(event) = input.next()
             {
-                self.take(&event, line);
+                self.take(&event, line, signals);
             }
         }
     }
@@ -260,10 +265,10 @@ impl App {
         if signals.terminate.swap(false, Ordering::Relaxed) {
             let reply = self.screen.terminate();
             self.dirty = true;
-            self.obey(reply, line);
+            self.obey(reply, line, signals);
         }
         if signals.suspend.swap(false, Ordering::Relaxed) {
-            self.suspend(false);
+            self.suspend(false, &signals.resumed);
         }
         self.away |= signals.resumed.swap(false, Ordering::Relaxed);
         self.resized |= signals.resized.swap(false, Ordering::Relaxed);
@@ -286,19 +291,19 @@ impl App {
         Ok(())
     }
 
-    fn take(&mut self, event: &Event, line: &Line) {
+    fn take(&mut self, event: &Event, line: &Line, signals: &Signals) {
         match event {
             Event::Key(key) => {
                 self.dirty = true;
                 let reply = self.screen.key(key);
-                self.obey(reply, line);
+                self.obey(reply, line, signals);
             }
             // A mouse that merely moves changes nothing.
             Event::Mouse(mouse) if mouse.kind == MouseEventKind::Moved => {}
             Event::Mouse(mouse) => {
                 self.dirty = true;
                 let reply = self.screen.mouse(mouse);
-                self.obey(reply, line);
+                self.obey(reply, line, signals);
             }
             Event::Resize(..) => (self.resized, self.dirty) = (true, true),
             // Pasted text comes as one event and is no command.
@@ -307,9 +312,16 @@ impl App {
     }
 
     /// Stops until continued; `all`: with the whole job.
-    fn suspend(&mut self, all: bool) {
+    fn suspend(&mut self, all: bool, resumed: &AtomicBool) {
         terminal::restore();
+        resumed.store(false, Ordering::Relaxed);
         suspend::stop(all);
+        // The system stops one thread after the other: this one must not draw before its turn. A
+        // process that cannot be stopped goes on.
+        let begun = Instant::now();
+        while !resumed.load(Ordering::Relaxed) && begun.elapsed() < LONGEST_STOP {
+            std::thread::sleep(SOON);
+        }
         self.away = true;
     }
 
@@ -358,7 +370,7 @@ impl App {
         }
     }
 
-    fn obey(&mut self, reply: Reply, line: &Line) {
+    fn obey(&mut self, reply: Reply, line: &Line, signals: &Signals) {
         match reply {
             Reply::Nothing => {}
             Reply::Send(command) => {
@@ -368,7 +380,7 @@ impl App {
             }
             Reply::Leave => self.quitting = true,
             Reply::Detach => self.detached = true,
-            Reply::Suspend if suspend::has_shell() => self.suspend(true),
+            Reply::Suspend if suspend::has_shell() => self.suspend(true, &signals.resumed),
             Reply::Suspend => {
                 self.screen.notice("there is no shell below that could bring it back with fg");
             }

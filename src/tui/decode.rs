@@ -166,6 +166,10 @@ impl Decoder {
             false => terminput::Event::parse_from(unit).ok().flatten(),
         };
         match (parsed.and_then(|event| terminput_crossterm::to_crossterm(event).ok()), unit) {
+            // No key here is pressed with Alt: Esc and a key, pressed fast.
+            (Some(Event::Key(key)), [ESC, _]) if key.modifiers == KeyModifiers::ALT => {
+                self.keys(unit);
+            }
             (Some(event), _) => self.events.push_back(event),
             // No terminal sends that: keys that were pressed fast.
             (None, [ESC, b'[' | b'O', _]) => self.keys(unit),

@@ -71,6 +71,7 @@ fn label(binding: &Binding, context: &Context) -> Option<&'static str> {
         Action::Acknowledge => state.alerts.can_acknowledge().then_some(short),
         Action::ToggleRaw => crops.then_some(short),
         Action::Detach => (state.attached && !over).then_some(short),
+        Action::Help | Action::Quit if over => Some(short),
         _ if over || state.is_stopping() => None,
         Action::TogglePause if state.lacks_a_fold() => None,
         Action::TogglePause if state.is_paused() => Some("resume"),

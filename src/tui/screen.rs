@@ -247,6 +247,11 @@ impl Screen {
         }
     }
 
+    /// Whether the user wants to leave and has not said yet whether to end the run.
+    pub fn asks_to_quit(&self) -> bool {
+        self.overlay == Some(Overlay::Confirm(Question::Quit))
+    }
+
     /// SIGTERM: this process is to end. What is trained in it was told to stop by the same signal.
     pub fn terminate(&mut self) -> Reply {
         if self.state.attached {

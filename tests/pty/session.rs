@@ -110,12 +110,23 @@ impl Session {
     /// The program with these arguments in `dir`; `None` for a terminal whose name is not set.
     pub fn run(
         dir: Arc<tempfile::TempDir>,
+        size: (u16, u16),
+        term: Option<&str>,
+        args: &[&str],
+    ) -> Self {
+        Self::program(env!("CARGO_BIN_EXE_rsna-tui"), dir, size, term, args)
+    }
+
+    /// As [`Self::run`], any program.
+    pub fn program(
+        program: &str,
+        dir: Arc<tempfile::TempDir>,
         (cols, rows): (u16, u16),
         term: Option<&str>,
         args: &[&str],
     ) -> Self {
         let pair = native_pty_system().openpty(size(cols, rows)).unwrap();
-        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_rsna-tui"));
+        let mut command = CommandBuilder::new(program);
         command.cwd(dir.path());
         match term {
             Some(term) => command.env("TERM", term),

@@ -492,7 +492,7 @@ pub const BINDINGS: &[Binding] = &[
         "export",
         Export,
         &[Key::char('e')],
-        Scope::but(&[View::Crops, View::Log]),
+        ALL,
         NOT_SHOWN,
         "write the chart in view as SVG and CSV",
     ),

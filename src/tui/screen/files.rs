@@ -10,6 +10,9 @@ impl Screen {
     /// Writes what is in view into `exports/` of the run's folder, and says where.
     pub(super) fn export(&mut self) -> Reply {
         let charts: Vec<Chart> = self.charts().into_iter().filter(|c| !c.is_empty()).collect();
+        if matches!(self.view, View::Crops | View::Log) {
+            return self.notice("this view has no chart to write");
+        }
         if charts.is_empty() {
             return self.notice("there is no chart yet to write");
         }
