@@ -37,6 +37,8 @@ const LONGEST: u64 = 1 << 20;
 
 /// Folds that a run may have.
 pub const MOST_FOLDS: usize = 1000;
+/// Maximum epochs of a fold.
+pub const MOST_EPOCHS: usize = 100_000;
 
 /// Largest `augment.gauss_noise_variance`.
 pub const MAX_NOISE_VARIANCE: f64 = 100.0;

@@ -156,7 +156,7 @@ pub fn phantom(args: &cli::Phantom) -> Result<Said> {
 /// Checks all that a run needs and makes its folder. Of bad input nothing is left behind.
 pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
     let device = set_up(&config, &args.device)?;
-    let (mut table, source) = data(&config)?;
+    let (mut table, source) = data_or_demo(&config)?;
     if args.debug {
         table = table.sample(DEBUG_STUDIES, config.seed);
         // A fold may have no study among so few.
@@ -294,6 +294,18 @@ fn use_threads(config: &Config) -> Result<()> {
 /// The studies of `data.table`, and where their slices are read from.
 fn data(config: &Config) -> Result<(Table, Arc<dyn Source>)> {
     Ok((table(config)?, source(config)))
+}
+
+/// As [`data`], for a command that can do without the user's own studies.
+fn data_or_demo(config: &Config) -> Result<(Table, Arc<dyn Source>)> {
+    data(config).map_err(|error| match error.downcast_ref() {
+        Some(study::Error::TableUnreadable { source, .. })
+            if source.kind() == std::io::ErrorKind::NotFound =>
+        {
+            eyre!("{error}, or try the program on made-up studies with --demo")
+        }
+        _ => error,
+    })
 }
 
 fn table(config: &Config) -> std::result::Result<Table, study::Error> {

@@ -1,6 +1,6 @@
 //! What the values may be.
 
-use super::{Augment, BINS, Config, Error, MAX_NOISE_VARIANCE, MOST_FOLDS, Result};
+use super::{Augment, BINS, Config, Error, MAX_NOISE_VARIANCE, MOST_EPOCHS, MOST_FOLDS, Result};
 
 /// Refuses values that cannot be; `refuse` makes the error from the key and what is allowed.
 pub(super) fn check(c: &Config, refuse: &dyn Fn(&str, String) -> Error) -> Result<()> {
@@ -25,7 +25,7 @@ pub(super) fn check(c: &Config, refuse: &dyn Fn(&str, String) -> Error) -> Resul
     folds.sort_unstable();
     folds.dedup();
     must(folds.len() == t.folds.len(), "train.folds", "each fold once")?;
-    must((1..=100_000).contains(&t.epochs), "train.epochs", "1 to 100000")?;
+    must((1..=MOST_EPOCHS).contains(&t.epochs), "train.epochs", &format!("1 to {MOST_EPOCHS}"))?;
     must(t.threads <= 1024, "train.threads", "0 (automatic) to 1024")?;
     must(t.memory <= 1 << 24, "train.memory", "0 (automatic) to 16777216 MiB")?;
     must(

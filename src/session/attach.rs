@@ -100,7 +100,7 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
         state.disconnected();
         evaluated(&folder, &mut state);
         // Its slices can be looked at where they are still there.
-        if let Some(data) = recorded::to_look_at(&folder, &config) {
+        if let Ok(data) = recorded::read(&folder, &config) {
             let (events, _, alone) = channel(None, 0.0);
             let studio = Studio::new(config.clone(), data.table, data.source);
             studio.compared_with(data.record).open(&alone, &events);

@@ -21,7 +21,7 @@ use std::fmt::Write;
 pub fn check(args: &cli::Check) -> Result<String> {
     let config = session::load(args.config.as_deref(), args.demo, &args.sets())?;
     let device = session::set_up(&config, "auto")?;
-    let (table, source) = session::data(&config)?;
+    let (table, source) = session::data_or_demo(&config)?;
     session::check_inputs(&config, &table, &*source)?;
     let mut out = String::new();
     let (studies, images) = (table.studies.len(), config.images_per_study());

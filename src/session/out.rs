@@ -55,7 +55,13 @@ impl Place {
             }
             _ => {}
         }
-        Ok(Self::File(target(path).map_err(|e| cannot_write(path, &e))?))
+        let target = target(path).map_err(|e| cannot_write(path, &e))?;
+        // Known before anything is computed.
+        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if folder.is_some_and(|folder| matches!(folder.try_exists(), Ok(false))) {
+            bail!("--out {}: its folder does not exist; make it, or give another", path.display())
+        }
+        Ok(Self::File(target))
     }
 
     /// Whether it is stdout, so that nothing else may be printed there.

@@ -93,11 +93,12 @@ pub fn predict(args: &cli::Predict) -> Result<(Said, bool)> {
     })?);
     drop(progress);
     told(&left_out);
-    if left_out.len() == asked {
-        bail!("none of {asked} studies could be read");
-    }
     if let Some(list) = &list {
         write_list(list, &left_out)?;
+    }
+    if left_out.len() == asked {
+        let see = list.map_or(String::new(), |list| format!(", see {list}"));
+        bail!("none of {asked} studies could be read{see}");
     }
     let wanted: HashSet<&str> = studies.iter().map(|study| &*study.uid).collect();
     let (predicted, beside) = kept.finish(&place, &wanted)?;

@@ -33,9 +33,10 @@ pub(super) fn keep(folder: &Folder, table: &Table, checked: Checked, sample: boo
 ///
 /// Errors: a damaged record, and a table with other studies, labels or folds.
 pub(super) fn data(folder: &Folder, config: &Config) -> Result<Data> {
-    let source = super::source(config);
-    let Some(record) = Record::read(&folder.studies())? else {
-        return Ok(Data { record: None, table: table(folder, config)?, source });
+    let data = read(folder, config)?;
+    let Some(record) = &data.record else {
+        warn_unrecorded(folder);
+        return Ok(data);
     };
     let path = match config.is_phantom() {
         true => Path::new("the table of made-up studies"),
@@ -54,24 +55,40 @@ pub(super) fn data(folder: &Folder, config: &Config) -> Result<Data> {
         }
         Err(error) => return Err(error.into()),
     }
-    let table = record.table.clone();
-    Ok(Data { record: Some(record), table, source })
+    Ok(data)
 }
 
-/// The studies that a run was trained on, as its record has them; without a record, as `data.table`
-/// is now, and a warning says so.
+/// The studies that a run was trained on, whatever `data.table` holds now. Warns where the run has no
+/// record of them.
 ///
-/// Errors: a damaged record; neither a record nor a table.
+/// Errors: see [`read`].
 pub(super) fn table(folder: &Folder, config: &Config) -> Result<Table> {
-    if let Some(record) = Record::read(&folder.studies())? {
-        return Ok(record.table);
+    let data = read(folder, config)?;
+    if data.record.is_none() {
+        warn_unrecorded(folder);
     }
+    Ok(data.table)
+}
+
+fn warn_unrecorded(folder: &Folder) {
     print::warn(format_args!(
         "{} was begun by a version that did not record what it trains on: data.table is taken as it \
          is now",
         folder.name
     ));
-    Ok(super::table(config)?)
+}
+
+/// A run's studies by its record, or by `data.table` where the run has none. The two are not
+/// compared.
+///
+/// Errors: a damaged record; neither a record nor a table.
+pub(super) fn read(folder: &Folder, config: &Config) -> Result<Data> {
+    let record = Record::read(&folder.studies())?;
+    let table = match &record {
+        Some(record) => record.table.clone(),
+        None => super::table(config)?,
+    };
+    Ok(Data { record, table, source: super::source(config) })
 }
 
 impl Data {
@@ -90,15 +107,4 @@ impl Data {
             None => Ok(()),
         }
     }
-}
-
-/// The studies of a run whose slices are to be looked at: those that it was trained on, whatever
-/// `data.table` holds now. `None`: neither a record nor a table can be read.
-pub(super) fn to_look_at(folder: &Folder, config: &Config) -> Option<Data> {
-    let record = Record::read(&folder.studies()).ok()?;
-    let table = match &record {
-        Some(record) => record.table.clone(),
-        None => super::table(config).ok()?,
-    };
-    Some(Data { record, table, source: super::source(config) })
 }

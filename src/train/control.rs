@@ -6,7 +6,7 @@ use super::{
     saver::{Failed, Job, Saver},
     schedule,
 };
-use crate::config::Config;
+use crate::config::{Config, MOST_EPOCHS};
 use crate::run::{
     Command, Event, FoldAction,
     channel::EventSender,
@@ -21,8 +21,6 @@ use std::{collections::VecDeque, io, time::Duration};
 #[cfg(test)]
 mod tests;
 
-/// More epochs than that are a slip of the finger.
-const MOST_EPOCHS: usize = 100_000;
 /// Between two tries to write what could not be written.
 const TRY_EVERY: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 1000 });
 

@@ -213,9 +213,8 @@ impl App {
                 return Ok(Left::Detached);
             }
             let stalled = !self.screen.state.attached && tty.silence() >= PATIENCE;
-            // Whoever is asked whether to end a run need not answer once it has ended.
-            let leaving = self.quitting || stalled || self.screen.asks_to_quit();
-            if leaving && self.screen.state.is_over() {
+            let leaving = (self.quitting || stalled) && self.screen.state.is_over();
+            if leaving || self.screen.is_left() {
                 return Ok(Left::Quit);
             }
             if self.away {

@@ -2,13 +2,11 @@
 
 use super::keys::Scroll;
 use super::{help, theme};
+use crate::config::MOST_EPOCHS;
 use crate::view::{State, format};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
-
-/// As many as the trainer takes.
-pub const MOST_EPOCHS: usize = 100_000;
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use super::keys::{Action, Keymap, OfFold, Scroll};
 use super::pictures::Pictures;
 use super::views::View;
 use super::{curves, folds, help, levels, log, runs, slices};
+use crate::config::MOST_EPOCHS;
 use crate::run::event::Stamped;
 use crate::run::{Command, FoldAction, LookAt};
 use crate::view::{Fold, State};
@@ -62,6 +63,8 @@ pub struct Screen {
     appearance: Appearance,
     pictures: crops::Gallery,
     overlay: Option<Overlay>,
+    /// The user has asked to leave a run that had not ended.
+    leaving: bool,
     help: help::Keys,
     /// The number of the fold looked at, which keys act on; `None` = whichever is in training.
     looked_at: Option<usize>,
@@ -92,6 +95,7 @@ impl Screen {
             appearance,
             pictures: crops::Gallery::new(pictures),
             overlay: None,
+            leaving: false,
             help: help::Keys::default(),
             looked_at: None,
             notice: None,
@@ -157,7 +161,9 @@ impl Screen {
 
     fn after_end(&mut self, was_over: bool) {
         if self.state.is_over() && !was_over {
-            // A question about a run that is over has no answer; its results are what matters.
+            // Who was asked whether to end the run need not answer any more.
+            self.leaving |= self.overlay == Some(Overlay::Confirm(Question::Quit));
+            // Another question about a run that is over has no answer; its results are what matters.
             self.overlay = self.state.finished.is_some().then_some(Overlay::Summary);
         }
     }
@@ -247,9 +253,9 @@ impl Screen {
         }
     }
 
-    /// Whether the user wants to leave and has not said yet whether to end the run.
-    pub fn asks_to_quit(&self) -> bool {
-        self.overlay == Some(Overlay::Confirm(Question::Quit))
+    /// Whether the run is over and the user asked to leave before.
+    pub fn is_left(&self) -> bool {
+        self.leaving && self.state.is_over()
     }
 
     /// SIGTERM: this process is to end. What is trained in it was told to stop by the same signal.
@@ -306,10 +312,15 @@ impl Screen {
     fn act(&mut self, action: Action) -> Reply {
         match action {
             Action::Quit if self.state.is_over() => return Reply::Leave,
-            Action::Quit => match self.deaf() {
-                Some(why) => return self.notice(why),
-                None => self.overlay = Some(Overlay::Confirm(Question::Quit)),
-            },
+            // Nothing is left to be asked: the run ends by itself.
+            Action::Quit if self.state.is_stopping() => {
+                self.leaving = true;
+                return self.notice(match self.state.attached {
+                    true => "it saves the last weights, then this closes; d leaves at once",
+                    false => "it saves the last weights, then this closes",
+                });
+            }
+            Action::Quit => self.overlay = Some(Overlay::Confirm(Question::Quit)),
             Action::Detach => return self.detach(),
             Action::Suspend => return Reply::Suspend,
             // Going on without a fold would be the run's end.
@@ -366,6 +377,10 @@ impl Screen {
             Action::Summary => return self.notice("there are no results before the run is over"),
             Action::Help if self.overlay == Some(Overlay::Help) => self.overlay = None,
             Action::Help => self.overlay = Some(Overlay::Help),
+            Action::Close if self.leaving => {
+                self.leaving = false;
+                return self.notice("this stays open when the run has ended");
+            }
             Action::Close if self.overlay.is_some() => self.overlay = None,
             Action::Close if self.view == View::Crops => self.slices.release(),
             Action::Close if self.view == View::Curves => {
@@ -396,9 +411,7 @@ impl Screen {
         };
         let lowest = plan.learning_rates.last().copied().unwrap_or(0.0);
         let question = match action {
-            Action::MoreEpochs => {
-                Question::Epochs(plan.epochs.saturating_add(10).min(confirm::MOST_EPOCHS))
-            }
+            Action::MoreEpochs => Question::Epochs(plan.epochs.saturating_add(10).min(MOST_EPOCHS)),
             _ => Question::Rate(confirm::place(lowest)),
         };
         self.overlay = Some(Overlay::Confirm(question));

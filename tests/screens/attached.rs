@@ -25,7 +25,7 @@ fn an_attached_dashboard_is_left_without_stopping_anything() {
     press(&mut screen, KeyCode::Char('q'));
     assert_eq!(press(&mut screen, KeyCode::Char('y')), Reply::Send(Command::StopNow));
     assert_eq!(press(&mut screen, KeyCode::Char('q')), Reply::Nothing);
-    assert!(bottom(&mut screen).contains("it is being stopped"));
+    assert!(bottom(&mut screen).contains("it saves the last weights, then this closes"));
     assert_eq!(press(&mut screen, KeyCode::Char('d')), Reply::Detach);
 }
 

@@ -221,3 +221,35 @@ fn the_chart_in_view_is_written_into_the_runs_folder() {
     }
     assert!(std::fs::read_dir(run.join("exports")).unwrap().count() >= 8);
 }
+
+/// However soon before a run's end `q` is pressed, it is not lost.
+#[test]
+fn who_asks_to_leave_is_let_go_when_the_run_ends_by_itself() {
+    let end = Script::default().finished(Outcome::Stopped);
+    let states: [(&str, &dyn Fn() -> Screen); 4] = [
+        ("training", &|| screen(&Script::default().events(Some(MIDDLE)))),
+        ("stopping", &|| {
+            let mut screen = screen(&Script::default().events(Some(MIDDLE)));
+            screen.state.command_given(Command::StopNow);
+            screen
+        }),
+        ("attached", &attached::training),
+        ("attached, stopping", &|| {
+            let mut screen = attached::training();
+            screen.state.command_given(Command::StopNow);
+            screen
+        }),
+    ];
+    for (name, state) in states {
+        for keys in [&[KeyCode::Char('q')][..], &[KeyCode::Char('q'), KeyCode::Esc], &[]] {
+            let mut screen = state();
+            for &key in keys {
+                assert_eq!(press(&mut screen, key), Reply::Nothing, "{name}");
+            }
+            assert!(!screen.is_left(), "{name}: the run goes on");
+            tell(&mut screen, end.clone());
+            assert_eq!(screen.is_left(), keys.len() == 1, "{name}, {keys:?}");
+            assert_eq!(press(&mut screen, KeyCode::Char('q')), Reply::Leave, "{name}");
+        }
+    }
+}
