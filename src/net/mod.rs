@@ -2,10 +2,12 @@
 //!
 //! [`classifier::Classifier`] is the notebook's `TimmModelType2`. Weights live in the layout the
 //! products want; [`weights`] changes them to and from PyTorch's on the way in and out, [`onnx`]
-//! writes the whole network as a graph.
+//! writes the whole network as a graph. [`description`] says what layers and weights there are.
 
 pub mod classifier;
 pub mod convnext;
+mod counts;
+pub mod description;
 pub mod encoder;
 pub mod head;
 pub mod lstm;

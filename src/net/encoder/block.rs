@@ -1,8 +1,9 @@
 //! A ConvNeXt block: depthwise 7×7, norm, fourfold MLP with GELU, layer scale, residual.
 
 use super::patch::norm_forward;
+use super::space;
 use super::weights::{Block, Sum};
-use super::{EPS, space};
+use crate::net::description::EPS;
 use crate::net::ops::{Real, bias_gelu, depthwise, layer_norm, scale_residual};
 use crate::net::ops::{lanes::Lanes, product::shared_product};
 use crate::simd::vectorised;

@@ -1,9 +1,9 @@
 //! All layers, over groups of images side by side.
 
-use super::weights::{self, Net, Sum};
-use super::{EPS, Keep, THREADS, block, overlap, patch};
+use super::weights::{self, Net, Sum, Weight};
+use super::{Keep, THREADS, block, overlap, patch};
 use crate::net::ops::{Real, lanes::Lanes, layer_norm};
-use crate::net::{Spec, Stem, pool::Pool};
+use crate::net::{Spec, Stem, description::EPS, pool::Pool};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -22,7 +22,7 @@ pub type Fill<'a, R> = &'a (dyn Fn(Range<usize>, &mut [R]) + Sync);
 pub(super) struct Layers {
     spec: Spec,
     size: usize,
-    lengths: Vec<usize>,
+    weights: Net<Weight>,
     threads: usize,
 }
 
@@ -34,11 +34,9 @@ pub(super) struct Tapes<R> {
 
 /// Values that a tape holds of one image.
 pub(super) fn tape_values(spec: &Spec, size: usize) -> usize {
-    let pixels = (size / 4) * (size / 4);
     let of_stage = |s: usize| {
-        let map = (pixels >> (2 * s)) * spec.dims[s];
         // Each block's input, and the next downsampling's; the stem's beside.
-        map * (spec.depths[s] + usize::from(s < 3) + usize::from(s == 0))
+        spec.map(size, s) * (spec.depths[s] + usize::from(s < 3) + usize::from(s == 0))
     };
     (0..4).map(of_stage).sum::<usize>() + spec.dims[3]
 }
@@ -46,7 +44,7 @@ pub(super) fn tape_values(spec: &Spec, size: usize) -> usize {
 /// Values that a thread works in, about: images and their patches, a block's maps before and after
 /// its convolution, the maps on their way, and what it takes of some rows.
 pub(super) fn scratch_values(spec: &Spec, size: usize) -> usize {
-    let pixels = (size / 4) * (size / 4);
+    let pixels = spec.pixels(size, 0);
     let images = (GROUP_PIXELS / pixels).max(GROUP_IMAGES);
     let stem = match spec.stem {
         Stem::Patch => 0,
@@ -57,8 +55,7 @@ pub(super) fn scratch_values(spec: &Spec, size: usize) -> usize {
 
 /// Values that [`block::Inner`] holds of one image, of all blocks.
 pub(super) fn inner_values(spec: &Spec, size: usize) -> usize {
-    let pixels = (size / 4) * (size / 4);
-    (0..4).map(|s| (pixels >> (2 * s)) * spec.dims[s] * 5 * spec.depths[s]).sum()
+    (0..4).map(|s| spec.map(size, s) * 5 * spec.depths[s]).sum()
 }
 
 impl<R> Tapes<R> {
@@ -123,10 +120,15 @@ struct Work<R> {
 }
 
 impl Layers {
-    /// Of `spec` for images of `size`², `lengths` the number of values of each weight in order, on
-    /// `threads` threads, at most [`THREADS`].
-    pub fn new(spec: &Spec, size: usize, lengths: Vec<usize>, threads: usize) -> Self {
-        Self { spec: spec.clone(), size, lengths, threads: threads.clamp(1, THREADS) }
+    /// Of `spec` for images of `size`², on `threads` threads, at most [`THREADS`].
+    pub fn new(spec: &Spec, size: usize, threads: usize) -> Self {
+        let threads = threads.clamp(1, THREADS);
+        Self { spec: spec.clone(), size, weights: Net::new(spec), threads }
+    }
+
+    /// The encoder's description.
+    pub fn weights(&self) -> &Net<Weight> {
+        &self.weights
     }
 
     /// [n, h, w, C] of stage s.
@@ -251,7 +253,9 @@ impl Layers {
 
     /// For the gradient of each weight: any values at all.
     pub fn empty<R: Real>(&self, pool: &Pool<R>) -> Vec<Vec<R>> {
-        self.lengths.iter().map(|&n| pool.take(n)).collect()
+        let mut sums = Vec::new();
+        self.weights.each(|weight| sums.push(pool.take(weight.count())));
+        sums
     }
 
     /// Adds the gradients of all weights to `sums` (or begins with them if `empty`), from that of the
@@ -276,7 +280,7 @@ impl Layers {
             for tape in tapes {
                 let range = tape.range.start - start..tape.range.end - start;
                 let grad = &grad[range.start * width..range.end * width];
-                let sums = weights::sums(sums, &self.spec, empty);
+                let sums = weights::sums(sums, &self.weights, empty);
                 scratch.with(lanes, |work| {
                     self.group_backward(net, fill, tape, grad, sums, pool, work);
                 });
@@ -308,7 +312,7 @@ impl Layers {
 
     /// Makes `sums` the gradients, once [`Self::backward`] has added all images.
     pub fn finish<R: Real>(&self, net: &Net<&[R]>, sums: &mut [Vec<R>]) {
-        let mut grads = weights::sums(sums, &self.spec, false);
+        let mut grads = weights::sums(sums, &self.weights, false);
         let blocks = net.stages.iter().flat_map(|stage| &stage.blocks);
         let grads = grads.stages.iter_mut().flat_map(|stage| &mut stage.blocks);
         let blocks: Vec<_> = blocks.zip(grads).collect();

@@ -35,7 +35,6 @@ pub const THREADS: usize = 16;
 /// A network's encoder on the CPU, for images of one size, in f32.
 pub struct Encoder<'a> {
     views: Views<'a>,
-    spec: &'a Spec,
     layers: Layers,
     arena: &'a Arena,
 }
@@ -90,9 +89,9 @@ impl<'a> Encoder<'a> {
     /// Of `model`, for images of `size`², on as many threads as rayon has. The weights are locked
     /// for reading as long as this lives.
     pub fn new(model: &'a Classifier, size: usize, arena: &'a Arena) -> Self {
-        let views = views(&model.parameters.trainable, &model.spec);
-        let layers = Layers::new(&model.spec, size, views.lengths(), rayon::current_num_threads());
-        Self { views, spec: &model.spec, layers, arena }
+        let layers = Layers::new(&model.spec, size, rayon::current_num_threads());
+        let views = views(&model.parameters.trainable, layers.weights());
+        Self { views, layers, arena }
     }
 
     /// Features [n, F] of images `range`, which `fill` writes as [n, S, S, in] in 0..=1; and what
@@ -106,7 +105,7 @@ impl<'a> Encoder<'a> {
         keep: Keep,
     ) -> Result<(Vec<f32>, Tapes)> {
         let arena = (&self.arena.pool, &self.arena.scratch);
-        let net = net(&self.views, self.spec)?;
+        let net = net(&self.views, self.layers.weights())?;
         let (features, tapes) = self.layers.forward(&net, fill, range, keep, arena);
         Ok((features, Tapes(tapes)))
     }
@@ -130,7 +129,7 @@ impl<'a> Encoder<'a> {
             return Ok(());
         }
         let arena = (&self.arena.pool, &self.arena.scratch);
-        let net = net(&self.views, self.spec)?;
+        let net = net(&self.views, self.layers.weights())?;
         let empty = std::mem::replace(&mut sums.empty, false);
         self.layers.backward(&net, fill, tapes.0, grad, (&mut sums.sums, empty), arena);
         Ok(())
@@ -143,7 +142,7 @@ impl<'a> Encoder<'a> {
         if sums.empty {
             sums.sums.iter_mut().for_each(|sum| sum.fill(0.0));
         }
-        self.layers.finish(&net(&self.views, self.spec)?, &mut sums.sums);
+        self.layers.finish(&net(&self.views, self.layers.weights())?, &mut sums.sums);
         Ok(sums.sums)
     }
 }
@@ -156,8 +155,8 @@ pub fn kept_bytes(spec: &Spec, size: usize) -> (usize, usize) {
 /// Values that candle's autograd keeps of one image from the forward pass to the backward pass,
 /// and those of the largest layer's gradients beside them; counted from the ops, not measured.
 pub fn graph_values(spec: &Spec, size: usize) -> usize {
-    let pixels = (size / 4) * (size / 4);
-    let map = |s: usize| (pixels >> (2 * s)) * spec.dims[s];
+    let pixels = spec.pixels(size, 0);
+    let map = |s: usize| spec.map(size, s);
     // A block's: after the convolution, the norm, each product, GELU and the residual: 4 of C and
     // 2 of 4C. A downsampling's norm, patches and result.
     let blocks: usize = (0..4).map(|s| map(s) * 12 * spec.depths[s]).sum();
@@ -181,9 +180,6 @@ pub fn graph_values(spec: &Spec, size: usize) -> usize {
 pub fn scratch_bytes(spec: &Spec, size: usize) -> usize {
     4 * layers::scratch_values(spec, size)
 }
-
-/// timm's LayerNorm epsilon.
-const EPS: f64 = 1e-6;
 
 /// The first `n` elements of a buffer that grows and is never cleared.
 fn space<R: super::ops::Real>(buffer: &mut Vec<R>, n: usize) -> &mut [R] {

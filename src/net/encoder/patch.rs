@@ -1,8 +1,9 @@
 //! Products over s×s patches: the stem, and the downsampling between stages.
 
 use super::block::add;
+use super::space;
 use super::weights::{Affine, Sum};
-use super::{EPS, space};
+use crate::net::description::EPS;
 use crate::net::ops::{Real, lanes::Lanes, layer_norm, product::shared_product};
 use rayon::prelude::*;
 
