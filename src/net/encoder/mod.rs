@@ -1,11 +1,14 @@
-//! The encoder's forward and backward pass by hand, on the CPU.
+//! The encoder's forward and backward pass by hand.
 //!
-//! [`super::convnext`] says the same network in candle's words, with candle's autograd through our
-//! ops: that is what other devices run, and what the tests hold this against. Here a group of
-//! images goes through the whole network on one thread, in buffers that stay in its caches, and
-//! the groups run side by side. What that spares: autograd's zeros and sums for every edge, a
-//! pass through memory for each op, and, since a layer keeps only its input, the second forward
-//! pass of chunking wherever the inputs of all layers fit into memory.
+//! The pass of a group of images (`group` and the layers that it calls) is written over
+//! [`super::device_ops`], for any device. The CPU is the only one so far: `layers` takes each group
+//! through the whole network on one thread, in buffers that stay in its caches, and runs the groups
+//! side by side. [`super::convnext`] computes the same network with candle's autograd through our
+//! ops: that is what other devices run, and what the tests compare this with.
+//!
+//! Against autograd this spares zeros and sums for every edge, a pass through memory for each op,
+//! and, since a layer keeps only its input, the second forward pass of chunking wherever the inputs
+//! of all layers fit into memory.
 //!
 //! Where a block's inner values are not kept too, its backward pass computes the depthwise
 //! convolution, the norm and the first product again: 7 products of M·C·4C instead of 6.
@@ -15,6 +18,7 @@
 //! another number the sums are rounded differently.
 
 mod block;
+mod group;
 mod layers;
 mod overlap;
 mod patch;
@@ -22,10 +26,10 @@ mod patch;
 mod tests;
 mod weights;
 
-use layers::{Fill, Layers, Scratch};
+use layers::{Layers, Scratch};
 use weights::{net, views};
 
-use super::{Classifier, Spec, Stem, pool::Pool, views::Views};
+use super::{Classifier, Spec, Stem, device_ops::cpu::Fill, pool::Pool, views::Views};
 use candle_core::Result;
 use std::ops::Range;
 
@@ -179,12 +183,4 @@ pub fn graph_values(spec: &Spec, size: usize) -> usize {
 /// Bytes that a thread works in, about.
 pub fn scratch_bytes(spec: &Spec, size: usize) -> usize {
     4 * layers::scratch_values(spec, size)
-}
-
-/// The first `n` elements of a buffer that grows and is never cleared.
-fn space<R: super::ops::Real>(buffer: &mut Vec<R>, n: usize) -> &mut [R] {
-    if buffer.len() < n {
-        buffer.resize(n, R::zero());
-    }
-    &mut buffer[..n]
 }

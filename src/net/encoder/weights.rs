@@ -1,7 +1,7 @@
 //! The encoder's weights as slices, and the sums of their gradients.
 
-pub(super) use crate::net::description::{Affine, Block, Encoder as Net, Weight};
-use crate::net::{ops::Real, parameters::Parameter, views::Views};
+pub(super) use crate::net::description::{Encoder as Net, Weight};
+use crate::net::{device_ops::cpu::Sum, ops::Real, parameters::Parameter, views::Views};
 use candle_core::Result;
 
 /// The encoder's weights among a network's: they come first.
@@ -17,31 +17,8 @@ pub(super) fn net<'v, R: Real>(views: &'v Views, of: &Net<Weight>) -> Result<Net
     Ok(of.map(|_| slices.next().expect("one for each weight")))
 }
 
-/// A weight's gradient, summed up.
-pub(super) struct Sum<'a, R> {
-    values: &'a mut [R],
-    /// Nothing is added yet, and the values are any at all.
-    empty: bool,
-}
-
-impl<R: Real> Sum<'_, R> {
-    /// The values, to add to.
-    pub fn values(&mut self) -> &mut [R] {
-        if std::mem::replace(&mut self.empty, false) {
-            self.values.fill(R::zero());
-        }
-        self.values
-    }
-
-    /// The values, and whether to add to them or else write over them.
-    pub fn add_or_begin(&mut self) -> (&mut [R], bool) {
-        let empty = std::mem::replace(&mut self.empty, false);
-        (self.values, !empty)
-    }
-}
-
 /// The encoder's sums, `values` one for each weight in order, all of them empty or none.
-pub(super) fn sums<'a, R>(
+pub(super) fn sums<'a, R: Real>(
     values: &'a mut [Vec<R>],
     of: &Net<Weight>,
     empty: bool,
@@ -49,6 +26,6 @@ pub(super) fn sums<'a, R>(
     let mut values = values.iter_mut();
     of.map(|_| {
         let values = &mut values.next().expect("one for each weight")[..];
-        Sum { values, empty }
+        Sum::new(values, empty)
     })
 }
