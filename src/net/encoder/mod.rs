@@ -156,28 +156,38 @@ pub fn kept_bytes(spec: &Spec, size: usize) -> (usize, usize) {
     (4 * layers::tape_values(spec, size), 4 * layers::inner_values(spec, size))
 }
 
-/// Values that candle's autograd keeps of one image from the forward pass to the backward pass,
-/// and those of the largest layer's gradients beside them; counted from the ops, not measured.
-pub fn graph_values(spec: &Spec, size: usize) -> usize {
-    let pixels = spec.pixels(size, 0);
+/// Bytes that candle's autograd keeps of one image from the forward pass to the backward pass, and
+/// those of the largest layer's gradients beside them, where a value of the compute type has `inner`
+/// bytes; counted from the ops, not measured.
+pub fn graph_bytes(spec: &Spec, size: usize, inner: usize) -> usize {
+    let (pixels, wide) = (spec.pixels(size, 0), 4);
+    // A copy in the other type, where there are two.
+    let narrowed = if inner < wide { inner } else { 0 };
+    let widened = if inner < wide { wide } else { 0 };
     let map = |s: usize| spec.map(size, s);
-    // A block's: after the convolution, the norm, each product, GELU and the residual: 4 of C and
-    // 2 of 4C. A downsampling's norm, patches and result.
-    let blocks: usize = (0..4).map(|s| map(s) * 12 * spec.depths[s]).sum();
-    let between: usize = (1..4).map(|s| 2 * map(s - 1) + map(s)).sum();
+    // A block's: its input in the compute type, after the convolution, the norm, each product and
+    // GELU (3 of C and 2 of 4C); and its result.
+    let block = narrowed + 11 * inner + wide;
+    let blocks: usize = (0..4).map(|s| map(s) * block * spec.depths[s]).sum();
+    // A downsampling's norm, patches and result.
+    let between = |s: usize| map(s - 1) * (wide + narrowed + inner) + map(s) * (inner + widened);
+    let between: usize = (1..4).map(between).sum();
     let images = size * size * spec.in_channels;
+    // Before the norm and after it.
+    let norm = map(0) * (inner + widened + wide);
     let (stem, stem_gradients) = match spec.stem {
-        Stem::Patch => (2 * images + 2 * map(0), 0),
+        Stem::Patch => (2 * images * inner + norm, 0),
         // The images' windows; of the map between, its product and bias, its two dimensions in
         // pairs and threes, its windows and the copy of them in a row; and gradients of the three
         // last at once.
         Stem::Overlap { middle } => {
             let between = 4 * pixels * middle;
-            (images + images * 9 / 4 + 2 * map(0) + between * 37 / 4, 7 * between)
+            let values = images + images * 9 / 4 + between * 37 / 4;
+            (values * inner + norm, 7 * between * inner)
         }
     };
     // In the backward pass two gradients of 4C and three of C at once.
-    blocks + between + stem + stem_gradients.max(11 * map(0))
+    blocks + between + stem + stem_gradients.max(map(0) * (8 * inner + 3 * wide))
 }
 
 /// Bytes that a thread works in, about.
