@@ -6,7 +6,14 @@ use candle_core::{DType, Device, Tensor, Var};
 use reference::*;
 use rsna_tui::{
     config::Config,
-    net::{Classifier, Mode, encoder::Arena, lstm, parameters::Builder, weights},
+    net::{
+        Classifier, Mode,
+        description::{Init, Layout, Weight},
+        encoder::Arena,
+        lstm,
+        parameters::Builder,
+        weights,
+    },
     train::{
         adamw::AdamW,
         loss::{self, Weights},
@@ -108,9 +115,9 @@ fn learning_rate() {
 fn adamw() {
     let t = tensors("small.safetensors").unwrap();
     let mut b = Builder::new(0, 0, DType::F32, &Device::Cpu);
-    let plain = rsna_tui::net::parameters::Layout::Plain;
-    let init = rsna_tui::net::parameters::Init::Constant(0.0);
-    let p = b.weight("p", &[64], plain, init).unwrap();
+    let (layout, init) = (Layout::Plain, Init::Constant(0.0));
+    let p = Weight { name: "p".into(), shape: vec![64], layout, init };
+    let p = b.weight(&p).unwrap();
     p.set(&t["adam.p0"]).unwrap();
     let mut optimizer = AdamW::new(&config().train, [64].into_iter());
     for step in 1..=10 {

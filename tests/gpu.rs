@@ -138,8 +138,9 @@ fn bias_and_gelu() {
 fn layer_scale_and_residual() {
     for (n, c) in [(6272, 80), (33, 19)] {
         let shapes: [&[usize]; 4] = [&[n, c], &[c], &[c], &[n, c]];
-        same("scale", &shapes, &[true, false, false, true], &[n, c], &|x| {
-            ops::scale_residual(&x[0], &x[1], &x[2], &x[3])
+        // The residual stream is f32.
+        same("scale", &shapes, &[true, false, false, false], &[n, c], &|x| {
+            ops::scale_residual(&x[0], &x[1], &x[2], &x[3])?.to_dtype(x[0].dtype())
         });
     }
 }

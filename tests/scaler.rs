@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor, Var};
 use rsna_tui::{
     config::{Config, Set},
-    net::parameters::{Layout, Parameter},
+    net::{description::Layout, parameters::Parameter},
     train::{adamw::AdamW, scaler::Scaler, step::OfWeights},
 };
 use serde_json::Value;

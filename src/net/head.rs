@@ -1,8 +1,9 @@
 //! A head: Linear – BatchNorm – Dropout – LeakyReLU – Linear.
 
 use super::{
+    description::{self, Affine},
     ops,
-    parameters::{Builder, Init, Layout, tensor},
+    parameters::{Builder, tensor},
 };
 use candle_core::{Result, Tensor, Var};
 
@@ -12,45 +13,31 @@ const MOMENTUM: f64 = 0.1;
 /// LeakyReLU's slope.
 pub(super) const SLOPE: f64 = 0.1;
 
+/// What BatchNorm keeps beside its weights, by PyTorch's names: the running statistics, and how many
+/// batches there were.
+pub(super) const MEAN: &str = "running_mean";
+pub(super) const VARIANCE: &str = "running_var";
+const BATCHES: &str = "num_batches_tracked";
+
 /// `nn.Sequential(Linear(in, M), BatchNorm1d(M), Dropout, LeakyReLU(.1), Linear(M, 1))`.
 #[derive(Debug, Clone)]
 pub struct Head {
-    w0: Var,
-    b0: Var,
-    norm_weight: Var,
-    norm_bias: Var,
+    weights: description::Head<Var>,
     running_mean: Var,
     running_var: Var,
     batches: Var,
-    w4: Var,
-    b4: Var,
 }
 
 impl Head {
     /// Fresh weights under `name.…`.
     pub fn new(b: &mut Builder, name: &str, input: usize, hidden: usize) -> Result<Self> {
-        let bound = |fan_in: usize| Init::Uniform(1.0 / (fan_in as f64).sqrt());
-        let plain = Layout::Plain;
+        let head = description::Head::new(name, input, hidden);
+        let norm = head.norm.weight.module();
         Ok(Self {
-            w0: b.weight(&format!("{name}.0.weight"), &[hidden, input], plain, bound(input))?,
-            b0: b.weight(&format!("{name}.0.bias"), &[hidden], plain, bound(input))?,
-            norm_weight: b.weight(
-                &format!("{name}.1.weight"),
-                &[hidden],
-                plain,
-                Init::Constant(1.0),
-            )?,
-            norm_bias: b.weight(
-                &format!("{name}.1.bias"),
-                &[hidden],
-                plain,
-                Init::Constant(0.0),
-            )?,
-            running_mean: b.buffer(&format!("{name}.1.running_mean"), hidden, 0.0)?,
-            running_var: b.buffer(&format!("{name}.1.running_var"), hidden, 1.0)?,
-            batches: b.counter(&format!("{name}.1.num_batches_tracked"))?,
-            w4: b.weight(&format!("{name}.4.weight"), &[1, hidden], plain, bound(hidden))?,
-            b4: b.weight(&format!("{name}.4.bias"), &[1], plain, bound(hidden))?,
+            weights: head.try_map(&mut |weight| b.weight(weight))?,
+            running_mean: b.buffer(&format!("{norm}.{MEAN}"), hidden, 0.0)?,
+            running_var: b.buffer(&format!("{norm}.{VARIANCE}"), hidden, 1.0)?,
+            batches: b.counter(&format!("{norm}.{BATCHES}"))?,
         })
     }
 
@@ -86,21 +73,24 @@ impl Head {
     }
 
     fn hidden(&self, x: &Tensor, track: bool) -> Result<Tensor> {
-        ops::linear(x, &tensor(&self.w0, track), &tensor(&self.b0, track))
+        let Affine { weight, bias } = &self.weights.hidden;
+        ops::linear(x, &tensor(weight, track), &tensor(bias, track))
     }
 
     fn normalise(&self, centred: &Tensor, var: &Tensor, track: bool) -> Result<Tensor> {
+        let Affine { weight, bias } = &self.weights.norm;
         let std = (var + EPS)?.sqrt()?;
         centred
             .broadcast_div(&std)?
-            .broadcast_mul(&tensor(&self.norm_weight, track))?
-            .broadcast_add(&tensor(&self.norm_bias, track))
+            .broadcast_mul(&tensor(weight, track))?
+            .broadcast_add(&tensor(bias, track))
     }
 
     fn output(&self, y: &Tensor, track: bool) -> Result<Tensor> {
         // Not candle's `relu`, which turns NaN into 0: here NaN is not above 0, and stays NaN.
         let y = y.gt(0.0)?.where_cond(y, &(y * SLOPE)?)?;
-        ops::linear(&y, &tensor(&self.w4, track), &tensor(&self.b4, track))?.squeeze(1)
+        let Affine { weight, bias } = &self.weights.out;
+        ops::linear(&y, &tensor(weight, track), &tensor(bias, track))?.squeeze(1)
     }
 
     /// Running statistics: (1-m)·old + m·new, the variance unbiased.
@@ -129,8 +119,8 @@ mod tests {
         let fresh =
             || Head::new(&mut Builder::new(0, 0, DType::F32, &device), "head", 3, 4).unwrap();
         let head = fresh();
-        head.w4.set(&Tensor::ones((1, 4), DType::F32, &device).unwrap()).unwrap();
-        head.b4.set(&Tensor::zeros(1, DType::F32, &device).unwrap()).unwrap();
+        head.weights.out.weight.set(&Tensor::ones((1, 4), DType::F32, &device).unwrap()).unwrap();
+        head.weights.out.bias.set(&Tensor::zeros(1, DType::F32, &device).unwrap()).unwrap();
         for (x, y, slope) in [(2.0f32, 2.0, 1.0), (-2.0, -0.2, 0.1), (0.0, 0.0, 0.1)] {
             let hidden = Var::from_tensor(&Tensor::full(x, (1, 4), &device).unwrap()).unwrap();
             let out = head.output(hidden.as_tensor(), false).unwrap();

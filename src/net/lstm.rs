@@ -1,59 +1,21 @@
 //! Two-layer bidirectional LSTMs, several of them side by side.
 
 use super::{
+    description::{self, Direction, LSTM_LAYERS},
     ops,
-    parameters::{Builder, Init, Layout, tensor},
+    parameters::{Builder, tensor},
 };
 use candle_core::{Result, Tensor, Var};
 
-/// Layers, as in the notebook.
-pub(super) const LAYERS: usize = 2;
-
 /// `nn.LSTM(in, H, num_layers=2, bidirectional=True, batch_first=True)`.
 #[derive(Debug, Clone)]
-pub struct Lstm {
-    layers: Vec<[Direction; 2]>,
-}
-
-/// One direction of one layer.
-#[derive(Debug, Clone)]
-struct Direction {
-    /// [4H, in]
-    w_ih: Var,
-    /// [4H, H]
-    w_hh: Var,
-    b_ih: Var,
-    b_hh: Var,
-}
-
-impl Direction {
-    fn new(b: &mut Builder, name: &str, suffix: &str, input: usize, hidden: usize) -> Result<Self> {
-        let init = Init::Uniform(1.0 / (hidden as f64).sqrt());
-        let mut weight = |part: &str, shape: &[usize]| {
-            b.weight(&format!("{name}.{part}_{suffix}"), shape, Layout::Plain, init)
-        };
-        Ok(Self {
-            w_ih: weight("weight_ih", &[4 * hidden, input])?,
-            w_hh: weight("weight_hh", &[4 * hidden, hidden])?,
-            b_ih: weight("bias_ih", &[4 * hidden])?,
-            b_hh: weight("bias_hh", &[4 * hidden])?,
-        })
-    }
-}
+pub struct Lstm(description::Lstm<Var>);
 
 impl Lstm {
     /// Fresh weights under `name.…`.
     pub fn new(b: &mut Builder, name: &str, input: usize, hidden: usize) -> Result<Self> {
-        let layers = (0..LAYERS)
-            .map(|l| {
-                let input = if l == 0 { input } else { 2 * hidden };
-                Ok([
-                    Direction::new(b, name, &format!("l{l}"), input, hidden)?,
-                    Direction::new(b, name, &format!("l{l}_reverse"), input, hidden)?,
-                ])
-            })
-            .collect::<Result<_>>()?;
-        Ok(Self { layers })
+        let lstm = description::Lstm::new(name, input, hidden);
+        Ok(Self(lstm.try_map(&mut |weight| b.weight(weight))?))
     }
 }
 
@@ -65,9 +27,9 @@ pub fn forward(lstms: &[&Lstm], x: &Tensor, track: bool) -> Result<Vec<Tensor>> 
     // Time first, so that a step's rows are neighbours: [T·B, in], one for all LSTMs.
     let shared = x.transpose(0, 1)?.contiguous()?.reshape((t * b, input))?;
     let mut inputs = vec![shared];
-    for layer in 0..LAYERS {
-        let directions = |of: &[&Lstm]| -> Vec<Direction> {
-            of.iter().flat_map(|l| l.layers[layer].clone()).collect()
+    for layer in 0..LSTM_LAYERS {
+        let directions = |of: &[&Lstm]| -> Vec<Direction<Var>> {
+            of.iter().flat_map(|l| l.0.layers[layer].clone()).collect()
         };
         // LSTMs that share their input share one product.
         let gates = match inputs.as_slice() {
@@ -101,11 +63,11 @@ pub fn forward(lstms: &[&Lstm], x: &Tensor, track: bool) -> Result<Vec<Tensor>> 
 /// Input products and biases of D directions: x [T·B, in] → [D, T, B, 4H].
 fn gates(
     x: &Tensor,
-    directions: &[Direction],
+    directions: &[Direction<Var>],
     (t, b): (usize, usize),
     track: bool,
 ) -> Result<Tensor> {
-    let cat = |part: fn(&Direction) -> &Var| {
+    let cat = |part: fn(&Direction<Var>) -> &Var| {
         let parts: Vec<Tensor> = directions.iter().map(|d| tensor(part(d), track)).collect();
         Tensor::cat(&parts, 0)
     };

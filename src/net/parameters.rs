@@ -1,33 +1,10 @@
 //! Named parameters and buffers, and how each is initialised.
 
+use super::description::{Init, Layout, Weight};
 use crate::rng::{Key, Purpose, hash};
 use candle_core::{DType, Device, Result, Tensor, Var};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
-
-/// How PyTorch keeps a weight on disk, against how it is kept here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layout {
-    /// The same.
-    Plain,
-    /// [C, 1, 7, 7] on disk, [49, C] here.
-    Depthwise,
-    /// [out, in, k, k] on disk, [out, k·k·in] here: a patch's pixels row by row, channels last.
-    Patch,
-    /// [out, in, 1, 1] on disk, [out, in] here.
-    Pointwise,
-}
-
-/// What a fresh weight is drawn from.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Init {
-    /// A constant.
-    Constant(f64),
-    /// Normal with this standard deviation, cut at ±2 (timm's `trunc_normal_(std=.02)`).
-    Normal(f64),
-    /// Uniform within ± this bound (PyTorch's Linear and LSTM: 1/√fan).
-    Uniform(f64),
-}
 
 /// A trainable weight.
 #[derive(Debug, Clone)]
@@ -87,27 +64,22 @@ impl Builder {
         }
     }
 
-    /// A trainable weight of PyTorch's `shape`, in our layout.
-    pub fn weight(
-        &mut self,
-        name: &str,
-        shape: &[usize],
-        layout: Layout,
-        init: Init,
-    ) -> Result<Var> {
-        let count = shape.iter().product();
+    /// A fresh trainable weight, in our layout.
+    pub fn weight(&mut self, weight: &Weight) -> Result<Var> {
+        let Weight { name, shape, layout, init } = weight;
+        let count = weight.count();
         let mut rng = self.key.study(hash(name)).rng();
-        let values: Vec<f32> = match init {
+        let values: Vec<f32> = match *init {
             Init::Constant(c) => vec![c as f32; count],
             Init::Normal(std) => (0..count).map(|_| truncated_normal(&mut rng, std)).collect(),
             Init::Uniform(b) => (0..count).map(|_| rng.random_range(-b..b) as f32).collect(),
         };
-        let torch = Tensor::from_vec(values, shape, &self.device)?.to_dtype(self.dtype)?;
-        let var = Var::from_tensor(&super::weights::from_torch(&torch, layout)?)?;
+        let torch = Tensor::from_vec(values, &shape[..], &self.device)?.to_dtype(self.dtype)?;
+        let var = Var::from_tensor(&super::weights::from_torch(&torch, *layout)?)?;
         self.parameters.trainable.push(Parameter {
-            name: name.into(),
-            shape: shape.to_vec(),
-            layout,
+            name: name.clone(),
+            shape: shape.clone(),
+            layout: *layout,
             var: var.clone(),
         });
         Ok(var)

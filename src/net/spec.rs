@@ -62,53 +62,6 @@ impl Spec {
     pub fn features(&self) -> usize {
         self.dims[3]
     }
-
-    /// Numbers of trainable values: the encoder's, and the LSTMs' and heads'.
-    pub fn parameters(&self) -> (usize, usize) {
-        let first = self.dims[0];
-        // Products, and the norm behind them.
-        let stem = 2 * first
-            + match self.stem {
-                Stem::Patch => first * (16 * self.in_channels + 1),
-                Stem::Overlap { middle } => {
-                    middle * (9 * self.in_channels + 1) + first * (9 * middle + 1)
-                }
-            };
-        let stage = |s: usize| {
-            let c = self.dims[s];
-            let downsample = match s {
-                0 => 0,
-                _ => 2 * self.dims[s - 1] + 4 * self.dims[s - 1] * c + c,
-            };
-            downsample + self.depths[s] * (8 * c * c + 58 * c)
-        };
-        let encoder = stem + (0..4).map(stage).sum::<usize>() + 2 * self.dims[3];
-        let (f, h, m) = (self.features(), self.lstm_hidden, self.head_hidden);
-        let lstm = 2 * 4 * h * ((f + h + 2) + (2 * h + h + 2));
-        let head = 2 * h * m + 4 * m + 1;
-        (encoder, 2 * (lstm + head))
-    }
-
-    /// Multiplications of one image of `size`² in the forward pass's products and convolutions:
-    /// in the encoder, and in LSTMs and heads.
-    pub fn multiplications(&self, size: usize) -> (u64, u64) {
-        let pixels = |s: usize| ((size / 4) >> s) * ((size / 4) >> s);
-        let stem = pixels(0)
-            * match self.stem {
-                Stem::Patch => 16 * self.in_channels * self.dims[0],
-                Stem::Overlap { middle } => 9 * middle * (4 * self.in_channels + self.dims[0]),
-            };
-        let stage = |s: usize| {
-            let c = self.dims[s];
-            let block = c * 49 + 8 * c * c;
-            let downsample = if s > 0 { 4 * self.dims[s - 1] * c } else { 0 };
-            pixels(s) * (self.depths[s] * block + downsample)
-        };
-        let encoder = stem + (0..4).map(stage).sum::<usize>();
-        let (f, h, m) = (self.features(), self.lstm_hidden, self.head_hidden);
-        let tail = 2 * 2 * 4 * h * ((f + h) + (2 * h + h)) + 2 * h * m + m;
-        (encoder as u64, tail as u64)
-    }
 }
 
 /// Name, stem, depths, widths and kind of MLP as in timm 1.0 (`timm/models/convnext.py`).

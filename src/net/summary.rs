@@ -1,6 +1,10 @@
 //! The notebook's parameter table.
 
-use super::{classifier::Classifier, spec::Stem};
+use super::{
+    classifier::Classifier,
+    description::{Encoder, Network},
+    spec::Stem,
+};
 use std::fmt::Write;
 
 /// The table `--print-model` prints: rows, output shapes and parameter counts as the notebook's
@@ -8,11 +12,8 @@ use std::fmt::Write;
 pub fn table(model: &Classifier, batch: usize, image_size: usize) -> String {
     let spec = &model.spec;
     let n = batch * spec.images;
-    let count = |prefix: &str| -> usize {
-        let own = |name: &str| name.starts_with(prefix);
-        let trainable = model.parameters.trainable.iter();
-        trainable.filter(|p| own(&p.name)).map(|p| p.var.elem_count()).sum()
-    };
+    let Network { encoder, lstm, head, lstm2, head2 } = Network::new(spec);
+    let Encoder { stem, second, stem_norm, stages, head_norm } = &encoder;
     let d = spec.dims;
     let map = |s: usize| {
         let side = (image_size / 4) >> s;
@@ -28,41 +29,37 @@ pub fn table(model: &Classifier, batch: usize, image_size: usize) -> String {
     if let Stem::Overlap { middle } = spec.stem {
         let side = image_size / 2;
         let shape = format!("[{n}, {middle}, {side}, {side}]");
-        rows.push((3, "Conv2d", shape, count("encoder.stem.0.")));
+        rows.push((3, "Conv2d", shape, stem.count()));
     }
-    let (last, norm) = match spec.stem {
-        Stem::Patch => ("encoder.stem.0.", "encoder.stem.1."),
-        Stem::Overlap { .. } => ("encoder.stem.1.", "encoder.stem.2."),
-    };
     rows.extend([
-        (3, "Conv2d", map(0), count(last)),
-        (3, "LayerNorm2d", map(0), count(norm)),
+        (3, "Conv2d", map(0), second.as_ref().unwrap_or(stem).count()),
+        (3, "LayerNorm2d", map(0), stem_norm.count()),
         (2, "Sequential", map(3), 0),
     ]);
-    for s in 0..4 {
-        rows.push((3, "ConvNeXtStage", map(s), count(&format!("encoder.stages.{s}."))));
+    for (s, stage) in stages.iter().enumerate() {
+        rows.push((3, "ConvNeXtStage", map(s), stage.count()));
     }
     rows.extend([
         (2, "Identity", map(3), 0),
         (2, "Sequential", "--".into(), 0),
         (3, "SelectAdaptivePool2d", pooled.clone(), 0),
-        (3, "LayerNorm2d", pooled, count("encoder.head.norm.")),
+        (3, "LayerNorm2d", pooled, head_norm.count()),
         (3, "Flatten", features.clone(), 0),
         (3, "Dropout", features.clone(), 0),
         (3, "Identity", features, 0),
     ]);
     let states = format!("[{batch}, {}, {}]", spec.images, 2 * spec.lstm_hidden);
-    rows.push((1, "LSTM", states.clone(), count("lstm.")));
-    rows.push((1, "LSTM", states, count("lstm2.")));
-    for (head, m) in [("head", n), ("head2", batch)] {
+    rows.push((1, "LSTM", states.clone(), lstm.count()));
+    rows.push((1, "LSTM", states, lstm2.count()));
+    for (head, m) in [(head, n), (head2, batch)] {
         let hidden = format!("[{m}, {}]", spec.head_hidden);
         rows.extend([
             (1, "Sequential", format!("[{m}, 1]"), 0),
-            (2, "Linear", hidden.clone(), count(&format!("{head}.0."))),
-            (2, "BatchNorm1d", hidden.clone(), count(&format!("{head}.1."))),
+            (2, "Linear", hidden.clone(), head.hidden.count()),
+            (2, "BatchNorm1d", hidden.clone(), head.norm.count()),
             (2, "Dropout", hidden.clone(), 0),
             (2, "LeakyReLU", hidden, 0),
-            (2, "Linear", format!("[{m}, 1]"), count(&format!("{head}.4."))),
+            (2, "Linear", format!("[{m}, 1]"), head.out.count()),
         ]);
     }
     let line = "=".repeat(100);

@@ -8,7 +8,7 @@ mod source;
 pub use fit::{Content, Differences, Filled, fill, fill_from, load_state_dict};
 pub use source::Source;
 
-use super::parameters::{Layout, Parameters};
+use super::{description::Layout, parameters::Parameters};
 use crate::bounded::{self, excerpt};
 use candle_core::{DType, Device, Result as CandleResult, Tensor};
 use std::{

@@ -106,7 +106,7 @@ impl Plan {
             Precision::F32 => 4,
             Precision::Bf16 | Precision::F16 => 2,
         };
-        let image = (bytes * encoder::graph_values(&spec, config.data.image_size)) as u64;
+        let image = encoder::graph_bytes(&spec, config.data.image_size, bytes) as u64;
         let budget = match config.train.memory {
             0 => (free as f64 * CARD_SHARE) as u64,
             mib => (mib as u64) << 20,

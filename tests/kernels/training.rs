@@ -6,7 +6,10 @@ use candle_core::{DType, Device};
 use rand::Rng;
 use rsna_tui::config::{self, Config};
 use rsna_tui::net::ops::launch::{self, Launch};
-use rsna_tui::net::parameters::{Builder, Init, Layout};
+use rsna_tui::net::{
+    description::{Init, Layout, Weight},
+    parameters::Builder,
+};
 use rsna_tui::rng::{Key, Purpose};
 use rsna_tui::train::{adamw::AdamW, step::OfWeights};
 
@@ -50,7 +53,8 @@ fn adamw() {
     let train = Config::load(None, false, &[]).unwrap().train;
     let mut builder = Builder::new(0, 0, DType::F32, &Device::Cpu);
     for (i, n) in SIZES.into_iter().enumerate() {
-        builder.weight(&format!("{i}"), &[n], Layout::Plain, Init::Normal(0.5)).unwrap();
+        let (name, layout, init) = (format!("{i}"), Layout::Plain, Init::Normal(0.5));
+        builder.weight(&Weight { name, shape: vec![n], layout, init }).unwrap();
     }
     let parameters = builder.parameters.trainable;
     let values = |i: usize| parameters[i].var.to_vec1::<f32>().unwrap();

@@ -1,271 +1,164 @@
 //! A ConvNeXt block: depthwise 7×7, norm, fourfold MLP with GELU, layer scale, residual.
 
-use super::patch::norm_forward;
-use super::weights::{Block, Sum};
-use super::{EPS, space};
-use crate::net::ops::{Real, bias_gelu, depthwise, layer_norm, scale_residual};
-use crate::net::ops::{lanes::Lanes, product::shared_product};
-use crate::simd::vectorised;
-use pulp::{Simd, WithSimd};
-use rayon::prelude::*;
+use crate::net::description::Block;
+use crate::net::device_ops::{In, Ops, Out};
+use std::ops::Range;
 
 /// What a group is worked on in.
 #[derive(Default)]
-pub(super) struct Work<R> {
-    /// The threads that share it.
-    pub(super) lanes: Lanes,
-    conv: Vec<depthwise::Space<R>>,
+pub(super) struct Work<B, W> {
     /// After the convolution, [M, C].
-    y: Vec<R>,
+    y: B,
     /// Gradient of `y`, [M, C].
-    dy: Vec<R>,
+    dy: B,
     /// After the norm, of some rows.
-    z: Vec<R>,
+    z: B,
     /// Gradient of `z`, of some rows.
-    dz: Vec<R>,
+    dz: B,
     /// Before and after the GELU, its gradient: of some rows, [rows, 4C].
-    h: Vec<R>,
-    a: Vec<R>,
-    da: Vec<R>,
+    h: B,
+    a: B,
+    da: B,
     /// After the MLP, or the gradient times gamma: of some rows, [rows, C].
-    o: Vec<R>,
+    o: B,
     /// Gradients of the norm's weight and bias.
-    norm: Vec<R>,
-}
-
-/// Rows of a thread whose hidden values, a row of 4C, are worked on at once: so many that a
-/// weight, packed anew for each product, is worth it, and so few that they stay in the second
-/// cache, or nearly (2 MiB each; half as many took 3 % longer).
-fn rows_at_once(c: usize) -> usize {
-    (1usize << 19).div_ceil(4 * c).clamp(256, 1024)
+    norm: W,
 }
 
 /// Ranges of rows, as even as they can be.
-fn pieces(rows: usize, c: usize, lanes: Lanes) -> impl Iterator<Item = std::ops::Range<usize>> {
-    let n = rows.div_ceil(rows_at_once(c) * lanes.0).max(1);
+fn pieces<O: Ops>(ops: &O, rows: usize, c: usize) -> impl Iterator<Item = Range<usize>> + use<O> {
+    let n = ops.pieces(rows, c);
     (0..n).map(move |i| rows * i / n..rows * (i + 1) / n)
 }
 
 /// Rows after the convolution, `y` [n, C] → after the norm `z` [n, C] and after the first product,
 /// without its bias, `h` [n, 4C].
-fn hidden<R: Real>(lanes: Lanes, weights: &Block<&[R]>, y: &[R], z: &mut [R], h: &mut [R]) {
-    let c = weights.gamma.len();
-    norm_forward(lanes, &weights.norm, y, z);
-    let size = (y.len() / c, 4 * c, c);
-    shared_product(lanes, size, h, 4 * c, z, (c, 1), weights.fc1.weight, (1, c), false);
+fn hidden<O: Ops>(
+    ops: &mut O,
+    weights: &Block<O::Weight>,
+    [n, c]: [usize; 2],
+    y: In<O::Inner>,
+    z: &mut O::Inner,
+    h: Out<O::Inner>,
+) {
+    ops.fit(z, n * c);
+    ops.norm(&weights.norm, c, y, (z, 0..n * c));
+    ops.product([n, 4 * c, c], (z, 0..n * c), weights.fc1.weight, h);
 }
 
 /// What of a block's forward pass can be kept for its backward pass, or else is computed again
 /// there.
-pub(super) struct Inner<R> {
+pub(super) struct Inner<B> {
     /// After the convolution, [M, C].
-    pub(super) y: Vec<R>,
+    pub(super) y: B,
     /// After the first product, without its bias, [M, 4C].
-    pub(super) h: Vec<R>,
+    pub(super) h: B,
 }
 
 /// `x` [n, h, w, C] → `out`, the same shape. `shape`: its four numbers. `inner` is filled.
-pub(super) fn forward<R: Real>(
-    weights: &Block<&[R]>,
+pub(super) fn forward<O: Ops>(
+    ops: &mut O,
+    weights: &Block<O::Weight>,
     shape: [usize; 4],
-    x: &[R],
-    out: &mut [R],
-    work: &mut Work<R>,
-    mut inner: Option<&mut Inner<R>>,
+    (x, out): (&O::Map, &mut O::Map),
+    work: &mut Work<O::Inner, O::Wide>,
+    mut inner: Option<&mut Inner<O::Inner>>,
 ) {
-    let (c, lanes) = (shape[3], work.lanes);
-    let dw = &weights.depthwise;
+    let (c, m) = (shape[3], shape.iter().product::<usize>());
     let y = match &mut inner {
-        Some(inner) => &mut inner.y[..],
-        None => space(&mut work.y, x.len()),
+        Some(inner) => &mut inner.y,
+        None => &mut work.y,
     };
-    depthwise::forward_shared(lanes, x, [dw.weight, dw.bias], shape, &mut work.conv, y);
-    for rows in pieces(x.len() / c, c, lanes) {
+    ops.fit(y, m);
+    ops.depthwise(ops.inner(x), &weights.depthwise, shape, y);
+    for rows in pieces(ops, m / c, c) {
         let (n, range) = (rows.len(), rows.start * c..rows.end * c);
-        let z = space(&mut work.z, n * c);
-        let wide = lanes.values(n * 4 * c, 4 * c);
-        let h = match &mut inner {
+        let (all, z) = (0..n * 4 * c, &mut work.z);
+        let b1 = weights.fc1.bias;
+        let a = match &mut inner {
             Some(Inner { y, h }) => {
-                let h = &mut h[4 * range.start..4 * range.end];
-                hidden(lanes, weights, &y[range.clone()], z, h);
-                let a = space(&mut work.a, n * 4 * c);
-                let rows = h.par_chunks(wide).zip(a.par_chunks_mut(wide));
-                rows.for_each(|(h, a)| bias_gelu::forward_to(h, weights.fc1.bias, a));
-                a
+                let wide = 4 * range.start..4 * range.end;
+                hidden(ops, weights, [n, c], (y, range.clone()), z, (h, wide.clone()));
+                ops.fit(&mut work.a, n * 4 * c);
+                ops.gelu((h, wide), b1, 4 * c, (&mut work.a, all.clone()));
+                &work.a
             }
             None => {
-                let h = space(&mut work.h, n * 4 * c);
-                hidden(lanes, weights, &work.y[range.clone()], z, h);
-                let rows = h.par_chunks_mut(wide);
-                rows.for_each(|h| bias_gelu::forward_here(h, weights.fc1.bias));
-                h
+                ops.fit(&mut work.h, n * 4 * c);
+                let (y, h) = ((&work.y, range.clone()), (&mut work.h, all.clone()));
+                hidden(ops, weights, [n, c], y, z, h);
+                ops.gelu_in_place((&mut work.h, all.clone()), b1, 4 * c);
+                &work.h
             }
         };
-        let o = space(&mut work.o, n * c);
-        let fc2 = weights.fc2.weight;
-        shared_product(lanes, (n, c, 4 * c), o, c, h, (4 * c, 1), fc2, (1, 4 * c), false);
-        let params = [weights.fc2.bias, weights.gamma];
-        let k = wide / 4;
-        let rows = x[range.clone()].par_chunks(k).zip(out[range].par_chunks_mut(k));
-        let rows = o.par_chunks(k).zip(rows);
-        rows.for_each(|(o, (x, out))| scale_residual::forward_here(o, params, x, out));
+        ops.fit(&mut work.o, n * c);
+        ops.product([n, c, 4 * c], (a, all), weights.fc2.weight, (&mut work.o, 0..n * c));
+        ops.scale_residual((&work.o, 0..n * c), weights, c, (x, range.clone()), (out, range));
     }
 }
 
 /// The backward pass: `g`, the gradient by the block's result, becomes that by `x`, and the
-/// gradients by the weights are added to `grads`, of which `fc2` and `gamma` are right only after
-/// [`finish`]. `inner`, if it was kept, is used up.
-pub(super) fn backward<R: Real>(
-    weights: &Block<&[R]>,
-    grads: &mut Block<Sum<R>>,
+/// gradients by the weights are added to `grads`, of which `fc2` and `gamma` are not right before
+/// `finish`: they are summed without gamma. `inner`, if it was kept, is used up.
+pub(super) fn backward<O: Ops>(
+    ops: &mut O,
+    weights: &Block<O::Weight>,
+    grads: &mut Block<O::Sum>,
     shape: [usize; 4],
-    x: &[R],
-    g: &mut [R],
-    work: &mut Work<R>,
-    mut inner: Option<&mut Inner<R>>,
+    (x, g): (&O::Inner, &mut O::Map),
+    work: &mut Work<O::Inner, O::Wide>,
+    mut inner: Option<&mut Inner<O::Inner>>,
 ) {
-    let (c, lanes) = (shape[3], work.lanes);
-    let dw = &weights.depthwise;
+    let (c, m) = (shape[3], shape.iter().product::<usize>());
     if inner.is_none() {
-        let y = space(&mut work.y, x.len());
-        depthwise::forward_shared(lanes, x, [dw.weight, dw.bias], shape, &mut work.conv, y);
+        ops.fit(&mut work.y, m);
+        ops.depthwise(x, &weights.depthwise, shape, &mut work.y);
     }
-    let dy = space(&mut work.dy, x.len());
-    let norm_grads = space(&mut work.norm, 2 * c);
-    norm_grads.fill(R::zero());
-    for rows in pieces(x.len() / c, c, lanes) {
+    ops.fit(&mut work.dy, m);
+    ops.begin_norm(&mut work.norm, c);
+    for rows in pieces(ops, m / c, c) {
         let (n, range) = (rows.len(), rows.start * c..rows.end * c);
-        // Of a lane, of rows of C and of 4C.
-        let k = lanes.values(n * c, c);
-        let wide = 4 * k;
-        let (z, g) = (space(&mut work.z, n * c), &g[range.clone()]);
-        let (y, h) = match &mut inner {
+        // Of some rows of C and of 4C.
+        let (all, wide) = (0..n * c, 0..4 * n * c);
+        let (y, h, at) = match &mut inner {
             Some(Inner { y, h }) => {
-                let y = &y[range.clone()];
-                norm_forward(lanes, &weights.norm, y, z);
-                (y, &mut h[4 * range.start..4 * range.end])
+                let y = (&*y, range.clone());
+                ops.fit(&mut work.z, n * c);
+                ops.norm(&weights.norm, c, y.clone(), (&mut work.z, all.clone()));
+                (y, h, 4 * range.start..4 * range.end)
             }
             None => {
-                let (y, h) = (&work.y[range.clone()], space(&mut work.h, n * 4 * c));
-                hidden(lanes, weights, y, z, h);
-                (y, h)
+                ops.fit(&mut work.h, 4 * n * c);
+                let (y, h) = ((&work.y, range.clone()), (&mut work.h, wide.clone()));
+                hidden(ops, weights, [n, c], y.clone(), &mut work.z, h);
+                (y, &mut work.h, wide.clone())
             }
         };
-        let a = space(&mut work.a, n * 4 * c);
-        let rows = h.par_chunks_mut(wide).zip(a.par_chunks_mut(wide));
-        rows.for_each(|(h, a)| bias_gelu::forward_with_derivative(h, weights.fc1.bias, a));
-        // Without gamma for now: see `finish`.
-        let (sum, add) = grads.fc2.weight.add_or_begin();
-        shared_product(lanes, (c, 4 * c, n), sum, 4 * c, g, (1, c), a, (4 * c, 1), add);
-        let scaled = space(&mut work.o, n * c);
-        let rows = g.par_chunks(k).zip(scaled.par_chunks_mut(k));
-        lanes.summed(grads.fc2.bias.values(), rows, |(g, out), sum| {
-            vectorised(Scale { g, gamma: weights.gamma, out, sum });
-        });
-        let (da, fc2) = (space(&mut work.da, n * 4 * c), weights.fc2.weight);
-        shared_product(lanes, (n, 4 * c, c), da, 4 * c, scaled, (c, 1), fc2, (4 * c, 1), false);
-        let rows = da.par_chunks_mut(wide).zip(h.par_chunks(wide));
-        lanes.summed(grads.fc1.bias.values(), rows, |(g, derivative), sum| {
-            vectorised(TimesDerivative { g, derivative, sum });
-        });
-        let (sum, add) = grads.fc1.weight.add_or_begin();
-        shared_product(lanes, (4 * c, c, n), sum, c, da, (1, 4 * c), z, (c, 1), add);
-        let (dz, fc1) = (space(&mut work.dz, n * c), weights.fc1.weight);
-        shared_product(lanes, (n, c, 4 * c), dz, c, da, (4 * c, 1), fc1, (c, 1), false);
-        let rows = dz.par_chunks(k).zip(dy[range].par_chunks_mut(k));
-        lanes.summed(norm_grads, y.par_chunks(k).zip(rows), |(y, (dz, dy)), sum| {
-            layer_norm::backward_here(y, weights.norm.weight, dz, EPS, dy, sum);
-        });
-    }
-    let (weight, bias) = norm_grads.split_at(c);
-    add(grads.norm.weight.values(), weight);
-    add(grads.norm.bias.values(), bias);
-    let dw_grads = &mut grads.depthwise;
-    let dw_grads = [dw_grads.weight.values(), dw_grads.bias.values()];
-    depthwise::backward_shared(lanes, x, dw.weight, dy, shape, &mut work.conv, g, dw_grads);
-}
-
-/// Makes the gradients of `fc2` and `gamma` what they are, once all rows are summed.
-///
-/// With G = Σ gᵀ·a and s = Σ g over all rows, result o·gamma and o = a·Wᵀ + b:
-/// ∂W = gamma·G, ∂b = gamma·s, ∂gamma = Σ g·o = Σₖ G·W + b·s. So o is not needed again.
-pub(super) fn finish<R: Real>(weights: &Block<&[R]>, grads: &mut Block<Sum<R>>) {
-    let sums = [&mut grads.fc2.weight, &mut grads.fc2.bias, &mut grads.gamma].map(Sum::values);
-    let [of_weight, of_bias, of_gamma] = sums;
-    let width = 4 * weights.gamma.len();
-    let rows = weights.fc2.weight.par_chunks(width).zip(of_weight.par_chunks_mut(width));
-    let values = rows.zip(weights.fc2.bias).zip(of_bias).zip(weights.gamma).zip(of_gamma);
-    values.with_min_len(16).for_each(|(((((w, g), b), s), &gamma), of_gamma)| {
-        *of_gamma = vectorised(DotAndScale { w, g, scale: gamma }) + *b * *s;
-        *s *= gamma;
-    });
-}
-
-/// `to` += `values`.
-pub(super) fn add<R: Real>(to: &mut [R], values: &[R]) {
-    for (to, &v) in to.iter_mut().zip(values) {
-        *to += v;
-    }
-}
-
-/// Σ w·g, and g ·= scale.
-struct DotAndScale<'a, R> {
-    w: &'a [R],
-    g: &'a mut [R],
-    scale: R,
-}
-
-impl<R: Real> WithSimd for DotAndScale<'_, R> {
-    type Output = R;
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> R {
-        let n = self.w.len().min(self.g.len());
-        let sum = layer_norm::sum_by(n, |i| self.w[i] * self.g[i]);
-        self.g.iter_mut().for_each(|g| *g *= self.scale);
-        sum
-    }
-}
-
-/// g · gamma, and Σ g over the rows.
-struct Scale<'a, R> {
-    g: &'a [R],
-    gamma: &'a [R],
-    out: &'a mut [R],
-    sum: &'a mut [R],
-}
-
-impl<R: Real> WithSimd for Scale<'_, R> {
-    type Output = ();
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let c = self.gamma.len();
-        let (gamma, sum) = (&self.gamma[..c], &mut self.sum[..c]);
-        for (g, out) in self.g.chunks_exact(c).zip(self.out.chunks_exact_mut(c)) {
-            for i in 0..c {
-                out[i] = g[i] * gamma[i];
-                sum[i] += g[i];
-            }
+        for buffer in [&mut work.a, &mut work.da] {
+            ops.fit(buffer, 4 * n * c);
         }
-    }
-}
-
-/// g ·= derivative, and its sum over the rows.
-struct TimesDerivative<'a, R> {
-    g: &'a mut [R],
-    derivative: &'a [R],
-    sum: &'a mut [R],
-}
-
-impl<R: Real> WithSimd for TimesDerivative<'_, R> {
-    type Output = ();
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let c = self.sum.len();
-        for (g, d) in self.g.chunks_exact_mut(c).zip(self.derivative.chunks_exact(c)) {
-            for i in 0..c {
-                g[i] *= d[i];
-                self.sum[i] += g[i];
-            }
+        for buffer in [&mut work.o, &mut work.dz] {
+            ops.fit(buffer, n * c);
         }
+        let (a, da) = (&mut work.a, &mut work.da);
+        let (first, second, gamma) = (&weights.fc1, weights.fc2.weight, weights.gamma);
+        ops.gelu_with_derivative((h, at.clone()), first.bias, 4 * c, (a, wide.clone()));
+        // Without gamma for now.
+        let of_rows = (ops.inner(g), range.clone());
+        let sizes = [[n, 4 * c, c], [n, c, 4 * c]];
+        ops.product_by_weight(sizes[1], of_rows, (a, wide.clone()), &mut grads.fc2.weight);
+        let scaled = (&mut work.o, all.clone());
+        ops.scale_backward((g, range.clone()), gamma, c, scaled, &mut grads.fc2.bias);
+        ops.product_by_input(sizes[1], (&work.o, all.clone()), second, (da, wide.clone()));
+        let sum = &mut grads.fc1.bias;
+        ops.times_derivative((da, wide.clone()), (h, at), first.bias, 4 * c, sum);
+        let z = (&work.z, all.clone());
+        ops.product_by_weight(sizes[0], (da, wide.clone()), z, &mut grads.fc1.weight);
+        ops.product_by_input(sizes[0], (da, wide), first.weight, (&mut work.dz, all.clone()));
+        let (dz, dy) = ((&work.dz, all), (&mut work.dy, range));
+        ops.norm_backward(weights.norm.weight, c, y, dz, dy, &mut work.norm);
     }
+    ops.end_norm(&work.norm, &mut grads.norm);
+    let (weight, sums) = (weights.depthwise.weight, &mut grads.depthwise);
+    ops.depthwise_backward(x, weight, &work.dy, shape, g, sums);
 }

@@ -1,11 +1,14 @@
-//! The encoder's forward and backward pass by hand, on the CPU.
+//! The encoder's forward and backward pass by hand.
 //!
-//! [`super::convnext`] says the same network in candle's words, with candle's autograd through our
-//! ops: that is what other devices run, and what the tests hold this against. Here a group of
-//! images goes through the whole network on one thread, in buffers that stay in its caches, and
-//! the groups run side by side. What that spares: autograd's zeros and sums for every edge, a
-//! pass through memory for each op, and, since a layer keeps only its input, the second forward
-//! pass of chunking wherever the inputs of all layers fit into memory.
+//! The pass of a group of images (`group` and the layers that it calls) is written over
+//! [`super::device_ops`], for any device. The CPU is the only one so far: `layers` takes each group
+//! through the whole network on one thread, in buffers that stay in its caches, and runs the groups
+//! side by side. [`super::convnext`] computes the same network with candle's autograd through our
+//! ops: that is what other devices run, and what the tests compare this with.
+//!
+//! Against autograd this spares zeros and sums for every edge, a pass through memory for each op,
+//! and, since a layer keeps only its input, the second forward pass of chunking wherever the inputs
+//! of all layers fit into memory.
 //!
 //! Where a block's inner values are not kept too, its backward pass computes the depthwise
 //! convolution, the norm and the first product again: 7 products of M·C·4C instead of 6.
@@ -15,6 +18,7 @@
 //! another number the sums are rounded differently.
 
 mod block;
+mod group;
 mod layers;
 mod overlap;
 mod patch;
@@ -22,10 +26,10 @@ mod patch;
 mod tests;
 mod weights;
 
-use layers::{Fill, Layers, Scratch};
+use layers::{Layers, Scratch};
 use weights::{net, views};
 
-use super::{Classifier, Spec, Stem, pool::Pool, views::Views};
+use super::{Classifier, Spec, Stem, device_ops::cpu::Fill, pool::Pool, views::Views};
 use candle_core::Result;
 use std::ops::Range;
 
@@ -35,7 +39,6 @@ pub const THREADS: usize = 16;
 /// A network's encoder on the CPU, for images of one size, in f32.
 pub struct Encoder<'a> {
     views: Views<'a>,
-    spec: &'a Spec,
     layers: Layers,
     arena: &'a Arena,
 }
@@ -90,9 +93,9 @@ impl<'a> Encoder<'a> {
     /// Of `model`, for images of `size`², on as many threads as rayon has. The weights are locked
     /// for reading as long as this lives.
     pub fn new(model: &'a Classifier, size: usize, arena: &'a Arena) -> Self {
-        let views = views(&model.parameters.trainable, &model.spec);
-        let layers = Layers::new(&model.spec, size, views.lengths(), rayon::current_num_threads());
-        Self { views, spec: &model.spec, layers, arena }
+        let layers = Layers::new(&model.spec, size, rayon::current_num_threads());
+        let views = views(&model.parameters.trainable, layers.weights());
+        Self { views, layers, arena }
     }
 
     /// Features [n, F] of images `range`, which `fill` writes as [n, S, S, in] in 0..=1; and what
@@ -106,7 +109,7 @@ impl<'a> Encoder<'a> {
         keep: Keep,
     ) -> Result<(Vec<f32>, Tapes)> {
         let arena = (&self.arena.pool, &self.arena.scratch);
-        let net = net(&self.views, self.spec)?;
+        let net = net(&self.views, self.layers.weights())?;
         let (features, tapes) = self.layers.forward(&net, fill, range, keep, arena);
         Ok((features, Tapes(tapes)))
     }
@@ -130,7 +133,7 @@ impl<'a> Encoder<'a> {
             return Ok(());
         }
         let arena = (&self.arena.pool, &self.arena.scratch);
-        let net = net(&self.views, self.spec)?;
+        let net = net(&self.views, self.layers.weights())?;
         let empty = std::mem::replace(&mut sums.empty, false);
         self.layers.backward(&net, fill, tapes.0, grad, (&mut sums.sums, empty), arena);
         Ok(())
@@ -143,7 +146,7 @@ impl<'a> Encoder<'a> {
         if sums.empty {
             sums.sums.iter_mut().for_each(|sum| sum.fill(0.0));
         }
-        self.layers.finish(&net(&self.views, self.spec)?, &mut sums.sums);
+        self.layers.finish(&net(&self.views, self.layers.weights())?, &mut sums.sums);
         Ok(sums.sums)
     }
 }
@@ -153,42 +156,41 @@ pub fn kept_bytes(spec: &Spec, size: usize) -> (usize, usize) {
     (4 * layers::tape_values(spec, size), 4 * layers::inner_values(spec, size))
 }
 
-/// Values that candle's autograd keeps of one image from the forward pass to the backward pass,
-/// and those of the largest layer's gradients beside them; counted from the ops, not measured.
-pub fn graph_values(spec: &Spec, size: usize) -> usize {
-    let pixels = (size / 4) * (size / 4);
-    let map = |s: usize| (pixels >> (2 * s)) * spec.dims[s];
-    // A block's: after the convolution, the norm, each product, GELU and the residual: 4 of C and
-    // 2 of 4C. A downsampling's norm, patches and result.
-    let blocks: usize = (0..4).map(|s| map(s) * 12 * spec.depths[s]).sum();
-    let between: usize = (1..4).map(|s| 2 * map(s - 1) + map(s)).sum();
+/// Bytes that candle's autograd keeps of one image from the forward pass to the backward pass, and
+/// those of the largest layer's gradients beside them, where a value of the compute type has `inner`
+/// bytes; counted from the ops, not measured.
+pub fn graph_bytes(spec: &Spec, size: usize, inner: usize) -> usize {
+    let (pixels, wide) = (spec.pixels(size, 0), 4);
+    // A copy in the other type, where there are two.
+    let narrowed = if inner < wide { inner } else { 0 };
+    let widened = if inner < wide { wide } else { 0 };
+    let map = |s: usize| spec.map(size, s);
+    // A block's: its input in the compute type, after the convolution, the norm, each product and
+    // GELU (3 of C and 2 of 4C); and its result.
+    let block = narrowed + 11 * inner + wide;
+    let blocks: usize = (0..4).map(|s| map(s) * block * spec.depths[s]).sum();
+    // A downsampling's norm, patches and result.
+    let between = |s: usize| map(s - 1) * (wide + narrowed + inner) + map(s) * (inner + widened);
+    let between: usize = (1..4).map(between).sum();
     let images = size * size * spec.in_channels;
+    // Before the norm and after it.
+    let norm = map(0) * (inner + widened + wide);
     let (stem, stem_gradients) = match spec.stem {
-        Stem::Patch => (2 * images + 2 * map(0), 0),
+        Stem::Patch => (2 * images * inner + norm, 0),
         // The images' windows; of the map between, its product and bias, its two dimensions in
         // pairs and threes, its windows and the copy of them in a row; and gradients of the three
         // last at once.
         Stem::Overlap { middle } => {
             let between = 4 * pixels * middle;
-            (images + images * 9 / 4 + 2 * map(0) + between * 37 / 4, 7 * between)
+            let values = images + images * 9 / 4 + between * 37 / 4;
+            (values * inner + norm, 7 * between * inner)
         }
     };
     // In the backward pass two gradients of 4C and three of C at once.
-    blocks + between + stem + stem_gradients.max(11 * map(0))
+    blocks + between + stem + stem_gradients.max(map(0) * (8 * inner + 3 * wide))
 }
 
 /// Bytes that a thread works in, about.
 pub fn scratch_bytes(spec: &Spec, size: usize) -> usize {
     4 * layers::scratch_values(spec, size)
-}
-
-/// timm's LayerNorm epsilon.
-const EPS: f64 = 1e-6;
-
-/// The first `n` elements of a buffer that grows and is never cleared.
-fn space<R: super::ops::Real>(buffer: &mut Vec<R>, n: usize) -> &mut [R] {
-    if buffer.len() < n {
-        buffer.resize(n, R::zero());
-    }
-    &mut buffer[..n]
 }

@@ -1,188 +1,168 @@
 //! Products over s×s patches: the stem, and the downsampling between stages.
 
-use super::block::add;
-use super::weights::{Affine, Sum};
-use super::{EPS, space};
-use crate::net::ops::{Real, lanes::Lanes, layer_norm, product::shared_product};
-use rayon::prelude::*;
+use crate::net::description::Affine;
+use crate::net::device_ops::{In, Ops, Out};
 
 /// What a group is worked on in.
 #[derive(Default)]
-pub(super) struct Work<R> {
-    /// The threads that share it.
-    pub(super) lanes: Lanes,
+pub(super) struct Work<B, W> {
     /// After the norm, [n·h·w, C], and its gradient.
-    z: Vec<R>,
-    pub(super) dz: Vec<R>,
+    z: B,
+    pub(super) dz: B,
     /// A patch a row, and its gradient.
-    pub(super) patches: Vec<R>,
-    pub(super) d_patches: Vec<R>,
+    pub(super) patches: B,
+    pub(super) d_patches: B,
     /// Gradients of the norm's weight and bias.
-    pub(super) norm: Vec<R>,
+    pub(super) norm: W,
 }
 
-/// Calls `row` with the starts of a patch's row of s·C values among the patches and in the map.
-fn each_row([n, h, w, c]: [usize; 4], s: usize, mut row: impl FnMut(usize, usize)) {
-    let (ph, pw) = (h / s, w / s);
-    for y in 0..n * ph {
-        for x in 0..pw {
-            for i in 0..s {
-                row(((y * pw + x) * s + i) * s * c, ((y * s + i) * w + x * s) * c);
-            }
-        }
-    }
-}
-
-/// `map` [n, h, w, C] → `patches` [n·h/s·w/s, s·s·C].
-fn gather<R: Real>(map: &[R], shape: [usize; 4], s: usize, patches: &mut [R]) {
-    let n = s * shape[3];
-    each_row(shape, s, |to, from| patches[to..to + n].copy_from_slice(&map[from..from + n]));
-}
-
-/// patches · Wᵀ + b → `out` [n·h/s·w/s, C'].
-pub(super) fn multiply<R: Real>(
-    lanes: Lanes,
-    weights: &Affine<&[R]>,
-    patches: &[R],
-    out: &mut [R],
+/// patches · Wᵀ + b → `out` [n·h/s·w/s, C']; `size`: rows, C', s·s·C.
+pub(super) fn multiply<O: Ops>(
+    ops: &mut O,
+    weights: &Affine<O::Weight>,
+    size: [usize; 3],
+    patches: &O::Inner,
+    (out, to): Out<O::Inner>,
 ) {
-    let width = weights.bias.len();
-    let rows = out.len() / width;
-    let k = patches.len() / rows;
-    let size = (rows, width, k);
-    shared_product(lanes, size, out, width, patches, (k, 1), weights.weight, (1, k), false);
-    for row in out.chunks_exact_mut(width) {
-        add(row, weights.bias);
-    }
+    let [rows, width, k] = size;
+    ops.product(size, (patches, 0..rows * k), weights.weight, (out, to.clone()));
+    ops.add_bias(weights.bias, width, (out, to));
 }
 
 /// Adds the gradients of [`multiply`]'s weights for the gradient `g` of its result.
-pub(super) fn multiply_backward<R: Real>(
-    lanes: Lanes,
-    grads: &mut Affine<Sum<R>>,
-    patches: &[R],
-    g: &[R],
+pub(super) fn multiply_backward<O: Ops>(
+    ops: &mut O,
+    grads: &mut Affine<O::Sum>,
+    size: [usize; 3],
+    patches: &O::Inner,
+    g: In<O::Inner>,
 ) {
-    let bias = grads.bias.values();
-    let width = bias.len();
-    for row in g.chunks_exact(width) {
-        add(bias, row);
-    }
-    let rows = g.len() / width;
-    let k = patches.len() / rows;
-    let (sum, add) = grads.weight.add_or_begin();
-    shared_product(lanes, (width, k, rows), sum, k, g, (1, width), patches, (k, 1), add);
+    let [rows, width, k] = size;
+    ops.column_sums(g.clone(), width, &mut grads.bias);
+    ops.product_by_weight(size, g, (patches, 0..rows * k), &mut grads.weight);
+}
+
+/// The product over s×s patches of a map of this shape, to `width` channels: rows, width, s·s·C.
+fn size([n, h, w, c]: [usize; 4], s: usize, width: usize) -> [usize; 3] {
+    [n * (h / s) * (w / s), width, s * s * c]
 }
 
 /// Images [n, S, S, in] → before the norm `pre`, after it `out`: [n, S/4, S/4, C].
-pub(super) fn stem<R: Real>(
-    weights: &Affine<&[R]>,
-    norm: &Affine<&[R]>,
-    shape: [usize; 4],
-    images: &[R],
-    (pre, out): (&mut [R], &mut [R]),
-    work: &mut Work<R>,
+pub(super) fn stem<O: Ops>(
+    ops: &mut O,
+    (weights, norm): (&Affine<O::Weight>, &Affine<O::Weight>),
+    (shape, width): ([usize; 4], usize),
+    images: &O::Inner,
+    (pre, out): (&mut O::Inner, &mut O::Map),
+    work: &mut Work<O::Inner, O::Wide>,
 ) {
-    let patches = space(&mut work.patches, images.len());
-    gather(images, shape, 4, patches);
-    multiply(work.lanes, weights, patches, pre);
-    norm_forward(work.lanes, norm, pre, out);
+    let size = size(shape, 4, width);
+    ops.fit(&mut work.patches, shape.iter().product());
+    ops.gather(images, shape, 4, &mut work.patches);
+    multiply(ops, weights, size, &work.patches, (pre, 0..size[0] * width));
+    norm_to_map(ops, norm, (size[0], width), pre, out);
+}
+
+/// `n` rows of `c`, normalised, as a map that layers add to.
+pub(super) fn norm_to_map<O: Ops>(
+    ops: &mut O,
+    norm: &Affine<O::Weight>,
+    (n, c): (usize, usize),
+    x: &O::Inner,
+    out: &mut O::Map,
+) {
+    let to = ops.inner_mut(out);
+    ops.norm(norm, c, (x, 0..n * c), (to, 0..n * c));
+    ops.widen(out, n * c);
 }
 
 /// Adds the gradients of the stem's weights for the gradient `g` of its result. The images need
 /// none.
-pub(super) fn stem_backward<R: Real>(
-    (norm, norm_grads): (&Affine<&[R]>, &mut Affine<Sum<R>>),
-    grads: &mut Affine<Sum<R>>,
-    shape: [usize; 4],
-    (images, pre): (&[R], &[R]),
-    g: &[R],
-    work: &mut Work<R>,
+pub(super) fn stem_backward<O: Ops>(
+    ops: &mut O,
+    (norm, norm_grads): (O::Weight, &mut Affine<O::Sum>),
+    grads: &mut Affine<O::Sum>,
+    (shape, width): ([usize; 4], usize),
+    (images, pre): (&O::Inner, &O::Inner),
+    g: &O::Map,
+    work: &mut Work<O::Inner, O::Wide>,
 ) {
-    let dz = space(&mut work.dz, g.len());
-    norm_backward(work.lanes, norm, norm_grads, pre, g, dz, &mut work.norm);
-    let patches = space(&mut work.patches, images.len());
-    gather(images, shape, 4, patches);
-    multiply_backward(work.lanes, grads, patches, dz);
+    let size = size(shape, 4, width);
+    stem_norm_backward(ops, (norm, norm_grads), (size[0], width), pre, g, work);
+    ops.fit(&mut work.patches, shape.iter().product());
+    ops.gather(images, shape, 4, &mut work.patches);
+    multiply_backward(ops, grads, size, &work.patches, (&work.dz, 0..size[0] * width));
 }
 
-/// `x` [n, h, w, C] → norm, 2×2 patches: [n·h/2·w/2, 4C].
-fn normed_patches<R: Real>(
-    lanes: Lanes,
-    norm: &Affine<&[R]>,
-    shape: [usize; 4],
-    x: &[R],
-    z: &mut Vec<R>,
-    patches: &mut [R],
+/// From the gradient `g` by the stem's result to that before its norm, in the work's `dz`; `n` rows
+/// of `c`.
+pub(super) fn stem_norm_backward<O: Ops>(
+    ops: &mut O,
+    (norm, grads): (O::Weight, &mut Affine<O::Sum>),
+    (n, c): (usize, usize),
+    pre: &O::Inner,
+    g: &O::Map,
+    work: &mut Work<O::Inner, O::Wide>,
 ) {
-    let z = space(z, x.len());
-    norm_forward(lanes, norm, x, z);
-    gather(z, shape, 2, patches);
+    let all = 0..n * c;
+    ops.fit(&mut work.dz, n * c);
+    ops.begin_norm(&mut work.norm, c);
+    let (g, dz) = ((ops.inner(g), all.clone()), (&mut work.dz, all.clone()));
+    ops.norm_backward(norm, c, (pre, all), g, dz, &mut work.norm);
+    ops.end_norm(&work.norm, grads);
+}
+
+/// `x` [n, h, w, C] → norm, 2×2 patches: [n·h/2·w/2, 4C], in the work's `patches`.
+fn normed_patches<O: Ops>(
+    ops: &mut O,
+    norm: &Affine<O::Weight>,
+    shape: [usize; 4],
+    x: &O::Inner,
+    work: &mut Work<O::Inner, O::Wide>,
+) {
+    let m = shape.iter().product();
+    ops.fit(&mut work.patches, m);
+    ops.fit(&mut work.z, m);
+    ops.norm(norm, shape[3], (x, 0..m), (&mut work.z, 0..m));
+    ops.gather(&work.z, shape, 2, &mut work.patches);
 }
 
 /// `x` [n, h, w, C] → `out` [n, h/2, w/2, C']: norm, then the product over 2×2 patches.
-pub(super) fn downsample<R: Real>(
-    (norm, weights): (&Affine<&[R]>, &Affine<&[R]>),
-    shape: [usize; 4],
-    x: &[R],
-    out: &mut [R],
-    work: &mut Work<R>,
+pub(super) fn downsample<O: Ops>(
+    ops: &mut O,
+    (norm, weights): (&Affine<O::Weight>, &Affine<O::Weight>),
+    (shape, width): ([usize; 4], usize),
+    (x, out): (&O::Map, &mut O::Map),
+    work: &mut Work<O::Inner, O::Wide>,
 ) {
-    let patches = space(&mut work.patches, x.len());
-    normed_patches(work.lanes, norm, shape, x, &mut work.z, patches);
-    multiply(work.lanes, weights, patches, out);
+    let (size, x) = (size(shape, 2, width), ops.inner(x));
+    normed_patches(ops, norm, shape, x, work);
+    let to = (ops.inner_mut(out), 0..size[0] * width);
+    multiply(ops, weights, size, &work.patches, to);
+    ops.widen(out, size[0] * width);
 }
 
 /// The backward pass: from the gradient `g` of the result that by `x` into `dx`.
-pub(super) fn downsample_backward<R: Real>(
-    (norm, weights): (&Affine<&[R]>, &Affine<&[R]>),
-    (norm_grads, grads): (&mut Affine<Sum<R>>, &mut Affine<Sum<R>>),
-    shape: [usize; 4],
-    x: &[R],
-    g: &[R],
-    dx: &mut [R],
-    work: &mut Work<R>,
+pub(super) fn downsample_backward<O: Ops>(
+    ops: &mut O,
+    (norm, weights): (&Affine<O::Weight>, &Affine<O::Weight>),
+    (norm_grads, grads): (&mut Affine<O::Sum>, &mut Affine<O::Sum>),
+    (shape, width): ([usize; 4], usize),
+    x: &O::Inner,
+    (g, dx): (&O::Map, &mut O::Map),
+    work: &mut Work<O::Inner, O::Wide>,
 ) {
-    let patches = space(&mut work.patches, x.len());
-    normed_patches(work.lanes, norm, shape, x, &mut work.z, patches);
-    multiply_backward(work.lanes, grads, patches, g);
-    let width = weights.bias.len();
-    let (rows, k) = (g.len() / width, 4 * shape[3]);
-    let d_patches = space(&mut work.d_patches, x.len());
-    let (size, w) = ((rows, k, width), weights.weight);
-    shared_product(work.lanes, size, d_patches, k, g, (width, 1), w, (k, 1), false);
-    let dz = space(&mut work.dz, x.len());
-    let n = 2 * shape[3];
-    each_row(shape, 2, |from, to| dz[to..to + n].copy_from_slice(&d_patches[from..from + n]));
-    norm_backward(work.lanes, norm, norm_grads, x, dz, dx, &mut work.norm);
-}
-
-/// Rows `x` → `out`.
-pub(super) fn norm_forward<R: Real>(lanes: Lanes, norm: &Affine<&[R]>, x: &[R], out: &mut [R]) {
-    let k = lanes.values(x.len(), norm.weight.len());
-    let rows = x.par_chunks(k).zip(out.par_chunks_mut(k));
-    rows.for_each(|(x, out)| layer_norm::forward_here(x, [norm.weight, norm.bias], EPS, out));
-}
-
-/// LayerNorm's backward pass, from `g` by its result to `dx` by `x`.
-pub(super) fn norm_backward<R: Real>(
-    lanes: Lanes,
-    norm: &Affine<&[R]>,
-    grads: &mut Affine<Sum<R>>,
-    x: &[R],
-    g: &[R],
-    dx: &mut [R],
-    sums: &mut Vec<R>,
-) {
-    let c = norm.weight.len();
-    let sums = space(sums, 2 * c);
-    sums.fill(R::zero());
-    let k = lanes.values(x.len(), c);
-    let rows = g.par_chunks(k).zip(dx.par_chunks_mut(k));
-    lanes.summed(sums, x.par_chunks(k).zip(rows), |(x, (g, dx)), sums| {
-        layer_norm::backward_here(x, norm.weight, g, EPS, dx, sums);
-    });
-    let (weight, bias) = sums.split_at(c);
-    add(grads.weight.values(), weight);
-    add(grads.bias.values(), bias);
+    let (size, m, c) = (size(shape, 2, width), shape.iter().product::<usize>(), shape[3]);
+    normed_patches(ops, norm, shape, x, work);
+    let g = (ops.inner(g), 0..size[0] * width);
+    multiply_backward(ops, grads, size, &work.patches, g.clone());
+    ops.fit(&mut work.d_patches, m);
+    ops.product_by_input(size, g, weights.weight, (&mut work.d_patches, 0..m));
+    ops.fit(&mut work.dz, m);
+    ops.scatter(&work.d_patches, shape, 2, &mut work.dz);
+    ops.begin_norm(&mut work.norm, c);
+    let (dz, to) = ((&work.dz, 0..m), (ops.inner_mut(dx), 0..m));
+    ops.norm_backward(norm.weight, c, (x, 0..m), dz, to, &mut work.norm);
+    ops.end_norm(&work.norm, norm_grads);
+    ops.widen(dx, m);
 }

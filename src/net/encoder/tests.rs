@@ -65,9 +65,9 @@ fn by_hand(
 ) -> (Vec<f64>, Vec<f64>) {
     let (spec, size) = (spec(kind), kind.1);
     let width = spec.dims[3];
-    let views = views(&builder.parameters.trainable, &spec);
-    let net = net::<f64>(&views, &spec).unwrap();
-    let encoder = Layers::new(&spec, size, views.lengths(), threads);
+    let encoder = Layers::new(&spec, size, threads);
+    let views = views(&builder.parameters.trainable, encoder.weights());
+    let net = net::<f64>(&views, encoder.weights()).unwrap();
     let bytes = size * size * 6;
     let fill = |range: std::ops::Range<usize>, out: &mut [f64]| {
         out.copy_from_slice(&images[range.start * bytes..range.end * bytes]);
@@ -142,10 +142,10 @@ fn the_same_bits_for_the_same_threads() {
 fn a_tape_is_as_long_as_it_says() {
     let (images, _, _, builder) = setting(OVERLAP, 2);
     let (spec, size) = (spec(OVERLAP), OVERLAP.1);
-    let views = views(&builder.parameters.trainable, &spec);
-    let encoder = Layers::new(&spec, size, views.lengths(), 1);
+    let encoder = Layers::new(&spec, size, 1);
+    let views = views(&builder.parameters.trainable, encoder.weights());
     let fill = |_: std::ops::Range<usize>, out: &mut [f64]| out.copy_from_slice(&images);
-    let net = net::<f64>(&views, &spec).unwrap();
+    let net = net::<f64>(&views, encoder.weights()).unwrap();
     let (pool, scratch) = (Pool::default(), Scratch::default());
     let arena = (&pool, &scratch);
     let values = |inputs, inner| {
@@ -163,9 +163,9 @@ fn a_tape_is_as_long_as_it_says() {
 fn a_step_after_the_first_allocates_nothing() {
     let (images, grad, _, builder) = setting(OVERLAP, 5);
     let (spec, size) = (spec(OVERLAP), OVERLAP.1);
-    let views = views(&builder.parameters.trainable, &spec);
-    let net = net::<f64>(&views, &spec).unwrap();
-    let encoder = Layers::new(&spec, size, views.lengths(), 1);
+    let encoder = Layers::new(&spec, size, 1);
+    let views = views(&builder.parameters.trainable, encoder.weights());
+    let net = net::<f64>(&views, encoder.weights()).unwrap();
     let (pool, scratch) = (Pool::default(), Scratch::default());
     let arena = (&pool, &scratch);
     let fill = |_: std::ops::Range<usize>, out: &mut [f64]| out.copy_from_slice(&images);

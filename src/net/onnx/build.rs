@@ -21,12 +21,7 @@ impl<'a> Build<'a> {
         self.graph
     }
 
-    /// A weight that there may be.
-    pub fn look(&self, name: &str) -> Option<&'a Tensor> {
-        self.weights.get(name)
-    }
-
-    /// One that there must be.
+    /// A weight of the network.
     pub fn tensor(&self, name: &str) -> Result<&'a Tensor> {
         match self.weights.get(name) {
             Some(tensor) => Ok(tensor),

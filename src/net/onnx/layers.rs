@@ -1,57 +1,50 @@
 //! The network's parts as nodes. Maps are [N, C, H, W], as ONNX's convolutions want them.
 
 use super::build::{Build, float, int, ints, text};
-use crate::net::{Spec, convnext, head, lstm};
+use crate::net::{
+    description::{Affine, Block, Direction, EPS, Encoder, Head, Lstm, Weight},
+    head,
+};
 use candle_core::{Result, Tensor, bail};
 
 /// PyTorch's gates are i, f, g, o; ONNX's i, o, f, c, where c is PyTorch's g.
 const GATES: [usize; 4] = [0, 3, 1, 2];
 
 /// Images [N, C, H, W] → features [N, F].
-pub(super) fn encoder(b: &mut Build, spec: &Spec, images: &str) -> Result<String> {
-    let mut x = stem(b, images)?;
-    for (s, &depth) in spec.depths.iter().enumerate() {
-        let at = format!("encoder.stages.{s}");
-        if s > 0 {
-            x = norm_map(b, &format!("{at}.downsample.0"), &x)?;
-            x = convolution(b, &format!("{at}.downsample.1"), &x, (2, 0))?;
+pub(super) fn encoder(b: &mut Build, of: &Encoder<Weight>, images: &str) -> Result<String> {
+    let mut x = match &of.second {
+        None => convolution(b, &of.stem, images, (4, 0))?,
+        Some(second) => {
+            let x = convolution(b, &of.stem, images, (2, 1))?;
+            convolution(b, second, &x, (2, 1))?
         }
-        for i in 0..depth {
-            x = block(b, &format!("{at}.blocks.{i}"), &x)?;
+    };
+    x = norm_map(b, &of.stem_norm, &x)?;
+    for stage in &of.stages {
+        if let Some((norm, product)) = &stage.downsample {
+            x = norm_map(b, norm, &x)?;
+            x = convolution(b, product, &x, (2, 0))?;
+        }
+        for of in &stage.blocks {
+            x = block(b, of, &x)?;
         }
     }
     let at = "encoder.head";
     let pooled = b.node(at, "GlobalAveragePool", &[&x], Vec::new());
     let flat = b.node(at, "Flatten", &[&pooled], vec![int("axis", 1)]);
-    norm(b, &format!("{at}.norm"), &flat)
-}
-
-/// What `encoder.stem` has, part after part: convolutions, then the norm.
-fn stem(b: &mut Build, images: &str) -> Result<String> {
-    let mut x = images.to_string();
-    for part in 0.. {
-        let at = format!("encoder.stem.{part}");
-        let Some(weight) = b.look(&format!("{at}.weight")) else { break };
-        x = match *weight.dims() {
-            // Patches side by side, or windows that overlap.
-            [_, _, 4, 4] => convolution(b, &at, &x, (4, 0))?,
-            [_, _, 3, 3] => convolution(b, &at, &x, (2, 1))?,
-            [_] => norm_map(b, &at, &x)?,
-            ref other => bail!("{at}.weight has the shape {other:?}, which no stem has"),
-        };
-    }
-    Ok(x)
+    norm(b, &of.head_norm, &flat)
 }
 
 /// A ConvNeXt block; its norm and products see the channels last.
-fn block(b: &mut Build, at: &str, x: &str) -> Result<String> {
-    let y = convolution(b, &format!("{at}.conv_dw"), x, (1, 3))?;
+fn block(b: &mut Build, of: &Block<Weight>, x: &str) -> Result<String> {
+    let at = of.gamma.module();
+    let y = convolution(b, &of.depthwise, x, (1, 3))?;
     let y = b.transpose(at, &y, &[0, 2, 3, 1]);
-    let y = norm(b, &format!("{at}.norm"), &y)?;
-    let y = linear(b, &format!("{at}.mlp.fc1"), &y)?;
+    let y = norm(b, &of.norm, &y)?;
+    let y = linear(b, &of.fc1, &y)?;
     let y = gelu(b, &format!("{at}.mlp.act"), &y);
-    let y = linear(b, &format!("{at}.mlp.fc2"), &y)?;
-    let gamma = b.weight(&format!("{at}.gamma"))?;
+    let y = linear(b, &of.fc2, &y)?;
+    let gamma = b.weight(&of.gamma.name)?;
     let y = b.node(at, "Mul", &[&y, &gamma], Vec::new());
     let y = b.transpose(at, &y, &[0, 3, 1, 2]);
     Ok(b.node(at, "Add", &[&y, x], Vec::new()))
@@ -59,44 +52,51 @@ fn block(b: &mut Build, at: &str, x: &str) -> Result<String> {
 
 /// Windows of the weight's size, at a stride and with so many zeros around; with one input channel a
 /// weight it is depthwise.
-fn convolution(b: &mut Build, at: &str, x: &str, (stride, padding): (i64, i64)) -> Result<String> {
-    let name = format!("{at}.weight");
-    let (out, inputs, h, w) = b.tensor(&name)?.dims4()?;
+fn convolution(
+    b: &mut Build,
+    of: &Affine<Weight>,
+    x: &str,
+    (stride, padding): (i64, i64),
+) -> Result<String> {
+    let &[out, inputs, h, w] = &of.weight.shape[..] else {
+        bail!("{} has the shape {:?}, which no convolution has", of.weight.name, of.weight.shape)
+    };
     let groups = if inputs == 1 { out } else { 1 };
-    let (weight, bias) = (b.weight(&name)?, b.weight(&format!("{at}.bias"))?);
+    let (weight, bias) = (b.weight(&of.weight.name)?, b.weight(&of.bias.name)?);
     let settings = vec![
         ints("kernel_shape", &[h as i64, w as i64]),
         ints("strides", &[stride; 2]),
         ints("pads", &[padding; 4]),
         int("group", groups as i64),
     ];
-    Ok(b.node(at, "Conv", &[x, &weight, &bias], settings))
+    Ok(b.node(of.weight.module(), "Conv", &[x, &weight, &bias], settings))
 }
 
 /// LayerNorm over the last side.
-fn norm(b: &mut Build, at: &str, x: &str) -> Result<String> {
-    let (weight, bias) = (b.weight(&format!("{at}.weight"))?, b.weight(&format!("{at}.bias"))?);
-    let settings = vec![int("axis", -1), float("epsilon", convnext::EPS)];
-    Ok(b.node(at, "LayerNormalization", &[x, &weight, &bias], settings))
+fn norm(b: &mut Build, of: &Affine<Weight>, x: &str) -> Result<String> {
+    let (weight, bias) = (b.weight(&of.weight.name)?, b.weight(&of.bias.name)?);
+    let settings = vec![int("axis", -1), float("epsilon", EPS)];
+    Ok(b.node(of.weight.module(), "LayerNormalization", &[x, &weight, &bias], settings))
 }
 
 /// LayerNorm over the channels of a map.
-fn norm_map(b: &mut Build, at: &str, x: &str) -> Result<String> {
+fn norm_map(b: &mut Build, of: &Affine<Weight>, x: &str) -> Result<String> {
+    let at = of.weight.module();
     let y = b.transpose(at, x, &[0, 2, 3, 1]);
-    let y = norm(b, at, &y)?;
+    let y = norm(b, of, &y)?;
     Ok(b.transpose(at, &y, &[0, 3, 1, 2]))
 }
 
 /// A product over the last side with [out, in], or [out, in, 1, 1], and its bias.
-fn linear(b: &mut Build, at: &str, x: &str) -> Result<String> {
-    let name = format!("{at}.weight");
-    let mut weight = b.weight(&name)?;
-    if let [out, inputs, 1, 1] = *b.tensor(&name)?.dims() {
+fn linear(b: &mut Build, of: &Affine<Weight>, x: &str) -> Result<String> {
+    let at = of.weight.module();
+    let mut weight = b.weight(&of.weight.name)?;
+    if let [out, inputs, 1, 1] = of.weight.shape[..] {
         weight = b.reshape(at, &weight, &[out as i64, inputs as i64]);
     }
     let turned = b.transpose(at, &weight, &[1, 0]);
     let y = b.node(at, "MatMul", &[x, &turned], Vec::new());
-    let bias = b.weight(&format!("{at}.bias"))?;
+    let bias = b.weight(&of.bias.name)?;
     Ok(b.node(at, "Add", &[&y, &bias], Vec::new()))
 }
 
@@ -111,17 +111,17 @@ fn gelu(b: &mut Build, at: &str, x: &str) -> String {
     b.node(at, "Mul", &[&y, &half], Vec::new())
 }
 
-/// A bidirectional LSTM of some layers: [T, B, in] → [T, B, 2H].
-pub(super) fn recurrent(b: &mut Build, at: &str, x: &str) -> Result<String> {
+/// A bidirectional LSTM, called `at`: [T, B, in] → [T, B, 2H].
+pub(super) fn recurrent(b: &mut Build, at: &str, of: &Lstm<Weight>, x: &str) -> Result<String> {
     let mut x = x.to_string();
-    for layer in 0..lstm::LAYERS {
-        let both = |part: &str| -> Result<[&Tensor; 2]> {
-            let name = format!("{at}.{part}_l{layer}");
-            Ok([b.tensor(&name)?, b.tensor(&format!("{name}_reverse"))?])
+    for (layer, directions) in of.layers.iter().enumerate() {
+        let both = |part: fn(&Direction<Weight>) -> &Weight| -> Result<[&Tensor; 2]> {
+            let [forward, reverse] = directions;
+            Ok([b.tensor(&part(forward).name)?, b.tensor(&part(reverse).name)?])
         };
-        let w = gates(both("weight_ih")?)?;
-        let r = gates(both("weight_hh")?)?;
-        let bias = Tensor::cat(&[gates(both("bias_ih")?)?, gates(both("bias_hh")?)?], 1)?;
+        let w = gates(both(|d| &d.w_ih)?)?;
+        let r = gates(both(|d| &d.w_hh)?)?;
+        let bias = Tensor::cat(&[gates(both(|d| &d.b_ih)?)?, gates(both(|d| &d.b_hh)?)?], 1)?;
         let hidden = r.dim(2)? as i64;
         let name = |part: &str| format!("{at}.l{layer}.{part}");
         let (w, r) = (b.values(&name("W"), &w)?, b.values(&name("R"), &r)?);
@@ -145,22 +145,23 @@ fn gates(directions: [&Tensor; 2]) -> Result<Tensor> {
     Tensor::stack(&[forward?, reverse?], 0)
 }
 
-/// [M, in] → [M, 1], with the running statistics and without dropout.
-pub(super) fn head(b: &mut Build, at: &str, x: &str) -> Result<String> {
-    let y = product(b, &format!("{at}.0"), x)?;
-    let norm = format!("{at}.1");
+/// [M, in] → [M, 1], with the running statistics and without dropout. `at`: the head's name.
+pub(super) fn head(b: &mut Build, at: &str, of: &Head<Weight>, x: &str) -> Result<String> {
+    let y = product(b, &of.hidden, x)?;
+    let norm = of.norm.weight.module();
+    let statistics = [head::MEAN, head::VARIANCE].map(|part| format!("{norm}.{part}"));
     let mut inputs = vec![y];
-    for part in ["weight", "bias", "running_mean", "running_var"] {
-        inputs.push(b.weight(&format!("{norm}.{part}"))?);
+    for name in [&of.norm.weight.name, &of.norm.bias.name, &statistics[0], &statistics[1]] {
+        inputs.push(b.weight(name)?);
     }
     let inputs: Vec<&str> = inputs.iter().map(|name| &**name).collect();
-    let y = b.node(&norm, "BatchNormalization", &inputs, vec![float("epsilon", head::EPS)]);
+    let y = b.node(norm, "BatchNormalization", &inputs, vec![float("epsilon", head::EPS)]);
     let y = b.node(at, "LeakyRelu", &[&y], vec![float("alpha", head::SLOPE)]);
-    product(b, &format!("{at}.4"), &y)
+    product(b, &of.out, &y)
 }
 
 /// A linear layer over rows.
-fn product(b: &mut Build, at: &str, x: &str) -> Result<String> {
-    let (weight, bias) = (b.weight(&format!("{at}.weight"))?, b.weight(&format!("{at}.bias"))?);
-    Ok(b.node(at, "Gemm", &[x, &weight, &bias], vec![int("transB", 1)]))
+fn product(b: &mut Build, of: &Affine<Weight>, x: &str) -> Result<String> {
+    let (weight, bias) = (b.weight(&of.weight.name)?, b.weight(&of.bias.name)?);
+    Ok(b.node(of.weight.module(), "Gemm", &[x, &weight, &bias], vec![int("transB", 1)]))
 }

@@ -10,7 +10,7 @@ pub mod proto;
 #[cfg(test)]
 mod tests;
 
-use super::{Classifier, weights};
+use super::{Classifier, description::Network, weights};
 use build::{Build, int};
 use candle_core::Result;
 use prost::Message;
@@ -34,6 +34,7 @@ pub const STUDIES: &str = "study_logits";
 pub fn to_bytes(model: &Classifier, facts: &[(&str, String)]) -> Result<Vec<u8>> {
     let spec = &model.spec;
     let dict = weights::state_dict(&model.parameters)?;
+    let network = Network::new(spec);
     let mut b = Build::new(&dict);
     let (images, channels) = (spec.images as i64, spec.in_channels as i64);
 
@@ -42,24 +43,24 @@ pub fn to_bytes(model: &Classifier, facts: &[(&str, String)]) -> Result<Vec<u8>>
     let first = b.whole("any number of images", &[-1, channels], false);
     let shape = b.node(IMAGES, "Concat", &[&first, &size], vec![int("axis", 0)]);
     let x = b.node(IMAGES, "Reshape", &[IMAGES, &shape], Vec::new());
-    let x = layers::encoder(&mut b, spec, &x)?;
+    let x = layers::encoder(&mut b, &network.encoder, &x)?;
 
     let features = b.reshape("features", &x, &[-1, images, spec.features() as i64]);
     let features = b.transpose("features", &features, &[1, 0, 2]);
     let width = 2 * spec.lstm_hidden as i64;
 
-    let x = layers::recurrent(&mut b, "lstm", &features)?;
+    let x = layers::recurrent(&mut b, "lstm", &network.lstm, &features)?;
     let x = b.transpose("lstm", &x, &[1, 0, 2]);
     let x = b.reshape("lstm", &x, &[-1, width]);
-    let x = layers::head(&mut b, "head", &x)?;
+    let x = layers::head(&mut b, "head", &network.head, &x)?;
     b.reshape("head", &x, &[-1, images]);
     b.call(SLICES);
 
-    let x = layers::recurrent(&mut b, "lstm2", &features)?;
+    let x = layers::recurrent(&mut b, "lstm2", &network.lstm2, &features)?;
     // The study head reads position 0 only.
     let position = b.whole("position 0", &[0], true);
     let x = b.node("lstm2", "Gather", &[&x, &position], vec![int("axis", 0)]);
-    let x = layers::head(&mut b, "head2", &x)?;
+    let x = layers::head(&mut b, "head2", &network.head2, &x)?;
     b.reshape("head2", &x, &[-1]);
     b.call(STUDIES);
 

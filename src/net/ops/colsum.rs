@@ -119,7 +119,7 @@ impl Kernel1 for ColumnSum {
 }
 
 impl CustomOp1 for ColumnSum {
-    cpu_op!("column-sum", 1, weight);
+    cpu_op!("column-sum", 1, wide);
 }
 
 #[cfg(feature = "cuda")]

@@ -304,12 +304,12 @@ pub(super) fn column_sum(x: Input) -> Output {
     by_type!(x.0.dtype(), of(x))
 }
 
-/// `params` [2, C]: bias, gamma.
+/// `params` [2, C]: bias, gamma. The residual and the result are f32.
 pub(super) fn scale_residual(x: Input, params: Input, residual: Input) -> Output {
     fn of<T: Element>(x: Input, params: Input, r: Input) -> Output {
-        like::<T>(x, |device, y, n, c| {
+        like::<f32>(r, |device, y, n, c| {
             let launch = launch::scale_residual_forward(n, c);
-            let (x, params, r) = (view::<T>(x)?, view::<f32>(params)?, view::<T>(r)?);
+            let (x, params, r) = (view::<T>(x)?, view::<f32>(params)?, view::<f32>(r)?);
             run!(device, launch, T::SUFFIX, x, params, r, y, n as i64, c as i32);
             Ok(())
         })
@@ -317,16 +317,17 @@ pub(super) fn scale_residual(x: Input, params: Input, residual: Input) -> Output
     by_type!(x.0.dtype(), of(x, params, residual))
 }
 
-pub(super) fn scale_residual_grad_input(params: Input, g: Input) -> Output {
+/// Of the type `dtype`.
+pub(super) fn scale_residual_grad_input(params: Input, g: Input, dtype: DType) -> Output {
     fn of<T: Element>(params: Input, g: Input) -> Output {
         like::<T>(g, |device, dx, n, c| {
             let launch = launch::scale_residual_grad_input(n, c);
-            let (params, g) = (view::<f32>(params)?, view::<T>(g)?);
+            let (params, g) = (view::<f32>(params)?, view::<f32>(g)?);
             run!(device, launch, T::SUFFIX, params, g, dx, n as i64, c as i32);
             Ok(())
         })
     }
-    by_type!(g.0.dtype(), of(params, g))
+    by_type!(dtype, of(params, g))
 }
 
 /// [2, C]: gradients of bias and gamma.
@@ -337,7 +338,7 @@ pub(super) fn scale_residual_grad_params(x: Input, params: Input, g: Input) -> O
         let parts = launch::column_parts(n, c);
         in_parts(device, parts, (2, c), |out| {
             let launch = launch::scale_residual_grad_params(c, parts);
-            let (x, params, g) = (view::<T>(x)?, view::<f32>(params)?, view::<T>(g)?);
+            let (x, params, g) = (view::<T>(x)?, view::<f32>(params)?, view::<f32>(g)?);
             run!(device, launch, T::SUFFIX, x, params, g, out, n as i64, c as i32, parts as i32);
             Ok(())
         })

@@ -430,7 +430,7 @@ impl Kernel2 for GradWeight {
 }
 
 impl CustomOp2 for GradWeight {
-    cpu_op!("depthwise7-grad-weight", 2, weight);
+    cpu_op!("depthwise7-grad-weight", 2, wide);
 }
 
 #[cfg(feature = "cuda")]

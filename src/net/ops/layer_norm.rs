@@ -208,7 +208,7 @@ impl Kernel2 for GradParams {
 }
 
 impl CustomOp2 for GradParams {
-    cpu_op!("layer-norm-grad-params", 2, weight);
+    cpu_op!("layer-norm-grad-params", 2, wide);
 }
 
 #[cfg(feature = "cuda")]

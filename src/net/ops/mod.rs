@@ -134,7 +134,7 @@ fn narrowed(storage: CpuStorage, dtype: DType) -> CpuStorage {
 ///
 /// On the CPU it computes in the type of its arguments, f32 or f64. If one of them is f16 or bf16
 /// (as on a GPU; here only the tests have such), it computes in f32 and rounds the result, unless
-/// that is the gradient of a `weight`: that is f32 always.
+/// that is `wide`: gradients of weights and what layers add to are f32 always.
 macro_rules! cpu_op {
     (@dtype $storage:expr, $run:ident ( $($arg:expr),* )) => {
         match $storage {
@@ -150,7 +150,7 @@ macro_rules! cpu_op {
         let (out, shape) = $out;
         Ok(($crate::net::ops::narrowed(out, $narrow), shape))
     }};
-    (@rounded $out:expr, $narrow:expr, weight) => {{
+    (@rounded $out:expr, $narrow:expr, wide) => {{
         let _ = $narrow;
         Ok($out)
     }};

@@ -1,14 +1,15 @@
 //! The end of a ConvNeXt block in one pass: bias, layer scale and residual.
 
 use super::{Kernel2, Kernel3, Real, colsum::sum_pieces, cpu_op, map_rows, vectorised, zip_rows};
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor};
 use pulp::{Simd, WithSimd};
 
 /// residual + (x + bias) · gamma.
 ///
 /// `x` [M, C], `bias` [C], `gamma` [C] (layer scale: Touvron et al. 2021,
 /// <https://arxiv.org/abs/2103.17239>), `residual` [M, C], contiguous → [M, C]. Gradients for
-/// all four.
+/// all four. The residual and the result are f32 where `x` is narrower, as under PyTorch's autocast:
+/// gamma begins at 1e-6, and a narrower sum would round the block away.
 pub fn scale_residual(
     x: &Tensor,
     bias: &Tensor,
@@ -20,8 +21,10 @@ pub fn scale_residual(
 }
 
 struct Forward;
-/// (params, g) → grad of x.
-struct GradInput;
+/// (params, g) → grad of x, of this type.
+struct GradInput {
+    dtype: DType,
+}
 /// (x, params, g) → [2, C]: grads of bias and gamma.
 struct GradParams;
 
@@ -116,7 +119,7 @@ impl Kernel3 for Forward {
 }
 
 impl CustomOp3 for Forward {
-    cpu_op!("scale-residual", 3);
+    cpu_op!("scale-residual", 3, wide);
     fn bwd(
         &self,
         x: &Tensor,
@@ -126,7 +129,8 @@ impl CustomOp3 for Forward {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let grad = grad.contiguous()?;
-        let gx = p.apply_op2_no_bwd(&grad, &GradInput)?;
+        let op = GradInput { dtype: x.dtype() };
+        let gx = p.apply_op2_no_bwd(&grad, &op)?.to_dtype(op.dtype)?;
         let gp = x.apply_op3_no_bwd(p, &grad, &GradParams)?;
         Ok((Some(gx), Some(gp), Some(grad)))
     }
@@ -161,7 +165,7 @@ impl Kernel3 for GradParams {
 }
 
 impl CustomOp3 for GradParams {
-    cpu_op!("scale-residual-grad-params", 3, weight);
+    cpu_op!("scale-residual-grad-params", 3, wide);
 }
 
 #[cfg(feature = "cuda")]
@@ -179,7 +183,7 @@ mod on_cuda {
 
     impl super::GradInput {
         pub(super) fn on_cuda(&self, params: Input, g: Input) -> Output {
-            cuda::scale_residual_grad_input(params, g)
+            cuda::scale_residual_grad_input(params, g, self.dtype)
         }
     }
 

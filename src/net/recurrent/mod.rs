@@ -9,6 +9,7 @@
 #[cfg(test)]
 mod tests;
 
+use super::description::LSTM_LAYERS as LAYERS;
 use super::ops::recurrence::{GATES, KEPT, Recurrence, turn};
 use super::{Classifier, Spec, ops::Real, ops::product::product, pool::Pool, views::Views};
 use crate::simd::vectorised;
@@ -17,8 +18,6 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Layers of each LSTM.
-const LAYERS: usize = 2;
 /// Weight tensors of a direction: w_ih, w_hh, b_ih, b_hh.
 const WEIGHTS: usize = 4;
 /// Directions of both LSTMs in a layer.

@@ -9,8 +9,9 @@ use crate::{
     bounded::excerpt,
     config::{Backbone, Config},
     net::{
-        Classifier, Spec, Stem,
-        parameters::{Layout, Parameters},
+        Classifier, Spec,
+        description::{Encoder, Layout},
+        parameters::Parameters,
     },
 };
 use candle_core::{DType, Result as CandleResult, Tensor, Var};
@@ -285,27 +286,31 @@ fn put(
     Ok(Ok(()))
 }
 
-/// The encoder whose stem and blocks are there.
+/// The encoder whose stem and blocks are there, and no further block.
 fn looks_like(dict: &HashMap<String, Tensor>) -> Option<&'static str> {
     let mut config = Config::load(None, false, &[]).ok()?;
     let dims = |name: &str| {
+        let name = name.strip_prefix(ENCODER).unwrap_or(name);
         let t = dict.get(name).or_else(|| dict.get(&format!("{ENCODER}{name}")));
         t.map(Tensor::dims)
     };
     Backbone::ALL.into_iter().find_map(|backbone| {
         config.model.backbone = backbone;
         let spec = Spec::new(&config);
-        let stem = match (spec.stem, dims("stem.0.weight")?) {
-            (Stem::Patch, &[_, _, 4, 4]) => true,
-            (Stem::Overlap { middle }, &[out, _, 3, 3]) => out == middle,
+        let encoder = Encoder::new(&spec);
+        // Of the stem not the input channels, which may be a picture's, nor a patch's width, which
+        // the first stage has too.
+        let stem = &encoder.stem.weight.shape;
+        let stem_fits = match dims(&encoder.stem.weight.name)? {
+            &[out, _, h, w] => [h, w] == stem[2..] && (encoder.second.is_none() || out == stem[0]),
             _ => false,
         };
-        let gamma = |stage, block| dims(&format!("stages.{stage}.blocks.{block}.gamma"));
-        let has_stage = |stage: usize| {
-            let depth = spec.depths[stage];
-            gamma(stage, depth - 1) == Some(&[spec.dims[stage]]) && gamma(stage, depth).is_none()
-        };
-        (stem && (0..4).all(has_stage)).then_some(spec.name)
+        let mut gammas = encoder.stages.iter().enumerate().map(|(s, stage)| {
+            let gamma = &stage.blocks.last().expect("a stage has blocks").gamma;
+            let next = format!("stages.{s}.blocks.{}.gamma", stage.blocks.len());
+            dims(&gamma.name) == Some(&gamma.shape[..]) && dims(&next).is_none()
+        });
+        (stem_fits && gammas.all(|fits| fits)).then_some(spec.name)
     })
 }
 

@@ -1,0 +1,246 @@
+//! The whole encoder, forward and backward, over a group of images on any device.
+
+use super::overlap::{self, Sizes};
+use super::{block, patch};
+use crate::net::description::{Encoder as Net, Stage};
+use crate::net::device_ops::Ops;
+use crate::net::{Spec, Stem};
+use std::ops::Range;
+
+/// The encoder's shape, for images of one size.
+#[derive(Debug, Clone)]
+pub(super) struct Shapes {
+    pub(super) spec: Spec,
+    pub(super) size: usize,
+}
+
+/// What is kept of a group.
+pub(super) struct Tape<B, W> {
+    pub(super) range: Range<usize>,
+    /// Before the stem's norm.
+    stem: B,
+    /// The input of each block and each downsampling, in order.
+    maps: Vec<B>,
+    /// Each block's, or none's.
+    inner: Vec<block::Inner<B>>,
+    /// The last map's means, [n, F].
+    pooled: W,
+}
+
+#[cfg(test)]
+impl<R> Tape<Vec<R>, Vec<R>> {
+    /// Values held.
+    pub(super) fn values(&self) -> usize {
+        let inner = self.inner.iter().map(|i| i.y.len() + i.h.len());
+        let maps = self.maps.iter().map(Vec::len);
+        self.stem.len() + maps.chain(inner).sum::<usize>() + self.pooled.len()
+    }
+}
+
+/// What a group is worked on in.
+#[derive(Default)]
+pub(super) struct Work<B, W> {
+    images: B,
+    block: block::Work<B, W>,
+    patch: patch::Work<B, W>,
+    overlap: overlap::Work<B>,
+}
+
+/// A tape, and what a group is worked on in, on the device `O`.
+type TapeOf<O> = Tape<<O as Ops>::Inner, <O as Ops>::Wide>;
+type WorkOf<O> = Work<<O as Ops>::Inner, <O as Ops>::Wide>;
+
+fn length(shape: [usize; 4]) -> usize {
+    shape.iter().product()
+}
+
+impl Shapes {
+    /// [n, h, w, C] of stage s.
+    fn stage(&self, n: usize, s: usize) -> [usize; 4] {
+        let side = (self.size / 4) >> s;
+        [n, side, side, self.spec.dims[s]]
+    }
+
+    fn images(&self, n: usize) -> [usize; 4] {
+        [n, self.size, self.size, self.spec.in_channels]
+    }
+
+    /// Of an overlapping stem.
+    fn overlap(&self, n: usize) -> Sizes {
+        let middle = match self.spec.stem {
+            Stem::Overlap { middle } => middle,
+            Stem::Patch => 0,
+        };
+        Sizes { images: self.images(n), middle, out: self.spec.dims[0] }
+    }
+
+    /// [n, pixels, C] of the last map.
+    fn last(&self, n: usize) -> [usize; 3] {
+        let [n, h, w, c] = self.stage(n, 3);
+        [n, h * w, c]
+    }
+
+    /// Features [n, F] of images `range`; and what the backward pass needs if layers' inputs are to be
+    /// kept, and blocks' inner values.
+    pub(super) fn forward<O: Ops>(
+        &self,
+        ops: &mut O,
+        net: &Net<O::Weight>,
+        range: Range<usize>,
+        (keep, keep_inner): (bool, bool),
+        work: &mut WorkOf<O>,
+    ) -> (O::Wide, Option<TapeOf<O>>) {
+        let n = range.len();
+        let (pre, mut map) = self.stem(ops, net, range.clone(), work);
+        let (mut maps, mut inner) = (Vec::new(), Vec::new());
+        let mut next = |ops: &mut O, map: &mut O::Map, out: O::Map| {
+            let input = std::mem::replace(map, out);
+            match keep {
+                true => maps.push(ops.keep(input)),
+                false => ops.give_map(input),
+            }
+        };
+        for (s, stage) in net.stages.iter().enumerate() {
+            let shape = self.stage(n, s);
+            let m = length(shape);
+            if let Some((norm, product)) = &stage.downsample {
+                let mut out = ops.take_map(m);
+                let sizes = (self.stage(n, s - 1), shape[3]);
+                patch::downsample(ops, (norm, product), sizes, (&map, &mut out), &mut work.patch);
+                next(ops, &mut map, out);
+            }
+            for weights in &stage.blocks {
+                let mut out = ops.take_map(m);
+                let mut kept =
+                    keep_inner.then(|| block::Inner { y: ops.take(m), h: ops.take(4 * m) });
+                let maps = (&map, &mut out);
+                block::forward(ops, weights, shape, maps, &mut work.block, kept.as_mut());
+                inner.extend(kept);
+                next(ops, &mut map, out);
+            }
+        }
+        let pooled = ops.pool(&map, self.last(n));
+        ops.give_map(map);
+        let features = ops.norm_wide(&net.head_norm, self.spec.dims[3], &pooled, n);
+        if keep {
+            return (features, Some(Tape { range, stem: pre, maps, inner, pooled }));
+        }
+        ops.give(pre);
+        ops.give_wide(pooled);
+        (features, None)
+    }
+
+    /// Images `range` → before the stem's norm, and the first map.
+    fn stem<O: Ops>(
+        &self,
+        ops: &mut O,
+        net: &Net<O::Weight>,
+        range: Range<usize>,
+        work: &mut WorkOf<O>,
+    ) -> (O::Inner, O::Map) {
+        let (n, images) = (range.len(), &mut work.images);
+        let (shape, first) = (self.images(n), length(self.stage(n, 0)));
+        ops.fit(images, length(shape));
+        ops.images(range, (images, 0..length(shape)));
+        let (mut pre, mut map) = (ops.take(first), ops.take_map(first));
+        let out = (&mut pre, &mut map);
+        match &net.second {
+            None => {
+                let sizes = (shape, self.spec.dims[0]);
+                let weights = (&net.stem, &net.stem_norm);
+                patch::stem(ops, weights, sizes, images, out, &mut work.patch);
+            }
+            Some(second) => {
+                let (weights, norm) = ((&net.stem, second), &net.stem_norm);
+                let work = (&mut work.overlap, &mut work.patch);
+                overlap::stem(ops, weights, norm, self.overlap(n), images, out, work);
+            }
+        }
+        (pre, map)
+    }
+
+    /// Adds the gradients of all weights to `grads`, from that of the features of the tape's images:
+    /// `grad`, [n, F].
+    pub(super) fn backward<O: Ops>(
+        &self,
+        ops: &mut O,
+        net: &Net<O::Weight>,
+        mut tape: TapeOf<O>,
+        grad: O::Wide,
+        grads: &mut Net<O::Sum>,
+        work: &mut WorkOf<O>,
+    ) {
+        let (n, width) = (tape.range.len(), self.spec.dims[3]);
+        let norm = net.head_norm.weight;
+        let g = ops.norm_wide_backward(norm, width, &tape.pooled, (grad, n), &mut grads.head_norm);
+        ops.give_wide(tape.pooled);
+        let mut g = ops.pool_backward(g, self.last(n));
+        for (s, (stage, grads)) in net.stages.iter().zip(&mut grads.stages).enumerate().rev() {
+            let kept = (&mut tape.maps, &mut tape.inner);
+            g = self.stage_backward(ops, (stage, grads), (n, s), kept, g, work);
+        }
+        let (shape, images) = (self.images(n), &mut work.images);
+        ops.fit(images, length(shape));
+        ops.images(tape.range, (images, 0..length(shape)));
+        let norms = (net.stem_norm.weight, &mut grads.stem_norm);
+        match (&net.second, &mut grads.second) {
+            (Some(second), Some(grads_second)) => {
+                let (weights, grads) = ((&net.stem, second), (&mut grads.stem, grads_second));
+                let maps = (&*images, &tape.stem, &g);
+                let work = (&mut work.overlap, &mut work.patch);
+                overlap::stem_backward(ops, weights, grads, norms, self.overlap(n), maps, work);
+            }
+            _ => {
+                let (sizes, maps) = ((shape, self.spec.dims[0]), (&*images, &tape.stem));
+                patch::stem_backward(ops, norms, &mut grads.stem, sizes, maps, &g, &mut work.patch);
+            }
+        }
+        ops.give(tape.stem);
+        ops.give_map(g);
+    }
+
+    /// From the gradient `g` of a stage's result to that of what it reads; what was kept of its layers
+    /// is used up from the end. `at`: images, and which stage.
+    fn stage_backward<O: Ops>(
+        &self,
+        ops: &mut O,
+        (stage, grads): (&Stage<O::Weight>, &mut Stage<O::Sum>),
+        (n, s): (usize, usize),
+        (maps, inner): (&mut Vec<O::Inner>, &mut Vec<block::Inner<O::Inner>>),
+        mut g: O::Map,
+        work: &mut WorkOf<O>,
+    ) -> O::Map {
+        let shape = self.stage(n, s);
+        for (weights, grads) in stage.blocks.iter().zip(&mut grads.blocks).rev() {
+            let x = maps.pop().expect("a map for each layer");
+            let mut inner = inner.pop();
+            let work = &mut work.block;
+            block::backward(ops, weights, grads, shape, (&x, &mut g), work, inner.as_mut());
+            ops.give(x);
+            if let Some(block::Inner { y, h }) = inner {
+                ops.give(y);
+                ops.give(h);
+            }
+        }
+        let (Some((norm, product)), Some((norm_grads, grads))) =
+            (&stage.downsample, &mut grads.downsample)
+        else {
+            return g;
+        };
+        let x = maps.pop().expect("a map for each layer");
+        let before = self.stage(n, s - 1);
+        let mut dx = ops.take_map(length(before));
+        patch::downsample_backward(
+            ops,
+            (norm, product),
+            (norm_grads, grads),
+            (before, shape[3]),
+            &x,
+            (&g, &mut dx),
+            &mut work.patch,
+        );
+        ops.give(x);
+        ops.give_map(g);
+        dx
+    }
+}
