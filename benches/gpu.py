@@ -2,6 +2,10 @@
 """On a machine with an NVIDIA GPU: the GPU's tests, then a full-size training step, then PyTorch's.
 
     python3 benches/gpu.py [--python EXE] [--batch 8] [--size 224] [--minutes 10] [--dry-run]
+    python3 benches/gpu.py count --driver DIR [--batch 8] [--size 224] [--precision bf16] [--chunk N]
+
+The second needs no GPU: what a step asks of one, counted on the stand-in driver that
+`tests/driver/build` put into DIR (see gpu_count.py). Of the first:
 
 Builds with the `cuda` feature (nvcc on the path, or NVCC or CUDA_HOME set), runs the tests that need a
 GPU, `rsna-tui bench` in bf16 and f16 in one pass where that fits and in chunks, and, where EXE has PyTorch
@@ -9,8 +13,9 @@ with CUDA and timm, the same step in PyTorch with AMP, eager and compiled. A tab
 driver is added to RESULTS.md; safe to run again. What does not fit into the time or the memory is
 told in the table instead. Standard library only.
 """
-import argparse, datetime, json, os, shutil, statistics, subprocess, time
+import argparse, datetime, json, os, shutil, statistics, subprocess, sys, time
 
+import gpu_count
 from vs_python import HERE, add_to_results, commit, last_json
 
 ROOT = HERE.parent
@@ -117,5 +122,20 @@ def main():
         add_to_results(table)
 
 
+def count():
+    parser = argparse.ArgumentParser(description=gpu_count.__doc__.split("\n")[0])
+    parser.add_argument("command", choices=["count"])
+    parser.add_argument("--driver", required=True, help="where tests/driver/build put its libraries")
+    parser.add_argument("--program", default=str(ROOT / "target/debug/rsna-tui"), help="built with the cuda feature")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--precision", default="bf16", choices=["bf16", "f16", "f32"])
+    parser.add_argument("--chunk", type=int, default=0, help="images at once; 0: as many as fit")
+    parser.add_argument("--memory", type=int, default=81559, help="the card's, MiB")
+    limits = {"nargs": "*", "default": [], "metavar": "NAME=N", "help": "fail where a count is above: launches=2800"}
+    parser.add_argument("--at-most", **limits)
+    gpu_count.count(parser.parse_args())
+
+
 if __name__ == "__main__":
-    main()
+    count() if sys.argv[1:2] == ["count"] else main()

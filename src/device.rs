@@ -168,6 +168,30 @@ impl Monitor {
     }
 }
 
+/// Whether an error of candle says that a device's memory does not suffice.
+pub fn is_out_of_memory(error: &candle_core::Error) -> bool {
+    #[cfg(feature = "cuda")]
+    return cuda::is_out_of_memory(error);
+    #[cfg(not(feature = "cuda"))]
+    {
+        let _ = error;
+        false
+    }
+}
+
+/// Gives a GPU's memory back that is held and not used, before something is tried again with less;
+/// nothing on the CPU.
+pub fn trim(device: &Device) {
+    match device {
+        // Where that fails, so will what is tried, and say why.
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => {
+            let _ = cuda::trim(device);
+        }
+        _ => {}
+    }
+}
+
 /// Bytes of memory that are free on a GPU; none on the CPU.
 pub fn free_memory(device: &Device) -> Option<u64> {
     match device {

@@ -3,7 +3,17 @@
 use super::NoCuda;
 use candle_core::{
     CudaDevice, Device,
-    cuda_backend::cudarc::driver::{DriverError, result::device, sys},
+    cuda_backend::{
+        CudaError,
+        cudarc::{
+            cublas::sys::cublasStatus_t,
+            driver::{
+                DriverError,
+                result::{device, mem_pool},
+                sys,
+            },
+        },
+    },
 };
 use std::{
     ffi::c_int,
@@ -44,6 +54,8 @@ fn probe(n: usize) -> Result<(), NoCuda> {
     // functions have had these types since CUDA 2.
     unsafe {
         let driver = libloading::Library::new(DRIVER).map_err(|_| NoCuda::NoDriver(DRIVER))?;
+        // Never closed: drivers have crashed when they were unloaded after cuInit.
+        let driver = std::mem::ManuallyDrop::new(driver);
         let missing = |e: libloading::Error| NoCuda::Failed(e.to_string());
         let init: libloading::Symbol<unsafe extern "C" fn(u32) -> c_int> =
             driver.get(b"cuInit").map_err(missing)?;
@@ -80,23 +92,64 @@ fn settle(cuda: &CudaDevice) -> Result<String, DriverError> {
     // the two events a buffer that would order several streams cost more than small kernels.
     unsafe { cuda.disable_event_tracking() };
     // What is freed stays in the pool: by default each synchronisation gives it all back to the
-    // driver, and the next step asks for it anew.
+    // driver, and the next step asks for it anew. A driver without this is slower, not wrong.
     // SAFETY: the device is open, and the attribute is a 64-bit number.
     unsafe {
-        let pool = device::get_default_mem_pool(context.cu_device())?;
-        let mut all = u64::MAX;
-        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-        sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut all).cast()).result()?;
+        if let Ok(pool) = device::get_default_mem_pool(context.cu_device()) {
+            let mut all = u64::MAX;
+            let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+            let _ = sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut all).cast());
+        }
     }
     let (_, total) = context.mem_get_info()?;
     Ok(format!("{}, {:.0} GiB", context.name()?, total as f64 / f64::from(1 << 30)))
 }
 
-/// Bytes of free memory of the device, those that its pool holds ready included.
+/// Gives the memory that the pool holds and nothing uses back to the driver, in one piece for the
+/// allocations to come and for cuBLAS, which does not allocate from the pool.
+pub(super) fn trim(cuda: &CudaDevice) -> Result<(), DriverError> {
+    let stream = cuda.cuda_stream();
+    stream.synchronize()?;
+    // SAFETY: the device is open.
+    unsafe {
+        let pool = device::get_default_mem_pool(stream.context().cu_device())?;
+        mem_pool::trim_to(pool, 0)
+    }
+}
+
+/// Whether an error of candle says that the GPU's memory does not suffice.
+pub(super) fn is_out_of_memory(error: &candle_core::Error) -> bool {
+    use sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY;
+    let mut error = error;
+    let cuda = loop {
+        match error {
+            candle_core::Error::WithBacktrace { inner, .. } => error = inner,
+            candle_core::Error::Context { inner, .. } => error = inner,
+            candle_core::Error::Cuda(cuda) => break cuda,
+            _ => return false,
+        }
+    };
+    match cuda.downcast_ref() {
+        Some(CudaError::Cuda(error)) => error.0 == CUDA_ERROR_OUT_OF_MEMORY,
+        Some(CudaError::Load { cuda, .. }) => cuda.0 == CUDA_ERROR_OUT_OF_MEMORY,
+        // cuBLAS says it in all these ways, depending on what it wanted the memory for.
+        Some(CudaError::Cublas(error)) => matches!(
+            error.0,
+            cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED
+                | cublasStatus_t::CUBLAS_STATUS_NOT_INITIALIZED
+                | cublasStatus_t::CUBLAS_STATUS_INTERNAL_ERROR
+                | cublasStatus_t::CUBLAS_STATUS_EXECUTION_FAILED
+        ),
+        _ => false,
+    }
+}
+
+/// Bytes of free memory of the device, those that its pool holds ready included where it tells.
 pub(super) fn free_memory(cuda: &CudaDevice) -> Result<u64, DriverError> {
     let (free, _) = cuda.cuda_stream().context().mem_get_info()?;
-    let reserved = pool(cuda, sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT)?;
-    let used = pool(cuda, sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)?;
+    let of_pool = |attribute| pool(cuda, attribute).unwrap_or(0);
+    let reserved = of_pool(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT);
+    let used = of_pool(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT);
     Ok(free as u64 + reserved.saturating_sub(used))
 }
 

@@ -21,7 +21,7 @@ pub mod trainer;
 pub mod validation;
 pub mod worst;
 
-use crate::{net::weights, run::trouble};
+use crate::{device, net::weights, run::trouble};
 
 /// Why training cannot go on; one sentence each.
 #[derive(Debug, thiserror::Error)]
@@ -91,14 +91,9 @@ pub enum Error {
 impl Error {
     /// Whether less at once may do.
     pub fn is_out_of_memory(&self) -> bool {
-        // CUDA's allocator, and cuBLAS's for its workspace.
-        const SAID: [&str; 3] = ["OUT_OF_MEMORY", "out of memory", "ALLOC_FAILED"];
         match self {
             Self::OutOfMemory => true,
-            Self::Candle(error) => {
-                let error = error.to_string();
-                SAID.iter().any(|said| error.contains(said))
-            }
+            Self::Candle(error) => device::is_out_of_memory(error),
             _ => false,
         }
     }

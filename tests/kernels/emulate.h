@@ -1,6 +1,7 @@
-// Enough of CUDA to run the kernels on the CPU: every thread of a block is a fiber, and they take
-// turns at barriers and shuffles. A kernel is run twice, its blocks and threads in order and in
-// reverse, so that what depends on the order shows. Shared memory starts as NaN in every block.
+// Enough of CUDA to run the kernels on the CPU: the threads of a block run one after the other on one
+// stack, and one that comes to a barrier or shuffle keeps that stack until the others are there too.
+// The tests run a kernel twice, its blocks and threads in order and in reverse, so that what depends
+// on the order shows. Shared memory starts as NaN in every block.
 #pragma once
 #define EMULATED
 
@@ -14,17 +15,25 @@
 #include <cstring>
 #include <memory>
 #include <utility>
+#include <vector>
+#ifdef __F16C__
+#include <immintrin.h>
+#endif
 
+#ifndef __global__
 #define __global__
+#endif
 #define __device__
+#ifndef __shared__
 #define __shared__
+#endif
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
 
 using std::min;
 
-constexpr unsigned SHARED = 64 * 1024, SHARED_GUARD = 1024;
+constexpr unsigned SHARED = 227 * 1024, SHARED_GUARD = 1024;
 alignas(16) unsigned char shared_memory[SHARED + SHARED_GUARD];
 
 struct Index {
@@ -48,14 +57,20 @@ inline To bits(From from) {
     return to;
 }
 
+// candle's kernels want more of the narrow types: tests/driver/host has them.
+#ifndef NARROW_TYPES
 struct __half {
     uint16_t bits;
 };
 struct __nv_bfloat16 {
     uint16_t bits;
 };
+#endif
 
 inline float __half2float(__half h) {
+#ifdef __F16C__
+    return _cvtsh_ss(h.bits);
+#endif
     const unsigned exponent = h.bits >> 10 & 31, fraction = h.bits & 1023;
     const float sign = h.bits >> 15 ? -1.0f : 1.0f;
     if (exponent == 31) return fraction ? NAN : sign * INFINITY;
@@ -63,6 +78,9 @@ inline float __half2float(__half h) {
     return sign * ldexpf(float(1024 + fraction), int(exponent) - 25);
 }
 inline __half __float2half_rn(float x) {
+#ifdef __F16C__
+    if (!std::isnan(x)) return {_cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT)};
+#endif
     const uint16_t sign = bits<uint32_t>(x) >> 16 & 0x8000;
     const float a = fabsf(x);
     if (std::isnan(x)) return {0x7fff};
@@ -83,61 +101,116 @@ namespace emulation {
 
 enum State { READY, AT_BARRIER, AT_WARP, DONE };
 
-struct Fiber {
-    std::unique_ptr<char[]> stack;
-    bool started = false;
-    ucontext_t begin;
-    jmp_buf at;
+struct Stack;
+
+struct Thread {
     State state;
     Index index;
     unsigned lane;
     /// Who is waited for, what is given to a shuffle and, once all have, what lanes gave.
     const char* what;
-    float gives, given;
+    double gives, given;
+    /// The stack it waits on, and where; none before it begins.
+    Stack* stack;
+    jmp_buf at;
+};
+
+struct Stack {
+    std::unique_ptr<char[]> memory;
+    bool started = false;
+    ucontext_t begin;
+    jmp_buf idle;
 };
 
 constexpr unsigned WARP = 32, MOST = 1024, STACK = 64 * 1024;
-static Fiber fibers[MOST];
-static Fiber* current;
+static Thread threads[MOST];
+static Thread* current;
+static std::vector<Stack*> idle_stacks;
 static jmp_buf scheduler;
 static void (*kernel)();
 static void** arguments;
 
+/// The warp that runs, and how many of its lanes have been called.
+static Thread* lanes_now;
+static unsigned lanes_count, lanes_called;
+static bool lanes_reverse;
+
+static Thread* next_ready() {
+    while (lanes_called < lanes_count) {
+        const unsigned i = lanes_called++;
+        Thread& t = lanes_now[lanes_reverse ? lanes_count - 1 - i : i];
+        if (t.state == READY) return &t;
+    }
+    return nullptr;
+}
+
+static void begin(Thread& t, Stack* stack) {
+    current = &t;
+    t.stack = stack;
+    threadIdx = t.index;
+}
+
+static void go_on(Thread& t) {
+    current = &t;
+    threadIdx = t.index;
+    _longjmp(t.at, 1);
+}
+
+/// Waits, and lets the next of the warp go on.
 static void pause(State state, const char* what) {
     current->state = state;
     current->what = what;
-    if (_setjmp(current->at) == 0) _longjmp(scheduler, 1);
-}
-
-static void fiber() {
-    for (;;) {
-        kernel();
-        pause(DONE, "the end");
+    if (_setjmp(current->at) == 0) {
+        Thread* next = next_ready();
+        if (next && next->stack) go_on(*next);
+        if (next) lanes_called--;
+        _longjmp(scheduler, 1);
     }
 }
 
-static void resume(Fiber& f) {
-    current = &f;
-    threadIdx = f.index;
+/// Runs threads to their ends, those that follow in the warp and have not begun included.
+static void run_stack() {
+    for (;;) {
+        kernel();
+        current->state = DONE;
+        Stack* stack = current->stack;
+        Thread* next = lanes_called < lanes_count ? next_ready() : nullptr;
+        if (next && !next->stack) {
+            begin(*next, stack);
+            continue;
+        }
+        if (next) lanes_called--;
+        idle_stacks.push_back(stack);
+        if (_setjmp(stack->idle) == 0) _longjmp(scheduler, 1);
+    }
+}
+
+static void resume(Thread& t) {
     if (_setjmp(scheduler) != 0) return;
-    if (f.started) _longjmp(f.at, 1);
-    f.started = true;
-    if (!f.stack) f.stack.reset(new char[STACK]);
-    getcontext(&f.begin);
-    f.begin.uc_stack.ss_sp = f.stack.get();
-    f.begin.uc_stack.ss_size = STACK;
-    f.begin.uc_link = nullptr;
-    makecontext(&f.begin, fiber, 0);
-    setcontext(&f.begin);
+    if (t.stack) go_on(t);
+    if (idle_stacks.empty()) idle_stacks.push_back(new Stack);
+    Stack* stack = idle_stacks.back();
+    idle_stacks.pop_back();
+    begin(t, stack);
+    if (stack->started) _longjmp(stack->idle, 1);
+    stack->started = true;
+    stack->memory.reset(new char[STACK]);
+    getcontext(&stack->begin);
+    stack->begin.uc_stack.ss_sp = stack->memory.get();
+    stack->begin.uc_stack.ss_size = STACK;
+    stack->begin.uc_link = nullptr;
+    makecontext(&stack->begin, run_stack, 0);
+    setcontext(&stack->begin);
 }
 
 /// Runs a warp until all its lanes are at the block's barrier or at the end.
-static const char* run_warp(Fiber* lanes, unsigned count, bool reverse) {
+static const char* run_warp(Thread* lanes, unsigned count, bool reverse) {
     for (;;) {
-        for (unsigned i = 0; i < count; i++) {
-            Fiber& f = lanes[reverse ? count - 1 - i : i];
-            if (f.state == READY) resume(f);
-        }
+        lanes_now = lanes;
+        lanes_count = count;
+        lanes_called = 0;
+        lanes_reverse = reverse;
+        while (Thread* t = next_ready()) resume(*t);
         unsigned waiting = 0;
         for (unsigned i = 0; i < count; i++) waiting += lanes[i].state == AT_WARP;
         if (waiting == 0) return nullptr;
@@ -150,45 +223,45 @@ static const char* run_warp(Fiber* lanes, unsigned count, bool reverse) {
     }
 }
 
-static const char* run_block(unsigned threads, bool reverse) {
-    const unsigned warps = (threads + WARP - 1) / WARP;
-    for (unsigned i = 0; i < threads; i++) fibers[i].state = READY;
+static const char* run_block(unsigned count, bool reverse) {
+    const unsigned warps = (count + WARP - 1) / WARP;
+    for (unsigned i = 0; i < count; i++) {
+        threads[i].state = READY;
+        threads[i].stack = nullptr;
+    }
     for (;;) {
         for (unsigned w = 0; w < warps; w++) {
             const unsigned first = (reverse ? warps - 1 - w : w) * WARP;
-            const char* error = run_warp(fibers + first, min(WARP, threads - first), reverse);
+            const char* error = run_warp(threads + first, min(WARP, count - first), reverse);
             if (error) return error;
         }
         unsigned done = 0;
-        for (unsigned i = 0; i < threads; i++) done += fibers[i].state == DONE;
-        if (done == threads) return nullptr;
+        for (unsigned i = 0; i < count; i++) done += threads[i].state == DONE;
+        if (done == count) return nullptr;
         if (done > 0) return "some threads of a block end before a __syncthreads of others";
-        for (unsigned i = 0; i < threads; i++) fibers[i].state = READY;
+        for (unsigned i = 0; i < count; i++) threads[i].state = READY;
     }
 }
 
 static const char* run(const unsigned* grid, const unsigned* block, unsigned shared, int reverse,
                        void** args, void (*body)()) {
-    const unsigned threads = block[0] * block[1] * block[2];
-    if (threads > MOST || shared > SHARED) return "too many threads or too much shared memory";
+    const unsigned count = block[0] * block[1] * block[2];
+    if (count > MOST || shared > SHARED) return "too many threads or too much shared memory";
     kernel = body;
     arguments = args;
     gridDim = {grid[0], grid[1], grid[2]};
     blockDim = {block[0], block[1], block[2]};
-    for (unsigned i = 0; i < threads; i++) {
-        fibers[i].index = {i % block[0], i / block[0] % block[1], i / block[0] / block[1]};
-        fibers[i].lane = i % WARP;
+    for (unsigned i = 0; i < count; i++) {
+        threads[i].index = {i % block[0], i / block[0] % block[1], i / block[0] / block[1]};
+        threads[i].lane = i % WARP;
     }
     const unsigned blocks = grid[0] * grid[1] * grid[2];
     for (unsigned i = 0; i < blocks; i++) {
         const unsigned b = reverse ? blocks - 1 - i : i;
         blockIdx = {b % grid[0], b / grid[0] % grid[1], b / grid[0] / grid[1]};
         memset(shared_memory, 0xff, shared + SHARED_GUARD);
-        if (const char* error = run_block(threads, reverse)) {
-            // The fibers that are left inside the kernel begin anew.
-            for (Fiber& f : fibers) f.started = false;
-            return error;
-        }
+        // On an error, stacks whose threads are left inside the kernel are lost.
+        if (const char* error = run_block(count, reverse)) return error;
         for (unsigned g = 0; g < SHARED_GUARD; g++)
             if (shared_memory[shared + g] != 0xff) return "write past the shared memory";
     }
@@ -204,11 +277,12 @@ inline void call(void (*f)(A...)) {
     call(f, std::index_sequence_for<A...>());
 }
 
-inline float shuffle(const char* what, float x, unsigned from) {
-    Fiber* warp = current - current->lane;
-    current->gives = x;
+template <class T>
+inline T shuffle(const char* what, T x, unsigned from) {
+    Thread* warp = current - current->lane;
+    current->gives = double(x);
     pause(AT_WARP, what);
-    return warp[from % WARP].given;
+    return T(warp[from % WARP].given);
 }
 
 }  // namespace emulation
@@ -216,5 +290,6 @@ inline float shuffle(const char* what, float x, unsigned from) {
 #define __syncthreads() emulation::pause(emulation::AT_BARRIER, "__syncthreads")
 #define __syncwarp() emulation::pause(emulation::AT_WARP, "__syncwarp")
 #define __shfl_sync(mask, x, lane) emulation::shuffle("__shfl_sync", x, lane)
-#define __shfl_xor_sync(mask, x, lanes) \
+// A fourth argument is the width, always that of a warp.
+#define __shfl_xor_sync(mask, x, lanes, ...) \
     emulation::shuffle("__shfl_xor_sync", x, emulation::current->lane ^ (lanes))

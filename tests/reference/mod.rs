@@ -9,12 +9,15 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-/// `name` from the repository, or from `../shared/golden` for the larger ones; `None`, said
-/// plainly, where neither has it.
+/// `name` from the folder that `RSNA_TUI_GOLDEN` names (for a test binary that was taken to another
+/// machine), from the repository, or from `../shared/golden` for the larger ones; `None`, said plainly,
+/// where none has it.
 pub fn golden(name: &str) -> Option<PathBuf> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let found = [root.join("tests/golden"), root.join("../shared/golden")]
+    let given = std::env::var_os("RSNA_TUI_GOLDEN").map(PathBuf::from);
+    let found = given
         .into_iter()
+        .chain([root.join("tests/golden"), root.join("../shared/golden")])
         .map(|dir| dir.join(name))
         .find(|p| p.is_file());
     if found.is_none() {

@@ -20,11 +20,14 @@ use super::{
     loss::{self, TrainLoss, Weights},
     memory::Plan,
 };
-use crate::net::{
-    Classifier, Mode,
-    encoder::{Arena, Encoder, Keep},
-    recurrent::{self, Lstms},
-    weights,
+use crate::{
+    device,
+    net::{
+        Classifier, Mode,
+        encoder::{Arena, Encoder, Keep},
+        recurrent::{self, Lstms},
+        weights,
+    },
 };
 use candle_core::{DType, Device, Tensor, Var, backprop::GradStore};
 use clock::{Clock, Part};
@@ -213,11 +216,12 @@ impl Stepper<'_> {
         Encoder::new(self.model, images.size(), self.arena)
     }
 
-    /// Validation's forward pass: slice logits [B·T] and study logits [B].
+    /// Validation's forward pass: slice logits [B·T] and study logits [B]. One that does not fit
+    /// into memory is made again with a smaller plan.
     pub fn predict(&self, images: &dyn Images, studies: usize) -> Result<(Tensor, Tensor)> {
         let t = self.model.spec.images;
         if !self.device.is_cpu() {
-            return self.predict_by_graph(images, studies);
+            return Ok(self.fitting(|stepper| stepper.predict_by_graph(images, studies))?.0);
         }
         let fill = |range: Range<usize>, out: &mut [f32]| images.fill(range, out);
         let (features, _) = self.encoder(images).forward(&fill, 0..studies * t, Keep::default())?;
@@ -349,17 +353,14 @@ impl Stepper<'_> {
         let scale = optimizer.scaler.map_or(1.0, |scaler| scaler.scale);
         let task = Task { images, targets, weights, mode, scale };
         let statistics = self.save_buffers()?;
-        let mut plan = self.plan;
-        let made = loop {
-            let made = Stepper { plan, ..*self }.gradients_of(task);
-            let Err(error) = &made else { break made };
-            self.restore_buffers(&statistics)?;
-            match plan.smaller() {
-                Some(smaller) if error.is_out_of_memory() => plan = smaller,
-                _ => break made,
+        let (made, plan) = self.fitting(|stepper| {
+            let made = stepper.gradients_of(task);
+            if made.is_err() {
+                self.restore_buffers(&statistics)?;
             }
-        };
-        let Gradients { loss, slice_logits, study_logits, of_weights } = made?;
+            made
+        })?;
+        let Gradients { loss, slice_logits, study_logits, of_weights } = made;
         // A variance that overflows hides in the loss: what is divided by it becomes 0.
         if let Some(what) = self.statistic_not_finite()? {
             self.restore_buffers(&statistics)?;
@@ -386,6 +387,21 @@ impl Stepper<'_> {
         let grad_norm = squares.iter().sum::<f64>().sqrt() / scale;
         let skipped = bad.is_some();
         Ok(StepOutput { loss, slice_logits, study_logits, grad_norm, skipped, plan })
+    }
+
+    /// What `make` makes with this plan or, each time the device's memory does not suffice, with a
+    /// smaller one; and that plan.
+    fn fitting<T>(&self, make: impl Fn(&Stepper) -> Result<T>) -> Result<(T, Plan)> {
+        let mut plan = self.plan;
+        loop {
+            match make(&Stepper { plan, ..*self }) {
+                Err(error) if error.is_out_of_memory() => {
+                    device::trim(self.device);
+                    plan = plan.smaller().ok_or(Error::OutOfMemory)?;
+                }
+                made => return Ok((made?, plan)),
+            }
+        }
     }
 
     /// Errors: the arena's limit would be passed, as a card's allocator says it.
