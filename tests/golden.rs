@@ -1,5 +1,7 @@
 //! The network, loss and optimizer against PyTorch, case by case with the golden tolerances.
 
+#[path = "golden/mixed_precision.rs"]
+mod mixed_precision;
 mod reference;
 
 use candle_core::{DType, Device, Tensor, Var};

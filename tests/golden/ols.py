@@ -46,16 +46,17 @@ def images(n, size):
     return torch.from_numpy(np.minimum(v, 255).astype(np.float32) / np.float32(255)).double()
 
 
-out = {}
-for kind in ["overlap_tiered", "overlap"]:
-    net = ConvNeXt(6, 0, depths=(1, 1, 2, 1), dims=(16, 32, 64, 128), conv_mlp=True, stem_type=kind)
-    net = net.double()
-    for name, p in net.named_parameters():
-        p.data = parameter(f"encoder.{name}", p.shape)
-    features = net(images(8, 64))
-    (features * torch.from_numpy(unit("ols.grad", features.shape))).sum().backward()
-    out[f"{kind}.features"] = features.detach().float()
-    for name, p in net.named_parameters():
-        if name.startswith(("stem.", "stages.0.", "head.")):
-            out[f"{kind}.grad.encoder.{name}"] = p.grad.float().contiguous()
-save_file(out, "ols.safetensors", {"timm": timm.__version__, "torch": torch.__version__})
+if __name__ == "__main__":
+    out = {}
+    for kind in ["overlap_tiered", "overlap"]:
+        net = ConvNeXt(6, 0, depths=(1, 1, 2, 1), dims=(16, 32, 64, 128), conv_mlp=True, stem_type=kind)
+        net = net.double()
+        for name, p in net.named_parameters():
+            p.data = parameter(f"encoder.{name}", p.shape)
+        features = net(images(8, 64))
+        (features * torch.from_numpy(unit("ols.grad", features.shape))).sum().backward()
+        out[f"{kind}.features"] = features.detach().float()
+        for name, p in net.named_parameters():
+            if name.startswith(("stem.", "stages.0.", "head.")):
+                out[f"{kind}.grad.encoder.{name}"] = p.grad.float().contiguous()
+    save_file(out, "ols.safetensors", {"timm": timm.__version__, "torch": torch.__version__})
