@@ -1,6 +1,6 @@
 //! On a GPU: every op against its twin on the CPU in f64, and twenty steps against the CPU's. The
 //! golden cases run there too, with `RSNA_TUI_TEST_DEVICE=cuda cargo test --features cuda --test golden`.
-//! `benches/gpu.py` runs all of it. Without a GPU each says 'skipped'.
+//! A bundle of `benches/gpu.py` runs all of it. Without a GPU each says 'skipped'.
 #![cfg(all(feature = "cuda", unix))]
 
 #[path = "common/noise.rs"]
