@@ -105,7 +105,8 @@ long setting(const char* name, long otherwise) {
 void watch_faults() {
     struct sigaction ours = {};
     ours.sa_sigaction = on_fault;
-    ours.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    // On the stack at hand, a fiber's 64 KiB at least: Rust's own for signals is too small for this.
+    ours.sa_flags = SA_SIGINFO;
     sigaction(SIGSEGV, &ours, &before_us);
     sigaction(SIGBUS, &ours, nullptr);
 }
