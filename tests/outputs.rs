@@ -443,6 +443,8 @@ fn an_evaluation_goes_where_it_is_sent() {
     words("--out -", &["--out -", "give a folder"]);
     assert!(rsna_tui(dir, &evaluate("--out e/f --force")).status.success());
     refused(dir, &split("report told --format csv --out -"), &["--out -", "give a folder"]);
+    let no_folder = "no/such/x.csv: its folder does not exist";
+    refused(dir, &split("predict a --out no/such/x.csv"), &[no_folder]);
 }
 
 #[test]

@@ -55,13 +55,18 @@ impl Place {
             }
             _ => {}
         }
-        let target = target(path).map_err(|e| cannot_write(path, &e))?;
-        // Known before anything is computed.
-        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
-        if folder.is_some_and(|folder| matches!(folder.try_exists(), Ok(false))) {
-            bail!("--out {}: its folder does not exist; make it, or give another", path.display())
+        Ok(Self::File(target(path).map_err(|e| cannot_write(path, &e))?))
+    }
+
+    /// Refuses a file in a folder that does not exist, before anything is computed.
+    pub(super) fn refuse_missing_folder(self) -> Result<Self> {
+        if let Self::File(path) = &self {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            if folder.is_some_and(|folder| matches!(folder.try_exists(), Ok(false))) {
+                bail!("{}: its folder does not exist; make it, or give another", path.display())
+            }
         }
-        Ok(Self::File(target))
+        Ok(self)
     }
 
     /// Whether it is stdout, so that nothing else may be printed there.

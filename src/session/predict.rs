@@ -44,7 +44,7 @@ pub fn predict(args: &cli::Predict) -> Result<(Said, bool)> {
     // One that was cut between its last files has left some of them.
     let begun = Part::path(&args.out).exists();
     let beside = |name: &Path| Place::of(name, true, args.force || begun);
-    let place = Place::of(&args.out, true, args.force || begun)?;
+    let place = Place::of(&args.out, true, args.force || begun)?.refuse_missing_folder()?;
     // Beside a pipe or stdout there is no place for other files.
     let wide = place.is_file().then(|| beside(&wide)).transpose()?;
     let list = place.is_file().then(|| beside(&list)).transpose()?;
