@@ -32,7 +32,7 @@ def main():
     count.add_argument("--precision", default="bf16", choices=["bf16", "f16", "f32"])
     count.add_argument("--chunk", type=int, default=0, help="images at once; 0: as many as fit")
     count.add_argument("--memory", type=int, default=81559, help="the card's, MiB")
-    limits = {"nargs": "*", "default": [], "metavar": "NAME=N", "help": "fail where a count is above: launches=2800"}
+    limits = {"nargs": "*", "default": [], "metavar": "NAME=N", "help": "fail where a count is above: launches=2850"}
     count.add_argument("--at-most", **limits)
     count.set_defaults(run=gpu_count.count)
     args = parser.parse_args()
