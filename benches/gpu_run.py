@@ -10,7 +10,7 @@ it is there: each command's output, results.json, and RESULTS.md to paste from. 
 too long does not stop the others; the exit code is 1 where one failed. --rehearse goes on without a GPU.
 Python's standard library only; EXE (default: python3) is one with PyTorch and timm.
 """
-import argparse, datetime, json, os, pathlib, shutil, statistics, subprocess, sys, tarfile, time
+import argparse, csv, datetime, json, os, pathlib, shutil, statistics, subprocess, sys, tarfile, time
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -182,7 +182,6 @@ def find(tool):
 
 def slowest(said):
     """The five kernels that took most, ms each, from ncu's CSV."""
-    import csv
     rows = csv.DictReader(line for line in said.splitlines() if line.startswith('"'))
     total = {}
     for row in rows:

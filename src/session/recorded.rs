@@ -33,11 +33,8 @@ pub(super) fn keep(folder: &Folder, table: &Table, checked: Checked, sample: boo
 ///
 /// Errors: a damaged record, and a table with other studies, labels or folds.
 pub(super) fn data(folder: &Folder, config: &Config) -> Result<Data> {
-    let data = read(folder, config)?;
-    let Some(record) = &data.record else {
-        warn_unrecorded(folder);
-        return Ok(data);
-    };
+    let data = read_or_warn(folder, config)?;
+    let Some(record) = &data.record else { return Ok(data) };
     let path = match config.is_phantom() {
         true => Path::new("the table of made-up studies"),
         false => &config.data.table,
@@ -63,19 +60,20 @@ pub(super) fn data(folder: &Folder, config: &Config) -> Result<Data> {
 ///
 /// Errors: see [`read`].
 pub(super) fn table(folder: &Folder, config: &Config) -> Result<Table> {
-    let data = read(folder, config)?;
-    if data.record.is_none() {
-        warn_unrecorded(folder);
-    }
-    Ok(data.table)
+    Ok(read_or_warn(folder, config)?.table)
 }
 
-fn warn_unrecorded(folder: &Folder) {
-    print::warn(format_args!(
-        "{} was begun by a version that did not record what it trains on: data.table is taken as it \
-         is now",
-        folder.name
-    ));
+/// As [`read`]; warns where the run has no record.
+fn read_or_warn(folder: &Folder, config: &Config) -> Result<Data> {
+    let data = read(folder, config)?;
+    if data.record.is_none() {
+        print::warn(format_args!(
+            "{} was begun by a version that did not record what it trains on: data.table is taken as \
+             it is now",
+            folder.name
+        ));
+    }
+    Ok(data)
 }
 
 /// A run's studies by its record, or by `data.table` where the run has none. The two are not
