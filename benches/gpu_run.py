@@ -4,7 +4,7 @@
     ./run [--out DIR] [--python EXE] [--minutes 9] [--batch 8] [--size 224] [--rehearse]
 
 Lies in a folder that `benches/gpu.py bundle` made. Runs, in the order of what matters most: op and golden
-tests, a full-size training step in bf16, f16 and f32, PyTorch's at the same work, compute-sanitizer, the
+tests, selftest, a full-size training step in bf16, f16 and f32, PyTorch's at the same work, compute-sanitizer, the
 slowest kernels, a demo run. Every result is in DIR (default: results, beside this file) as soon as
 it is there: each command's output, results.json, and RESULTS.md to paste from. A step that fails or takes
 too long does not stop the others; the exit code is 1 where one failed. --rehearse goes on without a GPU.
@@ -97,6 +97,13 @@ class Bench:
             figures = {"result": found[-1][:100] if found else "", "skipped": skipped}
             return figures, why or (f"{skipped} tests were skipped" if skipped else None)
         return run
+
+    def selftest(self, name):
+        device = "auto" if self.args.rehearse else "cuda"
+        said, why = self.command(name, [self.binary("rsna-tui"), "selftest", "--device", device], 60)
+        lines = said.splitlines()
+        figures = {word: [line for line in lines if line.startswith(word)] for word in ("WRONG", "SLOW")}
+        return {"result": lines[-1] if lines else "", **figures}, why
 
     def ours(self, precision, chunk, *more):
         def run(name):
@@ -212,6 +219,7 @@ def main():
         warming = subprocess.Popen(warm, stdout=nothing, stderr=nothing, env=bench.env, cwd=bench.out)
     bench.step("op tests", bench.tests("gpu", 140, "--test-threads", "1"))
     bench.step("golden cases", bench.tests("golden", 60))
+    bench.step("selftest", bench.selftest)
     try:
         warming.wait(timeout=max(1, min(60, bench.left())))
     except subprocess.TimeoutExpired:

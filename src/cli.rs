@@ -44,12 +44,13 @@ Examples:
   rsna-tui check --set train.batch_size=16   are settings and data right, does it fit into memory?
   rsna-tui bench --set train.batch_size=2 --set data.image_size=64
                                              how long does a step take here, and which part of it?
+  rsna-tui selftest                          does this machine compute right, and how fast?
   rsna-tui phantom DIR --studies 8           write made-up studies in the notebook's layout
   rsna-tui augment --set data.dir=phantom --study phantom.0000 --out sheets
                                              see a study as training sees it, as a PNG
 
-Exit codes: 0 done, 1 a fold or the run failed or predict left studies out, 2 bad input,
-75 preempted (start it again with resume), 130 stopped before its end, 143 by SIGTERM.";
+Exit codes: 0 done, 1 a fold or the run failed, predict left studies out or selftest found an error,
+2 bad input, 75 preempted (start it again with resume), 130 stopped before its end, 143 by SIGTERM.";
 
 /// What to do instead of training.
 #[derive(Debug, Subcommand)]
@@ -93,6 +94,8 @@ pub enum Command {
     Check(Check),
     /// Time training steps on made-up images, part by part: no data needed
     Bench(Bench),
+    /// Check that this machine computes right, and how fast: the first minute on a rented one
+    Selftest(Selftest),
 }
 
 /// `rsna-tui resume`
@@ -346,6 +349,19 @@ pub struct Bench {
     /// Change one setting, as in train.precision=bf16 or train.chunk_size=105; may be given again
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     pub sets: Vec<String>,
+}
+
+/// `rsna-tui selftest`
+///
+/// Every operation of the network is compared with the CPU's in f64, the network with one built from
+/// candle's own layers, AdamW with candle's, and training steps with the CPU's; then products and memory
+/// are timed beside the card's data sheet. An error is ‖device − expected‖ / ‖expected‖. Takes about a
+/// minute; nothing is written.
+#[derive(Debug, Args)]
+pub struct Selftest {
+    /// Where to compute: auto (the first GPU that CUDA has, else the CPU), cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: String,
 }
 
 impl Bench {

@@ -4,6 +4,7 @@
 mod cuda;
 #[cfg(feature = "cuda")]
 mod nvml;
+pub mod speed;
 
 use crate::{config::Precision, run::event::Gpu};
 use candle_core::Device;
@@ -133,6 +134,45 @@ fn cuda(n: usize) -> Result<Chosen, NoCuda> {
 #[cfg(not(feature = "cuda"))]
 fn cuda(_: usize) -> Result<Chosen, NoCuda> {
     Err(NoCuda::NotBuilt)
+}
+
+/// A GPU, and the libraries that drive it.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// As the driver calls it.
+    pub name: String,
+    /// Compute capability, "9.0".
+    pub capability: String,
+    /// The driver's version, where NVIDIA's management library tells it.
+    pub driver: Option<String>,
+    /// The newest CUDA that the driver takes.
+    pub driver_cuda: String,
+    /// The CUDA that the kernels were compiled with.
+    pub built_with: String,
+    /// cuBLAS's version.
+    pub cublas: Option<String>,
+    /// Bytes of memory.
+    pub total: u64,
+    /// Those that are free.
+    pub free: u64,
+}
+
+/// What is known of a GPU; none of the CPU, and none where the driver fails.
+pub fn facts(device: &Device) -> Option<Facts> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => cuda::facts(device).ok(),
+        _ => None,
+    }
+}
+
+/// A GPU's compute capability, 90 for 9.0; none of the CPU.
+pub fn capability(device: &Device) -> Option<u32> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => cuda::capability(device).ok(),
+        _ => None,
+    }
 }
 
 /// Whether f32 products on a GPU may round their inputs to TF32's 10 bits.

@@ -17,6 +17,7 @@
 //! | [`run`] | events, commands, the run's folder | `config`, `score` |
 //! | [`train`] | the trainer thread | `study`, `net`, `run`, `score` |
 //! | [`predict`] | an ensemble over studies that nobody trains on | `config`, `study`, `net`, `train`, `run`, `score` |
+//! | [`selftest`] | whether a device computes right | `config`, `net`, `train`, `device` |
 //! | [`view`] | state folded from events | `run` |
 //! | [`export`] | a chart as SVG and CSV | – |
 //! | [`report`] | a run as one file to send | `view`, `run`, `study`, `score`, `export`, `config` |
@@ -44,6 +45,7 @@ pub mod report;
 pub mod rng;
 pub mod run;
 pub mod score;
+pub mod selftest;
 pub mod session;
 pub mod sheet;
 pub(crate) mod simd;

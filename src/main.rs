@@ -18,7 +18,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Bad input, as clap's own.
 const BAD_INPUT: u8 = 2;
-/// Printing failed, or studies were left out.
+/// Printing failed, studies were left out, or a device computes wrong.
 const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
@@ -57,14 +57,13 @@ fn start(cli: &Cli) -> Result<ExitCode> {
         Some(Command::Augment(args)) => return Ok(print(&session::augment(args)?)),
         Some(Command::Check(args)) => return Ok(print(&Said::of_text(&session::check(args)?))),
         Some(Command::Bench(args)) => return Ok(print(&Said::of_text(&session::bench(args)?))),
+        Some(Command::Selftest(args)) => return Ok(judged(&session::selftest(args)?)),
         Some(Command::Keys) => return Ok(print(&Said::of_text(&session::keys_table()?))),
         Some(Command::Runs(args)) => return Ok(print(&Said::of_text(&session::runs(args)?))),
         Some(Command::Report(args)) => return Ok(print(&session::report(args)?)),
         Some(Command::Evaluate(args)) => return Ok(print(&session::evaluate(args)?)),
         Some(Command::Predict(args)) => {
-            let (text, whole) = session::predict(args)?;
-            let printed = print(&text);
-            return Ok(if whole { printed } else { ExitCode::from(FAILED) });
+            return Ok(judged(&session::predict(args)?));
         }
         Some(Command::Import(args)) => return Ok(print(&session::import(args)?)),
         Some(Command::Export(args)) => return Ok(print(&session::export(args)?)),
@@ -118,6 +117,12 @@ fn shown(no_tui: bool, background: &Background) -> Shown {
         (false, true) => Shown::Lines,
         (false, false) => Shown::Dashboard,
     }
+}
+
+/// As [`print()`], of a command that may be done without all being well.
+fn judged((said, well): &(Said, bool)) -> ExitCode {
+    let printed = print(said);
+    if *well { printed } else { ExitCode::from(FAILED) }
 }
 
 /// Prints what a command says; a reader that has enough of it is no failure.

@@ -20,6 +20,7 @@ mod progress;
 mod recorded;
 mod report_file;
 mod seen;
+mod selftest;
 mod signals;
 mod studio;
 mod tensorboard;
@@ -36,6 +37,7 @@ pub use import::import;
 pub use live::{Shown, train};
 pub use predict::predict;
 pub use report_file::report;
+pub use selftest::selftest;
 pub use signals::outlive_file_size_limit;
 
 use crate::{

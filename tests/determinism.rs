@@ -1,13 +1,10 @@
 //! The same seed and number of threads give the same weights, to the bit.
 
-#[path = "common/noise.rs"]
-mod noise;
-
 use candle_core::{DType, Device};
-use noise::Noise;
 use rsna_tui::{
     config::{Config, Set},
     net::{Classifier, Mode, Spec, encoder::Arena},
+    selftest::steps::Noise,
     train::{
         adamw::AdamW,
         loss::Weights,

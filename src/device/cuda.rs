@@ -1,12 +1,12 @@
 //! CUDA's driver, asked before candle is: candle's first call panics where there is none.
 
-use super::NoCuda;
+use super::{Facts, NoCuda, nvml};
 use candle_core::{
     CudaDevice, Device,
     cuda_backend::{
         CudaError,
         cudarc::{
-            cublas::sys::cublasStatus_t,
+            cublas::sys::{cublasGetProperty, cublasStatus_t, libraryPropertyType},
             driver::{
                 DriverError,
                 result::{device, mem_pool},
@@ -38,9 +38,7 @@ pub(super) fn open(n: usize) -> Result<(Device, String), NoCuda> {
     };
     let cuda = device.as_cuda_device().map_err(|e| NoCuda::Failed(e.to_string()))?;
     let needs = env!("RSNA_TUI_CUDA_CAP").parse().unwrap_or(0);
-    let has = cuda.cuda_stream().context().compute_capability();
-    let (major, minor) = has.map_err(|e| NoCuda::Failed(e.to_string()))?;
-    let has = (10 * major + minor) as u32;
+    let has = capability(cuda).map_err(|e| NoCuda::Failed(e.to_string()))?;
     if has < needs {
         return Err(NoCuda::OldGpu { has, needs });
     }
@@ -103,6 +101,47 @@ fn settle(cuda: &CudaDevice) -> Result<String, DriverError> {
     }
     let (_, total) = context.mem_get_info()?;
     Ok(format!("{}, {:.0} GiB", context.name()?, total as f64 / f64::from(1 << 30)))
+}
+
+/// 90 for 9.0.
+pub(super) fn capability(cuda: &CudaDevice) -> Result<u32, DriverError> {
+    let (major, minor) = cuda.cuda_stream().context().compute_capability()?;
+    Ok((10 * major + minor) as u32)
+}
+
+/// What the driver, cuBLAS and NVIDIA's management library tell.
+pub(super) fn facts(cuda: &CudaDevice) -> Result<Facts, DriverError> {
+    let stream = cuda.cuda_stream();
+    let context = stream.context();
+    let (major, minor) = context.compute_capability()?;
+    let (free, total) = context.mem_get_info()?;
+    // 13000 for 13.0.
+    let version = |of: u32| format!("{}.{}", of / 1000, of % 1000 / 10);
+    let mut driver = 0;
+    // SAFETY: a function of every driver, which writes one number.
+    unsafe { sys::cuDriverGetVersion(&mut driver).result()? };
+    Ok(Facts {
+        name: context.name()?,
+        capability: format!("{major}.{minor}"),
+        driver: nvml::driver_version(),
+        driver_cuda: version(driver as u32),
+        built_with: version(env!("RSNA_TUI_CUDA").parse().unwrap_or(0)),
+        cublas: cublas_version(),
+        total: total as u64,
+        free: free as u64,
+    })
+}
+
+/// Of the library that candle loaded with the device. It has this function since CUDA 8.
+fn cublas_version() -> Option<String> {
+    use libraryPropertyType::{MAJOR_VERSION, MINOR_VERSION, PATCH_LEVEL};
+    let part = |of| {
+        let mut value = 0;
+        // SAFETY: it needs no handle, and writes one number.
+        let status = unsafe { cublasGetProperty(of, &mut value) };
+        (status == cublasStatus_t::CUBLAS_STATUS_SUCCESS).then(|| value.to_string())
+    };
+    Some([part(MAJOR_VERSION)?, part(MINOR_VERSION)?, part(PATCH_LEVEL)?].join("."))
 }
 
 /// Gives the memory that the pool holds and nothing uses back to the driver, in one piece for the

@@ -6,6 +6,11 @@ use nvml_wrapper::{
     Nvml, bitmasks::device::ThrottleReasons, enum_wrappers::device::TemperatureSensor,
 };
 
+/// The driver's version; none where the library is not there.
+pub(super) fn driver_version() -> Option<String> {
+    Nvml::init().ok()?.sys_driver_version().ok()
+}
+
 /// A card that can be asked.
 pub(super) struct Card {
     nvml: Nvml,

@@ -8,7 +8,7 @@ use super::{
     parameters::{Builder, tensor},
     spec::Spec,
 };
-use candle_core::{DType, Result, Tensor, Var};
+use candle_core::{DType, Module, Result, Tensor, Var};
 
 /// The encoder: images → features.
 #[derive(Debug, Clone)]
@@ -102,6 +102,13 @@ impl ConvNeXt {
             }
         }
         Ok(x)
+    }
+}
+
+impl Module for ConvNeXt {
+    /// [`ConvNeXt::forward`] without a graph, as candle's own layers are called.
+    fn forward(&self, images: &Tensor) -> Result<Tensor> {
+        self.forward(images, false)
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     cli,
     config::{CHANNELS, Config},
-    device,
+    device::{self, speed},
     net::{Classifier, Mode, Spec, encoder::Arena},
     print,
     rng::{Key, Purpose},
@@ -20,14 +20,11 @@ use crate::{
         },
     },
 };
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
 use eyre::{Result, eyre};
 use rand::RngCore;
-use rayon::prelude::*;
 use std::{collections::BTreeMap, fmt::Write, sync::Arc, time::Instant};
 
-/// Bytes copied to find the memory's speed: beyond any cache.
-const COPIED: usize = 256 << 20;
 /// Bytes that AdamW reads and writes for a weight: it, its moments, and its gradient.
 const ADAMW_BYTES: usize = 28;
 
@@ -131,7 +128,8 @@ fn measure(config: &Config, device: &Device, steps: usize) -> Result<Measured> {
         return Err(eyre!("no step was made: this is a bug in rsna-tui"));
     }
     let peak = device::peak_memory(device);
-    let (rate, bandwidth) = speeds(device, compute(config.train.precision))?;
+    let rate = speed::product(device, compute(config.train.precision))?;
+    let bandwidth = speed::copy(device)?;
     let n = whole.len() as f64;
     let images = config.train.batch_size * spec.images;
     let (encoder, tail) = spec.multiplications(size);
@@ -148,42 +146,6 @@ fn measure(config: &Config, device: &Device, steps: usize) -> Result<Measured> {
         peak,
         plan,
     })
-}
-
-/// What the device does at its best: operations a second in products of `dtype`, bytes read and
-/// written a second.
-fn speeds(device: &Device, dtype: DType) -> Result<(f64, f64)> {
-    let n = if device.is_cpu() { 1536 } else { 8192 };
-    let a = Tensor::ones((n, n), dtype, device)?;
-    let product = best(device, || Ok(a.matmul(&a)?))?;
-    let copy = match device.is_cpu() {
-        true => {
-            let (from, mut to) = (vec![1u8; COPIED], vec![0u8; COPIED]);
-            best(device, || {
-                let pieces = to.par_chunks_mut(1 << 20).zip(from.par_chunks(1 << 20));
-                pieces.for_each(|(to, from)| to.copy_from_slice(from));
-                Ok(())
-            })?
-        }
-        false => {
-            let from = Tensor::ones(COPIED, DType::U8, device)?;
-            best(device, || Ok(from.copy()?))?
-        }
-    };
-    Ok((2.0 * (n as f64).powi(3) / product, 2.0 * COPIED as f64 / copy))
-}
-
-/// The shortest of some, seconds.
-fn best<T>(device: &Device, mut run: impl FnMut() -> Result<T>) -> Result<f64> {
-    let mut best = f64::INFINITY;
-    for _ in 0..6 {
-        device.synchronize()?;
-        let start = Instant::now();
-        drop(run()?);
-        device.synchronize()?;
-        best = best.min(start.elapsed().as_secs_f64());
-    }
-    Ok(best)
 }
 
 /// Name and seconds of each part.

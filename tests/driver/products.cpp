@@ -122,6 +122,12 @@ API int cublasSetStream_v2(void* handle, void* stream) {
     return OK;
 }
 
+/// Version 13.0.0.
+API int cublasGetProperty(int type, int* value) {
+    *value = type == 0 ? 13 : 0;
+    return OK;
+}
+
 API int cublasSetWorkspace_v2(void*, void*, size_t) { return OK; }
 
 API int cublasGemmStridedBatchedEx(void* handle, int transa, int transb, int m, int n, int k,

@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::tiny::{rsna_tui, said, train};
-use noise::Noise;
 use rsna_tui::{
     net::{
         encoder::Arena,
         weights::{load_state_dict, state_dict},
     },
+    selftest::steps::Noise,
     train::{
         checkpoint::{check_finite, set_sum},
         loss::Weights,
@@ -16,9 +16,6 @@ use rsna_tui::{
     },
 };
 use std::fs;
-
-#[path = "../common/noise.rs"]
-mod noise;
 
 /// The weight that has no part in the answer: the study head reads the second LSTM's first step,
 /// and the state before that is 0.

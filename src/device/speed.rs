@@ -1,0 +1,66 @@
+//! What a device reaches at its best: products and copies of nothing in particular.
+
+use candle_core::{DType, Device, Result, Tensor};
+use rayon::prelude::*;
+use std::time::Instant;
+
+/// Bytes copied to find the memory's speed: beyond any cache.
+const COPIED: usize = 256 << 20;
+/// Sides of square products. A GPU takes the next one where the last took less than [`LONG`].
+const ON_CPU: &[usize] = &[1536];
+const ON_GPU: &[usize] = &[1024, 2048, 4096, 8192];
+/// Seconds.
+const LONG: f64 = 5e-3;
+/// Runs at most, of which the fastest counts, and seconds after which no other begins.
+const RUNS: usize = 6;
+const ENOUGH: f64 = 1.0;
+
+/// Operations a second in products of `dtype`.
+pub fn product(device: &Device, dtype: DType) -> Result<f64> {
+    let sides = if device.is_cpu() { ON_CPU } else { ON_GPU };
+    let mut rate = 0f64;
+    for &n in sides {
+        let a = Tensor::ones((n, n), dtype, device)?;
+        let seconds = best(device, || a.matmul(&a))?;
+        rate = rate.max(2.0 * (n as f64).powi(3) / seconds);
+        if seconds > LONG {
+            break;
+        }
+    }
+    Ok(rate)
+}
+
+/// Bytes read and written a second.
+pub fn copy(device: &Device) -> Result<f64> {
+    let seconds = match device.is_cpu() {
+        true => {
+            let (from, mut to) = (vec![1u8; COPIED], vec![0u8; COPIED]);
+            best(device, || {
+                let pieces = to.par_chunks_mut(1 << 20).zip(from.par_chunks(1 << 20));
+                pieces.for_each(|(to, from)| to.copy_from_slice(from));
+                Ok(())
+            })?
+        }
+        false => {
+            let from = Tensor::ones(COPIED, DType::U8, device)?;
+            best(device, || from.copy())?
+        }
+    };
+    Ok(2.0 * COPIED as f64 / seconds)
+}
+
+/// The shortest of some runs, seconds.
+fn best<T>(device: &Device, mut run: impl FnMut() -> Result<T>) -> Result<f64> {
+    let (mut best, begun) = (f64::INFINITY, Instant::now());
+    for _ in 0..RUNS {
+        device.synchronize()?;
+        let start = Instant::now();
+        drop(run()?);
+        device.synchronize()?;
+        best = best.min(start.elapsed().as_secs_f64());
+        if begun.elapsed().as_secs_f64() > ENOUGH {
+            break;
+        }
+    }
+    Ok(best)
+}
