@@ -8,8 +8,17 @@
 use std::{env, path::PathBuf, process::Command};
 
 /// One file a family, `common.cuh` beside them.
-const FAMILIES: [&str; 8] =
-    ["adamw", "bias_gelu", "colsum", "depthwise", "images", "layer_norm", "lstm", "scale_residual"];
+const FAMILIES: [&str; 9] = [
+    "adamw",
+    "bias_gelu",
+    "colsum",
+    "depthwise",
+    "images",
+    "layer_norm",
+    "lstm",
+    "maps",
+    "scale_residual",
+];
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

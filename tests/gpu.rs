@@ -227,6 +227,14 @@ fn recovery_from_too_little_memory() {
     };
     let whole = step().unwrap();
     assert_eq!(whole.plan.chunk, 28);
+    // So little memory that the whole does not fit, but half of it does.
+    let little = (2..24).rev().map(|half| half << 19).find(|&bytes| {
+        driver.leave(bytes);
+        let made = step();
+        driver.leave(8 << 30);
+        made.map_or(true, |made| made.plan.chunk < 28)
+    });
+    let little = little.expect("a step that does not fit into a MiB");
     let disturbances: [(&str, &dyn Fn()); 7] = [
         ("an early allocation", &|| driver.refuse(60)),
         ("a late allocation", &|| driver.refuse(400)),
@@ -234,7 +242,7 @@ fn recovery_from_too_little_memory() {
         ("a product, ALLOC_FAILED", &|| driver.fail_product(5, 3)),
         ("a product, EXECUTION_FAILED", &|| driver.fail_product(5, 13)),
         ("a product, INTERNAL_ERROR", &|| driver.fail_product(5, 14)),
-        ("the whole", &|| driver.leave(24 << 20)),
+        ("the whole", &|| driver.leave(little)),
     ];
     for (what, disturb) in disturbances {
         disturb();

@@ -55,7 +55,7 @@ fn run(kernel: &str, times: usize) {
     let lstms = Lstms::new(&model, &pool);
     let pixels = values(2 * 64 * 64 * 6);
     let fill = |_: Range<usize>, out: &mut [f32]| out.copy_from_slice(&pixels[..out.len()]);
-    let features = values(2 * spec.images * spec.features());
+    let features = tensor(&[2 * spec.images, spec.features()]);
     for _ in 0..times {
         match kernel {
             "depthwise" => drop(ops::depthwise7(&x, &taps, &c).unwrap()),
@@ -70,7 +70,7 @@ fn run(kernel: &str, times: usize) {
             }
             "lstms" => {
                 let (out, tape) = lstms.forward(&features).unwrap();
-                lstms.backward(tape, &out).unwrap();
+                drop(lstms.backward(tape, &out).unwrap());
             }
             other => panic!("{other}: no such kernel"),
         }

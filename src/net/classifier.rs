@@ -63,7 +63,7 @@ impl Classifier {
         Ok(Self { spec: spec.clone(), parameters, encoder, lstm, lstm2, head, head2 })
     }
 
-    /// Features [B, T, F] → logits of slices and studies.
+    /// Features [B, T, F] → logits of slices and studies, by candle's operations throughout.
     pub fn tail(&self, features: &Tensor, mode: Mode) -> Result<Output> {
         let (b, t, _) = features.dims3()?;
         let track = matches!(mode, Mode::Train(_));

@@ -1,4 +1,5 @@
-//! Two-layer bidirectional LSTMs, several of them side by side.
+//! Two-layer bidirectional LSTMs, several of them side by side, by candle's operations and autograd:
+//! training and validation run [`super::recurrent`], which the tests compare with this.
 
 use super::{
     description::{self, Direction, LSTM_LAYERS},

@@ -20,7 +20,7 @@ pub mod pool;
 pub mod recurrent;
 pub mod spec;
 pub mod summary;
-mod views;
+pub(crate) mod views;
 pub mod weights;
 
 pub use classifier::{Classifier, Mode};

@@ -1,7 +1,9 @@
-//! Weights as slices, for what is computed by hand on the CPU.
+//! Weights where candle keeps them, as slices of the CPU's memory or of a GPU's.
 
 use super::{ops::Real, parameters::Parameter};
-use candle_core::{CpuStorage, Layout, Result, Storage, bail};
+#[cfg(feature = "cuda")]
+use candle_core::cuda_backend::{CudaDType, cudarc::driver::CudaView};
+use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, bail};
 use std::ops::Deref;
 
 /// Weights where candle keeps them; locked for reading as long as this lives.
@@ -10,12 +12,32 @@ pub(crate) struct Views<'a>(Vec<(Box<dyn Deref<Target = Storage> + 'a>, &'a Layo
 impl<'a> Views<'a> {
     /// Of these weights, in their order.
     pub fn new(parameters: impl IntoIterator<Item = &'a Parameter>) -> Self {
-        let lock = |p: &'a Parameter| {
-            let (storage, layout) = p.var.storage_and_layout();
+        Self::of(parameters.into_iter().map(|p| p.var.as_tensor()))
+    }
+
+    /// Of these tensors, in their order.
+    pub fn of(tensors: impl IntoIterator<Item = &'a Tensor>) -> Self {
+        let lock = |tensor: &'a Tensor| {
+            let (storage, layout) = tensor.storage_and_layout();
             let storage: Box<dyn Deref<Target = Storage> + 'a> = Box::new(storage);
             (storage, layout)
         };
-        Self(parameters.into_iter().map(lock).collect())
+        Self(tensors.into_iter().map(lock).collect())
+    }
+
+    /// Errors: they are not on a GPU, or not of type `T`.
+    #[cfg(feature = "cuda")]
+    pub fn on_card<T: CudaDType>(&self) -> Result<Vec<CudaView<'_, T>>> {
+        let mut views = Vec::with_capacity(self.0.len());
+        for (storage, layout) in &self.0 {
+            let (Storage::Cuda(storage), Some((start, end))) =
+                (&***storage, layout.contiguous_offsets())
+            else {
+                bail!("weights for a GPU are contiguous and lie there")
+            };
+            views.push(storage.as_cuda_slice::<T>()?.slice(start..end));
+        }
+        Ok(views)
     }
 
     /// Errors: they are not on the CPU, or not of type `R`.
@@ -31,6 +53,12 @@ impl<'a> Views<'a> {
             slices.push(&CpuStorage::as_slice::<R>(storage)?[start..end]);
         }
         Ok(slices)
+    }
+
+    /// The shape of each, in order.
+    #[cfg(feature = "cuda")]
+    pub fn shapes(&self) -> Vec<&candle_core::Shape> {
+        self.0.iter().map(|(_, layout)| layout.shape()).collect()
     }
 
     /// Number of values of each, in order.

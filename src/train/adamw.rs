@@ -79,12 +79,12 @@ impl AdamW {
         }
     }
 
-    /// Σ g² of each weight's gradient, as it is (scaled); not finite where a value is not.
-    pub fn squares(&self, gradients: &OfWeights) -> Result<Vec<f64>> {
+    /// Σ g² of each tensor of `gradients`, as it is (scaled); not finite where a value is not.
+    pub fn squares(&mut self, gradients: &OfWeights) -> Result<Vec<f64>> {
         match gradients {
             OfWeights::Host(values) => Ok(values.iter().map(|g| sum_of_squares(g)).collect()),
             #[cfg(feature = "cuda")]
-            OfWeights::Device(tensors) => on_device::squares(tensors),
+            OfWeights::Device(tensors) => on_device::squares(self, tensors),
             #[cfg(not(feature = "cuda"))]
             OfWeights::Device(_) => candle_core::bail!("this rsna-tui was built without CUDA"),
         }

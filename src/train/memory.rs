@@ -5,7 +5,7 @@ use crate::{
     device,
     net::{
         Spec,
-        encoder::{self, Keep, kept_bytes},
+        encoder::{self, Keep, OnCard, kept_bytes},
         recurrent,
     },
 };
@@ -16,9 +16,12 @@ const SHARE: f64 = 0.5;
 /// Bytes for blocks' inner values, unless the config gives the memory: what they spare, a ninth of
 /// a step, is not worth a gigabyte that nobody was asked for.
 const INNER: usize = 128 << 20;
-/// Share of a GPU's free memory for what candle's autograd keeps: the batch's bytes, the weights'
-/// copies, gradients and cuBLAS's workspace are beside it.
-const CARD_SHARE: f64 = 0.7;
+/// Share of a GPU's free memory that a step may fill.
+const CARD_SHARE: f64 = 0.95;
+/// Bytes on a GPU for blocks' inner values, unless the config gives the memory.
+const INNER_ON_CARD: usize = 5 << 29;
+/// Bytes on a GPU for the workspaces of cuBLAS, and for what is small.
+const WORKSPACES: usize = 256 << 20;
 /// More images at once on a GPU fill it no better.
 const LONGEST_ON_CARD: usize = 256;
 /// More images at once than this gain nothing.
@@ -97,26 +100,44 @@ impl Plan {
         }
     }
 
-    /// The one that the config asks for on a GPU with `free` bytes free: candle's autograd keeps
-    /// every value on its way, so either all images go through in one pass or all in chunks.
+    /// The one that the config asks for on a GPU with `free` bytes free, the network not yet there: all
+    /// images in one pass where they fit, or else groups of them, the inputs kept of as many as fit.
     pub fn on_card(config: &Config, free: u64) -> Self {
         let spec = Spec::new(config);
-        let total = config.train.batch_size * spec.images;
-        let bytes = match config.train.precision {
+        let (studies, size) = (config.train.batch_size, config.data.image_size);
+        let total = studies * spec.images;
+        let inner = match config.train.precision {
             Precision::F32 => 4,
             Precision::Bf16 | Precision::F16 => 2,
         };
-        let image = encoder::graph_bytes(&spec, config.data.image_size, bytes) as u64;
+        let bytes = OnCard::new(&spec, size, inner);
+        let (encoder, others) = spec.parameters();
+        // Weights, gradients and moments, the weights in the compute type; the batch, twice where it is
+        // mixed; LSTMs and heads.
+        let beside = 4 * 4 * (encoder + others)
+            + inner * encoder
+            + 2 * total * size * size * spec.in_channels
+            + recurrent::bytes(&spec, studies)
+            + WORKSPACES;
         let budget = match config.train.memory {
-            0 => (free as f64 * CARD_SHARE) as u64,
-            mib => (mib as u64) << 20,
+            0 => ((free as f64 * CARD_SHARE) as usize).saturating_sub(beside),
+            mib => mib << 20,
         };
-        let fit = (budget / image) as usize;
-        match config.train.chunk_size {
-            0 if fit >= total => Self::of_chunk(total, total),
-            0 => Self::of_chunk(1 << fit.clamp(1, LONGEST_ON_CARD).ilog2(), total),
-            chunk => Self::of_chunk(chunk, total),
+        if config.train.chunk_size > 0 {
+            return Self::of_chunk(config.train.chunk_size, total);
         }
+        if bytes.at_once(total) <= budget {
+            let left = budget - bytes.at_once(total);
+            let most = if config.train.memory > 0 { left } else { left.min(INNER_ON_CARD) };
+            let inner = (most / bytes.inner).min(total);
+            return Self { keep: Keep { inputs: total, inner }, chunk: total };
+        }
+        let fits = |chunk: &usize| bytes.at_once(*chunk) + chunk * bytes.inputs <= budget;
+        let mut powers = (0..=LONGEST_ON_CARD.ilog2()).rev().map(|power| 1 << power);
+        let chunk = powers.find(fits).unwrap_or(1);
+        let left = budget.saturating_sub(bytes.at_once(chunk)) / bytes.inputs;
+        let inputs = (left / chunk * chunk).clamp(chunk, total);
+        Self { keep: Keep { inputs, inner: 0 }, chunk }
     }
 
     /// With half as many images, where that is possible.
@@ -235,6 +256,25 @@ mod tests {
         assert_eq!((some.keep.inner, some.chunk), (0, 64));
         let none = Plan { keep: Keep { inputs: 1, inner: 0 }, chunk: 1 };
         assert_eq!(fitting(224, 840, 0), none);
+    }
+
+    /// The notebook's step takes one pass on a card of 8 GB, of which some is taken already.
+    #[test]
+    fn one_pass_on_a_small_card() {
+        let on_card = |free, more: &[&str]| {
+            let sets = [&["train.precision=bf16"], more].concat();
+            let sets: Vec<_> = sets.iter().map(|&s| crate::config::Set::new(s)).collect();
+            Plan::on_card(&Config::load(None, false, &sets).unwrap(), free)
+        };
+        let small = on_card(7_500 << 20, &[]);
+        assert_eq!((small.keep.inputs, small.chunk), (840, 840));
+        let large = on_card(80 << 30, &[]);
+        assert!(large.keep.inner > 150 && large.keep.inner < 840, "{large:?}");
+        assert_eq!(on_card(80 << 30, &["train.memory=60000"]).keep.inner, 840);
+        let half = on_card(4 << 30, &[]);
+        assert!(half.keep.inputs >= half.chunk && half.keep.inputs < 840, "{half:?}");
+        assert!(half.keep.inputs.is_multiple_of(half.chunk) && half.chunk >= 16, "{half:?}");
+        assert_eq!(on_card(1 << 20, &[]).chunk, 1);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 // Dry mode, DRIVER_COUNT=1: nothing is computed and no memory is there, everything is counted, and
 // printed as one line of JSON on stderr when the process ends. What is read back is zeros.
 //
-// The bytes of a launch are those from each of its pointers to the end of the allocation: exact where
-// a kernel takes whole tensors, too many where it takes a part of one.
+// The bytes of a launch of ours are what it reads and writes by its arguments (traffic.cpp). Those of
+// another are from each of its pointers to the end of the allocation: exact where a kernel takes whole
+// tensors, too many where it takes a part of one. AdamW's, which its tables list, are not counted.
 #include <cstdio>
 #include <cstdlib>
 

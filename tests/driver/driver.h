@@ -144,6 +144,8 @@ const Kernel* find(const std::string& name);
 /// Dry mode: see count.cpp.
 SHARED_WITH_CUBLAS bool counting();
 SHARED_WITH_CUBLAS void count(const char* what, uint64_t read, uint64_t written);
+/// What a launch reads and writes by its arguments, in bytes, where that is known.
+bool traffic(const Kernel& kernel, void** args, uint64_t& read, uint64_t& written);
 SHARED_WITH_CUBLAS void count_product(const char* shape, double flops);
 void count_wait();
 

@@ -44,12 +44,12 @@ static void ok(int code) {
 
 constexpr int ROWS = 33, C = 20;
 
-/// y = x + b through the program's kernel add_bias_f32(x, b, y, long long rows, int c).
+/// y = x + b through the program's kernel add_bias_f32(x, b, y, wide, long long rows, int c).
 static void add_bias(void* stream, Address x, Address b, Address y) {
     // Its parameters as nvcc writes them, one of another size where that is the fault.
     std::string ptx = "//\n.version 9.0\n.target sm_80\n.visible .entry add_bias_f32(\n";
-    for (const char* type : {".u64", ".u64", ".u64", ".u64", is("parameter size") ? ".u64" : ".u32"})
-        ptx += std::string(".param ") + type + " p,\n";
+    for (int i = 0; i < 5; i++) ptx += ".param .u64 p,\n";
+    ptx += std::string(".param ") + (is("parameter size") ? ".u64" : ".u32") + " p,\n";
     if (is("parameter count")) ptx += ".param .u32 p\n";
     ptx += ")\n.maxntid 256, 1, 1\n{\n}\n";
     void *module, *function;
@@ -57,10 +57,11 @@ static void add_bias(void* stream, Address x, Address b, Address y) {
     ok(cuModuleGetFunction(&function, module, "add_bias_f32"));
     long long rows = ROWS;
     int c = C;
-    void* args[] = {&x, &b, &y, &rows, &c};
+    Address wide = 0;
+    void* args[] = {&x, &b, &y, &wide, &rows, &c};
     if (is("swapped arguments")) std::swap(args[1], args[2]);
     if (is("number for pointer")) args[0] = &rows;
-    if (is("missing argument")) args[4] = nullptr;
+    if (is("missing argument")) args[5] = nullptr;
     const unsigned threads = is("threads") ? 512 : 256, shared = is("shared memory") ? 49153 : 0;
     const unsigned blocks = is("grid") ? 0 : 3;
     ok(cuLaunchKernel(function, blocks, 1, 1, threads, 1, 1, shared, stream, args, nullptr));

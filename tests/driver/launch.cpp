@@ -220,7 +220,8 @@ API int cuLaunchKernel(void* handle, unsigned gx, unsigned gy, unsigned gz, unsi
     }
     if (counting()) {
         uint64_t read = 0, written = 0;
-        for (size_t i = 0, at = 0; i < kernel.parameters.size(); i++) {
+        const bool known = traffic(kernel, args, read, written);
+        for (size_t i = 0, at = 0; !known && i < kernel.parameters.size(); i++) {
             uint64_t address = 0;
             if (!kernel.parameters[i].element) continue;
             memcpy(&address, args[i], 8);

@@ -2,34 +2,41 @@
 
 use crate::reference::*;
 use candle_core::{DType, Tensor};
-use rsna_tui::net::{convnext::ConvNeXt, parameters::Builder, weights};
+use rsna_tui::net::encoder::{OfWeights, once};
+use rsna_tui::net::weights;
 use std::collections::HashMap;
 
 /// What a case of `autocast.safetensors` holds, computed here: features, what the first stage adds
-/// to the residual stream, and gradients by PyTorch's names and layouts.
+/// to the residual stream, and gradients by PyTorch's names and layouts. On a GPU by the pass that
+/// trains; on the CPU, where that is f32 only, by autograd.
 fn mixed_precision(compute: DType, gamma: f64, scale: f64) -> HashMap<String, Vec<f32>> {
-    let mut builder = Builder::new(0, 0, DType::F32, device());
-    let encoder = ConvNeXt::new(&mut builder, &tiny()).unwrap();
-    fill(&builder.parameters);
-    let trainable = &builder.parameters.trainable;
+    let model = model(&tiny());
+    let (encoder, trainable) = (&model.encoder, &model.parameters.trainable);
     for p in trainable.iter().filter(|p| p.name.ends_with(".gamma")) {
         p.var.set(&Tensor::full(gamma as f32, p.var.shape(), device()).unwrap()).unwrap();
     }
     let pixels = channels_last(&input_u8(1, 64)[..4 * 6 * 64 * 64], 64);
-    let images = Tensor::from_vec(pixels, (4, 64, 64, 6), device()).unwrap();
+    let n = 4 * 128;
+    let u = (0..n).map(|i| (scale * unit("autocast.grad", i)) as f32).collect();
+    let u = Tensor::from_vec(u, (4, 128), device()).unwrap();
+    let images = Tensor::from_slice(&pixels, (4, 64, 64, 6), device()).unwrap();
     let images = images.to_dtype(compute).unwrap();
     let map = |stages: usize| encoder.feature_map(&images, stages, false).unwrap();
-    let features = encoder.forward(&images, true).unwrap();
-    let n = features.elem_count() as u64;
-    let u = (0..n).map(|i| (scale * unit("autocast.grad", i)) as f32).collect();
-    let u = Tensor::from_vec(u, features.shape(), device()).unwrap();
-    let grads = (&features * u).unwrap().sum_all().unwrap().backward().unwrap();
-    let mut out = HashMap::from([
-        ("features".to_string(), values(&features)),
-        ("stage".to_string(), values(&(map(1) - map(0)).unwrap())),
-    ]);
-    for p in trainable {
-        let grad = weights::to_torch(grads.get(&p.var).unwrap(), p.layout, &p.shape).unwrap();
+    let mut out = HashMap::from([("stage".to_string(), values(&(map(1) - map(0)).unwrap()))]);
+    let trainable = trainable.iter().filter(|p| p.name.starts_with("encoder."));
+    let (features, grads) = if device().is_cpu() {
+        let features = encoder.forward(&images, true).unwrap();
+        let store = (&features * u).unwrap().sum_all().unwrap().backward().unwrap();
+        let grads = trainable.clone().map(|p| store.get(&p.var).unwrap().clone()).collect();
+        (features, grads)
+    } else {
+        let (features, grads) = once(&model, &pixels, 64, &u, compute).unwrap();
+        let OfWeights::Device(grads) = grads else { panic!("gradients on a GPU stay there") };
+        (features, grads)
+    };
+    out.insert("features".into(), values(&features));
+    for (p, grad) in trainable.zip::<Vec<Tensor>>(grads) {
+        let grad = weights::to_torch(&grad, p.layout, &p.shape).unwrap();
         let grad = (grad.to_dtype(DType::F32).unwrap() / scale).unwrap();
         out.insert(format!("grad.{}", p.name), values(&grad));
     }

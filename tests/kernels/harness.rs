@@ -13,8 +13,17 @@ use std::process::Command;
 use std::sync::{LazyLock, Mutex, OnceLock};
 use std::{env, fs, path::PathBuf};
 
-const FAMILIES: [&str; 8] =
-    ["adamw", "bias_gelu", "colsum", "depthwise", "images", "layer_norm", "lstm", "scale_residual"];
+const FAMILIES: [&str; 9] = [
+    "adamw",
+    "bias_gelu",
+    "colsum",
+    "depthwise",
+    "images",
+    "layer_norm",
+    "lstm",
+    "maps",
+    "scale_residual",
+];
 const SUFFIXES: [&str; 3] = ["_f32", "_f16", "_bf16"];
 
 fn source(family: &str) -> PathBuf {

@@ -53,6 +53,9 @@ fn conversions_round_to_even() {
                     harness::Arg::Float(0.0),
                     harness::Arg::Of(&out),
                     harness::Arg::Long(1),
+                    harness::Arg::Int(0),
+                    harness::Arg::Int(0),
+                    harness::Arg::Int(0),
                 ];
                 harness::run(launch::Launch { block: [32, 1, 1], ..launch::images(1) }, ty, &args);
                 ty.values(&out)

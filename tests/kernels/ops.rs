@@ -24,8 +24,14 @@ pub fn reference(
 /// Sums `parts` of `n` values with the kernel for it.
 fn sum_parts(partial: &Buffer, parts: usize, n: usize) -> Vec<f64> {
     let out = Buffer::unwritten::<f32>(n);
-    run(launch::sum_parts(n), Type::F32, &[Of(partial), Of(&out), Int(parts), Long(n)]);
-    Type::F32.values(&out)
+    let args = |add| [Of(partial), Of(&out), Int(parts), Long(n), Int(add)];
+    run(launch::sum_parts(n), Type::F32, &args(0));
+    let once = Type::F32.values(&out);
+    // A second time to what is there.
+    run(launch::sum_parts(n), Type::F32, &args(1));
+    let twice: Vec<f64> = once.iter().map(|x| 2.0 * x).collect();
+    assert_eq!(Type::F32.values(&out), twice);
+    once
 }
 
 /// Compares partial sums, summed, with gradients one behind the other. They are sums in float,
@@ -95,14 +101,20 @@ fn depthwise() {
             let (y, grads) = reference(&inputs, &g, |t| ops::depthwise7(&t[0], &t[1], &t[2]));
 
             let dims = [Int(n), Int(h), Int(w), Int(c)];
-            for (from, bias, flip, exact) in [(&dx, Of(&dbias), 0, &y), (&dg, Null, 1, &grads[0])] {
-                let out = ty.unwritten(len);
-                let args = [&[Of(from), Of(&dweight), bias, Of(&out)][..], &dims, &[Int(flip)]];
-                run(launch::depthwise7_forward(n, h, w, c), ty, &args.concat());
-                let part = ["forward", "forward, flip"][flip];
-                let name = format!("depthwise7_{part} {ty:?}");
-                compare(&name, exact, &ty.values(&out), ty.bound());
-            }
+            let out = ty.unwritten(len);
+            let args = [&[Of(&dx), Of(&dweight), Of(&dbias), Of(&out)][..], &dims].concat();
+            run(launch::depthwise7_forward([n, h, w, c]), ty, &args);
+            compare(&format!("depthwise7_forward {ty:?}"), &y, &ty.values(&out), ty.bound());
+
+            // Added to what is there.
+            let before = Type::F32.round(&random(len, 5));
+            let sum = Type::F32.buffer(&before, 0);
+            let args = [&[Of(&dg), Of(&dweight), Of(&sum), Of(&out)][..], &dims].concat();
+            run(launch::depthwise7_grad_input([n, h, w, c]), ty, &args);
+            let exact: Vec<f64> = grads[0].iter().zip(&before).map(|(g, b)| g + b).collect();
+            let got = Type::F32.values(&sum);
+            compare(&format!("depthwise7_grad_input {ty:?}"), &exact, &got, 1e-5);
+            assert_eq!(ty.values(&out), ty.round(&got));
             // Also with one part, where the launch would take more.
             for parts in [launch::depthwise7_parts(n, w, c), 1] {
                 let partial = Buffer::unwritten::<f32>(parts * 50 * c);
@@ -114,7 +126,7 @@ fn depthwise() {
         }
     }
     // That the above had rows in ranges and sums in parts.
-    assert!(launch::depthwise7_forward(1, 56, 14, 20).grid[1] == 4);
+    assert!(launch::depthwise7_forward([1, 56, 14, 20]).grid[1] == 4);
     assert!(launch::depthwise7_parts(20, 7, 33) > 1);
     report("depthwise");
 }
@@ -150,22 +162,21 @@ fn layer_norm() {
             let (y, grads) = reference(&inputs, &g, |t| ops::layer_norm(&t[0], &t[1], &t[2], eps));
 
             let end = [Long(rows), Int(c), Float(eps as f32)];
-            let out = ty.unwritten(rows * c);
-            let args = [&[Of(&dx), Of(&dweight), Of(&dbias), Of(&out)][..], &end].concat();
+            let (out, wide) = (ty.unwritten(rows * c), Buffer::unwritten::<f32>(rows * c));
+            let first = [Of(&dx), Of(&dweight), Of(&dbias), Of(&out), Of(&wide)];
+            let args = [&first[..], &end, &[Int(0), Int(0)]].concat();
             let got = run_both(launch::layer_norm_forward(rows, c), ty, &args, &out);
             compare(&format!("layer_norm_forward {ty:?}"), &y, &got, ty.bound());
-
-            let out = ty.unwritten(rows * c);
-            let args = [&[Of(&dx), Of(&dweight), Of(&dg), Of(&out)][..], &end].concat();
-            let got = run_both(launch::layer_norm_grad_input(rows, c), ty, &args, &out);
-            let name = format!("layer_norm_grad_input {ty:?}");
-            compare(&name, &grads[0], &got, ty.bound());
+            assert_eq!(ty.round(&Type::F32.values(&wide)), got);
 
             let parts = launch::layer_norm_parts(rows);
-            let partial = Buffer::unwritten::<f32>(parts * 2 * c);
-            let args = [&[Of(&dx), Of(&dg), Of(&partial)][..], &end, &[Int(parts)]].concat();
-            run(launch::layer_norm_grad_params(c, parts), ty, &args);
-            let name = format!("layer_norm_grad_params {ty:?}");
+            let (out, partial) = (ty.unwritten(rows * c), Buffer::unwritten::<f32>(parts * 2 * c));
+            let first = [Of(&dx), Of(&dweight), Of(&dg), Of(&out), Of(&wide), Of(&partial)];
+            let args = [&first[..], &end, &[Int(parts), Int(0), Int(0)]].concat();
+            run(launch::layer_norm_grad(c, parts), ty, &args);
+            assert_eq!(ty.round(&Type::F32.values(&wide)), ty.values(&out));
+            let name = format!("layer_norm_grad {ty:?}");
+            compare(&name, &grads[0], &ty.values(&out), ty.bound());
             compare_parts(&name, &[&grads[1], &grads[2]], &partial, parts);
         }
     }
@@ -198,11 +209,24 @@ fn bias_gelu() {
             let got = run_both(launch::bias_gelu_forward(rows, c), ty, &args, &out);
             compare(&format!("bias_gelu_forward {ty:?}"), &y, &got, ty.bound());
 
-            let out = ty.unwritten(rows * c);
-            let args = [Of(&dx), Of(&dbias), Of(&dg), Of(&out), Long(rows), Int(c)];
-            let got = run_both(launch::bias_gelu_grad(rows, c), ty, &args, &out);
+            let parts = launch::column_parts(rows, c);
+            let partial = Buffer::unwritten::<f32>(parts * c);
             let name = format!("bias_gelu_grad {ty:?}");
-            compare(&name, &grads[0], &got, ty.bound());
+            let launch = launch::bias_gelu_grad(c, parts);
+            // Without GELU once more, then with it and in place of the gradient.
+            for again in [false, true] {
+                let (once_more, out) = (ty.unwritten(rows * c), ty.unwritten(rows * c));
+                let y_out = if again { Of(&once_more) } else { Null };
+                let to = if again { &dg } else { &out };
+                let first = [Of(&dx), Of(&dbias), Of(&dg), y_out, Of(to), Of(&partial)];
+                let args = [&first[..], &[Long(rows), Int(c), Int(parts)]].concat();
+                run(launch, ty, &args);
+                compare(&name, &grads[0], &ty.values(to), ty.bound());
+                compare_parts(&name, &[&grads[1]], &partial, parts);
+                if again {
+                    compare(&name, &y, &ty.values(&once_more), ty.bound());
+                }
+            }
         }
     }
     report("bias_gelu");
@@ -218,33 +242,33 @@ fn scale_residual() {
             let (x, dx) = elements(ty, rows * c, 1, shift);
             // The residual stream and its gradient are float.
             let (r, dr) = elements(Type::F32, rows * c, 2, shift);
-            let (g, dg) = elements(Type::F32, rows * c, 3, shift);
-            let (params, dparams) = parameters(2 * c, 4);
-            let (bias, gamma) = params.split_at(c);
+            let (g, _) = elements(Type::F32, rows * c, 3, shift);
+            let ((bias, dbias), (gamma, dgamma)) = (parameters(c, 4), parameters(c, 5));
             let inputs: [(&[f64], &[usize]); 4] =
-                [(&x, &[rows, c]), (bias, &[c]), (gamma, &[c]), (&r, &[rows, c])];
-            let (y, grads) =
+                [(&x, &[rows, c]), (&bias, &[c]), (&gamma, &[c]), (&r, &[rows, c])];
+            let (y, _) =
                 reference(&inputs, &g, |t| ops::scale_residual(&t[0], &t[1], &t[2], &t[3]));
 
             let (to, launch) = (Type::F32, launch::scale_residual_forward(rows, c));
-            let out = to.unwritten(rows * c);
-            let args = [Of(&dx), Of(&dparams), Of(&dr), Of(&out), Long(rows), Int(c)];
+            let (out, copy) = (to.unwritten(rows * c), ty.unwritten(rows * c));
+            let first = [Of(&dx), Of(&dbias), Of(&dgamma), Of(&dr), Of(&out), Of(&copy)];
+            let args = [&first[..], &[Long(rows), Int(c)]].concat();
             let got = run_both_to(to, launch, ty, &args, &out);
             compare(&format!("scale_residual_forward {ty:?}"), &y, &got, to.bound());
-
-            let out = ty.unwritten(rows * c);
-            let args = [Of(&dparams), Of(&dg), Of(&out), Long(rows), Int(c)];
-            let got = run_both(launch::scale_residual_grad_input(rows, c), ty, &args, &out);
-            let name = format!("scale_residual_grad_input {ty:?}");
-            compare(&name, &grads[0], &got, ty.bound());
+            assert_eq!(ty.values(&copy), ty.round(&got));
 
             let parts = launch::column_parts(rows, c);
-            let partial = Buffer::unwritten::<f32>(parts * 2 * c);
-            let args =
-                [Of(&dx), Of(&dparams), Of(&dg), Of(&partial), Long(rows), Int(c), Int(parts)];
-            run(launch::scale_residual_grad_params(c, parts), ty, &args);
-            let name = format!("scale_residual_grad_params {ty:?}");
-            compare_parts(&name, &[&grads[1], &grads[2]], &partial, parts);
+            let (out, partial) = (ty.unwritten(rows * c), Buffer::unwritten::<f32>(parts * c));
+            let (g, dg) = elements(ty, rows * c, 6, shift);
+            let (_, grads) =
+                reference(&inputs, &g, |t| ops::scale_residual(&t[0], &t[1], &t[2], &t[3]));
+            let first = [Of(&dg), Of(&dgamma), Of(&out), Of(&partial)];
+            let args = [&first[..], &[Long(rows), Int(c), Int(parts)]].concat();
+            run(launch::scale_residual_grad(c, parts), ty, &args);
+            let name = format!("scale_residual_grad {ty:?}");
+            compare(&name, &grads[0], &ty.values(&out), ty.bound());
+            let sums: Vec<f64> = grads[1].iter().zip(&gamma).map(|(g, gamma)| g / gamma).collect();
+            compare_parts(&name, &[&sums], &partial, parts);
         }
     }
     report("scale_residual");
@@ -264,9 +288,11 @@ fn bias_and_its_sum() {
             let (y, grads) = reference(&inputs, &x, |t| ops::add_bias(&t[0], &t[1]));
 
             let out = ty.unwritten(rows * c);
-            let args = [Of(&dx), Of(&dbias), Of(&out), Long(rows), Int(c)];
+            let wide = Buffer::unwritten::<f32>(rows * c);
+            let args = [Of(&dx), Of(&dbias), Of(&out), Of(&wide), Long(rows), Int(c)];
             let got = run_both(launch::add_bias(rows, c), ty, &args, &out);
             compare(&format!("add_bias {ty:?}"), &y, &got, ty.bound());
+            assert_eq!(ty.round(&Type::F32.values(&wide)), got);
 
             let parts = launch::column_parts(rows, c);
             let partial = Buffer::unwritten::<f32>(parts * c);
@@ -299,7 +325,7 @@ fn linear() {
     };
     let product: Vec<f64> = (0..m * out).map(dot).collect();
     let (from, to) = (Type::F32.buffer(&product, 0), Type::F32.unwritten(m * out));
-    let args = [Of(&from), Of(&dbias), Of(&to), Long(m), Int(out)];
+    let args = [Of(&from), Of(&dbias), Of(&to), Null, Long(m), Int(out)];
     run(launch::add_bias(m, out), Type::F32, &args);
     compare("linear", &y, &Type::F32.values(&to), 1e-6);
 }
@@ -328,7 +354,6 @@ fn what_is_not_finite_stays_so() {
             inputs[input][at] = value;
             let [x, b, w, r] = &inputs;
             let [dx, db, dw, dr] = [x, b, w, r].map(|x| ty.buffer(x, 0));
-            let params = ty.buffer(&[&b[..], w].concat(), 0);
             let g = vec![1.0; rows * c];
             let what = format!("{value} at {at} of input {input}");
             let (x, b) = ((&x[..], &[rows, c][..]), (&b[..], &[c][..]));
@@ -343,16 +368,175 @@ fn what_is_not_finite_stays_so() {
             }
             let (y, _) =
                 reference(&[x, b, w, r], &g, |t| ops::scale_residual(&t[0], &t[1], &t[2], &t[3]));
-            let args = [Of(&dx), Of(&params), Of(&dr), Of(&out), Long(rows), Int(c)];
+            let args = [Of(&dx), Of(&db), Of(&dw), Of(&dr), Of(&out), Null, Long(rows), Int(c)];
             let got = run_once(launch::scale_residual_forward(rows, c), ty, &args, &out);
             check(&format!("scale_residual, {what}"), &y, &got);
             if input < 3 {
                 let (y, _) =
                     reference(&[x, w, b], &g, |t| ops::layer_norm(&t[0], &t[1], &t[2], 1e-6));
-                let args = [Of(&dx), Of(&dw), Of(&db), Of(&out), Long(rows), Int(c), Float(1e-6)];
+                let first = [Of(&dx), Of(&dw), Of(&db), Of(&out), Null, Long(rows), Int(c)];
+                let args = [&first[..], &[Float(1e-6), Int(0), Int(0)]].concat();
                 let got = run_once(launch::layer_norm_forward(rows, c), ty, &args, &out);
                 check(&format!("layer_norm, {what}"), &y, &got);
             }
         }
     }
+}
+
+/// The gradients of a block's last product and of gamma, from sums that gamma is not yet in.
+#[test]
+fn layer_scale_enters_the_sums() {
+    if !compiler() {
+        return;
+    }
+    for (c, width) in [(5, 20), (9, 33), (40, 160)] {
+        let [(w, dw), (g, dg)] = [1, 2].map(|seed| parameters(c * width, seed));
+        let [(b, db), (s, ds), (gamma, dgamma)] = [3, 4, 5].map(|seed| parameters(c, seed));
+        let out = Buffer::unwritten::<f32>(c);
+        let args = [Of(&dw), Of(&db), Of(&dgamma), Of(&dg), Of(&ds), Of(&out), Int(c), Int(width)];
+        run(launch::scale_residual_finish(c), Type::F32, &args);
+        let row = |x: &[f64], i: usize| x[i * width..][..width].to_vec();
+        let dot = |i| row(&w, i).iter().zip(row(&g, i)).map(|(w, g)| w * g).sum::<f64>();
+        let exact: Vec<f64> = (0..c).map(|i| dot(i) + b[i] * s[i]).collect();
+        compare("scale_residual_finish", &exact, &Type::F32.values(&out), 1e-5);
+        let exact: Vec<f64> = (0..c * width).map(|i| g[i] * gamma[i / width]).collect();
+        compare("scale_residual_finish", &exact, &Type::F32.values(&dg), 1e-6);
+        let exact: Vec<f64> = (0..c).map(|i| s[i] * gamma[i]).collect();
+        compare("scale_residual_finish", &exact, &Type::F32.values(&ds), 1e-6);
+    }
+    report("scale_residual_finish");
+}
+
+/// Maps [n, h, w, c] with sides of patches and of windows.
+const MAPS: [[usize; 4]; 4] = [[2, 8, 4, 5], [1, 4, 4, 20], [3, 12, 8, 6], [9, 8, 8, 40]];
+
+/// A norm's result in the order of patches, and its backward pass from a gradient in that order, have
+/// the bits of those in the order of rows.
+#[test]
+fn patches() {
+    if !compiler() {
+        return;
+    }
+    for [n, h, w, c] in MAPS {
+        for (ty, shift) in types() {
+            for s in [2, 4] {
+                let (rows, len) = (n * h * w, n * h * w * c);
+                let [(_, dx), (_, dg)] = [1, 2].map(|seed| elements(ty, len, seed, shift));
+                let ((_, dweight), (_, dbias)) = (parameters(c, 3), parameters(c, 4));
+                let places: Vec<usize> = (0..n * h / s)
+                    .flat_map(|y| (0..w / s).map(move |x| (y, x)))
+                    .flat_map(|(y, x)| (0..s * s).map(move |i| (y * s + i / s) * w + x * s + i % s))
+                    .collect();
+                let ordered = |x: &[f64]| -> Vec<f64> {
+                    places.iter().flat_map(|p| x[p * c..(p + 1) * c].to_vec()).collect()
+                };
+                let forward = |side: usize| {
+                    let out = ty.unwritten(len);
+                    let first = [Of(&dx), Of(&dweight), Of(&dbias), Of(&out), Null, Long(rows)];
+                    let args = [&first[..], &[Int(c), Float(1e-6), Int(w), Int(side)]].concat();
+                    run_both(launch::layer_norm_forward(rows, c), ty, &args, &out)
+                };
+                assert_eq!(forward(s), ordered(&forward(0)));
+                let turned = ty.buffer(&ordered(&ty.values(&dg)), shift);
+                let parts = launch::layer_norm_parts(rows);
+                let backward = |g: &Buffer, side: usize| {
+                    let (out, partial) =
+                        (ty.unwritten(len), Buffer::unwritten::<f32>(parts * 2 * c));
+                    let first = [Of(&dx), Of(&dweight), Of(g), Of(&out), Null, Of(&partial)];
+                    let next = [Long(rows), Int(c), Float(1e-6), Int(parts), Int(w), Int(side)];
+                    run(launch::layer_norm_grad(c, parts), ty, &[&first[..], &next].concat());
+                    (ty.values(&out), Type::F32.values(&partial))
+                };
+                assert_eq!(backward(&turned, s), backward(&dg, 0));
+            }
+        }
+    }
+}
+
+/// Images in the order of patches.
+#[test]
+fn patches_of_images() {
+    if !compiler() {
+        return;
+    }
+    let (n, side, c, s) = (3, 8, 6, 4);
+    let bytes: Vec<u8> = (0..n * side * side * c).map(|i| (i * 7 % 256) as u8).collect();
+    let own = Buffer::new(&bytes);
+    for ty in Type::ALL {
+        let image = |s: usize| {
+            let out = ty.unwritten(bytes.len());
+            let first = [Of(&own), Null, Float(1.0), Float(0.0), Of(&out), Long(bytes.len())];
+            let args = [&first[..], &[Int(side * c), Int(s * c), Int(s)]].concat();
+            run_both(launch::images(bytes.len()), ty, &args, &out)
+        };
+        let rows = image(0);
+        let places = (0..n * side / s).flat_map(|y| (0..side / s).map(move |x| (y, x)));
+        let places = places.flat_map(|(y, x)| (0..s).map(move |i| (y * s + i) * side + x * s));
+        let exact: Vec<f64> = places.flat_map(|p| rows[p * c..(p + s) * c].to_vec()).collect();
+        assert_eq!(image(s), exact);
+    }
+}
+
+/// Windows of 3×3 pixels, and the sum of what lies over each other.
+#[test]
+fn windows() {
+    if !compiler() {
+        return;
+    }
+    for [n, h, w, c] in MAPS {
+        for (ty, shift) in types() {
+            let (all, len) = (n * (h / 2) * (w / 2), n * h * w * c);
+            let (x, from) = elements(ty, len, 1, shift);
+            let (g, rows) = elements(ty, all * 9 * c, 2, shift);
+            let (y, grads) = reference(&[(&x, &[n, h, w, c])], &g, |t| ops::windows(&t[0]));
+            // All of them, and some rows of windows in the middle.
+            for range in [0..all, w / 2..all - w / 2] {
+                let (count, at) = (range.len(), range.start * 9 * c..range.end * 9 * c);
+                let dims = [Int(h), Int(w), Int(c)];
+                let out = ty.unwritten(count * 9 * c);
+                let first = [Of(&from), Of(&out), Long(range.start), Long(count)];
+                let args = [&first[..], &dims].concat();
+                assert_eq!(run_both(launch::windows(count, c), ty, &args, &out), y[at.clone()]);
+                if range.len() < all {
+                    continue;
+                }
+                let before = ty.round(&random(len, 3));
+                let sum = ty.buffer(&before, 0);
+                let first = [Of(&rows), Of(&sum), Long(range.start), Long(count), Long(n * h * w)];
+                run(launch::add_windows(n * h * w, c), ty, &[&first[..], &dims].concat());
+                let exact: Vec<f64> = grads[0].iter().zip(&before).map(|(g, b)| g + b).collect();
+                let name = format!("add_windows {ty:?}");
+                compare(&name, &exact, &ty.values(&sum), ty.bound());
+            }
+        }
+    }
+    report("add_windows");
+}
+
+/// Means over pixels, their gradient, and a map in float.
+#[test]
+fn means() {
+    if !compiler() {
+        return;
+    }
+    for [n, h, w, c] in MAPS {
+        let (pixels, len) = (h * w, n * h * w * c);
+        let (x, from) = parameters(len, 1);
+        let (g, dg) = parameters(n * c, 2);
+        let inputs: [(&[f64], &[usize]); 1] = [(&x, &[n, pixels, c])];
+        let (y, grads) = reference(&inputs, &g, |t| t[0].mean(1));
+        let out = Buffer::unwritten::<f32>(n * c);
+        let args = [Of(&from), Of(&out), Long(n), Int(pixels), Int(c)];
+        let got = run_both(launch::pool_forward(n, c), Type::F32, &args, &out);
+        compare("pool_forward", &y, &got, 1e-5);
+        for ty in Type::ALL {
+            let (map, copy) = (Buffer::unwritten::<f32>(len), ty.unwritten(len));
+            let args = [Of(&dg), Of(&map), Of(&copy), Long(n), Int(pixels), Int(c)];
+            let launch = launch::pool_grad(n, pixels, c);
+            let got = run_both_to(Type::F32, launch, ty, &args, &map);
+            compare("pool_grad", &grads[0], &got, 1e-6);
+            assert_eq!(ty.values(&copy), ty.round(&got));
+        }
+    }
+    report("pool");
 }

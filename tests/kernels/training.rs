@@ -1,6 +1,6 @@
 //! AdamW and the images: the same bits as on the CPU.
 
-use crate::harness::Arg::{Float, Long, Null, Of};
+use crate::harness::Arg::{Float, Int, Long, Null, Of};
 use crate::harness::{Buffer, Type, compiler, random, run, run_with};
 use candle_core::{DType, Device};
 use rand::Rng;
@@ -77,12 +77,12 @@ fn adamw() {
         optimizer.step(&parameters, &OfWeights::Host(gradients.clone()), LR).unwrap();
 
         let g: Vec<Buffer> = scaled.iter().map(|g| Buffer::new(g)).collect();
-        let pointers: Vec<[u64; 4]> = (0..SIZES.len())
-            .map(|i| [&p[i], &m[i], &v[i], &g[i]].map(|b| b.address() as u64))
-            .collect();
-        let pointers = Buffer::new(&pointers);
+        let grads: Vec<u64> = g.iter().map(|b| b.address() as u64).collect();
+        let updated: Vec<[u64; 3]> =
+            (0..SIZES.len()).map(|i| [&p[i], &m[i], &v[i]].map(|b| b.address() as u64)).collect();
+        let (grads, updated) = (Buffer::new(&grads), Buffer::new(&updated));
         let written: Vec<&Buffer> = p.iter().chain(&m).chain(&v).chain(&g).collect();
-        let mut args = vec![Of(&pointers), Of(&sizes), Of(&list)];
+        let mut args = vec![Of(&grads), Of(&updated), Of(&sizes), Of(&list)];
         args.extend(constants(&train, step as f64).map(Float));
         args.push(Float(SCALE));
         run_with(launch::adamw(pieces), Type::F32, &args, &written);
@@ -148,7 +148,8 @@ fn images() {
             {
                 let out = ty.unwritten(n);
                 let [a, b] = shares.map(Float);
-                let args = [Of(&own), partner, a, b, Of(&out), Long(n)];
+                let first = [Of(&own), partner, a, b, Of(&out), Long(n)];
+                let args = [&first[..], &[Int(0), Int(0), Int(0)]].concat();
                 // Blocks enough, and too few.
                 for launch in [launch::images(n), Launch { grid: [1, 1, 1], ..launch::images(n) }] {
                     run(launch, ty, &args);

@@ -72,6 +72,12 @@ fn rows_at_once(c: usize) -> usize {
     (1usize << 19).div_ceil(4 * c).clamp(256, 1024)
 }
 
+/// A map of this shape to its patches of s×s pixels.
+pub(crate) fn gather<R: Real>(map: &[R], shape: [usize; 4], s: usize, out: &mut [R]) {
+    let n = s * shape[3];
+    each_row(shape, s, |to, from| out[to..to + n].copy_from_slice(&map[from..from + n]));
+}
+
 impl<R: Real> Cpu<'_, R> {
     /// LayerNorm's backward pass, from `g` by its result to `dx` by `x`.
     fn norm_grads(&self, weight: &[R], x: &[R], g: &[R], dx: &mut [R], sums: &mut [R]) {
@@ -108,6 +114,7 @@ impl<'a, R: Real> Ops for Cpu<'a, R> {
     fn fit(&mut self, buffer: &mut Vec<R>, n: usize) {
         space(buffer, n);
     }
+    fn spare(&mut self, _: &mut Vec<R>) {}
 
     fn inner<'m>(&self, map: &'m Vec<R>) -> &'m Vec<R> {
         map
@@ -115,7 +122,6 @@ impl<'a, R: Real> Ops for Cpu<'a, R> {
     fn inner_mut<'m>(&self, map: &'m mut Vec<R>) -> &'m mut Vec<R> {
         map
     }
-    fn widen(&mut self, _: &mut Vec<R>, _: usize) {}
     fn keep(&mut self, map: Vec<R>) -> Vec<R> {
         map
     }
@@ -130,13 +136,18 @@ impl<'a, R: Real> Ops for Cpu<'a, R> {
     fn images(&mut self, range: Range<usize>, (out, to): Out<Vec<R>>) {
         (self.fill)(range, &mut out[to]);
     }
-    fn gather(&mut self, map: &Vec<R>, shape: [usize; 4], s: usize, out: &mut Vec<R>) {
-        let n = s * shape[3];
-        each_row(shape, s, |to, from| out[to..to + n].copy_from_slice(&map[from..from + n]));
-    }
-    fn scatter(&mut self, patches: &Vec<R>, shape: [usize; 4], s: usize, map: &mut Vec<R>) {
-        let n = s * shape[3];
-        each_row(shape, s, |from, to| map[to..to + n].copy_from_slice(&patches[from..from + n]));
+    fn image_patches(
+        &mut self,
+        range: Range<usize>,
+        shape: [usize; 4],
+        s: usize,
+        images: &mut Vec<R>,
+        out: &mut Vec<R>,
+    ) {
+        let n = shape.iter().product();
+        let images = space(images, n);
+        (self.fill)(range, images);
+        gather(images, shape, s, space(out, n));
     }
     fn windows(&mut self, (map, range): In<Vec<R>>, windows: &Windows, out: &mut Vec<R>) {
         let (map, out) = (&map[range], &mut out[..windows.values()]);
@@ -241,6 +252,34 @@ impl<'a, R: Real> Ops for Cpu<'a, R> {
     ) {
         self.norm_grads(weight, &x[x_range], &g[g_range], &mut dx[to], &mut sums[..2 * c]);
     }
+    fn norm_to_patches(
+        &mut self,
+        norm: &Affine<&'a [R]>,
+        shape: [usize; 4],
+        s: usize,
+        x: &Vec<R>,
+        z: &mut Vec<R>,
+        out: &mut Vec<R>,
+    ) {
+        let n = shape.iter().product();
+        space(z, n);
+        self.norm(norm, shape[3], (x, 0..n), (z, 0..n));
+        gather(&z[..n], shape, s, space(out, n));
+    }
+    fn norm_to_patches_backward(
+        &mut self,
+        weight: &'a [R],
+        (shape, s): ([usize; 4], usize),
+        [x, g]: [&Vec<R>; 2],
+        dz: &mut Vec<R>,
+        dx: &mut Vec<R>,
+        sums: &mut Vec<R>,
+    ) {
+        let (n, part) = (shape.iter().product(), s * shape[3]);
+        let to = space(dz, n);
+        each_row(shape, s, |from, at| to[at..at + part].copy_from_slice(&g[from..from + part]));
+        self.norm_backward(weight, shape[3], (x, 0..n), (dz, 0..n), (dx, 0..n), sums);
+    }
     fn begin_norm(&mut self, sums: &mut Vec<R>, c: usize) {
         space(sums, 2 * c).fill(R::zero());
     }
@@ -262,28 +301,19 @@ impl<'a, R: Real> Ops for Cpu<'a, R> {
         let k = self.lanes.values(x.len(), c);
         x.par_chunks_mut(k).for_each(|x| bias_gelu::forward_here(x, bias));
     }
-    fn gelu_with_derivative(
+    fn gelu_backward(
         &mut self,
-        (x, range): Out<Vec<R>>,
+        (x, x_range): Out<Vec<R>>,
         bias: &'a [R],
         c: usize,
-        (out, to): Out<Vec<R>>,
-    ) {
-        let (x, out) = (&mut x[range], &mut out[to]);
-        let k = self.lanes.values(x.len(), c);
-        let rows = x.par_chunks_mut(k).zip(out.par_chunks_mut(k));
-        rows.for_each(|(x, out)| bias_gelu::forward_with_derivative(x, bias, out));
-    }
-    fn times_derivative(
-        &mut self,
+        (again, to): Out<Vec<R>>,
         (g, g_range): Out<Vec<R>>,
-        (x, x_range): In<Vec<R>>,
-        _: &'a [R],
-        c: usize,
         sum: &mut Sum<'a, R>,
     ) {
-        let (g, x) = (&mut g[g_range], &x[x_range]);
-        let k = self.lanes.values(g.len(), c);
+        let (x, again, g) = (&mut x[x_range], &mut again[to], &mut g[g_range]);
+        let k = self.lanes.values(x.len(), c);
+        let rows = x.par_chunks_mut(k).zip(again.par_chunks_mut(k));
+        rows.for_each(|(x, out)| bias_gelu::forward_with_derivative(x, bias, out));
         let rows = g.par_chunks_mut(k).zip(x.par_chunks(k));
         self.lanes.summed(sum.values(), rows, |(g, derivative), sum| {
             vectorised(TimesDerivative { g, derivative, sum });

@@ -10,10 +10,16 @@
 //! meant, rows one behind the other. Sizes are in values.
 
 pub(crate) mod cpu;
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
 mod loops;
 
 use super::description::{Affine, Block};
 use std::ops::Range;
+
+/// Hidden values, of 4C a row, that a block works on at once on a GPU: three buffers of them are what
+/// takes the most memory beside the maps.
+pub(crate) const HIDDEN: usize = 1 << 28;
 
 /// Values of a buffer to read.
 pub(crate) type In<'a, B> = (&'a B, Range<usize>);
@@ -34,6 +40,12 @@ impl Windows {
     /// Windows.
     pub fn count(&self) -> usize {
         self.rows.len() * (self.w / 2)
+    }
+
+    /// The first of them, counted over all maps.
+    #[cfg(feature = "cuda")]
+    pub fn first(&self) -> usize {
+        self.rows.start * (self.w / 2)
     }
 
     /// Values of them, [windows, 9·C].
@@ -64,12 +76,13 @@ pub(crate) trait Ops {
     /// Makes a buffer at least `n` values long; they are then any at all.
     fn fit(&mut self, buffer: &mut Self::Inner, n: usize);
 
+    /// Says that nothing needs the buffer until the next [`Self::fit`]: a device may free it.
+    fn spare(&mut self, buffer: &mut Self::Inner);
+
     /// A map in the compute type.
     fn inner<'m>(&self, map: &'m Self::Map) -> &'m Self::Inner;
-    /// The same, to be written; then [`Self::widen`] is due.
+    /// The same, to be written: by a norm, its backward pass, or a product and then its bias.
     fn inner_mut<'m>(&self, map: &'m mut Self::Map) -> &'m mut Self::Inner;
-    /// Makes the f32 of a map of `n` values from what was written in the compute type.
-    fn widen(&mut self, map: &mut Self::Map, n: usize);
     /// What the backward pass reads of a map; the f32 is given back.
     fn keep(&mut self, map: Self::Map) -> Self::Inner;
 
@@ -82,10 +95,15 @@ pub(crate) trait Ops {
 
     /// Images `range` [n, S, S, in] in 0..=1.
     fn images(&mut self, range: Range<usize>, out: Out<Self::Inner>);
-    /// `map` [n, h, w, c] → its patches of s×s pixels as rows, [n·h/s·w/s, s·s·c].
-    fn gather(&mut self, map: &Self::Inner, shape: [usize; 4], s: usize, out: &mut Self::Inner);
-    /// The other way round.
-    fn scatter(&mut self, patches: &Self::Inner, shape: [usize; 4], s: usize, to: &mut Self::Inner);
+    /// The same as patches of s×s pixels, a row each, [n·S/s·S/s, s·s·in]; `images` may be worked in.
+    fn image_patches(
+        &mut self,
+        range: Range<usize>,
+        shape: [usize; 4],
+        s: usize,
+        images: &mut Self::Inner,
+        out: &mut Self::Inner,
+    );
     /// `map` → its windows as rows.
     fn windows(&mut self, map: In<Self::Inner>, windows: &Windows, out: &mut Self::Inner);
     /// Adds the windows' rows to the map.
@@ -158,6 +176,27 @@ pub(crate) trait Ops {
         dx: Out<Self::Inner>,
         sums: &mut Self::Wide,
     );
+    /// [`Self::norm`] of a map [n, h, w, c] as patches of s×s pixels, a row each, [n·h/s·w/s, s·s·c];
+    /// `z` may be worked in.
+    fn norm_to_patches(
+        &mut self,
+        norm: &Affine<Self::Weight>,
+        shape: [usize; 4],
+        s: usize,
+        x: &Self::Inner,
+        z: &mut Self::Inner,
+        out: &mut Self::Inner,
+    );
+    /// Its backward pass, from the gradient by the patches; `dz` may be worked in.
+    fn norm_to_patches_backward(
+        &mut self,
+        weight: Self::Weight,
+        map: ([usize; 4], usize),
+        xg: [&Self::Inner; 2],
+        dz: &mut Self::Inner,
+        dx: &mut Self::Inner,
+        sums: &mut Self::Wide,
+    );
     /// Begins sums of norms' gradients, [2, c].
     fn begin_norm(&mut self, sums: &mut Self::Wide, c: usize);
     /// Adds them to those of the weights.
@@ -167,21 +206,15 @@ pub(crate) trait Ops {
     fn gelu(&mut self, x: In<Self::Inner>, bias: Self::Weight, c: usize, out: Out<Self::Inner>);
     /// The same in place.
     fn gelu_in_place(&mut self, x: Out<Self::Inner>, bias: Self::Weight, c: usize);
-    /// The same into `out`; x becomes what [`Self::times_derivative`] needs of it.
-    fn gelu_with_derivative(
+    /// Its backward pass: `g`, the gradient by the result, becomes that by x, whose sum over the rows
+    /// is added; and once more gelu(x + bias), into `again`. x is used up.
+    fn gelu_backward(
         &mut self,
         x: Out<Self::Inner>,
         bias: Self::Weight,
         c: usize,
-        out: Out<Self::Inner>,
-    );
-    /// The gradient by GELU's result becomes that by its input, whose sum over the rows is added.
-    fn times_derivative(
-        &mut self,
+        again: Out<Self::Inner>,
         g: Out<Self::Inner>,
-        x: In<Self::Inner>,
-        bias: Self::Weight,
-        c: usize,
         sum: &mut Self::Sum,
     );
 
@@ -197,7 +230,7 @@ pub(crate) trait Ops {
     /// The gradient by x, g · gamma; the sum of g over the rows is added to `sum`.
     fn scale_backward(
         &mut self,
-        g: In<Self::Map>,
+        g: In<Self::Inner>,
         gamma: Self::Weight,
         c: usize,
         out: Out<Self::Inner>,

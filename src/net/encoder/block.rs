@@ -25,6 +25,14 @@ pub(super) struct Work<B, W> {
     norm: W,
 }
 
+impl<B, W> Work<B, W> {
+    /// Nothing of it is needed until the next block.
+    fn spare(&mut self, ops: &mut impl Ops<Inner = B>) {
+        let Self { y, dy, z, dz, h, a, da, o, norm: _ } = self;
+        [y, dy, z, dz, h, a, da, o].into_iter().for_each(|buffer| ops.spare(buffer));
+    }
+}
+
 /// Ranges of rows, as even as they can be.
 fn pieces<O: Ops>(ops: &O, rows: usize, c: usize) -> impl Iterator<Item = Range<usize>> + use<O> {
     let n = ops.pieces(rows, c);
@@ -95,6 +103,7 @@ pub(super) fn forward<O: Ops>(
         ops.product([n, c, 4 * c], (a, all), weights.fc2.weight, (&mut work.o, 0..n * c));
         ops.scale_residual((&work.o, 0..n * c), weights, c, (x, range.clone()), (out, range));
     }
+    work.spare(ops);
 }
 
 /// The backward pass: `g`, the gradient by the block's result, becomes that by `x`, and the
@@ -142,16 +151,15 @@ pub(super) fn backward<O: Ops>(
         }
         let (a, da) = (&mut work.a, &mut work.da);
         let (first, second, gamma) = (&weights.fc1, weights.fc2.weight, weights.gamma);
-        ops.gelu_with_derivative((h, at.clone()), first.bias, 4 * c, (a, wide.clone()));
+        let sizes = [[n, 4 * c, c], [n, c, 4 * c]];
+        let scaled = (&mut work.o, all.clone());
+        ops.scale_backward((ops.inner(g), range.clone()), gamma, c, scaled, &mut grads.fc2.bias);
+        ops.product_by_input(sizes[1], (&work.o, all.clone()), second, (da, wide.clone()));
+        let (again, of_a) = ((&mut *a, wide.clone()), (&mut *da, wide.clone()));
+        ops.gelu_backward((h, at), first.bias, 4 * c, again, of_a, &mut grads.fc1.bias);
         // Without gamma for now.
         let of_rows = (ops.inner(g), range.clone());
-        let sizes = [[n, 4 * c, c], [n, c, 4 * c]];
         ops.product_by_weight(sizes[1], of_rows, (a, wide.clone()), &mut grads.fc2.weight);
-        let scaled = (&mut work.o, all.clone());
-        ops.scale_backward((g, range.clone()), gamma, c, scaled, &mut grads.fc2.bias);
-        ops.product_by_input(sizes[1], (&work.o, all.clone()), second, (da, wide.clone()));
-        let sum = &mut grads.fc1.bias;
-        ops.times_derivative((da, wide.clone()), (h, at), first.bias, 4 * c, sum);
         let z = (&work.z, all.clone());
         ops.product_by_weight(sizes[0], (da, wide.clone()), z, &mut grads.fc1.weight);
         ops.product_by_input(sizes[0], (da, wide), first.weight, (&mut work.dz, all.clone()));
@@ -161,4 +169,5 @@ pub(super) fn backward<O: Ops>(
     ops.end_norm(&work.norm, &mut grads.norm);
     let (weight, sums) = (weights.depthwise.weight, &mut grads.depthwise);
     ops.depthwise_backward(x, weight, &work.dy, shape, g, sums);
+    work.spare(ops);
 }

@@ -21,7 +21,7 @@ pub(super) struct Tape<B, W> {
     stem: B,
     /// The input of each block and each downsampling, in order.
     maps: Vec<B>,
-    /// Each block's, or none's.
+    /// The last blocks', from one on that may be the first, or none's.
     inner: Vec<block::Inner<B>>,
     /// The last map's means, [n, F].
     pooled: W,
@@ -81,13 +81,13 @@ impl Shapes {
     }
 
     /// Features [n, F] of images `range`; and what the backward pass needs if layers' inputs are to be
-    /// kept, and blocks' inner values.
+    /// kept, with the inner values of all blocks from one on, counted over all stages.
     pub(super) fn forward<O: Ops>(
         &self,
         ops: &mut O,
         net: &Net<O::Weight>,
         range: Range<usize>,
-        (keep, keep_inner): (bool, bool),
+        (keep, inner_from): (bool, usize),
         work: &mut WorkOf<O>,
     ) -> (O::Wide, Option<TapeOf<O>>) {
         let n = range.len();
@@ -100,6 +100,7 @@ impl Shapes {
                 false => ops.give_map(input),
             }
         };
+        let mut block = 0;
         for (s, stage) in net.stages.iter().enumerate() {
             let shape = self.stage(n, s);
             let m = length(shape);
@@ -111,8 +112,10 @@ impl Shapes {
             }
             for weights in &stage.blocks {
                 let mut out = ops.take_map(m);
+                let keep_inner = block >= inner_from;
                 let mut kept =
                     keep_inner.then(|| block::Inner { y: ops.take(m), h: ops.take(4 * m) });
+                block += 1;
                 let maps = (&map, &mut out);
                 block::forward(ops, weights, shape, maps, &mut work.block, kept.as_mut());
                 inner.extend(kept);
@@ -140,22 +143,23 @@ impl Shapes {
     ) -> (O::Inner, O::Map) {
         let (n, images) = (range.len(), &mut work.images);
         let (shape, first) = (self.images(n), length(self.stage(n, 0)));
-        ops.fit(images, length(shape));
-        ops.images(range, (images, 0..length(shape)));
         let (mut pre, mut map) = (ops.take(first), ops.take_map(first));
         let out = (&mut pre, &mut map);
         match &net.second {
             None => {
-                let sizes = (shape, self.spec.dims[0]);
+                let (sizes, images) = ((shape, self.spec.dims[0]), (range, images));
                 let weights = (&net.stem, &net.stem_norm);
                 patch::stem(ops, weights, sizes, images, out, &mut work.patch);
             }
             Some(second) => {
+                ops.fit(images, length(shape));
+                ops.images(range, (images, 0..length(shape)));
                 let (weights, norm) = ((&net.stem, second), &net.stem_norm);
                 let work = (&mut work.overlap, &mut work.patch);
                 overlap::stem(ops, weights, norm, self.overlap(n), images, out, work);
             }
         }
+        ops.spare(&mut work.images);
         (pre, map)
     }
 
@@ -180,21 +184,23 @@ impl Shapes {
             g = self.stage_backward(ops, (stage, grads), (n, s), kept, g, work);
         }
         let (shape, images) = (self.images(n), &mut work.images);
-        ops.fit(images, length(shape));
-        ops.images(tape.range, (images, 0..length(shape)));
         let norms = (net.stem_norm.weight, &mut grads.stem_norm);
         match (&net.second, &mut grads.second) {
             (Some(second), Some(grads_second)) => {
+                ops.fit(images, length(shape));
+                ops.images(tape.range, (images, 0..length(shape)));
                 let (weights, grads) = ((&net.stem, second), (&mut grads.stem, grads_second));
                 let maps = (&*images, &tape.stem, &g);
                 let work = (&mut work.overlap, &mut work.patch);
                 overlap::stem_backward(ops, weights, grads, norms, self.overlap(n), maps, work);
             }
             _ => {
-                let (sizes, maps) = ((shape, self.spec.dims[0]), (&*images, &tape.stem));
-                patch::stem_backward(ops, norms, &mut grads.stem, sizes, maps, &g, &mut work.patch);
+                let (sizes, images) = ((shape, self.spec.dims[0]), (tape.range, images));
+                let (grads, maps) = (&mut grads.stem, (&tape.stem, &g));
+                patch::stem_backward(ops, norms, grads, sizes, images, maps, &mut work.patch);
             }
         }
+        ops.spare(&mut work.images);
         ops.give(tape.stem);
         ops.give_map(g);
     }

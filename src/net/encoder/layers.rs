@@ -150,7 +150,8 @@ impl Layers {
             .with_max_len(1)
             .map(|group| {
                 let end = group.end - start;
-                let keep = (end <= keep.inputs, end <= keep.inner);
+                let inner_from = if end <= keep.inner { 0 } else { usize::MAX };
+                let keep = (end <= keep.inputs, inner_from);
                 scratch.with(lanes, fill, pool, |cpu, work| {
                     self.shapes.forward(cpu, net, group, keep, work)
                 })

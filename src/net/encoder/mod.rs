@@ -1,10 +1,10 @@
 //! The encoder's forward and backward pass by hand.
 //!
 //! The pass of a group of images (`group` and the layers that it calls) is written over
-//! [`super::device_ops`], for any device. The CPU is the only one so far: `layers` takes each group
-//! through the whole network on one thread, in buffers that stay in its caches, and runs the groups
-//! side by side. [`super::convnext`] computes the same network with candle's autograd through our
-//! ops: that is what other devices run, and what the tests compare this with.
+//! [`super::device_ops`], for any device. On the CPU `layers` takes each group through the whole network
+//! on one thread, in buffers that stay in its caches, and runs the groups side by side. On a GPU `card`
+//! takes the whole batch at once, or as many images as fit. [`super::convnext`] computes the same
+//! network with candle's autograd through our ops: that is what the tests compare this with.
 //!
 //! Against autograd this spares zeros and sums for every edge, a pass through memory for each op,
 //! and, since a layer keeps only its input, the second forward pass of chunking wherever the inputs
@@ -18,6 +18,8 @@
 //! another number the sums are rounded differently.
 
 mod block;
+#[cfg(feature = "cuda")]
+mod card;
 mod group;
 mod layers;
 mod overlap;
@@ -26,15 +28,126 @@ mod patch;
 mod tests;
 mod weights;
 
+#[cfg(feature = "cuda")]
+pub(crate) use card::{Card, Source, on_card};
 use layers::{Layers, Scratch};
 use weights::{net, views};
 
-use super::{Classifier, Spec, Stem, device_ops::cpu::Fill, pool::Pool, views::Views};
-use candle_core::Result;
+use super::{
+    Classifier, Spec, Stem, device_ops::HIDDEN, device_ops::cpu::Fill, pool::Pool, views::Views,
+};
+use candle_core::{DType, Device, Result, Tensor};
 use std::ops::Range;
 
 /// Threads at most: each sums the gradients of all weights for itself.
 pub const THREADS: usize = 16;
+
+/// ∂L/∂weight of each, in the parameters' order and layout, f32.
+#[derive(Debug, Clone)]
+pub enum OfWeights {
+    /// In memory.
+    Host(Vec<Vec<f32>>),
+    /// On the device.
+    Device(Vec<Tensor>),
+}
+
+/// The encoder's forward and backward pass over a batch's images, on some device.
+pub trait Pass {
+    /// What the forward pass keeps of some images.
+    type Tapes;
+    /// Gradients, summed over images.
+    type Sums;
+
+    /// Features [n, F], f32, of images `range`; and what [`Self::backward`] needs of those kept.
+    ///
+    /// Errors: the device's.
+    fn forward(&self, range: Range<usize>, keep: Keep) -> Result<(Tensor, Self::Tapes)>;
+    /// The images that something was kept of.
+    fn kept(tapes: &Self::Tapes) -> Range<usize>;
+    /// No gradient yet.
+    ///
+    /// Errors: the device's.
+    fn sums(&self) -> Result<Self::Sums>;
+    /// Adds the gradients for `grad` [n, F], f32, that of the features of the tapes' images.
+    ///
+    /// Errors: the device's.
+    fn backward(&self, tapes: Self::Tapes, grad: &Tensor, sums: &mut Self::Sums) -> Result<()>;
+    /// The gradient of each weight of the encoder, once all images are added.
+    ///
+    /// Errors: the device's.
+    fn finish(&self, sums: Self::Sums) -> Result<OfWeights>;
+}
+
+/// An [`Encoder`] and the images of a batch.
+pub struct OnCpu<'a> {
+    /// The network's encoder.
+    pub encoder: Encoder<'a>,
+    /// Writes images [n, S, S, in] in 0..=1.
+    pub fill: Fill<'a, f32>,
+}
+
+impl Pass for OnCpu<'_> {
+    type Tapes = Tapes;
+    type Sums = Gradients;
+
+    fn forward(&self, range: Range<usize>, keep: Keep) -> Result<(Tensor, Tapes)> {
+        let n = range.len();
+        let (features, tapes) = self.encoder.forward(self.fill, range, keep)?;
+        Ok((Tensor::from_vec(features, (n, ()), &Device::Cpu)?, tapes))
+    }
+
+    fn kept(tapes: &Tapes) -> Range<usize> {
+        tapes.range()
+    }
+
+    fn sums(&self) -> Result<Gradients> {
+        Ok(self.encoder.gradients())
+    }
+
+    fn backward(&self, tapes: Tapes, grad: &Tensor, sums: &mut Gradients) -> Result<()> {
+        let grad = [grad.contiguous()?];
+        self.encoder.backward(self.fill, tapes, Views::of(&grad).slices()?[0], sums)
+    }
+
+    fn finish(&self, sums: Gradients) -> Result<OfWeights> {
+        Ok(OfWeights::Host(self.encoder.finish(sums)?))
+    }
+}
+
+/// Features [n, F] of `images` [n, S, S, in] in 0..=1, and the gradient of each of the encoder's
+/// weights for `grad` [n, F], that of the features, by the pass that trains: on `grad`'s device and in
+/// type `compute`, on the CPU f32.
+///
+/// Errors: the device's.
+pub fn once(
+    model: &Classifier,
+    images: &[f32],
+    size: usize,
+    grad: &Tensor,
+    compute: DType,
+) -> Result<(Tensor, OfWeights)> {
+    fn run<P: Pass>(pass: &P, grad: &Tensor) -> Result<(Tensor, OfWeights)> {
+        let n = grad.dim(0)?;
+        let (features, tapes) = pass.forward(0..n, Keep { inputs: n, inner: 0 })?;
+        let mut sums = pass.sums()?;
+        pass.backward(tapes, grad, &mut sums)?;
+        Ok((features, pass.finish(sums)?))
+    }
+    let image = size * size * model.spec.in_channels;
+    let fill = |range: Range<usize>, out: &mut [f32]| {
+        out.copy_from_slice(&images[range.start * image..range.end * image]);
+    };
+    #[cfg(feature = "cuda")]
+    if grad.device().is_cuda() {
+        let (batch, at) = ((Source::Memory(&fill), size), (grad.device(), grad.dim(0)?));
+        return on_card!(compute, (model, batch, at), |card| run(&card, grad));
+    }
+    if compute != DType::F32 {
+        candle_core::bail!("on the CPU the encoder's pass is computed in f32, not {compute:?}")
+    }
+    let arena = Arena::default();
+    run(&OnCpu { encoder: Encoder::new(model, size, &arena), fill: &fill }, grad)
+}
 
 /// A network's encoder on the CPU, for images of one size, in f32.
 pub struct Encoder<'a> {
@@ -156,38 +269,54 @@ pub fn kept_bytes(spec: &Spec, size: usize) -> (usize, usize) {
     (4 * layers::tape_values(spec, size), 4 * layers::inner_values(spec, size))
 }
 
-/// Bytes that candle's autograd keeps of one image from the forward pass to the backward pass, and
-/// those of the largest layer's gradients beside them, where a value of the compute type has `inner`
-/// bytes; counted from the ops, not measured.
-pub fn graph_bytes(spec: &Spec, size: usize, inner: usize) -> usize {
-    let (pixels, wide) = (spec.pixels(size, 0), 4);
-    // A copy in the other type, where there are two.
-    let narrowed = if inner < wide { inner } else { 0 };
-    let widened = if inner < wide { wide } else { 0 };
-    let map = |s: usize| spec.map(size, s);
-    // A block's: its input in the compute type, after the convolution, the norm, each product and
-    // GELU (3 of C and 2 of 4C); and its result.
-    let block = narrowed + 11 * inner + wide;
-    let blocks: usize = (0..4).map(|s| map(s) * block * spec.depths[s]).sum();
-    // A downsampling's norm, patches and result.
-    let between = |s: usize| map(s - 1) * (wide + narrowed + inner) + map(s) * (inner + widened);
-    let between: usize = (1..4).map(between).sum();
-    let images = size * size * spec.in_channels;
-    // Before the norm and after it.
-    let norm = map(0) * (inner + widened + wide);
-    let (stem, stem_gradients) = match spec.stem {
-        Stem::Patch => (2 * images * inner + norm, 0),
-        // The images' windows; of the map between, its product and bias, its two dimensions in
-        // pairs and threes, its windows and the copy of them in a row; and gradients of the three
-        // last at once.
-        Stem::Overlap { middle } => {
-            let between = 4 * pixels * middle;
-            let values = images + images * 9 / 4 + between * 37 / 4;
-            (values * inner + norm, 7 * between * inner)
+/// Bytes that a step takes on a GPU, where a value of the compute type has `inner` bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct OnCard {
+    /// The inputs of one image's layers.
+    pub inputs: usize,
+    /// The inner values of its blocks.
+    pub inner: usize,
+    /// One image's part of what a block of the first stage is worked on in, in the backward pass.
+    block: usize,
+    /// The same beside that of each image's hidden values and rows, which are worked on in pieces.
+    rows: usize,
+    /// That of as many images as a piece has at the most.
+    most_rows: usize,
+    /// One image's part of what the stem and the first downsampling are worked on in, at the most.
+    between: usize,
+}
+
+impl OnCard {
+    /// For images of `size`².
+    pub fn new(spec: &Spec, size: usize, inner: usize) -> Self {
+        let (wide, map) = (4, spec.map(size, 0));
+        // A map, or a gradient by one.
+        let copied = if inner < wide { wide + inner } else { wide };
+        let stem = match spec.stem {
+            Stem::Patch => 0,
+            Stem::Overlap { middle } => 2 * 4 * spec.pixels(size, 0) * middle * inner,
+        };
+        let images = 2 * size * size * spec.in_channels * inner;
+        // The inputs of the stem's norm, of the stage's blocks and of the downsampling.
+        let kept = map * inner * (spec.depths[0] + 2);
+        // The gradients on both sides of the downsampling, its patches and their gradient.
+        let downsampling = map * (copied + copied / 2 + 2 * inner) + kept;
+        Self {
+            inputs: inner * layers::tape_values(spec, size),
+            inner: inner * layers::inner_values(spec, size),
+            block: map * (copied + 2 * inner) + kept,
+            // Three buffers of 4C and three of C.
+            rows: 15 * map * inner,
+            most_rows: 15 * HIDDEN / 4 * inner,
+            between: downsampling.max(map * (2 * copied + inner) + images + stem),
         }
-    };
-    // In the backward pass two gradients of 4C and three of C at once.
-    blocks + between + stem + stem_gradients.max(map(0) * (8 * inner + 3 * wide))
+    }
+
+    /// What `n` images take that are worked on together, with their layers' inputs.
+    pub fn at_once(&self, n: usize) -> usize {
+        let block = n * self.block + (n * self.rows).min(self.most_rows);
+        block.max(n * self.between.max(self.inputs))
+    }
 }
 
 /// Bytes that a thread works in, about.

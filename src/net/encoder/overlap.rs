@@ -97,6 +97,8 @@ pub(super) fn stem<O: Ops>(
         let to = (&mut *pre, group.start * each..group.end * each);
         convolve(ops, second, (k, [h2, w2, m], width), (middle, between), to, rows);
     }
+    ops.spare(&mut own.middle);
+    work.spare(ops);
     patch::norm_to_map(ops, norm, (n * each / width, width), pre, out);
 }
 
@@ -143,4 +145,6 @@ pub(super) fn stem_backward<O: Ops>(
             multiply_backward(ops, first_grads, [windows.count(), m, 9 * c], &work.patches, g);
         }
     }
+    [middle, d_middle].into_iter().for_each(|buffer| ops.spare(buffer));
+    work.spare(ops);
 }

@@ -2,6 +2,7 @@
 
 use crate::net::description::Affine;
 use crate::net::device_ops::{In, Ops, Out};
+use std::ops::Range;
 
 /// What a group is worked on in.
 #[derive(Default)]
@@ -14,6 +15,14 @@ pub(super) struct Work<B, W> {
     pub(super) d_patches: B,
     /// Gradients of the norm's weight and bias.
     pub(super) norm: W,
+}
+
+impl<B, W> Work<B, W> {
+    /// Nothing of it is needed until the next layer.
+    pub(super) fn spare(&mut self, ops: &mut impl Ops<Inner = B>) {
+        let Self { z, dz, patches, d_patches, norm: _ } = self;
+        [z, dz, patches, d_patches].into_iter().for_each(|buffer| ops.spare(buffer));
+    }
 }
 
 /// patches · Wᵀ + b → `out` [n·h/s·w/s, C']; `size`: rows, C', s·s·C.
@@ -52,14 +61,15 @@ pub(super) fn stem<O: Ops>(
     ops: &mut O,
     (weights, norm): (&Affine<O::Weight>, &Affine<O::Weight>),
     (shape, width): ([usize; 4], usize),
-    images: &O::Inner,
+    (range, images): (Range<usize>, &mut O::Inner),
     (pre, out): (&mut O::Inner, &mut O::Map),
     work: &mut Work<O::Inner, O::Wide>,
 ) {
     let size = size(shape, 4, width);
     ops.fit(&mut work.patches, shape.iter().product());
-    ops.gather(images, shape, 4, &mut work.patches);
+    ops.image_patches(range, shape, 4, images, &mut work.patches);
     multiply(ops, weights, size, &work.patches, (pre, 0..size[0] * width));
+    work.spare(ops);
     norm_to_map(ops, norm, (size[0], width), pre, out);
 }
 
@@ -73,7 +83,6 @@ pub(super) fn norm_to_map<O: Ops>(
 ) {
     let to = ops.inner_mut(out);
     ops.norm(norm, c, (x, 0..n * c), (to, 0..n * c));
-    ops.widen(out, n * c);
 }
 
 /// Adds the gradients of the stem's weights for the gradient `g` of its result. The images need
@@ -83,15 +92,16 @@ pub(super) fn stem_backward<O: Ops>(
     (norm, norm_grads): (O::Weight, &mut Affine<O::Sum>),
     grads: &mut Affine<O::Sum>,
     (shape, width): ([usize; 4], usize),
-    (images, pre): (&O::Inner, &O::Inner),
-    g: &O::Map,
+    (range, images): (Range<usize>, &mut O::Inner),
+    (pre, g): (&O::Inner, &O::Map),
     work: &mut Work<O::Inner, O::Wide>,
 ) {
     let size = size(shape, 4, width);
     stem_norm_backward(ops, (norm, norm_grads), (size[0], width), pre, g, work);
     ops.fit(&mut work.patches, shape.iter().product());
-    ops.gather(images, shape, 4, &mut work.patches);
+    ops.image_patches(range, shape, 4, images, &mut work.patches);
     multiply_backward(ops, grads, size, &work.patches, (&work.dz, 0..size[0] * width));
+    work.spare(ops);
 }
 
 /// From the gradient `g` by the stem's result to that before its norm, in the work's `dz`; `n` rows
@@ -120,11 +130,8 @@ fn normed_patches<O: Ops>(
     x: &O::Inner,
     work: &mut Work<O::Inner, O::Wide>,
 ) {
-    let m = shape.iter().product();
-    ops.fit(&mut work.patches, m);
-    ops.fit(&mut work.z, m);
-    ops.norm(norm, shape[3], (x, 0..m), (&mut work.z, 0..m));
-    ops.gather(&work.z, shape, 2, &mut work.patches);
+    ops.fit(&mut work.patches, shape.iter().product());
+    ops.norm_to_patches(norm, shape, 2, x, &mut work.z, &mut work.patches);
 }
 
 /// `x` [n, h, w, C] → `out` [n, h/2, w/2, C']: norm, then the product over 2×2 patches.
@@ -139,7 +146,7 @@ pub(super) fn downsample<O: Ops>(
     normed_patches(ops, norm, shape, x, work);
     let to = (ops.inner_mut(out), 0..size[0] * width);
     multiply(ops, weights, size, &work.patches, to);
-    ops.widen(out, size[0] * width);
+    work.spare(ops);
 }
 
 /// The backward pass: from the gradient `g` of the result that by `x` into `dx`.
@@ -158,11 +165,10 @@ pub(super) fn downsample_backward<O: Ops>(
     multiply_backward(ops, grads, size, &work.patches, g.clone());
     ops.fit(&mut work.d_patches, m);
     ops.product_by_input(size, g, weights.weight, (&mut work.d_patches, 0..m));
-    ops.fit(&mut work.dz, m);
-    ops.scatter(&work.d_patches, shape, 2, &mut work.dz);
     ops.begin_norm(&mut work.norm, c);
-    let (dz, to) = ((&work.dz, 0..m), (ops.inner_mut(dx), 0..m));
-    ops.norm_backward(norm.weight, c, (x, 0..m), dz, to, &mut work.norm);
+    let (xg, dx) = ([x, &work.d_patches], ops.inner_mut(dx));
+    let (dz, sums) = (&mut work.dz, &mut work.norm);
+    ops.norm_to_patches_backward(norm.weight, (shape, 2), xg, dz, dx, sums);
     ops.end_norm(&work.norm, norm_grads);
-    ops.widen(dx, m);
+    work.spare(ops);
 }

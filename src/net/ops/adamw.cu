@@ -81,18 +81,19 @@ extern "C" __global__ void __launch_bounds__(256) grad_squares(
     if (threadIdx.x == 0) out[blockIdx.x] = shared[0];
 }
 
-/// One step: `pointers` [tensors, 4] are addresses of parameter, first and second moment and
-/// gradient, the gradient times `inverse_scale` first.
+/// One step: `grads` [tensors] are the gradients' addresses and `updated` [tensors, 3] those of
+/// parameter, first and second moment; the gradients are multiplied by `inverse_scale` first.
 extern "C" __global__ void __launch_bounds__(256) adamw(
-    const unsigned long long* __restrict__ pointers, const long long* __restrict__ sizes,
-    const int* __restrict__ pieces, float decay, float one_minus_beta1, float beta2,
-    float one_minus_beta2, float step_size, float correction2, float eps, float inverse_scale) {
+    const unsigned long long* __restrict__ grads, const unsigned long long* __restrict__ updated,
+    const long long* __restrict__ sizes, const int* __restrict__ pieces, float decay,
+    float one_minus_beta1, float beta2, float one_minus_beta2, float step_size, float correction2,
+    float eps, float inverse_scale) {
     const Piece piece(sizes, pieces);
-    const unsigned long long* at = pointers + 4LL * piece.tensor;
+    const unsigned long long* at = updated + 3LL * piece.tensor;
     float* p = reinterpret_cast<float*>(at[0]);
     float* m = reinterpret_cast<float*>(at[1]);
     float* v = reinterpret_cast<float*>(at[2]);
-    const float* g = reinterpret_cast<const float*>(at[3]);
+    const float* g = reinterpret_cast<const float*>(grads[piece.tensor]);
     const Update constants = {decay,     one_minus_beta1, beta2, one_minus_beta2,
                               step_size, correction2,     eps};
     const int count = static_cast<int>(piece.end - piece.begin);

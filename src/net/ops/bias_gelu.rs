@@ -171,7 +171,7 @@ mod on_cuda {
 
     impl super::Forward {
         pub(super) fn on_cuda(&self, x: Input, b: Input) -> Output {
-            cuda::add_bias(x, b, true)
+            cuda::bias_gelu(x, b)
         }
     }
 

@@ -4,9 +4,10 @@
 
 namespace {
 
+/// y may be x.
 template <bool WHOLE, class T>
-__device__ __forceinline__ void add(const T* __restrict__ x, const float* __restrict__ b,
-                                    T* __restrict__ y, long long rows, int c) {
+__device__ __forceinline__ void add(const T* x, const float* __restrict__ b, T* y,
+                                    float* __restrict__ wide, long long rows, int c) {
     each_group(rows, c, [=](long long row, int column, int valid) {
         const long long at = row * c + column;
         Four v = load<WHOLE>(x + at, valid);
@@ -14,6 +15,7 @@ __device__ __forceinline__ void add(const T* __restrict__ x, const float* __rest
 #pragma unroll
         for (int q = 0; q < 4; q++) v.v[q] += bias.v[q];
         store<WHOLE>(y + at, v, valid);
+        if (wide) store<WHOLE>(wide + at, v, valid);
     });
 }
 
@@ -29,11 +31,11 @@ __device__ __forceinline__ void sum(const T* __restrict__ x, float* __restrict__
 
 }  // namespace
 
-/// y = x + b, rows of `c`.
+/// y = x + b, rows of `c`; y may be x. The same in float where `wide` is not null.
 #define ADD_BIAS(T, SUFFIX)                                                                      \
     extern "C" __global__ void __launch_bounds__(256) add_bias##SUFFIX(                          \
-        const T* x, const float* b, T* y, long long rows, int c) {                               \
-        BY_ALIGNMENT(whole_groups(c, x, b, y), add<WHOLE>(x, b, y, rows, c));                    \
+        const T* x, const float* b, T* y, float* wide, long long rows, int c) {                  \
+        BY_ALIGNMENT(whole_groups(c, x, b, y, wide), add<WHOLE>(x, b, y, wide, rows, c));        \
     }
 FOR_EACH_TYPE(ADD_BIAS)
 
@@ -45,10 +47,10 @@ FOR_EACH_TYPE(ADD_BIAS)
     }
 FOR_EACH_TYPE(COLUMN_SUM)
 
-/// out[i] = Σ partial[p, i], `partial` [parts, n]: each of 8 warps sums every eighth part of 32
-/// values, and the first adds the warps' sums in their order.
+/// out[i] = Σ partial[p, i], or with `add` out[i] += the same; `partial` [parts, n]: each of 8
+/// warps sums every eighth part of 32 values, and the first adds the warps' sums in their order.
 extern "C" __global__ void __launch_bounds__(256) sum_parts(
-    const float* __restrict__ partial, float* __restrict__ out, int parts, long long n) {
+    const float* __restrict__ partial, float* __restrict__ out, int parts, long long n, int add) {
     constexpr int WARPS = 8;
     const long long i = blockIdx.x * 32LL + threadIdx.x;
     float sum = 0.0f;
@@ -61,6 +63,6 @@ extern "C" __global__ void __launch_bounds__(256) sum_parts(
     __syncthreads();
     if (threadIdx.y == 0 && i < n) {
         for (int warp = 1; warp < WARPS; warp++) sum += shared[warp * 32 + threadIdx.x];
-        out[i] = sum;
+        out[i] = add ? out[i] + sum : sum;
     }
 }

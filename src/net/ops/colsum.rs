@@ -131,7 +131,7 @@ mod on_cuda {
 
     impl super::AddBias {
         pub(super) fn on_cuda(&self, x: Input, b: Input) -> Output {
-            cuda::add_bias(x, b, false)
+            cuda::add_bias(x, b)
         }
     }
 

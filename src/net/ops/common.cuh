@@ -140,6 +140,19 @@ __device__ __forceinline__ long long part_begin(long long rows, int part, int pa
     return rows / parts * part + min(static_cast<long long>(part), rows % parts);
 }
 
+/// Where the rows of a map are, one a pixel: in their order, or with sides of patches of s×s pixels,
+/// `s` > 0, in the order of the patches and, in each, of its pixels. `w`: pixels of a map's row.
+struct Places {
+    int w, s;
+
+    __device__ __forceinline__ long long of(long long row) const {
+        if (s == 0) return row;
+        const long long y = row / w;
+        const int x = static_cast<int>(row - y * w), in_y = static_cast<int>(y % s);
+        return ((y / s * (w / s) + x / s) * s + in_y) * s + x % s;
+    }
+};
+
 /// Sums M values a column over the rows of part blockIdx.y into `partial` [parts, M, C].
 /// f(first element, column, elements left in the row, sums) adds a row's group to the sums.
 /// Blocks of 8 groups × 32 rows, 4 KiB of shared memory.

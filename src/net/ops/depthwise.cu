@@ -38,10 +38,12 @@ struct Column {
     }
 };
 
-template <class T>
+/// y = x convolved with `weight`. BACKWARD: with the mirrored kernel and added to `sum`, of which y
+/// is a copy where it is not null.
+template <bool BACKWARD, class T>
 __device__ __forceinline__ void convolve(const T* __restrict__ x, const float* __restrict__ weight,
-                                         const float* __restrict__ bias, T* __restrict__ y, int n,
-                                         int h, int w, int c, int flip) {
+                                         const float* __restrict__ bias, float* __restrict__ sum,
+                                         T* __restrict__ y, int n, int h, int w, int c) {
     const int strips = (w + STRIP - 1) / STRIP;
     const long long thread = blockIdx.x * static_cast<long long>(blockDim.x) + threadIdx.x;
     const long long strip = thread / c;
@@ -56,7 +58,7 @@ __device__ __forceinline__ void convolve(const T* __restrict__ x, const float* _
     float taps[K * K];
 #pragma unroll
     for (int k = 0; k < K * K; k++) {
-        const int from = flip ? K * K - 1 - k : k;
+        const int from = BACKWARD ? K * K - 1 - k : k;
         taps[k] = weight[static_cast<long long>(from) * c + channel];
     }
     const float start = bias ? bias[channel] : 0.0f;
@@ -91,7 +93,11 @@ __device__ __forceinline__ void convolve(const T* __restrict__ x, const float* _
 #pragma unroll
                 for (int p = 0; p < STRIP; p++) {
                     const long long to = column.at + static_cast<long long>(row) * w * c + p * c;
-                    if (row >= begin && column.first + p < w) y[to] = narrow<T>(sums[done][p]);
+                    if (row >= begin && column.first + p < w) {
+                        float v = sums[done][p];
+                        if (BACKWARD) sum[to] = v = sum[to] + v;
+                        if (!BACKWARD || y) y[to] = narrow<T>(v);
+                    }
                     sums[done][p] = start;
                 }
             }
@@ -174,15 +180,22 @@ __device__ __forceinline__ void grad_weight(const T* __restrict__ x, const T* __
 
 }  // namespace
 
-/// y[n,h,w,c] = b[c] + Σ x[n,h+i-3,w+j-3,c] · weight[7i+j,c]. With `flip` the kernel is mirrored:
-/// the gradient by x from that by y. No bias where b is null.
+/// y[n,h,w,c] = b[c] + Σ x[n,h+i-3,w+j-3,c] · weight[7i+j,c].
 #define FORWARD(T, SUFFIX)                                                                       \
     extern "C" __global__ void __launch_bounds__(128, 4) depthwise7_forward##SUFFIX(             \
-        const T* x, const float* weight, const float* b, T* y, int n, int h, int w, int c,       \
-        int flip) {                                                                              \
-        convolve<T>(x, weight, b, y, n, h, w, c, flip);                                          \
+        const T* x, const float* weight, const float* bias, T* y, int n, int h, int w, int c) {  \
+        convolve<false>(x, weight, bias, static_cast<float*>(nullptr), y, n, h, w, c);           \
     }
 FOR_EACH_TYPE(FORWARD)
+
+/// Adds the gradient by x, from `g` by y, to `sum` in float; `copy`: the sum rounded to the type of
+/// g, where it is not null.
+#define GRAD_INPUT(T, SUFFIX)                                                                    \
+    extern "C" __global__ void __launch_bounds__(128, 4) depthwise7_grad_input##SUFFIX(          \
+        const T* g, const float* weight, float* sum, T* copy, int n, int h, int w, int c) {      \
+        convolve<true>(g, weight, static_cast<const float*>(nullptr), sum, copy, n, h, w, c);    \
+    }
+FOR_EACH_TYPE(GRAD_INPUT)
 
 /// Sums for the gradients of weight, and of bias in the last row: `partial` [parts, 50, C].
 #define GRAD_WEIGHT(T, SUFFIX)                                                                   \

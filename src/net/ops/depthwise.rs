@@ -442,13 +442,13 @@ mod on_cuda {
 
     impl super::Forward {
         pub(super) fn on_cuda(&self, x: Input, w: Input, b: Input) -> Output {
-            cuda::depthwise(x, w, Some(b), false)
+            cuda::depthwise(x, w, b)
         }
     }
 
     impl super::GradInput {
         pub(super) fn on_cuda(&self, g: Input, w: Input) -> Output {
-            cuda::depthwise(g, w, None, true)
+            cuda::depthwise_grad_input(g, w)
         }
     }
 

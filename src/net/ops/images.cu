@@ -13,7 +13,8 @@ __device__ __forceinline__ float level(unsigned char byte) {
 template <bool WHOLE, class T>
 __device__ __forceinline__ void convert(const unsigned char* __restrict__ own,
                                         const unsigned char* __restrict__ partner, float share,
-                                        float other_share, T* __restrict__ out, long long n) {
+                                        float other_share, T* __restrict__ out, long long n,
+                                        int row, int part, int side) {
     const long long first = blockIdx.x * static_cast<long long>(blockDim.x) + threadIdx.x;
     const long long threads = gridDim.x * static_cast<long long>(blockDim.x);
     for (long long i = 4 * first; i < n; i += 4 * threads) {
@@ -35,19 +36,27 @@ __device__ __forceinline__ void convert(const unsigned char* __restrict__ own,
             to.v[q] = __fmul_rn(level(a.v[q]), share);
             if (partner) to.v[q] = __fadd_rn(to.v[q], __fmul_rn(level(b.v[q]), other_share));
         }
-        store<WHOLE>(out + i, to, left);
+        long long at = i;
+        if (side > 0) {
+            const long long y = i / row;
+            const int in_row = static_cast<int>(i - y * row), x = in_row / part;
+            at = ((y / side * (row / part) + x) * side + y % side) * part + in_row % part;
+        }
+        store<WHOLE>(out + at, to, left);
     }
 }
 
 }  // namespace
 
 /// out = own / 255 · share + partner / 255 · other_share, or the first alone where `partner` is
-/// null, each operation rounded as on the CPU.
+/// null, each operation rounded as on the CPU. With `side` > 0 out is in the order of patches of side²
+/// pixels: `row` values of a map's row, `part` of them of a patch, a multiple of 4.
 #define IMAGES(T, SUFFIX)                                                                        \
     extern "C" __global__ void __launch_bounds__(256) images##SUFFIX(                            \
         const unsigned char* own, const unsigned char* partner, float share, float other_share,  \
-        T* out, long long n) {                                                                   \
-        BY_ALIGNMENT(n % 4 == 0 && whole_groups(0, own, partner, out),                           \
-                     convert<WHOLE>(own, partner, share, other_share, out, n));                  \
+        T* out, long long n, int row, int part, int side) {                                      \
+        BY_ALIGNMENT(                                                                            \
+            n % 4 == 0 && whole_groups(0, own, partner, out),                                    \
+            convert<WHOLE>(own, partner, share, other_share, out, n, row, part, side));          \
     }
 FOR_EACH_TYPE(IMAGES)

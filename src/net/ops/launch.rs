@@ -21,26 +21,30 @@ pub struct Launch {
 }
 
 /// Names of all kernels, and whether they are generic over the element type.
-pub const KERNELS: [(&str, bool); 21] = [
+pub const KERNELS: [(&str, bool); 25] = [
     ("depthwise7_forward", true),
+    ("depthwise7_grad_input", true),
     ("depthwise7_grad_weight", true),
     ("layer_norm_forward", true),
-    ("layer_norm_grad_input", true),
-    ("layer_norm_grad_params", true),
+    ("layer_norm_grad", true),
     ("bias_gelu_forward", true),
     ("bias_gelu_grad", true),
     ("scale_residual_forward", true),
-    ("scale_residual_grad_input", true),
-    ("scale_residual_grad_params", true),
+    ("scale_residual_grad", true),
+    ("scale_residual_finish", false),
     ("add_bias", true),
     ("column_sum", true),
     ("images", true),
+    ("windows", true),
+    ("add_windows", true),
+    ("pool_forward", false),
+    ("pool_grad", true),
     ("sum_parts", false),
     ("lstm_spread", false),
     ("lstm_gather", false),
+    ("lstm_weights", false),
     ("lstm_step", false),
-    ("lstm_grad_cells", false),
-    ("lstm_grad_carry", false),
+    ("lstm_step_grad", false),
     ("grad_squares", false),
     ("adamw", false),
 ];
@@ -83,12 +87,21 @@ fn rows_of_groups(kernel: &'static str, rows: usize, c: usize) -> Launch {
     groups((kernel, true), rows * c.div_ceil(4))
 }
 
-/// Of images [n, h, w, c], and of their gradients with `flip`.
-pub fn depthwise7_forward(n: usize, h: usize, w: usize, c: usize) -> Launch {
+fn depthwise7(kernel: &'static str, [n, h, w, c]: [usize; 4]) -> Launch {
     let threads = n * w.div_ceil(STRIP) * c;
     // Few images: rows in ranges, each of which reads 6 rows besides its own.
     let ranges = BUSY.div_ceil(threads.max(1)).clamp(1, (h / 14).max(1));
-    launch(("depthwise7_forward", true), [threads.div_ceil(128), ranges, 1], [128, 1, 1], 0)
+    launch((kernel, true), [threads.div_ceil(128), ranges, 1], [128, 1, 1], 0)
+}
+
+/// Of images [n, h, w, c].
+pub fn depthwise7_forward(shape: [usize; 4]) -> Launch {
+    depthwise7("depthwise7_forward", shape)
+}
+
+/// Of images [n, h, w, c].
+pub fn depthwise7_grad_input(shape: [usize; 4]) -> Launch {
+    depthwise7("depthwise7_grad_input", shape)
 }
 
 /// Parts of [`depthwise7_grad_weight`], [parts, 50, c].
@@ -102,33 +115,23 @@ pub fn depthwise7_grad_weight(c: usize, parts: usize) -> Launch {
     launch(("depthwise7_grad_weight", true), grid, [16, 8, 1], 4 * 50 * 16 * FLOAT)
 }
 
-/// A warp a row, or as many rows as it takes at once.
-fn warp_rows(kernel: &'static str, rows: usize, c: usize) -> Launch {
+/// Rows of `c`: a warp a row, or as many rows as it takes at once.
+pub fn layer_norm_forward(rows: usize, c: usize) -> Launch {
     let at_once = if c <= 128 { 4 } else { 2 };
     let blocks = rows.div_ceil(8 * at_once).clamp(1, MOST_BLOCKS);
-    launch((kernel, true), [blocks, 1, 1], [256, 1, 1], 0)
+    launch(("layer_norm_forward", true), [blocks, 1, 1], [256, 1, 1], 0)
 }
 
-/// Rows of `c`.
-pub fn layer_norm_forward(rows: usize, c: usize) -> Launch {
-    warp_rows("layer_norm_forward", rows, c)
-}
-
-/// Rows of `c`.
-pub fn layer_norm_grad_input(rows: usize, c: usize) -> Launch {
-    warp_rows("layer_norm_grad_input", rows, c)
-}
-
-/// Parts of [`layer_norm_grad_params`], [parts, 2, c].
+/// Parts of [`layer_norm_grad`], [parts, 2, c].
 pub fn layer_norm_parts(rows: usize) -> usize {
     rows.div_ceil(64).clamp(1, BLOCKS / 2)
 }
 
-/// Partial sums of the weight's and bias's gradients.
-pub fn layer_norm_grad_params(c: usize, parts: usize) -> Launch {
+/// The gradient by the input, and partial sums of the weight's and bias's gradients.
+pub fn layer_norm_grad(c: usize, parts: usize) -> Launch {
     // Sums of a row in registers, or the statistics of 32 rows.
     let shared = if c <= 768 { 2 * c } else { 0 }.max(64) * FLOAT;
-    launch(("layer_norm_grad_params", true), [parts, 1, 1], [256, 1, 1], shared)
+    launch(("layer_norm_grad", true), [parts, 1, 1], [256, 1, 1], shared)
 }
 
 /// Rows of `c`.
@@ -136,9 +139,9 @@ pub fn bias_gelu_forward(rows: usize, c: usize) -> Launch {
     rows_of_groups("bias_gelu_forward", rows, c)
 }
 
-/// Rows of `c`.
-pub fn bias_gelu_grad(rows: usize, c: usize) -> Launch {
-    rows_of_groups("bias_gelu_grad", rows, c)
+/// Partial sums of the bias's gradient beside the gradient by the input.
+pub fn bias_gelu_grad(c: usize, parts: usize) -> Launch {
+    columns("bias_gelu_grad", c, parts)
 }
 
 /// Rows of `c`.
@@ -146,12 +149,7 @@ pub fn scale_residual_forward(rows: usize, c: usize) -> Launch {
     rows_of_groups("scale_residual_forward", rows, c)
 }
 
-/// Rows of `c`.
-pub fn scale_residual_grad_input(rows: usize, c: usize) -> Launch {
-    rows_of_groups("scale_residual_grad_input", rows, c)
-}
-
-/// Parts of [`scale_residual_grad_params`], [parts, 2, c], and of [`column_sum`], [parts, c].
+/// Parts of sums over rows of `c`, [parts, c].
 pub fn column_parts(rows: usize, c: usize) -> usize {
     (BLOCKS / c.div_ceil(32)).clamp(1, rows.div_ceil(128).max(1))
 }
@@ -160,9 +158,14 @@ fn columns(kernel: &'static str, c: usize, parts: usize) -> Launch {
     launch((kernel, true), [c.div_ceil(32), parts, 1], [8, 32, 1], 32 * 32 * FLOAT)
 }
 
-/// Partial sums of the bias's and gamma's gradients.
-pub fn scale_residual_grad_params(c: usize, parts: usize) -> Launch {
-    columns("scale_residual_grad_params", c, parts)
+/// Partial sums over rows beside the gradient by the input.
+pub fn scale_residual_grad(c: usize, parts: usize) -> Launch {
+    columns("scale_residual_grad", c, parts)
+}
+
+/// Of gamma's `c` values, a warp each.
+pub fn scale_residual_finish(c: usize) -> Launch {
+    launch(("scale_residual_finish", false), [c.div_ceil(8), 1, 1], [256, 1, 1], 0)
 }
 
 /// Rows of `c`.
@@ -190,22 +193,22 @@ pub fn lstm_gather(cells: usize, hidden: usize) -> Launch {
     groups(("lstm_gather", false), cells * hidden.div_ceil(4))
 }
 
+/// Of four directions.
+pub fn lstm_weights(hidden: usize) -> Launch {
+    let one = groups(("lstm_weights", false), 4 * hidden * hidden.div_ceil(4));
+    Launch { grid: [one.grid[0], 4, 1], ..one }
+}
+
 /// One step of `directions`, `rows` of the batch.
 pub fn lstm_step(directions: usize, rows: usize, hidden: usize) -> Launch {
     let grid = [hidden.div_ceil(8), directions, rows.div_ceil(8)];
     launch(("lstm_step", false), grid, [256, 1, 1], 6 * 8 * 8 * FLOAT)
 }
 
-/// Backward through the cells of one step.
-pub fn lstm_grad_cells(directions: usize, rows: usize, hidden: usize) -> Launch {
-    let blocks = (directions * rows * hidden).div_ceil(256);
-    launch(("lstm_grad_cells", false), [blocks, 1, 1], [256, 1, 1], 0)
-}
-
-/// From one step to the step before it.
-pub fn lstm_grad_carry(directions: usize, rows: usize, hidden: usize) -> Launch {
+/// Backward through one step of `directions`, `rows` of the batch.
+pub fn lstm_step_grad(directions: usize, rows: usize, hidden: usize) -> Launch {
     let grid = [hidden.div_ceil(8), directions, rows.div_ceil(8)];
-    launch(("lstm_grad_carry", false), grid, [256, 1, 1], 8 * 8 * 8 * FLOAT)
+    launch(("lstm_step_grad", false), grid, [256, 1, 1], 8 * 8 * 8 * FLOAT)
 }
 
 /// The `pieces` [pieces, 2] of tensors of these sizes: tensor, piece.
@@ -228,4 +231,24 @@ pub fn adamw(pieces: usize) -> Launch {
 /// `n` bytes.
 pub fn images(n: usize) -> Launch {
     groups(("images", true), n.div_ceil(4))
+}
+
+/// `count` windows of `c` channels.
+pub fn windows(count: usize, c: usize) -> Launch {
+    rows_of_groups("windows", 9 * count, c)
+}
+
+/// `pixels` of `c` channels.
+pub fn add_windows(pixels: usize, c: usize) -> Launch {
+    rows_of_groups("add_windows", pixels, c)
+}
+
+/// `n` maps of `c` channels.
+pub fn pool_forward(n: usize, c: usize) -> Launch {
+    groups(("pool_forward", false), n * c.div_ceil(4))
+}
+
+/// `n` maps of so many pixels of `c` channels.
+pub fn pool_grad(n: usize, pixels: usize, c: usize) -> Launch {
+    rows_of_groups("pool_grad", n * pixels, c)
 }

@@ -21,14 +21,15 @@ struct Rows {
 
     template <class T>
     __device__ __forceinline__ void read(const T* __restrict__ x, long long row, long long rows,
-                                         int c, int lane) {
+                                         int c, int lane, Places places = {0, 0}) {
 #pragma unroll
         for (int r = 0; r < R; r++)
 #pragma unroll
             for (int i = 0; i < N; i++) {
                 const int column = 4 * (lane + 32 * i);
                 v[r][i] = zeros();
-                if (row + r < rows && column < c) v[r][i] = load<true>(x + (row + r) * c + column, 4);
+                if (row + r < rows && column < c)
+                    v[r][i] = load<true>(x + places.of(row + r) * c + column, 4);
             }
     }
 
@@ -94,7 +95,8 @@ struct Task {
 
 template <int N, int R, class T>
 __device__ __forceinline__ void forward(const T* __restrict__ x, const float* __restrict__ w,
-                                        const float* __restrict__ b, T* __restrict__ y, Task t) {
+                                        const float* __restrict__ b, T* __restrict__ y,
+                                        float* __restrict__ wide, Places places, Task t) {
     for (long long row = t.first * R; row < t.rows; row += t.warps * R) {
         Rows<N, R> v;
         float rstd[R];
@@ -111,7 +113,10 @@ __device__ __forceinline__ void forward(const T* __restrict__ x, const float* __
 #pragma unroll
                 for (int q = 0; q < 4; q++)
                     out.v[q] = v.v[r][i].v[q] * rstd[r] * weight.v[q] + bias.v[q];
-                if (row + r < t.rows) store<true>(y + (row + r) * t.c + column, out, 4);
+                if (row + r >= t.rows) continue;
+                const long long to = places.of(row + r) * t.c + column;
+                store<true>(y + to, out, 4);
+                if (wide) store<true>(wide + to, out, 4);
             }
         }
     }
@@ -120,110 +125,76 @@ __device__ __forceinline__ void forward(const T* __restrict__ x, const float* __
 template <class T>
 __device__ __forceinline__ void forward_any(const T* __restrict__ x, const float* __restrict__ w,
                                             const float* __restrict__ b, T* __restrict__ y,
-                                            Task t) {
+                                            float* __restrict__ wide, Places places, Task t) {
     for (long long row = t.first; row < t.rows; row += t.warps) {
         const T* from = x + row * t.c;
         const Statistics s = statistics(from, t.c, t.eps, t.lane);
-        for (int j = t.lane; j < t.c; j += 32)
-            y[row * t.c + j] = narrow<T>((widen(from[j]) - s.mean) * s.rstd * w[j] + b[j]);
+        const long long to = places.of(row) * t.c;
+        for (int j = t.lane; j < t.c; j += 32) {
+            const float out = (widen(from[j]) - s.mean) * s.rstd * w[j] + b[j];
+            y[to + j] = narrow<T>(out);
+            if (wide) wide[to + j] = out;
+        }
     }
 }
 
-/// dx = rstd · (g·w - Σ g·w / C - x̂ · Σ g·w·x̂ / C), x̂ = (x - mean) · rstd.
+/// dx = rstd · (g·w - Σ g·w / C - x̂ · Σ g·w·x̂ / C), x̂ = (x - mean) · rstd, of rows first .. last of
+/// a part; and the part's sums Σ g·x̂ and Σ g into `out` [2, C]: each warp takes every eighth R of
+/// them and sums in registers, then the warps add theirs one after the other.
 template <int N, int R, class T>
-__device__ __forceinline__ void grad_input(const T* __restrict__ x, const float* __restrict__ w,
-                                           const T* __restrict__ g, T* __restrict__ dx, Task t) {
-    for (long long row = t.first * R; row < t.rows; row += t.warps * R) {
+__device__ __forceinline__ void grad(const T* __restrict__ x, const float* __restrict__ w,
+                                     const T* __restrict__ g, T* __restrict__ dx,
+                                     float* __restrict__ wide, float* __restrict__ out,
+                                     Places places, long long first, long long last, int c,
+                                     float eps) {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    Four of_weight[N], of_bias[N];
+#pragma unroll
+    for (int i = 0; i < N; i++) of_weight[i] = of_bias[i] = zeros();
+    for (long long row = first + warp * R; row < last; row += WARPS * R) {
         Rows<N, R> v, d;
         float rstd[R], a[R], b[R];
-        v.read(x, row, t.rows, t.c, t.lane);
-        d.read(g, row, t.rows, t.c, t.lane);
-        v.centre(t.c, t.eps, t.lane, rstd);
+        v.read(x, row, last, c, lane);
+        d.read(g, row, last, c, lane, places);
+        v.centre(c, eps, lane, rstd);
 #pragma unroll
         for (int r = 0; r < R; r++) a[r] = b[r] = 0.0f;
 #pragma unroll
         for (int i = 0; i < N; i++) {
-            const int column = 4 * (t.lane + 32 * i);
-            if (column >= t.c) continue;
+            const int column = 4 * (lane + 32 * i);
+            if (column >= c) continue;
             const Four weight = load<true>(w + column, 4);
 #pragma unroll
             for (int r = 0; r < R; r++)
 #pragma unroll
                 for (int q = 0; q < 4; q++) {
-                    d.v[r][i].v[q] *= weight.v[q];
-                    a[r] += d.v[r][i].v[q];
-                    b[r] += d.v[r][i].v[q] * v.v[r][i].v[q];
+                    // Rows past the end have gradients of 0 (and a finite rstd).
+                    float& grad = d.v[r][i].v[q];
+                    of_weight[i].v[q] += grad * (v.v[r][i].v[q] * rstd[r]);
+                    of_bias[i].v[q] += grad;
+                    grad *= weight.v[q];
+                    a[r] += grad;
+                    b[r] += grad * v.v[r][i].v[q];
                 }
         }
         warp_sums(a);
         warp_sums(b);
 #pragma unroll
         for (int r = 0; r < R; r++) {
-            a[r] /= t.c;
-            b[r] *= rstd[r] * rstd[r] / t.c;
+            a[r] /= c;
+            b[r] *= rstd[r] * rstd[r] / c;
 #pragma unroll
             for (int i = 0; i < N; i++) {
-                const int column = 4 * (t.lane + 32 * i);
-                Four out;
+                const int column = 4 * (lane + 32 * i);
+                Four to;
 #pragma unroll
                 for (int q = 0; q < 4; q++)
-                    out.v[q] = rstd[r] * (d.v[r][i].v[q] - a[r] - v.v[r][i].v[q] * b[r]);
-                if (row + r < t.rows && column < t.c)
-                    store<true>(dx + (row + r) * t.c + column, out, 4);
+                    to.v[q] = rstd[r] * (d.v[r][i].v[q] - a[r] - v.v[r][i].v[q] * b[r]);
+                if (row + r >= last || column >= c) continue;
+                store<true>(dx + (row + r) * c + column, to, 4);
+                if (wide) store<true>(wide + (row + r) * c + column, to, 4);
             }
         }
-    }
-}
-
-template <class T>
-__device__ __forceinline__ void grad_input_any(const T* __restrict__ x,
-                                               const float* __restrict__ w,
-                                               const T* __restrict__ g, T* __restrict__ dx,
-                                               Task t) {
-    for (long long row = t.first; row < t.rows; row += t.warps) {
-        const T *from = x + row * t.c, *grad = g + row * t.c;
-        const Statistics s = statistics(from, t.c, t.eps, t.lane);
-        float sums[2] = {0.0f, 0.0f};
-        for (int j = t.lane; j < t.c; j += 32) {
-            const float d = widen(grad[j]) * w[j];
-            sums[0] += d;
-            sums[1] += d * (widen(from[j]) - s.mean);
-        }
-        warp_sums(sums);
-        const float a = sums[0] / t.c, b = sums[1] * (s.rstd * s.rstd / t.c);
-        for (int j = t.lane; j < t.c; j += 32) {
-            const float d = widen(grad[j]) * w[j];
-            dx[row * t.c + j] = narrow<T>(s.rstd * (d - a - (widen(from[j]) - s.mean) * b));
-        }
-    }
-}
-
-/// Rows first .. last of a part into its `out` [2, C]: each warp takes every eighth R of them and
-/// sums in registers, then the warps add theirs one after the other.
-template <int N, int R, class T>
-__device__ __forceinline__ void grad_params(const T* __restrict__ x, const T* __restrict__ g,
-                                            float* __restrict__ out, long long first,
-                                            long long last, int c, float eps) {
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    Four weight[N], bias[N];
-#pragma unroll
-    for (int i = 0; i < N; i++) weight[i] = bias[i] = zeros();
-    for (long long row = first + warp * R; row < last; row += WARPS * R) {
-        Rows<N, R> v, d;
-        float rstd[R];
-        v.read(x, row, last, c, lane);
-        d.read(g, row, last, c, lane);
-        v.centre(c, eps, lane, rstd);
-#pragma unroll
-        for (int r = 0; r < R; r++)
-#pragma unroll
-            for (int i = 0; i < N; i++)
-#pragma unroll
-                for (int q = 0; q < 4; q++) {
-                    // Rows past the end have gradients of 0 (and a finite rstd).
-                    weight[i].v[q] += d.v[r][i].v[q] * (v.v[r][i].v[q] * rstd[r]);
-                    bias[i].v[q] += d.v[r][i].v[q];
-                }
     }
     float* shared = shared_floats();
     for (int turn = 0; turn < WARPS; turn++) {
@@ -234,9 +205,9 @@ __device__ __forceinline__ void grad_params(const T* __restrict__ x, const T* __
                 if (column >= c) continue;
 #pragma unroll
                 for (int q = 0; q < 4; q++) {
-                    float *w = shared + column + q, *b = w + c;
-                    *w = (turn > 0 ? *w : 0.0f) + weight[i].v[q];
-                    *b = (turn > 0 ? *b : 0.0f) + bias[i].v[q];
+                    float *weight = shared + column + q, *bias = weight + c;
+                    *weight = (turn > 0 ? *weight : 0.0f) + of_weight[i].v[q];
+                    *bias = (turn > 0 ? *bias : 0.0f) + of_bias[i].v[q];
                 }
             }
         __syncthreads();
@@ -244,11 +215,13 @@ __device__ __forceinline__ void grad_params(const T* __restrict__ x, const T* __
     for (int j = threadIdx.x; j < 2 * c; j += blockDim.x) out[j] = shared[j];
 }
 
-/// The same for rows of any length: statistics of 32 rows, then each thread its columns.
+/// The same for rows of any length: a warp a row, 32 rows' statistics, then each thread its columns.
 template <class T>
-__device__ __forceinline__ void grad_params_any(const T* __restrict__ x, const T* __restrict__ g,
-                                                float* __restrict__ out, long long first,
-                                                long long last, int c, float eps) {
+__device__ __forceinline__ void grad_any(const T* __restrict__ x, const float* __restrict__ w,
+                                         const T* __restrict__ g, T* __restrict__ dx,
+                                         float* __restrict__ wide, float* __restrict__ out,
+                                         Places places, long long first, long long last, int c,
+                                         float eps) {
     constexpr int ROWS = 32;
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     float *mean = shared_floats(), *rstd = mean + ROWS;
@@ -258,7 +231,22 @@ __device__ __forceinline__ void grad_params_any(const T* __restrict__ x, const T
         // Before others' statistics, what a thread zeroed or added is seen, and they are used.
         __syncthreads();
         for (int r = warp; r < rows; r += WARPS) {
-            const Statistics s = statistics(x + (row + r) * c, c, eps, lane);
+            const T *from = x + (row + r) * c, *grad = g + places.of(row + r) * c;
+            const Statistics s = statistics(from, c, eps, lane);
+            float sums[2] = {0.0f, 0.0f};
+            for (int j = lane; j < c; j += 32) {
+                const float d = widen(grad[j]) * w[j];
+                sums[0] += d;
+                sums[1] += d * (widen(from[j]) - s.mean);
+            }
+            warp_sums(sums);
+            const float a = sums[0] / c, b = sums[1] * (s.rstd * s.rstd / c);
+            for (int j = lane; j < c; j += 32) {
+                const float d = widen(grad[j]) * w[j];
+                const float to = s.rstd * (d - a - (widen(from[j]) - s.mean) * b);
+                dx[(row + r) * c + j] = narrow<T>(to);
+                if (wide) wide[(row + r) * c + j] = to;
+            }
             if (lane == 0) {
                 mean[r] = s.mean;
                 rstd[r] = s.rstd;
@@ -269,7 +257,7 @@ __device__ __forceinline__ void grad_params_any(const T* __restrict__ x, const T
             float weight = out[j], bias = out[c + j];
             for (int r = 0; r < rows; r++) {
                 const long long at = (row + r) * c + j;
-                const float d = widen(g[at]);
+                const float d = widen(g[places.of(row + r) * c + j]);
                 weight += d * ((widen(x[at]) - mean[r]) * rstd[r]);
                 bias += d;
             }
@@ -298,32 +286,31 @@ __device__ __forceinline__ void grad_params_any(const T* __restrict__ x, const T
 
 }  // namespace
 
+/// y in the order of patches of `side`² pixels where that is not 0, of maps of `width` pixels a row;
+/// and the same in float where `wide` is not null.
 #define FORWARD(T, SUFFIX)                                                                       \
     extern "C" __global__ void __launch_bounds__(256) layer_norm_forward##SUFFIX(                \
-        const T* x, const float* w, const float* b, T* y, long long rows, int c, float eps) {    \
+        const T* x, const float* w, const float* b, T* y, float* wide, long long rows, int c,    \
+        float eps, int width, int side) {                                                        \
         const Task task(rows, c, eps);                                                           \
-        BY_WIDTH(whole_groups(c, x, w, b, y), c, forward, forward_any, x, w, b, y, task);        \
+        const Places places = {width, side};                                                     \
+        BY_WIDTH(whole_groups(c, x, w, b, y, wide), c, forward, forward_any, x, w, b, y, wide,   \
+                 places, task);                                                                  \
     }
 FOR_EACH_TYPE(FORWARD)
 
-#define GRAD_INPUT(T, SUFFIX)                                                                    \
-    extern "C" __global__ void __launch_bounds__(256, 2) layer_norm_grad_input##SUFFIX(          \
-        const T* x, const float* w, const T* g, T* dx, long long rows, int c, float eps) {       \
-        const Task task(rows, c, eps);                                                           \
-        BY_WIDTH(whole_groups(c, x, w, g, dx), c, grad_input, grad_input_any, x, w, g, dx,       \
-                 task);                                                                          \
-    }
-FOR_EACH_TYPE(GRAD_INPUT)
-
-/// Sums for the gradients of weight and bias: `partial` [parts, 2, C], a block a part.
-#define GRAD_PARAMS(T, SUFFIX)                                                                   \
-    extern "C" __global__ void __launch_bounds__(256) layer_norm_grad_params##SUFFIX(            \
-        const T* x, const T* g, float* partial, long long rows, int c, float eps, int parts) {   \
+/// dx, in float too where `wide` is not null, and sums for the gradients of weight and bias: `partial`
+/// [parts, 2, C], a block a part. g may be in the order of patches, as the result of the forward pass.
+#define GRAD(T, SUFFIX)                                                                          \
+    extern "C" __global__ void __launch_bounds__(256) layer_norm_grad##SUFFIX(                   \
+        const T* x, const float* w, const T* g, T* dx, float* wide, float* partial,              \
+        long long rows, int c, float eps, int parts, int width, int side) {                      \
         const int part = blockIdx.x;                                                             \
         const long long first = part_begin(rows, part, parts);                                   \
         const long long last = part_begin(rows, part + 1, parts);                                \
         float* out = partial + part * 2LL * c;                                                   \
-        BY_WIDTH(whole_groups(c, x, g), c, grad_params, grad_params_any, x, g, out, first, last, \
-                 c, eps);                                                                        \
+        const Places places = {width, side};                                                     \
+        BY_WIDTH(whole_groups(c, x, w, g, dx, wide), c, grad, grad_any, x, w, g, dx, wide, out,  \
+                 places, first, last, c, eps);                                                   \
     }
-FOR_EACH_TYPE(GRAD_PARAMS)
+FOR_EACH_TYPE(GRAD)

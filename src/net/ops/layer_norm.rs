@@ -2,8 +2,8 @@
 //!
 //! candle 0.11's own returns no gradient on contiguous input, silently.
 
-use super::{Kernel2, Kernel3, Real, cpu_op, map_rows, vectorised, zip_rows};
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use super::{Kernel3, Real, cpu_op, map_rows, vectorised, zip_rows};
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use pulp::{Simd, WithSimd};
 
 /// y = (x - mean) / √(var + eps) · weight + bias over the last dimension, the variance biased.
@@ -21,7 +21,7 @@ struct Forward {
 struct GradInput {
     eps: f64,
 }
-/// (x, g) → [2, C]: grads of weight and bias.
+/// (x, w, g) → [2, C]: grads of weight and bias.
 struct GradParams {
     eps: f64,
 }
@@ -172,7 +172,7 @@ impl CustomOp3 for Forward {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let grad = grad.contiguous()?;
         let gx = x.apply_op3_no_bwd(w, &grad, &GradInput { eps: self.eps })?;
-        let params = x.apply_op2_no_bwd(&grad, &GradParams { eps: self.eps })?;
+        let params = x.apply_op3_no_bwd(w, &grad, &GradParams { eps: self.eps })?;
         Ok((Some(gx), Some(params.get(0)?), Some(params.get(1)?)))
     }
 }
@@ -195,8 +195,13 @@ impl CustomOp3 for GradInput {
     cpu_op!("layer-norm-grad-input", 3);
 }
 
-impl Kernel2 for GradParams {
-    fn cpu<R: Real>(&self, x: &[R], l: &Layout, g: &[R], _: &Layout) -> Result<(Vec<R>, Shape)> {
+impl Kernel3 for GradParams {
+    fn cpu<R: Real>(
+        &self,
+        (x, l): (&[R], &Layout),
+        _: (&[R], &Layout),
+        (g, _): (&[R], &Layout),
+    ) -> Result<(Vec<R>, Shape)> {
         let c = l.dims().last().copied().unwrap_or(1);
         let out = super::colsum::sum_pieces(x.len() / c, 2 * c, |rows, out| {
             let range = rows.start * c..rows.end * c;
@@ -207,8 +212,8 @@ impl Kernel2 for GradParams {
     }
 }
 
-impl CustomOp2 for GradParams {
-    cpu_op!("layer-norm-grad-params", 2, wide);
+impl CustomOp3 for GradParams {
+    cpu_op!("layer-norm-grad-params", 3, wide);
 }
 
 #[cfg(feature = "cuda")]
@@ -231,8 +236,8 @@ mod on_cuda {
     }
 
     impl super::GradParams {
-        pub(super) fn on_cuda(&self, x: Input, g: Input) -> Output {
-            cuda::layer_norm_grad_params(x, g, self.eps)
+        pub(super) fn on_cuda(&self, x: Input, w: Input, g: Input) -> Output {
+            cuda::layer_norm_grad_params(x, w, g, self.eps)
         }
     }
 }

@@ -30,8 +30,8 @@ __device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-
 /// A warp takes one hidden unit and 8 rows: the products of the unit's four rows of w_hh with each
 /// h of the step before, 32 sums. Then lane 8·gate + row holds one, and activates it.
 template <bool WHOLE>
-__device__ __forceinline__ void step(float* kept, const float* __restrict__ w_hh, Sizes sizes,
-                                     int s) {
+__device__ __forceinline__ void step(float* kept, const float* __restrict__ w_hh,
+                                     const float* __restrict__ bias, Sizes sizes, int s) {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, hidden = sizes.hidden;
     const int direction = blockIdx.y, first_row = blockIdx.z * ROWS;
     const int first_unit = blockIdx.x * WARPS, unit = first_unit + warp;
@@ -41,6 +41,7 @@ __device__ __forceinline__ void step(float* kept, const float* __restrict__ w_hh
     float* now = kept + sizes.cells(direction, s) * width;
     const float* before = s > 0 ? kept + sizes.cells(direction, s - 1) * width : nullptr;
     float z = valid ? now[row * width + static_cast<long long>(GATES + gate) * hidden + unit] : 0.0f;
+    if (valid && bias) z += bias[(4LL * direction + gate) * hidden + unit];
     const float c_before = valid && before ? before[row * width + hidden + unit] : 0.0f;
 
     if (before && unit < hidden) {
@@ -90,21 +91,35 @@ __device__ __forceinline__ void step(float* kept, const float* __restrict__ w_hh
     }
 }
 
-/// A block takes 8 columns of w_hh and 8 rows: dh = Σ over the 4H gates. Two lanes hold four
-/// columns each of a row of w_hh, 128 pairs of them every 128th row.
+/// Backward through one cell, from its gradient `d` by h: the gates become their gradients before
+/// activation, `dc` that of the cell before. `c_before` is that cell's c, 0 at the first step.
+__device__ __forceinline__ void cell_grad(float* at, long long h, float d, float c_before, float& dc) {
+    const float tc = tanhf(at[h]), i = at[2 * h], f = at[3 * h], g = at[4 * h], o = at[5 * h];
+    const float dcell = dc + d * o * (1.0f - tc * tc);
+    at[2 * h] = dcell * g * i * (1.0f - i);
+    at[3 * h] = dcell * f * (1.0f - f) * c_before;
+    at[4 * h] = dcell * i * (1.0f - g * g);
+    at[5 * h] = d * tc * o * (1.0f - o);
+    dc = dcell * f;
+}
+
+/// A block takes 8 units and 8 rows. What the step after adds to the gradient of h is the product of
+/// its 4H gates' gradients with the units' columns of w_hh: two lanes hold four columns each of a row
+/// of w_hh, 128 pairs of them every 128th row. Then a thread goes back through each unit's cell.
 template <bool WHOLE>
-__device__ __forceinline__ void carry(const float* __restrict__ kept,
-                                      const float* __restrict__ w_hh, float* __restrict__ dh,
-                                      Sizes sizes, int s) {
+__device__ __forceinline__ void step_grad(float* kept, const float* __restrict__ w_hh,
+                                          const float* __restrict__ grad, float* __restrict__ dc,
+                                          Sizes sizes, int s) {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, hidden = sizes.hidden;
     const int direction = blockIdx.y, first_row = blockIdx.z * ROWS;
     const int column = blockIdx.x * 8 + threadIdx.x % 2 * 4;
     const long long width = sizes.kept();
-    const float* gates = kept + sizes.cells(direction, s) * width + GATES * hidden;
+    const bool last = s + 1 == sizes.steps;
     float sums[4 * ROWS];
 #pragma unroll
     for (int i = 0; i < 4 * ROWS; i++) sums[i] = 0.0f;
-    if (column < hidden) {
+    if (!last && column < hidden) {
+        const float* gates = kept + sizes.cells(direction, s + 1) * width + GATES * hidden;
 #pragma unroll 2
         for (int j = threadIdx.x / 2; j < 4 * hidden; j += 16 * WARPS) {
             const float* from = w_hh + (4LL * direction * hidden + j) * hidden + column;
@@ -118,20 +133,31 @@ __device__ __forceinline__ void carry(const float* __restrict__ kept,
             }
         }
     }
-    __syncwarp();
-    // Over the 16 pairs of a warp: lane l is left with values l & ~1 and l | 1, of row l / 4.
-    scatter_sums<2>(sums, lane);
-    // Then over the warps, [WARPS, ROWS, 8].
     float* shared = shared_floats();
-    const int at = warp * ROWS * 8 + lane / 4 * 8 + lane % 2 * 4 + (lane & 2);
-    shared[at] = sums[0];
-    shared[at + 1] = sums[1];
-    __syncthreads();
-    const int row = first_row + threadIdx.x / 8, to = blockIdx.x * 8 + threadIdx.x % 8;
-    if (threadIdx.x < ROWS * 8 && row < sizes.rows && to < hidden) {
-        float sum = 0.0f;
-        for (int w = 0; w < WARPS; w++) sum += shared[w * ROWS * 8 + threadIdx.x];
-        dh[(static_cast<long long>(direction) * sizes.rows + row) * hidden + to] = sum;
+    if (!last) {
+        __syncwarp();
+        // Over the 16 pairs of a warp: lane l is left with values l & ~1 and l | 1, of row l / 4.
+        scatter_sums<2>(sums, lane);
+        // Then over the warps, [WARPS, ROWS, 8].
+        const int at = warp * ROWS * 8 + lane / 4 * 8 + lane % 2 * 4 + (lane & 2);
+        shared[at] = sums[0];
+        shared[at + 1] = sums[1];
+        __syncthreads();
+    }
+    const int row = first_row + threadIdx.x / 8, unit = blockIdx.x * 8 + threadIdx.x % 8;
+    if (threadIdx.x < ROWS * 8 && row < sizes.rows && unit < hidden) {
+        float d = 0.0f;
+        if (!last)
+            for (int w = 0; w < WARPS; w++) d += shared[w * ROWS * 8 + threadIdx.x];
+        const long long cell = sizes.cells(direction, s) + row;
+        d += grad[cell * hidden + unit];
+        float c_before = 0.0f;
+        if (s > 0)
+            c_before = kept[(sizes.cells(direction, s - 1) + row) * width + hidden + unit];
+        float* carried = dc + (static_cast<long long>(direction) * sizes.rows + row) * hidden + unit;
+        float of_cell = last ? 0.0f : *carried;
+        cell_grad(kept + cell * width + unit, hidden, d, c_before, of_cell);
+        *carried = of_cell;
     }
 }
 
@@ -165,47 +191,41 @@ extern "C" __global__ void __launch_bounds__(256) lstm_gather(const float* kept,
                  copy<WHOLE>(kept, width, h, hidden, cells, hidden));
 }
 
-/// The s-th step of every direction: h of the step before times `w_hh` [D, 4H, H] is added to the
-/// gates, they are activated, c and h filled in.
+/// The weights of four directions one behind the other, as the steps read them: `w_hh` [4, 4H, H], and
+/// the sums of both biases, `bias` [4, 4H].
+extern "C" __global__ void __launch_bounds__(256) lstm_weights(
+    const float* w0, const float* w1, const float* w2, const float* w3, const float* i0,
+    const float* i1, const float* i2, const float* i3, const float* h0, const float* h1,
+    const float* h2, const float* h3, float* w_hh, float* bias, int hidden) {
+    const int d = blockIdx.y;
+    const float* from = d == 0 ? w0 : d == 1 ? w1 : d == 2 ? w2 : w3;
+    const float* b_ih = d == 0 ? i0 : d == 1 ? i1 : d == 2 ? i2 : i3;
+    const float* b_hh = d == 0 ? h0 : d == 1 ? h1 : d == 2 ? h2 : h3;
+    float* to = w_hh + 4LL * d * hidden * hidden;
+    BY_ALIGNMENT(whole_groups(hidden, from, w_hh),
+                 copy<WHOLE>(from, hidden, to, hidden, 4LL * hidden, hidden));
+    const int first = blockIdx.x * blockDim.x + threadIdx.x;
+    for (int j = first; j < 4 * hidden; j += gridDim.x * blockDim.x)
+        bias[4LL * d * hidden + j] = b_ih[j] + b_hh[j];
+}
+
+/// The s-th step of every direction: to the gates, products of the inputs, are added `bias` [D, 4H],
+/// if there is one, and h of the step before times `w_hh` [D, 4H, H]; they are activated, c and h
+/// filled in.
 extern "C" __global__ void __launch_bounds__(256) lstm_step(float* kept, const float* w_hh,
-                                                            int directions, int steps, int rows,
-                                                            int hidden, int s) {
+                                                            const float* bias, int directions,
+                                                            int steps, int rows, int hidden,
+                                                            int s) {
     const Sizes sizes = {steps, rows, hidden};
-    BY_ALIGNMENT(whole_groups(hidden, kept, w_hh), step<WHOLE>(kept, w_hh, sizes, s));
+    BY_ALIGNMENT(whole_groups(hidden, kept, w_hh), step<WHOLE>(kept, w_hh, bias, sizes, s));
 }
 
-/// Backward through the s-th step of every direction: gates become their gradients before
-/// activation. `grad` [D, T, B, H] is that of h, `dh` [D, B, H] what the step after added to it
-/// and `dc` [D, B, H] that of c, carried on to the step before.
-extern "C" __global__ void __launch_bounds__(256) lstm_grad_cells(
-    float* __restrict__ kept, const float* __restrict__ grad, const float* __restrict__ dh,
-    float* __restrict__ dc, int directions, int steps, int rows, int hidden, int s) {
+/// Backward through the s-th step of every direction, after the step that follows it: gates become
+/// their gradients before activation. `grad` [D, T, B, H] is that of h, `dc` [D, B, H] that of c, for
+/// which the last step takes 0.
+extern "C" __global__ void __launch_bounds__(256, 2) lstm_step_grad(
+    float* kept, const float* w_hh, const float* grad, float* dc, int directions, int steps,
+    int rows, int hidden, int s) {
     const Sizes sizes = {steps, rows, hidden};
-    const long long width = sizes.kept(), each = static_cast<long long>(rows) * hidden;
-    const long long n = blockIdx.x * static_cast<long long>(blockDim.x) + threadIdx.x;
-    if (n >= directions * each) return;
-    const int direction = static_cast<int>(n / each);
-    const int row = static_cast<int>(n % each / hidden), j = static_cast<int>(n % hidden);
-    const long long cell = sizes.cells(direction, s) + row;
-    float* at = kept + cell * width + j;
-    float before = 0.0f;
-    if (s > 0) before = kept[(sizes.cells(direction, s - 1) + row) * width + hidden + j];
-
-    const long long h = hidden;
-    const float d = dh[n] + grad[cell * h + j];
-    const float tc = tanhf(at[h]), i = at[2 * h], f = at[3 * h], g = at[4 * h], o = at[5 * h];
-    const float dcell = dc[n] + d * o * (1.0f - tc * tc);
-    at[2 * h] = dcell * g * i * (1.0f - i);
-    at[3 * h] = dcell * f * (1.0f - f) * before;
-    at[4 * h] = dcell * i * (1.0f - g * g);
-    at[5 * h] = d * tc * o * (1.0f - o);
-    dc[n] = dcell * f;
-}
-
-/// The gradient of h of the step before the s-th, s > 0: `dh` = gradients of the gates · w_hh.
-extern "C" __global__ void __launch_bounds__(256, 2) lstm_grad_carry(
-    const float* kept, const float* w_hh, float* dh, int directions, int steps, int rows,
-    int hidden, int s) {
-    const Sizes sizes = {steps, rows, hidden};
-    BY_ALIGNMENT(whole_groups(hidden, w_hh), carry<WHOLE>(kept, w_hh, dh, sizes, s));
+    BY_ALIGNMENT(whole_groups(hidden, w_hh), step_grad<WHOLE>(kept, w_hh, grad, dc, sizes, s));
 }

@@ -11,11 +11,15 @@ mod colsum;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
 pub(crate) mod depthwise;
+#[cfg(feature = "cuda")]
+pub(crate) mod gpu;
 pub(crate) mod lanes;
 #[doc(hidden)]
 pub mod launch;
 pub(crate) mod layer_norm;
 mod lstm_cell;
+#[cfg(feature = "cuda")]
+pub(crate) mod multi;
 mod pixels;
 pub(crate) mod product;
 mod real;

@@ -9,7 +9,7 @@ template <bool WHOLE, class T>
 __device__ __forceinline__ void forward(const T* __restrict__ x, const float* __restrict__ bias,
                                         const float* __restrict__ gamma,
                                         const float* __restrict__ r, float* __restrict__ y,
-                                        long long rows, int c) {
+                                        T* __restrict__ copy, long long rows, int c) {
     each_group(rows, c, [=](long long row, int column, int valid) {
         const long long at = row * c + column;
         const Four v = load<WHOLE>(x + at, valid);
@@ -19,73 +19,72 @@ __device__ __forceinline__ void forward(const T* __restrict__ x, const float* __
 #pragma unroll
         for (int q = 0; q < 4; q++) out.v[q] += (v.v[q] + b.v[q]) * scale.v[q];
         store<WHOLE>(y + at, out, valid);
+        if (copy) store<WHOLE>(copy + at, out, valid);
     });
 }
 
 template <bool WHOLE, class T>
-__device__ __forceinline__ void grad_input(const float* __restrict__ gamma,
-                                           const float* __restrict__ g, T* __restrict__ dx,
-                                           long long rows, int c) {
-    each_group(rows, c, [=](long long row, int column, int valid) {
-        const long long at = row * c + column;
-        Four d = load<WHOLE>(g + at, valid);
-        const Four scale = load<WHOLE>(gamma + column, valid);
-#pragma unroll
-        for (int q = 0; q < 4; q++) d.v[q] *= scale.v[q];
-        store<WHOLE>(dx + at, d, valid);
-    });
-}
-
-template <bool WHOLE, class T>
-__device__ __forceinline__ void grad_params(const T* __restrict__ x,
-                                            const float* __restrict__ bias,
-                                            const float* __restrict__ gamma,
-                                            const float* __restrict__ g,
-                                            float* __restrict__ partial, long long rows, int c,
-                                            int parts) {
+__device__ __forceinline__ void grad(const T* __restrict__ g, const float* __restrict__ gamma,
+                                     T* __restrict__ dx, float* __restrict__ partial,
+                                     long long rows, int c, int parts) {
     const int own = blockIdx.x * 32 + 4 * threadIdx.x;
-    Four b = zeros(), scale = zeros();
-    if (own < c) {
-        b = load<WHOLE>(bias + own, c - own);
-        scale = load<WHOLE>(gamma + own, c - own);
-    }
-    sum_columns<2>(partial, rows, c, parts, [=](long long at, int, int valid, Four* sums) {
-        const Four v = load<WHOLE>(x + at, valid);
+    Four scale = zeros();
+    if (own < c) scale = load<WHOLE>(gamma + own, c - own);
+    sum_columns<1>(partial, rows, c, parts, [=](long long at, int, int valid, Four* sums) {
         const Four d = load<WHOLE>(g + at, valid);
+        Four out;
 #pragma unroll
         for (int q = 0; q < 4; q++) {
-            sums[0].v[q] += d.v[q] * scale.v[q];
-            sums[1].v[q] += d.v[q] * (v.v[q] + b.v[q]);
+            sums[0].v[q] += d.v[q];
+            out.v[q] = d.v[q] * scale.v[q];
         }
+        store<WHOLE>(dx + at, out, valid);
     });
 }
 
 }  // namespace
 
-/// `params` [2, C]: bias, gamma.
+/// `copy`: y rounded to the type of x, where it is not null.
 #define FORWARD(T, SUFFIX)                                                                       \
     extern "C" __global__ void __launch_bounds__(256) scale_residual_forward##SUFFIX(            \
-        const T* x, const float* params, const float* r, float* y, long long rows, int c) {      \
-        BY_ALIGNMENT(whole_groups(c, x, params, r, y),                                           \
-                     forward<WHOLE>(x, params, params + c, r, y, rows, c));                      \
+        const T* x, const float* bias, const float* gamma, const float* r, float* y, T* copy,    \
+        long long rows, int c) {                                                                 \
+        BY_ALIGNMENT(whole_groups(c, x, bias, gamma, r, y, copy),                                \
+                     forward<WHOLE>(x, bias, gamma, r, y, copy, rows, c));                       \
     }
 FOR_EACH_TYPE(FORWARD)
 
-/// dx = g · gamma.
-#define GRAD_INPUT(T, SUFFIX)                                                                    \
-    extern "C" __global__ void __launch_bounds__(256) scale_residual_grad_input##SUFFIX(         \
-        const float* params, const float* g, T* dx, long long rows, int c) {                     \
-        BY_ALIGNMENT(whole_groups(c, params, g, dx),                                             \
-                     grad_input<WHOLE>(params + c, g, dx, rows, c));                             \
-    }
-FOR_EACH_TYPE(GRAD_INPUT)
-
-/// Sums for the gradients of bias and gamma: `partial` [parts, 2, C].
-#define GRAD_PARAMS(T, SUFFIX)                                                                   \
-    extern "C" __global__ void __launch_bounds__(256) scale_residual_grad_params##SUFFIX(        \
-        const T* x, const float* params, const float* g, float* partial, long long rows, int c,  \
+/// dx = g · gamma, and sums of g over rows, not yet times gamma: `partial` [parts, C].
+#define GRAD(T, SUFFIX)                                                                          \
+    extern "C" __global__ void __launch_bounds__(256) scale_residual_grad##SUFFIX(               \
+        const T* g, const float* gamma, T* dx, float* partial, long long rows, int c,            \
         int parts) {                                                                             \
-        BY_ALIGNMENT(whole_groups(c, x, params, g),                                              \
-                     grad_params<WHOLE>(x, params, params + c, g, partial, rows, c, parts));     \
+        BY_ALIGNMENT(whole_groups(c, g, gamma, dx),                                              \
+                     grad<WHOLE>(g, gamma, dx, partial, rows, c, parts));                        \
     }
-FOR_EACH_TYPE(GRAD_PARAMS)
+FOR_EACH_TYPE(GRAD)
+
+/// The gradients of the product before the layer scale, `weight` [C, width] and `bias` [C], and of
+/// gamma, from sums over rows that gamma is not yet in: G = Σ gᵀ·a and s = Σ g become gamma·G and
+/// gamma·s, and gamma's gradient is Σₖ G·weight + bias·s. A warp takes a row.
+extern "C" __global__ void __launch_bounds__(256) scale_residual_finish(
+    const float* __restrict__ weight, const float* __restrict__ bias,
+    const float* __restrict__ gamma, float* __restrict__ grad_weight, float* __restrict__ grad_bias,
+    float* __restrict__ grad_gamma, int c, int width) {
+    const int lane = threadIdx.x % 32, row = blockIdx.x * 8 + threadIdx.x / 32;
+    if (row >= c) return;
+    const float scale = gamma[row];
+    const long long first = static_cast<long long>(row) * width;
+    float dot[1] = {0.0f};
+    for (int k = lane; k < width; k += 32) {
+        const float g = grad_weight[first + k];
+        dot[0] += g * weight[first + k];
+        grad_weight[first + k] = g * scale;
+    }
+    warp_sums(dot);
+    if (lane == 0) {
+        const float s = grad_bias[row];
+        grad_gamma[row] = dot[0] + bias[row] * s;
+        grad_bias[row] = s * scale;
+    }
+}

@@ -1,7 +1,7 @@
 //! The end of a ConvNeXt block in one pass: bias, layer scale and residual.
 
-use super::{Kernel2, Kernel3, Real, colsum::sum_pieces, cpu_op, map_rows, vectorised, zip_rows};
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor};
+use super::{Kernel2, Kernel3, Real, colsum::ColumnSum, cpu_op, map_rows, vectorised, zip_rows};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use pulp::{Simd, WithSimd};
 
 /// residual + (x + bias) · gamma.
@@ -21,12 +21,8 @@ pub fn scale_residual(
 }
 
 struct Forward;
-/// (params, g) → grad of x, of this type.
-struct GradInput {
-    dtype: DType,
-}
-/// (x, params, g) → [2, C]: grads of bias and gamma.
-struct GradParams;
+/// (params, g) → grad of x, of the type of g.
+struct GradInput;
 
 struct ForwardRows<'a, R> {
     x: &'a [R],
@@ -80,29 +76,6 @@ impl<R: Real> WithSimd for ScaleRows<'_, R> {
     }
 }
 
-struct ParamRows<'a, R> {
-    x: &'a [R],
-    p: &'a [R],
-    g: &'a [R],
-    out: &'a mut [R],
-}
-
-impl<R: Real> WithSimd for ParamRows<'_, R> {
-    type Output = ();
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let c = self.p.len() / 2;
-        let (bias, gamma) = self.p.split_at(c);
-        let (gb, gg) = self.out.split_at_mut(c);
-        for (x, g) in self.x.chunks_exact(c).zip(self.g.chunks_exact(c)) {
-            for i in 0..c {
-                gb[i] += g[i] * gamma[i];
-                gg[i] += g[i] * (x[i] + bias[i]);
-            }
-        }
-    }
-}
-
 impl Kernel3 for Forward {
     fn cpu<R: Real>(
         &self,
@@ -129,9 +102,11 @@ impl CustomOp3 for Forward {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let grad = grad.contiguous()?;
-        let op = GradInput { dtype: x.dtype() };
-        let gx = p.apply_op2_no_bwd(&grad, &op)?.to_dtype(op.dtype)?;
-        let gp = x.apply_op3_no_bwd(p, &grad, &GradParams)?;
+        let gx = p.apply_op2_no_bwd(&grad.to_dtype(x.dtype())?, &GradInput)?;
+        let (bias, gamma) = (p.get(0)?, p.get(1)?);
+        let sum = |t: &Tensor| t.apply_op1_no_bwd(&ColumnSum);
+        let scaled = x.to_dtype(grad.dtype())?.broadcast_add(&bias)?;
+        let gp = Tensor::stack(&[(sum(&grad)? * gamma)?, sum(&(scaled * &grad)?)?], 0)?;
         Ok((Some(gx), Some(gp), Some(grad)))
     }
 }
@@ -146,26 +121,6 @@ impl Kernel2 for GradInput {
 
 impl CustomOp2 for GradInput {
     cpu_op!("scale-residual-grad-input", 2);
-}
-
-impl Kernel3 for GradParams {
-    fn cpu<R: Real>(
-        &self,
-        (x, _): (&[R], &Layout),
-        (p, _): (&[R], &Layout),
-        (g, _): (&[R], &Layout),
-    ) -> Result<(Vec<R>, Shape)> {
-        let c = p.len() / 2;
-        let out = sum_pieces(x.len() / c, 2 * c, |rows, out| {
-            let range = rows.start * c..rows.end * c;
-            vectorised(ParamRows { x: &x[range.clone()], p, g: &g[range], out });
-        });
-        Ok((out, Shape::from((2, c))))
-    }
-}
-
-impl CustomOp3 for GradParams {
-    cpu_op!("scale-residual-grad-params", 3, wide);
 }
 
 #[cfg(feature = "cuda")]
@@ -183,13 +138,7 @@ mod on_cuda {
 
     impl super::GradInput {
         pub(super) fn on_cuda(&self, params: Input, g: Input) -> Output {
-            cuda::scale_residual_grad_input(params, g, self.dtype)
-        }
-    }
-
-    impl super::GradParams {
-        pub(super) fn on_cuda(&self, x: Input, params: Input, g: Input) -> Output {
-            cuda::scale_residual_grad_params(x, params, g)
+            cuda::scale_residual_grad_input(params, g)
         }
     }
 }

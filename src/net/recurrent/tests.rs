@@ -39,11 +39,10 @@ fn by_hand(
     grads: &[Vec<f64>; 2],
 ) -> (Vec<f64>, Vec<f64>, Vec<f64>, Vec<Vec<f64>>) {
     let views = Views::new(&builder.parameters.trainable);
-    let weights = views.slices::<f64>().unwrap();
-    let (all, first, kept) = LAYERS.forward(&weights, pool, x);
+    let cpu = Cpu { layers: LAYERS, weights: views.slices::<f64>().unwrap(), pool };
+    let ([all, first], kept) = LAYERS.forward(&cpu, x).unwrap();
     let mut sums: Vec<_> = views.lengths().into_iter().map(|n| pool.take(n)).collect();
-    let grads = (&grads[0][..], &grads[1][..]);
-    let dx = LAYERS.backward(&weights, pool, kept, grads, &mut sums);
+    let dx = LAYERS.backward(&cpu, kept, [&grads[0], &grads[1]], &mut sums[..]).unwrap();
     (all, first, dx, sums)
 }
 

@@ -2,14 +2,23 @@
 //! squares of all gradients, in which a value that is not finite shows.
 
 use super::{AdamW, Moments, Parameter, Result};
-use crate::net::ops::cuda::{Multi, adamw, grad_squares};
+use crate::net::ops::multi::Multi;
 use candle_core::{Device, Tensor, bail};
 
 /// The moments on the device.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct State {
     first: Vec<Tensor>,
     second: Vec<Tensor>,
+    /// What the kernels have to know of the gradients.
+    table: Option<Multi>,
+}
+
+impl Clone for State {
+    /// The same buffers.
+    fn clone(&self) -> Self {
+        Self { first: self.first.clone(), second: self.second.clone(), table: None }
+    }
 }
 
 impl PartialEq for State {
@@ -21,10 +30,12 @@ impl PartialEq for State {
 }
 
 /// Σ g² of each.
-pub(super) fn squares(gradients: &[Tensor]) -> Result<Vec<f64>> {
+pub(super) fn squares(optimizer: &mut AdamW, gradients: &[Tensor]) -> Result<Vec<f64>> {
     let Some(first) = gradients.first() else { return Ok(Vec::new()) };
-    let device = first.device().as_cuda_device()?;
-    grad_squares(device, &Multi::new(device, &[gradients])?)
+    let device = first.device();
+    State::of(optimizer, device)?
+        .table(device, gradients)?
+        .squares(device.as_cuda_device()?, gradients)
 }
 
 /// One step, in place.
@@ -40,18 +51,38 @@ pub(super) fn step(
         bail!("adamw: {parameters} parameters, {gradients} gradients, {n} moments")
     }
     let Some(device) = parameters.first().map(|p| p.var.device().clone()) else { return Ok(()) };
-    if optimizer.device.is_none() {
-        optimizer.device = Some(State::from_host(&mut optimizer.moments, &device)?);
-    }
+    State::of(optimizer, &device)?.table(&device, gradients)?;
     let update = optimizer.next(lr);
-    let Some(State { first, second }) = &optimizer.device else { return Ok(()) };
+    let Some(State { first, second, table: Some(table) }) = &mut optimizer.device else {
+        return Ok(());
+    };
     let weights: Vec<Tensor> = parameters.iter().map(|p| p.var.as_tensor().clone()).collect();
     let device = device.as_cuda_device()?;
-    let all = Multi::new(device, &[&weights, first, second, gradients])?;
-    adamw(device, &all, update.constants())
+    table.adamw(device, [&weights, first, second], gradients, update.constants())
 }
 
 impl State {
+    /// The optimizer's; the first time, its moments move to the device.
+    fn of<'o>(optimizer: &'o mut AdamW, device: &Device) -> Result<&'o mut Self> {
+        let state = match optimizer.device.take() {
+            Some(state) => state,
+            None => Self::from_host(&mut optimizer.moments, device)?,
+        };
+        Ok(optimizer.device.insert(state))
+    }
+
+    /// For gradients of which these are the first, or all.
+    fn table(&mut self, device: &Device, gradients: &[Tensor]) -> Result<&mut Multi> {
+        let table = match self.table.take().filter(|table| table.begins_with(gradients)) {
+            Some(table) => table,
+            None => {
+                let lengths = gradients.iter().map(Tensor::elem_count).collect();
+                Multi::new(device.as_cuda_device()?, lengths)?
+            }
+        };
+        Ok(self.table.insert(table))
+    }
+
     /// Moves the moments to the device.
     fn from_host(moments: &mut [Moments], device: &Device) -> Result<Self> {
         let moved = |values: &mut Vec<f32>| {
@@ -61,7 +92,7 @@ impl State {
         };
         let first = moments.iter_mut().map(|m| moved(&mut m.first)).collect::<Result<_>>()?;
         let second = moments.iter_mut().map(|m| moved(&mut m.second)).collect::<Result<_>>()?;
-        Ok(Self { first, second })
+        Ok(Self { first, second, table: None })
     }
 
     /// Copies of the moments in memory.

@@ -3,16 +3,19 @@
 //! The encoder has no BatchNorm: images are independent in it. So it may run on all of them and
 //! keep what it needs for the gradients of some; LSTMs and heads run on all features; ∂L/∂features
 //! is taken back through those images; the others are encoded again in chunks, and it is taken
-//! back through each. The gradients are those of one pass; the memory is what [`Plan`] allows. On
-//! the CPU encoder and LSTMs are computed by hand, [`crate::net::encoder`] and
-//! [`crate::net::recurrent`], elsewhere by candle's autograd (`graph`).
+//! back through each. The gradients are those of one pass; the memory is what [`Plan`] allows.
 //!
 //! A step that runs out of memory is made again with half as many images at once.
 
 pub mod clock;
+#[cfg(test)]
 mod graph;
 #[cfg(test)]
 mod tests;
+
+pub use crate::net::encoder::OfWeights;
+#[cfg(feature = "cuda")]
+use crate::net::encoder::{Card, Source, on_card};
 
 use super::{
     Error, Result,
@@ -24,7 +27,7 @@ use crate::{
     device,
     net::{
         Classifier, Mode,
-        encoder::{Arena, Encoder, Keep},
+        encoder::{Arena, Encoder, Keep, OnCpu, Pass},
         recurrent::{self, Lstms},
         weights,
     },
@@ -32,6 +35,9 @@ use crate::{
 use candle_core::{DType, Device, Tensor, Var, backprop::GradStore};
 use clock::{Clock, Part};
 use std::ops::Range;
+
+/// Both are on the network's device; this says it where they are not.
+const ON_TWO: &str = "the gradients of encoder and LSTMs are on two devices";
 
 /// The images of a batch as the network takes them.
 pub trait Images: Sync {
@@ -83,17 +89,10 @@ pub struct StepOutput {
     pub plan: Plan,
 }
 
-/// ∂L/∂weight of each, in the parameters' order and layout, f32.
-#[derive(Debug, Clone)]
-pub enum OfWeights {
-    /// In memory.
-    Host(Vec<Vec<f32>>),
-    /// On the device.
-    Device(Vec<Tensor>),
-}
-
 impl OfWeights {
     /// In memory.
+    ///
+    /// Errors: the device's.
     pub fn to_host(self) -> Result<Vec<Vec<f32>>> {
         match self {
             Self::Host(values) => Ok(values),
@@ -145,54 +144,36 @@ struct Task<'a> {
     scale: f64,
 }
 
-/// Gradients in the parameters' order, summed over chunks.
-struct Sums<'a> {
-    model: &'a Classifier,
-    sums: Vec<Option<Tensor>>,
-}
-
 /// What the loss gives, taken back to some tensors it was computed from.
-struct Tail<'a> {
+struct Tail {
     /// The gradients of those.
     grads: Vec<Tensor>,
     loss: TrainLoss,
     slice_logits: Vec<f32>,
     study_logits: Vec<f32>,
-    /// Of the weights in between.
-    sums: Sums<'a>,
+    /// Of the weights in between, as far as autograd gave them.
+    of_weights: GradStore,
 }
 
-impl Sums<'_> {
-    fn add(&mut self, grads: &GradStore) -> Result<()> {
-        for (p, sum) in self.model.parameters.trainable.iter().zip(&mut self.sums) {
-            if let Some(g) = grads.get(&p.var) {
-                *sum = Some(match sum.take() {
-                    Some(s) => (s + g)?,
-                    None => g.clone(),
-                });
-            }
-        }
-        Ok(())
+/// All gradients in the parameters' order, in which the encoder's weights come first; `head` brings one
+/// of the heads', which autograd gave, to where the others are.
+///
+/// Errors: one is missing; the device's.
+fn all_gradients<T>(
+    model: &Classifier,
+    (encoder, lstms): (Vec<T>, Vec<T>),
+    heads: &GradStore,
+    head: impl Fn(&Tensor) -> candle_core::Result<T>,
+) -> Result<Vec<T>> {
+    let parameters = &model.parameters.trainable;
+    let mut all: Vec<Option<T>> = encoder.into_iter().map(Some).collect();
+    for p in &parameters[all.len()..] {
+        all.push(heads.get(&p.var).map(&head).transpose()?);
     }
-
-    /// All of them in memory, those of `by_hand` at their places.
-    ///
-    /// Errors: one is missing.
-    fn finish(self, by_hand: impl IntoIterator<Item = (usize, Vec<f32>)>) -> Result<OfWeights> {
-        let mut all: Vec<Option<Vec<f32>>> = Vec::with_capacity(self.sums.len());
-        for sum in self.sums {
-            all.push(sum.map(|g| g.flatten_all()?.to_vec1()).transpose()?);
-        }
-        for (at, g) in by_hand {
-            all[at] = Some(g);
-        }
-        Ok(OfWeights::Host(complete(self.model, all)?))
+    for (at, g) in recurrent::members(model).zip(lstms) {
+        all[at] = Some(g);
     }
-}
-
-/// One for each weight, or the name of the weight that has none.
-fn complete<T>(model: &Classifier, all: Vec<Option<T>>) -> Result<Vec<T>> {
-    let named = model.parameters.trainable.iter().zip(all);
+    let named = parameters.iter().zip(all);
     named.map(|(p, g)| g.ok_or_else(|| Error::NoGradient(p.name.clone()))).collect()
 }
 
@@ -220,23 +201,49 @@ impl Stepper<'_> {
     /// into memory is made again with a smaller plan.
     pub fn predict(&self, images: &dyn Images, studies: usize) -> Result<(Tensor, Tensor)> {
         let t = self.model.spec.images;
-        if !self.device.is_cpu() {
-            return Ok(self.fitting(|stepper| stepper.predict_by_graph(images, studies))?.0);
+        #[cfg(feature = "cuda")]
+        if self.device.is_cuda() {
+            let fill = |range: Range<usize>, out: &mut [f32]| images.fill(range, out);
+            let on_card = |stepper: &Stepper| {
+                let batch = (stepper.source(images, &fill)?, images.size());
+                let at = (stepper.device, stepper.plan.chunk);
+                stepper.predict_by(&Card::<f32>::new(stepper.model, batch, at)?, studies * t)
+            };
+            return Ok(self.fitting(on_card)?.0);
         }
         let fill = |range: Range<usize>, out: &mut [f32]| images.fill(range, out);
-        let (features, _) = self.encoder(images).forward(&fill, 0..studies * t, Keep::default())?;
-        let lstms = Lstms::new(self.model, &self.arena.pool);
-        let (out, tape) = lstms.forward(&features)?;
-        lstms.forget(tape);
+        let encoder = OnCpu { encoder: self.encoder(images), fill: &fill };
+        let predicted = self.predict_by(&encoder, studies * t);
         self.arena.pool.end_round();
-        let [all, first] = self.heads_read(out)?;
+        predicted
+    }
+
+    /// [`Self::predict`] of so many images with the encoder's pass on some device.
+    fn predict_by<P: Pass>(&self, encoder: &P, images: usize) -> Result<(Tensor, Tensor)> {
+        let (features, _) = encoder.forward(0..images, Keep::default())?;
+        let lstms = Lstms::new(self.model, &self.arena.pool);
+        let ([all, first], tape) = lstms.forward(&features)?;
+        lstms.forget(tape)?;
         Ok(self.model.heads(&all, &first, Mode::Eval)?)
     }
 
-    /// As tensors.
-    fn heads_read(&self, out: recurrent::Output) -> Result<[Tensor; 2]> {
-        let tensor = |v| Tensor::from_vec(v, ((), 2 * self.model.spec.lstm_hidden), self.device);
-        Ok([tensor(out.all)?, tensor(out.first)?])
+    /// Brings the images to the device, as bytes where there are such.
+    #[cfg(feature = "cuda")]
+    fn source<'i>(
+        &self,
+        images: &dyn Images,
+        fill: &'i (dyn Fn(Range<usize>, &mut [f32]) + Sync),
+    ) -> Result<Source<'i>> {
+        let Some(Bytes { pieces, mixed }) = images.bytes() else {
+            return Ok(Source::Memory(fill));
+        };
+        let on_device = |(partners, shares): (Vec<u32>, [f32; 2])| {
+            Ok::<_, Error>((Tensor::new(&partners[..], self.device)?, shares))
+        };
+        let mixed = mixed.map(on_device).transpose()?;
+        let (s, c) = (images.size(), self.model.spec.in_channels);
+        let own = Source::upload(&pieces, [s, s, c], self.device)?;
+        Ok(Source::Bytes { own, mixed })
     }
 
     /// Loss and gradients of a training batch; the weights untouched. BatchNorm's running statistics move.
@@ -251,87 +258,104 @@ impl Stepper<'_> {
     }
 
     fn gradients_of(&self, task: Task) -> Result<Gradients> {
-        match self.device.is_cpu() {
-            true => self.gradients_by_hand(task),
-            false => self.gradients_by_graph(task),
+        #[cfg(feature = "cuda")]
+        if self.device.is_cuda() {
+            let images = task.images;
+            let fill = |range: Range<usize>, out: &mut [f32]| images.fill(range, out);
+            let batch = (self.source(images, &fill)?, images.size());
+            let at = (self.device, self.plan.chunk);
+            return on_card!(self.compute, (self.model, batch, at), |card| {
+                self.gradients_by(&card, task)
+            });
         }
+        let fill = |range: Range<usize>, out: &mut [f32]| task.images.fill(range, out);
+        let encoder = OnCpu { encoder: self.encoder(task.images), fill: &fill };
+        self.gradients_by(&encoder, task)
     }
 
-    /// [`Self::gradients`] with encoder and LSTMs by hand.
-    fn gradients_by_hand(&self, task: Task) -> Result<Gradients> {
-        let Task { images, targets, mode, .. } = task;
-        let (total, pool) = (targets.own.len(), &self.arena.pool);
-        let encoder = self.encoder(images);
-        let fill = |range: Range<usize>, out: &mut [f32]| images.fill(range, out);
-        let (features, tapes) = encoder.forward(&fill, 0..total, self.plan.keep)?;
+    /// [`Self::gradients`] with the encoder's pass on some device.
+    fn gradients_by<P: Pass>(&self, encoder: &P, task: Task) -> Result<Gradients> {
+        let total = task.targets.own.len();
+        self.lap(Part::Upload)?;
+        let (features, tapes) = encoder.forward(0..total, self.plan.keep)?;
         self.lap(Part::Encode)?;
-        let width = features.len() / total;
-        let lstms = Lstms::new(self.model, pool);
-        let (out, recurrent_tape) = lstms.forward(&features)?;
+        let (tail, of_lstms) = self.tail(&features, task)?;
         drop(features);
-        let read = self.heads_read(out)?;
-        let heads = |x: &[Tensor]| self.model.heads(&x[0], &x[1], mode);
-        let tail = self.tail(&read, heads, task)?;
-        self.within_limit(images)?;
-        let values = |t: &Tensor| t.flatten_all()?.to_vec1::<f32>();
-        let grad =
-            recurrent::Output { all: values(&tail.grads[0])?, first: values(&tail.grads[1])? };
-        let (grad, of_lstms) = lstms.backward(recurrent_tape, &grad)?;
+        self.within_limit(task.images)?;
         self.lap(Part::Tail)?;
-        let mut sums = encoder.gradients();
-        let kept = tapes.range();
-        encoder.backward(&fill, tapes, &grad[..kept.end * width], &mut sums)?;
+        let (mut sums, kept) = (encoder.sums()?, P::kept(&tapes));
+        if !kept.is_empty() {
+            encoder.backward(tapes, &tail.grads[0].narrow(0, 0, kept.end)?, &mut sums)?;
+        }
         for range in chunks(kept.end..total, self.plan.chunk) {
             let keep = Keep { inputs: range.len(), inner: 0 };
-            let grad = &grad[range.start * width..range.end * width];
-            let (_, tapes) = encoder.forward(&fill, range, keep)?;
-            encoder.backward(&fill, tapes, grad, &mut sums)?;
+            let grad = tail.grads[0].narrow(0, range.start, range.len())?;
+            let (_, tapes) = encoder.forward(range, keep)?;
+            encoder.backward(tapes, &grad, &mut sums)?;
         }
-        pool.give(grad);
-        let of_encoder = encoder.finish(sums)?.into_iter().enumerate();
-        let of_lstms = recurrent::members(self.model).zip(of_lstms);
-        let of_weights = tail.sums.finish(of_encoder.chain(of_lstms))?;
+        let Tail { loss, slice_logits, study_logits, of_weights: of_heads, .. } = tail;
+        let of_weights = match (encoder.finish(sums)?, of_lstms) {
+            (OfWeights::Host(encoder), OfWeights::Host(lstms)) => {
+                let values = |g: &Tensor| g.flatten_all()?.to_vec1();
+                OfWeights::Host(all_gradients(self.model, (encoder, lstms), &of_heads, values)?)
+            }
+            (OfWeights::Device(encoder), OfWeights::Device(lstms)) => {
+                let (both, tensor) = ((encoder, lstms), Tensor::contiguous);
+                OfWeights::Device(all_gradients(self.model, both, &of_heads, tensor)?)
+            }
+            _ => return Err(candle_core::Error::Msg(ON_TWO.into()).into()),
+        };
         self.lap(Part::Backward)?;
-        let Tail { loss, slice_logits, study_logits, .. } = tail;
         Ok(Gradients { loss, slice_logits, study_logits, of_weights })
+    }
+
+    /// What the loss gives, from the features [B·T, F]: the LSTMs by hand, heads and loss by candle's
+    /// autograd.
+    fn tail(&self, features: &Tensor, task: Task) -> Result<(Tail, OfWeights)> {
+        let lstms = Lstms::new(self.model, &self.arena.pool);
+        let (read, tape) = lstms.forward(features)?;
+        let heads = |x: &[Tensor]| self.model.heads(&x[0], &x[1], task.mode);
+        let mut tail = self.scored(&read, heads, task)?;
+        let [all, first] = &tail.grads[..] else { unreachable!("one for each of `read`") };
+        let (grad, of_lstms) = lstms.backward(tape, &[all.clone(), first.clone()])?;
+        tail.grads = vec![grad];
+        Ok((tail, of_lstms))
     }
 
     /// The loss of what `forward` makes of `x`, slice and study logits, and its gradients by
     /// candle's autograd.
-    fn tail(
+    fn scored(
         &self,
         x: &[Tensor],
         forward: impl Fn(&[Tensor]) -> candle_core::Result<(Tensor, Tensor)>,
         Task { images, targets, weights, scale, .. }: Task,
-    ) -> Result<Tail<'_>> {
+    ) -> Result<Tail> {
         // Leaves of their own, so that the backward pass ends here.
         let leaves: Vec<Var> =
             x.iter().map(|x| Var::from_tensor(&x.detach())).collect::<candle_core::Result<_>>()?;
         let tracked: Vec<Tensor> = leaves.iter().map(|leaf| leaf.as_tensor().clone()).collect();
         let (slices, studies) = forward(&tracked)?;
-        let slice_logits = slices.to_vec1::<f32>()?;
-        let study_logits = studies.to_vec1::<f32>()?;
+        // One read, for which the host waits once.
+        let mut slice_logits = Tensor::cat(&[slices.detach(), studies.detach()], 0)?.to_vec1()?;
+        let study_logits = slice_logits.split_off(targets.own.len());
         let loss =
             loss::train_loss(&slice_logits, &study_logits, targets.own, targets.mixed, weights);
         if !loss.loss.is_finite() {
             return Err(Error::NonFinite { what: "the loss".into(), studies: images.studies() });
         }
-        let mut sums =
-            Sums { model: self.model, sums: vec![None; self.model.parameters.trainable.len()] };
         // Σ logits·∂L/∂logits has the loss's gradient.
         let dot = |x: &Tensor, g: &[f32]| -> Result<Tensor> {
             let g: Vec<f32> = g.iter().map(|g| g * scale as f32).collect();
             Ok((x * Tensor::from_vec(g, x.shape(), self.device)?)?.sum_all()?)
         };
         let surrogate = (dot(&slices, &loss.grad_slices)? + dot(&studies, &loss.grad_studies)?)?;
-        let store = surrogate.backward()?;
-        sums.add(&store)?;
+        let of_weights = surrogate.backward()?;
         let of = |leaf: &Var| {
             let none = || Error::NoGradient("what the loss is computed from".into());
-            Ok(store.get(leaf).ok_or_else(none)?.clone())
+            Ok(of_weights.get(leaf).ok_or_else(none)?.clone())
         };
         let grads = leaves.iter().map(of).collect::<Result<_>>()?;
-        Ok(Tail { grads, loss, slice_logits, study_logits, sums })
+        Ok(Tail { grads, loss, slice_logits, study_logits, of_weights })
     }
 
     /// One step: gradients, then the optimizer. On an error the weights are as before.
@@ -361,12 +385,13 @@ impl Stepper<'_> {
             made
         })?;
         let Gradients { loss, slice_logits, study_logits, of_weights } = made;
+        let (squares, statistic) = self.squares(optimizer, &of_weights)?;
         // A variance that overflows hides in the loss: what is divided by it becomes 0.
-        if let Some(what) = self.statistic_not_finite()? {
+        if let Some(name) = statistic {
             self.restore_buffers(&statistics)?;
+            let what = format!("the statistic {name}");
             return Err(Error::NonFinite { what, studies: images.studies() });
         }
-        let squares = optimizer.squares(&of_weights)?;
         let bad = squares.iter().position(|s| !s.is_finite());
         if let (Some(at), None) = (bad, optimizer.scaler) {
             self.restore_buffers(&statistics)?;
@@ -420,14 +445,30 @@ impl Stepper<'_> {
             .collect::<candle_core::Result<_>>()?)
     }
 
-    /// A running statistic with a value that is NaN or infinite.
-    fn statistic_not_finite(&self) -> Result<Option<String>> {
-        for b in &self.model.parameters.buffers {
-            if weights::not_finite(&b.var.as_detached_tensor())? > 0 {
-                return Ok(Some(format!("the statistic {}", b.name)));
+    /// Σ g² of each weight's gradient; and the name of a running statistic with a value that is NaN
+    /// or infinite. On a GPU both in one read.
+    fn squares(
+        &self,
+        optimizer: &mut AdamW,
+        gradients: &OfWeights,
+    ) -> Result<(Vec<f64>, Option<String>)> {
+        let statistics = self.model.parameters.buffers.iter().filter(|b| b.var.dtype().is_float());
+        let OfWeights::Device(tensors) = gradients else {
+            let mut bad = None;
+            for b in statistics {
+                if bad.is_none() && weights::not_finite(&b.var.as_detached_tensor())? > 0 {
+                    bad = Some(b.name.clone());
+                }
             }
-        }
-        Ok(None)
+            return Ok((optimizer.squares(gradients)?, bad));
+        };
+        // The squares are summed in f64, in which those of finite values in f32 stay finite.
+        let all = tensors.iter().cloned();
+        let all = all.chain(statistics.clone().map(|b| b.var.as_detached_tensor())).collect();
+        let mut squares = optimizer.squares(&OfWeights::Device(all))?;
+        let of_statistics = squares.split_off(tensors.len());
+        let bad = statistics.zip(of_statistics).find(|(_, square)| !square.is_finite());
+        Ok((squares, bad.map(|(b, _)| b.name.clone())))
     }
 
     fn restore_buffers(&self, saved: &[Tensor]) -> Result<()> {

@@ -1,0 +1,221 @@
+//! What everything on a GPU shares: element types, launches of our kernels (`*.cu` in this folder,
+//! which `build.rs` compiled to PTX), buffers, and products by cuBLAS.
+//!
+//! Everything runs on candle's one stream, in order. A kernel's module is compiled for the card at
+//! its first launch.
+
+use super::launch::{self, Launch};
+use candle_core::{
+    CudaDevice, DType, Result, bail,
+    cuda_backend::{
+        CudaDType, WrapErr,
+        cudarc::{
+            cublas::{result::gemm_ex, sys},
+            driver::{
+                CudaFunction, CudaSlice, CudaView, DevicePtr, DeviceRepr, LaunchConfig,
+                PushKernelArg, ValidAsZeroBits,
+            },
+        },
+        gemm_reduced_precision_f32,
+    },
+};
+use half::{bf16, f16};
+use std::ffi::c_void;
+
+/// PTX by the families' names, and the kernels in each.
+const MODULES: [(&str, &str, &[&str]); 9] = [
+    ("adamw", include_str!(concat!(env!("OUT_DIR"), "/adamw.ptx")), &["adamw", "grad_squares"]),
+    ("bias_gelu", include_str!(concat!(env!("OUT_DIR"), "/bias_gelu.ptx")), &["bias_gelu"]),
+    (
+        "colsum",
+        include_str!(concat!(env!("OUT_DIR"), "/colsum.ptx")),
+        &["add_bias", "column_sum", "sum_parts"],
+    ),
+    ("depthwise", include_str!(concat!(env!("OUT_DIR"), "/depthwise.ptx")), &["depthwise7"]),
+    ("images", include_str!(concat!(env!("OUT_DIR"), "/images.ptx")), &["images"]),
+    ("layer_norm", include_str!(concat!(env!("OUT_DIR"), "/layer_norm.ptx")), &["layer_norm"]),
+    ("lstm", include_str!(concat!(env!("OUT_DIR"), "/lstm.ptx")), &["lstm"]),
+    (
+        "maps",
+        include_str!(concat!(env!("OUT_DIR"), "/maps.ptx")),
+        &["windows", "add_windows", "pool"],
+    ),
+    (
+        "scale_residual",
+        include_str!(concat!(env!("OUT_DIR"), "/scale_residual.ptx")),
+        &["scale_residual"],
+    ),
+];
+
+/// A type that the kernels take.
+pub(crate) trait Element: CudaDType + DeviceRepr + ValidAsZeroBits {
+    /// At the end of a kernel's name.
+    const SUFFIX: &'static str;
+    /// candle's name for it.
+    const DTYPE: DType;
+    /// cuBLAS's name for it.
+    const CUBLAS: sys::cudaDataType_t;
+}
+impl Element for f32 {
+    const SUFFIX: &'static str = "_f32";
+    const DTYPE: DType = DType::F32;
+    const CUBLAS: sys::cudaDataType_t = sys::cudaDataType_t::CUDA_R_32F;
+}
+impl Element for f16 {
+    const SUFFIX: &'static str = "_f16";
+    const DTYPE: DType = DType::F16;
+    const CUBLAS: sys::cudaDataType_t = sys::cudaDataType_t::CUDA_R_16F;
+}
+impl Element for bf16 {
+    const SUFFIX: &'static str = "_bf16";
+    const DTYPE: DType = DType::BF16;
+    const CUBLAS: sys::cudaDataType_t = sys::cudaDataType_t::CUDA_R_16BF;
+}
+
+/// Calls a generic function by the type of a storage.
+macro_rules! by_type {
+    ($dtype:expr, $run:ident($($arg:expr),* $(,)?)) => {
+        match $dtype {
+            DType::F32 => $run::<f32>($($arg),*),
+            DType::F16 => $run::<f16>($($arg),*),
+            DType::BF16 => $run::<bf16>($($arg),*),
+            other => bail!("on a GPU the network computes in f32, f16 or bf16, not {other:?}"),
+        }
+    };
+}
+
+/// The kernel of a launch; `suffix` names the element type.
+///
+/// Errors: the driver does not take the module.
+pub(crate) fn function(device: &CudaDevice, launch: &Launch, suffix: &str) -> Result<CudaFunction> {
+    let kernel = launch.kernel;
+    let of =
+        |(_, _, kernels): &&(&str, &str, &[&str])| kernels.iter().any(|k| kernel.starts_with(k));
+    let Some((module, ptx, _)) = MODULES.iter().find(of) else {
+        bail!("no module has a kernel {kernel}")
+    };
+    let suffix = if launch.typed { suffix } else { "" };
+    let (name, module) = (format!("{kernel}{suffix}"), format!("rsna_tui_{module}"));
+    Ok(device.get_or_load_custom_func(&name, &module, ptx)?.into_cuda_function())
+}
+
+/// Launches a kernel with its arguments in their order.
+macro_rules! run {
+    ($device:expr, $launch:expr, $suffix:expr, $($arg:expr),* $(,)?) => {{
+        let launch: $crate::net::ops::launch::Launch = $launch;
+        let function = $crate::net::ops::gpu::function($device, &launch, $suffix)?;
+        let stream = $device.cuda_stream();
+        let mut builder = stream.launch_builder(&function);
+        candle_core::builder_arg!(builder, $($arg),*);
+        let config = $crate::net::ops::gpu::config(&launch);
+        // SAFETY: the arguments are those of the kernel, in its order, and the launch is for
+        // buffers of these sizes (`launch` is what the emulation in tests/kernels runs).
+        candle_core::cuda_backend::WrapErr::w(unsafe { builder.launch(config) })?;
+    }};
+}
+
+/// A launch's geometry.
+pub(crate) fn config(launch: &Launch) -> LaunchConfig {
+    let three = |[x, y, z]: [u32; 3]| (x, y, z);
+    LaunchConfig {
+        grid_dim: three(launch.grid),
+        block_dim: three(launch.block),
+        shared_mem_bytes: launch.shared,
+    }
+}
+
+pub(crate) use {by_type, run};
+
+/// Where a buffer begins, or a null pointer.
+pub(crate) fn pointer<T>(device: &CudaDevice, view: Option<&CudaView<T>>) -> u64 {
+    view.map_or(0, |view| view.device_ptr(&device.cuda_stream()).0)
+}
+
+/// A buffer that a kernel fills.
+pub(crate) fn empty<T: DeviceRepr>(device: &CudaDevice, n: usize) -> Result<CudaSlice<T>> {
+    // SAFETY: each buffer is written whole before it is read.
+    unsafe { device.alloc::<T>(n) }
+}
+
+/// out = Σ over the parts of `partial` [parts, n], or with `add` out += that; `n` is out's length.
+///
+/// Errors: what the driver says of the launch.
+pub(crate) fn sum_parts(
+    device: &CudaDevice,
+    partial: &CudaView<f32>,
+    parts: usize,
+    out: &CudaView<f32>,
+    add: bool,
+) -> Result<()> {
+    let (n, add) = (out.len(), i32::from(add));
+    let (partial, out) = (partial.slice(..), out.slice(..));
+    run!(device, launch::sum_parts(n), "", partial, out, parts as i32, n as i64, add);
+    Ok(())
+}
+
+/// A matrix in a buffer, by rows `row` values apart.
+pub(crate) struct Matrix<'a, T> {
+    /// From its first value on.
+    pub values: CudaView<'a, T>,
+    /// From one row to the next.
+    pub row: usize,
+    /// Whether the product takes its transpose.
+    pub transposed: bool,
+}
+
+/// c [m, n] = (c if `add`) + a [m, k] · b [k, n], summed in f32; `c` by rows `row` values apart.
+///
+/// Errors: what cuBLAS says.
+pub(crate) fn product<T: Element, C: Element>(
+    device: &CudaDevice,
+    [m, n, k]: [usize; 3],
+    a: &Matrix<T>,
+    b: &Matrix<T>,
+    (c, row): (&CudaView<C>, usize),
+    add: bool,
+) -> Result<()> {
+    let needs = |m: &Matrix<T>, rows: usize, columns: usize| {
+        let (rows, columns) = if m.transposed { (columns, rows) } else { (rows, columns) };
+        (rows - 1) * m.row + columns <= m.values.len()
+    };
+    if !(needs(a, m, k) && needs(b, k, n) && (m - 1) * row + n <= c.len()) {
+        bail!("a product [{m}, {k}] · [{k}, {n}] of buffers that are too short")
+    }
+    let stream = device.cuda_stream();
+    let operation = |m: &Matrix<T>| match m.transposed {
+        true => sys::cublasOperation_t::CUBLAS_OP_T,
+        false => sys::cublasOperation_t::CUBLAS_OP_N,
+    };
+    let compute = match gemm_reduced_precision_f32() {
+        true if T::CUBLAS == f32::CUBLAS => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32,
+        _ => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
+    };
+    let address = |values: &CudaView<T>| values.device_ptr(&stream).0 as *const c_void;
+    let (alpha, beta) = (1f32, if add { 1f32 } else { 0f32 });
+    // cuBLAS counts by columns: it computes the transpose, cᵀ = bᵀ · aᵀ, whose columns are our rows.
+    // SAFETY: the matrices lie within their buffers, as checked above, and those are on this device.
+    unsafe {
+        gemm_ex(
+            *device.cublas_handle().handle(),
+            operation(b),
+            operation(a),
+            n as i32,
+            m as i32,
+            k as i32,
+            (&raw const alpha).cast(),
+            address(&b.values),
+            T::CUBLAS,
+            b.row as i32,
+            address(&a.values),
+            T::CUBLAS,
+            a.row as i32,
+            (&raw const beta).cast(),
+            c.device_ptr(&stream).0 as *mut c_void,
+            C::CUBLAS,
+            row as i32,
+            compute,
+            sys::cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT_TENSOR_OP,
+        )
+    }
+    .w()
+}

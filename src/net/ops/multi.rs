@@ -1,0 +1,149 @@
+//! AdamW and the gradients' squares on a GPU: one launch for all tensors.
+
+use super::cuda::view;
+use super::gpu::{empty, pointer, run};
+use super::launch;
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView, PushKernelArg};
+use candle_core::{CudaDevice, Result, Storage, Tensor, bail};
+
+/// A list of f32 gradients, for kernels that take all of them at once. What the kernels have to know
+/// of them stays on the device from step to step.
+#[derive(Debug)]
+pub(crate) struct Multi {
+    /// Values of each gradient.
+    lengths: Vec<usize>,
+    /// The same on the device.
+    sizes: CudaSlice<i64>,
+    /// [pieces, 2]: gradient, piece.
+    pieces: CudaSlice<i32>,
+    /// The gradient of each piece, ascending.
+    owners: Vec<usize>,
+    gradients: Addresses,
+    /// [parameters, 3]: those of parameter, first and second moment.
+    updated: Addresses,
+}
+
+/// Addresses on the device, sent again only when one of them has changed: a buffer allocated anew
+/// in each step mostly gets the place that it had.
+#[derive(Debug, Default)]
+struct Addresses {
+    sent: Vec<u64>,
+    buffer: Option<CudaSlice<u64>>,
+}
+
+impl Addresses {
+    /// The addresses of the contiguous f32 `tensors`, on the device.
+    fn of<'t>(
+        &mut self,
+        device: &CudaDevice,
+        tensors: impl Iterator<Item = &'t Tensor>,
+    ) -> Result<CudaView<'_, u64>> {
+        let now = tensors.map(|t| address(device, t)).collect::<Result<Vec<_>>>()?;
+        if self.buffer.is_none() || !self.sent.starts_with(&now) {
+            self.buffer = Some(device.clone_htod(&now)?);
+            self.sent = now;
+        }
+        let Some(buffer) = &self.buffer else { bail!("no addresses were sent") };
+        Ok(buffer.as_view())
+    }
+}
+
+impl Multi {
+    /// For gradients of so many values each.
+    pub(crate) fn new(device: &CudaDevice, lengths: Vec<usize>) -> Result<Self> {
+        let pieces = launch::pieces(lengths.iter().copied());
+        let flat: Vec<i32> = pieces.iter().flatten().copied().collect();
+        let sizes: Vec<i64> = lengths.iter().map(|&n| n as i64).collect();
+        Ok(Self {
+            lengths,
+            sizes: device.clone_htod(&sizes)?,
+            pieces: device.clone_htod(&flat)?,
+            owners: pieces.iter().map(|[owner, _]| *owner as usize).collect(),
+            gradients: Addresses::default(),
+            updated: Addresses::default(),
+        })
+    }
+
+    /// Whether it was made for gradients of which these are the first.
+    pub(crate) fn begins_with(&self, gradients: &[Tensor]) -> bool {
+        let lengths = self.lengths.get(..gradients.len());
+        lengths.is_some_and(|n| n.iter().copied().eq(gradients.iter().map(Tensor::elem_count)))
+    }
+
+    /// Pieces of the first `n` gradients.
+    fn pieces_of(&self, n: usize) -> usize {
+        self.owners.partition_point(|&owner| owner < n)
+    }
+
+    /// Σ g² of each gradient; not finite where a value is not.
+    ///
+    /// Errors: the device's, or the gradients are others than this was made for.
+    pub(crate) fn squares(
+        &mut self,
+        device: &CudaDevice,
+        gradients: &[Tensor],
+    ) -> Result<Vec<f64>> {
+        if !self.begins_with(gradients) {
+            bail!("the gradients are others than those that the table was made for")
+        }
+        let n = self.pieces_of(gradients.len());
+        let out = empty::<f64>(device, n)?;
+        let of = self.gradients.of(device, gradients.iter())?;
+        let (sizes, pieces) = (self.sizes.as_view(), self.pieces.as_view());
+        run!(device, launch::grad_squares(n), "", of, sizes, pieces, out.as_view());
+        let mut sums = vec![0.0; gradients.len()];
+        for (&owner, square) in self.owners.iter().zip(device.clone_dtoh(&out)?) {
+            sums[owner] += square;
+        }
+        Ok(sums)
+    }
+
+    /// One step of AdamW in place, for parameters, first and second moments, and the first of the
+    /// gradients; the constants in the kernel's order.
+    ///
+    /// Errors: the device's, or tensors are not as long as their gradients.
+    pub(crate) fn adamw(
+        &mut self,
+        device: &CudaDevice,
+        updated: [&[Tensor]; 3],
+        gradients: &[Tensor],
+        constants: [f32; 8],
+    ) -> Result<()> {
+        let n = gradients.len();
+        let fits = |list: &[Tensor]| list.len() == n && self.begins_with(list);
+        if !self.begins_with(gradients) || !updated.into_iter().all(fits) {
+            bail!("parameters, moments and gradients differ in size")
+        }
+        let launch = launch::adamw(self.pieces_of(n));
+        let rows = (0..n).flat_map(|i| updated.map(|list| &list[i]));
+        let updated = self.updated.of(device, rows)?;
+        let of = self.gradients.of(device, gradients.iter())?;
+        let (sizes, pieces) = (self.sizes.as_view(), self.pieces.as_view());
+        let [decay, a, beta2, b, step_size, correction2, eps, inverse_scale] = constants;
+        run!(
+            device,
+            launch,
+            "",
+            of,
+            updated,
+            sizes,
+            pieces,
+            decay,
+            a,
+            beta2,
+            b,
+            step_size,
+            correction2,
+            eps,
+            inverse_scale
+        );
+        Ok(())
+    }
+}
+
+/// Where a contiguous f32 tensor's values begin.
+fn address(device: &CudaDevice, tensor: &Tensor) -> Result<u64> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let Storage::Cuda(storage) = &*storage else { bail!("a tensor is not on the GPU") };
+    Ok(pointer(device, Some(&view::<f32>((storage, layout))?)))
+}
