@@ -129,6 +129,19 @@ pub(super) fn backward<O: Ops>(
         let (n, range) = (rows.len(), rows.start * c..rows.end * c);
         // Of some rows of C and of 4C.
         let (all, wide) = (0..n * c, 0..4 * n * c);
+        for buffer in [&mut work.a, &mut work.da] {
+            ops.fit(buffer, 4 * n * c);
+        }
+        for buffer in [&mut work.o, &mut work.dz] {
+            ops.fit(buffer, n * c);
+        }
+        let sizes = [[n, 4 * c, c], [n, c, 4 * c]];
+        let (second, gamma) = (weights.fc2.weight, weights.gamma);
+        let scaled = (&mut work.o, all.clone());
+        ops.scale_backward((ops.inner(g), range.clone()), gamma, c, scaled, &mut grads.fc2.bias);
+        let to = (&mut work.da, wide.clone());
+        ops.product_by_input(sizes[1], (&work.o, all.clone()), second, to);
+        // After that, so that the hidden values are still in the caches where they are used.
         let (y, h, at) = match &mut inner {
             Some(Inner { y, h }) => {
                 let y = (&*y, range.clone());
@@ -143,18 +156,8 @@ pub(super) fn backward<O: Ops>(
                 (y, &mut work.h, wide.clone())
             }
         };
-        for buffer in [&mut work.a, &mut work.da] {
-            ops.fit(buffer, 4 * n * c);
-        }
-        for buffer in [&mut work.o, &mut work.dz] {
-            ops.fit(buffer, n * c);
-        }
         let (a, da) = (&mut work.a, &mut work.da);
-        let (first, second, gamma) = (&weights.fc1, weights.fc2.weight, weights.gamma);
-        let sizes = [[n, 4 * c, c], [n, c, 4 * c]];
-        let scaled = (&mut work.o, all.clone());
-        ops.scale_backward((ops.inner(g), range.clone()), gamma, c, scaled, &mut grads.fc2.bias);
-        ops.product_by_input(sizes[1], (&work.o, all.clone()), second, (da, wide.clone()));
+        let first = &weights.fc1;
         let (again, of_a) = ((&mut *a, wide.clone()), (&mut *da, wide.clone()));
         ops.gelu_backward((h, at), first.bias, 4 * c, again, of_a, &mut grads.fc1.bias);
         // Without gamma for now.
