@@ -13,17 +13,15 @@ use std::process::Command;
 use std::sync::{LazyLock, Mutex, OnceLock};
 use std::{env, fs, path::PathBuf};
 
-const FAMILIES: [&str; 9] = [
-    "adamw",
-    "bias_gelu",
-    "colsum",
-    "depthwise",
-    "images",
-    "layer_norm",
-    "lstm",
-    "maps",
-    "scale_residual",
-];
+/// The names of the files with kernels, sorted.
+static FAMILIES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let files = fs::read_dir(source("").parent().unwrap()).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let mut families: Vec<String> =
+        names.filter_map(|name| Some(name.strip_suffix(".cu")?.into())).collect();
+    families.sort();
+    families
+});
 const SUFFIXES: [&str; 3] = ["_f32", "_f16", "_bf16"];
 
 fn source(family: &str) -> PathBuf {
@@ -96,9 +94,9 @@ fn build(family: &str) -> Library {
 
 /// Each family is compiled once; its threads are global state, hence the lock.
 fn library(family: usize) -> &'static Mutex<Library> {
-    static BUILT: [OnceLock<Mutex<Library>>; FAMILIES.len()] =
-        [const { OnceLock::new() }; FAMILIES.len()];
-    BUILT[family].get_or_init(|| Mutex::new(build(FAMILIES[family])))
+    static BUILT: LazyLock<Vec<OnceLock<Mutex<Library>>>> =
+        LazyLock::new(|| FAMILIES.iter().map(|_| OnceLock::new()).collect());
+    BUILT[family].get_or_init(|| Mutex::new(build(&FAMILIES[family])))
 }
 
 /// Bytes of 0xff (NaN in every float type) before and behind a buffer.

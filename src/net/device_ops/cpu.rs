@@ -96,7 +96,6 @@ impl<'a, R: Real> Ops for Cpu<'a, R> {
     type Sum = Sum<'a, R>;
     type Inner = Vec<R>;
     type Wide = Vec<R>;
-    type Map = Vec<R>;
 
     fn take(&mut self, n: usize) -> Vec<R> {
         self.pool.take(n)
@@ -118,12 +117,6 @@ impl<'a, R: Real> Ops for Cpu<'a, R> {
     }
     fn spare(&mut self, _: &mut Vec<R>) {}
 
-    fn inner<'m>(&self, map: &'m Vec<R>) -> &'m Vec<R> {
-        map
-    }
-    fn inner_mut<'m>(&self, map: &'m mut Vec<R>) -> &'m mut Vec<R> {
-        map
-    }
     fn keep(&mut self, map: Vec<R>) -> Vec<R> {
         map
     }

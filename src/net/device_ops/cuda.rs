@@ -254,6 +254,22 @@ impl<'a, T: Compute> Cuda<'a, T> {
         });
     }
 
+    /// y = gelu(x + bias), rows of `c`; y may be x.
+    fn bias_gelu(
+        &mut self,
+        x: Result<CudaView<T>>,
+        bias: &Weight<T>,
+        c: usize,
+        y: Result<CudaView<T>>,
+    ) {
+        self.attempt(|device| {
+            let (x, y, b) = (x?, y?, bias.wide.slice(..));
+            let n = x.len() / c;
+            run!(device, launch::bias_gelu_forward(n, c), T::SUFFIX, x, b, y, n as i64, c as i32);
+            Ok(())
+        });
+    }
+
     /// Where norms' gradients are summed: in `sums`, which is made where there is none yet.
     fn sums_of_norm<'s>(
         &mut self,
@@ -273,7 +289,6 @@ impl<'a, T: Compute> Ops for Cuda<'a, T> {
     type Sum = Sum<'a>;
     type Inner = Buffer<T>;
     type Wide = Buffer<f32>;
-    type Map = Buffer<T>;
 
     fn take(&mut self, n: usize) -> Buffer<T> {
         self.buffer(n)
@@ -296,12 +311,6 @@ impl<'a, T: Compute> Ops for Cuda<'a, T> {
         *buffer = Buffer::default();
     }
 
-    fn inner<'m>(&self, map: &'m Buffer<T>) -> &'m Buffer<T> {
-        map
-    }
-    fn inner_mut<'m>(&self, map: &'m mut Buffer<T>) -> &'m mut Buffer<T> {
-        map
-    }
     fn keep(&mut self, map: Buffer<T>) -> Buffer<T> {
         Buffer { wide: None, ..map }
     }
@@ -523,20 +532,10 @@ impl<'a, T: Compute> Ops for Cuda<'a, T> {
         c: usize,
         (out, to): Out<Buffer<T>>,
     ) {
-        self.attempt(|device| {
-            let (n, x, y) = (range.len() / c, x.view(range)?, out.view(to)?);
-            let (launch, b) = (launch::bias_gelu_forward(n, c), bias.wide.slice(..));
-            run!(device, launch, T::SUFFIX, x, b, y, n as i64, c as i32);
-            Ok(())
-        });
+        self.bias_gelu(x.view(range), bias, c, out.view(to));
     }
     fn gelu_in_place(&mut self, (x, range): Out<Buffer<T>>, bias: &'a Weight<'a, T>, c: usize) {
-        self.attempt(|device| {
-            let (n, x, y) = (range.len() / c, x.view(range.clone())?, x.view(range)?);
-            let (launch, b) = (launch::bias_gelu_forward(n, c), bias.wide.slice(..));
-            run!(device, launch, T::SUFFIX, x, b, y, n as i64, c as i32);
-            Ok(())
-        });
+        self.bias_gelu(x.view(range.clone()), bias, c, x.view(range));
     }
     fn gelu_backward(
         &mut self,

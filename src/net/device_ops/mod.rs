@@ -3,7 +3,7 @@
 //!
 //! A device keeps a map of the network, or a gradient by one, twice where its compute type is narrower
 //! than f32: in f32, to which layers add, and rounded to the compute type, as products and
-//! convolutions read it ([`Ops::Map`]). Everything inside of a layer is of the compute type. On the CPU
+//! convolutions read it ([`Ops::take_map`]). Everything inside of a layer is of the compute type. On the CPU
 //! both are one buffer of f32 (f64 in tests).
 //!
 //! Buffers are at least as long as what is asked for; an [`In`] or [`Out`] names the values that are
@@ -64,27 +64,22 @@ pub(crate) trait Ops {
     type Inner: Default;
     /// Values in f32.
     type Wide: Default;
-    /// A map that layers add to, or the gradient by one.
-    type Map;
 
     /// A buffer of `n` values, which are any at all.
     fn take(&mut self, n: usize) -> Self::Inner;
     fn give(&mut self, buffer: Self::Inner);
     fn give_wide(&mut self, buffer: Self::Wide);
-    fn take_map(&mut self, n: usize) -> Self::Map;
-    fn give_map(&mut self, map: Self::Map);
+    /// The same for a map that layers add to, or the gradient by one.
+    fn take_map(&mut self, n: usize) -> Self::Inner;
+    fn give_map(&mut self, map: Self::Inner);
     /// Makes a buffer at least `n` values long; they are then any at all.
     fn fit(&mut self, buffer: &mut Self::Inner, n: usize);
 
     /// Says that nothing needs the buffer until the next [`Self::fit`]: a device may free it.
     fn spare(&mut self, buffer: &mut Self::Inner);
 
-    /// A map in the compute type.
-    fn inner<'m>(&self, map: &'m Self::Map) -> &'m Self::Inner;
-    /// The same, to be written: by a norm, its backward pass, or a product and then its bias.
-    fn inner_mut<'m>(&self, map: &'m mut Self::Map) -> &'m mut Self::Inner;
     /// What the backward pass reads of a map; the f32 is given back.
-    fn keep(&mut self, map: Self::Map) -> Self::Inner;
+    fn keep(&mut self, map: Self::Inner) -> Self::Inner;
 
     /// In how many pieces a block works on `rows` rows of 4·`c` hidden values, so that they fit into
     /// the device's caches, or its memory.
@@ -154,7 +149,7 @@ pub(crate) trait Ops {
         weight: Self::Weight,
         g: &Self::Inner,
         shape: [usize; 4],
-        dx: &mut Self::Map,
+        dx: &mut Self::Inner,
         sums: &mut Affine<Self::Sum>,
     );
 
@@ -224,8 +219,8 @@ pub(crate) trait Ops {
         x: In<Self::Inner>,
         weights: &Block<Self::Weight>,
         c: usize,
-        residual: In<Self::Map>,
-        out: Out<Self::Map>,
+        residual: In<Self::Inner>,
+        out: Out<Self::Inner>,
     );
     /// The gradient by x, g · gamma; the sum of g over the rows is added to `sum`.
     fn scale_backward(
@@ -238,9 +233,9 @@ pub(crate) trait Ops {
     );
 
     /// The mean over the pixels of each of n maps, [n, pixels, c] → [n, c].
-    fn pool(&mut self, map: &Self::Map, size: [usize; 3]) -> Self::Wide;
+    fn pool(&mut self, map: &Self::Inner, size: [usize; 3]) -> Self::Wide;
     /// The gradient by the map from that by the mean, which is worked in.
-    fn pool_backward(&mut self, g: Self::Wide, size: [usize; 3]) -> Self::Map;
+    fn pool_backward(&mut self, g: Self::Wide, size: [usize; 3]) -> Self::Inner;
     /// [`Self::norm`] of `n` rows in f32.
     fn norm_wide(
         &mut self,

@@ -68,7 +68,7 @@ pub(super) fn forward<O: Ops>(
     ops: &mut O,
     weights: &Block<O::Weight>,
     shape: [usize; 4],
-    (x, out): (&O::Map, &mut O::Map),
+    (x, out): (&O::Inner, &mut O::Inner),
     work: &mut Work<O::Inner, O::Wide>,
     mut inner: Option<&mut Inner<O::Inner>>,
 ) {
@@ -78,7 +78,7 @@ pub(super) fn forward<O: Ops>(
         None => &mut work.y,
     };
     ops.fit(y, m);
-    ops.depthwise(ops.inner(x), &weights.depthwise, shape, y);
+    ops.depthwise(x, &weights.depthwise, shape, y);
     for rows in pieces(ops, m / c, c) {
         let (n, range) = (rows.len(), rows.start * c..rows.end * c);
         let (all, z) = (0..n * 4 * c, &mut work.z);
@@ -114,7 +114,7 @@ pub(super) fn backward<O: Ops>(
     weights: &Block<O::Weight>,
     grads: &mut Block<O::Sum>,
     shape: [usize; 4],
-    (x, g): (&O::Inner, &mut O::Map),
+    (x, g): (&O::Inner, &mut O::Inner),
     work: &mut Work<O::Inner, O::Wide>,
     mut inner: Option<&mut Inner<O::Inner>>,
 ) {
@@ -138,7 +138,7 @@ pub(super) fn backward<O: Ops>(
         let sizes = [[n, 4 * c, c], [n, c, 4 * c]];
         let (second, gamma) = (weights.fc2.weight, weights.gamma);
         let scaled = (&mut work.o, all.clone());
-        ops.scale_backward((ops.inner(g), range.clone()), gamma, c, scaled, &mut grads.fc2.bias);
+        ops.scale_backward((&*g, range.clone()), gamma, c, scaled, &mut grads.fc2.bias);
         let to = (&mut work.da, wide.clone());
         ops.product_by_input(sizes[1], (&work.o, all.clone()), second, to);
         // After that, so that the hidden values are still in the caches where they are used.
@@ -161,7 +161,7 @@ pub(super) fn backward<O: Ops>(
         let (again, of_a) = ((&mut *a, wide.clone()), (&mut *da, wide.clone()));
         ops.gelu_backward((h, at), first.bias, 4 * c, again, of_a, &mut grads.fc1.bias);
         // Without gamma for now.
-        let of_rows = (ops.inner(g), range.clone());
+        let of_rows = (&*g, range.clone());
         ops.product_by_weight(sizes[1], of_rows, (a, wide.clone()), &mut grads.fc2.weight);
         let z = (&work.z, all.clone());
         ops.product_by_weight(sizes[0], (da, wide.clone()), z, &mut grads.fc1.weight);

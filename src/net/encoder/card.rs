@@ -7,12 +7,11 @@ use super::{Keep, OfWeights, Pass};
 use crate::net::description::Layout;
 use crate::net::device_ops::cpu::{self, Fill};
 use crate::net::device_ops::cuda::{self, Buffer, Compute, Cuda, Sum, Weight};
-use crate::net::ops::gpu::{self, Element, empty, run};
+use crate::net::ops::gpu::{self, Element, empty, run, tensor};
 use crate::net::ops::launch;
 use crate::net::{Classifier, parameters::Parameter, views::Views};
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, PushKernelArg};
-use candle_core::op::BackpropOp;
-use candle_core::{CudaDevice, CudaStorage, Device, Result, Shape, Storage, Tensor, bail};
+use candle_core::{CudaDevice, Device, Result, Tensor, bail};
 use std::{marker::PhantomData, ops::Range};
 
 /// The images of a batch on their way to the network.
@@ -41,9 +40,7 @@ impl Source<'_> {
             device.memcpy_htod(piece, &mut all.slice_mut(at..at + piece.len()))?;
             at += piece.len();
         }
-        let storage = Storage::Cuda(CudaStorage::wrap_cuda_slice(all, device.clone()));
-        let shape = (total / (h * w * c), h, w, c);
-        Ok(Tensor::from_storage(storage, shape, BackpropOp::none(), false))
+        Ok(tensor(all, device, (total / (h * w * c), h, w, c)))
     }
 }
 
@@ -61,28 +58,6 @@ pub(crate) struct Card<'a, T> {
     compute: PhantomData<T>,
 }
 
-/// What `$run` gives of the `$card` that [`Card::new`] makes in type `$compute`.
-macro_rules! on_card {
-    ($compute:expr, ($model:expr, $batch:expr, $at:expr), |$card:ident| $run:expr) => {{
-        macro_rules! of {
-            ($type:ty) => {{
-                let $card = $crate::net::encoder::Card::<$type>::new($model, $batch, $at)?;
-                $run
-            }};
-        }
-        match $compute {
-            candle_core::DType::F32 => of!(f32),
-            candle_core::DType::F16 => of!(half::f16),
-            candle_core::DType::BF16 => of!(half::bf16),
-            other => {
-                let types = "on a GPU the network computes in f32, f16 or bf16";
-                Err(candle_core::Error::Msg(format!("{types}, not {other:?}")))?
-            }
-        }
-    }};
-}
-pub(crate) use on_card;
-
 type Tape<T> = group::Tape<Buffer<T>, Buffer<f32>>;
 
 /// What the forward pass keeps of some images.
@@ -96,11 +71,6 @@ pub(crate) struct Sums {
     all: CudaSlice<f32>,
     /// Nothing is added yet, and the values are any at all.
     empty: bool,
-}
-
-fn tensor(values: CudaSlice<f32>, device: &CudaDevice, shape: impl Into<Shape>) -> Tensor {
-    let storage = Storage::Cuda(CudaStorage::wrap_cuda_slice(values, device.clone()));
-    Tensor::from_storage(storage, shape, BackpropOp::none(), false)
 }
 
 impl<'a, T: Compute> Card<'a, T> {

@@ -93,7 +93,7 @@ impl Shapes {
         let n = range.len();
         let (pre, mut map) = self.stem(ops, net, range.clone(), work);
         let (mut maps, mut inner) = (Vec::new(), Vec::new());
-        let mut next = |ops: &mut O, map: &mut O::Map, out: O::Map| {
+        let mut next = |ops: &mut O, map: &mut O::Inner, out: O::Inner| {
             let input = std::mem::replace(map, out);
             match keep {
                 true => maps.push(ops.keep(input)),
@@ -140,7 +140,7 @@ impl Shapes {
         net: &Net<O::Weight>,
         range: Range<usize>,
         work: &mut WorkOf<O>,
-    ) -> (O::Inner, O::Map) {
+    ) -> (O::Inner, O::Inner) {
         let (n, images) = (range.len(), &mut work.images);
         let (shape, first) = (self.images(n), length(self.stage(n, 0)));
         let (mut pre, mut map) = (ops.take(first), ops.take_map(first));
@@ -213,9 +213,9 @@ impl Shapes {
         (stage, grads): (&Stage<O::Weight>, &mut Stage<O::Sum>),
         (n, s): (usize, usize),
         (maps, inner): (&mut Vec<O::Inner>, &mut Vec<block::Inner<O::Inner>>),
-        mut g: O::Map,
+        mut g: O::Inner,
         work: &mut WorkOf<O>,
-    ) -> O::Map {
+    ) -> O::Inner {
         let shape = self.stage(n, s);
         for (weights, grads) in stage.blocks.iter().zip(&mut grads.blocks).rev() {
             let x = maps.pop().expect("a map for each layer");

@@ -29,13 +29,15 @@ mod tests;
 mod weights;
 
 #[cfg(feature = "cuda")]
-pub(crate) use card::{Card, Source, on_card};
+pub(crate) use card::{Card, Source};
 use layers::{Layers, Scratch};
 use weights::{net, views};
 
 use super::{
     Classifier, Spec, Stem, device_ops::HIDDEN, device_ops::cpu::Fill, pool::Pool, views::Views,
 };
+#[cfg(feature = "cuda")]
+use super::{device_ops::cuda::Compute, ops::gpu::by_type};
 use candle_core::{DType, Device, Result, Tensor};
 use std::ops::Range;
 
@@ -133,6 +135,15 @@ pub fn once(
         pass.backward(tapes, grad, &mut sums)?;
         Ok((features, pass.finish(sums)?))
     }
+    #[cfg(feature = "cuda")]
+    fn on_card<T: Compute>(
+        model: &Classifier,
+        batch: (Source, usize),
+        at: (&Device, usize),
+        grad: &Tensor,
+    ) -> Result<(Tensor, OfWeights)> {
+        run(&Card::<T>::new(model, batch, at)?, grad)
+    }
     let image = size * size * model.spec.in_channels;
     let fill = |range: Range<usize>, out: &mut [f32]| {
         out.copy_from_slice(&images[range.start * image..range.end * image]);
@@ -140,7 +151,7 @@ pub fn once(
     #[cfg(feature = "cuda")]
     if grad.device().is_cuda() {
         let (batch, at) = ((Source::Memory(&fill), size), (grad.device(), grad.dim(0)?));
-        return on_card!(compute, (model, batch, at), |card| run(&card, grad));
+        return by_type!(compute, on_card(model, batch, at, grad));
     }
     if compute != DType::F32 {
         candle_core::bail!("on the CPU the encoder's pass is computed in f32, not {compute:?}")

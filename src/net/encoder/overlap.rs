@@ -82,7 +82,7 @@ pub(super) fn stem<O: Ops>(
     norm: &Affine<O::Weight>,
     sizes: Sizes,
     images: &O::Inner,
-    (pre, out): (&mut O::Inner, &mut O::Map),
+    (pre, out): (&mut O::Inner, &mut O::Inner),
     (own, work): Works<O>,
 ) {
     let Sizes { images: [n, h, w, c], middle: m, out: width } = sizes;
@@ -111,7 +111,7 @@ pub(super) fn stem_backward<O: Ops>(
     (first_grads, second_grads): (&mut Affine<O::Sum>, &mut Affine<O::Sum>),
     norms: (O::Weight, &mut Affine<O::Sum>),
     sizes: Sizes,
-    (images, pre, g): (&O::Inner, &O::Inner, &O::Map),
+    (images, pre, g): (&O::Inner, &O::Inner, &O::Inner),
     (own, work): Works<O>,
 ) {
     let Sizes { images: [n, h, w, c], middle: m, out: width } = sizes;

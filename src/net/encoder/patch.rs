@@ -62,7 +62,7 @@ pub(super) fn stem<O: Ops>(
     (weights, norm): (&Affine<O::Weight>, &Affine<O::Weight>),
     (shape, width): ([usize; 4], usize),
     (range, images): (Range<usize>, &mut O::Inner),
-    (pre, out): (&mut O::Inner, &mut O::Map),
+    (pre, out): (&mut O::Inner, &mut O::Inner),
     work: &mut Work<O::Inner, O::Wide>,
 ) {
     let size = size(shape, 4, width);
@@ -79,9 +79,9 @@ pub(super) fn norm_to_map<O: Ops>(
     norm: &Affine<O::Weight>,
     (n, c): (usize, usize),
     x: &O::Inner,
-    out: &mut O::Map,
+    out: &mut O::Inner,
 ) {
-    let to = ops.inner_mut(out);
+    let to = out;
     ops.norm(norm, c, (x, 0..n * c), (to, 0..n * c));
 }
 
@@ -93,7 +93,7 @@ pub(super) fn stem_backward<O: Ops>(
     grads: &mut Affine<O::Sum>,
     (shape, width): ([usize; 4], usize),
     (range, images): (Range<usize>, &mut O::Inner),
-    (pre, g): (&O::Inner, &O::Map),
+    (pre, g): (&O::Inner, &O::Inner),
     work: &mut Work<O::Inner, O::Wide>,
 ) {
     let size = size(shape, 4, width);
@@ -111,13 +111,13 @@ pub(super) fn stem_norm_backward<O: Ops>(
     (norm, grads): (O::Weight, &mut Affine<O::Sum>),
     (n, c): (usize, usize),
     pre: &O::Inner,
-    g: &O::Map,
+    g: &O::Inner,
     work: &mut Work<O::Inner, O::Wide>,
 ) {
     let all = 0..n * c;
     ops.fit(&mut work.dz, n * c);
     ops.begin_norm(&mut work.norm, c);
-    let (g, dz) = ((ops.inner(g), all.clone()), (&mut work.dz, all.clone()));
+    let (g, dz) = ((g, all.clone()), (&mut work.dz, all.clone()));
     ops.norm_backward(norm, c, (pre, all), g, dz, &mut work.norm);
     ops.end_norm(&work.norm, grads);
 }
@@ -139,12 +139,12 @@ pub(super) fn downsample<O: Ops>(
     ops: &mut O,
     (norm, weights): (&Affine<O::Weight>, &Affine<O::Weight>),
     (shape, width): ([usize; 4], usize),
-    (x, out): (&O::Map, &mut O::Map),
+    (x, out): (&O::Inner, &mut O::Inner),
     work: &mut Work<O::Inner, O::Wide>,
 ) {
-    let (size, x) = (size(shape, 2, width), ops.inner(x));
+    let (size, x) = (size(shape, 2, width), x);
     normed_patches(ops, norm, shape, x, work);
-    let to = (ops.inner_mut(out), 0..size[0] * width);
+    let to = (out, 0..size[0] * width);
     multiply(ops, weights, size, &work.patches, to);
     work.spare(ops);
 }
@@ -156,17 +156,17 @@ pub(super) fn downsample_backward<O: Ops>(
     (norm_grads, grads): (&mut Affine<O::Sum>, &mut Affine<O::Sum>),
     (shape, width): ([usize; 4], usize),
     x: &O::Inner,
-    (g, dx): (&O::Map, &mut O::Map),
+    (g, dx): (&O::Inner, &mut O::Inner),
     work: &mut Work<O::Inner, O::Wide>,
 ) {
     let (size, m, c) = (size(shape, 2, width), shape.iter().product::<usize>(), shape[3]);
     normed_patches(ops, norm, shape, x, work);
-    let g = (ops.inner(g), 0..size[0] * width);
+    let g = (g, 0..size[0] * width);
     multiply_backward(ops, grads, size, &work.patches, g.clone());
     ops.fit(&mut work.d_patches, m);
     ops.product_by_input(size, g, weights.weight, (&mut work.d_patches, 0..m));
     ops.begin_norm(&mut work.norm, c);
-    let (xg, dx) = ([x, &work.d_patches], ops.inner_mut(dx));
+    let (xg, dx) = ([x, &work.d_patches], dx);
     let (dz, sums) = (&mut work.dz, &mut work.norm);
     ops.norm_to_patches_backward(norm.weight, (shape, 2), xg, dz, dx, sums);
     ops.end_norm(&work.norm, norm_grads);

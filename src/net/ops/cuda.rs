@@ -8,16 +8,14 @@ use super::{
     recurrence::KEPT,
 };
 use candle_core::{
-    CudaDevice, CudaStorage, DType, Layout, Result, Shape, Storage, Tensor,
+    CudaDevice, CudaStorage, Layout, Result, Shape, Storage, Tensor,
     backend::BackendStorage,
-    bail,
     cuda_backend::{
         CudaDType,
         cudarc::driver::{CudaSlice, CudaView, PushKernelArg},
     },
     op::BackpropOp,
 };
-use half::{bf16, f16};
 
 /// An argument of an op.
 pub(super) type Input<'a> = (&'a CudaStorage, &'a Layout);

@@ -6,7 +6,7 @@
 
 use super::launch::{self, Launch};
 use candle_core::{
-    CudaDevice, DType, Result, bail,
+    CudaDevice, CudaStorage, DType, Result, Shape, Storage, Tensor, bail,
     cuda_backend::{
         CudaDType, WrapErr,
         cudarc::{
@@ -18,6 +18,7 @@ use candle_core::{
         },
         gemm_reduced_precision_f32,
     },
+    op::BackpropOp,
 };
 use half::{bf16, f16};
 use std::ffi::c_void;
@@ -72,14 +73,17 @@ impl Element for bf16 {
     const CUBLAS: sys::cudaDataType_t = sys::cudaDataType_t::CUDA_R_16BF;
 }
 
-/// Calls a generic function by the type of a storage.
+/// Calls a generic function by the type that it computes in.
 macro_rules! by_type {
     ($dtype:expr, $run:ident($($arg:expr),* $(,)?)) => {
         match $dtype {
-            DType::F32 => $run::<f32>($($arg),*),
-            DType::F16 => $run::<f16>($($arg),*),
-            DType::BF16 => $run::<bf16>($($arg),*),
-            other => bail!("on a GPU the network computes in f32, f16 or bf16, not {other:?}"),
+            candle_core::DType::F32 => $run::<f32>($($arg),*),
+            candle_core::DType::F16 => $run::<half::f16>($($arg),*),
+            candle_core::DType::BF16 => $run::<half::bf16>($($arg),*),
+            other => {
+                let types = "on a GPU the network computes in f32, f16 or bf16";
+                Err(candle_core::Error::Msg(format!("{types}, not {other:?}")))?
+            }
         }
     };
 }
@@ -135,6 +139,16 @@ pub(crate) fn pointer<T>(device: &CudaDevice, view: Option<&CudaView<T>>) -> u64
 pub(crate) fn empty<T: DeviceRepr>(device: &CudaDevice, n: usize) -> Result<CudaSlice<T>> {
     // SAFETY: each buffer is written whole before it is read.
     unsafe { device.alloc::<T>(n) }
+}
+
+/// A buffer as a tensor outside of any graph.
+pub(crate) fn tensor<T: CudaDType>(
+    values: CudaSlice<T>,
+    device: &CudaDevice,
+    shape: impl Into<Shape>,
+) -> Tensor {
+    let storage = Storage::Cuda(CudaStorage::wrap_cuda_slice(values, device.clone()));
+    Tensor::from_storage(storage, shape, BackpropOp::none(), false)
 }
 
 /// out = Σ over the parts of `partial` [parts, n], or with `add` out += that; `n` is out's length.

@@ -3,15 +3,14 @@
 
 use super::{Grad, LSTMS, Layers, Ops, SIDE_BY_SIDE, place};
 use crate::net::ops::cuda::{lstm_backward, lstm_forward, lstm_weights};
-use crate::net::ops::gpu::{Matrix, empty, product};
+use crate::net::ops::gpu::{Matrix, empty, product, tensor};
 use crate::net::ops::recurrence::{GATES, KEPT};
 use crate::net::views::Views;
 use candle_core::cuda_backend::{
     WrapErr,
     cudarc::driver::{CudaSlice, CudaView},
 };
-use candle_core::op::BackpropOp;
-use candle_core::{CudaDevice, CudaStorage, DType, Device, Result, Shape, Storage, Tensor};
+use candle_core::{CudaDevice, DType, Device, Result, Shape, Tensor};
 use std::ops::Range;
 
 /// A GPU with the weights.
@@ -51,11 +50,6 @@ impl Sums {
         };
         self.places.into_iter().zip(shapes).map(of).collect()
     }
-}
-
-fn tensor(values: CudaSlice<f32>, device: &CudaDevice, shape: impl Into<Shape>) -> Tensor {
-    let storage = Storage::Cuda(CudaStorage::wrap_cuda_slice(values, device.clone()));
-    Tensor::from_storage(storage, shape, BackpropOp::none(), false)
 }
 
 /// Rows of so many values, one behind the other.

@@ -15,7 +15,11 @@ mod tests;
 
 pub use crate::net::encoder::OfWeights;
 #[cfg(feature = "cuda")]
-use crate::net::encoder::{Card, Source, on_card};
+use crate::net::{
+    device_ops::cuda::Compute,
+    encoder::{Card, Source},
+    ops::gpu::by_type,
+};
 
 use super::{
     Error, Result,
@@ -264,9 +268,7 @@ impl Stepper<'_> {
             let fill = |range: Range<usize>, out: &mut [f32]| images.fill(range, out);
             let batch = (self.source(images, &fill)?, images.size());
             let at = (self.device, self.plan.chunk);
-            return on_card!(self.compute, (self.model, batch, at), |card| {
-                self.gradients_by(&card, task)
-            });
+            return by_type!(self.compute, on_card(self, batch, at, task));
         }
         let fill = |range: Range<usize>, out: &mut [f32]| task.images.fill(range, out);
         let encoder = OnCpu { encoder: self.encoder(task.images), fill: &fill };
@@ -477,6 +479,17 @@ impl Stepper<'_> {
         }
         Ok(())
     }
+}
+
+/// [`Stepper::gradients_by`] of a batch on a GPU, in type `T`.
+#[cfg(feature = "cuda")]
+fn on_card<T: Compute>(
+    stepper: &Stepper,
+    batch: (Source, usize),
+    at: (&Device, usize),
+    task: Task,
+) -> Result<Gradients> {
+    stepper.gradients_by(&Card::<T>::new(stepper.model, batch, at)?, task)
 }
 
 /// `range` in pieces of `chunk`.
