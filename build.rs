@@ -8,11 +8,12 @@
 use std::{env, path::PathBuf, process::Command};
 
 /// One file a family, `common.cuh` beside them.
-const FAMILIES: [&str; 9] = [
+const FAMILIES: [&str; 10] = [
     "adamw",
     "bias_gelu",
     "colsum",
     "depthwise",
+    "head",
     "images",
     "layer_norm",
     "lstm",

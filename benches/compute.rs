@@ -16,7 +16,7 @@ use rsna_tui::config::{Config, Set};
 use rsna_tui::net::encoder::{Arena, Encoder, Keep};
 use rsna_tui::net::pool::Pool;
 use rsna_tui::net::recurrent::Lstms;
-use rsna_tui::net::{Classifier, Mode, Spec};
+use rsna_tui::net::{Classifier, Spec};
 use rsna_tui::train::adamw::AdamW;
 use rsna_tui::train::loss::Weights;
 use rsna_tui::train::memory::{self, Plan};
@@ -190,9 +190,9 @@ fn step(args: &Args, spec: &Spec, config: &Config) -> Vec<(&'static str, f64)> {
     let stepper = Stepper::on_cpu(&model, plan, &arena);
     let seconds = args.median(|| {
         let targets = Targets { own: &own, mixed: None };
-        let mode = Mode::Train(Some(Classifier::dropout_key(0, 0, 1, 0)));
+        let dropout = Some(Classifier::dropout_key(0, 0, 1, 0));
         let weights = Weights::from(&config.train);
-        stepper.step(&mut optimizer, 23e-5, &pixels, targets, weights, mode).expect("a step");
+        stepper.step(&mut optimizer, 23e-5, &pixels, targets, weights, dropout).expect("a step");
     });
     vec![("step", seconds)]
 }

@@ -12,7 +12,7 @@ use rsna_tui::config::{Config, Set};
 use rsna_tui::net::encoder::{Arena, Encoder, Keep};
 use rsna_tui::net::pool::Pool;
 use rsna_tui::net::recurrent::Lstms;
-use rsna_tui::net::{Classifier, Mode, Spec, ops};
+use rsna_tui::net::{Classifier, Spec, ops};
 use rsna_tui::train::adamw::AdamW;
 use rsna_tui::train::loss::Weights;
 use rsna_tui::train::memory::{self, Plan};
@@ -135,8 +135,8 @@ fn step(c: &mut Criterion) {
     group.bench_function("2 x 105 at 64 x 64", |b| {
         b.iter(|| {
             let targets = Targets { own: &own, mixed: None };
-            let mode = Mode::Train(Some(Classifier::dropout_key(0, 0, 1, 0)));
-            stepper.step(&mut optimizer, 23e-5, &pixels, targets, weights, mode).expect("a step")
+            let dropout = Some(Classifier::dropout_key(0, 0, 1, 0));
+            stepper.step(&mut optimizer, 23e-5, &pixels, targets, weights, dropout).expect("a step")
         });
     });
     group.finish();

@@ -3,7 +3,7 @@
 use candle_core::{DType, Device};
 use rsna_tui::{
     config::{Config, Set},
-    net::{Classifier, Mode, Spec, encoder::Arena},
+    net::{Classifier, Spec, encoder::Arena},
     selftest::steps::Noise,
     train::{
         adamw::AdamW,
@@ -28,11 +28,11 @@ fn run(threads: usize, steps: usize, plan: Plan) -> (Vec<Vec<f32>>, Vec<Vec<f32>
         let stepper = Stepper::on_cpu(&model, plan, &arena);
         let own: Vec<f32> = (0..42).map(|i| f32::from(u8::from(i % 14 < 2 && i > 13))).collect();
         let (targets, weights) = (Targets { own: &own, mixed: None }, Weights::from(&config.train));
-        let first = stepper.gradients(&Noise(0), targets, weights, Mode::Train(None)).unwrap();
+        let first = stepper.gradients(&Noise(0), targets, weights, None).unwrap();
         for step in 0..steps {
-            let mode = Mode::Train(Some(Classifier::dropout_key(1, 0, 1, step)));
+            let dropout = Some(Classifier::dropout_key(1, 0, 1, step));
             let images = Noise(step);
-            stepper.step(&mut optimizer, 1e-3, &images, targets, weights, mode).unwrap();
+            stepper.step(&mut optimizer, 1e-3, &images, targets, weights, dropout).unwrap();
         }
         let values = |v: &candle_core::Var| v.flatten_all().unwrap().to_vec1().unwrap();
         (first.of_weights.to_host().unwrap(), trainable.iter().map(|p| values(&p.var)).collect())

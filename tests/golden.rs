@@ -9,7 +9,7 @@ use reference::*;
 use rsna_tui::{
     config::Config,
     net::{
-        Classifier, Mode,
+        Classifier,
         description::{Init, Layout, Weight},
         encoder::Arena,
         lstm,
@@ -288,7 +288,7 @@ fn eval_mode(case: &Case) {
         check(&map, &t[&format!("eval.{name}_first2")], case.features, name);
     }
     let features = model.encoder.forward(&images, false).unwrap().reshape((4, 105, ())).unwrap();
-    let out = model.tail(&features, Mode::Eval).unwrap();
+    let out = model.tail(&features).unwrap();
     // The files of the full model hold the first part of each.
     let part = |got: &Tensor, key: &str, tolerance: f64| {
         let expected = &t[key];
@@ -345,7 +345,7 @@ fn tiny_eval_at_64() {
     let input = Input::new(1, 64);
     let images = Tensor::from_slice(&input.pixels, (105, 64, 64, 6), device()).unwrap();
     let features = model.encoder.forward(&images, false).unwrap().unsqueeze(0).unwrap();
-    let out = model.tail(&features, Mode::Eval).unwrap();
+    let out = model.tail(&features).unwrap();
     check(&features, &t["feat"], 2e-5, "feat");
     check(&out.lstm, &t["lstm_out"], 3e-6, "lstm");
     check(&out.lstm2, &t["lstm2_out"], 3e-6, "lstm2");
@@ -383,8 +383,7 @@ fn gradients(case: &Case, chunk: usize) {
         let mut input = Input::new(4, 32);
         input.mix = mix.then(|| (partner.clone(), lambda));
         let targets = Targets { own: &targets, mixed: mix.then_some((&mixed[..], lambda)) };
-        let made =
-            stepper(&model, chunk).gradients(&input, targets, WEIGHTS, Mode::Train(None)).unwrap();
+        let made = stepper(&model, chunk).gradients(&input, targets, WEIGHTS, None).unwrap();
         let mode = if mix { "mix" } else { "train" };
         close(made.loss.loss, f64::from(values(&t[&format!("{mode}.loss")])[0]), 2e-6, mode);
         let mut compared = 0;
@@ -444,9 +443,8 @@ fn chunks_do_not_change_the_gradients() {
     let run = |chunk: usize| {
         let model = model(&tiny());
         let targets = Targets { own: &targets, mixed: None };
-        let made = stepper(&model, chunk)
-            .gradients(&Input::new(4, 32), targets, WEIGHTS, Mode::Train(None))
-            .unwrap();
+        let made =
+            stepper(&model, chunk).gradients(&Input::new(4, 32), targets, WEIGHTS, None).unwrap();
         let names: Vec<String> =
             model.parameters.trainable.iter().map(|p| p.name.clone()).collect();
         names.into_iter().zip(made.of_weights.to_host().unwrap())
@@ -478,7 +476,7 @@ fn train_steps(case: &Case, steps: usize, loss: &dyn Fn(usize) -> (Option<f64>, 
     for step in 1..=steps {
         let targets = Targets { own: &targets, mixed: None };
         let out = stepper(&model, 105)
-            .step(&mut optimizer, 23e-5, &input, targets, WEIGHTS, Mode::Train(None))
+            .step(&mut optimizer, 23e-5, &input, targets, WEIGHTS, None)
             .unwrap();
         let (expected_loss, tolerance) = loss(step);
         let expected_loss = expected_loss.unwrap_or(losses[step - 1]);

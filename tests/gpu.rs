@@ -8,7 +8,7 @@ use candle_core::{DType, Device};
 use rsna_tui::{
     config::{Config, Precision, Set},
     device,
-    net::{Classifier, Mode, Spec, encoder::Arena},
+    net::{Classifier, Spec, encoder::Arena},
     predict::Ensemble,
     selftest::{
         Worst, apart, ops,
@@ -223,7 +223,7 @@ fn recovery_from_too_little_memory() {
     // A learning rate of 0: every step starts from the same weights.
     let step = || {
         let mut optimizer = AdamW::new(&config.train, sizes());
-        stepper.step(&mut optimizer, 0.0, &Noise(1), targets, weights, Mode::Train(None))
+        stepper.step(&mut optimizer, 0.0, &Noise(1), targets, weights, None)
     };
     let whole = step().unwrap();
     assert_eq!(whole.plan.chunk, 28);
@@ -237,7 +237,7 @@ fn recovery_from_too_little_memory() {
     let little = little.expect("a step that does not fit into a MiB");
     let disturbances: [(&str, &dyn Fn()); 7] = [
         ("an early allocation", &|| driver.refuse(60)),
-        ("a late allocation", &|| driver.refuse(400)),
+        ("a late allocation", &|| driver.refuse(250)),
         ("a product, NOT_INITIALIZED", &|| driver.fail_product(1, 1)),
         ("a product, ALLOC_FAILED", &|| driver.fail_product(5, 3)),
         ("a product, EXECUTION_FAILED", &|| driver.fail_product(5, 13)),

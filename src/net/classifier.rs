@@ -2,9 +2,10 @@
 
 use super::{
     convnext::ConvNeXt,
-    head::Head,
+    head::{Head, Tape},
     lstm::{self, Lstm},
     parameters::{Builder, Parameters},
+    recurrent,
     spec::Spec,
 };
 use crate::rng::{Key, Purpose};
@@ -24,16 +25,6 @@ pub struct Classifier {
     lstm2: Lstm,
     head: Head,
     head2: Head,
-}
-
-/// How BatchNorm and dropout behave.
-#[derive(Debug, Clone, Copy)]
-pub enum Mode {
-    /// Running statistics, no dropout, no graph.
-    Eval,
-    /// Batch statistics (which move the running ones), dropout keyed by fold, epoch and step
-    /// (`None`: without), graph.
-    Train(Option<Key>),
 }
 
 /// What the tail gives; intermediate outputs serve the golden tests.
@@ -63,34 +54,53 @@ impl Classifier {
         Ok(Self { spec: spec.clone(), parameters, encoder, lstm, lstm2, head, head2 })
     }
 
-    /// Features [B, T, F] → logits of slices and studies, by candle's operations throughout.
-    pub fn tail(&self, features: &Tensor, mode: Mode) -> Result<Output> {
-        let (b, t, _) = features.dims3()?;
-        let track = matches!(mode, Mode::Train(_));
-        let outs = lstm::forward(&[&self.lstm, &self.lstm2], features, track)?;
-        let (lstm, lstm2) = (outs[0].clone(), outs[1].clone());
-        let width = 2 * self.spec.lstm_hidden;
-        let rows = lstm.reshape((b * t, width))?;
-        // The study head reads position 0 only.
-        let first = lstm2.narrow(1, 0, 1)?.reshape((b, width))?;
-        let (slices, studies) = self.heads(&rows, &first, mode)?;
+    /// Features [B, T, F] → logits of slices and studies, with the running statistics and without
+    /// dropout; the LSTMs by candle's operations throughout.
+    pub fn tail(&self, features: &Tensor) -> Result<Output> {
+        let (lstms, read) = self.lstms(features, false)?;
+        let [slices, studies] = self.heads(&read)?;
+        let [lstm, lstm2] = lstms;
         Ok(Output { slices, studies, lstm, lstm2 })
     }
 
-    /// `all` [B·T, 2H] of the first LSTM and `first` [B, 2H] of the second at position 0 → slice
-    /// logits [B·T] and study logits [B].
-    pub fn heads(&self, all: &Tensor, first: &Tensor, mode: Mode) -> Result<(Tensor, Tensor)> {
-        Ok(match mode {
-            Mode::Eval => (self.head.eval(all)?, self.head2.eval(first)?),
-            Mode::Train(key) => {
-                let mask = |x: &Tensor, head: usize| {
-                    key.map(|k| self.dropout_mask(x, k.slice(head))).transpose()
-                };
-                let slices = self.head.train(all, mask(all, 0)?.as_ref())?;
-                let studies = self.head2.train(first, mask(first, 1)?.as_ref())?;
-                (slices, studies)
-            }
-        })
+    /// Features [B, T, F] → the LSTMs' outputs [B, T, 2H], and what the heads read of them; in candle's
+    /// graph if `track`.
+    fn lstms(&self, features: &Tensor, track: bool) -> Result<([Tensor; 2], recurrent::Output)> {
+        let (b, t, _) = features.dims3()?;
+        let outs = lstm::forward(&[&self.lstm, &self.lstm2], features, track)?;
+        let width = 2 * self.spec.lstm_hidden;
+        let rows = outs[0].reshape((b * t, width))?;
+        // The study head reads position 0 only.
+        let first = outs[1].narrow(1, 0, 1)?.reshape((b, width))?;
+        Ok(([outs[0].clone(), outs[1].clone()], [rows, first]))
+    }
+
+    /// What the heads read → slice logits [B·T] and study logits [B], with the running statistics and
+    /// without dropout.
+    pub fn heads(&self, [all, first]: &recurrent::Output) -> Result<[Tensor; 2]> {
+        Ok([self.head.eval(all)?, self.head2.eval(first)?])
+    }
+
+    /// The same with the batch's statistics, which move the running ones, and with dropout if `key` is
+    /// given; and what the backward pass needs, of each head.
+    pub fn train_heads(
+        &self,
+        [all, first]: &recurrent::Output,
+        key: Option<Key>,
+    ) -> Result<([Tensor; 2], [Tape; 2])> {
+        let mask =
+            |x: &Tensor, head: usize| key.map(|k| self.dropout_mask(x, k.slice(head))).transpose();
+        let (slices, of_slices) = self.head.train(all, mask(all, 0)?)?;
+        let (studies, of_studies) = self.head2.train(first, mask(first, 1)?)?;
+        Ok(([slices, studies], [of_slices, of_studies]))
+    }
+
+    /// Features [B, T, F] → slice logits [B·T] and study logits [B] of training without dropout, in
+    /// candle's graph.
+    #[cfg(test)]
+    pub(crate) fn tail_by_graph(&self, features: &Tensor) -> Result<[Tensor; 2]> {
+        let (_, [all, first]) = self.lstms(features, true)?;
+        Ok([self.head.train_by_graph(&all, None)?, self.head2.train_by_graph(&first, None)?])
     }
 
     /// Factors 0 (with probability p) or 1/(1-p), [rows of `like`, hidden].

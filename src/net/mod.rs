@@ -23,5 +23,5 @@ pub mod summary;
 pub(crate) mod views;
 pub mod weights;
 
-pub use classifier::{Classifier, Mode};
+pub use classifier::Classifier;
 pub use spec::{Spec, Stem};

@@ -42,6 +42,16 @@ impl Parameters {
     pub fn count(&self) -> usize {
         self.trainable.iter().map(|p| p.var.elem_count()).sum()
     }
+
+    /// Places among [`Self::trainable`] of the weights whose names begin with one of `prefixes`, in the
+    /// order of those.
+    pub(crate) fn under(&self, prefixes: [&'static str; 2]) -> impl Iterator<Item = usize> {
+        let of = |prefix: &'static str| {
+            let all = self.trainable.iter().enumerate();
+            all.filter(move |(_, p)| p.name.starts_with(prefix)).map(|(i, _)| i)
+        };
+        prefixes.into_iter().flat_map(of)
+    }
 }
 
 /// Draws weights and collects them. Each weight's draws are keyed by its name.

@@ -147,6 +147,7 @@ fn checks<'a>(device: &'a Device, ops: &'a [ops::Op]) -> Vec<Check<'a>> {
     for &dtype in types {
         add("images from bytes", dtype, 0.0, Box::new(move || ops::pixels(device, dtype, SEED)));
     }
+    add("head", f32, ops::allowed(f32), Box::new(move || ops::head(device, SEED)));
     add("NaN and infinity kept", f32, 0.0, Box::new(move || ops::not_finite(ops, device, SEED)));
     for &dtype in types {
         let run = Box::new(move || witness::encoder(device, dtype));

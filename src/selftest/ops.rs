@@ -3,7 +3,7 @@
 
 use super::{Worst, apart, values};
 use crate::{
-    net::ops,
+    net::{head::Head, ops, parameters::Builder},
     rng::{Key, Purpose},
 };
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -207,6 +207,41 @@ fn lost(got: &[Vec<f64>], expected: &[Vec<f64>]) -> usize {
     let is_finite = |values: &[f64]| values.iter().all(|v| v.is_finite());
     let gradients = got[1..].iter().zip(&expected[1..]);
     hidden.count() + gradients.filter(|(g, e)| is_finite(g) && !is_finite(e)).count()
+}
+
+/// A head's training pass on `device` against the CPU in f64: logits and gradients.
+pub fn head(device: &Device, seed: u64) -> eyre::Result<Worst> {
+    /// The gradient of the bias before BatchNorm, which takes it away: what rounding leaves.
+    const NOTHING: usize = 3;
+    let mut rng = generator(seed);
+    let mut worst = Worst::default();
+    for (rows, input, hidden) in [(840, 512, 256), (33, 19, 7)] {
+        let x = random(&mut rng, &[rows, input])?.to_dtype(DType::F32)?;
+        let mask = (random(&mut rng, &[rows, hidden])?.gt(0.0)?.to_dtype(DType::F32)? * 2.0)?;
+        let g: Vec<f32> = random(&mut rng, &[rows])?.to_dtype(DType::F32)?.to_vec1()?;
+        let of = |dtype: DType, device: &Device| -> Result<Vec<Vec<f64>>> {
+            let there = |t: &Tensor| t.to_dtype(dtype)?.to_device(device);
+            let head = Head::new(&mut Builder::new(seed, 0, dtype, device), "head", input, hidden)?;
+            let (logits, tape) = head.train(&there(&x)?, Some(there(&mask)?))?;
+            let (dx, of_weights) = tape.backward(&g)?;
+            [logits, dx].iter().chain(&of_weights).map(values).collect()
+        };
+        let (got, expected) = (of(DType::F32, device)?, of(DType::F64, &Device::Cpu)?);
+        let each = got.iter().zip(&expected).enumerate().filter(|(i, _)| *i != NOTHING);
+        for (i, (got, expected)) in each {
+            worst.add(apart(got, expected), || format!("{}, {rows} rows", of_head(i)));
+        }
+    }
+    Ok(worst)
+}
+
+/// What a head's pass gives at `i`.
+fn of_head(i: usize) -> String {
+    match i {
+        0 => "logits".into(),
+        1 => "gradient of the input".into(),
+        i => format!("gradient of weight {}", i - 1),
+    }
 }
 
 /// How many values of [`ops::pixels`] in `dtype` are not the CPU's to the bit.

@@ -3,7 +3,7 @@
 use super::{Worst, apart, ops::random, values, witness};
 use crate::{
     config::{Config, Set},
-    net::{Classifier, Mode, Spec, description::Layout, encoder::Arena, parameters::Parameter},
+    net::{Classifier, Spec, description::Layout, encoder::Arena, parameters::Parameter},
     rng::{Key, Purpose},
     train::{
         adamw::AdamW,
@@ -83,8 +83,8 @@ pub fn losses(device: &Device, dtype: DType, plan: Plan, steps: usize) -> Result
     let (targets, weights) = (Targets { own: &own, mixed: None }, Weights::from(&config.train));
     let mut losses = Vec::new();
     for i in 0..steps {
-        let mode = Mode::Train(Some(Classifier::dropout_key(1, 0, 1, i)));
-        let made = stepper.step(&mut optimizer, RATE, &Noise(i), targets, weights, mode)?;
+        let dropout = Some(Classifier::dropout_key(1, 0, 1, i));
+        let made = stepper.step(&mut optimizer, RATE, &Noise(i), targets, weights, dropout)?;
         eyre::ensure!(!made.skipped, "step {} was skipped: a gradient is not finite", i + 1);
         losses.push(made.loss.loss);
     }
@@ -132,7 +132,7 @@ pub fn slope(device: &Device) -> Result<Worst> {
     let stepper = Stepper { device, ..Stepper::on_cpu(&model, whole(), &arena) };
     let own = labels();
     let (targets, weights) = (Targets { own: &own, mixed: None }, Weights::from(&config.train));
-    let gradients = || stepper.gradients(&Noise(0), targets, weights, Mode::Train(None));
+    let gradients = || stepper.gradients(&Noise(0), targets, weights, None);
     let of_weights = gradients()?.of_weights.to_host()?;
     let square = |g: &f32| f64::from(*g) * f64::from(*g);
     let norm = of_weights.iter().flatten().map(square).sum::<f64>().sqrt();

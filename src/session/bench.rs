@@ -4,7 +4,7 @@ use crate::{
     cli,
     config::{CHANNELS, Config},
     device::{self, speed},
-    net::{Classifier, Mode, Spec, encoder::Arena},
+    net::{Classifier, Spec, encoder::Arena},
     print,
     rng::{Key, Purpose},
     session,
@@ -91,7 +91,7 @@ fn measure(config: &Config, device: &Device, steps: usize) -> Result<Measured> {
     let sizes = model.parameters.trainable.iter().map(|p| p.var.elem_count());
     let mut optimizer = AdamW::new(&config.train, sizes);
     let (mut plan, _) = Plan::for_device(config, device);
-    let (arena, clock) = (Arena::default(), Clock::default());
+    let (arena, clock) = (Arena::default(), Clock::new(device));
     let (mut whole, mut data) = (Vec::new(), 0.0);
     let loader = Loader::train(source, studies, config, 0, 1);
     let mut start = Instant::now();
@@ -109,15 +109,15 @@ fn measure(config: &Config, device: &Device, steps: usize) -> Result<Measured> {
             clock: Some(&clock),
         };
         let targets = Targets { own: &batch.targets, mixed: mixed.as_deref().zip(lambda) };
-        let mode = Mode::Train(Some(Classifier::dropout_key(config.seed, 0, 1, i)));
+        let dropout = Some(Classifier::dropout_key(config.seed, 0, 1, i));
         let weights = Weights::from(&config.train);
         let lr = config.train.learning_rate;
-        let out = stepper.step(&mut optimizer, lr, &batch, targets, weights, mode)?;
+        let out = stepper.step(&mut optimizer, lr, &batch, targets, weights, dropout)?;
         plan = out.plan;
         drop(batch);
         if i == 0 {
             // Buffers are made, kernels loaded.
-            clock.take();
+            clock.take()?;
         } else {
             data += waited;
             whole.push(start.elapsed().as_secs_f64());
@@ -135,7 +135,7 @@ fn measure(config: &Config, device: &Device, steps: usize) -> Result<Measured> {
     let (encoder, tail) = spec.multiplications(size);
     Ok(Measured {
         data: data / n,
-        parts: clock.take().map(|seconds| seconds / n),
+        parts: clock.take()?.map(|seconds| seconds / n),
         whole,
         images,
         weights: model.parameters.count(),

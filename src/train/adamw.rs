@@ -17,7 +17,7 @@ mod on_device;
 const PIECE: usize = 1 << 15;
 
 /// First and second moment of one parameter, in the parameter's own layout.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Moments {
     /// exp_avg
     pub first: Vec<f32>,

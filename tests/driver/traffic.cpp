@@ -91,6 +91,14 @@ const std::map<std::string, Rule>& rules() {
              const uint64_t n = a[3] * a[4] * a[5];
              return {4 * a[3] * a[5], n * 4 + a[2] * n * t};
          }},
+        {"head_forward", [](auto& a, uint64_t) -> Traffic {
+             const uint64_t n = a[9] * a[10];
+             return {4 * n * (1 + a[4]) + 20 * a[10], 4 * n + 16 * a[8] * a[10]};
+         }},
+        {"head_grad", [](auto& a, uint64_t) -> Traffic {
+             const uint64_t n = a[10] * a[11];
+             return {4 * n * (1 + a[4]) + 24 * a[11] + 4 * a[10], 4 * n + 16 * a[11]};
+         }},
         // Weights count as read at each step, though they fit into a card's second cache.
         {"lstm_spread", [](auto& a, uint64_t) -> Traffic { return {16 * a[2] * a[3], 16 * a[2] * a[3]}; }},
         {"lstm_gather", [](auto& a, uint64_t) -> Traffic { return {4 * a[2] * a[3], 4 * a[2] * a[3]}; }},

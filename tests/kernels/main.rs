@@ -7,6 +7,7 @@
 #![cfg(unix)]
 
 mod harness;
+mod head;
 mod lstm;
 mod ops;
 mod training;

@@ -12,7 +12,7 @@ mod tiny;
 mod wrapped;
 
 use candle_core::{DType, Device, Tensor};
-use rsna_tui::net::{Classifier, Mode, Spec, Stem};
+use rsna_tui::net::{Classifier, Spec, Stem};
 use std::{collections::BTreeMap, path::Path};
 
 /// The network of `tests/golden/parallel.pth`.
@@ -38,7 +38,7 @@ fn logits(model: &Classifier, images: &Tensor) -> (Vec<f32>, Vec<f32>) {
     let maps = maps.permute((0, 2, 3, 1)).unwrap().contiguous().unwrap();
     let features = model.encoder.forward(&maps, false).unwrap();
     let features = features.reshape((b, t, model.spec.features())).unwrap();
-    let out = model.tail(&features, Mode::Eval).unwrap();
+    let out = model.tail(&features).unwrap();
     (reference::values(&out.slices), reference::values(&out.studies))
 }
 

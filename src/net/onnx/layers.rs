@@ -3,7 +3,7 @@
 use super::build::{Build, float, int, ints, text};
 use crate::net::{
     description::{Affine, Block, Direction, EPS, Encoder, Head, Lstm, Weight},
-    head,
+    head, ops,
 };
 use candle_core::{Result, Tensor, bail};
 
@@ -155,8 +155,8 @@ pub(super) fn head(b: &mut Build, at: &str, of: &Head<Weight>, x: &str) -> Resul
         inputs.push(b.weight(name)?);
     }
     let inputs: Vec<&str> = inputs.iter().map(|name| &**name).collect();
-    let y = b.node(norm, "BatchNormalization", &inputs, vec![float("epsilon", head::EPS)]);
-    let y = b.node(at, "LeakyRelu", &[&y], vec![float("alpha", head::SLOPE)]);
+    let y = b.node(norm, "BatchNormalization", &inputs, vec![float("epsilon", ops::head::EPS)]);
+    let y = b.node(at, "LeakyRelu", &[&y], vec![float("alpha", ops::head::SLOPE)]);
     product(b, &of.out, &y)
 }
 

@@ -4,12 +4,13 @@
 use super::{
     contiguous,
     gpu::{self, Element, by_type, empty, pointer, run},
-    launch,
+    head, launch,
     recurrence::KEPT,
 };
 use candle_core::{
-    CudaDevice, CudaStorage, Layout, Result, Shape, Storage, Tensor,
+    CudaDevice, CudaStorage, Device, Layout, Result, Shape, Storage, Tensor,
     backend::BackendStorage,
+    bail,
     cuda_backend::{
         CudaDType,
         cudarc::driver::{CudaSlice, CudaView, PushKernelArg},
@@ -365,4 +366,57 @@ pub(crate) fn lstm_weights(
     let n = hidden as i32;
     run!(device, launch, "", w0, w1, w2, w3, i0, i1, i2, i3, h0, h1, h2, h3, w, b, n);
     Ok((w_hh, bias))
+}
+
+/// [`Middle::forward`](super::head::Middle::forward) of `rows` rows of `c`; `views` in its order.
+///
+/// Errors: the driver's.
+pub(super) fn head_forward(
+    device: &Device,
+    views: &[CudaView<f32>],
+    [rows, c]: [usize; 2],
+    batch: bool,
+) -> Result<(Tensor, Option<Tensor>)> {
+    let [x, bias, weight, shift, mean, var, mask @ ..] = views else {
+        bail!("a head's pass takes six tensors and a mask")
+    };
+    let cuda = device.as_cuda_device()?;
+    let y = empty::<f32>(cuda, rows * c)?;
+    let statistics = batch.then(|| empty::<f32>(cuda, 4 * c)).transpose()?;
+    let of_batch = pointer(cuda, statistics.as_ref().map(CudaSlice::as_view).as_ref());
+    let [x, bias, weight, shift, mean, var] =
+        [x, bias, weight, shift, mean, var].map(|view| view.slice(..));
+    let (mask, to) = (pointer(cuda, mask.first()), y.as_view());
+    let [momentum, eps, slope] = [head::MOMENTUM, head::EPS, head::SLOPE].map(|v| v as f32);
+    let (launch, n, width) = (launch::head_forward(c), rows as i32, c as i32);
+    run!(
+        cuda, launch, "", x, bias, weight, shift, mask, mean, var, to, of_batch, n, width,
+        momentum, eps, slope
+    );
+    Ok((gpu::tensor(y, cuda, (rows, c)), statistics.map(|s| gpu::tensor(s, cuda, (4, c)))))
+}
+
+/// [`Middle::backward`](super::head::Middle::backward) of `rows` rows of `c`; `views` in its order.
+///
+/// Errors: the driver's.
+pub(super) fn head_grad(
+    device: &Device,
+    views: &[CudaView<f32>],
+    [rows, c]: [usize; 2],
+) -> Result<(Tensor, Tensor)> {
+    let [x, bias, weight, shift, statistics, out, g, mask @ ..] = views else {
+        bail!("a head's backward pass takes seven tensors and a mask")
+    };
+    let cuda = device.as_cuda_device()?;
+    let (dx, grads) = (empty::<f32>(cuda, rows * c)?, empty::<f32>(cuda, 4 * c)?);
+    let [x, bias, weight, shift, statistics, out, g] =
+        [x, bias, weight, shift, statistics, out, g].map(|view| view.slice(..));
+    let (mask, to, sums) = (pointer(cuda, mask.first()), dx.as_view(), grads.as_view());
+    let (launch, n, width, slope) =
+        (launch::head_grad(c), rows as i32, c as i32, head::SLOPE as f32);
+    run!(
+        cuda, launch, "", x, bias, weight, shift, mask, statistics, out, g, to, sums, n, width,
+        slope
+    );
+    Ok((gpu::tensor(dx, cuda, (rows, c)), gpu::tensor(grads, cuda, (4, c))))
 }

@@ -24,7 +24,7 @@ use half::{bf16, f16};
 use std::ffi::c_void;
 
 /// PTX by the families' names, and the kernels in each.
-const MODULES: [(&str, &str, &[&str]); 9] = [
+const MODULES: [(&str, &str, &[&str]); 10] = [
     ("adamw", include_str!(concat!(env!("OUT_DIR"), "/adamw.ptx")), &["adamw", "grad_squares"]),
     ("bias_gelu", include_str!(concat!(env!("OUT_DIR"), "/bias_gelu.ptx")), &["bias_gelu"]),
     (
@@ -33,6 +33,7 @@ const MODULES: [(&str, &str, &[&str]); 9] = [
         &["add_bias", "column_sum", "sum_parts"],
     ),
     ("depthwise", include_str!(concat!(env!("OUT_DIR"), "/depthwise.ptx")), &["depthwise7"]),
+    ("head", include_str!(concat!(env!("OUT_DIR"), "/head.ptx")), &["head"]),
     ("images", include_str!(concat!(env!("OUT_DIR"), "/images.ptx")), &["images"]),
     ("layer_norm", include_str!(concat!(env!("OUT_DIR"), "/layer_norm.ptx")), &["layer_norm"]),
     ("lstm", include_str!(concat!(env!("OUT_DIR"), "/lstm.ptx")), &["lstm"]),

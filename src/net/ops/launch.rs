@@ -21,7 +21,7 @@ pub struct Launch {
 }
 
 /// Names of all kernels, and whether they are generic over the element type.
-pub const KERNELS: [(&str, bool); 25] = [
+pub const KERNELS: [(&str, bool); 27] = [
     ("depthwise7_forward", true),
     ("depthwise7_grad_input", true),
     ("depthwise7_grad_weight", true),
@@ -40,6 +40,8 @@ pub const KERNELS: [(&str, bool); 25] = [
     ("pool_forward", false),
     ("pool_grad", true),
     ("sum_parts", false),
+    ("head_forward", false),
+    ("head_grad", false),
     ("lstm_spread", false),
     ("lstm_gather", false),
     ("lstm_weights", false),
@@ -181,6 +183,20 @@ pub fn column_sum(c: usize, parts: usize) -> Launch {
 /// The sum of parts of `n` values.
 pub fn sum_parts(n: usize) -> Launch {
     launch(("sum_parts", false), [n.div_ceil(32), 1, 1], [32, 8, 1], 8 * 32 * FLOAT)
+}
+
+fn head(kernel: &'static str, c: usize) -> Launch {
+    launch((kernel, false), [c.div_ceil(32), 1, 1], [32, 32, 1], 32 * 32 * FLOAT)
+}
+
+/// A head's `c` hidden columns.
+pub fn head_forward(c: usize) -> Launch {
+    head("head_forward", c)
+}
+
+/// A head's `c` hidden columns.
+pub fn head_grad(c: usize) -> Launch {
+    head("head_grad", c)
 }
 
 /// `cells` = D · T · B.

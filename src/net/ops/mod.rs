@@ -13,6 +13,7 @@ pub(crate) mod cuda;
 pub(crate) mod depthwise;
 #[cfg(feature = "cuda")]
 pub(crate) mod gpu;
+pub(crate) mod head;
 pub(crate) mod lanes;
 #[doc(hidden)]
 pub mod launch;

@@ -20,6 +20,8 @@ use candle_core::{Device, Result, Tensor};
 use cpu::Cpu;
 use std::borrow::Borrow;
 
+/// How both LSTMs' weights' names begin.
+pub(crate) const NAMES: [&str; LSTMS] = ["lstm.", "lstm2."];
 /// Weight tensors of a direction: w_ih, w_hh, b_ih, b_hh.
 const WEIGHTS: usize = 4;
 /// Directions of both LSTMs in a layer.
@@ -50,7 +52,8 @@ enum OnDevice {
 impl<'a> Lstms<'a> {
     /// Of `model`. The weights are locked for reading as long as this lives.
     pub fn new(model: &'a Classifier, pool: &'a Pool<f32>) -> Self {
-        let views = Views::new(members(model).map(|i| &model.parameters.trainable[i]));
+        let views =
+            Views::new(model.parameters.under(NAMES).map(|i| &model.parameters.trainable[i]));
         Self {
             views,
             #[cfg(feature = "cuda")]
@@ -89,7 +92,7 @@ impl<'a> Lstms<'a> {
     }
 
     /// From the gradients of the output, those of the features [B·T, F] and of each weight, in the
-    /// order of [`members`].
+    /// order of [`NAMES`] and, of each, the parameters'.
     ///
     /// Errors: the tape or the gradients are from another device; the device's.
     pub fn backward(&self, tape: Tape, grad: &Output) -> Result<(Tensor, OfWeights)> {
@@ -134,16 +137,6 @@ pub fn bytes(spec: &Spec, studies: usize) -> usize {
     // Input and its gradient by time and by study; both layers' outputs and gradients; the head.
     let others = 4 * spec.features() + 12 * spec.lstm_hidden + 8 * spec.head_hidden;
     4 * studies * spec.images * (cells + others)
-}
-
-/// Places of both LSTMs' weights among a network's parameters, in the order of
-/// [`Lstms::backward`]'s gradients.
-pub fn members(model: &Classifier) -> impl Iterator<Item = usize> {
-    let of = |prefix: &'static str| {
-        let all = model.parameters.trainable.iter().enumerate();
-        all.filter(move |(_, p)| p.name.starts_with(prefix)).map(|(i, _)| i)
-    };
-    of("lstm.").chain(of("lstm2."))
 }
 
 /// Where a direction's weights begin: by LSTM, layer, direction.

@@ -83,15 +83,12 @@ impl State {
         Ok(self.table.insert(table))
     }
 
-    /// Moves the moments to the device.
+    /// Moves the moments to the device. On an error they are where they were.
     fn from_host(moments: &mut [Moments], device: &Device) -> Result<Self> {
-        let moved = |values: &mut Vec<f32>| {
-            let values = std::mem::take(values);
-            let n = values.len();
-            Tensor::from_vec(values, n, device)
-        };
-        let first = moments.iter_mut().map(|m| moved(&mut m.first)).collect::<Result<_>>()?;
-        let second = moments.iter_mut().map(|m| moved(&mut m.second)).collect::<Result<_>>()?;
+        let copy = |values: &Vec<f32>| Tensor::from_slice(values, values.len(), device);
+        let first = moments.iter().map(|m| copy(&m.first)).collect::<Result<_>>()?;
+        let second = moments.iter().map(|m| copy(&m.second)).collect::<Result<_>>()?;
+        moments.fill_with(Moments::default);
         Ok(Self { first, second, table: None })
     }
 

@@ -3,7 +3,7 @@
 use super::{End, Training};
 use crate::{
     config::OnNonFinite,
-    net::{Classifier, Mode},
+    net::Classifier,
     run::{
         Event,
         event::{LeftOut, Level, Position, Step},
@@ -92,14 +92,7 @@ impl Training<'_, '_> {
             self.at().step - 1,
         );
         let stepper = fold.stepper(self.model);
-        let out = stepper.step(
-            &mut self.optimizer,
-            lr,
-            batch,
-            targets,
-            self.weights,
-            Mode::Train(Some(key)),
-        )?;
+        let out = stepper.step(&mut self.optimizer, lr, batch, targets, self.weights, Some(key))?;
         let compute_seconds = start.elapsed().as_secs_f64();
         self.tell(&out);
         let logits = (&out.slice_logits[..], &out.study_logits[..]);

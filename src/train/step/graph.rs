@@ -1,8 +1,8 @@
 //! The gradients by candle's autograd through our ops, for the tests to compare with.
 
-use super::{Bytes, Error, Gradients, Images, OfWeights, Result, Stepper, Tail, Task};
+use super::{Bytes, Error, Gradients, Images, OfWeights, Result, Scored, Stepper, Task};
 use crate::net::{ops, parameters::Parameter};
-use candle_core::Tensor;
+use candle_core::{Tensor, Var};
 
 impl Stepper<'_> {
     /// The images as the network takes them, [n, S, S, 6] in 0..=1, of the compute type.
@@ -25,24 +25,29 @@ impl Stepper<'_> {
         Ok(ops::pixels(&own, partner.as_ref().map(|(p, s)| (p, *s)), self.compute)?)
     }
 
-    /// [`Self::gradients`] by candle's autograd throughout.
+    /// [`Self::gradients`] by candle's autograd throughout, without dropout.
     pub(super) fn gradients_by_graph(&self, task: Task) -> Result<Gradients> {
         let images = self.images(task.images, task.targets.own.len())?;
         let features = self.model.encoder.forward(&images, true)?;
-        let studies = features.dim(0)? / self.model.spec.images;
-        let by_candle = |x: &[Tensor]| {
-            let out = self.model.tail(&x[0].reshape((studies, (), x[0].dim(1)?))?, task.mode)?;
-            Ok((out.slices, out.studies))
-        };
-        let tail = self.scored(std::slice::from_ref(&features), by_candle, task)?;
-        let of_encoder = (features * &tail.grads[0])?.sum_all()?.backward()?;
+        let leaf = Var::from_tensor(&features.detach())?;
+        let (t, f) = (self.model.spec.images, features.dim(1)?);
+        let logits = self.model.tail_by_graph(&leaf.as_tensor().reshape(((), t, f))?)?;
+        let Scored { loss, slice_logits, study_logits, grads } = self.scored(&logits, task)?;
+        // Σ logits·∂L/∂logits has the loss's gradient.
+        let dot =
+            |x: &Tensor, g: Vec<f32>| (x * Tensor::from_vec(g, x.shape(), self.device)?)?.sum_all();
+        let [slices, studies] = grads;
+        let surrogate = (dot(&logits[0], slices)? + dot(&logits[1], studies)?)?;
+        let of_tail = surrogate.backward()?;
+        let none = || Error::NoGradient("the features".into());
+        let grad = of_tail.get(&leaf).ok_or_else(none)?;
+        let of_encoder = (features * grad)?.sum_all()?.backward()?;
         let of = |p: &Parameter| {
-            let grad = of_encoder.get(&p.var).or_else(|| tail.of_weights.get(&p.var));
+            let grad = of_encoder.get(&p.var).or_else(|| of_tail.get(&p.var));
             grad.cloned().ok_or_else(|| Error::NoGradient(p.name.clone()))
         };
         let all = self.model.parameters.trainable.iter().map(of).collect::<Result<_>>()?;
         let of_weights = OfWeights::Host(OfWeights::Device(all).to_host()?);
-        let Tail { loss, slice_logits, study_logits, .. } = tail;
         Ok(Gradients { loss, slice_logits, study_logits, of_weights })
     }
 }

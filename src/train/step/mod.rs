@@ -30,13 +30,15 @@ use super::{
 use crate::{
     device,
     net::{
-        Classifier, Mode,
+        Classifier,
         encoder::{Arena, Encoder, Keep, OnCpu, Pass},
+        head,
         recurrent::{self, Lstms},
         weights,
     },
+    rng::Key,
 };
-use candle_core::{DType, Device, Tensor, Var, backprop::GradStore};
+use candle_core::{DType, Device, Tensor};
 use clock::{Clock, Part};
 use std::ops::Range;
 
@@ -133,8 +135,8 @@ pub struct Stepper<'a> {
     pub compute: DType,
     /// Buffers from step to step.
     pub arena: &'a Arena,
-    /// Where somebody asks what takes how long; on a GPU the parts then wait for each other.
-    pub clock: Option<&'a Clock>,
+    /// Where somebody asks what takes how long.
+    pub clock: Option<&'a Clock<'a>>,
 }
 
 /// A training batch and how it is scored.
@@ -143,38 +145,45 @@ struct Task<'a> {
     images: &'a dyn Images,
     targets: Targets<'a>,
     weights: Weights,
-    mode: Mode,
+    /// The key of dropout; without it, none.
+    dropout: Option<Key>,
     /// Factor of the loss in the backward pass.
     scale: f64,
 }
 
-/// What the loss gives, taken back to some tensors it was computed from.
-struct Tail {
-    /// The gradients of those.
-    grads: Vec<Tensor>,
+/// A batch's loss and logits, and the loss's gradients by those.
+struct Scored {
     loss: TrainLoss,
     slice_logits: Vec<f32>,
     study_logits: Vec<f32>,
-    /// Of the weights in between, as far as autograd gave them.
-    of_weights: GradStore,
+    /// [B·T] and [B], times the loss's scale.
+    grads: [Vec<f32>; 2],
 }
 
-/// All gradients in the parameters' order, in which the encoder's weights come first; `head` brings one
-/// of the heads', which autograd gave, to where the others are.
+/// What comes back from the loss to the features.
+struct Tail {
+    scored: Scored,
+    /// By the features [B·T, F].
+    grad: Tensor,
+    of_lstms: OfWeights,
+    /// Of both heads.
+    of_heads: Vec<Tensor>,
+}
+
+/// All gradients in the parameters' order, in which the encoder's weights come first.
 ///
-/// Errors: one is missing; the device's.
+/// Errors: one is missing.
 fn all_gradients<T>(
     model: &Classifier,
-    (encoder, lstms): (Vec<T>, Vec<T>),
-    heads: &GradStore,
-    head: impl Fn(&Tensor) -> candle_core::Result<T>,
+    encoder: Vec<T>,
+    lstms: Vec<T>,
+    heads: Vec<T>,
 ) -> Result<Vec<T>> {
     let parameters = &model.parameters.trainable;
     let mut all: Vec<Option<T>> = encoder.into_iter().map(Some).collect();
-    for p in &parameters[all.len()..] {
-        all.push(heads.get(&p.var).map(&head).transpose()?);
-    }
-    for (at, g) in recurrent::members(model).zip(lstms) {
+    all.resize_with(parameters.len(), || None);
+    let of = |prefixes| model.parameters.under(prefixes);
+    for (at, g) in of(recurrent::NAMES).zip(lstms).chain(of(head::NAMES).zip(heads)) {
         all[at] = Some(g);
     }
     let named = parameters.iter().zip(all);
@@ -190,11 +199,7 @@ impl<'a> Stepper<'a> {
 
 impl Stepper<'_> {
     fn lap(&self, part: Part) -> Result<()> {
-        if let Some(clock) = self.clock {
-            self.device.synchronize()?;
-            clock.lap(part);
-        }
-        Ok(())
+        Ok(self.clock.map_or(Ok(()), |clock| clock.lap(part))?)
     }
 
     fn encoder(&self, images: &dyn Images) -> Encoder<'_> {
@@ -226,9 +231,9 @@ impl Stepper<'_> {
     fn predict_by<P: Pass>(&self, encoder: &P, images: usize) -> Result<(Tensor, Tensor)> {
         let (features, _) = encoder.forward(0..images, Keep::default())?;
         let lstms = Lstms::new(self.model, &self.arena.pool);
-        let ([all, first], tape) = lstms.forward(&features)?;
+        let (read, tape) = lstms.forward(&features)?;
         lstms.forget(tape)?;
-        Ok(self.model.heads(&all, &first, Mode::Eval)?)
+        Ok(self.model.heads(&read)?.into())
     }
 
     /// Brings the images to the device, as bytes where there are such.
@@ -256,9 +261,9 @@ impl Stepper<'_> {
         images: &dyn Images,
         targets: Targets,
         weights: Weights,
-        mode: Mode,
+        dropout: Option<Key>,
     ) -> Result<Gradients> {
-        self.gradients_of(Task { images, targets, weights, mode, scale: 1.0 })
+        self.gradients_of(Task { images, targets, weights, dropout, scale: 1.0 })
     }
 
     fn gradients_of(&self, task: Task) -> Result<Gradients> {
@@ -281,62 +286,54 @@ impl Stepper<'_> {
         self.lap(Part::Upload)?;
         let (features, tapes) = encoder.forward(0..total, self.plan.keep)?;
         self.lap(Part::Encode)?;
-        let (tail, of_lstms) = self.tail(&features, task)?;
+        let Tail { scored, grad, of_lstms, of_heads } = self.tail(&features, task)?;
         drop(features);
         self.within_limit(task.images)?;
         self.lap(Part::Tail)?;
         let (mut sums, kept) = (encoder.sums()?, P::kept(&tapes));
         if !kept.is_empty() {
-            encoder.backward(tapes, &tail.grads[0].narrow(0, 0, kept.end)?, &mut sums)?;
+            encoder.backward(tapes, &grad.narrow(0, 0, kept.end)?, &mut sums)?;
         }
         for range in chunks(kept.end..total, self.plan.chunk) {
             let keep = Keep { inputs: range.len(), inner: 0 };
-            let grad = tail.grads[0].narrow(0, range.start, range.len())?;
+            let grad = grad.narrow(0, range.start, range.len())?;
             let (_, tapes) = encoder.forward(range, keep)?;
             encoder.backward(tapes, &grad, &mut sums)?;
         }
-        let Tail { loss, slice_logits, study_logits, of_weights: of_heads, .. } = tail;
         let of_weights = match (encoder.finish(sums)?, of_lstms) {
             (OfWeights::Host(encoder), OfWeights::Host(lstms)) => {
-                let values = |g: &Tensor| g.flatten_all()?.to_vec1();
-                OfWeights::Host(all_gradients(self.model, (encoder, lstms), &of_heads, values)?)
+                let heads = OfWeights::Device(of_heads).to_host()?;
+                OfWeights::Host(all_gradients(self.model, encoder, lstms, heads)?)
             }
             (OfWeights::Device(encoder), OfWeights::Device(lstms)) => {
-                let (both, tensor) = ((encoder, lstms), Tensor::contiguous);
-                OfWeights::Device(all_gradients(self.model, both, &of_heads, tensor)?)
+                OfWeights::Device(all_gradients(self.model, encoder, lstms, of_heads)?)
             }
             _ => return Err(candle_core::Error::Msg(ON_TWO.into()).into()),
         };
+        let Scored { loss, slice_logits, study_logits, .. } = scored;
         self.lap(Part::Backward)?;
         Ok(Gradients { loss, slice_logits, study_logits, of_weights })
     }
 
-    /// What the loss gives, from the features [B·T, F]: the LSTMs by hand, heads and loss by candle's
-    /// autograd.
-    fn tail(&self, features: &Tensor, task: Task) -> Result<(Tail, OfWeights)> {
+    /// LSTMs, heads and loss of the features [B·T, F], forward and backward.
+    fn tail(&self, features: &Tensor, task: Task) -> Result<Tail> {
         let lstms = Lstms::new(self.model, &self.arena.pool);
         let (read, tape) = lstms.forward(features)?;
-        let heads = |x: &[Tensor]| self.model.heads(&x[0], &x[1], task.mode);
-        let mut tail = self.scored(&read, heads, task)?;
-        let [all, first] = &tail.grads[..] else { unreachable!("one for each of `read`") };
-        let (grad, of_lstms) = lstms.backward(tape, &[all.clone(), first.clone()])?;
-        tail.grads = vec![grad];
-        Ok((tail, of_lstms))
+        let (logits, [slices, studies]) = self.model.train_heads(&read, task.dropout)?;
+        let scored = self.scored(&logits, task)?;
+        let (all, mut of_heads) = slices.backward(&scored.grads[0])?;
+        let (first, of_second) = studies.backward(&scored.grads[1])?;
+        of_heads.extend(of_second);
+        let (grad, of_lstms) = lstms.backward(tape, &[all, first])?;
+        Ok(Tail { scored, grad, of_lstms, of_heads })
     }
 
-    /// The loss of what `forward` makes of `x`, slice and study logits, and its gradients by
-    /// candle's autograd.
+    /// The loss of slice logits [B·T] and study logits [B].
     fn scored(
         &self,
-        x: &[Tensor],
-        forward: impl Fn(&[Tensor]) -> candle_core::Result<(Tensor, Tensor)>,
+        [slices, studies]: &[Tensor; 2],
         Task { images, targets, weights, scale, .. }: Task,
-    ) -> Result<Tail> {
-        // Leaves of their own, so that the backward pass ends here.
-        let leaves: Vec<Var> =
-            x.iter().map(|x| Var::from_tensor(&x.detach())).collect::<candle_core::Result<_>>()?;
-        let tracked: Vec<Tensor> = leaves.iter().map(|leaf| leaf.as_tensor().clone()).collect();
-        let (slices, studies) = forward(&tracked)?;
+    ) -> Result<Scored> {
         // One read, for which the host waits once.
         let mut slice_logits = Tensor::cat(&[slices.detach(), studies.detach()], 0)?.to_vec1()?;
         let study_logits = slice_logits.split_off(targets.own.len());
@@ -345,19 +342,9 @@ impl Stepper<'_> {
         if !loss.loss.is_finite() {
             return Err(Error::NonFinite { what: "the loss".into(), studies: images.studies() });
         }
-        // Σ logits·∂L/∂logits has the loss's gradient.
-        let dot = |x: &Tensor, g: &[f32]| -> Result<Tensor> {
-            let g: Vec<f32> = g.iter().map(|g| g * scale as f32).collect();
-            Ok((x * Tensor::from_vec(g, x.shape(), self.device)?)?.sum_all()?)
-        };
-        let surrogate = (dot(&slices, &loss.grad_slices)? + dot(&studies, &loss.grad_studies)?)?;
-        let of_weights = surrogate.backward()?;
-        let of = |leaf: &Var| {
-            let none = || Error::NoGradient("what the loss is computed from".into());
-            Ok(of_weights.get(leaf).ok_or_else(none)?.clone())
-        };
-        let grads = leaves.iter().map(of).collect::<Result<_>>()?;
-        Ok(Tail { grads, loss, slice_logits, study_logits, of_weights })
+        let scaled = |g: &Vec<f32>| g.iter().map(|g| g * scale as f32).collect();
+        let grads = [&loss.grad_slices, &loss.grad_studies].map(scaled);
+        Ok(Scored { loss, slice_logits, study_logits, grads })
     }
 
     /// One step: gradients, then the optimizer. On an error the weights are as before.
@@ -371,23 +358,25 @@ impl Stepper<'_> {
         images: &dyn Images,
         targets: Targets,
         weights: Weights,
-        mode: Mode,
+        dropout: Option<Key>,
     ) -> Result<StepOutput> {
         if let Some(clock) = self.clock {
-            clock.start();
+            clock.start()?;
         }
         let scale = optimizer.scaler.map_or(1.0, |scaler| scaler.scale);
-        let task = Task { images, targets, weights, mode, scale };
+        let task = Task { images, targets, weights, dropout, scale };
         let statistics = self.save_buffers()?;
-        let (made, plan) = self.fitting(|stepper| {
-            let made = stepper.gradients_of(task);
+        let ((made, (squares, statistic)), plan) = self.fitting(|stepper| {
+            let made = stepper.gradients_of(task).and_then(|made| {
+                let squares = self.squares(optimizer, &made.of_weights)?;
+                Ok((made, squares))
+            });
             if made.is_err() {
                 self.restore_buffers(&statistics)?;
             }
             made
         })?;
         let Gradients { loss, slice_logits, study_logits, of_weights } = made;
-        let (squares, statistic) = self.squares(optimizer, &of_weights)?;
         // A variance that overflows hides in the loss: what is divided by it becomes 0.
         if let Some(name) = statistic {
             self.restore_buffers(&statistics)?;
@@ -418,7 +407,7 @@ impl Stepper<'_> {
 
     /// What `make` makes with this plan or, each time the device's memory does not suffice, with a
     /// smaller one; and that plan.
-    fn fitting<T>(&self, make: impl Fn(&Stepper) -> Result<T>) -> Result<(T, Plan)> {
+    fn fitting<T>(&self, mut make: impl FnMut(&Stepper) -> Result<T>) -> Result<(T, Plan)> {
         let mut plan = self.plan;
         loop {
             match make(&Stepper { plan, ..*self }) {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{config::Config, config::Set, net::Spec};
-use candle_core::DType;
+use candle_core::{DType, Var};
 
 /// Noise, and none of one colour: with fresh biases of 0 each norm of such an image makes its
 /// gradient a thousand times larger, and the study head's BatchNorm over two studies that are
@@ -42,8 +42,8 @@ fn gradients_do_not_depend_on_how_they_are_computed() {
         let stepper = Stepper::on_cpu(&model, plan, &arena);
         let targets = Targets { own: &own, mixed: None };
         let weights = Weights::from(&config.train);
-        let mode = Mode::Train(None);
-        let task = Task { images: &Noise, targets, weights, mode, scale: 1.0 };
+        let dropout = None;
+        let task = Task { images: &Noise, targets, weights, dropout, scale: 1.0 };
         let made = match by_hand {
             true => stepper.gradients_of(task).unwrap(),
             false => stepper.gradients_by_graph(task).unwrap(),
@@ -87,7 +87,7 @@ fn a_step_that_is_not_finite_changes_nothing_and_names_the_studies() {
     let step = |optimizer: &mut AdamW| {
         let targets = Targets { own: &targets, mixed: None };
         let weights = Weights::from(&config.train);
-        stepper.step(optimizer, 1e-3, &Noise, targets, weights, Mode::Train(None))
+        stepper.step(optimizer, 1e-3, &Noise, targets, weights, None)
     };
     step(&mut optimizer).unwrap();
 
@@ -132,7 +132,7 @@ fn step(
     let stepper = Stepper::on_cpu(model, plan, arena);
     let targets = Targets { own: &OWN, mixed: None };
     let weights = Weights::from(&config.train);
-    let out = stepper.step(optimizer, 1e-3, images, targets, weights, Mode::Train(None));
+    let out = stepper.step(optimizer, 1e-3, images, targets, weights, None);
     let buffers = model.parameters.buffers.iter().map(|b| &b.var);
     let vars = model.parameters.trainable.iter().map(|p| &p.var).chain(buffers);
     let values = |v: &Var| v.flatten_all().unwrap().to_dtype(DType::F32).unwrap().to_vec1();
@@ -235,8 +235,8 @@ fn bytes_become_what_fill_writes() {
     let images = Mixed::new();
     let run = |plan: Plan, by_graph: bool| {
         let stepper = Stepper::on_cpu(&model, plan, &arena);
-        let mode = Mode::Train(None);
-        let task = Task { images: &images, targets, weights, mode, scale: 1.0 };
+        let dropout = None;
+        let task = Task { images: &images, targets, weights, dropout, scale: 1.0 };
         match by_graph {
             true => stepper.gradients_by_graph(task).unwrap().slice_logits,
             false => stepper.gradients_of(task).unwrap().slice_logits,
@@ -261,8 +261,8 @@ fn the_encoder_computes_in_narrower_numbers() {
         let targets = Targets { own: &OWN, mixed: None };
         // Without the study head: its BatchNorm over two rows makes rounding ten times larger.
         let weights = Weights { study: 0.0, ..Weights::from(&config.train) };
-        let mode = Mode::Train(None);
-        let task = Task { images: &images, targets, weights, mode, scale };
+        let dropout = None;
+        let task = Task { images: &images, targets, weights, dropout, scale };
         let made = stepper.gradients_by_graph(task).unwrap();
         (made.loss.loss, made.of_weights.to_host().unwrap())
     };
