@@ -3,8 +3,8 @@
 
     ./run [--out DIR] [--python EXE] [--minutes 9] [--batch 8] [--size 224] [--rehearse]
 
-Lies in a folder that `benches/gpu.py bundle` made. Runs, in the order of what matters most: op and golden
-tests, selftest, a full-size training step in bf16, f16 and f32, PyTorch's at the same work, compute-sanitizer, the
+Lies in a folder that `benches/gpu.py bundle` made. Runs, in the order of what matters most: selftest, GPU
+tests, golden cases, a full-size training step in bf16, f16 and f32, PyTorch's at the same work, compute-sanitizer, the
 slowest kernels, a demo run. Every result is in DIR (default: results, beside this file) as soon as
 it is there: each command's output, results.json, and RESULTS.md to paste from. A step that fails or takes
 too long does not stop the others; the exit code is 1 where one failed. --rehearse goes on without a GPU.
@@ -133,7 +133,9 @@ class Bench:
             exe = find("compute-sanitizer")
             if exe is None:
                 return {}, "skipped: no compute-sanitizer"
-            flags = ["--tool", tool, "--error-exitcode", "9", self.binary("gpu"), "--test-threads", "1", "layer"]
+            sets = ["train.batch_size=2", "data.slices_per_vertebra=1", "data.image_size=64", "train.precision=bf16"]
+            flags = ["--tool", tool, "--error-exitcode", "9", self.binary("rsna-tui"), "bench", "--device", "cuda"]
+            flags += ["--steps", "1"] + [flag for one in sets for flag in ("--set", one)]
             said, why = self.command(name, [exe, *flags], 45)
             found = [line for line in said.splitlines() if "ERROR SUMMARY" in line or "RACECHECK SUMMARY" in line]
             return {"summary": found[-1][-80:] if found else ""}, why
@@ -217,9 +219,9 @@ def main():
     warm = [bench.args.python, str(HERE / "gpu_pytorch.py"), "compile", "bf16", "1", str(bench.args.size)]
     with open(os.devnull, "w") as nothing:
         warming = subprocess.Popen(warm, stdout=nothing, stderr=nothing, env=bench.env, cwd=bench.out)
-    bench.step("op tests", bench.tests("gpu", 140, "--test-threads", "1"))
-    bench.step("golden cases", bench.tests("golden", 60))
     bench.step("selftest", bench.selftest)
+    bench.step("GPU tests", bench.tests("gpu", 140, "--test-threads", "1", "--skip", "selftest"))
+    bench.step("golden cases", bench.tests("golden", 60))
     try:
         warming.wait(timeout=max(1, min(60, bench.left())))
     except subprocess.TimeoutExpired:
