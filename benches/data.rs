@@ -12,7 +12,7 @@ use rsna_tui::study::augment::{
     MotionBlur, OpticalDistortion, Pipeline, RandomBrightness, Scratch, ShiftScaleRotate,
     Transform, Transpose, VerticalFlip, resize,
 };
-use rsna_tui::study::{Loader, NpyFolder, Source};
+use rsna_tui::study::{Loader, NpyFolder, SliceSource};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,7 +87,7 @@ fn study(c: &mut Criterion) {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let studies = studies::write(dir.path(), 2);
     let folder = NpyFolder { dir: dir.path().into(), size: SIZE, slices_per_vertebra: 15 };
-    let source: Arc<dyn Source> = Arc::new(folder);
+    let source: Arc<dyn SliceSource> = Arc::new(folder);
     let mut group = c.benchmark_group("two_studies");
     group.throughput(Throughput::Elements(2 * 105)).sample_size(20);
     for preset in ["none", "seed"] {

@@ -108,8 +108,8 @@ struct Run {
 
 impl Run {
     fn new(steps: usize) -> Self {
-        let look = Appearance { depth: Depth::TrueColor, ground: Ground::Dark, ascii: false };
-        let screen = Screen::new(Pictures::Blocks, look, Keymap::default());
+        let appearance = Appearance { depth: Depth::TrueColor, ground: Ground::Dark, ascii: false };
+        let screen = Screen::new(Pictures::Blocks, appearance, Keymap::default());
         let mut run = Self { screen, steps, now: 0.0, step: 0, next_step: 0.0 };
         run.tell(started(steps));
         for fold in 0..FOLDS {

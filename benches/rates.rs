@@ -9,7 +9,7 @@ mod studies;
 use rsna_tui::config::{Config, Set};
 use rsna_tui::rng::{Key, Purpose};
 use rsna_tui::study::augment::{Pipeline, Scratch};
-use rsna_tui::study::{Loader, NpyFolder, Source, Study};
+use rsna_tui::study::{Loader, NpyFolder, SliceSource, Study};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -68,7 +68,7 @@ fn load(dir: &Path, studies: &Arc<[Study]>, workers: usize, preset: &str) -> f64
     let sets: Vec<Set> = sets.into_iter().map(Set::new).collect();
     let config = Config::load(None, false, &sets).expect("valid settings");
     let folder = NpyFolder { dir: dir.into(), size: SIZE, slices_per_vertebra: 15 };
-    let source: Arc<dyn Source> = Arc::new(folder);
+    let source: Arc<dyn SliceSource> = Arc::new(folder);
     let times = (0..6).map(|epoch| {
         let start = Instant::now();
         let batches = Loader::train(source.clone(), studies.clone(), &config, 0, epoch + 1);

@@ -131,7 +131,7 @@ pub fn message(bytes: &[u8]) {
     draw(&mut screen);
     drop(sender);
     let (commands, _) = crossbeam_channel::unbounded();
-    let line = Line { events, commands, looks: Latest::default() };
+    let line = Line { events, commands, slice_requests: Latest::default() };
     let mut out = Vec::new();
     let _ = headless::go_on(State::default(), &line, 1, &mut out);
     let steers = |b: &u8| *b < b' ' && *b != b'\n' || *b == 0x7f;

@@ -22,7 +22,7 @@ mod report_file;
 mod seen;
 mod selftest;
 mod signals;
-mod studio;
+mod slice_reader;
 mod tensorboard;
 mod trained;
 
@@ -47,7 +47,7 @@ use crate::{
     net::{Classifier, Spec, summary, weights},
     print::{self, Said},
     run::{folder::Folder, journal, status::Status},
-    study::{self, Checked, NpyFolder, Phantom, Source, Study, Table},
+    study::{self, Checked, NpyFolder, Phantom, SliceSource, Study, Table},
     train::{
         checkpoint,
         fold::MOST_KEPT,
@@ -254,7 +254,7 @@ fn left(folder: &Folder, config: &Config) -> Result<Left> {
 fn job(
     config: Config,
     device: device::Chosen,
-    (table, source): (Table, Arc<dyn Source>),
+    (table, source): (Table, Arc<dyn SliceSource>),
     folder: Folder,
 ) -> Job {
     Job {
@@ -294,12 +294,12 @@ fn use_threads(config: &Config) -> Result<()> {
 }
 
 /// The studies of `data.table`, and where their slices are read from.
-fn data(config: &Config) -> Result<(Table, Arc<dyn Source>)> {
+fn data(config: &Config) -> Result<(Table, Arc<dyn SliceSource>)> {
     Ok((table(config)?, source(config)))
 }
 
 /// As [`data`], for a command that can do without the user's own studies.
-fn data_or_demo(config: &Config) -> Result<(Table, Arc<dyn Source>)> {
+fn data_or_demo(config: &Config) -> Result<(Table, Arc<dyn SliceSource>)> {
     data(config).map_err(|error| match error.downcast_ref() {
         Some(study::Error::TableUnreadable { source, .. })
             if source.kind() == std::io::ErrorKind::NotFound =>
@@ -319,7 +319,7 @@ fn table(config: &Config) -> std::result::Result<Table, study::Error> {
     Ok(Phantom::table(d.phantom_studies, folds, config.seed))
 }
 
-fn source(config: &Config) -> Arc<dyn Source> {
+fn source(config: &Config) -> Arc<dyn SliceSource> {
     let d = &config.data;
     if !config.is_phantom() {
         return Arc::new(npy_folder(config));
@@ -334,7 +334,7 @@ fn npy_folder(config: &Config) -> NpyFolder {
 }
 
 /// Checks all that training would stop at, before the screen is up.
-fn check_inputs(config: &Config, table: &Table, source: &dyn Source) -> Result<Checked> {
+fn check_inputs(config: &Config, table: &Table, source: &dyn SliceSource) -> Result<Checked> {
     table.check_folds(&config.train.folds, config.train.batch_size)?;
     let checked = check_slices(config, source, &table.studies)?;
     if !config.model.pretrained.as_os_str().is_empty() {
@@ -348,7 +348,7 @@ fn check_inputs(config: &Config, table: &Table, source: &dyn Source) -> Result<C
     Ok(checked)
 }
 
-fn check_slices(config: &Config, source: &dyn Source, studies: &[Study]) -> Result<Checked> {
+fn check_slices(config: &Config, source: &dyn SliceSource, studies: &[Study]) -> Result<Checked> {
     tell_files(config, studies);
     let checked = source.check(studies)?;
     tell_resized(config, studies, checked.resized);
@@ -356,7 +356,11 @@ fn check_slices(config: &Config, source: &dyn Source, studies: &[Study]) -> Resu
 }
 
 /// As [`check_slices`], with what is wrong with each study in the place of one error for all.
-fn check_each_slice(config: &Config, source: &dyn Source, studies: &[Study]) -> Result<Checked> {
+fn check_each_slice(
+    config: &Config,
+    source: &dyn SliceSource,
+    studies: &[Study],
+) -> Result<Checked> {
     tell_files(config, studies);
     let checked = source.check_each(studies)?;
     tell_resized(config, studies, checked.resized);

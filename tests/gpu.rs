@@ -15,7 +15,7 @@ use rsna_tui::{
         steps::{self, Noise, losses, small_config, whole},
         types, values,
     },
-    study::{Loader, Phantom, Source},
+    study::{Loader, Phantom, SliceSource},
     train::{
         adamw::AdamW,
         loss::Weights,
@@ -60,7 +60,7 @@ fn predictions() {
         "train.batch_size=2",
     ];
     let config = Config::load(None, false, &sets.map(Set::new)).unwrap();
-    let source: Arc<dyn Source> = Arc::new(Phantom::new(64, 2, 0));
+    let source: Arc<dyn SliceSource> = Arc::new(Phantom::new(64, 2, 0));
     let studies = Phantom::table(2, 1, 0).studies;
     let batch = Loader::valid(source, studies.into(), &config).next().unwrap().unwrap();
     let on = |device: &Device| {

@@ -13,7 +13,7 @@ fn line(events: Vec<Stamped>) -> Line {
     let (sender, receiver) = crossbeam_channel::unbounded();
     let (commands, _) = crossbeam_channel::unbounded();
     events.into_iter().for_each(|e| sender.send(e).unwrap());
-    Line { events: receiver, commands, looks: Latest::default() }
+    Line { events: receiver, commands, slice_requests: Latest::default() }
 }
 
 fn script() -> Script {

@@ -88,8 +88,8 @@ fn no_row_of_random_events_ends_it() {
             if draws {
                 now += rng.random_range(0.0..20.0);
                 terminal.draw(|frame| screen.draw(frame, now)).unwrap();
-                if let Some(wanted) = screen.take_look() {
-                    let answer = Stamped { at: now, event: studies::look(&wanted) };
+                if let Some(wanted) = screen.take_slice_request() {
+                    let answer = Stamped { at: now, event: studies::slice_reply(&wanted) };
                     let spoils = rng.random_bool(0.3);
                     screen.apply(&if spoils { spoilt(&answer, &mut rng) } else { answer });
                 }

@@ -29,7 +29,7 @@ const MOST: usize = 10_000;
 pub fn write(folder: &Path, name: &str, chart: &Chart) -> io::Result<Vec<PathBuf>> {
     fs::create_dir_all(folder)?;
     let name = file_name(name);
-    let (mut csv, svg) = (Vec::new(), svg::document(chart, &svg::Look::default()));
+    let (mut csv, svg) = (Vec::new(), svg::document(chart, &svg::Options::default()));
     points(chart, &mut csv)?;
     for n in 1..=MOST {
         let numbered = if n == 1 { name.clone() } else { format!("{name}-{n}") };

@@ -12,7 +12,7 @@ pub use super::palette::STYLE;
 
 /// How large a chart is drawn, in pixels, and with what around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Look {
+pub struct Options {
     /// Its width, 160 or more.
     pub width: u32,
     /// Its height, 120 or more.
@@ -21,7 +21,7 @@ pub struct Look {
     pub legend: bool,
 }
 
-impl Default for Look {
+impl Default for Options {
     fn default() -> Self {
         Self { width: 900, height: 360, legend: true }
     }
@@ -42,27 +42,27 @@ const SAMPLE: f64 = 26.0;
 const FAR: f64 = 1e4;
 
 /// A chart as a file of its own, readable on a white and on a dark page.
-pub fn document(chart: &Chart, look: &Look) -> String {
-    let Look { width, height, .. } = look;
+pub fn document(chart: &Chart, options: &Options) -> String {
+    let Options { width, height, .. } = options;
     let title = escape(&chart.title);
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
          viewBox=\"0 0 {width} {height}\" {FONT} role=\"img\">\
          <title>{title}</title><style>{STYLE}</style>\
          <rect {PAGE} width=\"100%\" height=\"100%\"/>{}</svg>\n",
-        Drawing::of(chart, look)
+        Drawing::of(chart, options)
     )
 }
 
 /// A chart as a part of an HTML page whose style has [`STYLE`]; without room at its left, where the
 /// page has its own.
-pub fn figure(chart: &Chart, look: &Look) -> String {
-    let Look { width, height, .. } = look;
+pub fn figure(chart: &Chart, options: &Options) -> String {
+    let Options { width, height, .. } = options;
     let title = escape(&chart.title);
     format!(
         "<svg viewBox=\"{LEFT} 0 {} {height}\" {FONT} role=\"img\" aria-label=\"{title}\">{}</svg>",
         f64::from(*width) - LEFT,
-        Drawing::of(chart, look)
+        Drawing::of(chart, options)
     )
 }
 
@@ -91,22 +91,22 @@ enum Entry<'a> {
 }
 
 impl<'a> Drawing<'a> {
-    fn of(chart: &'a Chart, look: &Look) -> String {
+    fn of(chart: &'a Chart, options: &Options) -> String {
         let bounds = chart.bounds();
         let (all_wide, all_high) =
-            (f64::from(look.width.max(160)), f64::from(look.height.max(120)));
+            (f64::from(options.width.max(160)), f64::from(options.height.max(120)));
         let y_ticks = bounds.y.ticks((all_high / 48.0) as usize);
         let left = LEFT + 6.0 + y_ticks.iter().map(|t| wide(&t.1)).fold(0.0, f64::max);
         let curves = chart.series.iter().map(|series| thin(&series.points, &bounds.x)).collect();
         let width = (all_wide - left - RIGHT).max(40.0);
-        let x_ticks = bounds.x.ticks((width / if look.legend { 80.0 } else { 40.0 }) as usize);
+        let x_ticks = bounds.x.ticks((width / if options.legend { 80.0 } else { 40.0 }) as usize);
         let (top, height, out) = (0.0, 0.0, String::new());
         let mut drawing =
             Self { chart, bounds, x_ticks, y_ticks, curves, left, top, width, height, out };
-        drawing.head(look.legend, all_wide);
-        let below = if look.legend { 40.0 } else { 24.0 };
+        drawing.head(options.legend, all_wide);
+        let below = if options.legend { 40.0 } else { 24.0 };
         drawing.height = (all_high - drawing.top - below).max(40.0);
-        drawing.axes(look.legend);
+        drawing.axes(options.legend);
         drawing.marks();
         drawing.lines();
         drawing.shapes();

@@ -1,5 +1,5 @@
 use super::*;
-use svg::{Look, document, figure};
+use svg::{Options, document, figure};
 
 fn chart() -> Chart {
     let points = |shift: f64| (1..=6).map(|i| (f64::from(i), shift + 1.0 / f64::from(i))).collect();
@@ -33,7 +33,7 @@ fn is_well_formed(svg: &str) {
 
 #[test]
 fn a_chart_is_one_well_formed_picture() {
-    let svg = document(&chart(), &Look::default());
+    let svg = document(&chart(), &Options::default());
     is_well_formed(&svg);
     assert!(svg.starts_with("<svg xmlns=") && svg.contains("viewBox=\"0 0 900 360\""));
     for text in [">validation loss<", ">fold 1<", ">epoch<", ">loss<", ">paused<", ">6<"] {
@@ -42,7 +42,7 @@ fn a_chart_is_one_well_formed_picture() {
     // Two curves differ in more than their colour.
     assert_eq!(svg.matches("stroke-dasharray=\"7 3\"").count(), 2, "the curve and its sample");
     assert!(svg.contains("fold 1, epoch 2: 0.6"), "what a point is");
-    let inline = figure(&chart(), &Look { legend: false, ..Look::default() });
+    let inline = figure(&chart(), &Options { legend: false, ..Options::default() });
     is_well_formed(&inline);
     assert!(!inline.contains("http") && !inline.contains("<style") && !inline.contains(">fold 1<"));
 }
@@ -56,7 +56,7 @@ fn text_is_no_markup() {
     chart.y = chart.x.clone();
     chart.series[0].name = hostile.into();
     chart.marks[0].label = hostile.into();
-    for svg in [document(&chart, &Look::default()), figure(&chart, &Look::default())] {
+    for svg in [document(&chart, &Options::default()), figure(&chart, &Options::default())] {
         is_well_formed(&svg);
         assert!(!svg.contains("<script") && !svg.contains("\" onload"));
         assert!(!svg.contains('\u{0}') && !svg.contains('\u{ffff}'));
@@ -66,7 +66,7 @@ fn text_is_no_markup() {
 
 /// The path of the curve, of which there is one.
 fn path(chart: &Chart) -> String {
-    let svg = figure(chart, &Look { legend: false, ..Look::default() });
+    let svg = figure(chart, &Options { legend: false, ..Options::default() });
     let (_, path) = svg.split_once("fill=\"none\"").expect("a path");
     path.split_once(" d=\"").expect("its data").1.split('"').next().unwrap().into()
 }
@@ -78,7 +78,7 @@ fn a_figure_that_is_not_finite_leaves_a_gap_and_a_sign() {
     assert_eq!(path(&chart).matches('M').count(), 1);
     chart.series[0].points[2].1 = f64::NAN;
     chart.series[0].points[4].1 = f64::INFINITY;
-    let svg = document(&chart, &Look::default());
+    let svg = document(&chart, &Options::default());
     is_well_formed(&svg);
     assert_eq!(path(&chart).matches('M').count(), 3);
     assert!(path(&chart).contains("h0"), "a point between two gaps is a dot");
@@ -91,9 +91,9 @@ fn a_spike_beyond_the_range_is_a_sign_at_the_edge() {
     let mut chart = chart();
     chart.y.range = Some((0.0, 1.0));
     chart.series.truncate(1);
-    assert!(!document(&chart, &Look::default()).contains("beyond the axis"));
+    assert!(!document(&chart, &Options::default()).contains("beyond the axis"));
     chart.series[0].points[3].1 = f64::MAX;
-    let svg = document(&chart, &Look::default());
+    let svg = document(&chart, &Options::default());
     is_well_formed(&svg);
     assert!(svg.contains(">▲<") && svg.contains("beyond the axis"));
 }
@@ -104,17 +104,17 @@ fn a_million_points_and_any_size_are_a_small_picture() {
     chart.series[0].points = (0..1_000_000).map(|i| (f64::from(i), f64::from(i % 97))).collect();
     chart.marks =
         (0..1_000_000).map(|i| Mark { x: f64::from(i), label: "m".repeat(500) }).collect();
-    let svg = document(&chart, &Look::default());
+    let svg = document(&chart, &Options::default());
     is_well_formed(&svg);
     assert!(svg.len() < 120_000, "{} bytes", svg.len());
     for (width, height) in [(0, 0), (160, 120), (10_000, 200)] {
-        is_well_formed(&document(&chart, &Look { width, height, legend: true }));
+        is_well_formed(&document(&chart, &Options { width, height, legend: true }));
     }
 }
 
 #[test]
 fn an_empty_chart_says_so() {
-    let svg = document(&Chart::default(), &Look::default());
+    let svg = document(&Chart::default(), &Options::default());
     is_well_formed(&svg);
     assert!(svg.contains("nothing to show yet"));
 }

@@ -19,7 +19,7 @@ use crate::{
         weights::{self, Content},
     },
     score::TARGETS,
-    study::{self, Batch, Loader, Source, Study},
+    study::{self, Batch, Loader, SliceSource, Study},
     train::{
         self,
         checkpoint::{self, Whole},
@@ -196,7 +196,7 @@ impl<'a> Ensemble<'a> {
     pub fn run<E: From<Error>>(
         &self,
         config: &Config,
-        source: Arc<dyn Source>,
+        source: Arc<dyn SliceSource>,
         studies: Arc<[Study]>,
         mut each: impl FnMut(Predicted) -> std::result::Result<(), E>,
     ) -> std::result::Result<Vec<(Arc<str>, String)>, E> {

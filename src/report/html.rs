@@ -10,7 +10,7 @@ use super::{
 use crate::{
     export::{
         Chart, escape,
-        svg::{self, Look},
+        svg::{self, Options},
     },
     run::event::SkippedStudy,
     view::report,
@@ -19,11 +19,11 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use std::fmt::Write;
 
 /// A chart as wide as the page.
-const WIDE: Look = Look { width: 1040, height: 380, legend: true };
+const WIDE: Options = Options { width: 1040, height: 380, legend: true };
 /// One of two side by side.
-const HALF: Look = Look { width: 520, height: 320, legend: true };
+const HALF: Options = Options { width: 520, height: 320, legend: true };
 /// One of many side by side.
-const SMALL: Look = Look { width: 250, height: 170, legend: false };
+const SMALL: Options = Options { width: 250, height: 170, legend: false };
 /// A picture that is not as wide is drawn larger, up to so wide.
 const PICTURE: u32 = 1000;
 
@@ -300,8 +300,8 @@ impl Page {
         });
     }
 
-    fn figure(&mut self, chart: &Chart, look: &Look) {
-        let _ = writeln!(self.0, "<figure>{}</figure>", svg::figure(chart, look));
+    fn figure(&mut self, chart: &Chart, options: &Options) {
+        let _ = writeln!(self.0, "<figure>{}</figure>", svg::figure(chart, options));
     }
 
     fn table(&mut self, table: &Table) {

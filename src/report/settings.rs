@@ -48,8 +48,8 @@ impl Settings {
         let differs = |(key, value): (&String, &String)| {
             let default = defaults.get(key);
             // How it was looked at makes it no other run.
-            let looks = key.starts_with("ui.") || key.starts_with("keys.");
-            (default != Some(value) && !looks).then(|| Changed {
+            let cosmetic = key.starts_with("ui.") || key.starts_with("keys.");
+            (default != Some(value) && !cosmetic).then(|| Changed {
                 key: bounded::excerpt(key, LONGEST),
                 value: bounded::excerpt(value, LONGEST),
                 default: default.map(|value| bounded::excerpt(value, LONGEST)),

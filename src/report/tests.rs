@@ -122,7 +122,7 @@ fn told(dir: &Path, events: &[Event]) -> Report {
 }
 
 fn report(dir: &Path) -> Report {
-    Report::of(&Folder::look(dir, Some("run")).unwrap(), 1.8e9).unwrap()
+    Report::of(&Folder::open(dir, Some("run")).unwrap(), 1.8e9).unwrap()
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::{
     event::{Event, Level, Log, Stamped},
     journal::Journal,
     latest::Latest,
-    studies::LookAt,
+    studies::SliceRequest,
 };
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use std::{
@@ -136,7 +136,7 @@ pub struct Line {
     /// What the trainer is asked.
     pub commands: Sender<Command>,
     /// The slice to be shown; not the trainer's to read, and answered while it works or holds.
-    pub looks: Latest<LookAt>,
+    pub slice_requests: Latest<SliceRequest>,
 }
 
 /// Makes the trainer's ends, and those of the run's own view. `before`: the run's seconds before
@@ -147,7 +147,8 @@ pub fn channel(journal: Option<Journal>, before: f64) -> (EventSender, Receiver<
     let watchers = vec![Watcher { sender, own: true }];
     let hub = Hub { journal, trouble: None, watchers, dropped: 0, over: false };
     let sender = EventSender { hub: Arc::new(Mutex::new(hub)), start: Instant::now(), before };
-    let line = Line { events: receiver, commands: command_sender, looks: Latest::default() };
+    let line =
+        Line { events: receiver, commands: command_sender, slice_requests: Latest::default() };
     (sender, command_receiver, line)
 }
 

@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 /// What a view may ask of the trainer. Each takes effect between two steps and is acknowledged
-/// by an [`Event::Trainer`](super::event::Event::Trainer), [`Event::Fold`](super::event::Event::Fold),
-/// [`Event::Queue`](super::event::Event::Queue),
-/// [`Event::Planned`](super::event::Event::Planned) or [`Event::Checkpoint`](super::event::Event::Checkpoint).
-/// What is refused, and when a command about a fold or the plan is done, an
-/// [`Event::Answer`](super::event::Event::Answer) says.
-/// (A slice to be shown is asked for by a [`LookAt`](super::LookAt): the trainer has no part in it.)
+/// by an [`Event::Trainer`](super::event::Event::Trainer),
+/// [`Event::Fold`](super::event::Event::Fold), [`Event::Queue`](super::event::Event::Queue),
+/// [`Event::Planned`](super::event::Event::Planned) or
+/// [`Event::Checkpoint`](super::event::Event::Checkpoint). What is refused, and when a command
+/// about a fold or the plan is done, an [`Event::Answer`](super::event::Event::Answer) says. (A
+/// slice to be shown is asked for by a [`SliceRequest`](super::SliceRequest): the trainer has no
+/// part in it.)
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {

@@ -14,7 +14,7 @@ use super::{
     folder::Folder,
     journal,
     latest::Latest,
-    studies::LookAt,
+    studies::SliceRequest,
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, never, select, unbounded};
 use serde::{Deserialize, Serialize};
@@ -55,7 +55,8 @@ pub enum Message {
     /// To the trainer.
     Command(Command),
     /// Show me a slice.
-    Look(LookAt),
+    #[serde(rename = "look")]
+    SliceRequest(SliceRequest),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -90,15 +91,15 @@ impl Server {
     }
 }
 
-/// Listens in the run's folder as long as the process lives. `commands`, `looks`: where what is
-/// asked goes.
+/// Listens in the run's folder as long as the process lives. `commands`, `slice_requests`: where
+/// what is asked goes.
 ///
 /// Errors: the socket cannot be made; training can do without.
 pub fn serve(
     folder: &Folder,
     events: EventSender,
     commands: Sender<Command>,
-    looks: Latest<LookAt>,
+    slice_requests: Latest<SliceRequest>,
 ) -> io::Result<Server> {
     let path = folder.socket();
     // The folder is locked: a socket that is there is one of a process that is no more.
@@ -125,11 +126,12 @@ pub fn serve(
                 refuse(&stream, "too many clients");
                 continue;
             }
-            let (events, commands, looks) = (events.clone(), commands.clone(), looks.clone());
+            let (events, commands, slice_requests) =
+                (events.clone(), commands.clone(), slice_requests.clone());
             // Without a thread this client is not heard.
             let _ = thread::Builder::new().name("client".into()).spawn(move || {
                 let _counted = counted;
-                let _ = attend(&stream, &events, &commands, &looks);
+                let _ = attend(&stream, &events, &commands, &slice_requests);
                 let _ = stream.shutdown(std::net::Shutdown::Both);
             });
         }
@@ -178,7 +180,7 @@ fn attend(
     stream: &UnixStream,
     events: &EventSender,
     commands: &Sender<Command>,
-    looks: &Latest<LookAt>,
+    slice_requests: &Latest<SliceRequest>,
 ) -> io::Result<()> {
     let mut watching = false;
     let mut reader = BufReader::new(stream);
@@ -201,7 +203,7 @@ fn attend(
                     return Ok(());
                 }
             }
-            Ok(Message::Look(wanted)) => looks.put(wanted),
+            Ok(Message::SliceRequest(wanted)) => slice_requests.put(wanted),
             Err(why) => refuse(stream, &why),
         }
     }
@@ -288,8 +290,8 @@ pub fn connect(folder: &Folder) -> io::Result<Connection> {
     stream.set_read_timeout(None)?;
     let (event_sender, events) = unbounded();
     let (commands, command_receiver) = unbounded::<Command>();
-    let looks = Latest::default();
-    let mut wanted: Receiver<LookAt> = looks.taker();
+    let slice_requests = Latest::default();
+    let mut wanted: Receiver<SliceRequest> = slice_requests.taker();
     thread::Builder::new().name("listener".into()).spawn(move || {
         let mut line = Vec::new();
         while bounded_line(&mut reader, journal::LONGEST_EVENT as u64, &mut line).unwrap_or(false) {
@@ -308,8 +310,8 @@ pub fn connect(folder: &Folder) -> io::Result<Connection> {
                     Ok(command) => Message::Command(command),
                     Err(_) => break,
                 },
-                recv(wanted) -> look => match look {
-                    Ok(look) => Message::Look(look),
+                recv(wanted) -> request => match request {
+                    Ok(request) => Message::SliceRequest(request),
                     Err(_) => {
                         wanted = never();
                         continue;
@@ -324,7 +326,7 @@ pub fn connect(folder: &Folder) -> io::Result<Connection> {
         let _ = stream.shutdown(std::net::Shutdown::Both);
     })?;
     Ok(Connection {
-        line: Line { events, commands, looks },
+        line: Line { events, commands, slice_requests },
         journal: hello.journal,
         pid: hello.pid,
     })
@@ -378,10 +380,16 @@ mod tests {
         let start = Command::Fold { fold: 3, action: FoldAction::Start };
         assert_eq!(parse_message(fold).unwrap(), Message::Command(start));
         assert_eq!(parse_message(br#"{"message":"watch"}"#).unwrap(), Message::Watch);
-        let look = br#"{"message":"look","fold":0,"epoch":2,"seed":7,"study":"1.2","vertebra":3,"slice":14}"#;
-        let wanted =
-            LookAt { fold: 0, epoch: 2, seed: 7, study: "1.2".into(), vertebra: 3, slice: 14 };
-        assert_eq!(parse_message(look).unwrap(), Message::Look(wanted));
+        let request = br#"{"message":"look","fold":0,"epoch":2,"seed":7,"study":"1.2","vertebra":3,"slice":14}"#;
+        let wanted = SliceRequest {
+            fold: 0,
+            epoch: 2,
+            seed: 7,
+            study: "1.2".into(),
+            vertebra: 3,
+            slice: 14,
+        };
+        assert_eq!(parse_message(request).unwrap(), Message::SliceRequest(wanted));
         assert!(parse_message(b"pause").is_err());
     }
 
@@ -396,7 +404,8 @@ mod tests {
         let (events, commands, line) = channel(Some(journal), 0.0);
         events.log(Level::Info, "before");
         let server =
-            serve(&folder, events.clone(), line.commands.clone(), line.looks.clone()).unwrap();
+            serve(&folder, events.clone(), line.commands.clone(), line.slice_requests.clone())
+                .unwrap();
         let mode = std::fs::metadata(folder.socket()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let (one, two) = (connect(&folder).unwrap(), connect(&folder).unwrap());
@@ -409,9 +418,9 @@ mod tests {
         two.line.commands.send(Command::Checkpoint).unwrap();
         assert_eq!(commands.recv_timeout(PATIENCE).unwrap(), Command::Checkpoint);
         let wanted =
-            LookAt { fold: 0, epoch: 1, seed: 0, study: "1.2".into(), vertebra: 1, slice: 0 };
-        one.line.looks.put(wanted.clone());
-        assert_eq!(line.looks.taker().recv_timeout(PATIENCE).unwrap(), wanted);
+            SliceRequest { fold: 0, epoch: 1, seed: 0, study: "1.2".into(), vertebra: 1, slice: 0 };
+        one.line.slice_requests.put(wanted.clone());
+        assert_eq!(line.slice_requests.taker().recv_timeout(PATIENCE).unwrap(), wanted);
         // Nonsense costs its sender a message and nobody else anything.
         let mut rude = UnixStream::connect(Address::of(&folder.socket()).unwrap().path).unwrap();
         rude.write_all(b"{]\n").unwrap();

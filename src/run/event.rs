@@ -4,7 +4,7 @@
 //! seconds since the run started, so that a recorded run replays at any speed.
 
 pub use super::studies::{
-    Constant, ConstantStudy, Found, Look, LookAt, Prediction, Worst, WorstStudy,
+    Constant, ConstantStudy, Found, Prediction, SliceReply, SliceRequest, Worst, WorstStudy,
 };
 use super::{Command, figure};
 use crate::config::Metric;
@@ -48,7 +48,8 @@ pub enum Event {
     /// Crops of the current batch. May be dropped when the view is slow.
     Preview(Preview),
     /// A slice that a view asked for. May be dropped when the view is slow.
-    Look(Look),
+    #[serde(rename = "look")]
+    SliceReply(SliceReply),
     /// How the GPU is doing, every few seconds. May be dropped when the view is slow.
     Gpu(Gpu),
     /// How the machine is doing, every few seconds. May be dropped when the view is slow.
@@ -80,7 +81,7 @@ impl Event {
 
     /// Whether it carries pictures: the journal does without them.
     pub fn is_picture(&self) -> bool {
-        matches!(self, Event::Preview(_) | Event::Look(_))
+        matches!(self, Event::Preview(_) | Event::SliceReply(_))
     }
 }
 

@@ -96,7 +96,7 @@ impl Folder {
     }
 
     /// The run `name` in `dir`, or without a name the one that was begun last, to look at it.
-    pub fn look(dir: &Path, name: Option<&str>) -> Result<Self, Error> {
+    pub fn open(dir: &Path, name: Option<&str>) -> Result<Self, Error> {
         let path = match name {
             Some(name) if is_name(name) => dir.join(name),
             Some(name) => return Err(Error::Name(name.into())),

@@ -18,4 +18,4 @@ pub mod unfinished;
 pub use command::{Command, FoldAction};
 pub use event::Event;
 pub use latest::Latest;
-pub use studies::LookAt;
+pub use studies::SliceRequest;

@@ -86,7 +86,7 @@ pub struct ConstantStudy {
 
 /// A slice that a view wants to see: as it is, and as training augments it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct LookAt {
+pub struct SliceRequest {
     /// The fold whose draws augment it.
     pub fold: usize,
     /// The epoch whose draws augment it, from 1.
@@ -101,11 +101,11 @@ pub struct LookAt {
     pub slice: u8,
 }
 
-/// The answer to a [`LookAt`]. It is not in the journal.
+/// The answer to a [`SliceRequest`]. It is not in the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Look {
+pub struct SliceReply {
     /// What was asked for.
-    pub wanted: LookAt,
+    pub wanted: SliceRequest,
     /// What there is to see.
     pub found: Found,
 }

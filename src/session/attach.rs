@@ -4,7 +4,7 @@ use super::{
     evaluate::{EVALUATION, WORST},
     recorded,
     signals::Signals,
-    studio::Studio,
+    slice_reader::SliceReader,
 };
 use crate::{
     bounded, cli,
@@ -46,7 +46,7 @@ pub(super) fn runs_dir(given: Option<&PathBuf>) -> Result<PathBuf> {
 pub(super) fn named_run(run: Option<&str>, dir: Option<&PathBuf>) -> Result<Folder> {
     let is_path = |run: &&str| run.contains(std::path::is_separator) || matches!(*run, "." | "..");
     let Some(path) = run.filter(is_path) else {
-        let found = Folder::look(&runs_dir(dir)?, run);
+        let found = Folder::open(&runs_dir(dir)?, run);
         // From within the folder of runs, what Tab completes is a path too.
         return match (found, run.map(Path::new)) {
             (Err(folder::Error::NotThere(_)), Some(here)) if here.join("config.toml").is_file() => {
@@ -102,8 +102,8 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
         // Its slices can be looked at where they are still there.
         if let Ok(data) = recorded::read(&folder, &config) {
             let (events, _, alone) = channel(None, 0.0);
-            let studio = Studio::new(config.clone(), data.table, data.source);
-            studio.compared_with(data.record).open(&alone, &events);
+            let reader = SliceReader::new(config.clone(), data.table, data.source);
+            reader.compared_with(data.record).open(&alone, &events);
             (line, state.reads_slices) = (alone, true);
         }
     }

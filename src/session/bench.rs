@@ -8,7 +8,7 @@ use crate::{
     print,
     rng::{Key, Purpose},
     session,
-    study::{Loader, Phantom, Source, Study},
+    study::{Loader, Phantom, SliceSource, Study},
     train::{
         adamw::AdamW,
         fold::compute,
@@ -31,7 +31,7 @@ const ADAMW_BYTES: usize = 28;
 /// Crops of noise, one buffer of them: what the loader does with them is done in earnest.
 struct Noise(Vec<u8>);
 
-impl Source for Noise {
+impl SliceSource for Noise {
     fn slice(
         &self,
         _: &Study,

@@ -41,7 +41,7 @@ pub(super) const WORST: &str = "worst.json";
 const FILES: [&str; 7] =
     ["oof.csv", "roc.csv", "roc.svg", "reliability.csv", "reliability.svg", WORST, "scores.json"];
 /// Both axes of the curves go from 0 to 1.
-const SQUARE: svg::Look = svg::Look { width: 620, height: 640, legend: true };
+const SQUARE: svg::Options = svg::Options { width: 620, height: 640, legend: true };
 /// Studies that are named as the worst.
 const MOST_WORST: usize = 10;
 

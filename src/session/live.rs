@@ -1,8 +1,8 @@
 //! A run in this process: the trainer, who shows it, and who may steer it.
 
 use super::{
-    detach, monitor::Monitor, on_alert::Hook, previews, signals::Signals, studio::Studio,
-    tensorboard,
+    detach, monitor::Monitor, on_alert::Hook, previews, signals::Signals,
+    slice_reader::SliceReader, tensorboard,
 };
 #[cfg(unix)]
 use crate::run::{control_socket, event::Level};
@@ -62,7 +62,7 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
     let plain = shown != Shown::Dashboard || super::plain::is_needed();
     let signals = Signals::listen(config.run.requeue_signal)?;
     let state = past(&job);
-    let studio = Studio::new(job.config.clone(), job.table.clone(), job.source.clone());
+    let reader = SliceReader::new(job.config.clone(), job.table.clone(), job.source.clone());
     let mut kept = Vec::new();
     let mut hook = None;
     let keep = |events: &EventSender| {
@@ -76,7 +76,7 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
     signals.command_through(&line);
     let server = listen(&folder, &events, &line);
     let monitor = Monitor::start(&folder, &events);
-    studio.open(&line, &events);
+    reader.open(&line, &events);
     drop(events);
     if shown == Shown::Background {
         detach::ready(&folder)?;
@@ -142,7 +142,12 @@ fn wait_for(front: &thread::JoinHandle<()>, outcome: Outcome, plain: bool, signa
 /// Lets other processes watch and steer, where that is possible.
 #[cfg(unix)]
 fn listen(folder: &Folder, events: &EventSender, line: &Line) -> Option<control_socket::Server> {
-    match control_socket::serve(folder, events.clone(), line.commands.clone(), line.looks.clone()) {
+    match control_socket::serve(
+        folder,
+        events.clone(),
+        line.commands.clone(),
+        line.slice_requests.clone(),
+    ) {
         Ok(server) => Some(server),
         Err(error) => {
             let path = folder.socket();

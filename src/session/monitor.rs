@@ -24,7 +24,7 @@ impl Monitor {
             // Shares of time are those since the look before.
             let mut machine = Machine::new();
             while end.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
-                events.send(Event::System(machine.look(&folder)));
+                events.send(Event::System(machine.sample(&folder)));
             }
         };
         let thread = std::thread::Builder::new().name("monitor".into()).spawn(tell).ok();
@@ -63,7 +63,7 @@ impl Machine {
         self.system.refresh_processes_specifics(this, false, what);
     }
 
-    fn look(&mut self, folder: &Path) -> System {
+    fn sample(&mut self, folder: &Path) -> System {
         self.refresh();
         let process = self.process.and_then(|pid| self.system.process(pid));
         let (memory_used, memory_total) = self.memory();
@@ -121,11 +121,11 @@ mod tests {
         work(100);
         let mut machine = Machine::new();
         work(400);
-        let system = machine.look(&std::env::temp_dir());
+        let system = machine.sample(&std::env::temp_dir());
         // The least of some: others may use the processor.
         let cost = |_| {
             let looked = Instant::now();
-            machine.look(&std::env::temp_dir());
+            machine.sample(&std::env::temp_dir());
             looked.elapsed()
         };
         let cost = (0..20).map(cost).min().unwrap();

@@ -14,7 +14,7 @@ use crate::{
     predict::{self, Ensemble, Predicted, part::Part, table},
     print::{self, Said},
     run::folder::Folder,
-    study::{self, Checked, Source, Study, Table, slices::Listing},
+    study::{self, Checked, SliceSource, Study, Table, slices::Listing},
 };
 use candle_core::Device;
 use eyre::{Result, bail};
@@ -233,7 +233,7 @@ fn chosen(args: &cli::Predict) -> Result<(Config, Networks, Option<Folder>)> {
 /// What is to be predicted.
 struct Asked {
     studies: Vec<Study>,
-    source: Arc<dyn Source>,
+    source: Arc<dyn SliceSource>,
     /// Studies asked for that cannot be predicted.
     bad: Vec<LeftOut>,
 }
@@ -258,7 +258,7 @@ fn asked(args: &cli::Predict, config: &Config, data: Option<&recorded::Data>) ->
                     |uid: &String| (uid.as_str().into(), format!("study {uid} in {dir}: {why}"));
                 bad.extend(not_utf8.iter().map(told));
             }
-            (studies, Arc::new(folder) as Arc<dyn Source>)
+            (studies, Arc::new(folder) as Arc<dyn SliceSource>)
         }
         _ => {
             let (table, source) = super::data(config)?;

@@ -5,7 +5,7 @@ use crate::{
     config::Config,
     print,
     run::folder::{self, Folder, write_atomically},
-    study::{self, Checked, Record, Source, Table, record},
+    study::{self, Checked, Record, SliceSource, Table, record},
 };
 use eyre::{Result, eyre};
 use std::{path::Path, sync::Arc};
@@ -17,7 +17,7 @@ pub(super) struct Data {
     /// As the run was trained on it; without a record, as `data.table` is now.
     pub table: Table,
     /// Where slices are read from.
-    pub source: Arc<dyn Source>,
+    pub source: Arc<dyn SliceSource>,
 }
 
 /// Records the studies that a run is about to train on. `checked`: of these studies.

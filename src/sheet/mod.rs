@@ -9,7 +9,7 @@ mod font;
 
 use crate::config::{CHANNELS, Config, VERTEBRAE};
 use crate::outline;
-use crate::study::{Error, Place, Source, Study, look};
+use crate::study::{Error, SliceIndex, SliceSource, Study, single_slice};
 use canvas::{Canvas, Color, LINE, text_width};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
@@ -42,7 +42,7 @@ pub struct Sheet<'a> {
     /// Epochs of that fold, from 1; a pair of columns each.
     pub epochs: Range<usize>,
     /// Slices of the study, a row each.
-    pub places: Vec<Place>,
+    pub places: Vec<SliceIndex>,
 }
 
 impl Sheet<'_> {
@@ -69,7 +69,7 @@ impl Sheet<'_> {
     /// The sheet as a PNG; the rows are drawn in parallel. The same settings give the same bytes.
     ///
     /// Errors: a slice cannot be read.
-    pub fn png(&self, source: &dyn Source) -> Result<Vec<u8>, Error> {
+    pub fn png(&self, source: &dyn SliceSource) -> Result<Vec<u8>, Error> {
         let (width, height) = self.size();
         let mut pixels = vec![PAPER; width * height];
         let (top, rows) = pixels.split_at_mut(width * TOP);
@@ -100,7 +100,12 @@ impl Sheet<'_> {
         }
     }
 
-    fn row(&self, source: &dyn Source, place: Place, mut canvas: Canvas) -> Result<(), Error> {
+    fn row(
+        &self,
+        source: &dyn SliceSource,
+        place: SliceIndex,
+        mut canvas: Canvas,
+    ) -> Result<(), Error> {
         let (config, study) = (self.config, self.study);
         let name = [
             format!("C{}", place.vertebra + 1),
@@ -110,9 +115,9 @@ impl Sheet<'_> {
         for (i, line) in name.iter().enumerate() {
             canvas.text(MARGIN, i * (LINE + GAP), line, INK);
         }
-        self.pair(0, &look::raw(config, source, study, place)?, &mut canvas);
+        self.pair(0, &single_slice::raw(config, source, study, place)?, &mut canvas);
         for (i, epoch) in self.epochs.clone().enumerate() {
-            let image = look::augmented(config, source, study, place, self.fold, epoch)?;
+            let image = single_slice::augmented(config, source, study, place, self.fold, epoch)?;
             self.pair(1 + i, &image, &mut canvas);
         }
         Ok(())
@@ -139,11 +144,11 @@ impl Sheet<'_> {
 /// or take one, and of a vertebra the middle one first, then those that halve what is left out.
 ///
 /// `slices`: of each vertebra; `n` is at most 7 × `slices`.
-pub fn places(n: usize, slices: usize) -> Vec<Place> {
-    let mut places: Vec<Place> = halving(slices)
+pub fn places(n: usize, slices: usize) -> Vec<SliceIndex> {
+    let mut places: Vec<SliceIndex> = halving(slices)
         .into_iter()
         .flat_map(|slice| halving(VERTEBRAE).into_iter().map(move |vertebra| (vertebra, slice)))
-        .map(|(vertebra, slice)| Place { vertebra: vertebra as u8, slice: slice as u8 })
+        .map(|(vertebra, slice)| SliceIndex { vertebra: vertebra as u8, slice: slice as u8 })
         .take(n)
         .collect();
     places.sort_by_key(|place| (place.vertebra, place.slice));
@@ -197,8 +202,8 @@ mod tests {
         assert_eq!(picture.dimensions(), (sheet.size().0 as u32, sheet.size().1 as u32));
 
         let place = sheet.places[1];
-        let raw = look::raw(&config, &source, study, place).unwrap();
-        let drawn = look::augmented(&config, &source, study, place, 1, 4).unwrap();
+        let raw = single_slice::raw(&config, &source, study, place).unwrap();
+        let drawn = single_slice::augmented(&config, &source, study, place, 1, 4).unwrap();
         let y = TOP + sheet.tile() + GAP;
         for i in 0..64 * 64 {
             let at = |x: usize| {

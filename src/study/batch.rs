@@ -1,7 +1,7 @@
 //! From studies to a batch: the notebook's `__getitem__`, stacking and mixup.
 
 use super::augment::{Pipeline, Scratch};
-use super::pool::Images;
+use super::buffers::Images;
 use super::{Error, Study};
 use crate::config::{CHANNELS, Config, VERTEBRAE};
 use crate::rng::{Key, Purpose, hash};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// Which slice of its study an image is, shuffles undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Place {
+pub struct SliceIndex {
     /// 0..7 for C1..C7.
     pub vertebra: u8,
     /// 0-based within the vertebra.
@@ -50,7 +50,7 @@ pub struct Batch {
     /// `[B, T]`, 0 or 1, before mixup.
     pub targets: Vec<f32>,
     /// `[B, T]`, where each image comes from.
-    pub places: Vec<Place>,
+    pub places: Vec<SliceIndex>,
     /// Set where the batch is to be mixed.
     pub mixup: Option<Mixup>,
 }
@@ -189,7 +189,7 @@ impl Recipe {
 
     /// `[T]`: which slice stands where. The vertebrae change their order, each with its slices;
     /// then all the slices do, each with its label.
-    pub fn places(&self, study: &Study) -> Vec<Place> {
+    pub fn places(&self, study: &Study) -> Vec<SliceIndex> {
         let mut vertebrae: Vec<u8> = (0..VERTEBRAE as u8).collect();
         let draw = |purpose, probability: fn(&Training) -> f64| {
             let training = self.training.as_ref()?;
@@ -199,10 +199,10 @@ impl Recipe {
         if let Some(mut rng) = draw(Purpose::VertebraShuffle, |t| t.vertebra_shuffle) {
             vertebrae.shuffle(&mut rng);
         }
-        let mut places: Vec<Place> = vertebrae
+        let mut places: Vec<SliceIndex> = vertebrae
             .iter()
             .flat_map(|&vertebra| {
-                (0..self.slices as u8).map(move |slice| Place { vertebra, slice })
+                (0..self.slices as u8).map(move |slice| SliceIndex { vertebra, slice })
             })
             .collect();
         if let Some(mut rng) = draw(Purpose::SliceShuffle, |t| t.slice_shuffle) {
@@ -219,7 +219,7 @@ impl Recipe {
     pub fn images(
         &self,
         study: &Study,
-        places: &[Place],
+        places: &[SliceIndex],
         images: &mut [u8],
         scratch: &mut Scratch,
         mut read: impl FnMut(usize, usize, &mut [u8]) -> Result<bool, Error>,
@@ -292,7 +292,7 @@ mod tests {
             images_per_study: 7,
             studies: vec!["a".into(), "b".into()],
             targets: (0..14).map(|i| (i % 3) as f32).collect(),
-            places: vec![Place::default(); 14],
+            places: vec![SliceIndex::default(); 14],
             mixup: None,
         };
         let mut out = vec![0.0; 3 * bytes];

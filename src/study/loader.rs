@@ -14,8 +14,8 @@ mod phase;
 
 use super::augment::Scratch;
 use super::batch::Batch;
-use super::pool::Pool;
-use super::{Constant, Error, Source, Study, constant::is_constant};
+use super::buffers::BufferPool;
+use super::{Constant, Error, SliceSource, Study, constant::is_constant};
 use crate::config::{Config, OnError, VERTEBRAE};
 use phase::{Filled, Pass, Phase, Plan, Slot};
 use std::collections::{HashSet, VecDeque};
@@ -68,14 +68,14 @@ pub struct Skipped {
 
 /// What the workers share.
 struct Job {
-    source: Arc<dyn Source>,
+    source: Arc<dyn SliceSource>,
     plan: Plan,
     on_error: OnError,
     /// Before each further try of a slice.
     waits: Vec<Duration>,
     /// Batches not yet handed out, those being filled included.
     window: usize,
-    pool: Arc<Pool>,
+    pool: Arc<BufferPool>,
     /// Looked at between slices.
     stop: AtomicBool,
     state: Mutex<State>,
@@ -114,7 +114,7 @@ impl Loader {
     /// The training batches of one epoch (from 1) of `fold`: `studies` (those of the other folds)
     /// shuffled, augmented and mixed as the config says, the short batch dropped.
     pub fn train(
-        source: Arc<dyn Source>,
+        source: Arc<dyn SliceSource>,
         studies: Arc<[Study]>,
         config: &Config,
         fold: usize,
@@ -125,7 +125,7 @@ impl Loader {
     }
 
     /// The validation batches: `studies` in their order, as they are, the short batch kept.
-    pub fn valid(source: Arc<dyn Source>, studies: Arc<[Study]>, config: &Config) -> Self {
+    pub fn valid(source: Arc<dyn SliceSource>, studies: Arc<[Study]>, config: &Config) -> Self {
         let passes = vec![Pass::Valid];
         Self::start(source, Plan::new(config, 0, Arc::default(), studies, passes), &WAITS)
     }
@@ -133,7 +133,7 @@ impl Loader {
     /// A fold from `first_epoch` (from 1) to its end, without the `done` first batches of that epoch:
     /// the batches of [`Self::train`], then those of [`Self::valid`], and so on with the next epoch.
     pub fn fold(
-        source: Arc<dyn Source>,
+        source: Arc<dyn SliceSource>,
         train: Arc<[Study]>,
         valid: Arc<[Study]>,
         config: &Config,
@@ -152,7 +152,7 @@ impl Loader {
         self.job.plan.batches_of(self.pass) - self.left
     }
 
-    fn start(source: Arc<dyn Source>, plan: Plan, waits: &[Duration]) -> Self {
+    fn start(source: Arc<dyn SliceSource>, plan: Plan, waits: &[Duration]) -> Self {
         let data = &plan.config.data;
         let workers = match data.workers {
             0 => std::thread::available_parallelism().map_or(1, |n| (n.get() - 1).clamp(1, 8)),
@@ -167,7 +167,7 @@ impl Loader {
             on_error: data.on_error,
             waits: waits.to_vec(),
             window,
-            pool: Pool::new(plan.study_bytes()),
+            pool: BufferPool::new(plan.study_bytes()),
             plan,
             stop: AtomicBool::new(false),
             state: Mutex::default(),

@@ -4,14 +4,14 @@
 //! |---|---|
 //! | [`table`] | the CSV of studies: labels of C1..C7 and folds |
 //! | [`record`] | the studies that a run was trained on, kept in its folder |
-//! | [`source`] | where a slice's pixels come from, as a trait |
+//! | [`slice_source`] | where a slice's pixels come from, as a trait |
 //! | [`slices`] | a source: the `.npy` files of the crops |
 //! | [`phantom`] | a source: made-up vertebrae for the demo and the tests |
 //! | [`augment`] | one transform a file, and the pipeline that strings them together |
 //! | [`batch`] | one study's images in their order, mixup, pixels as the network takes them |
 //! | [`loader`] | worker threads that fill a fold's batches ahead of the trainer |
 //! | [`constant`] | crops without a picture: every pixel the same |
-//! | [`look`] | one slice by itself, raw and augmented |
+//! | [`single_slice`] | one slice by itself, raw and augmented |
 //! | [`Images`] | a study's pixels, in a buffer that is used again |
 //!
 //! A *slice* is one `.npy` file, uint8 `[H, W, 6]`: five neighbouring CT planes and the vertebra's
@@ -21,24 +21,24 @@
 
 pub mod augment;
 pub mod batch;
+mod buffers;
 pub mod constant;
 pub mod loader;
-pub mod look;
 pub mod phantom;
-mod pool;
 pub mod record;
+pub mod single_slice;
+pub mod slice_source;
 pub mod slices;
-pub mod source;
 pub mod table;
 
-pub use batch::{Batch, Mixup, Place, study_order};
+pub use batch::{Batch, Mixup, SliceIndex, study_order};
+pub use buffers::Images;
 pub use constant::Constant;
 pub use loader::{Loader, Skipped};
 pub use phantom::Phantom;
-pub use pool::Images;
 pub use record::Record;
+pub use slice_source::{Checked, SliceSource};
 pub use slices::NpyFolder;
-pub use source::{Checked, Source};
 pub use table::{Study, Table, prevalence};
 
 use std::path::PathBuf;

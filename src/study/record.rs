@@ -11,7 +11,7 @@
 //! 1.2.826.0.1.3680043.10001,0,0,0,0,0,0,0,0,1,5f0e2a91
 //! ```
 
-use super::{Error, Source, Study, Table, table::LABELS};
+use super::{Error, SliceSource, Study, Table, table::LABELS};
 use crate::bounded::{self, excerpt};
 use std::{
     collections::HashMap,
@@ -87,7 +87,7 @@ pub struct Record {
     pub path: PathBuf,
     /// The studies, in the order in which they were trained on.
     pub table: Table,
-    /// Of each study, as [`Source::check`] gives it.
+    /// Of each study, as [`SliceSource::check`] gives it.
     pub fingerprints: Vec<u32>,
     /// Whether the studies are a sample of the table.
     pub sample: bool,
@@ -185,8 +185,8 @@ impl Record {
     }
 
     /// Compares the slices of `studies` with those that the run was trained on. `fingerprints`: as
-    /// [`Source::check`] gives them for `studies`; studies that are not in the record are passed
-    /// over.
+    /// [`SliceSource::check`] gives them for `studies`; studies that are not in the record are
+    /// passed over.
     ///
     /// Errors: [`RecordError::Slices`], naming the first study that differs.
     pub fn check_slices(&self, studies: &[Study], fingerprints: &[u32]) -> Result<(), RecordError> {
@@ -214,7 +214,7 @@ impl Record {
 /// Looks at the slices of one study and compares them as [`Record::check_slices`] does.
 ///
 /// Errors: slices that cannot be used, or that are others; one sentence.
-pub fn check_study(record: &Record, source: &dyn Source, study: &Study) -> Result<(), String> {
+pub fn check_study(record: &Record, source: &dyn SliceSource, study: &Study) -> Result<(), String> {
     let studies = std::slice::from_ref(study);
     let checked = source.check(studies).map_err(|e: Error| e.to_string())?;
     record.check_slices(studies, &checked.fingerprints).map_err(|e| e.to_string())

@@ -1,7 +1,7 @@
 //! The crops on disk: `{data.dir}/{StudyInstanceUID}_{1..7}_{0..14}.npy`.
 
 use super::augment::resize::resize;
-use super::{Checked, Error, Source, Study, first_of};
+use super::{Checked, Error, SliceSource, Study, first_of};
 use crate::bounded;
 use crate::config::{CHANNELS, VERTEBRAE};
 use ndarray::{ArrayView3, ShapeBuilder};
@@ -42,11 +42,11 @@ impl NpyFolder {
         self.dir.join(format!("{}_{}_{slice}.npy", study.uid, vertebra + 1))
     }
 
-    /// What `look` says of every file of `studies`, in their order; in parallel.
+    /// What `inspect` says of every file of `studies`, in their order; in parallel.
     fn each_file<T: Send>(
         &self,
         studies: &[Study],
-        look: impl Fn(&Path) -> Result<T, String> + Sync,
+        inspect: impl Fn(&Path) -> Result<T, String> + Sync,
     ) -> Vec<Result<T, Error>> {
         let per_study = VERTEBRAE * self.slices_per_vertebra;
         (0..studies.len() * per_study)
@@ -56,12 +56,12 @@ impl NpyFolder {
                 let (vertebra, slice) =
                     (place / self.slices_per_vertebra, place % self.slices_per_vertebra);
                 let path = self.path(study, vertebra, slice);
-                look(&path).map_err(|problem| wrong(study, vertebra, slice, path, problem))
+                inspect(&path).map_err(|problem| wrong(study, vertebra, slice, path, problem))
             })
             .collect()
     }
 
-    /// Reads one file into `out`, uint8 `[size, size, 6]` in C order. Errors: as [`look`].
+    /// Reads one file into `out`, uint8 `[size, size, 6]` in C order. Errors: as [`inspect`].
     fn read(&self, path: &Path, out: &mut [u8]) -> Result<(), String> {
         let (mut file, length) = open(path)?;
         decode(&mut file, length, self.size, out)
@@ -102,7 +102,7 @@ pub fn decode(
 }
 
 /// What one file holds, as far as the check before training looks.
-struct Looked {
+struct Inspected {
     height: usize,
     width: usize,
     /// CRC-32 of the file's length, its shape and order, and of twice [`SAMPLE`] bytes of its pixels.
@@ -111,7 +111,7 @@ struct Looked {
 
 /// Looks at a file without reading all of its pixels. Errors: what is wrong, as the rest of a
 /// sentence.
-fn look(path: &Path) -> Result<Looked, String> {
+fn inspect(path: &Path) -> Result<Inspected, String> {
     let (mut file, length) = open(path)?;
     let Header { height, width, fortran, start } = header(&mut file, length)?;
     let mut sum = crc32fast::Hasher::new();
@@ -129,7 +129,7 @@ fn look(path: &Path) -> Result<Looked, String> {
         Read::by_ref(&mut file).take(SAMPLE).read_to_end(&mut sample).map_err(unreadable)?;
         sum.update(&sample);
     }
-    Ok(Looked { height, width, sum: sum.finalize() })
+    Ok(Inspected { height, width, sum: sum.finalize() })
 }
 
 /// The file and its length, bytes.
@@ -154,7 +154,7 @@ fn read_both(file: &mut impl Read, head: &mut [u8], out: &mut [u8]) -> std::io::
     file.read_exact(&mut out[n - in_head..])
 }
 
-impl Source for NpyFolder {
+impl SliceSource for NpyFolder {
     fn slice(
         &self,
         study: &Study,
@@ -173,12 +173,12 @@ impl Source for NpyFolder {
         std::fs::read_dir(&self.dir)
             .map_err(|source| Error::DataDir { dir: self.dir.clone(), source })?;
         let mut checked = Checked::default();
-        let mut looks = self.each_file(studies, look).into_iter();
+        let mut inspected = self.each_file(studies, inspect).into_iter();
         for study in studies {
             let mut fingerprint = crc32fast::hash(study.uid.as_bytes());
-            for look in looks.by_ref().take(VERTEBRAE * self.slices_per_vertebra) {
-                match look {
-                    Ok(Looked { height, width, sum }) => {
+            for slice in inspected.by_ref().take(VERTEBRAE * self.slices_per_vertebra) {
+                match slice {
+                    Ok(Inspected { height, width, sum }) => {
                         checked.resized += usize::from((height, width) != (self.size, self.size));
                         let sums = [fingerprint.to_le_bytes(), sum.to_le_bytes()];
                         fingerprint = crc32fast::hash(sums.as_flattened());

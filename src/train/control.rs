@@ -110,7 +110,7 @@ impl Control {
     /// Errors: a file that cannot be written for a reason that will not pass, or the user stopped
     /// while it could not.
     pub fn check(&mut self, at: Position) -> Result<Flow> {
-        if let Some(failed) = self.saver.look() {
+        if let Some(failed) = self.saver.poll() {
             self.saved(at, Some(failed))?;
         }
         let events = self.events.clone();
@@ -332,8 +332,8 @@ impl Control {
         self.persist(at, path.display().to_string(), |control| match failed.take() {
             // Not told yet, so no try of its own.
             Some(Failed { error, .. }) if !trouble::passes(&error) => Err(error),
-            Some(again) => {
-                control.saver.again(again);
+            Some(unsaved) => {
+                control.saver.retry(unsaved);
                 match control.saver.wait() {
                     None => Ok(()),
                     Some(still) => {

@@ -30,7 +30,7 @@ use crate::{
         folder::{Folder, append_line},
         journal,
     },
-    study::{Batch, Constant, Loader, Source, Study},
+    study::{Batch, Constant, Loader, SliceSource, Study},
 };
 use candle_core::{DType, Device};
 use std::{
@@ -56,7 +56,7 @@ pub struct Fold<'a> {
     /// Numbers of the fold.
     pub plan: &'a FoldPlan,
     /// Where slices come from.
-    pub source: Arc<dyn Source>,
+    pub source: Arc<dyn SliceSource>,
     /// Studies of the other folds.
     pub train: Arc<[Study]>,
     /// Studies of this fold.

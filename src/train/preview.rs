@@ -9,7 +9,7 @@ use crate::{
         event::{Crop, Picture, Position, Preview},
     },
     score::pool,
-    study::{Batch, Source, Study},
+    study::{Batch, SliceSource, Study},
 };
 use std::collections::{BTreeSet, HashSet};
 use std::{ops::Range, sync::Arc, time::Instant};
@@ -25,7 +25,7 @@ const MASK: usize = CHANNELS - 1;
 /// Sends previews at most every so many seconds.
 pub struct Previews {
     every: f64,
-    source: Arc<dyn Source>,
+    source: Arc<dyn SliceSource>,
     train: Arc<[Study]>,
     last: Option<Instant>,
     turn: usize,
@@ -34,7 +34,7 @@ pub struct Previews {
 impl Previews {
     /// `every`: seconds between two; 0 = none. `source` and `train`: where the slices of the
     /// augmented studies are read from once more, to show them as they are.
-    pub fn new(every: f64, source: Arc<dyn Source>, train: Arc<[Study]>) -> Self {
+    pub fn new(every: f64, source: Arc<dyn SliceSource>, train: Arc<[Study]>) -> Self {
         Self { every, source, train, last: None, turn: 0 }
     }
 
@@ -147,7 +147,7 @@ mod tests {
     /// A source whose every slice is gone.
     struct Gone;
 
-    impl Source for Gone {
+    impl SliceSource for Gone {
         fn slice(&self, study: &Study, v: usize, s: usize, _: &mut [u8]) -> Result<(), Error> {
             let (study, problem) = (study.uid.clone(), "is missing".into());
             Err(Error::Slice { study, vertebra: v, slice: s, path: "gone".into(), problem })
@@ -155,12 +155,12 @@ mod tests {
     }
 
     /// Studies, their source and the first batch of fold 1, of training or of validation.
-    fn batch(training: bool) -> (Arc<[Study]>, Arc<dyn Source>, Batch) {
+    fn batch(training: bool) -> (Arc<[Study]>, Arc<dyn SliceSource>, Batch) {
         let sets = ["data.image_size=32", "train.batch_size=2", "train.mixup=0"].map(Set::new);
         let config = Config::load(None, false, &sets).unwrap();
         let (train, valid) = Phantom::table(4, 2, 0).split(1);
         let train: Arc<[Study]> = train.into();
-        let source: Arc<dyn Source> = Arc::new(Phantom::new(32, 15, 0));
+        let source: Arc<dyn SliceSource> = Arc::new(Phantom::new(32, 15, 0));
         let mut loader = match training {
             true => Loader::train(source.clone(), train.clone(), &config, 1, 1),
             false => Loader::valid(source.clone(), valid.into(), &config),

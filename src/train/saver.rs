@@ -73,12 +73,12 @@ impl Saver {
     }
 
     /// Tries once more what failed.
-    pub fn again(&mut self, failed: Failed) {
+    pub fn retry(&mut self, failed: Failed) {
         self.save(failed.job);
     }
 
     /// Whether the last job failed, if it is over; without waiting.
-    pub fn look(&mut self) -> Option<Failed> {
+    pub fn poll(&mut self) -> Option<Failed> {
         let done = self.done.try_recv().ok()?;
         self.busy = false;
         done.err()

@@ -25,7 +25,7 @@ use crate::{
         journal::Journal,
         status::{FoldStatus, RunState},
     },
-    study::{Source, Table, prevalence},
+    study::{SliceSource, Table, prevalence},
 };
 use candle_core::{DType, Device};
 use crossbeam_channel::Receiver;
@@ -44,7 +44,7 @@ pub struct Job {
     /// The studies.
     pub table: Table,
     /// Where slices come from.
-    pub source: Arc<dyn Source>,
+    pub source: Arc<dyn SliceSource>,
     /// Where files go.
     pub folder: Folder,
     /// Where it computes.

@@ -76,7 +76,7 @@ mod tests {
     use crate::train::outputs::output;
     use crate::{
         config::{Config, Set},
-        study::{Loader, Phantom, Source},
+        study::{Loader, Phantom, SliceSource},
     };
     use std::sync::Arc;
 
@@ -92,7 +92,7 @@ mod tests {
         ];
         let config = Config::load(None, false, &sets.map(Set::new)).unwrap();
         let (train, _) = Phantom::table(6, 2, 0).split(1);
-        let source: Arc<dyn Source> = Arc::new(Phantom::new(32, 3, 0));
+        let source: Arc<dyn SliceSource> = Arc::new(Phantom::new(32, 3, 0));
         Loader::train(source, train.into(), &config, 1, 1).next().unwrap().unwrap()
     }
 

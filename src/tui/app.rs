@@ -235,8 +235,8 @@ impl App {
             if !tty.is_behind() && self.time_to_frame().is_some_and(|wait| wait.is_zero()) {
                 self.draw(&mut terminal)?;
             }
-            if let Some(wanted) = self.screen.take_look() {
-                line.looks.put(wanted);
+            if let Some(wanted) = self.screen.take_slice_request() {
+                line.slice_requests.put(wanted);
             }
             if !self.dirty && !self.closed {
                 watch.ask();

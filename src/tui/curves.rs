@@ -390,7 +390,7 @@ impl View {
                 !self.together && fold.curve.marks.iter().any(|(_, mark)| mark == kind)
             });
             let parts = there.map(|kind| {
-                let (symbol, style, word) = looks(kind);
+                let (symbol, style, word) = appearance(kind);
                 (format!("{symbol} {word}"), style)
             });
             frame.render_widget(plot::legend(parts.collect(), area.width), area);
@@ -426,7 +426,7 @@ impl View {
     }
 }
 
-fn looks(mark: Mark) -> (char, Style, &'static str) {
+fn appearance(mark: Mark) -> (char, Style, &'static str) {
     match mark {
         Mark::Best => ('★', theme::GOOD, "best"),
         Mark::Saved => ('◆', theme::FAINT, "saved"),
@@ -450,7 +450,7 @@ fn marks(fold: &Fold) -> Vec<(f64, char, Style)> {
     let mut marks = fold.curve.marks.clone();
     marks.sort_by_key(|(_, mark)| grave(*mark));
     let drawn = marks.into_iter().map(|(x, mark)| {
-        let (symbol, style, _) = looks(mark);
+        let (symbol, style, _) = appearance(mark);
         (f64::from(x), symbol, style)
     });
     drawn.collect()

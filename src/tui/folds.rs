@@ -21,7 +21,7 @@ pub struct View {
 
 impl View {
     /// Another epoch.
-    pub fn look(&mut self, by: isize, state: &State) {
+    pub fn select_epoch(&mut self, by: isize, state: &State) {
         let last = state.folds.iter().map(|fold| fold.epochs.len()).max().unwrap_or(0);
         let now = self.epoch.unwrap_or_else(|| newest(state) + usize::from(by < 0));
         let next = now.saturating_add_signed(by);

@@ -11,7 +11,7 @@ use super::views::View;
 use super::{curves, folds, help, levels, log, runs, slices};
 use crate::config::MOST_EPOCHS;
 use crate::run::event::Stamped;
-use crate::run::{Command, FoldAction, LookAt};
+use crate::run::{Command, FoldAction, SliceRequest};
 use crate::view::{Fold, State};
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
@@ -67,7 +67,7 @@ pub struct Screen {
     leaving: bool,
     help: help::Keys,
     /// The number of the fold looked at, which keys act on; `None` = whichever is in training.
-    looked_at: Option<usize>,
+    selected_fold: Option<usize>,
     notice: Option<Notice>,
     log: log::View,
     /// Alerts for which the bell was rung, or need not be.
@@ -97,7 +97,7 @@ impl Screen {
             overlay: None,
             leaving: false,
             help: help::Keys::default(),
-            looked_at: None,
+            selected_fold: None,
             notice: None,
             log: log::View::default(),
             rung: 0,
@@ -142,7 +142,7 @@ impl Screen {
         self.state.apply(stamped);
         // Whoever looks at the fold in training follows training.
         let current = self.state.fold().map(|fold| fold.plan.fold);
-        self.looked_at = self.looked_at.filter(|&number| Some(number) != current);
+        self.selected_fold = self.selected_fold.filter(|&number| Some(number) != current);
         self.after_end(was_over);
     }
 
@@ -342,16 +342,16 @@ impl Screen {
             Action::Show(view) => self.show(view),
             Action::NextView => self.show(self.view.beside(1)),
             Action::PreviousView => self.show(self.view.beside(-1)),
-            Action::FoldBefore => self.look(-1),
-            Action::FoldAfter => self.look(1),
+            Action::FoldBefore => self.select_fold(-1),
+            Action::FoldAfter => self.select_fold(1),
             Action::Log(scroll) => {
                 self.log.scroll(scroll, &self.state, self.view == View::Log);
             }
             Action::LogFilter(key) => self.log.act(key, &self.state),
             Action::Chart(key) => self.curves.act(key),
             Action::Vertebra(scroll) => self.levels.scroll(scroll),
-            Action::EpochBefore => self.folds.look(-1, &self.state),
-            Action::EpochAfter => self.folds.look(1, &self.state),
+            Action::EpochBefore => self.folds.select_epoch(-1, &self.state),
+            Action::EpochAfter => self.folds.select_epoch(1, &self.state),
             Action::Runs(scroll) => self.runs.scroll(scroll),
             Action::MarkRun => {
                 let own = self.state.plan.as_ref().map(|plan| plan.name.as_str());
@@ -433,16 +433,16 @@ impl Screen {
         Reply::Nothing
     }
 
-    fn look(&mut self, by: isize) {
+    fn select_fold(&mut self, by: isize) {
         let next = self.shown().saturating_add_signed(by);
         let next = self.state.folds.get(next).filter(|_| next != self.state.current);
-        self.looked_at = next.map(|fold| fold.plan.fold);
+        self.selected_fold = next.map(|fold| fold.plan.fold);
     }
 
     /// Which of the state's folds is looked at.
     fn shown(&self) -> usize {
         let place = |number| self.state.folds.iter().position(|f| f.plan.fold == number);
-        self.looked_at.and_then(place).unwrap_or(self.state.current)
+        self.selected_fold.and_then(place).unwrap_or(self.state.current)
     }
 
     /// The fold whose curves are shown, and which keys act on.
@@ -462,8 +462,8 @@ impl Screen {
     }
 
     /// The slice that is to be asked for, once.
-    pub fn take_look(&mut self) -> Option<LookAt> {
-        self.slices.take_look()
+    pub fn take_slice_request(&mut self) -> Option<SliceRequest> {
+        self.slices.take_slice_request()
     }
 
     /// The terminal has forgotten what was drawn.

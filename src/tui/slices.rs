@@ -8,7 +8,7 @@ mod tiles;
 use super::keys::CropKey;
 use super::pictures::{Contrast, Encoder, Pictures, placeholder};
 use super::theme;
-use crate::run::LookAt;
+use crate::run::SliceRequest;
 use crate::run::event::{Prediction, Preview};
 use crate::view::{Fold, State};
 use listed::{Entry, Listed, Place, Source, most_wrong};
@@ -40,9 +40,9 @@ pub struct Slices {
     outline: bool,
     contrast: Contrast,
     /// What was asked for last, and when, once that is known.
-    asked: Option<(LookAt, Option<f64>)>,
+    asked: Option<(SliceRequest, Option<f64>)>,
     /// What is to be asked for.
-    wanted: Option<LookAt>,
+    wanted: Option<SliceRequest>,
 }
 
 /// What the view is drawn from.
@@ -92,7 +92,7 @@ impl Slices {
     }
 
     /// The slice that is to be asked for, once.
-    pub fn take_look(&mut self) -> Option<LookAt> {
+    pub fn take_slice_request(&mut self) -> Option<SliceRequest> {
         self.wanted.take()
     }
 
@@ -174,11 +174,12 @@ impl Slices {
                 // One looks at a slice in one picture.
                 self.grid = false;
                 // Before the next frame, which may be a while off.
-                let look = place.map(|place| listed.look_at(entry.prediction, place));
-                let look = look.filter(|look| listed.slice(state, look, false).is_none());
-                if let (Some(look), true) = (look, state.can_look()) {
-                    self.wanted = Some(look.clone());
-                    self.asked = Some((look, None));
+                let request = place.map(|place| listed.request(entry.prediction, place));
+                let request =
+                    request.filter(|request| listed.slice(state, request, false).is_none());
+                if let (Some(request), true) = (request, state.can_read_slices()) {
+                    self.wanted = Some(request.clone());
+                    self.asked = Some((request, None));
                 }
             }
         }
@@ -199,7 +200,7 @@ impl Slices {
         self.place.filter(|_| own).unwrap_or_else(|| listed.first_place(prediction))
     }
 
-    /// Draws the view. What it lacks [`Self::take_look`] tells.
+    /// Draws the view. What it lacks [`Self::take_slice_request`] tells.
     pub fn draw(&mut self, frame: &mut Frame, area: Rect, context: &Context) {
         let held = self.held.take();
         let listed = listed(self.source, held.as_ref(), context.state, context.fold);
@@ -297,18 +298,18 @@ impl Slices {
         for (&entry, area) in shown.iter().zip(tiles::grid(inner, shown.len())) {
             let prediction = listed.entries[entry].prediction;
             let place = if entry == at { place } else { listed.first_place(prediction) };
-            let look = listed.look_at(prediction, place);
-            match listed.slice(context.state, &look, context.raw) {
+            let request = listed.request(prediction, place);
+            match listed.slice(context.state, &request, context.raw) {
                 _ if off => {
                     let slice = Err(OFF.into());
                     there.push((Shown { entry, prediction, place, slice }, area));
                 }
                 Some(slice) => there.push((Shown { entry, prediction, place, slice }, area)),
-                None if !context.state.can_look() => {
+                None if !context.state.can_read_slices() => {
                     let slice = Err(OVER.into());
                     there.push((Shown { entry, prediction, place, slice }, area));
                 }
-                None => missing = missing.or(Some(look)),
+                None => missing = missing.or(Some(request)),
             }
         }
         self.ask(missing.as_ref(), context.now);
@@ -329,7 +330,7 @@ impl Slices {
     }
 
     /// Asks for `missing`, unless that is done already.
-    fn ask(&mut self, missing: Option<&LookAt>, now: f64) {
+    fn ask(&mut self, missing: Option<&SliceRequest>, now: f64) {
         let asked = self.asked.take().filter(|(asked, _)| Some(asked) == missing);
         let when = asked.map(|(_, when)| when.unwrap_or(now)).filter(|when| now - when < PATIENCE);
         if when.is_none() {

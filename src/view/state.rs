@@ -3,8 +3,8 @@
 use super::alerts::{Alerts, Kind};
 use super::constant::Constants;
 use super::fold::Fold;
-use super::looks::Looks;
 use super::progress::Progress;
+use super::slice_cache::SliceCache;
 use super::system::History;
 use super::{Mark, Pending, format, status, text};
 use crate::run::Command;
@@ -50,7 +50,7 @@ pub struct State {
     /// The newest preview.
     pub preview: Option<Preview>,
     /// The slices that were looked at.
-    pub looks: Looks,
+    pub slice_cache: SliceCache,
     /// The GPU, where the network computes on one that tells.
     pub gpu: Option<Gpu>,
     /// The machine.
@@ -151,7 +151,7 @@ impl State {
                     fold.add_worst(worst);
                 }
             }
-            Event::Look(look) => self.looks.add(look.clone()),
+            Event::SliceReply(reply) => self.slice_cache.add(reply.clone()),
             Event::Preview(preview) => {
                 self.preview = Some(preview.clone());
                 self.previews += 1;
@@ -430,7 +430,7 @@ impl State {
     }
 
     /// Whether a slice that is asked for is answered.
-    pub fn can_look(&self) -> bool {
+    pub fn can_read_slices(&self) -> bool {
         !self.is_over() || self.reads_slices
     }
 

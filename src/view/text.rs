@@ -68,7 +68,7 @@ pub fn of_event(event: &Event) -> Option<(Level, String)> {
         | Event::ValidStep(_)
         | Event::Worst(_)
         | Event::Preview(_)
-        | Event::Look(_)
+        | Event::SliceReply(_)
         | Event::Gpu(_)
         | Event::System(_) => return None,
     };

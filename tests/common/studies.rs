@@ -41,10 +41,10 @@ pub fn worst(at: Position) -> Event {
 }
 
 /// The answer to `wanted`.
-pub fn look(wanted: &LookAt) -> Event {
+pub fn slice_reply(wanted: &SliceRequest) -> Event {
     let lean = f64::from(wanted.slice) / 30.0;
     let raw = neck(move |x, y| (x + lean * y, y));
     let seen = neck(move |x, y| (x + lean * y, -y));
     let found = Found::Slice { height: 96, width: 96, seen, raw };
-    Event::Look(Look { wanted: wanted.clone(), found })
+    Event::SliceReply(SliceReply { wanted: wanted.clone(), found })
 }

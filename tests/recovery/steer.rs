@@ -30,7 +30,7 @@ fn start(dir: &Path, args: &[&str]) -> Child {
 fn connect(dir: &Path, run: &str) -> Line {
     let begun = Instant::now();
     loop {
-        let folder = Folder::look(&dir.join("runs"), Some(run)).ok();
+        let folder = Folder::open(&dir.join("runs"), Some(run)).ok();
         if let Some(connection) = folder.and_then(|folder| control_socket::connect(&folder).ok()) {
             return connection.line;
         }

@@ -4,7 +4,7 @@ use super::{MIDDLE, draw, press, screen, tell, training};
 use crate::common::{self, Script, studies};
 use crossterm::event::KeyCode;
 use ratatui::backend::TestBackend;
-use rsna_tui::run::{LookAt, event::*};
+use rsna_tui::run::{SliceRequest, event::*};
 use rsna_tui::tui::{Reply, Screen};
 
 /// The view in training, its first slice looked at.
@@ -16,12 +16,12 @@ fn crops() -> Screen {
 }
 
 /// Draws and answers until nothing more is asked for.
-fn settle(screen: &mut Screen) -> Vec<LookAt> {
+fn settle(screen: &mut Screen) -> Vec<SliceRequest> {
     let mut asked = Vec::new();
     loop {
         draw(screen, 120, 36);
-        let Some(wanted) = screen.take_look() else { return asked };
-        tell(screen, studies::look(&wanted));
+        let Some(wanted) = screen.take_slice_request() else { return asked };
+        tell(screen, studies::slice_reply(&wanted));
         asked.push(wanted);
     }
 }
@@ -65,22 +65,22 @@ fn scrubbing_asks_for_the_slice_and_shows_the_answer() {
     let mut screen = crops();
     let before = text(&draw(&mut screen, 120, 36));
     assert_eq!(press(&mut screen, KeyCode::Right), Reply::Nothing);
-    let wanted = screen.take_look().expect("the next slice is asked for at once");
-    assert!(screen.take_look().is_none(), "once");
+    let wanted = screen.take_slice_request().expect("the next slice is asked for at once");
+    assert!(screen.take_slice_request().is_none(), "once");
     let waiting = text(&draw(&mut screen, 120, 36));
-    assert!(screen.take_look().is_none(), "it waits for the answer");
-    tell(&mut screen, studies::look(&wanted));
+    assert!(screen.take_slice_request().is_none(), "it waits for the answer");
+    tell(&mut screen, studies::slice_reply(&wanted));
     let after = text(&draw(&mut screen, 120, 36));
     assert_ne!(after, before);
     let caption = format!("C{} slice {} of 15", wanted.vertebra, wanted.slice);
     assert!(after.contains(&caption), "{after}");
     assert!(!waiting.contains(&caption), "the old picture keeps its words:\n{waiting}");
     press(&mut screen, KeyCode::Down);
-    let below = screen.take_look().unwrap();
+    let below = screen.take_slice_request().unwrap();
     assert_eq!((below.vertebra, below.slice), (wanted.vertebra + 1, wanted.slice));
     // What was seen before need not be asked for again.
     press(&mut screen, KeyCode::Up);
-    assert!(screen.take_look().is_none());
+    assert!(screen.take_slice_request().is_none());
     assert!(text(&draw(&mut screen, 120, 36)).contains(&caption));
 }
 
@@ -88,16 +88,16 @@ fn scrubbing_asks_for_the_slice_and_shows_the_answer() {
 fn an_answer_that_got_lost_is_asked_for_again() {
     let mut screen = crops();
     press(&mut screen, KeyCode::Right);
-    let wanted = screen.take_look().unwrap();
+    let wanted = screen.take_slice_request().unwrap();
     draw(&mut screen, 120, 36);
     tell(&mut screen, Event::Log(Log { level: Level::Info, message: "later".into() }));
     draw(&mut screen, 120, 36);
-    assert!(screen.take_look().is_none());
+    assert!(screen.take_slice_request().is_none());
     for _ in 0..2 {
         tell(&mut screen, Event::Log(Log { level: Level::Info, message: "later".into() }));
     }
     draw(&mut screen, 120, 36);
-    assert_eq!(screen.take_look(), Some(wanted));
+    assert_eq!(screen.take_slice_request(), Some(wanted));
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn the_slice_that_is_looked_at_first_is_the_most_wrong_one() {
     let asked = settle(&mut screen);
     let Event::Worst(worst) = studies::worst(MIDDLE) else { unreachable!() };
     let first = &worst.studies[0].prediction;
-    let LookAt { fold, epoch, seed, study, vertebra, slice } = asked[0].clone();
+    let SliceRequest { fold, epoch, seed, study, vertebra, slice } = asked[0].clone();
     assert_eq!((fold, epoch, seed, study), (1, 2, 42, first.study.clone()));
     let by = |p: f32, v: u8| (p - f32::from(first.labels[usize::from(v) - 1])).abs();
     let most = (1..=7)
@@ -121,9 +121,9 @@ fn why_there_is_no_picture_is_said_in_its_place() {
     let mut screen = training();
     press(&mut screen, KeyCode::Char('4'));
     draw(&mut screen, 120, 36);
-    let wanted = screen.take_look().unwrap();
+    let wanted = screen.take_slice_request().unwrap();
     let found = Found::Nothing("crops/1_2_3.npy is missing\x1b[2J".into());
-    tell(&mut screen, Event::Look(Look { wanted, found }));
+    tell(&mut screen, Event::SliceReply(SliceReply { wanted, found }));
     let told = text(&draw(&mut screen, 120, 36));
     assert!(told.contains("crops/1_2_3.npy is missing") && !told.contains('\x1b'), "{told}");
 
@@ -132,10 +132,10 @@ fn why_there_is_no_picture_is_said_in_its_place() {
     press(&mut over, KeyCode::Char('4'));
     let told = text(&draw(&mut over, 120, 36));
     assert!(told.contains("the run is over: rsna-tui attach reads its slices"), "{told}");
-    assert!(over.take_look().is_none());
+    assert!(over.take_slice_request().is_none());
     over.state.reads_slices = true;
     draw(&mut over, 120, 36);
-    assert!(over.take_look().is_some());
+    assert!(over.take_slice_request().is_some());
 }
 
 fn screen_of_the_past() -> Screen {
@@ -237,7 +237,7 @@ fn a_crop_without_a_picture_says_so_and_whose_they_are() {
     let mut screen = training();
     press(&mut screen, KeyCode::Char('4'));
     draw(&mut screen, 200, 60);
-    let wanted = screen.take_look().unwrap();
+    let wanted = screen.take_slice_request().unwrap();
     let mut slices = [0; 7];
     slices[usize::from(wanted.vertebra) - 1] = 15;
     let constant = |study: &str| ConstantStudy { study: study.into(), slices };
@@ -248,7 +248,7 @@ fn a_crop_without_a_picture_says_so_and_whose_they_are() {
     let flat = Picture { pixels: vec![1; 96 * 96].into(), mask: vec![0; 96 * 96].into() };
     let seen = common::neck(|x, y| (x, y));
     let found = Found::Slice { height: 96, width: 96, seen, raw: flat };
-    tell(&mut screen, Event::Look(Look { wanted: wanted.clone(), found }));
+    tell(&mut screen, Event::SliceReply(SliceReply { wanted: wanted.clone(), found }));
     let told = text(&draw(&mut screen, 200, 60));
     for words in [
         "no picture: every pixel of this crop is 1",

@@ -73,7 +73,7 @@ fn shorten(event: &mut Event, texts: usize, items: usize) {
             e.crops.iter_mut().for_each(|crop| cut(&mut crop.study));
             e.predictions.iter_mut().for_each(|of| cut(&mut of.study));
         }
-        Event::Look(e) => {
+        Event::SliceReply(e) => {
             cut(&mut e.wanted.study);
             if let Found::Nothing(why) = &mut e.found {
                 cut(why);

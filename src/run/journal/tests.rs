@@ -201,7 +201,8 @@ fn monsters() -> Vec<Event> {
     let skipped = |fold| SkippedStudy { fold, study: long(30), times: 1, message: long(60) };
     let worst =
         || WorstStudy { loss: 1.0, slice_loss: 1.0, study_loss: 1.0, prediction: prediction() };
-    let wanted = LookAt { fold: 0, epoch: 1, seed: 0, study: long(300_000), vertebra: 1, slice: 0 };
+    let wanted =
+        SliceRequest { fold: 0, epoch: 1, seed: 0, study: long(300_000), vertebra: 1, slice: 0 };
     let throttled = Some(long(400_000));
     vec![
         Event::RunStarted(started),
@@ -217,7 +218,7 @@ fn monsters() -> Vec<Event> {
         Event::LeftOut(LeftOut { at, what: long(100_000), studies: vec![long(20_000); 100] }),
         Event::Worst(Worst { at, studies: (0..30).map(|_| worst()).collect() }),
         Event::Preview(Preview { at, crops: Vec::new(), predictions: vec![prediction(); 100] }),
-        Event::Look(Look { wanted, found: Found::Nothing(long(300_000)) }),
+        Event::SliceReply(SliceReply { wanted, found: Found::Nothing(long(300_000)) }),
         Event::Gpu(Gpu {
             memory_used: 1,
             memory_total: 1,

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::config::VERTEBRAE;
-use crate::study::batch::{Batch, Place, Recipe, study_order};
+use crate::study::batch::{Batch, Recipe, SliceIndex, study_order};
 use crate::study::{Constant, Error, Images, Study};
 use std::sync::Arc;
 
@@ -99,7 +99,7 @@ pub struct Phase {
 /// One study of a batch.
 pub struct Filled {
     pub images: Images,
-    pub places: Vec<Place>,
+    pub places: Vec<SliceIndex>,
     /// Slices of C1..C7 without a picture.
     pub constant: [usize; VERTEBRAE],
 }
@@ -191,7 +191,7 @@ impl Slot {
         for (row, filled) in self.rows.into_iter().enumerate() {
             let Some(Ok(Filled { images, places, .. })) = filled else { continue };
             let study = &phase.studies[phase.order[start + row]];
-            let label = |place: &Place| f32::from(study.labels[usize::from(place.vertebra)]);
+            let label = |place: &SliceIndex| f32::from(study.labels[usize::from(place.vertebra)]);
             batch.images.push(images);
             batch.studies.push(study.uid.clone());
             batch.targets.extend(places.iter().map(label));

@@ -37,7 +37,7 @@ fn mark(uid: &str, vertebra: usize, slice: usize) -> u8 {
     (crate::rng::hash(uid) % 149) as u8 + (vertebra * 15 + slice) as u8
 }
 
-impl Source for Marked {
+impl SliceSource for Marked {
     fn slice(&self, s: &Study, v: usize, i: usize, out: &mut [u8]) -> Result<(), Error> {
         if self.slow {
             std::thread::sleep(Duration::from_millis(5));

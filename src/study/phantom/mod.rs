@@ -6,7 +6,7 @@ mod level;
 mod lookalike;
 mod volume;
 
-use super::{Checked, Error, Source, Study, Table};
+use super::{Checked, Error, SliceSource, Study, Table};
 use crate::config::{CHANNELS, Difficulty, VERTEBRAE};
 use crate::rng::{Key, Purpose, hash};
 use level::Level;
@@ -170,7 +170,7 @@ impl Phantom {
     }
 }
 
-impl Source for Phantom {
+impl SliceSource for Phantom {
     fn slice(
         &self,
         study: &Study,

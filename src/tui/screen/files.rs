@@ -18,7 +18,7 @@ impl Screen {
         }
         let name = self.state.plan.as_ref().map(|plan| plan.name.clone());
         let folder = self.dir.as_deref().zip(name.as_deref());
-        let Some(Ok(folder)) = folder.map(|(dir, name)| Folder::look(dir, Some(name))) else {
+        let Some(Ok(folder)) = folder.map(|(dir, name)| Folder::open(dir, Some(name))) else {
             return self.notice("the run's folder is not here: rsna-tui report writes charts too");
         };
         let dir = folder.path().join("exports");

@@ -1,7 +1,7 @@
 //! The studies that can be looked at, and where the network is most wrong about one.
 
 use super::super::pictures::Slice;
-use crate::run::event::{Crop, Found, LookAt, Picture, Position, Prediction, Preview};
+use crate::run::event::{Crop, Found, Picture, Position, Prediction, Preview, SliceRequest};
 use crate::view::{Fold, State};
 
 /// Studies listed at the most.
@@ -75,10 +75,10 @@ impl<'a> Listed<'a> {
     }
 
     /// What to ask for to see a slice of the list.
-    pub fn look_at(&self, prediction: &Prediction, place: Place) -> LookAt {
+    pub fn request(&self, prediction: &Prediction, place: Place) -> SliceRequest {
         let Position { fold, epoch, .. } = self.at;
         let (study, Place { vertebra, slice }) = (prediction.study.clone(), place);
-        LookAt { fold, epoch, seed: self.seed, study, vertebra, slice }
+        SliceRequest { fold, epoch, seed: self.seed, study, vertebra, slice }
     }
 
     /// The slice, raw or as the network saw it, and whether these are two; `None`: it has to be
@@ -86,10 +86,10 @@ impl<'a> Listed<'a> {
     pub fn slice(
         &self,
         state: &State,
-        wanted: &LookAt,
+        wanted: &SliceRequest,
         raw: bool,
     ) -> Option<Result<(Slice, bool), String>> {
-        if let Some(found) = state.looks.get(wanted) {
+        if let Some(found) = state.slice_cache.get(wanted) {
             return Some(match found {
                 Found::Nothing(why) => Err(why.clone()),
                 Found::Slice { raw: own, .. } if is_constant(own) => Err(no_picture(own)),

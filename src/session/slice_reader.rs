@@ -6,9 +6,9 @@ use crate::{
     config::{Config, VERTEBRAE},
     run::{
         channel::{EventSender, Line},
-        event::{Event, Found, Level, Look, LookAt},
+        event::{Event, Found, Level, SliceReply, SliceRequest},
     },
-    study::{Place, Record, Source, Table, look, record::check_study},
+    study::{Record, SliceIndex, SliceSource, Table, record::check_study, single_slice},
     train::preview::picture,
 };
 use std::{cell::RefCell, collections::HashMap, sync::Arc};
@@ -17,19 +17,19 @@ use std::{cell::RefCell, collections::HashMap, sync::Arc};
 const NAMED: usize = 80;
 
 /// What slices are read by.
-pub(super) struct Studio {
+pub(super) struct SliceReader {
     config: Config,
     table: Table,
-    source: Arc<dyn Source>,
+    source: Arc<dyn SliceSource>,
     /// What the run was trained on, where the slices may be others by now.
     record: Option<Record>,
     /// Whether a study's slices are those of the record, by its name.
     compared: RefCell<HashMap<Arc<str>, Result<(), String>>>,
 }
 
-impl Studio {
+impl SliceReader {
     /// Of a run with these settings and studies.
-    pub(super) fn new(config: Config, table: Table, source: Arc<dyn Source>) -> Self {
+    pub(super) fn new(config: Config, table: Table, source: Arc<dyn SliceSource>) -> Self {
         Self { config, table, source, record: None, compared: RefCell::default() }
     }
 
@@ -41,25 +41,25 @@ impl Studio {
     /// Answers what comes through `line` on `events`, one request after the other, of those that
     /// wait only the newest. Training can do without.
     pub(super) fn open(self, line: &Line, events: &EventSender) {
-        let (asked, answers) = (line.looks.taker(), events.clone());
+        let (asked, answers) = (line.slice_requests.taker(), events.clone());
         let answer = move || {
             for wanted in asked {
-                answers.send(Event::Look(self.answer(wanted)));
+                answers.send(Event::SliceReply(self.answer(wanted)));
             }
         };
-        if let Err(error) = std::thread::Builder::new().name("studio".into()).spawn(answer) {
+        if let Err(error) = std::thread::Builder::new().name("slice-reader".into()).spawn(answer) {
             let message = format!("no thread to read slices for the crops view: {error}");
             events.log(Level::Warn, message);
         }
     }
 
-    fn answer(&self, wanted: LookAt) -> Look {
+    fn answer(&self, wanted: SliceRequest) -> SliceReply {
         let found = self.slice(&wanted).unwrap_or_else(Found::Nothing);
-        Look { wanted, found }
+        SliceReply { wanted, found }
     }
 
     /// Errors: what cannot be shown, in one sentence.
-    fn slice(&self, wanted: &LookAt) -> Result<Found, String> {
+    fn slice(&self, wanted: &SliceRequest) -> Result<Found, String> {
         let studies = &self.table.studies;
         let study = studies.iter().find(|study| *study.uid == *wanted.study).ok_or_else(|| {
             format!("the run's table has no study {}", excerpt(&wanted.study, NAMED))
@@ -74,16 +74,17 @@ impl Studio {
             let compare = || check_study(record, &*self.source, study);
             compared.entry(study.uid.clone()).or_insert_with(compare).clone()?;
         }
-        let place = Place { vertebra: wanted.vertebra - 1, slice: wanted.slice };
+        let place = SliceIndex { vertebra: wanted.vertebra - 1, slice: wanted.slice };
         let config = Config { seed: wanted.seed, ..self.config.clone() };
         let told = |e: crate::study::Error| e.to_string();
-        let raw = picture(&look::raw(&config, &*self.source, study, place).map_err(told)?);
+        let raw = picture(&single_slice::raw(&config, &*self.source, study, place).map_err(told)?);
         let seen = match study.fold == wanted.fold {
             // A fold validates on its studies as they are.
             true => raw.clone(),
             false => {
                 let (fold, epoch) = (wanted.fold, wanted.epoch);
-                let image = look::augmented(&config, &*self.source, study, place, fold, epoch);
+                let image =
+                    single_slice::augmented(&config, &*self.source, study, place, fold, epoch);
                 picture(&image.map_err(told)?)
             }
         };
@@ -102,7 +103,7 @@ mod tests {
     };
     use std::time::Duration;
 
-    fn studio() -> Studio {
+    fn reader() -> SliceReader {
         let sets = [
             "data.image_size=32",
             "data.slices_per_vertebra=3",
@@ -111,11 +112,11 @@ mod tests {
         ];
         let config = Config::load(None, false, &sets.map(Set::new)).unwrap();
         let (table, source) = (Phantom::table(4, 2, 0), Arc::new(Phantom::new(32, 3, 0)));
-        Studio::new(config, table, source)
+        SliceReader::new(config, table, source)
     }
 
-    fn wanted(study: &str, vertebra: u8, slice: u8) -> LookAt {
-        LookAt { fold: 1, epoch: 2, seed: 7, study: study.into(), vertebra, slice }
+    fn wanted(study: &str, vertebra: u8, slice: u8) -> SliceRequest {
+        SliceRequest { fold: 1, epoch: 2, seed: 7, study: study.into(), vertebra, slice }
     }
 
     fn pictures(found: Found) -> (Picture, Picture) {
@@ -127,29 +128,29 @@ mod tests {
 
     #[test]
     fn what_is_seen_is_what_the_fold_trains_on_under_that_seed() {
-        let studio = studio();
-        let config = Config { seed: 7, ..studio.config.clone() };
-        let (train, valid) = studio.table.split(1);
+        let reader = reader();
+        let config = Config { seed: 7, ..reader.config.clone() };
+        let (train, valid) = reader.table.split(1);
         let batch =
-            Loader::train(studio.source.clone(), train.into(), &config, 1, 2).next().unwrap();
+            Loader::train(reader.source.clone(), train.into(), &config, 1, 2).next().unwrap();
         let batch = batch.unwrap();
         let mut augmented = 0;
         for (i, place) in batch.places.iter().enumerate() {
             let study = &batch.studies[i / batch.images_per_study];
-            let found = studio.slice(&wanted(study, place.vertebra + 1, place.slice)).unwrap();
+            let found = reader.slice(&wanted(study, place.vertebra + 1, place.slice)).unwrap();
             let (seen, raw) = pictures(found);
             assert_eq!(seen, picture(batch.image(i)));
             augmented += usize::from(seen != raw);
         }
         assert!(augmented > 20, "{augmented} of 42 slices are augmented");
-        let (seen, raw) = pictures(studio.slice(&wanted(&valid[0].uid, 7, 2)).unwrap());
+        let (seen, raw) = pictures(reader.slice(&wanted(&valid[0].uid, 7, 2)).unwrap());
         assert_eq!(seen, raw, "a study that the fold validates on is seen as it is");
     }
 
     #[test]
     fn what_is_not_there_is_refused_in_a_sentence() {
-        let studio = studio();
-        let uid = studio.table.studies[0].uid.to_string();
+        let reader = reader();
+        let uid = reader.table.studies[0].uid.to_string();
         let cases = [
             (wanted("../../etc/passwd", 1, 0), "no study ../../etc/passwd"),
             (wanted(&"x\n".repeat(2000), 1, 0), "x x x …"),
@@ -158,23 +159,23 @@ mod tests {
             (wanted(&uid, 7, 3), "no C7 slice 3"),
         ];
         for (wanted, words) in cases {
-            let Found::Nothing(why) = studio.answer(wanted).found else { panic!("{words}") };
+            let Found::Nothing(why) = reader.answer(wanted).found else { panic!("{words}") };
             assert!(why.contains(words.trim_end_matches('…')) && why.len() < 200, "{why}");
         }
-        let far = LookAt { epoch: usize::MAX, seed: u64::MAX, ..wanted(&uid, 1, 0) };
-        assert!(matches!(studio.answer(far).found, Found::Slice { .. }));
+        let far = SliceRequest { epoch: usize::MAX, seed: u64::MAX, ..wanted(&uid, 1, 0) };
+        assert!(matches!(reader.answer(far).found, Found::Slice { .. }));
     }
 
     #[test]
     fn whoever_asks_through_the_line_is_answered_by_an_event() {
-        let studio = studio();
-        let uid = studio.table.studies[0].uid.to_string();
+        let reader = reader();
+        let uid = reader.table.studies[0].uid.to_string();
         let (events, _commands, line) = channel(None, 0.0);
-        studio.open(&line, &events);
-        line.looks.put(wanted(&uid, 4, 1));
+        reader.open(&line, &events);
+        line.slice_requests.put(wanted(&uid, 4, 1));
         let heard = line.events.recv_timeout(Duration::from_secs(30)).unwrap();
-        let Event::Look(look) = heard.event else { panic!("{heard:?}") };
-        assert_eq!(look.wanted, wanted(&uid, 4, 1));
-        assert!(matches!(look.found, Found::Slice { height: 32, width: 32, .. }));
+        let Event::SliceReply(reply) = heard.event else { panic!("{heard:?}") };
+        assert_eq!(reply.wanted, wanted(&uid, 4, 1));
+        assert!(matches!(reply.found, Found::Slice { height: 32, width: 32, .. }));
     }
 }

@@ -1,8 +1,8 @@
 //! One slice by itself, for a person to look at: as its source has it, and as training gets it.
 
 use super::augment::Scratch;
-use super::batch::{Place, Recipe};
-use super::{Error, Source, Study};
+use super::batch::{Recipe, SliceIndex};
+use super::{Error, SliceSource, Study};
 use crate::config::Config;
 
 /// The slice at `place` as `source` has it: uint8 `[size, size, 6]`.
@@ -10,9 +10,9 @@ use crate::config::Config;
 /// Errors: the slice cannot be read.
 pub fn raw(
     config: &Config,
-    source: &dyn Source,
+    source: &dyn SliceSource,
     study: &Study,
-    place: Place,
+    place: SliceIndex,
 ) -> Result<Vec<u8>, Error> {
     image(&Recipe::valid(config), source, study, place)
 }
@@ -23,9 +23,9 @@ pub fn raw(
 /// Errors: the slice cannot be read.
 pub fn augmented(
     config: &Config,
-    source: &dyn Source,
+    source: &dyn SliceSource,
     study: &Study,
-    place: Place,
+    place: SliceIndex,
     fold: usize,
     epoch: usize,
 ) -> Result<Vec<u8>, Error> {
@@ -34,9 +34,9 @@ pub fn augmented(
 
 fn image(
     recipe: &Recipe,
-    source: &dyn Source,
+    source: &dyn SliceSource,
     study: &Study,
-    place: Place,
+    place: SliceIndex,
 ) -> Result<Vec<u8>, Error> {
     let mut image = vec![0; recipe.image_bytes()];
     let read =
@@ -58,7 +58,7 @@ mod tests {
         let config = Config::load(None, false, &sets.map(Set::new)).unwrap();
         let table = Phantom::table(3, 3, 0);
         let (train, valid) = table.split(1);
-        let source: Arc<dyn Source> = Arc::new(Phantom::new(32, 3, 0));
+        let source: Arc<dyn SliceSource> = Arc::new(Phantom::new(32, 3, 0));
         let mut changed = 0;
         for epoch in [1, 2] {
             let mut loader = Loader::train(source.clone(), train.clone().into(), &config, 1, epoch);

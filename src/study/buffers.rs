@@ -3,11 +3,11 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The images of one study, uint8 `[T, size, size, 6]`. One of a [`Pool`] goes back there when it
-/// is dropped.
+/// The images of one study, uint8 `[T, size, size, 6]`. One of a [`BufferPool`] goes back there
+/// when it is dropped.
 pub struct Images {
     bytes: Vec<u8>,
-    pool: Option<Arc<Pool>>,
+    pool: Option<Arc<BufferPool>>,
 }
 
 impl From<Vec<u8>> for Images {
@@ -51,12 +51,12 @@ impl Drop for Images {
 
 /// Buffers of one length that nobody uses. It makes one only where none is free, so it never holds
 /// more than were in use at one time.
-pub(super) struct Pool {
+pub(super) struct BufferPool {
     bytes: usize,
     free: Mutex<Vec<Vec<u8>>>,
 }
 
-impl Pool {
+impl BufferPool {
     /// `bytes`: length of each buffer.
     pub fn new(bytes: usize) -> Arc<Self> {
         Arc::new(Self { bytes, free: Mutex::default() })

@@ -3,7 +3,7 @@
 use super::{Error, Study};
 
 /// A source of slices: files on disk, or phantoms. Shared by the loader's threads.
-pub trait Source: Send + Sync {
+pub trait SliceSource: Send + Sync {
     /// Writes one slice into `out`, uint8 `[H, W, 6]` in C order, `size * size * 6` bytes:
     /// channels 0–4 are the CT planes z−2..z+2, channel 5 the mask, all 0..=255.
     ///
@@ -38,7 +38,8 @@ pub trait Source: Send + Sync {
 pub struct Checked {
     /// Slices of another size than `data.image_size`; they are resized as they are read.
     pub resized: usize,
-    /// A checksum of each study's slices, in the order of the studies; see [`Source::check_each`].
+    /// A checksum of each study's slices, in the order of the studies; see
+    /// [`SliceSource::check_each`].
     pub fingerprints: Vec<u32>,
     /// What is wrong with each slice that cannot be used, by study.
     pub errors: Vec<Error>,
