@@ -14,7 +14,7 @@ use crate::{
     report::{Report, csv, html, markdown},
     run::{
         Latest,
-        channel::Line,
+        channel::RunHandle,
         event::Stamped,
         journal::{self, Known},
         status::Status,
@@ -131,9 +131,9 @@ pub fn message(bytes: &[u8]) {
     draw(&mut screen);
     drop(sender);
     let (commands, _) = crossbeam_channel::unbounded();
-    let line = Line { events, commands, slice_requests: Latest::default() };
+    let handle = RunHandle { events, commands, slice_requests: Latest::default() };
     let mut out = Vec::new();
-    let _ = headless::go_on(State::default(), &line, 1, &mut out);
+    let _ = headless::go_on(State::default(), &handle, 1, &mut out);
     let steers = |b: &u8| *b < b' ' && *b != b'\n' || *b == 0x7f;
     assert!(!out.iter().any(steers), "what is printed steers the terminal");
 }

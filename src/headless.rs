@@ -1,7 +1,7 @@
 //! The run as plain lines, without escape codes: for a cluster's log, a pipe, a dumb terminal.
 
 use crate::config::Metric;
-use crate::run::channel::Line;
+use crate::run::channel::RunHandle;
 use crate::run::event::{Epoch, Event, Level, Outcome, RunFinished, RunStarted, Stamped};
 use crate::view::{Alert, State, format, report, text};
 use std::io::{self, Write};
@@ -13,17 +13,17 @@ use std::io::{self, Write};
 /// Returns how the run ended; `None` if the trainer vanished. A closed pipe does not stop the
 /// training: the events are then only drained. Any other error of `out` is returned at the end.
 pub fn run(
-    line: &Line,
+    handle: &RunHandle,
     log_every_steps: usize,
     out: &mut dyn Write,
 ) -> io::Result<Option<Outcome>> {
-    go_on(State::default(), line, log_every_steps, out)
+    go_on(State::default(), handle, log_every_steps, out)
 }
 
 /// As [`run`], from `state` on: for a run whose terminal went away.
 pub fn go_on(
     mut state: State,
-    line: &Line,
+    handle: &RunHandle,
     log_every_steps: usize,
     out: &mut dyn Write,
 ) -> io::Result<Option<Outcome>> {
@@ -31,7 +31,7 @@ pub fn go_on(
         return Ok(Some(finished.outcome));
     }
     let mut failure: Option<io::Error> = None;
-    for stamped in line.events.iter() {
+    for stamped in handle.events.iter() {
         let raised = state.alerts.raised();
         state.apply(&stamped);
         let told = lines(&stamped, &state, log_every_steps);

@@ -130,7 +130,7 @@ impl EventSender {
 
 /// A view's end of both channels.
 #[derive(Debug, Clone)]
-pub struct Line {
+pub struct RunHandle {
     /// What the trainer says; disconnected when the trainer thread has ended.
     pub events: Receiver<Stamped>,
     /// What the trainer is asked.
@@ -141,15 +141,18 @@ pub struct Line {
 
 /// Makes the trainer's ends, and those of the run's own view. `before`: the run's seconds before
 /// this process.
-pub fn channel(journal: Option<Journal>, before: f64) -> (EventSender, Receiver<Command>, Line) {
+pub fn channel(
+    journal: Option<Journal>,
+    before: f64,
+) -> (EventSender, Receiver<Command>, RunHandle) {
     let (sender, receiver) = unbounded();
     let (command_sender, command_receiver) = unbounded();
     let watchers = vec![Watcher { sender, own: true }];
     let hub = Hub { journal, trouble: None, watchers, dropped: 0, over: false };
     let sender = EventSender { hub: Arc::new(Mutex::new(hub)), start: Instant::now(), before };
-    let line =
-        Line { events: receiver, commands: command_sender, slice_requests: Latest::default() };
-    (sender, command_receiver, line)
+    let handle =
+        RunHandle { events: receiver, commands: command_sender, slice_requests: Latest::default() };
+    (sender, command_receiver, handle)
 }
 
 #[cfg(test)]
@@ -170,14 +173,14 @@ mod tests {
 
     #[test]
     fn a_slow_view_loses_steps_but_no_log_line() {
-        let (tx, _commands, line) = channel(None, 0.0);
+        let (tx, _commands, handle) = channel(None, 0.0);
         for _ in 0..2 * BACKLOG {
             tx.send(droppable());
         }
         tx.log(Level::Info, "kept");
         assert_eq!(tx.dropped(), BACKLOG as u64);
-        assert_eq!(line.events.len(), BACKLOG + 1);
-        drop(line);
+        assert_eq!(handle.events.len(), BACKLOG + 1);
+        drop(handle);
         tx.log(Level::Info, "a view that is gone does not stop the trainer");
     }
 

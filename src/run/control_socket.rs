@@ -8,7 +8,7 @@
 //! "vertebra":3,"slice":7}` asks for a slice to be shown; the answers are events.
 
 use super::{
-    channel::{EventSender, Line},
+    channel::{EventSender, RunHandle},
     command::Command,
     event::Stamped,
     folder::Folder,
@@ -255,7 +255,7 @@ fn bounded_line(reader: &mut impl BufRead, most: u64, line: &mut Vec<u8>) -> io:
 /// A client's end.
 pub struct Connection {
     /// What happens from now on, and what is asked.
-    pub line: Line,
+    pub handle: RunHandle,
     /// Bytes of the journal that tell what happened before.
     pub journal: u64,
     /// The process that trains.
@@ -326,7 +326,7 @@ pub fn connect(folder: &Folder) -> io::Result<Connection> {
         let _ = stream.shutdown(std::net::Shutdown::Both);
     })?;
     Ok(Connection {
-        line: Line { events, commands, slice_requests },
+        handle: RunHandle { events, commands, slice_requests },
         journal: hello.journal,
         pid: hello.pid,
     })
@@ -401,10 +401,10 @@ mod tests {
         let folder = Folder::create(dir.path(), &name).unwrap();
         folder.write_config("seed = 0\n").unwrap();
         let journal = Journal::open(&folder.journal()).unwrap();
-        let (events, commands, line) = channel(Some(journal), 0.0);
+        let (events, commands, handle) = channel(Some(journal), 0.0);
         events.log(Level::Info, "before");
         let server =
-            serve(&folder, events.clone(), line.commands.clone(), line.slice_requests.clone())
+            serve(&folder, events.clone(), handle.commands.clone(), handle.slice_requests.clone())
                 .unwrap();
         let mode = std::fs::metadata(folder.socket()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -412,15 +412,15 @@ mod tests {
         assert_eq!(one.journal, std::fs::metadata(folder.journal()).unwrap().len());
         events.log(Level::Warn, "after");
         for connection in [&one, &two] {
-            let heard = connection.line.events.recv_timeout(PATIENCE).unwrap();
+            let heard = connection.handle.events.recv_timeout(PATIENCE).unwrap();
             assert!(matches!(heard.event, Event::Log(log) if log.message == "after"));
         }
-        two.line.commands.send(Command::Checkpoint).unwrap();
+        two.handle.commands.send(Command::Checkpoint).unwrap();
         assert_eq!(commands.recv_timeout(PATIENCE).unwrap(), Command::Checkpoint);
         let wanted =
             SliceRequest { fold: 0, epoch: 1, seed: 0, study: "1.2".into(), vertebra: 1, slice: 0 };
-        one.line.slice_requests.put(wanted.clone());
-        assert_eq!(line.slice_requests.taker().recv_timeout(PATIENCE).unwrap(), wanted);
+        one.handle.slice_requests.put(wanted.clone());
+        assert_eq!(handle.slice_requests.taker().recv_timeout(PATIENCE).unwrap(), wanted);
         // Nonsense costs its sender a message and nobody else anything.
         let mut rude = UnixStream::connect(Address::of(&folder.socket()).unwrap().path).unwrap();
         rude.write_all(b"{]\n").unwrap();
@@ -430,11 +430,11 @@ mod tests {
         rude.write_all(&vec![b'x'; 100_000]).ok();
         drop(one);
         events.log(Level::Warn, "once more");
-        assert!(two.line.events.recv_timeout(PATIENCE).is_ok());
+        assert!(two.handle.events.recv_timeout(PATIENCE).is_ok());
         events.log(Level::Info, "last words");
         server.close();
-        assert!(two.line.events.recv_timeout(PATIENCE).is_ok());
-        assert!(two.line.events.recv_timeout(PATIENCE).is_err(), "the end");
+        assert!(two.handle.events.recv_timeout(PATIENCE).is_ok());
+        assert!(two.handle.events.recv_timeout(PATIENCE).is_err(), "the end");
         assert!(!folder.socket().exists());
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     headless, print,
     run::{
         Command, Event, FoldAction,
-        channel::{Line, channel},
+        channel::{RunHandle, channel},
         event::{CheckpointKind, Stamped, TrainerState, Worst},
         folder::{self, Folder},
         status::{RunState, Status},
@@ -71,7 +71,7 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
     let dir = folder.dir().to_owned();
     let config = Config::load(Some(&folder.config()), false, &[])?;
     let signals = Signals::listen(RequeueSignal::None)?;
-    let (mut line, upto) = match folder.is_in_use() {
+    let (mut handle, upto) = match folder.is_in_use() {
         true => connect(&folder)?,
         false => (nobody(), None),
     };
@@ -91,7 +91,7 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
             print::line(state.status());
             return Ok(ExitCode::SUCCESS);
         }
-        headless::go_on(state, &line, config.run.log_every_steps, &mut print::Lines)
+        headless::go_on(state, &handle, config.run.log_every_steps, &mut print::Lines)
             .map_err(failed)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -104,13 +104,13 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
             let (events, _, alone) = channel(None, 0.0);
             let reader = SliceReader::new(config.clone(), data.table, data.source);
             reader.compared_with(data.record).open(&alone, &events);
-            (line, state.reads_slices) = (alone, true);
+            (handle, state.reads_slices) = (alone, true);
         }
     }
     signals.draws(true);
     let keys = super::keys(&config)?;
     let settings = tui::Settings { ui: &config.ui, keys, runs: dir };
-    match tui::run(&line, state, tui::Attachment::Attached, settings, &signals.tui) {
+    match tui::run(&handle, state, tui::Attachment::Attached, settings, &signals.tui) {
         Ok(tui::Exit::Detached) => {
             print::line(format_args!("{name} goes on; look again: rsna-tui attach {name}"));
         }
@@ -121,10 +121,10 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A line to nobody: the run is over.
-fn nobody() -> Line {
-    let (_, _, line) = channel(None, 0.0);
-    line
+/// A handle to nobody: the run is over.
+fn nobody() -> RunHandle {
+    let (_, _, handle) = channel(None, 0.0);
+    handle
 }
 
 /// The worst studies of a run that is over are those of its evaluation, where there was one.
@@ -143,14 +143,14 @@ fn evaluated(folder: &Folder, state: &mut State) {
     }
 }
 
-/// A line to the process that trains the run, and how much of the journal was before.
-fn connect(folder: &Folder) -> Result<(Line, Option<u64>)> {
+/// A handle to the process that trains the run, and how much of the journal was before.
+fn connect(folder: &Folder) -> Result<(RunHandle, Option<u64>)> {
     #[cfg(unix)]
     {
         let start = Instant::now();
         loop {
             match crate::run::control_socket::connect(folder) {
-                Ok(connection) => return Ok((connection.line, Some(connection.journal))),
+                Ok(connection) => return Ok((connection.handle, Some(connection.journal))),
                 Err(_) if start.elapsed() < SOON => std::thread::sleep(SOON / 50),
                 Err(error) => bail!(
                     "{} is being trained, but its process cannot be reached through {}: {error}",
@@ -181,13 +181,13 @@ pub fn steer(args: &cli::Steer, command: Command) -> Result<ExitCode> {
             ),
         }
     }
-    let (line, _) = connect(&folder)?;
+    let (handle, _) = connect(&folder)?;
     let mut done = None;
     let gone = || eyre!("{name}: its process has ended; see `rsna-tui runs`");
-    line.commands.send(command).map_err(|_| gone())?;
+    handle.commands.send(command).map_err(|_| gone())?;
     let end = Instant::now() + Duration::from_secs(args.timeout);
     loop {
-        let Ok(stamped) = line.events.recv_deadline(end) else {
+        let Ok(stamped) = handle.events.recv_deadline(end) else {
             if Instant::now() < end {
                 // That is how a stop ends.
                 return match command {

@@ -10,7 +10,7 @@ use crate::{
     config::Config,
     headless, print,
     run::{
-        channel::{EventSender, Line},
+        channel::{EventSender, RunHandle},
         event::Outcome,
         folder::Folder,
     },
@@ -72,16 +72,16 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
             kept.extend(tensorboard::keep(&folder, events));
         }
     };
-    let (events, line, trainer) = trainer::spawn(job, keep).map_err(|e| eyre!("{e}"))?;
-    signals.command_through(&line);
-    let server = listen(&folder, &events, &line);
+    let (events, handle, trainer) = trainer::spawn(job, keep).map_err(|e| eyre!("{e}"))?;
+    signals.command_through(&handle);
+    let server = listen(&folder, &events, &handle);
     let monitor = Monitor::start(&folder, &events);
-    reader.open(&line, &events);
+    reader.open(&handle, &events);
     drop(events);
     if shown == Shown::Background {
         detach::ready(&folder)?;
     }
-    let front = Front { line, config, signals: signals.clone(), reachable: server.is_some() };
+    let front = Front { handle, config, signals: signals.clone(), reachable: server.is_some() };
     // On a thread of its own: one that waits for its terminal must not keep the process from ending.
     let show = move || {
         let draw = AssertUnwindSafe(|| front.dashboard(state.clone()));
@@ -141,12 +141,16 @@ fn wait_for(front: &thread::JoinHandle<()>, outcome: Outcome, plain: bool, signa
 
 /// Lets other processes watch and steer, where that is possible.
 #[cfg(unix)]
-fn listen(folder: &Folder, events: &EventSender, line: &Line) -> Option<control_socket::Server> {
+fn listen(
+    folder: &Folder,
+    events: &EventSender,
+    handle: &RunHandle,
+) -> Option<control_socket::Server> {
     match control_socket::serve(
         folder,
         events.clone(),
-        line.commands.clone(),
-        line.slice_requests.clone(),
+        handle.commands.clone(),
+        handle.slice_requests.clone(),
     ) {
         Ok(server) => Some(server),
         Err(error) => {
@@ -160,7 +164,7 @@ fn listen(folder: &Folder, events: &EventSender, line: &Line) -> Option<control_
 }
 
 #[cfg(not(unix))]
-fn listen(_: &Folder, _: &EventSender, _: &Line) -> Option<()> {
+fn listen(_: &Folder, _: &EventSender, _: &RunHandle) -> Option<()> {
     None
 }
 
@@ -192,7 +196,7 @@ fn in_words(outcome: Outcome) -> &'static str {
 
 /// Who shows the run.
 struct Front {
-    line: Line,
+    handle: RunHandle,
     config: Config,
     signals: Signals,
     /// Whether other processes can steer it.
@@ -207,7 +211,7 @@ impl Front {
         let runs = self.config.run.dir.clone();
         let settings = tui::Settings { ui: &self.config.ui, keys, runs };
         let attachment = tui::Attachment::Own;
-        let left = tui::run(&self.line, state.clone(), attachment, settings, &self.signals.tui);
+        let left = tui::run(&self.handle, state.clone(), attachment, settings, &self.signals.tui);
         self.signals.draws(false);
         match left {
             Ok(tui::Exit::Quit | tui::Exit::Detached) => {}
@@ -215,7 +219,7 @@ impl Front {
             Ok(tui::Exit::TerminalGone(state)) => {
                 if !self.reachable {
                     // Nobody could end a pause any more.
-                    let _ = self.line.commands.send(crate::run::Command::Resume);
+                    let _ = self.handle.commands.send(crate::run::Command::Resume);
                 }
                 self.lines(*state);
             }
@@ -231,7 +235,7 @@ impl Front {
     fn lines(&self, state: State) {
         self.signals.draws(false);
         let every = self.config.run.log_every_steps;
-        if let Err(error) = headless::go_on(state, &self.line, every, &mut print::Lines) {
+        if let Err(error) = headless::go_on(state, &self.handle, every, &mut print::Lines) {
             // The training itself has gone on to its end.
             print::warn(format_args!("cannot write to stdout: {error}"));
         }

@@ -3,7 +3,7 @@
 use crate::{
     config::RequeueSignal,
     print,
-    run::{Command, channel::Line},
+    run::{Command, channel::RunHandle},
     tui,
 };
 use eyre::{Result, eyre};
@@ -35,7 +35,7 @@ pub(super) struct Signals {
     /// The signal that asked the run to stop, 0 for none.
     stopped_by: Arc<AtomicI32>,
     /// The trainer of this process. It is told by itself: who draws may be waiting.
-    trainer: Arc<Mutex<Option<Line>>>,
+    trainer: Arc<Mutex<Option<RunHandle>>>,
 }
 
 impl Signals {
@@ -125,10 +125,10 @@ impl Signals {
     }
 
     /// From now on a signal's command goes to this trainer.
-    pub fn command_through(&self, line: &Line) {
-        *self.trainer.lock().unwrap_or_else(PoisonError::into_inner) = Some(line.clone());
+    pub fn command_through(&self, handle: &RunHandle) {
+        *self.trainer.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle.clone());
         if self.stopped_by().is_some() {
-            let _ = line.commands.send(Command::StopNow);
+            let _ = handle.commands.send(Command::StopNow);
         }
     }
 
@@ -148,11 +148,11 @@ impl Signals {
     }
 }
 
-/// Whether there was a line to send it through.
+/// Whether there was a handle to send it through.
 #[cfg(unix)]
-fn command(line: &Mutex<Option<Line>>, command: Command) -> bool {
-    match &*line.lock().unwrap_or_else(PoisonError::into_inner) {
-        Some(line) => line.commands.send(command).is_ok(),
+fn command(handle: &Mutex<Option<RunHandle>>, command: Command) -> bool {
+    match &*handle.lock().unwrap_or_else(PoisonError::into_inner) {
+        Some(handle) => handle.commands.send(command).is_ok(),
         None => false,
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     bounded::excerpt,
     config::{Config, VERTEBRAE},
     run::{
-        channel::{EventSender, Line},
+        channel::{EventSender, RunHandle},
         event::{Event, Found, Level, SliceReply, SliceRequest},
     },
     study::{Record, SliceIndex, SliceSource, Table, record::check_study, single_slice},
@@ -38,10 +38,10 @@ impl SliceReader {
         Self { record, ..self }
     }
 
-    /// Answers what comes through `line` on `events`, one request after the other, of those that
+    /// Answers what comes through `handle` on `events`, one request after the other, of those that
     /// wait only the newest. Training can do without.
-    pub(super) fn open(self, line: &Line, events: &EventSender) {
-        let (asked, answers) = (line.slice_requests.taker(), events.clone());
+    pub(super) fn open(self, handle: &RunHandle, events: &EventSender) {
+        let (asked, answers) = (handle.slice_requests.taker(), events.clone());
         let answer = move || {
             for wanted in asked {
                 answers.send(Event::SliceReply(self.answer(wanted)));
@@ -170,10 +170,10 @@ mod tests {
     fn whoever_asks_through_the_line_is_answered_by_an_event() {
         let reader = reader();
         let uid = reader.table.studies[0].uid.to_string();
-        let (events, _commands, line) = channel(None, 0.0);
-        reader.open(&line, &events);
-        line.slice_requests.put(wanted(&uid, 4, 1));
-        let heard = line.events.recv_timeout(Duration::from_secs(30)).unwrap();
+        let (events, _commands, handle) = channel(None, 0.0);
+        reader.open(&handle, &events);
+        handle.slice_requests.put(wanted(&uid, 4, 1));
+        let heard = handle.events.recv_timeout(Duration::from_secs(30)).unwrap();
         let Event::SliceReply(reply) = heard.event else { panic!("{heard:?}") };
         assert_eq!(reply.wanted, wanted(&uid, 4, 1));
         assert!(matches!(reply.found, Found::Slice { height: 32, width: 32, .. }));

@@ -16,7 +16,7 @@ use crate::{
     panics,
     run::{
         Command, Event,
-        channel::{EventSender, Line, channel},
+        channel::{EventSender, RunHandle, channel},
         event::{
             ErrorEvent, FoldEvent, FoldPlan, FoldState, Level, Outcome, Position, RunFinished,
             RunStarted,
@@ -93,10 +93,10 @@ pub fn ctime() -> String {
 pub fn spawn(
     job: Job,
     begin: impl FnOnce(&EventSender),
-) -> std::io::Result<(EventSender, Line, JoinHandle<Outcome>)> {
+) -> std::io::Result<(EventSender, RunHandle, JoinHandle<Outcome>)> {
     let journal = Journal::open(&job.folder.journal()).map_err(std::io::Error::other)?;
     let before = job.resume.as_ref().map_or(0.0, |left| left.seconds);
-    let (events, commands, line) = channel(Some(journal), before);
+    let (events, commands, handle) = channel(Some(journal), before);
     begin(&events);
     let sender = events.clone();
     let thread = std::thread::Builder::new().name("trainer".into()).spawn(move || {
@@ -104,7 +104,7 @@ pub fn spawn(
         let _closing = Closing(sender.clone());
         run(&job, &sender, commands)
     })?;
-    Ok((events, line, thread))
+    Ok((events, handle, thread))
 }
 
 /// Ends the event channel when dropped.

@@ -8,7 +8,7 @@ use super::screen::{Reply, Screen};
 use super::wake::{Waker, Watch};
 use super::{capture, suspend, terminal};
 use crate::config;
-use crate::run::channel::Line;
+use crate::run::channel::RunHandle;
 use crate::run::event::TrainerState;
 use crate::run::{self, Command};
 use crate::view::State;
@@ -103,9 +103,9 @@ const SOON: Duration = Duration::from_millis(5);
 /// terminal could not be taken over; it is as it was then, and the trainer was told nothing.
 ///
 /// `state`: what is known of the run already. Of a run that is over, or that died, it is all there
-/// is to see: `line` may be closed from the start.
+/// is to see: `handle` may be closed from the start.
 pub fn run(
-    line: &Line,
+    handle: &RunHandle,
     state: State,
     attachment: Attachment,
     settings: Settings,
@@ -113,7 +113,7 @@ pub fn run(
 ) -> io::Result<Exit> {
     let Settings { ui: config, keys, runs } = settings;
     let input = Input::open(signals.waker.clone())?;
-    let watch = Watch::over(line.events.clone(), signals.waker.clone())?;
+    let watch = Watch::over(handle.events.clone(), signals.waker.clone())?;
     let variable = |name: &str| std::env::var(name).ok();
     let appearance = Appearance::of_terminal(variable, config);
     let pictures = Pictures::of_terminal(variable, config.pictures).within(appearance);
@@ -129,7 +129,7 @@ pub fn run(
         screen = screen.attached();
     }
     let mut app = App::new(screen, config);
-    let left = app.run(terminal, Sources { input, watch, line, signals });
+    let left = app.run(terminal, Sources { input, watch, handle, signals });
     drop(guard);
     Ok(match left {
         Ok(Left::Quit) => Exit::Quit,
@@ -150,7 +150,7 @@ enum Left {
 struct Sources<'a> {
     input: Input,
     watch: Watch,
-    line: &'a Line,
+    handle: &'a RunHandle,
     signals: &'a Signals,
 }
 
@@ -200,14 +200,14 @@ impl App {
     }
 
     fn run(&mut self, mut terminal: terminal::Screen, from: Sources) -> io::Result<Left> {
-        let Sources { mut input, watch, line, signals } = from;
+        let Sources { mut input, watch, handle, signals } = from;
         let tty = terminal.backend().device().clone();
         loop {
             if signals.hangup.load(Ordering::Relaxed) {
                 return Ok(Left::Gone);
             }
-            self.heed(signals, line);
-            self.hear(line);
+            self.heed(signals, handle);
+            self.hear(handle);
             self.dirty |= self.screen.take_pictures();
             if self.detached {
                 return Ok(Left::Detached);
@@ -236,7 +236,7 @@ impl App {
                 self.draw(&mut terminal)?;
             }
             if let Some(wanted) = self.screen.take_slice_request() {
-                line.slice_requests.put(wanted);
+                handle.slice_requests.put(wanted);
             }
             if !self.dirty && !self.closed {
                 watch.ask();
@@ -254,17 +254,17 @@ impl App {
             while !self.away
                 && let Some(event) = input.next()
             {
-                self.take(&event, line, signals);
+                self.take(&event, handle, signals);
             }
         }
     }
 
     /// Does what the flags that are up say.
-    fn heed(&mut self, signals: &Signals, line: &Line) {
+    fn heed(&mut self, signals: &Signals, handle: &RunHandle) {
         if signals.terminate.swap(false, Ordering::Relaxed) {
             let reply = self.screen.terminate();
             self.dirty = true;
-            self.obey(reply, line, signals);
+            self.obey(reply, handle, signals);
         }
         if signals.suspend.swap(false, Ordering::Relaxed) {
             self.suspend(false, &signals.resumed);
@@ -290,19 +290,19 @@ impl App {
         Ok(())
     }
 
-    fn take(&mut self, event: &Event, line: &Line, signals: &Signals) {
+    fn take(&mut self, event: &Event, handle: &RunHandle, signals: &Signals) {
         match event {
             Event::Key(key) => {
                 self.dirty = true;
                 let reply = self.screen.key(key);
-                self.obey(reply, line, signals);
+                self.obey(reply, handle, signals);
             }
             // A mouse that merely moves changes nothing.
             Event::Mouse(mouse) if mouse.kind == MouseEventKind::Moved => {}
             Event::Mouse(mouse) => {
                 self.dirty = true;
                 let reply = self.screen.mouse(mouse);
-                self.obey(reply, line, signals);
+                self.obey(reply, handle, signals);
             }
             Event::Resize(..) => (self.resized, self.dirty) = (true, true),
             // Pasted text comes as one event and is no command.
@@ -344,9 +344,9 @@ impl App {
         state.at + since
     }
 
-    fn hear(&mut self, line: &Line) {
+    fn hear(&mut self, handle: &RunHandle) {
         for _ in 0..MOST_EVENTS {
-            match line.events.try_recv() {
+            match handle.events.try_recv() {
                 Ok(stamped) => {
                     self.heard = Instant::now();
                     // Somebody else has stopped the run that is this process: it is to end.
@@ -369,13 +369,13 @@ impl App {
         }
     }
 
-    fn obey(&mut self, reply: Reply, line: &Line, signals: &Signals) {
+    fn obey(&mut self, reply: Reply, handle: &RunHandle, signals: &Signals) {
         match reply {
             Reply::Nothing => {}
             Reply::Send(command) => {
                 self.quitting |= command == Command::StopNow;
                 // A trainer that is gone is seen by its events' end.
-                let _ = line.commands.send(command);
+                let _ = handle.commands.send(command);
             }
             Reply::Leave => self.quitting = true,
             Reply::Detach => self.detached = true,

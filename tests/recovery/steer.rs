@@ -3,7 +3,7 @@
 use crate::tiny::{rsna_tui, said, same, same_fold, train};
 use rsna_tui::run::{
     Command, FoldAction,
-    channel::Line,
+    channel::RunHandle,
     control_socket,
     event::{Answer, Event, FoldEvent, FoldState, Outcome, Position, TrainerState},
     folder::Folder,
@@ -27,12 +27,12 @@ fn start(dir: &Path, args: &[&str]) -> Child {
         .unwrap()
 }
 
-fn connect(dir: &Path, run: &str) -> Line {
+fn connect(dir: &Path, run: &str) -> RunHandle {
     let begun = Instant::now();
     loop {
         let folder = Folder::open(&dir.join("runs"), Some(run)).ok();
         if let Some(connection) = folder.and_then(|folder| control_socket::connect(&folder).ok()) {
-            return connection.line;
+            return connection.handle;
         }
         assert!(begun.elapsed() < PATIENCE, "nobody listens");
         std::thread::sleep(Duration::from_millis(2));
@@ -40,17 +40,17 @@ fn connect(dir: &Path, run: &str) -> Line {
 }
 
 /// Hears events until one that is wanted.
-fn until<T>(line: &Line, mut wanted: impl FnMut(Event) -> Option<T>) -> T {
+fn until<T>(handle: &RunHandle, mut wanted: impl FnMut(Event) -> Option<T>) -> T {
     loop {
-        let heard = line.events.recv_timeout(PATIENCE).expect("the run goes on");
+        let heard = handle.events.recv_timeout(PATIENCE).expect("the run goes on");
         if let Some(found) = wanted(heard.event) {
             return found;
         }
     }
 }
 
-fn fold(line: &Line, fold: usize, action: FoldAction) {
-    line.commands.send(Command::Fold { fold, action }).unwrap();
+fn fold(handle: &RunHandle, fold: usize, action: FoldAction) {
+    handle.commands.send(Command::Fold { fold, action }).unwrap();
 }
 
 fn kill(child: &Child, signal: &str) {
@@ -64,23 +64,23 @@ fn a_fold_that_was_set_aside_in_mid_epoch_ends_as_if_it_had_not_been() {
     let dir = dir.path();
     assert!(rsna_tui(dir, &train("whole", 5)).status.success());
     let mut child = start(dir, &train("held", 5));
-    let line = connect(dir, "held");
-    until(&line, |event| match event {
+    let handle = connect(dir, "held");
+    until(&handle, |event| match event {
         Event::Step(step) => (step.at.epoch == 2 && step.at.step == 1).then_some(()),
         _ => None,
     });
-    fold(&line, 0, FoldAction::Pause);
-    let left: Position = until(&line, |event| match event {
+    fold(&handle, 0, FoldAction::Pause);
+    let left: Position = until(&handle, |event| match event {
         Event::Fold(FoldEvent { at, state: FoldState::Paused }) => Some(at),
         _ => None,
     });
     assert!(left.fold == 0 && left.epoch == 2 && (1..10).contains(&left.step), "{left}");
-    until(&line, |event| match event {
+    until(&handle, |event| match event {
         Event::Epoch(epoch) => (epoch.at.fold == 1 && epoch.at.epoch == 2).then_some(()),
         _ => None,
     });
-    fold(&line, 0, FoldAction::Start);
-    let outcome = until(&line, |event| match event {
+    fold(&handle, 0, FoldAction::Start);
+    let outcome = until(&handle, |event| match event {
         Event::RunFinished(finished) => Some(finished.outcome),
         _ => None,
     });
@@ -103,19 +103,19 @@ fn given_another_end_in_its_first_epoch_a_run_is_the_one_that_was_begun_so() {
     whole.extend(["--set", "train.min_learning_rate=1e-5"]);
     assert!(rsna_tui(dir, &whole).status.success());
     let mut child = start(dir, &train("longer", 2));
-    let line = connect(dir, "longer");
-    until(&line, |event| matches!(event, Event::Step(_)).then_some(()));
+    let handle = connect(dir, "longer");
+    until(&handle, |event| matches!(event, Event::Step(_)).then_some(()));
     let refused = Command::Plan { epochs: Some(1), min_learning_rate: None };
-    line.commands.send(refused).unwrap();
-    until(&line, |event| match event {
+    handle.commands.send(refused).unwrap();
+    until(&handle, |event| match event {
         Event::Answer(Answer { refused: Some(why), .. }) => {
             why.contains("plan: 1 epochs: expected 2 to").then_some(())
         }
         _ => None,
     });
     let plan = Command::Plan { epochs: Some(3), min_learning_rate: Some(1e-5) };
-    line.commands.send(plan).unwrap();
-    let planned = until(&line, |event| match event {
+    handle.commands.send(plan).unwrap();
+    let planned = until(&handle, |event| match event {
         Event::Planned(planned) => Some(planned),
         _ => None,
     });
@@ -135,15 +135,15 @@ fn order_and_states_survive_a_restart_and_a_done_fold_is_trained_again() {
     let mut args = train("queue", 2);
     args.extend(["--folds", "0,1,2"]);
     let mut child = start(dir, &args);
-    let line = connect(dir, "queue");
-    line.commands.send(Command::Pause).unwrap();
-    until(&line, |event| match event {
+    let handle = connect(dir, "queue");
+    handle.commands.send(Command::Pause).unwrap();
+    until(&handle, |event| match event {
         Event::Trainer(event) => (event.state == TrainerState::Paused).then_some(()),
         _ => None,
     });
-    fold(&line, 2, FoldAction::Earlier);
-    fold(&line, 1, FoldAction::Skip);
-    until(&line, |event| match event {
+    fold(&handle, 2, FoldAction::Earlier);
+    fold(&handle, 1, FoldAction::Skip);
+    until(&handle, |event| match event {
         Event::Queue(queue) => {
             (queue.folds.iter().any(|f| f.state == FoldState::Skipped)).then_some(())
         }
@@ -165,14 +165,14 @@ fn order_and_states_survive_a_restart_and_a_done_fold_is_trained_again() {
 
     // Again, while another one is brought back.
     let mut child = start(dir, &["resume", "queue", "--no-tui", "--epochs", "3"]);
-    let line = connect(dir, "queue");
-    fold(&line, 1, FoldAction::Restore);
-    until(&line, |event| match event {
+    let handle = connect(dir, "queue");
+    fold(&handle, 1, FoldAction::Restore);
+    until(&handle, |event| match event {
         Event::Fold(event) => (event.state == FoldState::Done && event.at.fold == 0).then_some(()),
         _ => None,
     });
-    fold(&line, 0, FoldAction::Again);
-    let finished = until(&line, |event| match event {
+    fold(&handle, 0, FoldAction::Again);
+    let finished = until(&handle, |event| match event {
         Event::RunFinished(finished) => Some(finished),
         _ => None,
     });
@@ -236,9 +236,9 @@ fn signals_stop_or_requeue_and_a_hangup_does_nothing() {
     ] {
         let run: &'static str = &signal[1..];
         let mut child = start(dir, &train(run, 200));
-        let line = connect(dir, run);
+        let handle = connect(dir, run);
         let step = || {
-            until(&line, |event| match event {
+            until(&handle, |event| match event {
                 Event::Step(step) => Some(step.at),
                 _ => None,
             })

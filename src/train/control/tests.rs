@@ -3,16 +3,16 @@ use crate::config::Config;
 use crate::run::event::CheckpointKind;
 use crate::run::{
     FoldAction,
-    channel::{Line, channel},
+    channel::{RunHandle, channel},
     event::FoldPlan,
 };
 use crate::train::{checkpoint::Snapshot, saver::File};
 use std::io::ErrorKind;
 
-fn control() -> (Control, Line, tempfile::TempDir) {
+fn control() -> (Control, RunHandle, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let folder = Folder::create(dir.path(), "run").unwrap();
-    let (events, commands, line) = channel(None, 0.0);
+    let (events, commands, handle) = channel(None, 0.0);
     let plan = |fold| FoldPlan {
         fold,
         train_studies: 8,
@@ -25,11 +25,12 @@ fn control() -> (Control, Line, tempfile::TempDir) {
     queue.take_next();
     let config = Config::load(None, false, &[]).unwrap();
     let control = Control::new(commands, events, &folder, queue, config).unwrap();
-    (control, line, dir)
+    (control, handle, dir)
 }
 
-fn states(line: &Line) -> Vec<TrainerState> {
-    line.events
+fn states(handle: &RunHandle) -> Vec<TrainerState> {
+    handle
+        .events
         .try_iter()
         .filter_map(|e| match e.event {
             Event::Trainer(t) => Some(t.state),
@@ -40,19 +41,19 @@ fn states(line: &Line) -> Vec<TrainerState> {
 
 #[test]
 fn pause_saves_and_holds_until_resume() {
-    let (mut control, line, dir) = control();
-    line.commands.send(Command::Pause).unwrap();
+    let (mut control, handle, dir) = control();
+    handle.commands.send(Command::Pause).unwrap();
     let at = Position { fold: 1, epoch: 3, step: 41 };
     assert_eq!(control.check(at).unwrap(), Flow::Save);
-    assert_eq!(states(&line), [TrainerState::Paused]);
+    assert_eq!(states(&handle), [TrainerState::Paused]);
     let status = Status::read(&dir.path().join("run/state.json")).unwrap();
     assert_eq!(status.state, RunState::Paused);
     let thread = std::thread::spawn(move || control.check(at).unwrap());
     std::thread::sleep(Duration::from_millis(20));
     assert!(!thread.is_finished());
-    line.commands.send(Command::Resume).unwrap();
+    handle.commands.send(Command::Resume).unwrap();
     assert_eq!(thread.join().unwrap(), Flow::Continue);
-    assert_eq!(states(&line), [TrainerState::Running]);
+    assert_eq!(states(&handle), [TrainerState::Running]);
 }
 
 #[test]
@@ -60,9 +61,9 @@ fn a_pause_can_be_left_by_skipping_or_stopping() {
     let skip = Command::Fold { fold: 0, action: FoldAction::Skip };
     for (command, flow) in [(skip, Flow::Leave(FoldState::Skipped)), (Command::StopNow, Flow::Stop)]
     {
-        let (mut control, line, _dir) = control();
-        line.commands.send(Command::Pause).unwrap();
-        line.commands.send(command).unwrap();
+        let (mut control, handle, _dir) = control();
+        handle.commands.send(Command::Pause).unwrap();
+        handle.commands.send(command).unwrap();
         assert_eq!(control.check(Position::default()).unwrap(), Flow::Save);
         assert_eq!(control.check(Position::default()).unwrap(), flow);
     }
@@ -70,19 +71,19 @@ fn a_pause_can_be_left_by_skipping_or_stopping() {
 
 #[test]
 fn a_view_that_goes_while_paused_does_not_hold_training_for_ever() {
-    let (mut control, line, _dir) = control();
-    line.commands.send(Command::Pause).unwrap();
-    drop(line);
+    let (mut control, handle, _dir) = control();
+    handle.commands.send(Command::Pause).unwrap();
+    drop(handle);
     assert_eq!(control.check(Position::default()).unwrap(), Flow::Save);
     assert_eq!(control.check(Position::default()).unwrap(), Flow::Continue);
 }
 
 #[test]
 fn a_full_disk_holds_training_until_there_is_room() {
-    let (mut control, line, _dir) = control();
+    let (mut control, handle, _dir) = control();
     let mut tries = 0;
     let at = Position { fold: 0, epoch: 1, step: 2 };
-    line.commands.send(Command::Checkpoint).unwrap();
+    handle.commands.send(Command::Checkpoint).unwrap();
     control
         .persist(at, "x".into(), |_| {
             tries += 1;
@@ -92,11 +93,11 @@ fn a_full_disk_holds_training_until_there_is_room() {
             }
         })
         .unwrap();
-    assert_eq!(states(&line), [TrainerState::Held, TrainerState::Running]);
+    assert_eq!(states(&handle), [TrainerState::Held, TrainerState::Running]);
     assert_eq!(control.check(at).unwrap(), Flow::Save, "what was asked meanwhile is done then");
     let denied = |_: &mut Control| Err(ErrorKind::PermissionDenied.into());
     assert!(control.persist(at, "x".into(), denied).is_err());
-    line.commands.send(Command::StopNow).unwrap();
+    handle.commands.send(Command::StopNow).unwrap();
     let full = |_: &mut Control| Err(ErrorKind::StorageFull.into());
     assert!(control.persist(at, "x".into(), full).is_err());
 }
@@ -116,7 +117,7 @@ fn an_error_that_passes_holds_training_and_is_told_in_words() {
         (Errno::INTR, "nterrupted"),
         (Errno::FBIG, "ulimit -f"),
     ] {
-        let (mut control, line, _dir) = control();
+        let (mut control, handle, _dir) = control();
         let mut fails = 3;
         let write = |_: &mut Control| match fails {
             0 => Ok(()),
@@ -126,7 +127,7 @@ fn an_error_that_passes_holds_training_and_is_told_in_words() {
             }
         };
         control.persist(Position::default(), "x".into(), write).unwrap();
-        let told: Vec<TrainerEvent> = line
+        let told: Vec<TrainerEvent> = handle
             .events
             .try_iter()
             .filter_map(|e| match e.event {
@@ -143,17 +144,17 @@ fn an_error_that_passes_holds_training_and_is_told_in_words() {
 }
 
 /// Waits until the trainer says that it holds.
-fn held(line: &Line) {
+fn held(handle: &RunHandle) {
     let limit = Duration::from_secs(60);
     while !matches!(
-        line.events.recv_timeout(limit).unwrap().event,
+        handle.events.recv_timeout(limit).unwrap().event,
         Event::Trainer(TrainerEvent { state: TrainerState::Held, .. })
     ) {}
 }
 
 #[test]
 fn a_run_folder_that_goes_away_is_waited_for_and_not_made_anew() {
-    let (mut control, line, dir) = control();
+    let (mut control, handle, dir) = control();
     let (run, away) = (dir.path().join("run"), dir.path().join("away"));
     std::fs::rename(&run, &away).unwrap();
     let at = Position { fold: 1, epoch: 3, step: 41 };
@@ -181,7 +182,7 @@ fn a_run_folder_that_goes_away_is_waited_for_and_not_made_anew() {
         control.saved_all(at).unwrap();
         path
     });
-    held(&line);
+    held(&handle);
     // Another folder of that name is not the run's.
     std::fs::create_dir(&run).unwrap();
     std::thread::sleep(5 * TRY_EVERY);
@@ -194,9 +195,9 @@ fn a_run_folder_that_goes_away_is_waited_for_and_not_made_anew() {
 
 #[test]
 fn who_stops_while_nothing_can_be_written_is_not_held_again() {
-    let (mut control, line, dir) = control();
+    let (mut control, handle, dir) = control();
     std::fs::remove_dir_all(dir.path().join("run")).unwrap();
-    line.commands.send(Command::StopNow).unwrap();
+    handle.commands.send(Command::StopNow).unwrap();
     let error = control.write_state(Position::default()).unwrap_err().to_string();
     assert!(error.contains("renamed or deleted") && error.contains("put the run's folder back"));
     assert!(control.ended(Position::default(), RunState::Failed).is_err());
