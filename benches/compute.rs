@@ -13,7 +13,7 @@ mod pixels;
 use candle_core::{DType, Device, Tensor};
 use pixels::{Pixels, values};
 use rsna_tui::config::{Config, Set};
-use rsna_tui::net::encoder::{Arena, Encoder, Keep};
+use rsna_tui::net::encoder::{Arena, Encoder, Retention};
 use rsna_tui::net::pool::Pool;
 use rsna_tui::net::recurrent::Lstms;
 use rsna_tui::net::{Classifier, Spec};
@@ -108,12 +108,13 @@ fn encoder(args: &Args, spec: &Spec) -> Vec<(&'static str, f64)> {
     let arena = Arena::default();
     let encoder = Encoder::new(&model, args.size, &arena);
     let forward = args.median(|| {
-        encoder.forward(&fill, 0..args.bs, Keep::default()).expect("weights on the CPU");
+        encoder.forward(&fill, 0..args.bs, Retention::default()).expect("weights on the CPU");
         arena.pool.end_round();
     });
-    let both = |keep| {
+    let both = |retention| {
         args.median(|| {
-            let (features, tapes) = encoder.forward(&fill, 0..args.bs, keep).expect("on the CPU");
+            let (features, tapes) =
+                encoder.forward(&fill, 0..args.bs, retention).expect("on the CPU");
             let mut sums = encoder.gradients();
             encoder.backward(&fill, tapes, &features, &mut sums).expect("on the CPU");
             let sums = encoder.finish(sums).expect("on the CPU");
@@ -121,8 +122,8 @@ fn encoder(args: &Args, spec: &Spec) -> Vec<(&'static str, f64)> {
             arena.pool.end_round();
         })
     };
-    let inputs = both(Keep { inputs: args.bs, inner: 0 });
-    let both = both(Keep { inputs: args.bs, inner: args.bs });
+    let inputs = both(Retention { inputs: args.bs, inner: 0 });
+    let both = both(Retention { inputs: args.bs, inner: args.bs });
     let each = 1e3 / args.bs as f64;
     vec![("fwd", forward * each), ("fwd_bwd", both * each), ("fwd_bwd_inputs", inputs * each)]
 }
@@ -136,16 +137,16 @@ fn many(args: &Args, spec: &Spec) -> Vec<(&'static str, f64)> {
     let arena = Arena::default();
     let encoder = Encoder::new(&model, args.size, &arena);
     // What a step's plan holds inner values of at 224², unless the config gives it the memory.
-    let keep = Keep { inputs: KEPT, inner: 4 };
+    let retention = Retention { inputs: KEPT, inner: 4 };
     let both = args.median(|| {
-        let (features, tapes) = encoder.forward(&fill, 0..args.bs, keep).expect("on the CPU");
+        let (features, tapes) = encoder.forward(&fill, 0..args.bs, retention).expect("on the CPU");
         let (mut sums, width) = (encoder.gradients(), spec.features());
         let kept = tapes.range().end;
         let grad = |range: Range<usize>| &features[range.start * width..range.end * width];
         encoder.backward(&fill, tapes, grad(0..kept), &mut sums).expect("on the CPU");
         for start in (kept..args.bs).step_by(KEPT) {
             let range = start..(start + KEPT).min(args.bs);
-            let (_, tapes) = encoder.forward(&fill, range.clone(), keep).expect("on the CPU");
+            let (_, tapes) = encoder.forward(&fill, range.clone(), retention).expect("on the CPU");
             encoder.backward(&fill, tapes, grad(range), &mut sums).expect("on the CPU");
         }
         let sums = encoder.finish(sums).expect("on the CPU");

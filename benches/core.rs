@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pixels::{Pixels, values};
 use rsna_tui::config::{Config, Set};
-use rsna_tui::net::encoder::{Arena, Encoder, Keep};
+use rsna_tui::net::encoder::{Arena, Encoder, Retention};
 use rsna_tui::net::pool::Pool;
 use rsna_tui::net::recurrent::Lstms;
 use rsna_tui::net::{Classifier, Spec, ops};
@@ -76,13 +76,14 @@ fn encoder(c: &mut Criterion) {
         let mut group = c.benchmark_group(name);
         group.throughput(Throughput::Elements(8));
         group.bench_function("forward", |b| {
-            b.iter(|| encoder.forward(&fill, 0..8, Keep::default()).expect("on the CPU"));
+            b.iter(|| encoder.forward(&fill, 0..8, Retention::default()).expect("on the CPU"));
         });
         for (name, inner) in [("and back", 8), ("and back, inputs kept only", 0)] {
             group.bench_function(name, |b| {
                 b.iter(|| {
-                    let keep = Keep { inputs: 8, inner };
-                    let (grad, tapes) = encoder.forward(&fill, 0..8, keep).expect("on the CPU");
+                    let retention = Retention { inputs: 8, inner };
+                    let (grad, tapes) =
+                        encoder.forward(&fill, 0..8, retention).expect("on the CPU");
                     let mut sums = encoder.gradients();
                     encoder.backward(&fill, tapes, &grad, &mut sums).expect("on the CPU");
                     let sums = encoder.finish(sums).expect("on the CPU");

@@ -176,7 +176,7 @@ pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
         None => Folder::create_new(&config.run.dir, &default_name(args.demo))?,
     };
     // First: a folder with a config is a run.
-    recorded::keep(&folder, &table, checked, args.debug)?;
+    recorded::write(&folder, &table, checked, args.debug)?;
     folder.write_config(&config.to_toml())?;
     let job = job(config, device, (table, source), folder);
     Ok(Job {
@@ -202,7 +202,7 @@ pub fn resume(args: &cli::Resume) -> Result<Job> {
     data.same_slices(&data.table.studies, &checked.fingerprints)?;
     let left = left(&folder, &config)?;
     if data.record.is_none() {
-        recorded::keep(&folder, &data.table, checked, false)?;
+        recorded::write(&folder, &data.table, checked, false)?;
     }
     if !sets.is_empty() {
         folder.write_config(&config.to_toml())?;

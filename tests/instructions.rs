@@ -11,7 +11,7 @@ use rsna_tui::{
     config::{Config, Set},
     net::{
         Classifier, Spec,
-        encoder::{Arena, Encoder, Keep},
+        encoder::{Arena, Encoder, Retention},
         ops,
         pool::Pool,
         recurrent::Lstms,
@@ -63,8 +63,8 @@ fn run(kernel: &str, times: usize) {
             "bias_gelu" => drop(ops::bias_gelu(&x, &c).unwrap()),
             "scale_residual" => drop(ops::scale_residual(&x, &c, &c, &x).unwrap()),
             "encoder" => {
-                let keep = Keep { inputs: 2, inner: 0 };
-                let (grad, tapes) = encoder.forward(&fill, 0..2, keep).unwrap();
+                let retention = Retention { inputs: 2, inner: 0 };
+                let (grad, tapes) = encoder.forward(&fill, 0..2, retention).unwrap();
                 let mut sums = encoder.gradients();
                 encoder.backward(&fill, tapes, &grad, &mut sums).unwrap();
             }

@@ -66,10 +66,10 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
     let mut kept = Vec::new();
     let mut hook = None;
     let keep = |events: &EventSender| {
-        kept.extend(previews::keep(&folder, events));
+        kept.extend(previews::spawn_writer(&folder, events));
         hook = Hook::start(&config.ui.on_alert, &folder, events);
         if config.run.tensorboard {
-            kept.extend(tensorboard::keep(&folder, events));
+            kept.extend(tensorboard::spawn_writer(&folder, events));
         }
     };
     let (events, handle, trainer) = trainer::spawn(job, keep).map_err(|e| eyre!("{e}"))?;

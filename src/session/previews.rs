@@ -12,11 +12,11 @@ use std::{io, thread::JoinHandle};
 const GAP: usize = 2;
 
 /// Writes them as long as the run goes on. Without a thread there are none.
-pub(super) fn keep(folder: &Folder, events: &EventSender) -> Option<JoinHandle<()>> {
+pub(super) fn spawn_writer(folder: &Folder, events: &EventSender) -> Option<JoinHandle<()>> {
     let (_, heard) = events.watch();
     let (folder, events) = (folder.clone(), events.clone());
     let thread = std::thread::Builder::new().name("previews".into());
-    let keep = move || {
+    let run = move || {
         let mut newest: Option<Preview> = None;
         let mut told = false;
         for stamped in heard {
@@ -35,7 +35,7 @@ pub(super) fn keep(folder: &Folder, events: &EventSender) -> Option<JoinHandle<(
             }
         }
     };
-    thread.spawn(keep).ok()
+    thread.spawn(run).ok()
 }
 
 fn write(folder: &Folder, at: Position, preview: &Preview) -> io::Result<()> {

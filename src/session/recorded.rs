@@ -21,7 +21,7 @@ pub(super) struct Data {
 }
 
 /// Records the studies that a run is about to train on. `checked`: of these studies.
-pub(super) fn keep(folder: &Folder, table: &Table, checked: Checked, sample: bool) -> Result<()> {
+pub(super) fn write(folder: &Folder, table: &Table, checked: Checked, sample: bool) -> Result<()> {
     let path = folder.studies();
     let written = record::to_bytes(table, &checked.fingerprints, sample)
         .and_then(|bytes| write_atomically(&path, &bytes));

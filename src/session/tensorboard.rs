@@ -4,12 +4,12 @@ use crate::run::{channel::EventSender, event::Level, folder::Folder, tensorboard
 use std::{thread::JoinHandle, time::SystemTime};
 
 /// Writes them as long as the run goes on. Without a thread there are none.
-pub(super) fn keep(folder: &Folder, events: &EventSender) -> Option<JoinHandle<()>> {
+pub(super) fn spawn_writer(folder: &Folder, events: &EventSender) -> Option<JoinHandle<()>> {
     let (_, heard) = events.watch();
     let (mut curves, events) = (Curves::new(folder.clone()), events.clone());
     let place = folder.path().join("tensorboard");
     let thread = std::thread::Builder::new().name("tensorboard".into());
-    let keep = move || {
+    let run = move || {
         let mut told = false;
         for stamped in heard {
             // A full disk holds training by itself; a curve is no reason to.
@@ -21,5 +21,5 @@ pub(super) fn keep(folder: &Folder, events: &EventSender) -> Option<JoinHandle<(
             }
         }
     };
-    thread.spawn(keep).ok()
+    thread.spawn(run).ok()
 }

@@ -4,8 +4,8 @@ use super::{
     Error, Result,
     adamw::AdamW,
     checkpoint::{self, Best, Progress, TrainSums, check_finite},
+    checkpoint_writer::CheckpointWriter,
     control::{Control, Flow},
-    keep::Keep,
     log::{log_line, trim_log},
     loss::Weights,
     memory,
@@ -231,7 +231,7 @@ impl Fold<'_> {
         training.found.skips.tell(self.events);
         if let Err(Error::NonFinite { .. } | Error::Study(_)) = &end {
             // The weights are good up to the step before.
-            training.keep().save(control, training.at())?;
+            training.checkpoint_writer().save(control, training.at())?;
         }
         let end = end?;
         // What is told of the fold's end is true on the disk.
@@ -322,7 +322,8 @@ impl Training<'_, '_> {
             let at = self.at();
             let Self { fold, model, optimizer, sums, batches, found, .. } = self;
             let best = found.best.as_ref().map(told_best);
-            let keep = Keep { fold, model, optimizer, sums: *sums, batches: *batches, best };
+            let writer =
+                CheckpointWriter { fold, model, optimizer, sums: *sums, batches: *batches, best };
             let validation = validate(
                 fold,
                 model,
@@ -330,7 +331,7 @@ impl Training<'_, '_> {
                 at,
                 &mut self.previews,
                 &mut found.skips,
-                &mut || keep.obey(control, at),
+                &mut || writer.obey(control, at),
             )?;
             let validation = match validation {
                 Ok(validation) => validation,
@@ -386,10 +387,10 @@ impl Training<'_, '_> {
     }
 
     /// What a checkpoint is made of, now.
-    fn keep(&self) -> Keep<'_> {
+    fn checkpoint_writer(&self) -> CheckpointWriter<'_> {
         let (fold, model, optimizer) = (self.fold, self.model, &self.optimizer);
         let best = self.found.best.as_ref().map(told_best);
-        Keep { fold, model, optimizer, sums: self.sums, batches: self.batches, best }
+        CheckpointWriter { fold, model, optimizer, sums: self.sums, batches: self.batches, best }
     }
 
     /// Saves where it is time to.
@@ -403,7 +404,7 @@ impl Training<'_, '_> {
         // The end of the epoch saves by itself.
         if due && self.at().step < self.fold.plan.steps {
             self.since = (0, Instant::now());
-            self.keep().save(control, self.at())?;
+            self.checkpoint_writer().save(control, self.at())?;
         }
         Ok(())
     }
@@ -466,7 +467,7 @@ impl Training<'_, '_> {
         fold.events.send(Event::Worst(Worst { at: self.at(), studies: v.worst }));
         fold.events.log(Level::Info, line.find("Fold ").map_or(&*line, |i| &line[i..]));
         self.since = (0, Instant::now());
-        self.keep().save_epoch(control, self.at(), is_best)?;
+        self.checkpoint_writer().save_epoch(control, self.at(), is_best)?;
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     device,
     net::{
         Spec,
-        encoder::{self, Keep, OnCard, kept_bytes},
+        encoder::{self, OnCard, Retention, kept_bytes},
         recurrent,
     },
 };
@@ -37,7 +37,7 @@ const LONGEST: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
     /// What the first forward pass keeps.
-    pub keep: Keep,
+    pub retention: Retention,
     /// Images at once of the others, which are encoded again for their gradients.
     pub chunk: usize,
 }
@@ -46,7 +46,7 @@ impl Plan {
     /// For `total` images: all inputs kept, or of `chunk` images at once where those are fewer.
     pub fn of_chunk(chunk: usize, total: usize) -> Self {
         let chunk = chunk.clamp(1, total.max(1));
-        Self { keep: Keep { inputs: chunk, inner: 0 }, chunk }
+        Self { retention: Retention { inputs: chunk, inner: 0 }, chunk }
     }
 
     /// For `total` images of `size`² where the activations may take `budget` bytes, of which
@@ -56,11 +56,11 @@ impl Plan {
         let fit = (budget / inputs as u64) as usize;
         if fit < total {
             let chunk = 1 << fit.clamp(1, LONGEST).ilog2();
-            return Self { keep: Keep { inputs: fit.max(1), inner: 0 }, chunk };
+            return Self { retention: Retention { inputs: fit.max(1), inner: 0 }, chunk };
         }
         let left = (budget - (total * inputs) as u64).min(inner);
         let inner = ((left / inside as u64) as usize).min(total);
-        Self { keep: Keep { inputs: total, inner }, chunk: total }
+        Self { retention: Retention { inputs: total, inner }, chunk: total }
     }
 
     /// The one that the config asks for, with `free` bytes of memory free beside the batches.
@@ -83,7 +83,7 @@ impl Plan {
                 };
                 let inner = budget.saturating_sub((plan.chunk * inputs) as u64) / inside as u64;
                 let inner = (inner as usize).min(plan.chunk);
-                Self { keep: Keep { inner, ..plan.keep }, ..plan }
+                Self { retention: Retention { inner, ..plan.retention }, ..plan }
             }
         }
     }
@@ -130,25 +130,25 @@ impl Plan {
             let left = budget - bytes.at_once(total);
             let most = if config.train.memory > 0 { left } else { left.min(INNER_ON_CARD) };
             let inner = (most / bytes.inner).min(total);
-            return Self { keep: Keep { inputs: total, inner }, chunk: total };
+            return Self { retention: Retention { inputs: total, inner }, chunk: total };
         }
         let fits = |chunk: &usize| bytes.at_once(*chunk) + chunk * bytes.inputs <= budget;
         let mut powers = (0..=LONGEST_ON_CARD.ilog2()).rev().map(|power| 1 << power);
         let chunk = powers.find(fits).unwrap_or(1);
         let left = budget.saturating_sub(bytes.at_once(chunk)) / bytes.inputs;
         let inputs = (left / chunk * chunk).clamp(chunk, total);
-        Self { keep: Keep { inputs, inner: 0 }, chunk }
+        Self { retention: Retention { inputs, inner: 0 }, chunk }
     }
 
     /// With half as many images, where that is possible.
     pub fn smaller(&self) -> Option<Self> {
-        let chunk = self.chunk.min(self.keep.inputs.max(1)) / 2;
-        (chunk > 0).then_some(Self { keep: Keep { inputs: chunk, inner: 0 }, chunk })
+        let chunk = self.chunk.min(self.retention.inputs.max(1)) / 2;
+        (chunk > 0).then_some(Self { retention: Retention { inputs: chunk, inner: 0 }, chunk })
     }
 
     /// In words, for a step of `total` images.
     pub fn told(&self, total: usize) -> String {
-        let Keep { inputs, inner } = self.keep;
+        let Retention { inputs, inner } = self.retention;
         match (inputs >= total, inner) {
             (true, 0) => "all images of a step in one pass".into(),
             (true, _) => {
@@ -165,7 +165,7 @@ impl Plan {
     /// Bytes of activations at their most.
     pub fn bytes(&self, spec: &Spec, size: usize) -> usize {
         let (inputs, inner) = kept_bytes(spec, size);
-        self.keep.inputs * inputs + self.keep.inner * inner
+        self.retention.inputs * inputs + self.retention.inner * inner
     }
 }
 
@@ -247,14 +247,14 @@ mod tests {
         let spec = Spec::new(&Config::load(None, false, &[]).unwrap());
         let fitting = |size, total, budget| Plan::fitting(&spec, size, total, budget, INNER as u64);
         let all = fitting(64, 210, 16 << 30);
-        assert_eq!((all.keep.inputs, all.chunk), (210, 210));
-        assert!((40..100).contains(&all.keep.inner), "{all:?}");
+        assert_eq!((all.retention.inputs, all.chunk), (210, 210));
+        assert!((40..100).contains(&all.retention.inner), "{all:?}");
         assert!(all.bytes(&spec, 64) < 300 << 20);
 
         let some = fitting(224, 840, 4 << 30);
-        assert!((400..600).contains(&some.keep.inputs), "{some:?}");
-        assert_eq!((some.keep.inner, some.chunk), (0, 64));
-        let none = Plan { keep: Keep { inputs: 1, inner: 0 }, chunk: 1 };
+        assert!((400..600).contains(&some.retention.inputs), "{some:?}");
+        assert_eq!((some.retention.inner, some.chunk), (0, 64));
+        let none = Plan { retention: Retention { inputs: 1, inner: 0 }, chunk: 1 };
         assert_eq!(fitting(224, 840, 0), none);
     }
 
@@ -267,13 +267,13 @@ mod tests {
             Plan::on_card(&Config::load(None, false, &sets).unwrap(), free)
         };
         let small = on_card(7_500 << 20, &[]);
-        assert_eq!((small.keep.inputs, small.chunk), (840, 840));
+        assert_eq!((small.retention.inputs, small.chunk), (840, 840));
         let large = on_card(80 << 30, &[]);
-        assert!(large.keep.inner > 150 && large.keep.inner < 840, "{large:?}");
-        assert_eq!(on_card(80 << 30, &["train.memory=60000"]).keep.inner, 840);
+        assert!(large.retention.inner > 150 && large.retention.inner < 840, "{large:?}");
+        assert_eq!(on_card(80 << 30, &["train.memory=60000"]).retention.inner, 840);
         let half = on_card(4 << 30, &[]);
-        assert!(half.keep.inputs >= half.chunk && half.keep.inputs < 840, "{half:?}");
-        assert!(half.keep.inputs.is_multiple_of(half.chunk) && half.chunk >= 16, "{half:?}");
+        assert!(half.retention.inputs >= half.chunk && half.retention.inputs < 840, "{half:?}");
+        assert!(half.retention.inputs.is_multiple_of(half.chunk) && half.chunk >= 16, "{half:?}");
         assert_eq!(on_card(1 << 20, &[]).chunk, 1);
     }
 
@@ -284,10 +284,10 @@ mod tests {
             Plan::new(&Config::load(None, false, &sets).unwrap(), 64 << 30)
         };
         let ten = of(&["train.chunk_size=10"]);
-        assert_eq!((ten.keep.inputs, ten.chunk), (10, 10));
-        assert!((1..10).contains(&ten.keep.inner), "{ten:?}");
-        assert_eq!(of(&["train.chunk_size=1000"]).keep.inputs, 840);
-        let inner = of(&["train.memory=20000"]).keep;
+        assert_eq!((ten.retention.inputs, ten.chunk), (10, 10));
+        assert!((1..10).contains(&ten.retention.inner), "{ten:?}");
+        assert_eq!(of(&["train.chunk_size=1000"]).retention.inputs, 840);
+        let inner = of(&["train.memory=20000"]).retention;
         assert_eq!(inner.inputs, 840);
         assert!(inner.inner > 300, "{inner:?}");
     }

@@ -2,9 +2,9 @@
 
 pub mod adamw;
 pub mod checkpoint;
+mod checkpoint_writer;
 pub mod control;
 pub mod fold;
-mod keep;
 mod log;
 pub mod loss;
 pub mod memory;

@@ -10,7 +10,7 @@ use rsna_tui::{
     config::{Config, Set},
     net::{
         Classifier, Spec, Stem,
-        encoder::{Arena, Encoder, Keep},
+        encoder::{Arena, Encoder, Retention},
         weights,
     },
 };
@@ -38,8 +38,8 @@ fn by_hand(model: &Classifier, images: &Tensor, grad: &[f32]) -> (Vec<f32>, Vec<
     let fill = |range: std::ops::Range<usize>, out: &mut [f32]| {
         out.copy_from_slice(&pixels[range.start * image..range.end * image]);
     };
-    let keep = Keep { inputs: n, inner: 0 };
-    let (features, tapes) = encoder.forward(&fill, 0..n, keep).unwrap();
+    let retention = Retention { inputs: n, inner: 0 };
+    let (features, tapes) = encoder.forward(&fill, 0..n, retention).unwrap();
     let mut sums = encoder.gradients();
     encoder.backward(&fill, tapes, grad, &mut sums).unwrap();
     (features, encoder.finish(sums).unwrap())

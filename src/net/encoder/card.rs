@@ -3,7 +3,7 @@
 
 use super::group::{self, Shapes};
 use super::weights::{Net, Weight as Description};
-use super::{Keep, OfWeights, Pass};
+use super::{OfWeights, Pass, Retention};
 use crate::net::description::Layout;
 use crate::net::device_ops::cpu::{self, Fill};
 use crate::net::device_ops::cuda::{self, Buffer, Compute, Cuda, Sum, Weight};
@@ -184,16 +184,16 @@ impl<T: Compute> Pass for Card<'_, T> {
     type Tapes = Tapes<T>;
     type Sums = Sums;
 
-    fn forward(&self, range: Range<usize>, keep: Keep) -> Result<(Tensor, Tapes<T>)> {
+    fn forward(&self, range: Range<usize>, retention: Retention) -> Result<(Tensor, Tapes<T>)> {
         let (start, width) = (range.start, self.shapes.spec.dims[3]);
-        let inner_from = self.inner_from(range.len(), keep.inner);
+        let inner_from = self.inner_from(range.len(), retention.inner);
         let (mut features, mut tapes) = (Vec::new(), Vec::new());
         self.with_weights(|net| {
             let fill = |range, side, out: &mut CudaSlice<T>| self.fill(range, side, out);
             for at in range.clone().step_by(self.group) {
                 let group = at..(at + self.group).min(range.end);
                 let (n, end) = (group.len(), group.end - start);
-                let keep = (end <= keep.inputs, inner_from);
+                let keep = (end <= retention.inputs, inner_from);
                 let mut ops = Cuda::new(&self.device, &fill);
                 let work = &mut group::Work::default();
                 let (out, tape) = self.shapes.forward(&mut ops, net, group, keep, work);

@@ -2,7 +2,7 @@
 
 use super::group::{self, Shapes};
 use super::weights::{self, Net, Weight};
-use super::{Keep, THREADS, overlap};
+use super::{Retention, THREADS, overlap};
 use crate::net::device_ops::cpu::{self, Cpu, Fill};
 use crate::net::ops::{Real, depthwise::Space, lanes::Lanes};
 use crate::net::{Spec, Stem, pool::Pool};
@@ -140,7 +140,7 @@ impl Layers {
         net: &Net<&[R]>,
         fill: Fill<R>,
         range: Range<usize>,
-        keep: Keep,
+        retention: Retention,
         (pool, scratch): (&Pool<R>, &Scratch<R>),
     ) -> (Vec<R>, Tapes<R>) {
         let (start, lanes) = (range.start, self.lanes(&range));
@@ -150,8 +150,8 @@ impl Layers {
             .with_max_len(1)
             .map(|group| {
                 let end = group.end - start;
-                let inner_from = if end <= keep.inner { 0 } else { usize::MAX };
-                let keep = (end <= keep.inputs, inner_from);
+                let inner_from = if end <= retention.inner { 0 } else { usize::MAX };
+                let keep = (end <= retention.inputs, inner_from);
                 scratch.with(lanes, fill, pool, |cpu, work| {
                     self.shapes.forward(cpu, net, group, keep, work)
                 })

@@ -63,7 +63,7 @@ pub trait Pass {
     /// Features [n, F], f32, of images `range`; and what [`Self::backward`] needs of those kept.
     ///
     /// Errors: the device's.
-    fn forward(&self, range: Range<usize>, keep: Keep) -> Result<(Tensor, Self::Tapes)>;
+    fn forward(&self, range: Range<usize>, retention: Retention) -> Result<(Tensor, Self::Tapes)>;
     /// The images that something was kept of.
     fn kept(tapes: &Self::Tapes) -> Range<usize>;
     /// No gradient yet.
@@ -92,9 +92,9 @@ impl Pass for OnCpu<'_> {
     type Tapes = Tapes;
     type Sums = Gradients;
 
-    fn forward(&self, range: Range<usize>, keep: Keep) -> Result<(Tensor, Tapes)> {
+    fn forward(&self, range: Range<usize>, retention: Retention) -> Result<(Tensor, Tapes)> {
         let n = range.len();
-        let (features, tapes) = self.encoder.forward(self.fill, range, keep)?;
+        let (features, tapes) = self.encoder.forward(self.fill, range, retention)?;
         Ok((Tensor::from_vec(features, (n, ()), &Device::Cpu)?, tapes))
     }
 
@@ -130,7 +130,7 @@ pub fn once(
 ) -> Result<(Tensor, OfWeights)> {
     fn run<P: Pass>(pass: &P, grad: &Tensor) -> Result<(Tensor, OfWeights)> {
         let n = grad.dim(0)?;
-        let (features, tapes) = pass.forward(0..n, Keep { inputs: n, inner: 0 })?;
+        let (features, tapes) = pass.forward(0..n, Retention { inputs: n, inner: 0 })?;
         let mut sums = pass.sums()?;
         pass.backward(tapes, grad, &mut sums)?;
         Ok((features, pass.finish(sums)?))
@@ -188,7 +188,7 @@ impl Arena {
 /// How many of some images, the first ones, the forward pass keeps something of for the backward
 /// pass. It is counted in whole groups: never more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Keep {
+pub struct Retention {
     /// Images of which every layer's input is kept: no second forward pass.
     pub inputs: usize,
     /// Those among them of which each block's inner values are kept too: 6 products of M·C·4C a
@@ -230,11 +230,11 @@ impl<'a> Encoder<'a> {
         &self,
         fill: Fill<f32>,
         range: Range<usize>,
-        keep: Keep,
+        retention: Retention,
     ) -> Result<(Vec<f32>, Tapes)> {
         let arena = (&self.arena.pool, &self.arena.scratch);
         let net = net(&self.views, self.layers.weights())?;
-        let (features, tapes) = self.layers.forward(&net, fill, range, keep, arena);
+        let (features, tapes) = self.layers.forward(&net, fill, range, retention, arena);
         Ok((features, Tapes(tapes)))
     }
 
@@ -275,7 +275,7 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// Bytes that [`Keep`] takes of one image: its layers' inputs, its blocks' inner values.
+/// Bytes that [`Retention`] takes of one image: its layers' inputs, its blocks' inner values.
 pub fn kept_bytes(spec: &Spec, size: usize) -> (usize, usize) {
     (4 * layers::tape_values(spec, size), 4 * layers::inner_values(spec, size))
 }

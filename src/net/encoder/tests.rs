@@ -79,8 +79,8 @@ fn by_hand(
     let cut = cut.unwrap_or(n);
     for range in [0..cut, cut..n].into_iter().filter(|r| !r.is_empty()) {
         // The first group's inner values are kept, another's not.
-        let keep = Keep { inputs: range.len(), inner: range.len() - 1 };
-        let (part, tapes) = encoder.forward(&net, &fill, range.clone(), keep, arena);
+        let retention = Retention { inputs: range.len(), inner: range.len() - 1 };
+        let (part, tapes) = encoder.forward(&net, &fill, range.clone(), retention, arena);
         features.extend(part);
         let grad = &grad[range.start * width..range.end * width];
         encoder.backward(&net, &fill, tapes, grad, (&mut sums, range.start == 0), arena);
@@ -149,8 +149,8 @@ fn a_tape_is_as_long_as_it_says() {
     let (pool, scratch) = (Pool::default(), Scratch::default());
     let arena = (&pool, &scratch);
     let values = |inputs, inner| {
-        let keep = Keep { inputs, inner };
-        encoder.forward(&net, &fill, 0..2, keep, arena).1.values()
+        let retention = Retention { inputs, inner };
+        encoder.forward(&net, &fill, 0..2, retention, arena).1.values()
     };
     assert_eq!(values(2, 0), 2 * tape_values(&spec, size));
     assert_eq!(values(2, 2), 2 * (tape_values(&spec, size) + inner_values(&spec, size)));
@@ -171,8 +171,8 @@ fn a_step_after_the_first_allocates_nothing() {
     let fill = |_: std::ops::Range<usize>, out: &mut [f64]| out.copy_from_slice(&images);
     let step = || {
         let mut sums = encoder.empty(&pool);
-        let keep = Keep { inputs: 5, inner: 5 };
-        let (_, tapes) = encoder.forward(&net, &fill, 0..5, keep, arena);
+        let retention = Retention { inputs: 5, inner: 5 };
+        let (_, tapes) = encoder.forward(&net, &fill, 0..5, retention, arena);
         encoder.backward(&net, &fill, tapes, &grad, (&mut sums, true), arena);
         encoder.finish(&net, &mut sums);
         let copy = sums.concat();

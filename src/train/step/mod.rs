@@ -31,7 +31,7 @@ use crate::{
     device,
     net::{
         Classifier,
-        encoder::{Arena, Encoder, Keep, OnCpu, Pass},
+        encoder::{Arena, Encoder, OnCpu, Pass, Retention},
         head,
         recurrent::{self, Lstms},
         weights,
@@ -229,7 +229,7 @@ impl Stepper<'_> {
 
     /// [`Self::predict`] of so many images with the encoder's pass on some device.
     fn predict_by<P: Pass>(&self, encoder: &P, images: usize) -> Result<(Tensor, Tensor)> {
-        let (features, _) = encoder.forward(0..images, Keep::default())?;
+        let (features, _) = encoder.forward(0..images, Retention::default())?;
         let lstms = Lstms::new(self.model, &self.arena.pool);
         let (read, tape) = lstms.forward(&features)?;
         lstms.forget(tape)?;
@@ -284,7 +284,7 @@ impl Stepper<'_> {
     fn gradients_by<P: Pass>(&self, encoder: &P, task: Task) -> Result<Gradients> {
         let total = task.targets.own.len();
         self.lap(Part::Upload)?;
-        let (features, tapes) = encoder.forward(0..total, self.plan.keep)?;
+        let (features, tapes) = encoder.forward(0..total, self.plan.retention)?;
         self.lap(Part::Encode)?;
         let Tail { scored, grad, of_lstms, of_heads } = self.tail(&features, task)?;
         drop(features);
@@ -295,9 +295,9 @@ impl Stepper<'_> {
             encoder.backward(tapes, &grad.narrow(0, 0, kept.end)?, &mut sums)?;
         }
         for range in chunks(kept.end..total, self.plan.chunk) {
-            let keep = Keep { inputs: range.len(), inner: 0 };
+            let retention = Retention { inputs: range.len(), inner: 0 };
             let grad = grad.narrow(0, range.start, range.len())?;
-            let (_, tapes) = encoder.forward(range, keep)?;
+            let (_, tapes) = encoder.forward(range, retention)?;
             encoder.backward(tapes, &grad, &mut sums)?;
         }
         let of_weights = match (encoder.finish(sums)?, of_lstms) {

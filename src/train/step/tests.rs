@@ -54,7 +54,7 @@ fn gradients_do_not_depend_on_how_they_are_computed() {
     let norm = |g: &[f32]| g.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
     let whole = grads.iter().map(|g| norm(g).powi(2)).sum::<f64>().sqrt();
     let chunked = |n| Plan::of_chunk(n, 14);
-    let inner = |inner| Plan { keep: Keep { inputs: 14, inner }, chunk: 14 };
+    let inner = |inner| Plan { retention: Retention { inputs: 14, inner }, chunk: 14 };
     let ways = [chunked(14), inner(14), inner(7), chunked(5), chunked(1)].map(|p| (p, true));
     for (plan, by_hand) in ways {
         let (other_loss, other_logits, other) = run(plan, by_hand);

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A fold between two steps.
-pub(super) struct Keep<'a> {
+pub(super) struct CheckpointWriter<'a> {
     pub fold: &'a Fold<'a>,
     pub model: &'a Classifier,
     pub optimizer: &'a AdamW,
@@ -27,7 +27,7 @@ pub(super) struct Keep<'a> {
     pub best: Option<Best>,
 }
 
-impl Keep<'_> {
+impl CheckpointWriter<'_> {
     /// Obeys what was asked at `at`, an epoch at hand and steps done in it. `Some` where that is
     /// to leave the fold: `last` holds it then.
     pub fn obey(&self, control: &mut Control, at: Position) -> Result<Option<End>> {
