@@ -14,7 +14,7 @@ use candle_core::{DType, Device, Tensor};
 use pixels::{Pixels, values};
 use rsna_tui::config::{Config, Set};
 use rsna_tui::net::encoder::{Arena, Encoder, Retention};
-use rsna_tui::net::pool::Pool;
+use rsna_tui::net::buffers::BufferPool;
 use rsna_tui::net::recurrent::Lstms;
 use rsna_tui::net::{Classifier, Spec};
 use rsna_tui::train::adamw::AdamW;
@@ -159,7 +159,7 @@ fn many(args: &Args, spec: &Spec) -> Vec<(&'static str, f64)> {
 /// Milliseconds.
 fn lstms(args: &Args, spec: &Spec) -> Vec<(&'static str, f64)> {
     let model = Classifier::new(spec, 0, 0, DType::F32, &Device::Cpu).expect("a network");
-    let pool = Pool::default();
+    let pool = BufferPool::default();
     let lstms = Lstms::new(&model, &pool);
     let x = values(args.bs * spec.images * spec.features());
     let x = Tensor::from_vec(x, ((), spec.features()), &Device::Cpu).expect("whole rows");

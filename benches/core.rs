@@ -10,7 +10,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pixels::{Pixels, values};
 use rsna_tui::config::{Config, Set};
 use rsna_tui::net::encoder::{Arena, Encoder, Retention};
-use rsna_tui::net::pool::Pool;
+use rsna_tui::net::buffers::BufferPool;
 use rsna_tui::net::recurrent::Lstms;
 use rsna_tui::net::{Classifier, Spec, ops};
 use rsna_tui::train::adamw::AdamW;
@@ -97,7 +97,7 @@ fn encoder(c: &mut Criterion) {
 
 fn lstms(c: &mut Criterion) {
     let spec = Spec::new(&config(&[]));
-    let (model, pool) = (model(&spec), Pool::default());
+    let (model, pool) = (model(&spec), BufferPool::default());
     let lstms = Lstms::new(&model, &pool);
     let x = values(8 * 105 * spec.features());
     let x = Tensor::from_vec(x, ((), spec.features()), &Device::Cpu).unwrap();

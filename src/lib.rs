@@ -12,7 +12,7 @@
 //! | [`outline`] | where a mask ends | – |
 //! | [`score`] | how good predictions are | `config`, `rng` |
 //! | [`study`] | from disk (or a phantom) to a batch | `config`, `rng` |
-//! | [`sheet`] | a study before and after augmentation, as a picture | `study`, `outline` |
+//! | [`contact_sheet`] | a study before and after augmentation, as a picture | `study`, `outline` |
 //! | [`net`] | the network and its ops | `config`, `rng` |
 //! | [`run`] | events, commands, the run's folder | `config`, `score` |
 //! | [`train`] | the trainer thread | `study`, `net`, `run`, `score` |
@@ -47,7 +47,7 @@ pub mod run;
 pub mod score;
 pub mod selftest;
 pub mod session;
-pub mod sheet;
+pub mod contact_sheet;
 pub(crate) mod simd;
 pub mod study;
 pub mod train;

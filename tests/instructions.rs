@@ -13,7 +13,7 @@ use rsna_tui::{
         Classifier, Spec,
         encoder::{Arena, Encoder, Retention},
         ops,
-        pool::Pool,
+        buffers::BufferPool,
         recurrent::Lstms,
     },
 };
@@ -50,7 +50,7 @@ fn run(kernel: &str, times: usize) {
     let config = Config::load(None, false, &sets.map(Set::new)).unwrap();
     let spec = Spec::new(&config);
     let model = Classifier::new(&spec, 0, 0, DType::F32, &Device::Cpu).unwrap();
-    let (arena, pool) = (Arena::default(), Pool::default());
+    let (arena, pool) = (Arena::default(), BufferPool::default());
     let encoder = Encoder::new(&model, 64, &arena);
     let lstms = Lstms::new(&model, &pool);
     let pixels = values(2 * 64 * 64 * 6);

@@ -16,7 +16,7 @@ pub mod lstm;
 pub mod onnx;
 pub mod ops;
 pub mod parameters;
-pub mod pool;
+pub mod buffers;
 pub mod recurrent;
 pub mod spec;
 pub mod summary;

@@ -3,13 +3,13 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | [`turned`] | a batch flipped and transposed |
+//! | [`tta`] | a batch flipped and transposed |
 //! | [`table`] | predictions as CSV |
 //! | [`part`] | predictions so far, on disk, to go on from |
 
 pub mod part;
 pub mod table;
-pub mod turned;
+pub mod tta;
 
 use crate::{
     config::{Config, OnError, Score, VERTEBRAE},
@@ -109,7 +109,7 @@ pub struct Ensemble<'a> {
 
 impl<'a> Ensemble<'a> {
     /// Of at least one network on `device`, each looking at the first `views` of
-    /// [`turned::VIEWS`].
+    /// [`tta::FLIPS`].
     pub fn new(
         config: &'a Config,
         networks: &'a [Classifier],
@@ -134,9 +134,9 @@ impl<'a> Ensemble<'a> {
     pub fn predict(&self, batch: &Batch) -> Result<Vec<Predicted>> {
         let mut sums: Vec<Option<Predicted>> = vec![None; batch.len()];
         let predicts = |n: usize, b: usize| !(self.leaves_out)(&batch.studies[b], n);
-        for view in turned::VIEWS.into_iter().take(self.views) {
-            let turned = turned::batch(batch, view);
-            let batch = turned.as_ref().unwrap_or(batch);
+        for flip in tta::FLIPS.into_iter().take(self.views) {
+            let flipped = tta::flipped(batch, flip);
+            let batch = flipped.as_ref().unwrap_or(batch);
             for (n, model) in self.networks.iter().enumerate() {
                 if !(0..batch.len()).any(|b| predicts(n, b)) {
                     continue;

@@ -3,7 +3,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | [`pool`] | from a study's slice logits to eight probabilities |
+//! | [`aggregate`] | from a study's slice logits to eight probabilities |
 //! | [`ranks`] | what depends on the order alone: ROC AUC, average precision, sensitivity |
 //! | [`loss`] | log loss, the competition's metric |
 //! | [`calibration`] | do probabilities mean what they say? |
@@ -16,7 +16,7 @@ mod bootstrap;
 pub mod calibration;
 pub mod evaluation;
 pub mod loss;
-pub mod pool;
+pub mod aggregate;
 pub mod ranks;
 #[cfg(test)]
 mod tests;

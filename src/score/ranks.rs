@@ -1,6 +1,6 @@
 //! Figures that depend on the order of the scores alone.
 
-use super::pool::finite;
+use super::aggregate::finite;
 
 /// Slack for the share of negatives that a specificity stands for: 0.9 is no exact number.
 const ROUNDING: f64 = 1e-9;

@@ -190,7 +190,7 @@ fn the_roc_curve_goes_from_corner_to_corner() {
 fn rules_make_probabilities_of_logits() {
     use crate::config::{PatientRule, VertebraRule};
     let slices = [[2.0f32, -1.0]; 7].concat();
-    let logits = pool::Logits { slices, study: -3.0 };
+    let logits = aggregate::Logits { slices, study: -3.0 };
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
     let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} {b}");
     let p = logits.probabilities(&settings());
@@ -219,7 +219,7 @@ fn rules_make_probabilities_of_logits() {
                 assert!(p[2].is_nan() && p[PATIENT].is_nan() && p[3].is_finite(), "{p:?}");
             }
         }
-        let broken = pool::Logits { study: bad, ..logits.clone() };
+        let broken = aggregate::Logits { study: bad, ..logits.clone() };
         assert!(broken.probabilities(&settings())[PATIENT].is_nan());
     }
 }

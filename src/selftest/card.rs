@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Result};
 
 /// Peak rates of a card.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Sheet {
+pub struct DataSheet {
     /// TFLOP/s of products in f32, without TF32.
     pub f32: f64,
     /// TFLOP/s of dense products in bf16 and f16, with sums in f32.
@@ -55,7 +55,7 @@ const SHEETS: [(&[&str], f64, f64, f64); 31] = [
 /// Words that make another card of it: slower, or a part of one.
 const OTHERS: [&str; 6] = ["Laptop", "D", "Max", "MIG", "SUPER", "Ti"];
 
-impl Sheet {
+impl DataSheet {
     /// Of the card that the driver calls `name`; none where it is not known here.
     pub fn of(name: &str) -> Option<Self> {
         let words: Vec<&str> = name.split(|c: char| !c.is_ascii_alphanumeric()).collect();
@@ -107,11 +107,11 @@ impl std::fmt::Display for Rate {
 /// Measures products in each of `types`, and copying.
 ///
 /// Errors: the device fails.
-pub fn rates(device: &Device, types: &[DType], sheet: Option<Sheet>) -> Result<Vec<Rate>> {
+pub fn rates(device: &Device, types: &[DType], sheet: Option<DataSheet>) -> Result<Vec<Rate>> {
     let (unit, one) = if device.is_cpu() { ("GFLOP/s", 1e9) } else { ("TFLOP/s", 1e12) };
     let mut rates = Vec::new();
     for &dtype in types {
-        let of = |sheet: Sheet| if dtype == DType::F32 { sheet.f32 } else { sheet.narrow };
+        let of = |sheet: DataSheet| if dtype == DType::F32 { sheet.f32 } else { sheet.narrow };
         rates.push(Rate {
             what: ("products", dtype.as_str()),
             is: speed::product(device, dtype)? / one,
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn cards_by_the_names_that_the_driver_gives() {
-        let memory = |name: &str| Sheet::of(name).map(|sheet| sheet.memory);
+        let memory = |name: &str| DataSheet::of(name).map(|sheet| sheet.memory);
         for (name, expected) in [
             ("NVIDIA H100 80GB HBM3", 3350.0),
             ("NVIDIA H100 PCIe", 2000.0),

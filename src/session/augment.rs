@@ -6,7 +6,7 @@ use crate::{
     config::Config,
     print::Said,
     session,
-    sheet::{self, Sheet},
+    contact_sheet::{self, ContactSheet},
     study::{Study, Table},
 };
 use eyre::{Result, bail, eyre};
@@ -31,8 +31,8 @@ pub fn augment(args: &cli::Augment) -> Result<Said> {
         let most = config.images_per_study();
         bail!("--n {}: expected 1 to {most}, the slices of a study", args.n);
     }
-    let places = sheet::places(args.n, config.data.slices_per_vertebra);
-    let sheet = Sheet { config: &config, study, fold, epochs: epochs.clone(), places };
+    let places = contact_sheet::places(args.n, config.data.slices_per_vertebra);
+    let sheet = ContactSheet { config: &config, study, fold, epochs: epochs.clone(), places };
     let (width, height) = sheet.size();
     if width * height * 3 > LARGEST {
         bail!("--n {}: the sheet would have {width} × {height} pixels; lower --n", args.n);

@@ -24,7 +24,7 @@ use crate::{
         PATIENT, Scores, Study,
         evaluation::{Evaluation, FORMAT, OfFold},
         loss,
-        pool::Logits,
+        aggregate::Logits,
     },
     study,
     train::{outputs::Output, worst::Ranking},

@@ -37,7 +37,7 @@ pub fn selftest(args: &cli::Selftest) -> Result<(Said, bool)> {
     let mut slow = false;
     if tally.wrong == 0 {
         let types = selftest::types(&chosen.device);
-        let sheet = device::facts(&chosen.device).and_then(|facts| card::Sheet::of(&facts.name));
+        let sheet = device::facts(&chosen.device).and_then(|facts| card::DataSheet::of(&facts.name));
         for rate in card::rates(&chosen.device, types, sheet)? {
             print::line(&rate);
             slow |= rate.is_slow();

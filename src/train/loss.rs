@@ -4,7 +4,7 @@
 //! and its gradient handed to the network's backward pass. (candle 0.11's
 //! `binary_cross_entropy_with_logit` gives NaN beyond |x| ≈ 90.)
 
-use crate::{config, score::pool::sigmoid};
+use crate::{config, score::aggregate::sigmoid};
 
 /// Weights of the loss.
 #[derive(Debug, Clone, Copy, PartialEq)]

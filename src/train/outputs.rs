@@ -1,6 +1,6 @@
 //! What the network says of single studies, whatever the order of their images.
 
-use crate::{config::VERTEBRAE, score::pool::Logits, study::Batch};
+use crate::{config::VERTEBRAE, score::aggregate::Logits, study::Batch};
 use std::sync::Arc;
 
 /// What the network says of a study.

@@ -8,7 +8,7 @@ use crate::{
         channel::EventSender,
         event::{Crop, Picture, Position, Preview},
     },
-    score::pool,
+    score::aggregate,
     study::{Batch, SliceSource, Study},
 };
 use std::collections::{BTreeSet, HashSet};
@@ -95,7 +95,7 @@ impl Previews {
             vertebra: batch.places[i].vertebra + 1,
             slice: batch.places[i].slice,
             label: batch.targets[i],
-            probability: pool::probability(logits[i].into()) as f32,
+            probability: aggregate::probability(logits[i].into()) as f32,
             height: batch.size,
             width: batch.size,
             raw: self.raw(batch, i, &seen),

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     run::event::{Prediction, WorstStudy},
-    score::pool,
+    score::aggregate,
     study::Batch,
 };
 use std::iter;
@@ -27,7 +27,7 @@ pub fn prediction(output: Output) -> Prediction {
 
 /// To 4 digits: more are not read, and would be most of a line of the journal.
 fn probability(logit: f32) -> f32 {
-    ((1e4 * pool::probability(logit.into())).round() / 1e4) as f32
+    ((1e4 * aggregate::probability(logit.into())).round() / 1e4) as f32
 }
 
 /// What a loss is ranked by: nothing is worse than one that is not a number.

@@ -7,7 +7,7 @@ use crate::net::{
     description::{Affine, Block, EPS},
     ops::product::shared_product,
     ops::{Real, bias_gelu, depthwise, lanes::Lanes, layer_norm, scale_residual},
-    pool::Pool,
+    buffers::BufferPool,
 };
 use crate::simd::vectorised;
 use rayon::prelude::*;
@@ -25,7 +25,7 @@ pub(crate) const WINDOWS: usize = 1024;
 pub(crate) struct Cpu<'a, R> {
     /// The threads that share it.
     pub lanes: Lanes,
-    pub pool: &'a Pool<R>,
+    pub pool: &'a BufferPool<R>,
     pub fill: Fill<'a, R>,
     /// What the depthwise convolution works in, one a thread.
     pub spaces: Vec<depthwise::Space<R>>,

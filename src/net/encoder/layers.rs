@@ -5,7 +5,7 @@ use super::weights::{self, Net, Weight};
 use super::{Retention, THREADS, overlap};
 use crate::net::device_ops::cpu::{self, Cpu, Fill};
 use crate::net::ops::{Real, depthwise::Space, lanes::Lanes};
-use crate::net::{Spec, Stem, pool::Pool};
+use crate::net::{Spec, Stem, buffers::BufferPool};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -90,7 +90,7 @@ impl<R: Real> Scratch<R> {
         &self,
         lanes: Lanes,
         fill: Fill<'a, R>,
-        pool: &'a Pool<R>,
+        pool: &'a BufferPool<R>,
         f: impl FnOnce(&mut Cpu<'a, R>, &mut group::Work<Vec<R>, Vec<R>>) -> T + Send,
     ) -> T {
         let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -141,7 +141,7 @@ impl Layers {
         fill: Fill<R>,
         range: Range<usize>,
         retention: Retention,
-        (pool, scratch): (&Pool<R>, &Scratch<R>),
+        (pool, scratch): (&BufferPool<R>, &Scratch<R>),
     ) -> (Vec<R>, Tapes<R>) {
         let (start, lanes) = (range.start, self.lanes(&range));
         let done: Vec<(Vec<R>, Option<Tape<R>>)> = self
@@ -166,7 +166,7 @@ impl Layers {
     }
 
     /// For the gradient of each weight: any values at all.
-    pub fn empty<R: Real>(&self, pool: &Pool<R>) -> Vec<Vec<R>> {
+    pub fn empty<R: Real>(&self, pool: &BufferPool<R>) -> Vec<Vec<R>> {
         let mut sums = Vec::new();
         self.weights.each(|weight| sums.push(pool.take(weight.count())));
         sums
@@ -181,7 +181,7 @@ impl Layers {
         tapes: Tapes<R>,
         grad: &[R],
         (sums, empty): (&mut [Vec<R>], bool),
-        (pool, scratch): (&Pool<R>, &Scratch<R>),
+        (pool, scratch): (&BufferPool<R>, &Scratch<R>),
     ) {
         let (width, start) = (self.shapes.spec.dims[3], tapes.range.start);
         let lanes = self.lanes(&tapes.range);

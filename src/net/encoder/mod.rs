@@ -34,7 +34,7 @@ use layers::{Layers, Scratch};
 use weights::{net, views};
 
 use super::{
-    Classifier, Spec, Stem, device_ops::HIDDEN, device_ops::cpu::Fill, pool::Pool, views::Views,
+    Classifier, Spec, Stem, device_ops::HIDDEN, device_ops::cpu::Fill, buffers::BufferPool, views::Views,
 };
 #[cfg(feature = "cuda")]
 use super::{device_ops::cuda::Compute, ops::gpu::by_type};
@@ -171,7 +171,7 @@ pub struct Encoder<'a> {
 #[derive(Default)]
 pub struct Arena {
     /// Activations and gradients.
-    pub pool: Pool<f32>,
+    pub pool: BufferPool<f32>,
     /// For the tests: bytes of activations that a step may plan with; more is refused as a card's
     /// allocator would refuse it, in mid-step.
     pub limit: Option<usize>,

@@ -73,7 +73,7 @@ fn by_hand(
         out.copy_from_slice(&images[range.start * bytes..range.end * bytes]);
     };
     let n = grad.len() / width;
-    let (pool, scratch) = (Pool::default(), Scratch::default());
+    let (pool, scratch) = (BufferPool::default(), Scratch::default());
     let arena = (&pool, &scratch);
     let (mut features, mut sums) = (Vec::new(), encoder.empty(&pool));
     let cut = cut.unwrap_or(n);
@@ -146,7 +146,7 @@ fn a_tape_is_as_long_as_it_says() {
     let views = views(&builder.parameters.trainable, encoder.weights());
     let fill = |_: std::ops::Range<usize>, out: &mut [f64]| out.copy_from_slice(&images);
     let net = net::<f64>(&views, encoder.weights()).unwrap();
-    let (pool, scratch) = (Pool::default(), Scratch::default());
+    let (pool, scratch) = (BufferPool::default(), Scratch::default());
     let arena = (&pool, &scratch);
     let values = |inputs, inner| {
         let retention = Retention { inputs, inner };
@@ -166,7 +166,7 @@ fn a_step_after_the_first_allocates_nothing() {
     let encoder = Layers::new(&spec, size, 1);
     let views = views(&builder.parameters.trainable, encoder.weights());
     let net = net::<f64>(&views, encoder.weights()).unwrap();
-    let (pool, scratch) = (Pool::default(), Scratch::default());
+    let (pool, scratch) = (BufferPool::default(), Scratch::default());
     let arena = (&pool, &scratch);
     let fill = |_: std::ops::Range<usize>, out: &mut [f64]| out.copy_from_slice(&images);
     let step = || {

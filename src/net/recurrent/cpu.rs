@@ -2,7 +2,7 @@
 
 use super::{Grad, LSTMS, Layers, Ops, SIDE_BY_SIDE, WEIGHTS, place};
 use crate::net::ops::recurrence::{GATES, KEPT, turn};
-use crate::net::{ops::Real, ops::product::product, pool::Pool};
+use crate::net::{ops::Real, ops::product::product, buffers::BufferPool};
 use crate::simd::vectorised;
 use candle_core::Result;
 use pulp::{Simd, WithSimd};
@@ -16,7 +16,7 @@ const ROWS: usize = 64;
 pub(super) struct Cpu<'a, R> {
     pub layers: Layers,
     pub weights: Vec<&'a [R]>,
-    pub pool: &'a Pool<R>,
+    pub pool: &'a BufferPool<R>,
 }
 
 /// Of each direction [T, B, 6H], or of one step.

@@ -15,7 +15,7 @@ mod tests;
 
 use super::description::LSTM_LAYERS as LAYERS;
 use super::ops::recurrence::{KEPT, Recurrence};
-use super::{Classifier, Spec, encoder::OfWeights, pool::Pool, views::Views};
+use super::{Classifier, Spec, encoder::OfWeights, buffers::BufferPool, views::Views};
 use candle_core::{Device, Result, Tensor};
 use cpu::Cpu;
 use std::borrow::Borrow;
@@ -33,7 +33,7 @@ pub struct Lstms<'a> {
     #[cfg(feature = "cuda")]
     device: &'a Device,
     /// Buffers on the CPU.
-    pool: &'a Pool<f32>,
+    pool: &'a BufferPool<f32>,
     layers: Layers,
 }
 
@@ -51,7 +51,7 @@ enum OnDevice {
 
 impl<'a> Lstms<'a> {
     /// Of `model`. The weights are locked for reading as long as this lives.
-    pub fn new(model: &'a Classifier, pool: &'a Pool<f32>) -> Self {
+    pub fn new(model: &'a Classifier, pool: &'a BufferPool<f32>) -> Self {
         let views =
             Views::new(model.parameters.under(NAMES).map(|i| &model.parameters.trainable[i]));
         Self {

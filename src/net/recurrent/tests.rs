@@ -34,7 +34,7 @@ fn same(name: &str, a: &[f64], b: &[f64]) {
 /// Output, gradient of the features and of each weight.
 fn by_hand(
     builder: &Builder,
-    pool: &Pool<f64>,
+    pool: &BufferPool<f64>,
     x: &[f64],
     grads: &[Vec<f64>; 2],
 ) -> (Vec<f64>, Vec<f64>, Vec<f64>, Vec<Vec<f64>>) {
@@ -61,7 +61,7 @@ fn outputs_and_gradients_are_those_of_autograd() {
         };
         let store = (dot(0) + dot(1)).unwrap().backward().unwrap();
 
-        let pool = Pool::default();
+        let pool = BufferPool::default();
         // Again, in the first run's buffers.
         for _ in 0..2 {
             let (all, first, dx, sums) = by_hand(&builder, &pool, &x, &grads);
@@ -81,7 +81,7 @@ fn the_same_bits_whatever_the_threads() {
     let (builder, _, x, grads) = setting(30);
     let run = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| by_hand(&builder, &Pool::default(), &x, &grads))
+        pool.install(|| by_hand(&builder, &BufferPool::default(), &x, &grads))
     };
     assert_eq!(run(1), run(3));
 }

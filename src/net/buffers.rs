@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 /// Buffers by length, taken and given back by any thread. What a step gives back the next one
 /// takes again, so that after the first nothing is allocated, and no page is cleared anew.
 #[derive(Debug, Default)]
-pub struct Pool<R>(Mutex<Shelves<R>>);
+pub struct BufferPool<R>(Mutex<Shelves<R>>);
 
 #[derive(Debug, Default)]
 struct Shelves<R> {
@@ -15,7 +15,7 @@ struct Shelves<R> {
     round: u64,
 }
 
-impl<R: Copy + Default> Pool<R> {
+impl<R: Copy + Default> BufferPool<R> {
     fn shelves(&self) -> MutexGuard<'_, Shelves<R>> {
         // Nothing under this lock can be left half done.
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn buffers_come_back_until_a_round_without_them() {
-        let pool = Pool::<f32>::default();
+        let pool = BufferPool::<f32>::default();
         let (a, b) = (pool.take(3), pool.take(5));
         let at = a.as_ptr();
         pool.give(a);

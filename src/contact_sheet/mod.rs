@@ -32,7 +32,7 @@ const PAPER: Color = [24; 3];
 const INK: Color = [230; 3];
 
 /// What is on the sheet.
-pub struct Sheet<'a> {
+pub struct ContactSheet<'a> {
     /// The settings of the training.
     pub config: &'a Config,
     /// The study.
@@ -45,7 +45,7 @@ pub struct Sheet<'a> {
     pub places: Vec<SliceIndex>,
 }
 
-impl Sheet<'_> {
+impl ContactSheet<'_> {
     /// Pixels of a slice's pixel.
     fn zoom(&self) -> usize {
         READABLE.div_ceil(self.config.data.image_size)
@@ -196,7 +196,7 @@ mod tests {
         let source = Phantom::new(64, 3, 0);
         let table = Phantom::table(2, 2, 0);
         let (study, places) = (&table.studies[0], places(2, 3));
-        let sheet = Sheet { config: &config, study, fold: 1, epochs: 3..5, places };
+        let sheet = ContactSheet { config: &config, study, fold: 1, epochs: 3..5, places };
         let png = sheet.png(&source).unwrap();
         let picture = image::load_from_memory(&png).unwrap().into_rgb8();
         assert_eq!(picture.dimensions(), (sheet.size().0 as u32, sheet.size().1 as u32));
