@@ -16,7 +16,7 @@ def last_json(text):
 
 
 def ours():
-    run = ["cargo", "bench", "--quiet", "--bench", "rates"]
+    run = ["cargo", "bench", "--quiet", "--bench", "throughput"]
     out = subprocess.run(run, cwd=HERE.parent, capture_output=True, text=True, check=True)
     return last_json(out.stdout)
 

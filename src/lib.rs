@@ -31,6 +31,7 @@
 pub(crate) mod bounded;
 pub mod cli;
 pub mod config;
+pub mod contact_sheet;
 pub mod device;
 pub mod export;
 #[doc(hidden)]
@@ -47,7 +48,6 @@ pub mod run;
 pub mod score;
 pub mod selftest;
 pub mod session;
-pub mod contact_sheet;
 pub(crate) mod simd;
 pub mod study;
 pub mod train;

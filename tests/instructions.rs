@@ -11,9 +11,9 @@ use rsna_tui::{
     config::{Config, Set},
     net::{
         Classifier, Spec,
+        buffers::BufferPool,
         encoder::{Arena, Encoder, Retention},
         ops,
-        buffers::BufferPool,
         recurrent::Lstms,
     },
 };

@@ -5,6 +5,7 @@
 //! writes the whole network as a graph. [`description`] says what layers and weights there are,
 //! and `device_ops` what a device does with them.
 
+pub mod buffers;
 pub mod classifier;
 pub mod convnext;
 mod counts;
@@ -16,7 +17,6 @@ pub mod lstm;
 pub mod onnx;
 pub mod ops;
 pub mod parameters;
-pub mod buffers;
 pub mod recurrent;
 pub mod spec;
 pub mod summary;

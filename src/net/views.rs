@@ -1,6 +1,6 @@
 //! Weights where candle keeps them, as slices of the CPU's memory or of a GPU's.
 
-use super::{ops::Real, parameters::Parameter};
+use super::{ops::Float, parameters::Parameter};
 #[cfg(feature = "cuda")]
 use candle_core::cuda_backend::{CudaDType, cudarc::driver::CudaView};
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, bail};
@@ -41,7 +41,7 @@ impl<'a> Views<'a> {
     }
 
     /// Errors: they are not on the CPU, or not of type `R`.
-    pub fn slices<R: Real>(&self) -> Result<Vec<&[R]>> {
+    pub fn slices<R: Float>(&self) -> Result<Vec<&[R]>> {
         let mut slices = Vec::with_capacity(self.0.len());
         for (storage, layout) in &self.0 {
             let Storage::Cpu(storage) = &***storage else {

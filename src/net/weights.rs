@@ -3,10 +3,10 @@
 mod fit;
 mod names;
 mod pth;
-mod source;
+mod weight_location;
 
 pub use fit::{Content, Differences, Filled, fill, fill_from, load_state_dict};
-pub use source::Source;
+pub use weight_location::WeightLocation;
 
 use super::{description::Layout, parameters::Parameters};
 use crate::bounded::{self, excerpt};

@@ -249,7 +249,7 @@ pub fn vertebrae(report: &Report) -> Vec<Chart> {
 }
 
 /// The learning rate by epoch: as planned and, where it was another one, as it was.
-pub fn rates(report: &Report) -> Chart {
+pub fn learning_rates(report: &Report) -> Chart {
     let plan = report.state.plan.as_ref();
     let planned = plan.map_or(&[][..], |plan| &plan.learning_rates);
     // A rate holds from the epoch's begin to its end.

@@ -192,7 +192,7 @@ impl Page {
     fn schedule(&mut self, report: &Report) {
         self.section("Schedule and pace", |page| {
             page.add("<div class=\"grid\">\n");
-            page.figure(&figures::rates(report), &HALF);
+            page.figure(&figures::learning_rates(report), &HALF);
             page.figure(&figures::times(report), &HALF);
             page.add("</div>\n");
         });

@@ -12,11 +12,11 @@
 //!
 //! A *target* is one of eight: C1..C7 and the patient. A *study* is one exam.
 
+pub mod aggregate;
 mod bootstrap;
 pub mod calibration;
 pub mod evaluation;
 pub mod loss;
-pub mod aggregate;
 pub mod ranks;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use crate::device::speed;
 use candle_core::{DType, Device, Result};
 
-/// Peak rates of a card.
+/// Peak throughput of a card.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DataSheet {
     /// TFLOP/s of products in f32, without TF32.
@@ -67,9 +67,9 @@ impl DataSheet {
     }
 }
 
-/// A rate that was measured, and the sheet's.
+/// A throughput that was measured, and the sheet's.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Rate {
+pub struct Throughput {
     /// Of what, and in which type.
     pub what: (&'static str, &'static str),
     /// Measured.
@@ -80,14 +80,14 @@ pub struct Rate {
     pub sheet: Option<f64>,
 }
 
-impl Rate {
+impl Throughput {
     /// Whether it is under half of the sheet's.
     pub fn is_slow(&self) -> bool {
         self.sheet.is_some_and(|sheet| self.is < sheet / 2.0)
     }
 }
 
-impl std::fmt::Display for Rate {
+impl std::fmt::Display for Throughput {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let verdict = match self.sheet {
             None => "",
@@ -107,25 +107,29 @@ impl std::fmt::Display for Rate {
 /// Measures products in each of `types`, and copying.
 ///
 /// Errors: the device fails.
-pub fn rates(device: &Device, types: &[DType], sheet: Option<DataSheet>) -> Result<Vec<Rate>> {
+pub fn throughput(
+    device: &Device,
+    types: &[DType],
+    sheet: Option<DataSheet>,
+) -> Result<Vec<Throughput>> {
     let (unit, one) = if device.is_cpu() { ("GFLOP/s", 1e9) } else { ("TFLOP/s", 1e12) };
-    let mut rates = Vec::new();
+    let mut found = Vec::new();
     for &dtype in types {
         let of = |sheet: DataSheet| if dtype == DType::F32 { sheet.f32 } else { sheet.narrow };
-        rates.push(Rate {
+        found.push(Throughput {
             what: ("products", dtype.as_str()),
             is: speed::product(device, dtype)? / one,
             unit,
             sheet: sheet.map(of),
         });
     }
-    rates.push(Rate {
+    found.push(Throughput {
         what: ("memory, read and written", ""),
         is: speed::copy(device)? / 1e9,
         unit: "GB/s",
         sheet: sheet.map(|sheet| sheet.memory),
     });
-    Ok(rates)
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -168,16 +172,17 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_under_half_of_the_sheets_is_told() {
-        let rate = |is, sheet| Rate { what: ("products", "bf16"), is, unit: "TFLOP/s", sheet };
-        let slow = rate(494.0, Some(989.5));
+    fn throughput_under_half_of_the_sheets_is_told() {
+        let measured =
+            |is, sheet| Throughput { what: ("products", "bf16"), is, unit: "TFLOP/s", sheet };
+        let slow = measured(494.0, Some(989.5));
         assert!(slow.is_slow());
         let line = "SLOW   products                 bf16  494 TFLOP/s of 990 by the data sheet";
         assert_eq!(slow.to_string(), line);
-        assert!(!rate(700.0, Some(989.5)).is_slow());
-        assert!(!rate(0.1, None).is_slow());
+        assert!(!measured(700.0, Some(989.5)).is_slow());
+        assert!(!measured(0.1, None).is_slow());
         assert_eq!(
-            rate(0.1, None).to_string().trim(),
+            measured(0.1, None).to_string().trim(),
             "products                 bf16  0.10 TFLOP/s"
         );
     }

@@ -4,9 +4,9 @@ use super::out::{check_folder, make_folder};
 use crate::{
     cli,
     config::Config,
+    contact_sheet::{self, ContactSheet},
     print::Said,
     session,
-    contact_sheet::{self, ContactSheet},
     study::{Study, Table},
 };
 use eyre::{Result, bail, eyre};

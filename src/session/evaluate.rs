@@ -22,9 +22,9 @@ use crate::{
     },
     score::{
         PATIENT, Scores, Study,
+        aggregate::Logits,
         evaluation::{Evaluation, FORMAT, OfFold},
         loss,
-        aggregate::Logits,
     },
     study,
     train::{outputs::Output, worst::Ranking},

@@ -19,10 +19,10 @@ const SLOW: [&str; 2] = [
     "       program is on this GPU, or it is hot or limited in its power",
 ];
 
-/// Makes every check on the device, a line each as soon as it is made, and measures its rates. The
+/// Makes every check on the device, a line each as soon as it is made, and measures its throughput. The
 /// last line, and whether all is right.
 ///
-/// Errors: there is no such device, or its rates cannot be measured.
+/// Errors: there is no such device, or its throughput cannot be measured.
 pub fn selftest(args: &cli::Selftest) -> Result<(Said, bool)> {
     let chosen = device::choose(&args.device, Precision::F32)?;
     device::allow_tf32(false);
@@ -37,10 +37,11 @@ pub fn selftest(args: &cli::Selftest) -> Result<(Said, bool)> {
     let mut slow = false;
     if tally.wrong == 0 {
         let types = selftest::types(&chosen.device);
-        let sheet = device::facts(&chosen.device).and_then(|facts| card::DataSheet::of(&facts.name));
-        for rate in card::rates(&chosen.device, types, sheet)? {
-            print::line(&rate);
-            slow |= rate.is_slow();
+        let sheet =
+            device::facts(&chosen.device).and_then(|facts| card::DataSheet::of(&facts.name));
+        for measured in card::throughput(&chosen.device, types, sheet)? {
+            print::line(&measured);
+            slow |= measured.is_slow();
         }
     }
     if slow {

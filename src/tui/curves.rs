@@ -73,7 +73,7 @@ pub struct View {
 }
 
 /// A line of the chart, before it is drawn.
-enum Source<'a> {
+enum CurveData<'a> {
     /// Steps and their average.
     Steps(&'a Series, &'static str),
     /// One figure an epoch.
@@ -89,7 +89,7 @@ struct Curve<'a> {
     mark: Option<char>,
     /// Whether single steps are drawn behind their average.
     raw: bool,
-    source: Source<'a>,
+    data: CurveData<'a>,
 }
 
 impl View {
@@ -139,10 +139,10 @@ impl View {
         let curves = self.prepare(state, fold);
         self.draw_head(frame, head, fold, &curves);
         let plot = self.plot(&curves, fold);
-        let empty = curves.iter().all(|curve| match &curve.source {
-            Source::Steps(series, _) => series.is_empty(),
-            Source::Epochs(points) => points.is_empty(),
-            Source::Level(_) => true,
+        let empty = curves.iter().all(|curve| match &curve.data {
+            CurveData::Steps(series, _) => series.is_empty(),
+            CurveData::Epochs(points) => points.is_empty(),
+            CurveData::Level(_) => true,
         });
         if empty {
             let middle = Rect { y: body.y + body.height / 2, height: 1.min(body.height), ..body };
@@ -205,30 +205,30 @@ impl View {
             true => format!("{number} {name}"),
             false => name.into(),
         };
-        let curve = |name: &str, alone: Style, source: Source<'a>| Curve {
+        let curve = |name: &str, alone: Style, data: CurveData<'a>| Curve {
             fold: number,
             name: named(name),
             style: style(alone),
             mark,
             raw: !self.together,
-            source,
+            data,
         };
-        let epochs = |f: fn(&Epoch) -> Option<f64>| Source::Epochs(fold.at_epochs(f));
+        let epochs = |f: fn(&Epoch) -> Option<f64>| CurveData::Epochs(fold.at_epochs(f));
         let c = &fold.curve;
         let mut curves = match self.figure {
             Figure::Loss => vec![
-                curve("train", theme::TRAIN, Source::Steps(&c.loss, "loss")),
+                curve("train", theme::TRAIN, CurveData::Steps(&c.loss, "loss")),
                 curve("valid", theme::VALID, epochs(|e| Some(e.valid_loss))),
             ],
             Figure::Heads => vec![
-                curve("slice train", theme::TRAIN, Source::Steps(&c.slice, "slice")),
+                curve("slice train", theme::TRAIN, CurveData::Steps(&c.slice, "slice")),
                 curve("slice valid", theme::TRAIN, epochs(|e| Some(e.valid_slice_loss))),
-                curve("study train", theme::VALID, Source::Steps(&c.study, "study")),
+                curve("study train", theme::VALID, CurveData::Steps(&c.study, "study")),
                 curve("study valid", theme::VALID, epochs(|e| Some(e.valid_study_loss))),
             ],
-            Figure::Rate => vec![curve("rate", theme::TRAIN, Source::Steps(&c.rate, "rate"))],
+            Figure::Rate => vec![curve("rate", theme::TRAIN, CurveData::Steps(&c.rate, "rate"))],
             Figure::Gradient => {
-                vec![curve("norm", theme::TRAIN, Source::Steps(&c.grad_norm, "grad_norm"))]
+                vec![curve("norm", theme::TRAIN, CurveData::Steps(&c.grad_norm, "grad_norm"))]
             }
             Figure::Auc => vec![
                 curve("slice", theme::TRAIN, epochs(|e| e.slice_auc)),
@@ -241,7 +241,7 @@ impl View {
             )],
         };
         if self.figure == Figure::Loss && !self.together {
-            let level = Source::Level(fold.plan.baseline);
+            let level = CurveData::Level(fold.plan.baseline);
             curves.push(curve("baseline", theme::BASELINE, level));
         }
         curves
@@ -251,7 +251,7 @@ impl View {
     fn follow(&mut self, curves: &[Curve]) {
         let beta = self.beta();
         for curve in curves {
-            if let Source::Steps(series, which) = curve.source {
+            if let CurveData::Steps(series, which) = curve.data {
                 let average = self.averages.entry((curve.fold, which));
                 average.or_insert_with(|| Smoothed::new(beta)).follow(series);
             }
@@ -263,19 +263,19 @@ impl View {
     }
 
     fn average(&self, curve: &Curve) -> Option<&Smoothed> {
-        match curve.source {
-            Source::Steps(_, which) => self.averages.get(&(curve.fold, which)),
+        match curve.data {
+            CurveData::Steps(_, which) => self.averages.get(&(curve.fold, which)),
             _ => None,
         }
     }
 
     fn layers<'a>(&'a self, curve: &'a Curve) -> Vec<Layer<'a>> {
         let named = |layer: Layer<'a>| Layer { name: curve.mark, ..layer }.called(&curve.name);
-        match &curve.source {
-            Source::Steps(series, "rate") => {
+        match &curve.data {
+            CurveData::Steps(series, "rate") => {
                 vec![named(Layer::new(Data::Steps(series), Shape::Line, curve.style))]
             }
-            Source::Steps(series, _) => {
+            CurveData::Steps(series, _) => {
                 let raw = Layer::new(Data::Steps(series), Shape::Dots, theme::FAINT)
                     .called(format!("{}, each step", curve.name));
                 let smooth = self.average(curve).map(|average| {
@@ -285,10 +285,10 @@ impl View {
                 });
                 curve.raw.then_some(raw).into_iter().chain(smooth).collect()
             }
-            Source::Epochs(points) => {
+            CurveData::Epochs(points) => {
                 vec![named(Layer::new(Data::Points(points), Shape::Beads, curve.style))]
             }
-            Source::Level(y) => {
+            CurveData::Level(y) => {
                 let level = Layer::new(Data::Level(*y), Shape::Dashes, curve.style);
                 vec![level.called(&curve.name)]
             }
@@ -299,19 +299,19 @@ impl View {
         let (x0, x1) = self.lens.seen;
         let (mut raw, mut must, mut level) = (Vec::new(), Vec::new(), None);
         for curve in curves {
-            match &curve.source {
-                Source::Steps(series, _) => {
+            match &curve.data {
+                CurveData::Steps(series, _) => {
                     let shown = match (curve.raw, self.average(curve)) {
                         (false, Some(average)) => average.series(),
                         _ => series,
                     };
                     raw.extend(range::sample(shown, shown.within(x0, x1)));
                 }
-                Source::Epochs(points) => {
+                CurveData::Epochs(points) => {
                     let near = points.iter().filter(|p| (x0..=x1).contains(&p.0));
                     must.extend(near.map(|p| p.1));
                 }
-                Source::Level(y) => level = Some(*y),
+                CurveData::Level(y) => level = Some(*y),
             }
         }
         // Zoomed in, what is not in sight must not flatten what is.
@@ -350,12 +350,12 @@ impl View {
         let mut rows = vec![plot::legend(parts, area.width)];
         let mut legend: Vec<(String, Style)> = curves
             .iter()
-            .filter(|curve| !self.together || !matches!(curve.source, Source::Steps(..)))
+            .filter(|curve| !self.together || !matches!(curve.data, CurveData::Steps(..)))
             .map(|curve| {
-                let mark = match curve.source {
-                    Source::Steps(..) => "━",
-                    Source::Epochs(_) => "•",
-                    Source::Level(_) => "┅",
+                let mark = match curve.data {
+                    CurveData::Steps(..) => "━",
+                    CurveData::Epochs(_) => "•",
+                    CurveData::Level(_) => "┅",
                 };
                 let value = format::maybe_loss(self.newest(curve));
                 let value = match self.figure {
@@ -373,11 +373,11 @@ impl View {
     }
 
     fn newest(&self, curve: &Curve) -> Option<f64> {
-        match &curve.source {
-            Source::Steps(series, "rate") => series.last().map(|point| point.y.into()),
-            Source::Steps(..) => self.average(curve)?.now(),
-            Source::Epochs(points) => points.last().map(|p| p.1),
-            Source::Level(y) => Some(*y),
+        match &curve.data {
+            CurveData::Steps(series, "rate") => series.last().map(|point| point.y.into()),
+            CurveData::Steps(..) => self.average(curve)?.now(),
+            CurveData::Epochs(points) => points.last().map(|p| p.1),
+            CurveData::Level(y) => Some(*y),
         }
     }
 
@@ -402,8 +402,8 @@ impl View {
         let at = format!("┊ epoch {epoch:.0} step {:.0}", x.round() - (epoch - 1.0) * steps);
         let mut parts = vec![(at, theme::KEY)];
         for curve in curves {
-            let value = match &curve.source {
-                Source::Steps(series, which) => {
+            let value = match &curve.data {
+                CurveData::Steps(series, which) => {
                     let raw = series.nearest(x).map(|point| f64::from(point.y));
                     let smooth = self.average(curve).and_then(|a| a.series().nearest(x));
                     let tell = self.figure.label();
@@ -413,12 +413,12 @@ impl View {
                         None => raw,
                     }
                 }
-                Source::Epochs(points) => {
+                CurveData::Epochs(points) => {
                     // That of the epoch that the cursor is in, once it is over.
                     let after = points.iter().find(|p| p.0 >= x - 0.5).or(points.last());
                     format::maybe_loss(after.map(|p| p.1))
                 }
-                Source::Level(y) => format::loss(*y),
+                CurveData::Level(y) => format::loss(*y),
             };
             parts.push((format!("{} {value}", curve.name), curve.style));
         }

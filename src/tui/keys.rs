@@ -172,7 +172,7 @@ pub enum CropKey {
     /// The study after.
     StudyAfter,
     /// The worst studies, or those of the batch at hand.
-    Source,
+    List,
     /// All studies at once, or one.
     Grid,
     /// With the mask's outline, or without it.

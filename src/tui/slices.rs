@@ -11,7 +11,7 @@ use super::theme;
 use crate::run::SliceRequest;
 use crate::run::event::{Prediction, Preview};
 use crate::view::{Fold, State};
-use listed::{Entry, Listed, Place, Source, most_wrong};
+use listed::{Entry, Listed, Place, StudyList, most_wrong};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::Line;
@@ -28,7 +28,7 @@ const OVER: &str =
 /// The view.
 pub struct Slices {
     encoder: Encoder<Tiles>,
-    source: Source,
+    list: StudyList,
     /// The batch at which somebody looks; `None`: the newest.
     held: Option<Preview>,
     /// The chosen study, and its row, which the next list takes where the study is not in it.
@@ -64,7 +64,7 @@ impl Slices {
     pub fn new(pictures: Pictures) -> Self {
         Self {
             encoder: Encoder::new(pictures, 1),
-            source: Source::default(),
+            list: StudyList::default(),
             held: None,
             study: (None, 0),
             place: None,
@@ -109,10 +109,10 @@ impl Slices {
         fold: Option<&Fold>,
     ) -> Result<(), &'static str> {
         match key {
-            CropKey::Source => {
-                self.source = match self.source {
-                    Source::Worst => Source::Batch,
-                    Source::Batch => Source::Worst,
+            CropKey::List => {
+                self.list = match self.list {
+                    StudyList::Worst => StudyList::Batch,
+                    StudyList::Batch => StudyList::Worst,
                 };
                 (self.held, self.study, self.place) = (None, (None, 0), None);
                 return Ok(());
@@ -136,12 +136,12 @@ impl Slices {
         state: &State,
         fold: Option<&Fold>,
     ) -> Result<(), &'static str> {
-        if self.source == Source::Batch && self.held.is_none() {
+        if self.list == StudyList::Batch && self.held.is_none() {
             // The next batch must not take it away.
             self.held = state.preview.clone();
         }
         let held = self.held.clone();
-        let listed = listed(self.source, held.as_ref(), state, fold)
+        let listed = listed(self.list, held.as_ref(), state, fold)
             .filter(|listed| !listed.entries.is_empty())
             .ok_or("there is no study to look at yet")?;
         let at = self.chosen(&listed);
@@ -203,7 +203,7 @@ impl Slices {
     /// Draws the view. What it lacks [`Self::take_slice_request`] tells.
     pub fn draw(&mut self, frame: &mut Frame, area: Rect, context: &Context) {
         let held = self.held.take();
-        let listed = listed(self.source, held.as_ref(), context.state, context.fold);
+        let listed = listed(self.list, held.as_ref(), context.state, context.fold);
         match listed.filter(|listed| !listed.entries.is_empty()) {
             Some(listed) => self.draw_listed(frame, area, context, &listed, held.is_some()),
             None => self.draw_nothing(frame, area, context),
@@ -212,10 +212,10 @@ impl Slices {
     }
 
     fn draw_nothing(&self, frame: &mut Frame, area: Rect, context: &Context) {
-        let why = match self.source {
-            Source::Worst if context.fold.is_none() => "the run is starting",
-            Source::Worst => "no study was validated yet; w shows the batch at hand",
-            Source::Batch => "no crops were shown yet; w shows the worst of the last validation",
+        let why = match self.list {
+            StudyList::Worst if context.fold.is_none() => "the run is starting",
+            StudyList::Worst => "no study was validated yet; w shows the batch at hand",
+            StudyList::Batch => "no crops were shown yet; w shows the worst of the last validation",
         };
         let block = theme::pane("crops");
         let inner = block.inner(area);
@@ -260,18 +260,18 @@ impl Slices {
 
     fn title(&self, listed: &Listed, held: bool) -> String {
         let (epoch, step) = (listed.at.epoch, listed.at.step);
-        match self.source {
-            Source::Worst => format!("worst · fold {} epoch {epoch}", listed.at.fold),
-            Source::Batch if held => format!("batch · epoch {epoch} step {step} · held"),
-            Source::Batch => format!("batch · epoch {epoch} step {step}"),
+        match self.list {
+            StudyList::Worst => format!("worst · fold {} epoch {epoch}", listed.at.fold),
+            StudyList::Batch if held => format!("batch · epoch {epoch} step {step} · held"),
+            StudyList::Batch => format!("batch · epoch {epoch} step {step}"),
         }
     }
 
     fn picture_title(&self, listed: &Listed, context: &Context) -> String {
-        let what = match (self.source, context.raw) {
+        let what = match (self.list, context.raw) {
             (_, true) => "raw",
-            (Source::Worst, false) => "as validated",
-            (Source::Batch, false) => "as the network saw it",
+            (StudyList::Worst, false) => "as validated",
+            (StudyList::Batch, false) => "as the network saw it",
         };
         let Contrast { width, level } = self.contrast;
         let contrast = match self.contrast == Contrast::default() {
@@ -340,16 +340,16 @@ impl Slices {
     }
 }
 
-/// The studies of `source`.
+/// The studies of `list`.
 fn listed<'a>(
-    source: Source,
+    list: StudyList,
     held: Option<&'a Preview>,
     state: &'a State,
     fold: Option<&'a Fold>,
 ) -> Option<Listed<'a>> {
-    match source {
-        Source::Worst => Listed::worst(state, fold?),
-        Source::Batch => Listed::batch(state, held.or(state.preview.as_ref())?),
+    match list {
+        StudyList::Worst => Listed::worst(state, fold?),
+        StudyList::Batch => Listed::batch(state, held.or(state.preview.as_ref())?),
     }
 }
 

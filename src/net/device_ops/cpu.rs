@@ -4,10 +4,10 @@ pub(crate) use super::loops::add;
 use super::loops::{DotAndScale, Scale, TimesDerivative, each_row, each_window_row};
 use super::{In, Ops, Out, Windows};
 use crate::net::{
+    buffers::BufferPool,
     description::{Affine, Block, EPS},
     ops::product::shared_product,
-    ops::{Real, bias_gelu, depthwise, lanes::Lanes, layer_norm, scale_residual},
-    buffers::BufferPool,
+    ops::{Float, bias_gelu, depthwise, lanes::Lanes, layer_norm, scale_residual},
 };
 use crate::simd::vectorised;
 use rayon::prelude::*;
@@ -38,7 +38,7 @@ pub(crate) struct Sum<'a, R> {
     empty: bool,
 }
 
-impl<'a, R: Real> Sum<'a, R> {
+impl<'a, R: Float> Sum<'a, R> {
     /// Over `values`, which are any at all if it is `empty`.
     pub fn new(values: &'a mut [R], empty: bool) -> Self {
         Self { values, empty }
@@ -60,7 +60,7 @@ impl<'a, R: Real> Sum<'a, R> {
 }
 
 /// The first `n` elements of a buffer that grows and is never cleared.
-fn space<R: Real>(buffer: &mut Vec<R>, n: usize) -> &mut [R] {
+fn space<R: Float>(buffer: &mut Vec<R>, n: usize) -> &mut [R] {
     if buffer.len() < n {
         buffer.resize(n, R::zero());
     }
@@ -75,12 +75,12 @@ fn rows_at_once(c: usize) -> usize {
 }
 
 /// A map of this shape to its patches of s×s pixels.
-pub(crate) fn gather<R: Real>(map: &[R], shape: [usize; 4], s: usize, out: &mut [R]) {
+pub(crate) fn gather<R: Float>(map: &[R], shape: [usize; 4], s: usize, out: &mut [R]) {
     let n = s * shape[3];
     each_row(shape, s, |to, from| out[to..to + n].copy_from_slice(&map[from..from + n]));
 }
 
-impl<R: Real> Cpu<'_, R> {
+impl<R: Float> Cpu<'_, R> {
     /// LayerNorm's backward pass, from `g` by its result to `dx` by `x`.
     fn norm_grads(&self, weight: &[R], x: &[R], g: &[R], dx: &mut [R], sums: &mut [R]) {
         let k = self.lanes.values(x.len(), weight.len());
@@ -91,7 +91,7 @@ impl<R: Real> Cpu<'_, R> {
     }
 }
 
-impl<'a, R: Real> Ops for Cpu<'a, R> {
+impl<'a, R: Float> Ops for Cpu<'a, R> {
     type Weight = &'a [R];
     type Sum = Sum<'a, R>;
     type Inner = Vec<R>;
@@ -392,7 +392,7 @@ impl<'a, R: Real> Ops for Cpu<'a, R> {
 ///
 /// With G = Σ gᵀ·a and s = Σ g over all rows, result o·gamma and o = a·Wᵀ + b:
 /// ∂W = gamma·G, ∂b = gamma·s, ∂gamma = Σ g·o = Σₖ G·W + b·s. So o is not needed again.
-pub(crate) fn finish<R: Real>(weights: &Block<&[R]>, grads: &mut Block<Sum<R>>) {
+pub(crate) fn finish<R: Float>(weights: &Block<&[R]>, grads: &mut Block<Sum<R>>) {
     let sums = [&mut grads.fc2.weight, &mut grads.fc2.bias, &mut grads.gamma].map(Sum::values);
     let [of_weight, of_bias, of_gamma] = sums;
     let width = 4 * weights.gamma.len();

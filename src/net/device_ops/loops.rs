@@ -1,7 +1,7 @@
 //! The CPU's inner loops that no op of candle's has.
 
 use super::Windows;
-use crate::net::ops::{Real, layer_norm};
+use crate::net::ops::{Float, layer_norm};
 use pulp::{Simd, WithSimd};
 
 /// Calls `row` with the starts of a patch's row of s·C values among the patches and in the map.
@@ -34,7 +34,7 @@ pub(super) fn each_window_row(windows: &Windows, mut row: impl FnMut(usize, usiz
 }
 
 /// `to` += `values`.
-pub(crate) fn add<R: Real>(to: &mut [R], values: &[R]) {
+pub(crate) fn add<R: Float>(to: &mut [R], values: &[R]) {
     for (to, &v) in to.iter_mut().zip(values) {
         *to += v;
     }
@@ -47,7 +47,7 @@ pub(super) struct DotAndScale<'a, R> {
     pub scale: R,
 }
 
-impl<R: Real> WithSimd for DotAndScale<'_, R> {
+impl<R: Float> WithSimd for DotAndScale<'_, R> {
     type Output = R;
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> R {
@@ -66,7 +66,7 @@ pub(super) struct Scale<'a, R> {
     pub sum: &'a mut [R],
 }
 
-impl<R: Real> WithSimd for Scale<'_, R> {
+impl<R: Float> WithSimd for Scale<'_, R> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
@@ -88,7 +88,7 @@ pub(super) struct TimesDerivative<'a, R> {
     pub sum: &'a mut [R],
 }
 
-impl<R: Real> WithSimd for TimesDerivative<'_, R> {
+impl<R: Float> WithSimd for TimesDerivative<'_, R> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {

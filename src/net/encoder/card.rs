@@ -15,7 +15,7 @@ use candle_core::{CudaDevice, Device, Result, Tensor, bail};
 use std::{marker::PhantomData, ops::Range};
 
 /// The images of a batch on their way to the network.
-pub(crate) enum Source<'a> {
+pub(crate) enum ImageSource<'a> {
     /// On the device, uint8 [N, S, S, in]; where they are mixed each image's partner, uint32 [N] on
     /// the device, and the shares of both.
     Bytes {
@@ -28,7 +28,7 @@ pub(crate) enum Source<'a> {
     Memory(Fill<'a, f32>),
 }
 
-impl Source<'_> {
+impl ImageSource<'_> {
     /// Images as bytes on `device`, [N, S, S, in], from pieces of whole images of this shape.
     ///
     /// Errors: it is no GPU, or has too little memory.
@@ -52,7 +52,7 @@ pub(crate) struct Card<'a, T> {
     parameters: &'a [Parameter],
     /// Matrices rounded to the compute type, where that is narrower.
     narrow: Vec<Option<Tensor>>,
-    source: Source<'a>,
+    source: ImageSource<'a>,
     /// Images at once.
     group: usize,
     compute: PhantomData<T>,
@@ -79,7 +79,7 @@ impl<'a, T: Compute> Card<'a, T> {
     /// Errors: `device` is no GPU, or has too little memory.
     pub fn new(
         model: &'a Classifier,
-        (source, size): (Source<'a>, usize),
+        (source, size): (ImageSource<'a>, usize),
         (device, group): (&Device, usize),
     ) -> Result<Self> {
         let Device::Cuda(device) = device else { bail!("the encoder for a GPU is given none") };
@@ -112,7 +112,7 @@ impl<'a, T: Compute> Card<'a, T> {
         let (device, c, s) = (&self.device, self.shapes.spec.in_channels, self.shapes.size);
         let n = range.len() * s * s * c;
         match &self.source {
-            Source::Memory(fill) => {
+            ImageSource::Memory(fill) => {
                 let mut pixels = vec![0f32; n];
                 fill(range, &mut pixels);
                 if side > 0 {
@@ -124,7 +124,7 @@ impl<'a, T: Compute> Card<'a, T> {
                 let pixels = Views::of(&pixels);
                 device.memcpy_dtod(&pixels.on_card::<T>()?[0], &mut out.slice_mut(0..n))
             }
-            Source::Bytes { own, mixed } => {
+            ImageSource::Bytes { own, mixed } => {
                 let mut images = vec![own.narrow(0, range.start, range.len())?];
                 let mut shares = [1.0, 0.0];
                 if let Some((partners, of)) = mixed {

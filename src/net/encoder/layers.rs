@@ -4,7 +4,7 @@ use super::group::{self, Shapes};
 use super::weights::{self, Net, Weight};
 use super::{Retention, THREADS, overlap};
 use crate::net::device_ops::cpu::{self, Cpu, Fill};
-use crate::net::ops::{Real, depthwise::Space, lanes::Lanes};
+use crate::net::ops::{Float, depthwise::Space, lanes::Lanes};
 use crate::net::{Spec, Stem, buffers::BufferPool};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -83,7 +83,7 @@ struct Work<R> {
     spaces: Vec<Space<R>>,
 }
 
-impl<R: Real> Scratch<R> {
+impl<R: Float> Scratch<R> {
     /// Runs `f` in what no other group is worked on in, on this thread and, where `lanes` are
     /// more than one, on others.
     fn with<'a, T: Send>(
@@ -135,7 +135,7 @@ impl Layers {
     }
 
     /// Features [n, F] of images `range`, and what is kept of the first of them.
-    pub fn forward<R: Real>(
+    pub fn forward<R: Float>(
         &self,
         net: &Net<&[R]>,
         fill: Fill<R>,
@@ -166,7 +166,7 @@ impl Layers {
     }
 
     /// For the gradient of each weight: any values at all.
-    pub fn empty<R: Real>(&self, pool: &BufferPool<R>) -> Vec<Vec<R>> {
+    pub fn empty<R: Float>(&self, pool: &BufferPool<R>) -> Vec<Vec<R>> {
         let mut sums = Vec::new();
         self.weights.each(|weight| sums.push(pool.take(weight.count())));
         sums
@@ -174,7 +174,7 @@ impl Layers {
 
     /// Adds the gradients of all weights to `sums` (or begins with them if `empty`), from that of the
     /// features of the tapes' images, `grad` [n, F]. They are right after [`Self::finish`].
-    pub fn backward<R: Real>(
+    pub fn backward<R: Float>(
         &self,
         net: &Net<&[R]>,
         fill: Fill<R>,
@@ -226,7 +226,7 @@ impl Layers {
     }
 
     /// Makes `sums` the gradients, once [`Self::backward`] has added all images.
-    pub fn finish<R: Real>(&self, net: &Net<&[R]>, sums: &mut [Vec<R>]) {
+    pub fn finish<R: Float>(&self, net: &Net<&[R]>, sums: &mut [Vec<R>]) {
         let mut grads = weights::sums(sums, &self.weights, false);
         let blocks = net.stages.iter().flat_map(|stage| &stage.blocks);
         let grads = grads.stages.iter_mut().flat_map(|stage| &mut stage.blocks);

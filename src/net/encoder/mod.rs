@@ -29,12 +29,13 @@ mod tests;
 mod weights;
 
 #[cfg(feature = "cuda")]
-pub(crate) use card::{Card, Source};
+pub(crate) use card::{Card, ImageSource};
 use layers::{Layers, Scratch};
 use weights::{net, views};
 
 use super::{
-    Classifier, Spec, Stem, device_ops::HIDDEN, device_ops::cpu::Fill, buffers::BufferPool, views::Views,
+    Classifier, Spec, Stem, buffers::BufferPool, device_ops::HIDDEN, device_ops::cpu::Fill,
+    views::Views,
 };
 #[cfg(feature = "cuda")]
 use super::{device_ops::cuda::Compute, ops::gpu::by_type};
@@ -138,7 +139,7 @@ pub fn once(
     #[cfg(feature = "cuda")]
     fn on_card<T: Compute>(
         model: &Classifier,
-        batch: (Source, usize),
+        batch: (ImageSource, usize),
         at: (&Device, usize),
         grad: &Tensor,
     ) -> Result<(Tensor, OfWeights)> {
@@ -150,7 +151,7 @@ pub fn once(
     };
     #[cfg(feature = "cuda")]
     if grad.device().is_cuda() {
-        let (batch, at) = ((Source::Memory(&fill), size), (grad.device(), grad.dim(0)?));
+        let (batch, at) = ((ImageSource::Memory(&fill), size), (grad.device(), grad.dim(0)?));
         return by_type!(compute, on_card(model, batch, at, grad));
     }
     if compute != DType::F32 {

@@ -1,7 +1,7 @@
 //! The encoder's weights as slices, and the sums of their gradients.
 
 pub(super) use crate::net::description::{Encoder as Net, Weight};
-use crate::net::{device_ops::cpu::Sum, ops::Real, parameters::Parameter, views::Views};
+use crate::net::{device_ops::cpu::Sum, ops::Float, parameters::Parameter, views::Views};
 use candle_core::Result;
 
 /// The encoder's weights among a network's: they come first.
@@ -12,13 +12,13 @@ pub(super) fn views<'a>(parameters: &'a [Parameter], of: &Net<Weight>) -> Views<
 }
 
 /// The encoder's weights as slices. Errors: they are not on the CPU, or not of type `R`.
-pub(super) fn net<'v, R: Real>(views: &'v Views, of: &Net<Weight>) -> Result<Net<&'v [R]>> {
+pub(super) fn net<'v, R: Float>(views: &'v Views, of: &Net<Weight>) -> Result<Net<&'v [R]>> {
     let mut slices = views.slices()?.into_iter();
     Ok(of.map(|_| slices.next().expect("one for each weight")))
 }
 
 /// The encoder's sums, `values` one for each weight in order, all of them empty or none.
-pub(super) fn sums<'a, R: Real>(
+pub(super) fn sums<'a, R: Float>(
     values: &'a mut [Vec<R>],
     of: &Net<Weight>,
     empty: bool,

@@ -1,6 +1,6 @@
 //! Bias and GELU in one pass.
 
-use super::{Kernel2, Kernel3, Real, cpu_op, map_rows, vectorised, zip_rows};
+use super::{Float, Kernel2, Kernel3, cpu_op, map_rows, vectorised, zip_rows};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use pulp::{Simd, WithSimd};
 
@@ -20,7 +20,7 @@ struct Backward;
 const DENSITY_AT_0: f64 = 0.398_942_280_401_432_7;
 
 #[inline(always)]
-fn cdf<S: Simd, R: Real>(v: R) -> R {
+fn cdf<S: Simd, R: Float>(v: R) -> R {
     R::of(0.5) * (R::one() + (v * R::of(std::f64::consts::FRAC_1_SQRT_2)).erf::<S>())
 }
 
@@ -30,7 +30,7 @@ struct ForwardRows<'a, R> {
     out: &'a mut [R],
 }
 
-impl<R: Real> WithSimd for ForwardRows<'_, R> {
+impl<R: Float> WithSimd for ForwardRows<'_, R> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
@@ -51,7 +51,7 @@ struct BackwardRows<'a, R> {
     out: &'a mut [R],
 }
 
-impl<R: Real> WithSimd for BackwardRows<'_, R> {
+impl<R: Float> WithSimd for BackwardRows<'_, R> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
@@ -72,7 +72,7 @@ struct InPlace<'a, R> {
     b: &'a [R],
 }
 
-impl<R: Real> WithSimd for InPlace<'_, R> {
+impl<R: Float> WithSimd for InPlace<'_, R> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
@@ -87,12 +87,12 @@ impl<R: Real> WithSimd for InPlace<'_, R> {
 }
 
 /// [`bias_gelu`] from `x` to `out`, of rows as long as `bias`, on this thread alone.
-pub(crate) fn forward_to<R: Real>(x: &[R], bias: &[R], out: &mut [R]) {
+pub(crate) fn forward_to<R: Float>(x: &[R], bias: &[R], out: &mut [R]) {
     vectorised(ForwardRows { x, b: bias, out });
 }
 
 /// [`bias_gelu`] in place, of rows as long as `bias`, on this thread alone.
-pub(crate) fn forward_here<R: Real>(x: &mut [R], bias: &[R]) {
+pub(crate) fn forward_here<R: Float>(x: &mut [R], bias: &[R]) {
     vectorised(InPlace { x, b: bias });
 }
 
@@ -102,7 +102,7 @@ struct WithDerivative<'a, R> {
     out: &'a mut [R],
 }
 
-impl<R: Real> WithSimd for WithDerivative<'_, R> {
+impl<R: Float> WithSimd for WithDerivative<'_, R> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
@@ -120,12 +120,12 @@ impl<R: Real> WithSimd for WithDerivative<'_, R> {
 }
 
 /// As [`forward_here`], the result in `out` and the derivative in `x`.
-pub(crate) fn forward_with_derivative<R: Real>(x: &mut [R], bias: &[R], out: &mut [R]) {
+pub(crate) fn forward_with_derivative<R: Float>(x: &mut [R], bias: &[R], out: &mut [R]) {
     vectorised(WithDerivative { x, b: bias, out });
 }
 
 impl Kernel2 for Forward {
-    fn cpu<R: Real>(&self, x: &[R], l: &Layout, b: &[R], _: &Layout) -> Result<(Vec<R>, Shape)> {
+    fn cpu<R: Float>(&self, x: &[R], l: &Layout, b: &[R], _: &Layout) -> Result<(Vec<R>, Shape)> {
         let out = map_rows(x, b.len(), |x, out| vectorised(ForwardRows { x, b, out }));
         Ok((out, l.shape().clone()))
     }
@@ -147,7 +147,7 @@ impl CustomOp2 for Forward {
 }
 
 impl Kernel3 for Backward {
-    fn cpu<R: Real>(
+    fn cpu<R: Float>(
         &self,
         (x, l): (&[R], &Layout),
         (b, _): (&[R], &Layout),

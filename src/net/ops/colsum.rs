@@ -1,6 +1,6 @@
 //! Bias addition, whose gradient is a sum over rows; and the linear layer made with it.
 
-use super::{Kernel1, Kernel2, ROWS, Real, cpu_op, map_rows, vectorised};
+use super::{Float, Kernel1, Kernel2, ROWS, cpu_op, map_rows, vectorised};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -28,7 +28,7 @@ pub(super) struct ColumnSum;
 
 /// Sums `out_len` values that `piece` adds up over ranges of `rows`, the ranges in parallel and
 /// their sums in order.
-pub(super) fn sum_pieces<R: Real>(
+pub(super) fn sum_pieces<R: Float>(
     rows: usize,
     out_len: usize,
     piece: impl Fn(Range<usize>, &mut [R]) + Sync,
@@ -56,7 +56,7 @@ struct AddRows<'a, R> {
     out: &'a mut [R],
 }
 
-impl<R: Real> WithSimd for AddRows<'_, R> {
+impl<R: Float> WithSimd for AddRows<'_, R> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
@@ -74,7 +74,7 @@ struct SumRows<'a, R> {
     out: &'a mut [R],
 }
 
-impl<R: Real> WithSimd for SumRows<'_, R> {
+impl<R: Float> WithSimd for SumRows<'_, R> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
@@ -87,7 +87,7 @@ impl<R: Real> WithSimd for SumRows<'_, R> {
 }
 
 impl Kernel2 for AddBias {
-    fn cpu<R: Real>(&self, x: &[R], l: &Layout, b: &[R], _: &Layout) -> Result<(Vec<R>, Shape)> {
+    fn cpu<R: Float>(&self, x: &[R], l: &Layout, b: &[R], _: &Layout) -> Result<(Vec<R>, Shape)> {
         let out = map_rows(x, b.len(), |x, out| vectorised(AddRows { x, b, out }));
         Ok((out, l.shape().clone()))
     }
@@ -109,7 +109,7 @@ impl CustomOp2 for AddBias {
 }
 
 impl Kernel1 for ColumnSum {
-    fn cpu<R: Real>(&self, x: &[R], l: &Layout) -> Result<(Vec<R>, Shape)> {
+    fn cpu<R: Float>(&self, x: &[R], l: &Layout) -> Result<(Vec<R>, Shape)> {
         let c = l.dims().last().copied().unwrap_or(1);
         let out = sum_pieces(x.len() / c, c, |rows, out| {
             vectorised(SumRows { x: &x[rows.start * c..rows.end * c], out });

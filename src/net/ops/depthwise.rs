@@ -1,6 +1,6 @@
 //! Depthwise 7×7 convolution, stride 1, padding 3, channels last, with bias.
 
-use super::{Kernel2, Kernel3, Real, cpu_op, lanes::Lanes, real::mul_add, vectorised};
+use super::{Float, Kernel2, Kernel3, cpu_op, float::mul_add, lanes::Lanes, vectorised};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -53,7 +53,7 @@ impl Dims {
 }
 
 /// One image's channel tile with a border of zeros, [(H+6), (W+6), LANES].
-fn pack<R: Real>(x: &[R], d: Dims, n: usize, c0: usize, valid: usize, out: &mut Vec<R>) {
+fn pack<R: Float>(x: &[R], d: Dims, n: usize, c0: usize, valid: usize, out: &mut Vec<R>) {
     let wp = d.w + 2 * PAD;
     out.clear();
     out.resize((d.h + 2 * PAD) * wp * LANES, R::zero());
@@ -73,7 +73,11 @@ fn lanes<R>(x: &[R], at: usize) -> &[R; LANES] {
 
 /// a · b + c, each of [LANES].
 #[inline(always)]
-fn multiply_add<S: Simd, R: Real>(a: &[R; LANES], b: &[R; LANES], mut c: [R; LANES]) -> [R; LANES] {
+fn multiply_add<S: Simd, R: Float>(
+    a: &[R; LANES],
+    b: &[R; LANES],
+    mut c: [R; LANES],
+) -> [R; LANES] {
     for t in 0..LANES {
         c[t] = mul_add::<S, R>(a[t], b[t], c[t]);
     }
@@ -113,7 +117,7 @@ macro_rules! pixels {
     };
 }
 
-impl<R: Real> ConvTile<'_, R> {
+impl<R: Float> ConvTile<'_, R> {
     pixels!(one: 0 s0);
     pixels!(four: 0 s0, 1 s1, 2 s2, 3 s3);
     pixels!(seven: 0 s0, 1 s1, 2 s2, 3 s3, 4 s4, 5 s5, 6 s6);
@@ -143,7 +147,7 @@ impl<R: Real> ConvTile<'_, R> {
     }
 }
 
-impl<R: Real> WithSimd for ConvTile<'_, R> {
+impl<R: Float> WithSimd for ConvTile<'_, R> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
@@ -159,7 +163,7 @@ struct WeightTile<'a, R> {
     d: Dims,
 }
 
-impl<R: Real> WithSimd for WeightTile<'_, R> {
+impl<R: Float> WithSimd for WeightTile<'_, R> {
     type Output = [[R; LANES]; K * K + 1];
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> Self::Output {
@@ -216,7 +220,7 @@ pub(crate) struct Space<R> {
     tile: Vec<R>,
 }
 
-impl<R: Real> Space<R> {
+impl<R: Float> Space<R> {
     fn fit(&mut self, d: Dims) {
         self.tile.resize(d.h * d.w * LANES, R::zero());
     }
@@ -232,7 +236,7 @@ struct Convolution<'a, R> {
     flip: bool,
 }
 
-impl<R: Real> Convolution<'_, R> {
+impl<R: Float> Convolution<'_, R> {
     /// Leaves tile `i` in `space`.
     fn tile(&self, i: usize, space: &mut Space<R>) {
         let d = self.d;
@@ -273,7 +277,7 @@ impl<R: Real> Convolution<'_, R> {
 }
 
 /// [`depthwise7`] of `x` [n, h, w, c]; `out` is as long.
-pub(crate) fn forward_shared<R: Real>(
+pub(crate) fn forward_shared<R: Float>(
     lanes: Lanes,
     x: &[R],
     [weight, bias]: [&[R]; 2],
@@ -288,7 +292,7 @@ pub(crate) fn forward_shared<R: Real>(
 /// Its backward pass: adds the gradient by `x` to `grad_x` and those by weight and bias to
 /// `grad_weight` [49, c] and `grad_bias` [c].
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn backward_shared<R: Real>(
+pub(crate) fn backward_shared<R: Float>(
     lanes: Lanes,
     x: &[R],
     weight: &[R],
@@ -329,7 +333,7 @@ pub(crate) fn backward_shared<R: Real>(
 }
 
 /// Runs `f` for each lane, with a space of its own.
-fn each_lane<R: Real>(
+fn each_lane<R: Float>(
     lanes: Lanes,
     spaces: &mut Vec<Space<R>>,
     f: impl Fn(usize, &mut Space<R>) + Sync,
@@ -341,7 +345,7 @@ fn each_lane<R: Real>(
     spaces.for_each(|(lane, space)| f(lane, space));
 }
 
-fn convolve<R: Real>(x: &[R], weight: &[R], bias: Option<&[R]>, d: Dims, flip: bool) -> Vec<R> {
+fn convolve<R: Float>(x: &[R], weight: &[R], bias: Option<&[R]>, d: Dims, flip: bool) -> Vec<R> {
     let mut out = vec![R::zero(); x.len()];
     let lanes = Lanes(rayon::current_num_threads());
     Convolution { x, weight, bias, d, flip }.run(lanes, &mut Vec::new(), &mut out);
@@ -349,7 +353,7 @@ fn convolve<R: Real>(x: &[R], weight: &[R], bias: Option<&[R]>, d: Dims, flip: b
 }
 
 /// [`WeightTile`] of tile `i`.
-fn weight_tile<R: Real>(
+fn weight_tile<R: Float>(
     x: &[R],
     grad: &[R],
     d: Dims,
@@ -367,7 +371,7 @@ fn weight_tile<R: Real>(
     vectorised(WeightTile { packed: &space.packed, grad: &space.tile, d })
 }
 
-fn grad_weight<R: Real>(x: &[R], grad: &[R], d: Dims) -> Vec<R> {
+fn grad_weight<R: Float>(x: &[R], grad: &[R], d: Dims) -> Vec<R> {
     let parts: Vec<_> = (0..d.n * d.tiles())
         .into_par_iter()
         .map_init(Space::default, |space, i| weight_tile(x, grad, d, i, space))
@@ -385,7 +389,7 @@ fn grad_weight<R: Real>(x: &[R], grad: &[R], d: Dims) -> Vec<R> {
 }
 
 impl Kernel3 for Forward {
-    fn cpu<R: Real>(
+    fn cpu<R: Float>(
         &self,
         (x, l): (&[R], &Layout),
         (w, _): (&[R], &Layout),
@@ -413,7 +417,7 @@ impl CustomOp3 for Forward {
 }
 
 impl Kernel2 for GradInput {
-    fn cpu<R: Real>(&self, g: &[R], l: &Layout, w: &[R], _: &Layout) -> Result<(Vec<R>, Shape)> {
+    fn cpu<R: Float>(&self, g: &[R], l: &Layout, w: &[R], _: &Layout) -> Result<(Vec<R>, Shape)> {
         Ok((convolve(g, w, None, Dims::of(l)?, true), l.shape().clone()))
     }
 }
@@ -423,7 +427,7 @@ impl CustomOp2 for GradInput {
 }
 
 impl Kernel2 for GradWeight {
-    fn cpu<R: Real>(&self, x: &[R], l: &Layout, g: &[R], _: &Layout) -> Result<(Vec<R>, Shape)> {
+    fn cpu<R: Float>(&self, x: &[R], l: &Layout, g: &[R], _: &Layout) -> Result<(Vec<R>, Shape)> {
         let d = Dims::of(l)?;
         Ok((grad_weight(x, g, d), Shape::from((K * K + 1, d.c))))
     }

@@ -1,7 +1,7 @@
 //! What a head computes between its two products, in one pass over the rows: bias, BatchNorm, dropout,
 //! LeakyReLU.
 
-use super::Real;
+use super::Float;
 use crate::net::views::Views;
 use candle_core::{DType, Device, Result, Tensor, bail};
 
@@ -85,7 +85,7 @@ mod on_cpu {
     use super::*;
 
     /// Means of M values a column, of each row's values at it, [row·c + column].
-    fn means<R: Real, const M: usize>(
+    fn means<R: Float, const M: usize>(
         n: usize,
         c: usize,
         value: impl Fn(usize, usize) -> [R; M],
@@ -103,11 +103,11 @@ mod on_cpu {
         sums.map(|sum| sum.into_iter().map(|sum| sum / rows).collect())
     }
 
-    fn rounded<R: Real>(values: &[f64]) -> Vec<R> {
+    fn rounded<R: Float>(values: &[f64]) -> Vec<R> {
         values.iter().map(|&v| R::of(v)).collect()
     }
 
-    fn tensor<R: Real>(values: Vec<R>, c: usize) -> Result<Tensor> {
+    fn tensor<R: Float>(values: Vec<R>, c: usize) -> Result<Tensor> {
         Tensor::from_vec(values, ((), c), &Device::Cpu)
     }
 
@@ -118,7 +118,7 @@ mod on_cpu {
         mask: Option<&'a &'a [R]>,
     }
 
-    impl<R: Real> Affine<'_, R> {
+    impl<R: Float> Affine<'_, R> {
         fn mask(&self, at: usize) -> R {
             self.mask.map_or(R::one(), |mask| mask[at])
         }
@@ -129,11 +129,11 @@ mod on_cpu {
     }
 
     /// LeakyReLU's factor. What is not a number is not above 0, and stays none.
-    fn slope<R: Real>(v: R) -> R {
+    fn slope<R: Float>(v: R) -> R {
         if v > R::zero() { R::one() } else { R::of(SLOPE) }
     }
 
-    pub fn forward<R: Real>(
+    pub fn forward<R: Float>(
         views: &[&[R]],
         c: usize,
         batch: bool,
@@ -179,7 +179,7 @@ mod on_cpu {
         Ok((tensor(y, c)?, statistics.transpose()?))
     }
 
-    pub fn backward<R: Real>(views: &[&[R]], c: usize) -> Result<(Tensor, Tensor)> {
+    pub fn backward<R: Float>(views: &[&[R]], c: usize) -> Result<(Tensor, Tensor)> {
         let &[x, bias, weight, shift, statistics, out, g, ref mask @ ..] = views else {
             unreachable!("seven and a mask")
         };

@@ -1,6 +1,6 @@
 //! One piece of work shared by several threads.
 
-use super::Real;
+use super::Float;
 use rayon::prelude::*;
 
 /// So many threads share the rows of each kernel, and the tiles of each product. One: the work
@@ -27,7 +27,7 @@ impl Lanes {
 
     /// Does `f` to each item, which adds to `sum`: the first to it directly, the others to zeros
     /// that are then added to it in their order.
-    pub(crate) fn summed<R: Real, I: Send>(
+    pub(crate) fn summed<R: Float, I: Send>(
         self,
         sum: &mut [R],
         items: impl IndexedParallelIterator<Item = I>,

@@ -2,7 +2,7 @@
 //!
 //! candle 0.11's own returns no gradient on contiguous input, silently.
 
-use super::{Kernel3, Real, cpu_op, map_rows, vectorised, zip_rows};
+use super::{Float, Kernel3, cpu_op, map_rows, vectorised, zip_rows};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use pulp::{Simd, WithSimd};
 
@@ -28,7 +28,7 @@ struct GradParams {
 
 /// Σ f(i) in 16 running sums, so that it vectorises and its order is fixed.
 #[inline(always)]
-pub(crate) fn sum_by<R: Real>(n: usize, f: impl Fn(usize) -> R) -> R {
+pub(crate) fn sum_by<R: Float>(n: usize, f: impl Fn(usize) -> R) -> R {
     let mut sums = [R::zero(); 16];
     let whole = n / 16 * 16;
     let mut i = 0;
@@ -47,7 +47,7 @@ pub(crate) fn sum_by<R: Real>(n: usize, f: impl Fn(usize) -> R) -> R {
 
 /// Mean and 1 / √(var + eps) of a row.
 #[inline(always)]
-fn statistics<R: Real>(x: &[R], eps: R) -> (R, R) {
+fn statistics<R: Float>(x: &[R], eps: R) -> (R, R) {
     let n = R::of(x.len() as f64);
     let mean = sum_by(x.len(), |i| x[i]) / n;
     let var = sum_by(x.len(), |i| (x[i] - mean) * (x[i] - mean)) / n;
@@ -62,7 +62,7 @@ struct ForwardRows<'a, R> {
     eps: R,
 }
 
-impl<R: Real> WithSimd for ForwardRows<'_, R> {
+impl<R: Float> WithSimd for ForwardRows<'_, R> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
@@ -85,7 +85,7 @@ struct GradInputRows<'a, R> {
     eps: R,
 }
 
-impl<R: Real> WithSimd for GradInputRows<'_, R> {
+impl<R: Float> WithSimd for GradInputRows<'_, R> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
@@ -111,7 +111,7 @@ struct GradParamsRows<'a, R> {
     eps: R,
 }
 
-impl<R: Real> WithSimd for GradParamsRows<'_, R> {
+impl<R: Float> WithSimd for GradParamsRows<'_, R> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
@@ -128,13 +128,13 @@ impl<R: Real> WithSimd for GradParamsRows<'_, R> {
 }
 
 /// [`layer_norm`] of rows as long as `weight`, on this thread alone.
-pub(crate) fn forward_here<R: Real>(x: &[R], [w, b]: [&[R]; 2], eps: f64, out: &mut [R]) {
+pub(crate) fn forward_here<R: Float>(x: &[R], [w, b]: [&[R]; 2], eps: f64, out: &mut [R]) {
     vectorised(ForwardRows { x, w, b, out, eps: R::of(eps) });
 }
 
 /// Its backward pass: the gradient by `x` into `out`; those by weight and bias, one behind the
 /// other, are added to `grad_params` [2·C].
-pub(crate) fn backward_here<R: Real>(
+pub(crate) fn backward_here<R: Float>(
     x: &[R],
     w: &[R],
     g: &[R],
@@ -148,7 +148,7 @@ pub(crate) fn backward_here<R: Real>(
 }
 
 impl Kernel3 for Forward {
-    fn cpu<R: Real>(
+    fn cpu<R: Float>(
         &self,
         (x, l): (&[R], &Layout),
         (w, _): (&[R], &Layout),
@@ -178,7 +178,7 @@ impl CustomOp3 for Forward {
 }
 
 impl Kernel3 for GradInput {
-    fn cpu<R: Real>(
+    fn cpu<R: Float>(
         &self,
         (x, l): (&[R], &Layout),
         (w, _): (&[R], &Layout),
@@ -196,7 +196,7 @@ impl CustomOp3 for GradInput {
 }
 
 impl Kernel3 for GradParams {
-    fn cpu<R: Real>(
+    fn cpu<R: Float>(
         &self,
         (x, l): (&[R], &Layout),
         _: (&[R], &Layout),

@@ -1,7 +1,7 @@
 //! The recurrence of several LSTM directions as one op of candle's.
 
 use super::recurrence::{GATES, KEPT, Recurrence, turn};
-use super::{Kernel1, Kernel2, Kernel3, Real, cpu_op};
+use super::{Float, Kernel1, Kernel2, Kernel3, cpu_op};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, Layout};
 use candle_core::{Result, Shape, Tensor};
 use rayon::prelude::*;
@@ -38,7 +38,7 @@ fn direction(of: Recurrence, dir: usize) -> Recurrence {
 }
 
 impl Kernel2 for Forward {
-    fn cpu<R: Real>(
+    fn cpu<R: Float>(
         &self,
         gates: &[R],
         l: &Layout,
@@ -111,7 +111,7 @@ fn weight_grad(spent: &Tensor) -> Result<Tensor> {
 }
 
 impl Kernel3 for GradGates {
-    fn cpu<R: Real>(
+    fn cpu<R: Float>(
         &self,
         (w, _): (&[R], &Layout),
         (kept, l): (&[R], &Layout),
@@ -137,7 +137,7 @@ impl CustomOp3 for GradGates {
 }
 
 impl Kernel1 for GradWeight {
-    fn cpu<R: Real>(&self, spent: &[R], l: &Layout) -> Result<(Vec<R>, Shape)> {
+    fn cpu<R: Float>(&self, spent: &[R], l: &Layout) -> Result<(Vec<R>, Shape)> {
         let (d, of) = directions(l, KEPT)?;
         let n = of.hidden;
         let mut out = vec![R::zero(); d * 4 * n * n];

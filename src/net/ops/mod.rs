@@ -11,6 +11,7 @@ mod colsum;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
 pub(crate) mod depthwise;
+mod float;
 #[cfg(feature = "cuda")]
 pub(crate) mod gpu;
 pub(crate) mod head;
@@ -23,7 +24,6 @@ mod lstm_cell;
 pub(crate) mod multi;
 mod pixels;
 pub(crate) mod product;
-mod real;
 pub(crate) mod recurrence;
 pub(crate) mod scale_residual;
 mod windows;
@@ -44,7 +44,7 @@ pub use pixels::pixels;
 pub use scale_residual::scale_residual;
 pub use windows::windows;
 
-pub(crate) use real::Real;
+pub(crate) use float::Float;
 
 use crate::simd::vectorised;
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, WithDType};
@@ -69,7 +69,7 @@ fn slice<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&
 }
 
 /// Rows of `c` elements of `x` → as many of the result, pieces of them in parallel.
-fn map_rows<R: Real>(x: &[R], c: usize, piece: impl Fn(&[R], &mut [R]) + Sync) -> Vec<R> {
+fn map_rows<R: Float>(x: &[R], c: usize, piece: impl Fn(&[R], &mut [R]) + Sync) -> Vec<R> {
     let mut out = vec![R::zero(); x.len()];
     let pieces = out.par_chunks_mut(ROWS * c).zip(x.par_chunks(ROWS * c));
     pieces.for_each(|(out, x)| piece(x, out));
@@ -77,7 +77,7 @@ fn map_rows<R: Real>(x: &[R], c: usize, piece: impl Fn(&[R], &mut [R]) + Sync) -
 }
 
 /// As [`map_rows`], with the rows of `y` beside those of `x`.
-fn zip_rows<R: Real>(
+fn zip_rows<R: Float>(
     x: &[R],
     y: &[R],
     c: usize,
@@ -91,15 +91,15 @@ fn zip_rows<R: Real>(
 
 /// What a unary op computes on the CPU: elements and layout in, elements and shape out.
 trait Kernel1 {
-    fn cpu<R: Real>(&self, a: &[R], la: &Layout) -> Result<(Vec<R>, Shape)>;
+    fn cpu<R: Float>(&self, a: &[R], la: &Layout) -> Result<(Vec<R>, Shape)>;
 }
 /// What a binary op computes on the CPU.
 trait Kernel2 {
-    fn cpu<R: Real>(&self, a: &[R], la: &Layout, b: &[R], lb: &Layout) -> Result<(Vec<R>, Shape)>;
+    fn cpu<R: Float>(&self, a: &[R], la: &Layout, b: &[R], lb: &Layout) -> Result<(Vec<R>, Shape)>;
 }
 /// What a ternary op computes on the CPU.
 trait Kernel3 {
-    fn cpu<R: Real>(
+    fn cpu<R: Float>(
         &self,
         a: (&[R], &Layout),
         b: (&[R], &Layout),
@@ -168,7 +168,7 @@ macro_rules! cpu_op {
             s: &CpuStorage,
             l: &Layout,
         ) -> Result<(CpuStorage, Shape)> {
-            fn run<R: $crate::net::ops::Real>(
+            fn run<R: $crate::net::ops::Float>(
                 op: &impl $crate::net::ops::Kernel1,
                 (s, l): (&CpuStorage, &Layout),
             ) -> Result<(CpuStorage, Shape)> {
@@ -202,7 +202,7 @@ macro_rules! cpu_op {
             s2: &CpuStorage,
             l2: &Layout,
         ) -> Result<(CpuStorage, Shape)> {
-            fn run<R: $crate::net::ops::Real>(
+            fn run<R: $crate::net::ops::Float>(
                 op: &impl $crate::net::ops::Kernel2,
                 (s1, l1): (&CpuStorage, &Layout),
                 (s2, l2): (&CpuStorage, &Layout),
@@ -242,7 +242,7 @@ macro_rules! cpu_op {
             s3: &CpuStorage,
             l3: &Layout,
         ) -> Result<(CpuStorage, Shape)> {
-            fn run<R: $crate::net::ops::Real>(
+            fn run<R: $crate::net::ops::Float>(
                 op: &impl $crate::net::ops::Kernel3,
                 (s1, l1): (&CpuStorage, &Layout),
                 (s2, l2): (&CpuStorage, &Layout),

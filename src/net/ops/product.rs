@@ -1,10 +1,10 @@
 //! Matrix products.
 
-use super::{Real, lanes::Lanes};
+use super::{Float, lanes::Lanes};
 
 /// c [m, n] = (c if `add`) + a [m, k] · b [k, n], each with (row, column) strides, one thread.
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn product<R: Real>(
+pub(crate) fn product<R: Float>(
     size: (usize, usize, usize),
     c: &mut [R],
     c_row: usize,
@@ -19,7 +19,7 @@ pub(crate) fn product<R: Real>(
 
 /// [`product`] on so many threads. Which thread computes a value does not change it.
 #[allow(clippy::too_many_arguments)]
-pub(crate) fn shared_product<R: Real>(
+pub(crate) fn shared_product<R: Float>(
     lanes: Lanes,
     (m, n, k): (usize, usize, usize),
     c: &mut [R],

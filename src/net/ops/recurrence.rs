@@ -2,7 +2,7 @@
 //!
 //! Formulas: <https://pytorch.org/docs/stable/generated/torch.nn.LSTM.html>.
 
-use super::{Real, product::product};
+use super::{Float, product::product};
 use crate::simd::vectorised;
 use pulp::{Simd, WithSimd};
 
@@ -58,7 +58,7 @@ impl Recurrence {
     /// Runs all steps from initial states of 0. The gates of `kept` [T, B, 6H] hold the products
     /// of the inputs, in PyTorch's order i, f, g, o, and become activated; h and c are filled.
     /// `bias` [4H] is added to the gates; `turned` is w_hh as [H, 4H], see [`turn`].
-    pub fn forward<R: Real>(&self, kept: &mut [R], bias: &[R], turned: &[R]) {
+    pub fn forward<R: Float>(&self, kept: &mut [R], bias: &[R], turned: &[R]) {
         let n = self.hidden;
         for s in 0..self.steps {
             let (now, before) = self.at(kept, s);
@@ -74,7 +74,7 @@ impl Recurrence {
     /// Backward through time: the gates of `kept` become their gradients before activation.
     /// `w_hh` [4H, H]; `grad` gives the gradient of h at a time, as [B, H] in rows some elements
     /// apart, or none; `carried` is worked in.
-    pub fn backward<'g, R: Real>(
+    pub fn backward<'g, R: Float>(
         &self,
         kept: &mut [R],
         w_hh: &[R],
@@ -102,7 +102,7 @@ impl Recurrence {
 
     /// The gradient of w_hh [4H, H] into `out`, after [`Self::backward`]: one product of every
     /// step's gate gradients with the h of the step before it in time.
-    pub fn weight_grad<R: Real>(&self, kept: &[R], out: &mut [R]) {
+    pub fn weight_grad<R: Float>(&self, kept: &[R], out: &mut [R]) {
         let (n, steps) = (self.hidden, self.steps - 1);
         if steps == 0 {
             out.fill(R::zero());
@@ -116,7 +116,7 @@ impl Recurrence {
 }
 
 /// [4H, H] → [H, 4H]: as w_hh stands, the product would pack it anew for every step.
-pub(crate) fn turn<R: Real>(w: &[R], h: usize, turned: &mut [R]) {
+pub(crate) fn turn<R: Float>(w: &[R], h: usize, turned: &mut [R]) {
     // In squares whose rows stay in the first cache, read and written.
     const SIDE: usize = 16;
     for j in (0..4 * h).step_by(SIDE) {
@@ -138,7 +138,7 @@ struct Cells<'a, R> {
     h: usize,
 }
 
-impl<R: Real> WithSimd for Cells<'_, R> {
+impl<R: Float> WithSimd for Cells<'_, R> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
@@ -189,7 +189,7 @@ struct CellGrads<'a, R> {
     h: usize,
 }
 
-impl<R: Real> WithSimd for CellGrads<'_, R> {
+impl<R: Float> WithSimd for CellGrads<'_, R> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {

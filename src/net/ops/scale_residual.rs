@@ -1,6 +1,6 @@
 //! The end of a ConvNeXt block in one pass: bias, layer scale and residual.
 
-use super::{Kernel2, Kernel3, Real, colsum::ColumnSum, cpu_op, map_rows, vectorised, zip_rows};
+use super::{Float, Kernel2, Kernel3, colsum::ColumnSum, cpu_op, map_rows, vectorised, zip_rows};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use pulp::{Simd, WithSimd};
 
@@ -32,7 +32,7 @@ struct ForwardRows<'a, R> {
     out: &'a mut [R],
 }
 
-impl<R: Real> WithSimd for ForwardRows<'_, R> {
+impl<R: Float> WithSimd for ForwardRows<'_, R> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
@@ -48,7 +48,7 @@ impl<R: Real> WithSimd for ForwardRows<'_, R> {
 }
 
 /// [`scale_residual`] of rows as long as `bias` and `gamma`, on this thread alone.
-pub(crate) fn forward_here<R: Real>(
+pub(crate) fn forward_here<R: Float>(
     x: &[R],
     [bias, gamma]: [&[R]; 2],
     residual: &[R],
@@ -63,7 +63,7 @@ struct ScaleRows<'a, R> {
     out: &'a mut [R],
 }
 
-impl<R: Real> WithSimd for ScaleRows<'_, R> {
+impl<R: Float> WithSimd for ScaleRows<'_, R> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
@@ -77,7 +77,7 @@ impl<R: Real> WithSimd for ScaleRows<'_, R> {
 }
 
 impl Kernel3 for Forward {
-    fn cpu<R: Real>(
+    fn cpu<R: Float>(
         &self,
         (x, l): (&[R], &Layout),
         (p, _): (&[R], &Layout),
@@ -112,7 +112,7 @@ impl CustomOp3 for Forward {
 }
 
 impl Kernel2 for GradInput {
-    fn cpu<R: Real>(&self, p: &[R], _: &Layout, g: &[R], l: &Layout) -> Result<(Vec<R>, Shape)> {
+    fn cpu<R: Float>(&self, p: &[R], _: &Layout, g: &[R], l: &Layout) -> Result<(Vec<R>, Shape)> {
         let gamma = &p[p.len() / 2..];
         let out = map_rows(g, gamma.len(), |g, out| vectorised(ScaleRows { g, gamma, out }));
         Ok((out, l.shape().clone()))

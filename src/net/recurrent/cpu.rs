@@ -2,7 +2,7 @@
 
 use super::{Grad, LSTMS, Layers, Ops, SIDE_BY_SIDE, WEIGHTS, place};
 use crate::net::ops::recurrence::{GATES, KEPT, turn};
-use crate::net::{ops::Real, ops::product::product, buffers::BufferPool};
+use crate::net::{buffers::BufferPool, ops::Float, ops::product::product};
 use crate::simd::vectorised;
 use candle_core::Result;
 use pulp::{Simd, WithSimd};
@@ -49,7 +49,7 @@ fn pieces(rows: usize) -> impl Iterator<Item = Range<usize>> {
     (0..n).map(move |i| rows * i / n..rows * (i + 1) / n)
 }
 
-impl<R: Real> Cpu<'_, R> {
+impl<R: Float> Cpu<'_, R> {
     /// Rows of the batch, from the input of a layer.
     fn rows(&self, layer: usize, input: &[R]) -> usize {
         input.len() / (self.layers.steps * self.layers.width(layer))
@@ -69,7 +69,7 @@ impl<R: Real> Cpu<'_, R> {
     }
 }
 
-impl<R: Real> Ops for Cpu<'_, R> {
+impl<R: Float> Ops for Cpu<'_, R> {
     type In = [R];
     type Values = Vec<R>;
     type Cells = Cells<R>;
@@ -222,7 +222,7 @@ impl<R: Real> Ops for Cpu<'_, R> {
 }
 
 /// [rows, columns] of `width` values each → [columns, rows].
-fn turn_rows<R: Real>(x: &[R], (rows, columns): (usize, usize), width: usize, out: &mut [R]) {
+fn turn_rows<R: Float>(x: &[R], (rows, columns): (usize, usize), width: usize, out: &mut [R]) {
     for (i, out) in out.chunks_exact_mut(width).enumerate() {
         let at = (i % rows * columns + i / rows) * width;
         out.copy_from_slice(&x[at..at + width]);
@@ -236,7 +236,7 @@ struct GateSums<'a, R> {
     h: usize,
 }
 
-impl<R: Real> WithSimd for GateSums<'_, R> {
+impl<R: Float> WithSimd for GateSums<'_, R> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {

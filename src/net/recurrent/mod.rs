@@ -15,7 +15,7 @@ mod tests;
 
 use super::description::LSTM_LAYERS as LAYERS;
 use super::ops::recurrence::{KEPT, Recurrence};
-use super::{Classifier, Spec, encoder::OfWeights, buffers::BufferPool, views::Views};
+use super::{Classifier, Spec, buffers::BufferPool, encoder::OfWeights, views::Views};
 use candle_core::{Device, Result, Tensor};
 use cpu::Cpu;
 use std::borrow::Borrow;

@@ -1,7 +1,7 @@
 //! Tensors by PyTorch's and timm's names, held against a network's weights and put into them.
 
 use super::{
-    Error, Result, Source, adapt_stem, from_torch,
+    Error, Result, WeightLocation, adapt_stem, from_torch,
     names::{content, unwrap},
     not_finite, read,
 };
@@ -136,7 +136,7 @@ pub fn fill_from(
     wanted: Option<Content>,
     average: bool,
 ) -> Result<Filled> {
-    let path = Source::of(source)?.fetch()?;
+    let path = WeightLocation::of(source)?.fetch()?;
     let mut tensors = read(&path, average)?;
     let held = content(tensors.by_name.keys());
     if wanted.is_some_and(|wanted| wanted != held) {

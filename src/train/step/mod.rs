@@ -17,7 +17,7 @@ pub use crate::net::encoder::OfWeights;
 #[cfg(feature = "cuda")]
 use crate::net::{
     device_ops::cuda::Compute,
-    encoder::{Card, Source},
+    encoder::{Card, ImageSource},
     ops::gpu::by_type,
 };
 
@@ -242,17 +242,17 @@ impl Stepper<'_> {
         &self,
         images: &dyn Images,
         fill: &'i (dyn Fn(Range<usize>, &mut [f32]) + Sync),
-    ) -> Result<Source<'i>> {
+    ) -> Result<ImageSource<'i>> {
         let Some(Bytes { pieces, mixed }) = images.bytes() else {
-            return Ok(Source::Memory(fill));
+            return Ok(ImageSource::Memory(fill));
         };
         let on_device = |(partners, shares): (Vec<u32>, [f32; 2])| {
             Ok::<_, Error>((Tensor::new(&partners[..], self.device)?, shares))
         };
         let mixed = mixed.map(on_device).transpose()?;
         let (s, c) = (images.size(), self.model.spec.in_channels);
-        let own = Source::upload(&pieces, [s, s, c], self.device)?;
-        Ok(Source::Bytes { own, mixed })
+        let own = ImageSource::upload(&pieces, [s, s, c], self.device)?;
+        Ok(ImageSource::Bytes { own, mixed })
     }
 
     /// Loss and gradients of a training batch; the weights untouched. BatchNorm's running statistics move.
@@ -474,7 +474,7 @@ impl Stepper<'_> {
 #[cfg(feature = "cuda")]
 fn on_card<T: Compute>(
     stepper: &Stepper,
-    batch: (Source, usize),
+    batch: (ImageSource, usize),
     at: (&Device, usize),
     task: Task,
 ) -> Result<Gradients> {

@@ -331,7 +331,7 @@ pub const BINDINGS: &[Binding] = &[
     ),
     bind(
         "crops_source",
-        Crops(CropKey::Source),
+        Crops(CropKey::List),
         &[Key::char('w')],
         CROPS,
         (5, "worst/batch"),

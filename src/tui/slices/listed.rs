@@ -9,7 +9,7 @@ const MOST: usize = 16;
 
 /// Which studies are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Source {
+pub enum StudyList {
     /// Those that the fold's newest validation was worst at.
     #[default]
     Worst,

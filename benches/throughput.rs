@@ -1,4 +1,4 @@
-//! Rates to hold beside the Python peer's, as one line of JSON: see `benches/vs_python.py`.
+//! Throughput to hold beside the Python peer's, as one line of JSON: see `benches/vs_python.py`.
 //!
 //! `pipeline_ms` is taken as the peer takes it: the median of seven times 150 slices, on one
 //! thread, each time the notebook's pipeline on a fresh copy of a 224 × 224 image. The studies are

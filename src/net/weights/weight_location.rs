@@ -12,7 +12,7 @@ const NEWEST: &str = "main";
 
 /// Weights to start from, as `model.pretrained` names them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum WeightLocation {
     /// A file here.
     File(PathBuf),
     /// `hf:OWNER/NAME` or `hf:OWNER/NAME@REVISION`.
@@ -24,7 +24,7 @@ pub enum Source {
     },
 }
 
-impl Source {
+impl WeightLocation {
     /// From the setting. Errors: it begins with `hf:` and goes on as no model's name does.
     pub fn of(setting: &Path) -> Result<Self> {
         let Some(name) = setting.to_str().and_then(|text| text.strip_prefix(HUB)) else {
@@ -101,15 +101,15 @@ mod tests {
 
     #[test]
     fn a_setting_names_a_file_or_a_model_of_the_hub() {
-        let hub = |repository: &str, revision: &str| Source::Hub {
+        let hub = |repository: &str, revision: &str| WeightLocation::Hub {
             repository: repository.into(),
             revision: revision.into(),
         };
-        let of = |setting: &str| Source::of(Path::new(setting));
+        let of = |setting: &str| WeightLocation::of(Path::new(setting));
         let name = "timm/convnext_nano.d1h_in1k";
         assert_eq!(of(&format!("hf:{name}")).unwrap(), hub(name, "main"));
         assert_eq!(of(&format!("hf:{name}@v1.0")).unwrap(), hub(name, "v1.0"));
-        assert_eq!(of("a/hf:b.pth").unwrap(), Source::File("a/hf:b.pth".into()));
+        assert_eq!(of("a/hf:b.pth").unwrap(), WeightLocation::File("a/hf:b.pth".into()));
         for wrong in ["hf:", "hf:timm", "hf:a/b/c", "hf:a/b@", "hf:../b", "hf:a/b?c", "hf:a/b@x/y"]
         {
             let error = of(wrong).unwrap_err().to_string();

@@ -4,7 +4,7 @@ use candle_core::WithDType;
 use pulp::Simd;
 
 /// f32, vectorisable throughout; or f64, exact to the platform's libm, for the tests.
-pub(crate) trait Real: WithDType + Default + std::ops::Neg<Output = Self> {
+pub(crate) trait Float: WithDType + Default + std::ops::Neg<Output = Self> {
     /// From a constant.
     fn of(x: f64) -> Self;
     /// a·b + c, fused where the instruction exists.
@@ -28,11 +28,11 @@ pub(crate) trait Real: WithDType + Default + std::ops::Neg<Output = Self> {
 /// a·b + c: fused under vector dispatch, plain in the scalar fall-back (where a fused operation
 /// would be a call into libm).
 #[inline(always)]
-pub(crate) fn mul_add<S: Simd, R: Real>(a: R, b: R, c: R) -> R {
+pub(crate) fn mul_add<S: Simd, R: Float>(a: R, b: R, c: R) -> R {
     if S::IS_SCALAR { a * b + c } else { R::fused(a, b, c) }
 }
 
-impl Real for f64 {
+impl Float for f64 {
     #[inline(always)]
     fn of(x: f64) -> Self {
         x
@@ -71,7 +71,7 @@ fn polynomial<S: Simd, const N: usize>(x: f32, c: [f32; N]) -> f32 {
 
 // The polynomials below are our own least-maximum-error fits (Lawson-weighted least squares in
 // f64 on Chebyshev nodes), rounded to f32.
-impl Real for f32 {
+impl Float for f32 {
     #[inline(always)]
     fn of(x: f64) -> Self {
         x as f32
@@ -140,8 +140,8 @@ impl Real for f32 {
                 -1.215_061_1e-5,
             ],
         );
-        // `Real::exp`, since `.exp()` would be std's, a call into libm.
-        let far = (1.0 - Real::exp::<S>(mul_add::<S, f32>(q, t, -t))).copysign(self);
+        // `Float::exp`, since `.exp()` would be std's, a call into libm.
+        let far = (1.0 - Float::exp::<S>(mul_add::<S, f32>(q, t, -t))).copysign(self);
         if t > 0.9375 { far } else { near }
     }
 
@@ -154,7 +154,7 @@ impl Real for f32 {
             [-0.333_333_28, 0.133_327_95, -0.053_854_07, 0.021_010_084, -0.006_113_193_5],
         );
         let near = mul_add::<S, f32>(self * s, p, self);
-        let far = 1.0 - 2.0 / (Real::exp::<S>(self.abs() * 2.0) + 1.0);
+        let far = 1.0 - 2.0 / (Float::exp::<S>(self.abs() * 2.0) + 1.0);
         if self.abs() > 0.625 { far.copysign(self) } else { near }
     }
 }
@@ -175,29 +175,30 @@ mod tests {
     #[test]
     fn close_to_f64() {
         assert!(
-            worst(<f32 as Real>::erf::<Scalar>, candle_core::cpu::erf::erf_f64, -6.0, 6.0) < 1.2e-7
+            worst(<f32 as Float>::erf::<Scalar>, candle_core::cpu::erf::erf_f64, -6.0, 6.0)
+                < 1.2e-7
         );
-        assert!(worst(<f32 as Real>::tanh::<Scalar>, f64::tanh, -12.0, 12.0) < 2e-7);
+        assert!(worst(<f32 as Float>::tanh::<Scalar>, f64::tanh, -12.0, 12.0) < 2e-7);
         let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
-        assert!(worst(<f32 as Real>::sigmoid::<Scalar>, sigmoid, -40.0, 40.0) < 2e-7);
+        assert!(worst(<f32 as Float>::sigmoid::<Scalar>, sigmoid, -40.0, 40.0) < 2e-7);
         for i in 0..100_000 {
             let x = -87.0 + 175.0 * i as f32 / 100_000.0;
             let exact = f64::from(x).exp();
-            assert!((f64::from(Real::exp::<Scalar>(x)) - exact).abs() / exact < 2e-7, "exp({x})");
+            assert!((f64::from(Float::exp::<Scalar>(x)) - exact).abs() / exact < 2e-7, "exp({x})");
         }
     }
 
     #[test]
     fn not_a_number_stays_so() {
         for f in [
-            <f32 as Real>::exp::<Scalar>,
-            <f32 as Real>::erf::<Scalar>,
-            <f32 as Real>::tanh::<Scalar>,
+            <f32 as Float>::exp::<Scalar>,
+            <f32 as Float>::erf::<Scalar>,
+            <f32 as Float>::tanh::<Scalar>,
         ] {
             assert!(f(f32::NAN).is_nan() && f(-f32::NAN).is_nan());
         }
-        let (inf, sigmoid) = (f32::INFINITY, <f32 as Real>::sigmoid::<Scalar>);
-        assert_eq!([sigmoid(inf), <f32 as Real>::tanh::<Scalar>(-inf)], [1.0, -1.0]);
+        let (inf, sigmoid) = (f32::INFINITY, <f32 as Float>::sigmoid::<Scalar>);
+        assert_eq!([sigmoid(inf), <f32 as Float>::tanh::<Scalar>(-inf)], [1.0, -1.0]);
         assert!(sigmoid(-inf) == 0.0 && sigmoid(f32::NAN).is_nan());
     }
 }
