@@ -27,13 +27,13 @@ fn of_environment(name: &str, default: u64) -> u64 {
 }
 
 /// Tells where a panic happened.
-struct Place {
+struct FailureContext {
     seed: u64,
     event: u64,
     size: (u16, u16),
 }
 
-impl Drop for Place {
+impl Drop for FailureContext {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let Self { seed, event, size } = self;
@@ -58,7 +58,7 @@ fn no_row_of_random_events_ends_it() {
         Pictures::Characters,
         Pictures::Off,
     ];
-    let mut place = Place { seed, event: 0, size: (80, 24) };
+    let mut context = FailureContext { seed, event: 0, size: (80, 24) };
     let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
     // A screen now and then, so that not all is seen at the end of a run that went wrong.
     for chunk in 0..count.div_ceil(2000) {
@@ -69,17 +69,17 @@ fn no_row_of_random_events_ends_it() {
         }
         let mut now = 0.0;
         for event in 0..2000.min(count - 2000 * chunk) {
-            place.event = 2000 * chunk + event;
+            context.event = 2000 * chunk + event;
             let mut draws = rng.random_bool(0.1);
             match rng.random_range(0..100) {
                 0..40 => drop(screen.key(&random_key(&mut rng))),
-                40..45 => drop(screen.mouse(&random_mouse(&mut rng, place.size))),
+                40..45 => drop(screen.mouse(&random_mouse(&mut rng, context.size))),
                 45..75 => screen.apply(next.next().unwrap()),
                 75..92 => screen.apply(&spoilt(next.next().unwrap(), &mut rng)),
                 92..94 => screen.state.stray(now, "stderr: cuInit: forward compatibility"),
                 94..99 => {
-                    place.size = random_size(&mut rng);
-                    terminal.backend_mut().resize(place.size.0, place.size.1);
+                    context.size = random_size(&mut rng);
+                    terminal.backend_mut().resize(context.size.0, context.size.1);
                     draws = true;
                 }
                 _ if rng.random_bool(0.05) => screen.disconnected(),

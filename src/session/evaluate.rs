@@ -2,7 +2,7 @@
 
 use super::{
     attach::named_run,
-    out::{Place, check_folder, make_folder},
+    out::{Destination, check_folder, make_folder},
     predict::told,
     progress::Progress,
     recorded,
@@ -48,7 +48,7 @@ const MOST_WORST: usize = 10;
 /// Predicts, scores, writes what came of it and says so.
 pub fn evaluate(args: &cli::Evaluate) -> Result<Said> {
     let folder = named_run(args.run.as_deref(), args.network.runs_dir.as_ref())?;
-    let (dir, places) = places(args, &folder)?;
+    let (dir, destinations) = destinations(args, &folder)?;
     let config = trained::config(&folder, &args.network.sets())?;
     let trained = trained::of_run(&folder, args.folds.as_deref())?;
     let device = super::set_up(&config, &args.network.device)?;
@@ -99,8 +99,8 @@ pub fn evaluate(args: &cli::Evaluate) -> Result<Said> {
     };
     make_folder(&dir)?;
     let files = files(&evaluation, (&found, &studies), &config)?;
-    for (place, bytes) in places.iter().zip(files) {
-        place.write(&bytes)?;
+    for (destination, bytes) in destinations.iter().zip(files) {
+        destination.write(&bytes)?;
     }
     let unseen = match data.record {
         Some(_) => "each scored by the best weights of the fold that has not seen it",
@@ -114,12 +114,12 @@ pub fn evaluate(args: &cli::Evaluate) -> Result<Said> {
 }
 
 /// The folder to write into and the places of [`FILES`] in it.
-fn places(args: &cli::Evaluate, folder: &Folder) -> Result<(PathBuf, Vec<Place>)> {
+fn destinations(args: &cli::Evaluate, folder: &Folder) -> Result<(PathBuf, Vec<Destination>)> {
     let dir = args.out.clone().unwrap_or_else(|| folder.path().join(EVALUATION));
     check_folder(&dir, "an evaluation")?;
-    let place = |name| Place::of(&dir.join(name), args.out.is_some(), args.force);
-    let places = FILES.into_iter().map(place).collect::<Result<_>>()?;
-    Ok((dir, places))
+    let destination = |name| Destination::of(&dir.join(name), args.out.is_some(), args.force);
+    let destinations = FILES.into_iter().map(destination).collect::<Result<_>>()?;
+    Ok((dir, destinations))
 }
 
 fn scored(found: &[(usize, Predicted)]) -> Vec<Study> {

@@ -2,7 +2,7 @@
 
 use super::{
     attach::named_run,
-    out::{Place, make_folder, size},
+    out::{Destination, make_folder, size},
 };
 use crate::{
     cli::{self, WeightsFormat},
@@ -40,7 +40,7 @@ pub fn export(args: &cli::Export) -> Result<Said> {
     };
     let name = format!("exports/fold{}_{kind}.{ending}", args.fold);
     let path = args.out.clone().unwrap_or_else(|| folder.path().join(name));
-    let place = Place::of(&path, args.out.is_some(), args.force)?.refuse_terminal()?;
+    let destination = Destination::of(&path, args.out.is_some(), args.force)?.refuse_terminal()?;
 
     let config = Config::load(Some(&folder.config()), false, &[])?;
     let (from, epoch) = weights_of(&folder, &config, args)?;
@@ -68,15 +68,17 @@ pub fn export(args: &cli::Export) -> Result<Said> {
     if args.out.is_none() {
         make_folder(&folder.path().join("exports"))?;
     }
-    place.write(&bytes)?;
+    destination.write(&bytes)?;
     let of = epoch.map_or(String::new(), |epoch| format!(" of epoch {epoch}"));
     let (run, fold) = (&folder.name, args.fold);
-    let mut lines =
-        vec![format!("wrote {place} ({}): run {run}, fold {fold}, {kind}{of}", size(bytes.len()))];
-    if place.is_file() {
+    let mut lines = vec![format!(
+        "wrote {destination} ({}): run {run}, fold {fold}, {kind}{of}",
+        size(bytes.len())
+    )];
+    if destination.is_file() {
         lines.extend(in_python(args.format, &path));
     }
-    Ok(place.said(lines))
+    Ok(destination.said(lines))
 }
 
 /// The checkpoint, and the epoch that it is of, where that is known.

@@ -1,6 +1,6 @@
 //! `rsna-tui import`: weights from elsewhere as a file of ours.
 
-use super::out::{Place, size};
+use super::out::{Destination, size};
 use crate::{
     cli::{self, From},
     net::{
@@ -23,7 +23,7 @@ pub fn import(args: &cli::Import) -> Result<Said> {
         From::Timm(args) => (Content::Encoder, args),
         From::Torch(args) => (Content::Network, args),
     };
-    let place = Place::of(&args.out, true, args.force)?.refuse_terminal()?;
+    let destination = Destination::of(&args.out, true, args.force)?.refuse_terminal()?;
     let config = session::load(args.config.as_deref(), false, &args.sets())?;
     let spec = Spec::new(&config);
     let model = Classifier::new(&spec, 0, 0, DType::F32, &Device::Cpu)?;
@@ -39,13 +39,13 @@ pub fn import(args: &cli::Import) -> Result<Said> {
     };
     let metadata = [("format".to_string(), "pt".to_string())].into();
     let bytes = weights::serialize(&dict, &metadata)?;
-    place.write(&bytes)?;
+    destination.write(&bytes)?;
     let (size, count) = (size(bytes.len()), grouped(count));
-    let mut lines = vec![format!("wrote {place} ({size}): {what}, {count} weights")];
+    let mut lines = vec![format!("wrote {destination} ({size}): {what}, {count} weights")];
     lines.extend(filled.note);
-    if place.is_file() {
+    if destination.is_file() {
         let out = args.out.display();
         lines.push(format!("train from it: rsna-tui --set model.pretrained={out}"));
     }
-    Ok(place.said(lines))
+    Ok(destination.said(lines))
 }

@@ -1,4 +1,5 @@
-//! Where a command writes what it was asked for: the place of --out, or one in a run's folder.
+//! Where a command writes what it was asked for: the destination given by --out, or one in a run's
+//! folder.
 
 use crate::{bounded, print, run::unfinished::Unfinished};
 use eyre::{Result, bail, eyre};
@@ -15,7 +16,7 @@ const MOST_LINKS: usize = 40;
 
 /// Where a file goes.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Destination {
     /// `-`, or a path to what stdout is.
     Stdout,
     /// A pipe or a character device: it stays what it is, and is written into.
@@ -24,10 +25,10 @@ pub(super) enum Place {
     File(PathBuf),
 }
 
-impl Place {
-    /// The place for `path`. `chosen`: with --out, so links are followed, and a file that is there is
-    /// written over only with `force`. Otherwise it is one of the program's own in a run's folder,
-    /// written anew; a link there is replaced, as the folder may have come from elsewhere.
+impl Destination {
+    /// The destination for `path`. `chosen`: with --out, so links are followed, and a file that is
+    /// there is written over only with `force`. Otherwise it is one of the program's own in a run's
+    /// folder, written anew; a link there is replaced, as the folder may have come from elsewhere.
     ///
     /// Errors: a folder, a socket or a disk is there, or a file without `force`.
     pub(super) fn of(path: &Path, chosen: bool, force: bool) -> Result<Self> {
@@ -162,7 +163,7 @@ impl Place {
 }
 
 /// As messages name it.
-impl std::fmt::Display for Place {
+impl std::fmt::Display for Destination {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Stdout => f.write_str("stdout"),

@@ -2,7 +2,7 @@
 
 use super::{
     attach::named_run,
-    out::{Out, Place},
+    out::{Destination, Out},
     progress::Progress,
     recorded,
     seen::Seen,
@@ -43,11 +43,12 @@ pub fn predict(args: &cli::Predict) -> Result<(Said, bool)> {
     let list = args.out.with_extension("skipped.csv");
     // One that was cut between its last files has left some of them.
     let begun = Part::path(&args.out).exists();
-    let beside = |name: &Path| Place::of(name, true, args.force || begun);
-    let place = Place::of(&args.out, true, args.force || begun)?.refuse_missing_folder()?;
+    let beside = |name: &Path| Destination::of(name, true, args.force || begun);
+    let destination =
+        Destination::of(&args.out, true, args.force || begun)?.refuse_missing_folder()?;
     // Beside a pipe or stdout there is no place for other files.
-    let wide = place.is_file().then(|| beside(&wide)).transpose()?;
-    let list = place.is_file().then(|| beside(&list)).transpose()?;
+    let wide = destination.is_file().then(|| beside(&wide)).transpose()?;
+    let list = destination.is_file().then(|| beside(&list)).transpose()?;
     let device = super::set_up(&config, &args.network.device)?;
     let data = match &run {
         Some(folder) if args.of_fold.is_some() => Some(recorded::data(folder, &config)?),
@@ -73,7 +74,7 @@ pub fn predict(args: &cli::Predict) -> Result<(Said, bool)> {
     let mut kept = match wide {
         Some(wide) => Kept::File { part: Part::open(&args.out, &made_with, args.force)?, wide },
         // Opened before anything is computed: a pipe may have no reader.
-        None => Kept::Stream { rows: Vec::new(), out: place.create()? },
+        None => Kept::Stream { rows: Vec::new(), out: destination.create()? },
     };
     if let Some(warning) = warning {
         print::warn(warning);
@@ -101,9 +102,9 @@ pub fn predict(args: &cli::Predict) -> Result<(Said, bool)> {
         bail!("none of {asked} studies could be read{see}");
     }
     let wanted: HashSet<&str> = studies.iter().map(|study| &*study.uid).collect();
-    let (predicted, beside) = kept.finish(&place, &wanted)?;
+    let (predicted, beside) = kept.finish(&destination, &wanted)?;
     let mut lines = vec![format!(
-        "wrote {place} ({predicted} studies, {} rows){beside}: {} network{}, {}",
+        "wrote {destination} ({predicted} studies, {} rows){beside}: {} network{}, {}",
         predicted * crate::score::TARGETS,
         networks.len(),
         if networks.len() == 1 { "" } else { "s" },
@@ -114,7 +115,7 @@ pub fn predict(args: &cli::Predict) -> Result<(Said, bool)> {
         let list = list.map_or(String::new(), |list| format!(", see {list}"));
         lines.push(format!("{n} of {asked} studies were left out{list}"));
     }
-    Ok((place.said(lines), left_out.is_empty()))
+    Ok((destination.said(lines), left_out.is_empty()))
 }
 
 /// Takes the studies out that have a file that cannot be used; the fingerprints of the others.
@@ -141,23 +142,23 @@ fn take_out_bad(
 }
 
 /// Writes the studies that were left out, where there are any; an older list goes.
-fn write_list(place: &Place, left_out: &[LeftOut]) -> Result<()> {
+fn write_list(destination: &Destination, left_out: &[LeftOut]) -> Result<()> {
     if left_out.is_empty() {
-        return place.remove();
+        return destination.remove();
     }
     let mut rows = csv::Writer::from_writer(Vec::new());
     rows.write_record(["StudyInstanceUID", "reason"])?;
     for (study, reason) in left_out {
         rows.write_record([&*print::cell(study), &*print::cell(reason)])?;
     }
-    place.write(&rows.into_inner().map_err(|e| e.into_error())?)
+    destination.write(&rows.into_inner().map_err(|e| e.into_error())?)
 }
 
 /// Predictions until all are there.
 enum Kept {
     /// In a file beside the one that is to be written, which a second process goes on from; and the
     /// place for a row a study.
-    File { part: Part, wide: Place },
+    File { part: Part, wide: Destination },
     /// In memory, for what is no file.
     Stream { rows: Vec<Vec<String>>, out: Out },
 }
@@ -177,24 +178,24 @@ impl Kept {
 
     /// Writes the predictions of `wanted` studies. Returns how many studies there are, and what is
     /// said of the file beside.
-    fn finish(self, place: &Place, wanted: &HashSet<&str>) -> Result<(usize, String)> {
+    fn finish(self, destination: &Destination, wanted: &HashSet<&str>) -> Result<(usize, String)> {
         match self {
             Self::File { part, wide } => {
-                let mut answers = place.create()?;
+                let mut answers = destination.create()?;
                 let mut studies = wide.create()?;
                 let is_wanted = |study: &str| wanted.contains(study);
                 let written = part.write(&mut answers, &mut studies, is_wanted)?;
                 wide.finish(studies)?;
-                place.finish(answers)?;
+                destination.finish(answers)?;
                 part.remove()?;
                 Ok((written, format!(" and {wide}")))
             }
             Self::Stream { rows, mut out } => {
-                let failed = |e: std::io::Error| place.cannot_write(&e);
+                let failed = |e: std::io::Error| destination.cannot_write(&e);
                 let mut csv = table::Answers::begin(&mut out).map_err(failed)?;
                 rows.iter().try_for_each(|row| csv.add(row)).map_err(failed)?;
                 csv.finish().map_err(failed)?;
-                place.finish(out)?;
+                destination.finish(out)?;
                 Ok((rows.len(), String::new()))
             }
         }

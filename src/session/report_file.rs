@@ -2,7 +2,7 @@
 
 use super::{
     attach::named_run,
-    out::{Place, check_folder, make_folder, size},
+    out::{Destination, check_folder, make_folder, size},
 };
 use crate::{
     cli::{self, Format},
@@ -24,17 +24,17 @@ pub fn report(args: &cli::Report) -> Result<Said> {
         _ => ("report.html", html::page(&report)),
     };
     let path = args.out.clone().unwrap_or_else(|| folder.path().join(name));
-    let place = Place::of(&path, args.out.is_some(), args.force)?;
-    place.write(text.as_bytes())?;
-    Ok(place.said(vec![format!("wrote {place} ({})", size(text.len()))]))
+    let destination = Destination::of(&path, args.out.is_some(), args.force)?;
+    destination.write(text.as_bytes())?;
+    Ok(destination.said(vec![format!("wrote {destination} ({})", size(text.len()))]))
 }
 
 /// `steps.csv` and `epochs.csv` into a folder, the run's own unless another one is given.
 fn figures(args: &cli::Report, folder: &Folder) -> Result<Said> {
     let dir = args.out.as_deref().unwrap_or(folder.path());
     check_folder(dir, "--format csv")?;
-    let place = |name| Place::of(&dir.join(name), args.out.is_some(), args.force);
-    let (steps, epochs) = (place("steps.csv")?, place("epochs.csv")?);
+    let destination = |name| Destination::of(&dir.join(name), args.out.is_some(), args.force);
+    let (steps, epochs) = (destination("steps.csv")?, destination("epochs.csv")?);
     make_folder(dir)?;
     let (mut steps_file, mut epochs_file) = (steps.create()?, epochs.create()?);
     let counted = csv::write(&folder.journal(), &mut steps_file, &mut epochs_file)?;

@@ -11,7 +11,7 @@ use super::theme;
 use crate::run::SliceRequest;
 use crate::run::event::{Prediction, Preview};
 use crate::view::{Fold, State};
-use listed::{Entry, Listed, Place, StudyList, most_wrong};
+use listed::{Entry, Listed, SliceNumber, StudyList, most_wrong};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::Line;
@@ -34,7 +34,7 @@ pub struct Slices {
     /// The chosen study, and its row, which the next list takes where the study is not in it.
     study: (Option<String>, usize),
     /// The chosen slice; `None`: where the network is most wrong.
-    place: Option<Place>,
+    place: Option<SliceNumber>,
     /// All studies at once.
     grid: bool,
     outline: bool,
@@ -146,7 +146,7 @@ impl Slices {
             .ok_or("there is no study to look at yet")?;
         let at = self.chosen(&listed);
         let entry = listed.entries[at];
-        let Place { vertebra, slice } = self.place_in(&listed, entry.prediction);
+        let SliceNumber { vertebra, slice } = self.slice_in(&listed, entry.prediction);
         let last = entry.prediction.slices_per_vertebra().saturating_sub(1).min(255) as u8;
         let study = match key {
             CropKey::StudyBefore => Some(at.saturating_sub(1)),
@@ -154,12 +154,12 @@ impl Slices {
             _ => None,
         };
         let place = match key {
-            CropKey::SliceBefore => Some(Place { vertebra, slice: slice.saturating_sub(1) }),
+            CropKey::SliceBefore => Some(SliceNumber { vertebra, slice: slice.saturating_sub(1) }),
             CropKey::SliceAfter => {
-                Some(Place { vertebra, slice: slice.saturating_add(1).min(last) })
+                Some(SliceNumber { vertebra, slice: slice.saturating_add(1).min(last) })
             }
-            CropKey::VertebraAbove => Some(Place { vertebra: (vertebra - 1).max(1), slice }),
-            CropKey::VertebraBelow => Some(Place { vertebra: (vertebra + 1).min(7), slice }),
+            CropKey::VertebraAbove => Some(SliceNumber { vertebra: (vertebra - 1).max(1), slice }),
+            CropKey::VertebraBelow => Some(SliceNumber { vertebra: (vertebra + 1).min(7), slice }),
             CropKey::MostWrong => Some(most_wrong(entry.prediction)),
             _ => None,
         };
@@ -195,9 +195,9 @@ impl Slices {
     }
 
     /// Which slice of the chosen study is looked at.
-    fn place_in(&self, listed: &Listed, prediction: &Prediction) -> Place {
+    fn slice_in(&self, listed: &Listed, prediction: &Prediction) -> SliceNumber {
         let own = self.study.0.as_ref() == Some(&prediction.study);
-        self.place.filter(|_| own).unwrap_or_else(|| listed.first_place(prediction))
+        self.place.filter(|_| own).unwrap_or_else(|| listed.first_slice(prediction))
     }
 
     /// Draws the view. What it lacks [`Self::take_slice_request`] tells.
@@ -234,7 +234,7 @@ impl Slices {
     ) {
         let at = self.chosen(listed);
         let entry = listed.entries[at];
-        let place = self.place_in(listed, entry.prediction);
+        let place = self.slice_in(listed, entry.prediction);
         let areas = areas(area, listed.entries.len() as u16);
         if let Some(area) = areas.studies {
             let title = self.title(listed, held);
@@ -291,13 +291,13 @@ impl Slices {
         inner: Rect,
         context: &Context,
         listed: &Listed,
-        (shown, at, place): (&[usize], usize, Place),
+        (shown, at, place): (&[usize], usize, SliceNumber),
     ) {
         let off = self.encoder.pictures() == Pictures::Off;
         let (mut there, mut missing) = (Vec::new(), None);
         for (&entry, area) in shown.iter().zip(tiles::grid(inner, shown.len())) {
             let prediction = listed.entries[entry].prediction;
-            let place = if entry == at { place } else { listed.first_place(prediction) };
+            let place = if entry == at { place } else { listed.first_slice(prediction) };
             let request = listed.request(prediction, place);
             match listed.slice(context.state, &request, context.raw) {
                 _ if off => {

@@ -28,7 +28,7 @@ pub struct Entry<'a> {
 
 /// A slice of a study: 1..=7 for C1..C7, and 0-based within the vertebra.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Place {
+pub struct SliceNumber {
     pub vertebra: u8,
     pub slice: u8,
 }
@@ -63,11 +63,11 @@ impl<'a> Listed<'a> {
     }
 
     /// Where to begin with a study: at the slice of the preview, or where the network is most wrong.
-    pub fn first_place(&self, prediction: &Prediction) -> Place {
+    pub fn first_slice(&self, prediction: &Prediction) -> SliceNumber {
         let crops = self.preview.iter().flat_map(|preview| &preview.crops);
         let mut crops = crops.filter(|crop| crop.study == prediction.study);
         let last = prediction.slices_per_vertebra().saturating_sub(1).min(255) as u8;
-        let place = |crop: &Crop| Place {
+        let place = |crop: &Crop| SliceNumber {
             vertebra: crop.vertebra.clamp(1, 7),
             slice: crop.slice.min(last),
         };
@@ -75,9 +75,9 @@ impl<'a> Listed<'a> {
     }
 
     /// What to ask for to see a slice of the list.
-    pub fn request(&self, prediction: &Prediction, place: Place) -> SliceRequest {
+    pub fn request(&self, prediction: &Prediction, place: SliceNumber) -> SliceRequest {
         let Position { fold, epoch, .. } = self.at;
-        let (study, Place { vertebra, slice }) = (prediction.study.clone(), place);
+        let (study, SliceNumber { vertebra, slice }) = (prediction.study.clone(), place);
         SliceRequest { fold, epoch, seed: self.seed, study, vertebra, slice }
     }
 
@@ -139,14 +139,14 @@ pub fn wrong_by(probability: f32, label: u8) -> f32 {
 }
 
 /// The slice whose probability is farthest from its label, of equals the first.
-pub fn most_wrong(prediction: &Prediction) -> Place {
-    let mut worst = (f32::NEG_INFINITY, Place { vertebra: 1, slice: 0 });
+pub fn most_wrong(prediction: &Prediction) -> SliceNumber {
+    let mut worst = (f32::NEG_INFINITY, SliceNumber { vertebra: 1, slice: 0 });
     for vertebra in 1..=7u8 {
         let label = prediction.labels[usize::from(vertebra) - 1];
         for (slice, &p) in prediction.of_vertebra(vertebra).iter().enumerate().take(256) {
             let by = wrong_by(p, label);
             if by > worst.0 {
-                worst = (by, Place { vertebra, slice: slice as u8 });
+                worst = (by, SliceNumber { vertebra, slice: slice as u8 });
             }
         }
     }
@@ -166,12 +166,12 @@ mod tests {
             slices: vec![0.2; 21],
         };
         prediction.slices[7] = 0.1;
-        assert_eq!(most_wrong(&prediction), Place { vertebra: 3, slice: 1 });
+        assert_eq!(most_wrong(&prediction), SliceNumber { vertebra: 3, slice: 1 });
         prediction.slices[20] = 0.95;
-        assert_eq!(most_wrong(&prediction), Place { vertebra: 7, slice: 2 });
+        assert_eq!(most_wrong(&prediction), SliceNumber { vertebra: 7, slice: 2 });
         prediction.slices[2] = f32::NAN;
-        assert_eq!(most_wrong(&prediction), Place { vertebra: 1, slice: 2 });
+        assert_eq!(most_wrong(&prediction), SliceNumber { vertebra: 1, slice: 2 });
         prediction.slices.clear();
-        assert_eq!(most_wrong(&prediction), Place { vertebra: 1, slice: 0 });
+        assert_eq!(most_wrong(&prediction), SliceNumber { vertebra: 1, slice: 0 });
     }
 }

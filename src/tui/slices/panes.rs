@@ -1,6 +1,6 @@
 //! Beside the picture: the studies, and what the network says of one's slices.
 
-use super::listed::{Entry, Place, wrong_by};
+use super::listed::{Entry, SliceNumber, wrong_by};
 use crate::run::event::Prediction;
 use crate::tui::theme;
 use crate::view::constant::Constants;
@@ -92,7 +92,7 @@ pub fn verdict(probability: f32, label: u8) -> Span<'static> {
 }
 
 /// Draws a row a vertebra: its label, its slices' probabilities as bars, and their mean.
-pub fn levels(frame: &mut Frame, area: Rect, prediction: &Prediction, place: Place) {
+pub fn levels(frame: &mut Frame, area: Rect, prediction: &Prediction, place: SliceNumber) {
     let block = theme::pane("probability by slice");
     let inner = block.inner(area);
     frame.render_widget(block, area);
@@ -122,7 +122,7 @@ fn scale(slices: usize, wide: usize) -> String {
 fn level(
     prediction: &Prediction,
     vertebra: u8,
-    place: Place,
+    place: SliceNumber,
     (shown, wide): (usize, usize),
 ) -> Line<'static> {
     let label = prediction.labels[usize::from(vertebra) - 1];
@@ -164,7 +164,7 @@ pub fn strip(
     frame: &mut Frame,
     area: Rect,
     prediction: &Prediction,
-    place: Place,
+    place: SliceNumber,
     constants: &Constants,
 ) {
     let at = usize::from(place.vertebra).clamp(1, 7);

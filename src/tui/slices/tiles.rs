@@ -1,6 +1,6 @@
 //! The pictures of one study or of several, with their words.
 
-use super::listed::{Place, wrong_by};
+use super::listed::{SliceNumber, wrong_by};
 use crate::run::event::Prediction;
 use crate::tui::crops::fit;
 use crate::tui::pictures::{Contrast, Ready, Slice, Wanted, placeholder};
@@ -46,7 +46,7 @@ pub struct Shown<'a> {
     /// What the network says of that.
     pub prediction: &'a Prediction,
     /// Which slice.
-    pub place: Place,
+    pub place: SliceNumber,
     /// It, and whether the network saw it otherwise than it is; or why there is none.
     pub slice: Result<(Slice, bool), String>,
 }
@@ -118,8 +118,13 @@ pub fn tiles(inner: Rect, shown: Vec<(Shown, Rect)>, how: How) -> (Tiles, Vec<Wa
 }
 
 /// `of_another`: the probability is of another picture than the one shown.
-fn caption(prediction: &Prediction, place: Place, of_another: bool, width: usize) -> [String; 2] {
-    let Place { vertebra, slice } = place;
+fn caption(
+    prediction: &Prediction,
+    place: SliceNumber,
+    of_another: bool,
+    width: usize,
+) -> [String; 2] {
+    let SliceNumber { vertebra, slice } = place;
     let label = prediction.labels[usize::from(vertebra).clamp(1, 7) - 1];
     let p = prediction.of_vertebra(vertebra).get(usize::from(slice));
     let p = p.copied().unwrap_or(f32::NAN);
