@@ -263,7 +263,8 @@ pub enum Action {
     /// One place back in the queue
     Later,
     /// Train one that is done again, under the next seed; what it left is kept
-    Again,
+    #[value(name = "again")]
+    Retrain,
 }
 
 /// `rsna-tui phantom`

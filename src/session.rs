@@ -226,8 +226,8 @@ fn left(folder: &Folder, config: &Config) -> Result<Left> {
     let mut changed = Vec::new();
     for &fold in &config.train.folds {
         let status = folds.iter().find(|f| f.fold == fold);
-        let again = status.map(|f| f.seed).filter(|&seed| seed != config.seed);
-        let files = (0..=MOST_KEPT).map(|older| folder.last(fold, again, older));
+        let retrain_seed = status.map(|f| f.seed).filter(|&seed| seed != config.seed);
+        let files = (0..=MOST_KEPT).map(|older| folder.last(fold, retrain_seed, older));
         let progress = match checkpoint::newest(files) {
             (Some(last), _) => {
                 let progress = last.progress()?;

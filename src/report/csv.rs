@@ -169,7 +169,7 @@ impl Seeds {
         match event {
             Event::RunStarted(plan) => self.run = Some(plan.seed),
             Event::Queue(queue) => queue.folds.iter().for_each(|q| self.set(q.fold, q.seed)),
-            Event::Again(again) => self.set(again.at.fold, again.seed),
+            Event::Retrain(e) => self.set(e.at.fold, e.seed),
             _ => {}
         }
     }

@@ -269,7 +269,7 @@ fn troubles_are_the_first_and_the_newest() {
 fn the_figures_are_the_journals() {
     let dir = tempfile::tempdir().unwrap();
     let mut events = events("x");
-    events.push(Event::Again(Again { at: at(1, 0, 0), seed: 8 }));
+    events.push(Event::Retrain(Retrain { at: at(1, 0, 0), seed: 8 }));
     events.push(step(at(1, 1, 1), 0.125));
     told(dir.path(), &events);
     let journal = dir.path().join("run/journal.jsonl");

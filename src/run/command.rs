@@ -58,5 +58,6 @@ pub enum FoldAction {
     /// One place back in the queue.
     Later,
     /// Train one that is done again from its start, under a new seed; what it left is kept.
-    Again,
+    #[serde(rename = "again")]
+    Retrain,
 }

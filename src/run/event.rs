@@ -32,7 +32,8 @@ pub enum Event {
     /// The folds' order or what is planned of them changed.
     Queue(Queue),
     /// A fold that was done is trained again, under another seed.
-    Again(Again),
+    #[serde(rename = "again")]
+    Retrain(Retrain),
     /// Training was given another end.
     Planned(Planned),
     /// An epoch begins.
@@ -230,7 +231,7 @@ pub struct Planned {
 
 /// A fold begins anew.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Again {
+pub struct Retrain {
     /// The fold; epoch and step 0.
     pub at: Position,
     /// The seed that it is trained under from now on.

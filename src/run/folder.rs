@@ -194,25 +194,25 @@ impl Folder {
         self.path.join("state.json")
     }
 
-    /// The notebook's log; `again` = the seed of a fold that is trained again.
-    pub fn log(&self, kernel_type: &str, again: Option<u64>) -> PathBuf {
-        self.path.join("logs").join(format!("{kernel_type}{}.txt", seeded(again)))
+    /// The notebook's log; `retrain_seed` = the seed of a fold that is trained again.
+    pub fn log(&self, kernel_type: &str, retrain_seed: Option<u64>) -> PathBuf {
+        self.path.join("logs").join(format!("{kernel_type}{}.txt", seed_suffix(retrain_seed)))
     }
 
     /// The fold's best weights.
-    pub fn best(&self, fold: usize, again: Option<u64>) -> PathBuf {
-        self.path.join(format!("fold{fold}{}_best.safetensors", seeded(again)))
+    pub fn best(&self, fold: usize, retrain_seed: Option<u64>) -> PathBuf {
+        self.path.join(format!("fold{fold}{}_best.safetensors", seed_suffix(retrain_seed)))
     }
 
     /// The fold's newest weights with the optimizer's state; `older` = so many before it.
-    pub fn last(&self, fold: usize, again: Option<u64>, older: usize) -> PathBuf {
+    pub fn last(&self, fold: usize, retrain_seed: Option<u64>, older: usize) -> PathBuf {
         let older = if older == 0 { String::new() } else { format!("-{older}") };
-        self.path.join(format!("fold{fold}{}_last{older}.safetensors", seeded(again)))
+        self.path.join(format!("fold{fold}{}_last{older}.safetensors", seed_suffix(retrain_seed)))
     }
 
     /// TensorBoard's folder of a fold.
-    pub fn tensorboard(&self, fold: usize, again: Option<u64>) -> PathBuf {
-        self.path.join("tensorboard").join(format!("fold{fold}{}", seeded(again)))
+    pub fn tensorboard(&self, fold: usize, retrain_seed: Option<u64>) -> PathBuf {
+        self.path.join("tensorboard").join(format!("fold{fold}{}", seed_suffix(retrain_seed)))
     }
 
     /// How the run ended.
@@ -242,8 +242,8 @@ fn has_config(path: &Path) -> bool {
     path.join("config.toml").symlink_metadata().is_ok()
 }
 
-fn seeded(again: Option<u64>) -> String {
-    again.map(|seed| format!("_seed{seed}")).unwrap_or_default()
+fn seed_suffix(retrain_seed: Option<u64>) -> String {
+    retrain_seed.map(|seed| format!("_seed{seed}")).unwrap_or_default()
 }
 
 /// The folder that `latest` points to, or else the one in `dir` whose config.toml is the newest.

@@ -83,8 +83,8 @@ impl Curves {
     }
 
     fn curve(&mut self, fold: usize) -> &mut Curve {
-        let again = self.seeds.get(&fold).copied().filter(|&seed| seed != self.seed);
-        match self.folds.entry(self.folder.tensorboard(fold, again)) {
+        let retrain_seed = self.seeds.get(&fold).copied().filter(|&seed| seed != self.seed);
+        match self.folds.entry(self.folder.tensorboard(fold, retrain_seed)) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
                 let dir = new.key().clone();

@@ -163,7 +163,7 @@ fn checks<'a>(device: &'a Device, ops: &'a [ops::Op]) -> Vec<Check<'a>> {
             add("training, by the CPU's", dtype, allowed, run);
         }
     }
-    add("training again", f32, 0.0, Box::new(move || steps::again(device)));
+    add("training again", f32, 0.0, Box::new(move || steps::repeat(device)));
     all
 }
 

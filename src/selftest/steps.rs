@@ -111,7 +111,7 @@ pub fn against_cpu(device: &Device, dtype: DType) -> Result<Worst> {
 /// How many of three losses differ when the same steps are made again.
 ///
 /// Errors: the device fails.
-pub fn again(device: &Device) -> Result<Worst> {
+pub fn repeat(device: &Device) -> Result<Worst> {
     let [first, second] = [(), ()].map(|()| losses(device, DType::F32, whole(), 3));
     let (first, second) = (first?, second?);
     let differ = first.iter().zip(&second).filter(|(a, b)| a != b).count();

@@ -268,7 +268,7 @@ pub fn fold(args: &cli::Fold) -> Result<ExitCode> {
         cli::Action::Restore => FoldAction::Restore,
         cli::Action::Earlier => FoldAction::Earlier,
         cli::Action::Later => FoldAction::Later,
-        cli::Action::Again => FoldAction::Again,
+        cli::Action::Retrain => FoldAction::Retrain,
     };
     steer(&args.steer, Command::Fold { fold: args.fold, action })
 }

@@ -91,10 +91,10 @@ fn weights_of(
     let status = Status::read(&folder.state()).ok();
     let status: Option<FoldStatus> =
         status.and_then(|status| status.folds.into_iter().find(|of| of.fold == fold));
-    let again = status.as_ref().map(|of| of.seed).filter(|&seed| seed != config.seed);
+    let retrain_seed = status.as_ref().map(|of| of.seed).filter(|&seed| seed != config.seed);
     let files: Vec<_> = match args.last {
-        true => (0..=MOST_KEPT).map(|older| folder.last(fold, again, older)).collect(),
-        false => vec![folder.best(fold, again)],
+        true => (0..=MOST_KEPT).map(|older| folder.last(fold, retrain_seed, older)).collect(),
+        false => vec![folder.best(fold, retrain_seed)],
     };
     let (whole, refused) = checkpoint::newest(files.into_iter());
     let Some(whole) = whole else {

@@ -46,8 +46,8 @@ pub(super) fn of_run(folder: &Folder, wanted: Option<&[usize]>) -> Result<Vec<Tr
         if wanted.is_some_and(|wanted| !wanted.contains(&fold.fold)) {
             continue;
         }
-        let again = (fold.seed != seed).then_some(fold.seed);
-        let path = folder.best(fold.fold, again);
+        let retrain_seed = (fold.seed != seed).then_some(fold.seed);
+        let path = folder.best(fold.fold, retrain_seed);
         // A fold may be done and have none: `select.metric` was never defined there.
         if !path.exists() || (fold.state != FoldState::Done && wanted.is_none()) {
             open.push(fold.fold);

@@ -72,7 +72,7 @@ impl CheckpointWriter<'_> {
             files.push(File {
                 kind: CheckpointKind::Best,
                 snapshot: Snapshot::best(self.model)?,
-                path: self.fold.folder.best(at.fold, self.fold.again),
+                path: self.fold.folder.best(at.fold, self.fold.retrain_seed),
                 older: Vec::new(),
             });
         }

@@ -10,7 +10,9 @@ use crate::config::{Config, MOST_EPOCHS};
 use crate::run::{
     Command, Event, FoldAction,
     channel::EventSender,
-    event::{self, Again, Answer, FoldState, Level, Planned, Position, TrainerEvent, TrainerState},
+    event::{
+        self, Answer, FoldState, Level, Planned, Position, Retrain, TrainerEvent, TrainerState,
+    },
     folder::{Folder, write_atomically},
     status::{self, RunState, Status},
     trouble,
@@ -236,10 +238,10 @@ impl Control {
         match self.queue.obey(fold, action) {
             Ok(effect) => {
                 self.obeyed.push(command);
-                if action == FoldAction::Again {
+                if action == FoldAction::Retrain {
                     let seed = self.queue.get(fold).map_or(0, |entry| entry.seed);
                     let at = Position { fold, epoch: 0, step: 0 };
-                    self.events.send(Event::Again(Again { at, seed }));
+                    self.events.send(Event::Retrain(Retrain { at, seed }));
                 }
                 // A fold that is left is told once it is.
                 if !matches!(effect, Effect::Leave(_)) {

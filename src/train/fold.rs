@@ -76,7 +76,7 @@ pub struct Fold<'a> {
     /// How the GPU is doing, where there is one that tells.
     pub monitor: Option<&'a Monitor>,
     /// The seed, where it is not the run's: the fold is trained again.
-    pub again: Option<u64>,
+    pub retrain_seed: Option<u64>,
     /// The notebook's DEBUG: no `last`.
     pub debug: bool,
     /// The time of the log, as `time.ctime()`.
@@ -113,18 +113,18 @@ impl<'a> Fold<'a> {
 
     /// What `last` is called; `older` = so many before it.
     pub(super) fn last(&self, older: usize) -> PathBuf {
-        self.folder.last(self.plan.fold, self.again, older)
+        self.folder.last(self.plan.fold, self.retrain_seed, older)
     }
 
     /// The notebook's log.
     fn log(&self) -> PathBuf {
-        self.folder.log(&self.config.run.kernel_type, self.again)
+        self.folder.log(&self.config.run.kernel_type, self.retrain_seed)
     }
 
     /// As it is told.
     pub(super) fn best(&self, Best { metric, epoch, valid_loss, slice_auc }: Best) -> FoldBest {
         let (fold, baseline) = (self.plan.fold, self.plan.baseline);
-        let path = self.folder.best(fold, self.again).display().to_string();
+        let path = self.folder.best(fold, self.retrain_seed).display().to_string();
         FoldBest { fold, metric, epoch, valid_loss, slice_auc, baseline, path }
     }
 }

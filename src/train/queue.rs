@@ -185,14 +185,14 @@ impl Queue {
                     None => refused("moved further"),
                 }
             }
-            A::Again if state == S::Done => {
+            A::Retrain if state == S::Done => {
                 let mut entry = self.entries.remove(index);
                 (entry.state, entry.epoch, entry.step, entry.best) = (S::Waiting, 0, 0, None);
                 entry.seed = entry.seed.wrapping_add(1) & (u64::MAX >> 1);
                 self.entries.push(entry);
                 Ok(Effect::GoOn)
             }
-            A::Again => refused("trained again before it is done"),
+            A::Retrain => refused("trained again before it is done"),
         }
     }
 
@@ -267,11 +267,11 @@ mod tests {
         q.get_mut(0).unwrap().epoch = 10;
         q.left(S::Done);
         assert_eq!(q.obey(2, A::Earlier), Ok(Effect::Stay));
-        assert_eq!(q.obey(0, A::Again), Ok(Effect::GoOn));
+        assert_eq!(q.obey(0, A::Retrain), Ok(Effect::GoOn));
         q.obey(1, A::Pause).unwrap();
         let known = q.status();
-        let again = Queue::new((0..4).map(plan).collect(), 5, 10, &known);
-        let told: Vec<_> = again.told().iter().map(|e| (e.fold, e.state, e.seed)).collect();
+        let restarted = Queue::new((0..4).map(plan).collect(), 5, 10, &known);
+        let told: Vec<_> = restarted.told().iter().map(|e| (e.fold, e.state, e.seed)).collect();
         let expected =
             [(2, S::Waiting, 5), (1, S::Paused, 5), (0, S::Waiting, 6), (3, S::Waiting, 5)];
         assert_eq!(told, expected);
@@ -288,7 +288,7 @@ mod tests {
             (0, A::Skip, "cannot be given up"),
             (1, A::Restore, "fold 1 is waiting"),
             (0, A::Earlier, "cannot be moved further"),
-            (1, A::Again, "before it is done"),
+            (1, A::Retrain, "before it is done"),
         ] {
             let error = q.obey(fold, action).unwrap_err();
             assert!(error.contains(words), "{error}");

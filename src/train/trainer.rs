@@ -124,9 +124,9 @@ fn run(job: &Job, events: &EventSender, commands: Receiver<Command>) -> Outcome 
     let mut queue = Queue::new(plans, config.seed, config.train.epochs, known);
     for entry in &mut queue.entries {
         // The folder may have been moved.
-        let again = (entry.seed != config.seed).then_some(entry.seed);
+        let retrain_seed = (entry.seed != config.seed).then_some(entry.seed);
         if let Some(best) = &mut entry.best {
-            best.path = job.folder.best(entry.plan.fold, again).display().to_string();
+            best.path = job.folder.best(entry.plan.fold, retrain_seed).display().to_string();
         }
     }
     let mut found = BTreeMap::new();
@@ -276,7 +276,7 @@ fn folds(
             arena: &arena,
             constant: &constant,
             monitor: monitor.as_ref(),
-            again: (seed != job.config.seed).then_some(seed),
+            retrain_seed: (seed != job.config.seed).then_some(seed),
             debug: job.debug,
             clock: job.clock,
             panic_at_step: job.panic_at_step,

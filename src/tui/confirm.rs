@@ -18,7 +18,7 @@ pub enum Question {
     /// Give up the fold with this number?
     Skip(usize),
     /// Train the fold with this number again?
-    Again(usize),
+    Retrain(usize),
     /// Train each fold for so many epochs? The arrows change it.
     Epochs(usize),
     /// Let the learning rate fall to this place of the series 1, 2, 5, 10 …? The arrows change it.
@@ -115,7 +115,7 @@ pub fn draw(frame: &mut Frame, area: Rect, question: Question, state: &State) {
             ),
             vec!["From the next step on it follows the cosine that ends there.".into()],
         ),
-        Question::Again(fold) => (
+        Question::Retrain(fold) => (
             format!("Train fold {fold} again under a new seed?  y/n"),
             vec!["It goes to the end of the queue. What it left is kept.".into()],
         ),

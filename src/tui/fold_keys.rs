@@ -49,8 +49,8 @@ pub fn verdict(key: OfFold, state: &State, fold: &Fold) -> Verdict {
         (OfFold::Act(A::Skip), S::Done) => refuse("there is nothing to give up"),
         (OfFold::Act(A::Skip), S::Skipped | S::Stopped | S::Failed) => refuse("f brings it back"),
         (OfFold::Act(A::Skip), _) => Verdict::Ask(Question::Skip(number)),
-        (OfFold::Act(A::Again), S::Done) => Verdict::Ask(Question::Again(number)),
-        (OfFold::Act(A::Again), _) => refuse("only one that is done is trained again"),
+        (OfFold::Act(A::Retrain), S::Done) => Verdict::Ask(Question::Retrain(number)),
+        (OfFold::Act(A::Retrain), _) => refuse("only one that is done is trained again"),
         (OfFold::Act(action), _) => send(action),
     }
 }
@@ -70,7 +70,7 @@ pub fn label(key: OfFold, state: &State, fold: &Fold) -> Option<&'static str> {
         (OfFold::Hold, _) => Some("pause"),
         (OfFold::Act(FoldAction::Start), _) => Some("start now"),
         (OfFold::Act(FoldAction::Skip), _) => Some("give up"),
-        (OfFold::Act(FoldAction::Again), _) => Some("train again"),
+        (OfFold::Act(FoldAction::Retrain), _) => Some("train again"),
         (OfFold::Act(_), _) => None,
     }
 }

@@ -233,7 +233,7 @@ impl Screen {
             }
             Question::Start(fold) => (fold, FoldAction::Start),
             Question::Skip(fold) => (fold, FoldAction::Skip),
-            Question::Again(fold) => (fold, FoldAction::Again),
+            Question::Retrain(fold) => (fold, FoldAction::Retrain),
         };
         // Asked of one fold, meant for that one alone, if it still has a sense.
         let asked = self.state.folds.iter().find(|f| f.plan.fold == fold);

@@ -197,7 +197,7 @@ impl Alerts {
     }
 
     /// The fold begins anew.
-    pub(super) fn again(&mut self, fold: usize) {
+    pub(super) fn retrain(&mut self, fold: usize) {
         self.steps.remove(&fold);
         self.epochs.remove(&fold);
         if self.fold == Some(fold) {

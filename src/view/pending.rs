@@ -119,7 +119,7 @@ impl Pending {
                 FoldAction::Skip => format!("skipping fold {fold}…"),
                 FoldAction::Restore => format!("bringing fold {fold} back…"),
                 FoldAction::Earlier | FoldAction::Later => format!("moving fold {fold}…"),
-                FoldAction::Again => format!("queueing fold {fold} again…"),
+                FoldAction::Retrain => format!("queueing fold {fold} again…"),
             },
             Self::StoppingAfterEpoch => return None,
         })

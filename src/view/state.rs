@@ -124,13 +124,13 @@ impl State {
                 }
             }
             Event::Queue(queue) => self.order(queue),
-            Event::Again(again) => {
+            Event::Retrain(e) => {
                 let capacity = MOST_POINTS / self.folds.len().max(1);
-                if let Some(fold) = self.fold_mut(again.at.fold) {
+                if let Some(fold) = self.fold_mut(e.at.fold) {
                     *fold = Fold::new(fold.plan.clone(), fold.epochs.len(), capacity);
-                    fold.seed = Some(again.seed);
+                    fold.seed = Some(e.seed);
                 }
-                self.alerts.again(again.at.fold);
+                self.alerts.retrain(e.at.fold);
             }
             Event::Planned(planned) => self.replan(planned),
             Event::EpochStarted(event) => {

@@ -22,7 +22,7 @@ pub fn of_event(event: &Event) -> Option<(Level, String)> {
                 (level, format!("fold {}: {}{at}", f.at.fold, fold::word(state)))
             }
         },
-        Event::Again(a) => {
+        Event::Retrain(a) => {
             (Level::Info, format!("fold {}: to be trained again, seed {}", a.at.fold, a.seed))
         }
         Event::Planned(p) => (Level::Info, format!("from {} on: {}", p.at, p.changes.join(", "))),

@@ -171,7 +171,7 @@ fn order_and_states_survive_a_restart_and_a_done_fold_is_trained_again() {
         Event::Fold(event) => (event.state == FoldState::Done && event.at.fold == 0).then_some(()),
         _ => None,
     });
-    fold(&handle, 0, FoldAction::Again);
+    fold(&handle, 0, FoldAction::Retrain);
     let finished = until(&handle, |event| match event {
         Event::RunFinished(finished) => Some(finished),
         _ => None,

@@ -25,7 +25,7 @@ pub fn held() -> Screen {
     tell(&mut screen, Event::Fold(FoldEvent { at: at(2, 5, 31), state: Paused }));
     tell(&mut screen, Event::Fold(FoldEvent { at: MIDDLE, state: Training }));
     tell(&mut screen, script.step(Position { step: 24, ..MIDDLE }));
-    tell(&mut screen, Event::Again(Again { at: at(0, 0, 0), seed: 43 }));
+    tell(&mut screen, Event::Retrain(Retrain { at: at(0, 0, 0), seed: 43 }));
     tell(
         &mut screen,
         queue(&[
@@ -143,7 +143,7 @@ fn questions_about_folds_say_what_will_be() {
     press(&mut screen, KeyCode::Left);
     press(&mut screen, KeyCode::Char('a'));
     insta::assert_snapshot!("ask_again", draw(&mut screen, 80, 24));
-    assert_eq!(press(&mut screen, KeyCode::Char('y')), of_fold(0, FoldAction::Again));
+    assert_eq!(press(&mut screen, KeyCode::Char('y')), of_fold(0, FoldAction::Retrain));
 }
 
 #[test]

@@ -301,22 +301,26 @@ impl<'a, R: Float> Ops for Cpu<'a, R> {
         (x, x_range): Out<Vec<R>>,
         bias: &'a [R],
         c: usize,
-        (again, to): Out<Vec<R>>,
+        (recomputed, to): Out<Vec<R>>,
         (g, g_range): Out<Vec<R>>,
         sum: &mut Sum<'a, R>,
     ) {
-        let (x, again, g) = (&mut x[x_range], &mut again[to], &mut g[g_range]);
+        let (x, recomputed, g) = (&mut x[x_range], &mut recomputed[to], &mut g[g_range]);
         let k = self.lanes.values(x.len(), c);
-        let rows = x.par_chunks_mut(k).zip(again.par_chunks_mut(k));
-        self.lanes.summed(sum.values(), g.par_chunks_mut(k).zip(rows), |(g, (x, again)), sum| {
-            // A few rows at a time, whose derivatives stay in the first cache.
-            let few = GELU_ROWS * c;
-            let rows = x.chunks_mut(few).zip(again.chunks_mut(few));
-            for (g, (x, again)) in g.chunks_mut(few).zip(rows) {
-                bias_gelu::forward_with_derivative(x, bias, again);
-                vectorised(TimesDerivative { g, derivative: x, sum });
-            }
-        });
+        let rows = x.par_chunks_mut(k).zip(recomputed.par_chunks_mut(k));
+        self.lanes.summed(
+            sum.values(),
+            g.par_chunks_mut(k).zip(rows),
+            |(g, (x, recomputed)), sum| {
+                // A few rows at a time, whose derivatives stay in the first cache.
+                let few = GELU_ROWS * c;
+                let rows = x.chunks_mut(few).zip(recomputed.chunks_mut(few));
+                for (g, (x, recomputed)) in g.chunks_mut(few).zip(rows) {
+                    bias_gelu::forward_with_derivative(x, bias, recomputed);
+                    vectorised(TimesDerivative { g, derivative: x, sum });
+                }
+            },
+        );
     }
 
     fn scale_residual(

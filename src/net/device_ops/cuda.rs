@@ -542,7 +542,7 @@ impl<'a, T: Compute> Ops for Cuda<'a, T> {
         (x, x_range): Out<Buffer<T>>,
         bias: &'a Weight<'a, T>,
         c: usize,
-        (again, to): Out<Buffer<T>>,
+        (recomputed, to): Out<Buffer<T>>,
         (g, g_range): Out<Buffer<T>>,
         sum: &mut Sum<'a>,
     ) {
@@ -551,7 +551,7 @@ impl<'a, T: Compute> Ops for Cuda<'a, T> {
             let parts = launch::column_parts(n, c);
             let partial = empty::<f32>(device, parts * c)?;
             let (launch, of_parts) = (launch::bias_gelu_grad(c, parts), partial.as_view());
-            let (x, y, g) = (x.view(x_range)?, again.view(to)?, g.view(g_range)?);
+            let (x, y, g) = (x.view(x_range)?, recomputed.view(to)?, g.view(g_range)?);
             let (dx, n, width, count) = (g.slice(..), n as i64, c as i32, parts as i32);
             run!(device, launch, T::SUFFIX, x, b, g, y, dx, of_parts, n, width, count);
             let (sum, add) = sum.add_or_begin();

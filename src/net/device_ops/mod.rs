@@ -202,13 +202,13 @@ pub(crate) trait Ops {
     /// The same in place.
     fn gelu_in_place(&mut self, x: Out<Self::Inner>, bias: Self::Weight, c: usize);
     /// Its backward pass: `g`, the gradient by the result, becomes that by x, whose sum over the rows
-    /// is added; and once more gelu(x + bias), into `again`. x is used up.
+    /// is added; and once more gelu(x + bias), into `recomputed`. x is used up.
     fn gelu_backward(
         &mut self,
         x: Out<Self::Inner>,
         bias: Self::Weight,
         c: usize,
-        again: Out<Self::Inner>,
+        recomputed: Out<Self::Inner>,
         g: Out<Self::Inner>,
         sum: &mut Self::Sum,
     );

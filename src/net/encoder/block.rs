@@ -158,8 +158,8 @@ pub(super) fn backward<O: Ops>(
         };
         let (a, da) = (&mut work.a, &mut work.da);
         let first = &weights.fc1;
-        let (again, of_a) = ((&mut *a, wide.clone()), (&mut *da, wide.clone()));
-        ops.gelu_backward((h, at), first.bias, 4 * c, again, of_a, &mut grads.fc1.bias);
+        let (recomputed, of_a) = ((&mut *a, wide.clone()), (&mut *da, wide.clone()));
+        ops.gelu_backward((h, at), first.bias, 4 * c, recomputed, of_a, &mut grads.fc1.bias);
         // Without gamma for now.
         let of_rows = (&*g, range.clone());
         ops.product_by_weight(sizes[1], of_rows, (a, wide.clone()), &mut grads.fc2.weight);

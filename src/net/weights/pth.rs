@@ -119,18 +119,18 @@ pub(super) fn of_pickle<'a>(
 
 /// What a pickle says.
 fn unpickle(mut pickle: &[u8]) -> Result<Object> {
-    const AGAIN: &str = "load the file in PyTorch, and torch.save its state_dict() with the default \
+    const RESAVE: &str = "load the file in PyTorch, and torch.save its state_dict() with the default \
                          pickle_protocol";
     if let &[0x80, protocol, ..] = pickle
         && protocol > NEWEST_PROTOCOL
     {
         return Err(format!(
             "its data.pkl is a pickle of protocol {protocol}, and up to {NEWEST_PROTOCOL} is read \
-             here: {AGAIN}"
+             here: {RESAVE}"
         ));
     }
     let foreign = |e: candle_core::Error| {
-        format!("its data.pkl cannot be understood ({}): {AGAIN}", sentence(&e))
+        format!("its data.pkl cannot be understood ({}): {RESAVE}", sentence(&e))
     };
     let mut stack = Stack::empty();
     let mut left = MOST_OBJECTS;

@@ -95,7 +95,7 @@ fn shorten(event: &mut Event, texts: usize, items: usize) {
         }
         // Nothing but figures.
         Event::Fold(_)
-        | Event::Again(_)
+        | Event::Retrain(_)
         | Event::EpochStarted(_)
         | Event::Step(_)
         | Event::ValidStep(_)

@@ -120,7 +120,7 @@ pub const BINDINGS: &[Binding] = &[
     ),
     bind(
         "fold_again",
-        fold(FoldAction::Again),
+        fold(FoldAction::Retrain),
         &[Key::char('a')],
         FOLDS,
         (5, "again"),
