@@ -97,7 +97,7 @@ fn lines(stamped: &Stamped, state: &State, every: usize) -> Option<String> {
 /// The lines for the alerts that rose with an event, where it does not tell them itself.
 fn alerts(stamped: &Stamped, state: &State, raised: u64) -> String {
     let clock = format::duration(stamped.at);
-    let risen = state.alerts.since(raised).filter(|alert| !alert.kind.is_told_by_its_event());
+    let risen = state.alerts.since(raised).filter(|alert| !alert.kind.has_own_event());
     let line = |alert: &Alert| {
         let prefix = prefix(alert.kind.level());
         format!("{clock:>8}  {prefix}{}\n", format::sanitized(&alert.text))

@@ -162,7 +162,7 @@ pub fn tensors(bytes: &[u8]) -> std::result::Result<HashMap<String, Tensor>, Str
     let file = safetensors::SafeTensors::deserialize(bytes).map_err(foreign)?;
     let mut tensors = HashMap::new();
     for (name, view) in file.iter() {
-        let told = || excerpt(name, 100);
+        let shown = || excerpt(name, 100);
         let dtype = match view.dtype() {
             safetensors::Dtype::F32 => DType::F32,
             safetensors::Dtype::F64 => DType::F64,
@@ -170,12 +170,12 @@ pub fn tensors(bytes: &[u8]) -> std::result::Result<HashMap<String, Tensor>, Str
             safetensors::Dtype::BF16 => DType::BF16,
             // BatchNorm's count of batches.
             safetensors::Dtype::I64 => DType::I64,
-            other => return Err(format!("{:?} is of type {other:?}", told())),
+            other => return Err(format!("{:?} is of type {other:?}", shown())),
         };
         let shape = view.shape();
         if shape.contains(&0) || shape.len() > MOST_DIMENSIONS {
             let shape = excerpt(&format!("{shape:?}"), 80);
-            return Err(format!("{:?} has the shape {shape}", told()));
+            return Err(format!("{:?} has the shape {shape}", shown()));
         }
         let tensor = Tensor::from_raw_buffer(view.data(), dtype, shape, &Device::Cpu)
             .map_err(|e| sentence(&e))?;

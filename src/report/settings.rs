@@ -75,7 +75,7 @@ fn flat(table: &Table) -> BTreeMap<String, String> {
             match value {
                 Value::Table(table) if depth < DEEPEST => add(flat, &key, table, depth + 1),
                 value => {
-                    flat.insert(key, told(value));
+                    flat.insert(key, display(value));
                 }
             }
         }
@@ -86,12 +86,12 @@ fn flat(table: &Table) -> BTreeMap<String, String> {
 }
 
 /// A value in one form, however it was written.
-fn told(value: &Value) -> String {
+fn display(value: &Value) -> String {
     match value {
         Value::Float(x) if *x != 0.0 && !(1e-3..1e6).contains(&x.abs()) => format!("{x:e}"),
         Value::Float(x) => x.to_string(),
         Value::Array(values) => {
-            let values: Vec<String> = values.iter().take(LONGEST).map(told).collect();
+            let values: Vec<String> = values.iter().take(LONGEST).map(display).collect();
             format!("[{}]", values.join(", "))
         }
         value => value.to_string(),

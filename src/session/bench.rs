@@ -184,7 +184,7 @@ fn table(config: &Config, device: &str, m: &Measured) -> Result<String> {
     writeln!(out, "device    {device}")?;
     let images = m.images;
     writeln!(out, "step      {batch} studies, {images} images of {size} x {size}, {precision}")?;
-    writeln!(out, "plan      {}", m.plan.told(images))?;
+    writeln!(out, "plan      {}", m.plan.describe(images))?;
     writeln!(
         out,
         "time      {median:.3} s ({lowest:.3} to {highest:.3} in {} steps), {:.1} images/s",

@@ -53,7 +53,7 @@ pub fn check(args: &cli::Check) -> Result<String> {
         "step    {batch} studies, {total} images of {size} x {size}, on {}",
         device.name
     )?;
-    writeln!(out, "plan    {}", plan.told(total))?;
+    writeln!(out, "plan    {}", plan.describe(total))?;
     let peak = Peak::new(&config, &plan, rayon::current_num_threads());
     let lines = [
         ("weights and AdamW's moments", peak.weights),

@@ -3,7 +3,7 @@
 use super::{
     attach::named_run,
     out::{Destination, check_folder, make_folder},
-    predict::told,
+    predict::warn_left_out,
     progress::Progress,
     recorded,
     trained::{self, Trained},
@@ -79,7 +79,7 @@ pub fn evaluate(args: &cli::Evaluate) -> Result<Said> {
                 Ok(())
             },
         )?;
-        told(&skipped);
+        warn_left_out(&skipped);
         let Some(scores) = Scores::of(&scored(&found[first..]), &config.score, config.seed) else {
             bail!("no study of fold {} could be scored", trained.fold);
         };

@@ -93,7 +93,7 @@ pub fn predict(args: &cli::Predict) -> Result<(Said, bool)> {
         Ok(())
     })?);
     drop(progress);
-    told(&left_out);
+    warn_left_out(&left_out);
     if let Some(list) = &list {
         write_list(list, &left_out)?;
     }
@@ -255,9 +255,9 @@ fn asked(args: &cli::Predict, config: &Config, data: Option<&recorded::Data>) ->
             if args.studies.is_none() {
                 tell_strange(&strange, config);
                 let why = "the names of its files are not UTF-8: rename them";
-                let told =
+                let left_out_as =
                     |uid: &String| (uid.as_str().into(), format!("study {uid} in {dir}: {why}"));
-                bad.extend(not_utf8.iter().map(told));
+                bad.extend(not_utf8.iter().map(left_out_as));
             }
             (studies, Arc::new(folder) as Arc<dyn SliceSource>)
         }
@@ -274,9 +274,9 @@ fn asked(args: &cli::Predict, config: &Config, data: Option<&recorded::Data>) ->
             None => format!("is not in {}", config.data.table.display()),
         };
         let missing = named.studies.iter().filter(|study| !there.contains(&study.uid));
-        let told =
+        let left_out_as =
             |s: &Study| (s.uid.clone(), format!("study {} of {} {lack}", s.uid, path.display()));
-        bad.extend(missing.map(told));
+        bad.extend(missing.map(left_out_as));
         let wanted: HashSet<&Arc<str>> = named.studies.iter().map(|s| &s.uid).collect();
         studies.retain(|study| wanted.contains(&study.uid));
     }
@@ -365,7 +365,7 @@ fn sum_of(path: &Path) -> String {
 }
 
 /// Names those that could not be read.
-pub(super) fn told(left_out: &[LeftOut]) {
+pub(super) fn warn_left_out(left_out: &[LeftOut]) {
     if left_out.is_empty() {
         return;
     }

@@ -301,7 +301,7 @@ impl Control {
     pub fn tell_queue(&mut self) -> Result<()> {
         // On the disk before anybody relies on it.
         self.write_state(Position::default())?;
-        self.events.send(Event::Queue(event::Queue { folds: self.queue.told() }));
+        self.events.send(Event::Queue(event::Queue { folds: self.queue.states() }));
         for command in self.obeyed.drain(..) {
             self.events.send(Event::Answer(Answer { command, refused: None }));
         }

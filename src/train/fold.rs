@@ -321,7 +321,7 @@ impl Training<'_, '_> {
             self.state(FoldState::Validating, control);
             let at = self.at();
             let Self { fold, model, optimizer, sums, batches, found, .. } = self;
-            let best = found.best.as_ref().map(told_best);
+            let best = found.best.as_ref().map(best_of);
             let writer =
                 CheckpointWriter { fold, model, optimizer, sums: *sums, batches: *batches, best };
             let validation = validate(
@@ -389,7 +389,7 @@ impl Training<'_, '_> {
     /// What a checkpoint is made of, now.
     fn checkpoint_writer(&self) -> CheckpointWriter<'_> {
         let (fold, model, optimizer) = (self.fold, self.model, &self.optimizer);
-        let best = self.found.best.as_ref().map(told_best);
+        let best = self.found.best.as_ref().map(best_of);
         CheckpointWriter { fold, model, optimizer, sums: self.sums, batches: self.batches, best }
     }
 
@@ -473,7 +473,7 @@ impl Training<'_, '_> {
 }
 
 /// As a checkpoint holds it.
-fn told_best(best: &FoldBest) -> Best {
+fn best_of(best: &FoldBest) -> Best {
     let FoldBest { metric, epoch, valid_loss, slice_auc, .. } = *best;
     Best { metric, epoch, valid_loss, slice_auc }
 }

@@ -147,7 +147,7 @@ impl Plan {
     }
 
     /// In words, for a step of `total` images.
-    pub fn told(&self, total: usize) -> String {
+    pub fn describe(&self, total: usize) -> String {
         let Retention { inputs, inner } = self.retention;
         match (inputs >= total, inner) {
             (true, 0) => "all images of a step in one pass".into(),

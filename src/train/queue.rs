@@ -197,9 +197,9 @@ impl Queue {
     }
 
     /// As it is told.
-    pub fn told(&self) -> Vec<Queued> {
-        let told = |e: &Entry| Queued { fold: e.plan.fold, state: e.state, seed: e.seed };
-        self.entries.iter().map(told).collect()
+    pub fn states(&self) -> Vec<Queued> {
+        let queued = |e: &Entry| Queued { fold: e.plan.fold, state: e.state, seed: e.seed };
+        self.entries.iter().map(queued).collect()
     }
 
     /// As it is written.
@@ -271,10 +271,10 @@ mod tests {
         q.obey(1, A::Pause).unwrap();
         let known = q.status();
         let restarted = Queue::new((0..4).map(plan).collect(), 5, 10, &known);
-        let told: Vec<_> = restarted.told().iter().map(|e| (e.fold, e.state, e.seed)).collect();
+        let states: Vec<_> = restarted.states().iter().map(|e| (e.fold, e.state, e.seed)).collect();
         let expected =
             [(2, S::Waiting, 5), (1, S::Paused, 5), (0, S::Waiting, 6), (3, S::Waiting, 5)];
-        assert_eq!(told, expected);
+        assert_eq!(states, expected);
     }
 
     #[test]

@@ -386,7 +386,7 @@ fn started(job: &Job, spec: &Spec, model: &Classifier, folds: Vec<FoldPlan>) -> 
 fn memory_plan(job: &Job, spec: &Spec, events: &EventSender) -> memory::Plan {
     let config = &job.config;
     let (plan, free) = memory::Plan::for_device(config, &job.device);
-    let (how, free) = (plan.told(config.train.batch_size * spec.images), free >> 20);
+    let (how, free) = (plan.describe(config.train.batch_size * spec.images), free >> 20);
     let memory = match job.device.is_cpu() {
         true => {
             let need = plan.bytes(spec, config.data.image_size) >> 20;

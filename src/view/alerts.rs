@@ -100,7 +100,7 @@ impl Kind {
     }
 
     /// Whether the event that it comes from is in the log by itself.
-    pub fn is_told_by_its_event(self) -> bool {
+    pub fn has_own_event(self) -> bool {
         matches!(self, Self::Lost | Self::Held | Self::Error)
     }
 }

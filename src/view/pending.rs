@@ -77,15 +77,15 @@ impl Pending {
                 false
             }
             (_, Event::Answer(answer)) => self.is_of(answer.command),
-            (Self::Fold { fold, action: FoldAction::Start, .. }, Event::Fold(told)) => {
-                told.at.fold == fold && told.state == FoldState::Training
+            (Self::Fold { fold, action: FoldAction::Start, .. }, Event::Fold(event)) => {
+                event.at.fold == fold && event.state == FoldState::Training
             }
-            (Self::Fold { fold, action: FoldAction::Start, .. }, Event::EpochStarted(told)) => {
-                told.at.fold == fold
+            (Self::Fold { fold, action: FoldAction::Start, .. }, Event::EpochStarted(event)) => {
+                event.at.fold == fold
             }
-            (Self::Fold { fold, .. }, Event::Fold(told)) => {
-                told.at.fold == fold
-                    && !matches!(told.state, FoldState::Training | FoldState::Validating)
+            (Self::Fold { fold, .. }, Event::Fold(event)) => {
+                event.at.fold == fold
+                    && !matches!(event.state, FoldState::Training | FoldState::Validating)
             }
             // The notebook's DEBUG writes none: then the epoch's end is as good.
             (Self::Saving, Event::Checkpoint(_) | Event::Epoch(_)) => true,
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
     use crate::run::event::{FoldEvent, Level, Log, Position, TrainerEvent};
 
-    fn told(fold: usize, state: FoldState) -> Event {
+    fn fold_event(fold: usize, state: FoldState) -> Event {
         Event::Fold(FoldEvent { at: Position { fold, epoch: 1, step: 2 }, state })
     }
 
@@ -144,14 +144,14 @@ mod tests {
         };
         let pause = of(1, FoldAction::Pause);
         assert!(!pause.is_answered_by(&obeyed(1, FoldAction::Pause)));
-        assert!(!pause.is_answered_by(&told(1, FoldState::Validating)));
-        assert!(pause.is_answered_by(&told(1, FoldState::Paused)));
+        assert!(!pause.is_answered_by(&fold_event(1, FoldState::Validating)));
+        assert!(pause.is_answered_by(&fold_event(1, FoldState::Paused)));
         assert!(of(2, FoldAction::Pause).is_answered_by(&obeyed(2, FoldAction::Pause)));
         assert!(!of(2, FoldAction::Pause).is_answered_by(&obeyed(3, FoldAction::Pause)));
         let start = of(2, FoldAction::Start);
         assert!(!start.is_answered_by(&obeyed(2, FoldAction::Start)));
-        assert!(!start.is_answered_by(&told(1, FoldState::Waiting)));
-        assert!(start.is_answered_by(&told(2, FoldState::Training)));
+        assert!(!start.is_answered_by(&fold_event(1, FoldState::Waiting)));
+        assert!(start.is_answered_by(&fold_event(2, FoldState::Training)));
     }
 
     #[test]

@@ -366,7 +366,7 @@ impl State {
         if self.alerts.raised() == raised {
             return;
         }
-        let risen = self.alerts.since(raised).filter(|alert| !alert.kind.is_told_by_its_event());
+        let risen = self.alerts.since(raised).filter(|alert| !alert.kind.has_own_event());
         let lines: Vec<_> = risen.map(|alert| (alert.kind.level(), alert.text.clone())).collect();
         for (level, text) in lines {
             self.log_line(level, &text);

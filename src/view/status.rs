@@ -83,7 +83,7 @@ impl State {
         let standing = self.alerts.standing();
         let (first, others) = standing.split_first()?;
         let mut text = first.text.clone();
-        if !first.kind.is_told_by_its_event() {
+        if !first.kind.has_own_event() {
             text += &format!(" · since {}", format::duration(first.since));
             if let Some(until) = first.until {
                 text += &format!(" until {}", format::duration(until));

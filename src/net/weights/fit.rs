@@ -79,7 +79,7 @@ pub struct Filled {
 impl fmt::Display for Differences {
     /// The first names of each kind and how many more there are, in one sentence.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let told = |names: Vec<String>, one: &str, several: &str| {
+        let list = |names: Vec<String>, one: &str, several: &str| {
             let more = match names.len().saturating_sub(TOLD) {
                 0 => String::new(),
                 more => format!(" (and {more} more)"),
@@ -98,10 +98,10 @@ impl fmt::Display for Differences {
             count => format!("{name} has {count} NaN or infinite values"),
         });
         let parts = [
-            told(self.missing.clone(), " is missing", " are missing"),
-            told(shapes.collect(), "", ""),
-            told(extra.collect(), " has no place in it", " have no place in it"),
-            told(not_finite.collect(), "", ""),
+            list(self.missing.clone(), " is missing", " are missing"),
+            list(shapes.collect(), "", ""),
+            list(extra.collect(), " has no place in it", " have no place in it"),
+            list(not_finite.collect(), "", ""),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         f.write_str(&parts.join("; "))

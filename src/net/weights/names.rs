@@ -84,23 +84,23 @@ pub(super) fn unwrap(
         // A few names are alike by chance.
         _ if 2 * most < known.len() => "",
         _ => {
-            let told = best.iter().take(4).map(|prefix| format!("{:?}", excerpt(prefix, 60)));
-            let told: Vec<String> = told.collect();
+            let found = best.iter().take(4).map(|prefix| format!("{:?}", excerpt(prefix, 60)));
+            let found: Vec<String> = found.collect();
             return Err(format!(
                 "it holds {} such networks, their names beginning with {}; save one of them alone",
                 best.len(),
-                told.join(", ")
+                found.join(", ")
             ));
         }
     };
     let under =
         |name: &str, prefix: &str| name.strip_prefix(prefix).is_some_and(|own| known.contains(own));
     if let Some((other, _)) = others.iter().max_by_key(|(_, count)| *count) {
-        let told = |prefix: &str| match prefix {
+        let describe = |prefix: &str| match prefix {
             "" => "the names without a prefix".to_string(),
             _ => format!("the names that begin with {:?}", excerpt(prefix, 60)),
         };
-        tensors.taken = Some((told(prefix), told(other)));
+        tensors.taken = Some((describe(prefix), describe(other)));
         dict.retain(|name, _| {
             under(name, prefix) || !others.iter().any(|(other, _)| under(name, other))
         });

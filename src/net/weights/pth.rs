@@ -68,11 +68,11 @@ pub(super) fn tensors(bytes: &[u8], average: bool) -> Result<Tensors> {
     let mut whole = HashSet::new();
     let mut left = bytes.len();
     of_pickle(&pickle, bytes.len(), average, &mut |key| {
-        let told = excerpt(key, 40);
+        let shown = excerpt(key, 40);
         let file = zip.by_name(&format!("{folder}data/{key}"));
-        let file = file.map_err(|_| format!("its values data/{told} are missing"))?;
+        let file = file.map_err(|_| format!("its values data/{shown} are missing"))?;
         if file.compression() != CompressionMethod::Stored || file.encrypted() {
-            return Err(format!("its values data/{told} are compressed or encrypted"));
+            return Err(format!("its values data/{shown} are compressed or encrypted"));
         }
         // As they lie in the file: nothing is copied.
         let values = file.data_start().and_then(|start| {
@@ -80,12 +80,12 @@ pub(super) fn tensors(bytes: &[u8], average: bool) -> Result<Tensors> {
             let end = start.checked_add(usize::try_from(file.size()).ok()?)?;
             bytes.get(start..end)
         });
-        let values = values.ok_or_else(|| format!("its values data/{told} are cut short"))?;
+        let values = values.ok_or_else(|| format!("its values data/{shown} are cut short"))?;
         if whole.insert(key.to_string()) {
             let rest = left.checked_sub(values.len());
             left = rest.ok_or_else(|| "its parts lie over each other".to_string())?;
             if crc32fast::hash(values) != file.crc32() {
-                return Err(format!("its values data/{told} are damaged"));
+                return Err(format!("its values data/{shown} are damaged"));
             }
         }
         Ok(values)
@@ -106,9 +106,9 @@ pub(super) fn of_pickle<'a>(
     let Chosen { pairs, is_average, taken } = state_dict(&described, average)?;
     for (name, value) in pairs {
         let (Object::Unicode(name), Some(arguments)) = (name, rebuilt(value)) else { continue };
-        let told = |why: String| format!("{:?} {why}", excerpt(name, 100));
-        let view = View::of(arguments).map_err(told)?;
-        let values = view.values(storage(view.key)?).map_err(told)?;
+        let wrong = |why: String| format!("{:?} {why}", excerpt(name, 100));
+        let view = View::of(arguments).map_err(wrong)?;
+        let values = view.values(storage(view.key)?).map_err(wrong)?;
         let rest = left.checked_sub(values.len());
         left = rest.ok_or_else(|| "its tensors lie over each other".to_string())?;
         let tensor = Tensor::from_raw_buffer(&values, view.dtype, &view.shape, &Device::Cpu);
@@ -201,7 +201,7 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    fn told(&self) -> String {
+    fn describe(&self) -> String {
         format!("{:?}", excerpt(&self.keys.join("."), 60))
     }
 }
@@ -226,7 +226,7 @@ fn state_dict(described: &Object, average: bool) -> Result<Chosen<'_>> {
     let chosen = only(candidates)?;
     // The one that it is of, where there are several.
     let other = only(others).ok();
-    let taken = other.map(|other| (chosen.told(), other.told()));
+    let taken = other.map(|other| (chosen.describe(), other.describe()));
     Ok(Chosen { pairs: chosen.pairs, is_average: takes_average, taken })
 }
 
@@ -258,7 +258,7 @@ fn only(mut found: Vec<Found>) -> Result<Found> {
         (None, 0) => return Err("it holds no tensor".into()),
         (None, 1) => 0,
         (None, _) => {
-            let keys: Vec<String> = found.iter().take(4).map(Found::told).collect();
+            let keys: Vec<String> = found.iter().take(4).map(Found::describe).collect();
             return Err(format!(
                 "it holds tensors under {}: save one of them alone",
                 keys.join(", ")
