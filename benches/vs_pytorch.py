@@ -35,7 +35,7 @@ def peer(args, what, flags):
     return {**flat, "peak_rss_MiB": found["peak_rss_MiB"]}
 
 
-def told(values):
+def describe(values):
     digits = 2 if max(values) < 10 else 0 if min(values) > 1000 else 1
     low, middle, high = min(values), statistics.median(values), max(values)
     return f"{middle:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
@@ -63,7 +63,7 @@ def main():
             a, b = [r[of_peer] for r in peer_all], [r[key] for r in ours_all]
             ratio = statistics.median(b) / statistics.median(a)
             part = {"fwd": "forward", "fwd_bwd": "forward + backward", "fwd_bwd_inputs": "… keeping layers' inputs only", "step": "", "peak_rss_MiB": "peak RSS, MiB"}[key]
-            rows.append(f"| {name.rsplit(', ', 1)[0] if 'RSS' in part else name}{', ' if part else ''}{part} | {told(a)} | {told(b)} | {ratio:.2f} |")
+            rows.append(f"| {name.rsplit(', ', 1)[0] if 'RSS' in part else name}{', ' if part else ''}{part} | {describe(a)} | {describe(b)} | {ratio:.2f} |")
     add_to_results([
         "",
         f"## Training core against PyTorch, {datetime.date.today()}",

@@ -34,8 +34,8 @@ pub fn go_on(
     for stamped in handle.events.iter() {
         let raised = state.alerts.raised();
         state.apply(&stamped);
-        let told = lines(&stamped, &state, log_every_steps);
-        let lines = told.unwrap_or_default() + &alerts(&stamped, &state, raised);
+        let printed = lines(&stamped, &state, log_every_steps);
+        let lines = printed.unwrap_or_default() + &alerts(&stamped, &state, raised);
         if failure.is_none() && !lines.is_empty() {
             failure = out.write_all(lines.as_bytes()).and_then(|()| out.flush()).err();
         }

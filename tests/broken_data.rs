@@ -123,9 +123,9 @@ fn spoilt_files_are_left_out_where_the_config_says_so() {
     assert!(summary.starts_with(report.strip_prefix("finished\n").unwrap()), "{said}\n{report}");
     assert!(report.contains("left out as unreadable: 3 studies in fold 0"), "{report}");
     for (_, slice, reason) in SPOILT {
-        let told = |line: &&str| line.contains(slice) && line.contains(reason);
-        assert!(report.lines().any(|l| told(&l) && l.contains(" times: ")), "{report}");
-        let warnings = said.lines().filter(told).filter(|l| l.contains("warning: ")).count();
+        let names_it = |line: &&str| line.contains(slice) && line.contains(reason);
+        assert!(report.lines().any(|l| names_it(&l) && l.contains(" times: ")), "{report}");
+        let warnings = said.lines().filter(names_it).filter(|l| l.contains("warning: ")).count();
         // In each epoch after the first two or three, and once more when the fold ends.
         assert!(warnings > 4, "{warnings} of {slice}");
     }

@@ -383,16 +383,16 @@ fn crops_without_a_picture_are_told_by_check_by_the_run_and_by_its_report() {
     fill("phantom.0004", 3, 2..4);
     let heading = "crops without a picture (every pixel the same): 2 whole vertebrae and 2 single \
                    slices in 2 studies";
-    let told = check();
-    assert!(told.status.success(), "{}", text(&told.stderr));
-    let told = text(&told.stdout);
+    let output = check();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let output = text(&output.stdout);
     for words in [heading, "phantom.0001 C1, C7\n", "phantom.0004 2 slices of C3\n"] {
-        assert!(told.contains(words), "{told} lacks {words}");
+        assert!(output.contains(words), "{output} lacks {words}");
     }
-    let told = run("gone");
+    let output = run("gone");
     // Once, though two folds meet them in two epochs each.
-    assert_eq!(told.matches("crops without a picture").count(), 1, "{told}");
-    let line = told.lines().find(|line| line.contains("crops without a picture")).unwrap();
+    assert_eq!(output.matches("crops without a picture").count(), 1, "{output}");
+    let line = output.lines().find(|line| line.contains("crops without a picture")).unwrap();
     let named = "phantom.0001 C1, C7; phantom.0004 2 slices of C3";
     assert!(line.contains(heading) && line.contains(named), "{line}");
     assert!(line.contains("warning"), "{line}");

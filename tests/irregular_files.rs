@@ -37,11 +37,11 @@ fn ended(dir: &Path, args: &[&str]) -> Output {
 /// Runs a command that refuses: one sentence with these words, exit code 2.
 fn refused(dir: &Path, args: &[&str], words: &[&str]) {
     let out = ended(dir, args);
-    let told = String::from_utf8(out.stderr).unwrap();
-    assert_eq!(out.status.code(), Some(2), "{args:?}: {told}");
-    assert_eq!(told.trim().lines().count(), 1, "{args:?}: {told}");
+    let stderr = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(2), "{args:?}: {stderr}");
+    assert_eq!(stderr.trim().lines().count(), 1, "{args:?}: {stderr}");
     for word in words {
-        assert!(told.contains(word), "{args:?}: {told:?} lacks {word:?}");
+        assert!(stderr.contains(word), "{args:?}: {stderr:?} lacks {word:?}");
     }
 }
 
@@ -127,7 +127,7 @@ fn whatever_is_in_the_place_of_a_runs_file_every_command_ends() {
     assert!(all.len() > 12, "{all:?}");
     let every = all.iter().flat_map(|file| KINDS.map(|kind| (file, kind)));
     // Every command meets a pipe in the place of every file; the other kinds take turns, for time's sake.
-    let mut told = Vec::new();
+    let mut cases = Vec::new();
     for (i, (file, kind)) in every.enumerate() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("runs/a/evaluation")).unwrap();
@@ -148,7 +148,7 @@ fn whatever_is_in_the_place_of_a_runs_file_every_command_ends() {
                     "{command} with {file:?} a {kind}: {error}"
                 );
             }
-            told.push((*command, file.to_str().unwrap(), kind, words));
+            cases.push((*command, file.to_str().unwrap(), kind, words));
         }
     }
     // What is needed is named with what was found there.
@@ -165,7 +165,7 @@ fn whatever_is_in_the_place_of_a_runs_file_every_command_ends() {
         ("resume a --no-tui --device cpu", "config.toml"),
         ("resume a --no-tui --device cpu", "journal.jsonl"),
     ] {
-        let of = told.iter().find(|t| t.0 == command && t.1 == file && t.2 == "pipe").unwrap();
+        let of = cases.iter().find(|t| t.0 == command && t.1 == file && t.2 == "pipe").unwrap();
         assert!(of.3.contains(file) && of.3.contains(words("pipe")), "{of:?}");
     }
 }

@@ -48,8 +48,9 @@ fn no_row_of_random_events_ends_it() {
     let count = of_environment("MONKEY_EVENTS", 100_000);
     println!("MONKEY_SEED={seed} MONKEY_EVENTS={count}");
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let told = Script { epochs: 4, steps: 12, valid_batches: 3, ..Script::default() }.events(None);
-    let mut next = told.iter().cycle();
+    let events =
+        Script { epochs: 4, steps: 12, valid_batches: 3, ..Script::default() }.events(None);
+    let mut next = events.iter().cycle();
     let pictures = [
         Pictures::Kitty,
         Pictures::Sixel,

@@ -30,11 +30,11 @@ fn done(dir: &Path, args: &[&str]) -> Output {
 /// One sentence on stderr with these words, exit code 2.
 fn refused(dir: &Path, args: &[&str], words: &[&str]) {
     let out = rsna_tui(dir, args);
-    let told = text(&out.stderr);
-    assert_eq!(out.status.code(), Some(2), "{args:?}: {told}");
-    assert_eq!(told.trim().lines().count(), 1, "{args:?}: {told}");
+    let stderr = text(&out.stderr);
+    assert_eq!(out.status.code(), Some(2), "{args:?}: {stderr}");
+    assert_eq!(stderr.trim().lines().count(), 1, "{args:?}: {stderr}");
     for word in words {
-        assert!(told.contains(word), "{args:?}: {told:?} lacks {word:?}");
+        assert!(stderr.contains(word), "{args:?}: {stderr:?} lacks {word:?}");
     }
 }
 
@@ -287,7 +287,7 @@ fn everything_is_printed_and_opened_through_one_gate() {
 }
 
 /// The folder of a small run that is over, without weights.
-fn told_run(dir: &Path) {
+fn recorded_run(dir: &Path) {
     fs::create_dir_all(dir).unwrap();
     fs::write(dir.join("config.toml"), "seed = 42\n").unwrap();
     let script = Script { epochs: 2, steps: 4, valid_batches: 1, ..Script::default() };
@@ -314,7 +314,7 @@ const WRITERS: [(&str, &[u8]); 5] = [
 
 /// A folder with the runs `told` and `a`, and weights.
 fn runs(dir: &Path) {
-    told_run(&dir.join("runs/told"));
+    recorded_run(&dir.join("runs/told"));
     let few = split("--set data.phantom_studies=8 --set train.folds=[0] --set train.epochs=1");
     done(dir, &train("a", 2).into_iter().chain(few).collect::<Vec<_>>());
     done(dir, &split("export a --fold 0 --out w.safetensors"));
@@ -460,12 +460,12 @@ fn a_path_that_is_not_utf_8_is_taken_as_it_is_or_refused() {
     let demo = "--demo --no-tui --runs-dir";
     for line in [demo, "resume a --runs-dir"] {
         let out = rsna_tui(dir, &args(line, &[strange]));
-        let told = text(&out.stderr);
-        assert_eq!(out.status.code(), Some(2), "{told}");
+        let stderr = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{stderr}");
         assert!(
-            told.lines().count() == 1
-                && told.contains("--runs-dir r\u{fffd}: expected a path in UTF-8"),
-            "{told}"
+            stderr.lines().count() == 1
+                && stderr.contains("--runs-dir r\u{fffd}: expected a path in UTF-8"),
+            "{stderr}"
         );
     }
     assert_eq!(fs::read_dir(dir).unwrap().count(), 0, "no other folder is written to");

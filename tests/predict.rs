@@ -180,8 +180,8 @@ fn predictions_that_were_cut_are_gone_on_with() {
     );
     let out = rsna_tui(dir, &args("cut.csv"));
     assert!(out.status.success(), "{}", said(&out));
-    let told = format!("{before} of 40 studies were predicted before");
-    assert!(said(&out).contains(&told), "{} lacks {told}", said(&out));
+    let resumed = format!("{before} of 40 studies were predicted before");
+    assert!(said(&out).contains(&resumed), "{} lacks {resumed}", said(&out));
     for end in ["csv", "wide.csv"] {
         let of = |name: &str| fs::read_to_string(dir.join(format!("{name}.{end}"))).unwrap();
         assert_eq!(of("cut"), of("whole"));
@@ -236,9 +236,9 @@ fn best_is_chosen_by_what_the_config_names() {
     assert_eq!(epochs.len(), 5);
     let state = json(&dir.path().join("runs/a/state.json"));
     let of_best = epochs.iter().rfind(|e| e["is_best"] == true).unwrap();
-    let told = &state["folds"][0]["best"];
+    let best = &state["folds"][0]["best"];
     assert_eq!(
-        (&told["epoch"], &told["valid_loss"]),
+        (&best["epoch"], &best["valid_loss"]),
         (&of_best["at"]["epoch"], &of_best["valid_loss"])
     );
 }
@@ -311,8 +311,8 @@ fn what_cannot_be_predicted_is_refused_or_listed_and_never_silent() {
     assert!(!dir.join("p.csv").exists() && !dir.join("p.skipped.csv").exists());
 
     let out = rsna_tui(dir, &predict_new("p.csv", &["--skip-bad"]));
-    let told = said(&out);
-    assert_eq!(out.status.code(), Some(1), "{told}");
+    let output = said(&out);
+    assert_eq!(out.status.code(), Some(1), "{output}");
     let n = bad.len();
     for words in [
         format!("wrote p.csv ({good} studies, {} rows)", 8 * good),
@@ -322,7 +322,7 @@ fn what_cannot_be_predicted_is_refused_or_listed_and_never_silent() {
          (phantom.0005-1-0.npy)"
             .into(),
     ] {
-        assert!(told.contains(&words), "{told} lacks {words}");
+        assert!(output.contains(&words), "{output} lacks {words}");
     }
     let mut list = csv::Reader::from_path(dir.join("p.skipped.csv")).unwrap();
     let list: BTreeMap<String, String> =
@@ -330,7 +330,7 @@ fn what_cannot_be_predicted_is_refused_or_listed_and_never_silent() {
     assert_eq!(list.len(), n, "{list:?}");
     for (study, why) in bad {
         assert!(list[study].contains(why), "{list:?}");
-        assert!(told.contains(study), "{told} lacks {study}");
+        assert!(output.contains(study), "{output} lacks {study}");
     }
     let (_, some) = rows(&dir.join("p.wide.csv"));
     assert_eq!(some.len(), good);

@@ -65,11 +65,11 @@ fn all_refuse(dir: &Path, words: &[&str]) {
     let before = fs::read(&last).unwrap();
     for args in COMMANDS {
         let out = rsna_tui(dir, args);
-        let told = String::from_utf8(out.stderr.clone()).unwrap();
+        let stderr = String::from_utf8(out.stderr.clone()).unwrap();
         assert_eq!(out.status.code(), Some(2), "{args:?}: {}", said(&out));
-        assert_eq!(told.trim().lines().count(), 1, "{args:?}: {told}");
+        assert_eq!(stderr.trim().lines().count(), 1, "{args:?}: {stderr}");
         for word in words {
-            assert!(told.contains(word), "{args:?}: {told:?} lacks {word:?}");
+            assert!(stderr.contains(word), "{args:?}: {stderr:?} lacks {word:?}");
         }
         assert!(!dir.join("p.csv").exists() && !dir.join("runs/a/evaluation").exists());
     }

@@ -96,8 +96,8 @@ mod tests {
         let before = load(&[]).to_toml();
         assert!(load(&[]).changes(&before).unwrap().is_empty());
         let more = load(&["train.epochs=60", "data.workers=3", "seed=9"]);
-        let told = more.changes(&before).unwrap();
-        assert_eq!(told, ["data.workers: 0 → 3", "train.epochs: 50 → 60"]);
+        let changes = more.changes(&before).unwrap();
+        assert_eq!(changes, ["data.workers: 0 → 3", "train.epochs: 50 → 60"]);
         let other = load(&["train.batch_size=4", "train.epochs=2", "data.workers=3"]);
         let error = other.changes(&before).unwrap_err().to_string();
         assert!(error.contains("train.batch_size: 8 → 4, train.epochs: 50 → 2"), "{error}");

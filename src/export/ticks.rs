@@ -96,24 +96,24 @@ mod tests {
 
     #[test]
     fn steps_are_one_two_or_five() {
-        let told = |low, high, most| linear_labels(&linear(low, high, most)).join(" ");
-        assert_eq!(told(0.0, 10.0, 5), "0 2 4 6 8 10");
-        assert_eq!(told(0.13, 0.97, 5), "0.2 0.4 0.6 0.8");
-        assert_eq!(told(0.31, 0.62, 8), "0.35 0.40 0.45 0.50 0.55 0.60");
-        assert_eq!(told(0.0, 48_000.0, 6), "0 10k 20k 30k 40k");
-        assert_eq!(told(0.0, 3e6, 4), "0 1M 2M 3M");
-        assert_eq!(told(0.0, 2.3e-4, 5), "0 5e-5 1e-4 1.5e-4 2e-4");
-        assert_eq!(told(-1.0, 1.0, 4), "-1.0 -0.5 0 0.5 1.0");
-        assert_eq!(told(0.41235, 0.41245, 4), "0.41235 0.41240 0.41245");
+        let labels = |low, high, most| linear_labels(&linear(low, high, most)).join(" ");
+        assert_eq!(labels(0.0, 10.0, 5), "0 2 4 6 8 10");
+        assert_eq!(labels(0.13, 0.97, 5), "0.2 0.4 0.6 0.8");
+        assert_eq!(labels(0.31, 0.62, 8), "0.35 0.40 0.45 0.50 0.55 0.60");
+        assert_eq!(labels(0.0, 48_000.0, 6), "0 10k 20k 30k 40k");
+        assert_eq!(labels(0.0, 3e6, 4), "0 1M 2M 3M");
+        assert_eq!(labels(0.0, 2.3e-4, 5), "0 5e-5 1e-4 1.5e-4 2e-4");
+        assert_eq!(labels(-1.0, 1.0, 4), "-1.0 -0.5 0 0.5 1.0");
+        assert_eq!(labels(0.41235, 0.41245, 4), "0.41235 0.41240 0.41245");
     }
 
     #[test]
     fn powers_of_ten_with_two_and_five_between_where_there_is_room() {
-        let told = |low, high, most| log_labels(&log(low, high, most)).join(" ");
-        assert_eq!(told(0.09, 1.1, 6), "0.1 0.2 0.5 1");
-        assert_eq!(told(0.5, 2e4, 6), "1 10 100 1000 10000");
-        assert_eq!(told(1e-7, 1e-3, 6), "1e-7 1e-6 1e-5 1e-4 1e-3");
-        assert_eq!(told(0.61, 0.83, 5), "0.65 0.7 0.75 0.8");
+        let labels = |low, high, most| log_labels(&log(low, high, most)).join(" ");
+        assert_eq!(labels(0.09, 1.1, 6), "0.1 0.2 0.5 1");
+        assert_eq!(labels(0.5, 2e4, 6), "1 10 100 1000 10000");
+        assert_eq!(labels(1e-7, 1e-3, 6), "1e-7 1e-6 1e-5 1e-4 1e-3");
+        assert_eq!(labels(0.61, 0.83, 5), "0.65 0.7 0.75 0.8");
         assert!((2..=8).contains(&log(1e-90, 1e90, 6).len()));
     }
 }

@@ -155,12 +155,13 @@ fn date(unix: f64) -> String {
 
 /// What must not be overlooked: the newest alert of each kind, and a damaged journal.
 pub fn alarms(report: &Report) -> Vec<String> {
-    let told = |alert: &Alert| {
+    let describe = |alert: &Alert| {
         let since = format::duration(alert.since);
         let until = alert.until.map(|until| format!(" until {}", format::duration(until)));
         format!("{} · since {since}{}", alert.text, until.unwrap_or_default())
     };
-    let mut alarms: Vec<String> = report.state.alerts.standing().into_iter().map(told).collect();
+    let mut alarms: Vec<String> =
+        report.state.alerts.standing().into_iter().map(describe).collect();
     if report.damaged > 0 {
         let lines = if report.damaged == 1 { "line" } else { "lines" };
         alarms.push(format!("{} {lines} of the journal cannot be understood.", report.damaged));

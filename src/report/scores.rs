@@ -34,12 +34,12 @@ impl Evaluated {
         let path = dir.join("scores.json");
         path.symlink_metadata().ok()?;
         let bytes = own_file(&path).and_then(|()| bounded::read(&path, LONGEST[0]));
-        let told = |why: String| format!("evaluation/scores.json cannot be read: {why}");
+        let unreadable = |why: String| format!("evaluation/scores.json cannot be read: {why}");
         let evaluation = bytes.map_err(|e| e.to_string()).and_then(|b| Evaluation::of_bytes(&b));
         let oof = dir.join("oof.csv");
         let oof = own_file(&oof).and_then(|()| bounded::read(&oof, LONGEST[1]));
         let studies = oof.ok().and_then(|bytes| studies(&bytes)).unwrap_or_default();
-        Some(evaluation.map(|evaluation| Self { evaluation, studies }).map_err(told))
+        Some(evaluation.map(|evaluation| Self { evaluation, studies }).map_err(unreadable))
     }
 }
 

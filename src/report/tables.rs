@@ -245,8 +245,8 @@ pub fn troubles(report: &Report) -> Table {
 pub fn left_out(studies: &[SkippedStudy]) -> Table {
     let row = |study: &SkippedStudy| -> Vec<Cell> {
         let times = study.times.to_string();
-        let told = [format::brief(&study.study), study.fold.to_string(), times];
-        told.into_iter().chain([format::brief(&study.message)]).map(Cell::from).collect()
+        let first = [format::brief(&study.study), study.fold.to_string(), times];
+        first.into_iter().chain([format::brief(&study.message)]).map(Cell::from).collect()
     };
     Table {
         head: vec!["study", "fold", "batches", "why"],

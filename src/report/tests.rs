@@ -108,7 +108,7 @@ fn finished(name: &str) -> Event {
 }
 
 /// A run's folder with these events, and its report.
-fn told(dir: &Path, events: &[Event]) -> Report {
+fn report_of(dir: &Path, events: &[Event]) -> Report {
     let path = dir.join("run");
     fs::create_dir_all(&path).unwrap();
     if !path.join("config.toml").exists() {
@@ -138,9 +138,9 @@ fn the_page_tells_all_and_asks_for_nothing() {
     let study = WorstStudy { loss: 2.5, slice_loss: 2.25, study_loss: 2.75, prediction };
     events.push(Event::Worst(Worst { at: at(0, 3, 4), studies: vec![study] }));
     events.push(finished("1.2.3"));
-    let report = told(dir.path(), &events);
+    let report = report_of(dir.path(), &events);
     let page = html::page(&report);
-    for told in [
+    for words in [
         "✓ finished",
         "the device",
         "Best validation loss 0.3500 (fold 0, epoch 3), 0.58 times that of a constant guess",
@@ -155,7 +155,7 @@ fn the_page_tells_all_and_asks_for_nothing() {
         "<pre>seed = 7\n</pre>",
         "not finite",
     ] {
-        assert!(page.contains(told), "no {told:?}");
+        assert!(page.contains(words), "no {words:?}");
     }
     for never in ["<script", "http:", "https:", "href=", "url(", "@import", "<link", "NaN,", "NaN "]
     {
@@ -164,10 +164,10 @@ fn the_page_tells_all_and_asks_for_nothing() {
     assert_eq!(page.matches("src=").count(), 0, "there are no pictures");
 
     let text = markdown::text(&report);
-    for told in
+    for words in
         ["# run", "**✓ finished**", "fold 0   valid   0.4500 █", "    seed = 7", "| **mean**"]
     {
-        assert!(text.contains(told), "no {told:?} in\n{text}");
+        assert!(text.contains(words), "no {words:?} in\n{text}");
     }
 }
 
@@ -182,7 +182,7 @@ fn hostile_text_stays_text() {
     let mut events = events(HOSTILE);
     let error = ErrorEvent { at: at(0, 1, 1), message: HOSTILE.into(), fatal: false };
     events.extend([Event::Error(error), finished(HOSTILE)]);
-    let report = told(dir.path(), &events);
+    let report = report_of(dir.path(), &events);
     let page = html::page(&report);
     assert!(page.contains("&lt;script src=&quot;http://x&quot;&gt;"));
     for never in ["<script", "</pre><script", "\"http", "\u{1b}"] {
@@ -198,7 +198,7 @@ fn hostile_text_stays_text() {
 fn a_run_that_goes_on_or_died_is_told_of_too() {
     let dir = tempfile::tempdir().unwrap();
     let events = events("x");
-    let report = told(dir.path(), &events[..14]);
+    let report = report_of(dir.path(), &events[..14]);
     let (tone, outcome) = facts::outcome(&report);
     assert_eq!(tone, facts::Tone::Bad);
     assert!(outcome.starts_with("died at fold 1 epoch 2"), "{outcome}");
@@ -208,7 +208,7 @@ fn a_run_that_goes_on_or_died_is_told_of_too() {
     assert!(html::page(&alive).contains("training fold 1 epoch 2"));
 
     let empty = tempfile::tempdir().unwrap();
-    let report = told(empty.path(), &[]);
+    let report = report_of(empty.path(), &[]);
     assert_eq!(facts::outcome(&report).1, "not begun");
     assert!(html::page(&report).contains("no epoch was finished"));
     assert!(markdown::text(&report).contains("no epoch was finished"));
@@ -233,7 +233,7 @@ fn only_pictures_of_the_runs_own_are_embedded_and_of_each_fold_the_newest() {
         let (own, link) = (previews.join("mine.png"), previews.join("fold4_epoch001.png"));
         std::os::unix::fs::symlink(own, link).unwrap();
     }
-    let report = told(dir.path(), &events("x"));
+    let report = report_of(dir.path(), &events("x"));
     let found = report.pictures.iter().map(|p| (p.fold, p.epoch, p.width));
     assert_eq!(found.collect::<Vec<_>>(), [(0, 10, 24), (1, 1, 32)]);
     let page = html::page(&report);
@@ -247,7 +247,7 @@ fn a_config_that_is_none_is_told_and_not_shown() {
     let run = dir.path().join("run");
     fs::create_dir(&run).unwrap();
     fs::write(run.join("config.toml"), "-----BEGIN SECRET-----\nxyz\n").unwrap();
-    let report = told(dir.path(), &events("x"));
+    let report = report_of(dir.path(), &events("x"));
     let page = html::page(&report);
     assert!(page.contains("config.toml is no TOML") && !page.contains("xyz"));
 }
@@ -258,9 +258,9 @@ fn troubles_are_the_first_and_the_newest() {
     let warn = |i| Event::Log(Log { level: Level::Warn, message: format!("warning {i}.") });
     let mut events = vec![plan("x")];
     events.extend((0..1000).map(warn));
-    let page = html::page(&told(dir.path(), &events));
-    for (told, wanted) in [("g 0.", true), ("g 99.", true), ("g 500.", false), ("g 999.", true)] {
-        assert_eq!(page.contains(&format!("warnin{told}")), wanted, "{told}");
+    let page = html::page(&report_of(dir.path(), &events));
+    for (words, wanted) in [("g 0.", true), ("g 99.", true), ("g 500.", false), ("g 999.", true)] {
+        assert_eq!(page.contains(&format!("warnin{words}")), wanted, "{words}");
     }
     assert!(page.contains("… and 800 more."));
 }
@@ -271,7 +271,7 @@ fn the_figures_are_the_journals() {
     let mut events = events("x");
     events.push(Event::Retrain(Retrain { at: at(1, 0, 0), seed: 8 }));
     events.push(step(at(1, 1, 1), 0.125));
-    told(dir.path(), &events);
+    report_of(dir.path(), &events);
     let journal = dir.path().join("run/journal.jsonl");
     let mut text = fs::read_to_string(&journal).unwrap();
     text += "no JSON\n";
@@ -285,16 +285,16 @@ fn the_figures_are_the_journals() {
         reader.deserialize().map(Result::unwrap).collect()
     };
     let (step_rows, epoch_rows) = (rows(&steps), rows(&epochs));
-    let mut told = (step_rows.iter(), epoch_rows.iter());
+    let mut rows = (step_rows.iter(), epoch_rows.iter());
     for line in text.lines().skip(1) {
         let Some(stamped) = parse(line.as_bytes()) else { continue };
         let equal = |row: &std::collections::HashMap<String, String>, key: &str, value: f64| {
-            let told: f64 = row[key].parse().unwrap();
-            assert!(told == value || (told.is_nan() && value.is_nan()), "{key}: {told} {value}");
+            let cell: f64 = row[key].parse().unwrap();
+            assert!(cell == value || (cell.is_nan() && value.is_nan()), "{key}: {cell} {value}");
         };
         match stamped.event {
             Event::Step(s) => {
-                let row = told.0.next().unwrap();
+                let row = rows.0.next().unwrap();
                 let at = [s.at.fold, s.at.epoch, s.at.step].map(|n| n.to_string());
                 assert_eq!([&row["fold"], &row["epoch"], &row["step"]], at.each_ref());
                 equal(row, "elapsed", stamped.at);
@@ -308,7 +308,7 @@ fn the_figures_are_the_journals() {
                 assert!(row["time"].parse::<f64>().unwrap() > 1.5e9);
             }
             Event::Epoch(e) => {
-                let row = told.1.next().unwrap();
+                let row = rows.1.next().unwrap();
                 equal(row, "valid_loss", e.valid_loss);
                 equal(row, "valid_c7", e.valid_vertebra_loss[6].unwrap());
                 assert_eq!((&*row["valid_c2"], &*row["study_auc"]), ("", ""));
@@ -318,6 +318,6 @@ fn the_figures_are_the_journals() {
             _ => {}
         }
     }
-    assert_eq!((told.0.next(), told.1.next()), (None, None));
+    assert_eq!((rows.0.next(), rows.1.next()), (None, None));
     assert_eq!(step_rows.last().unwrap()["seed"], "8", "trained again");
 }

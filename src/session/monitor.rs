@@ -94,9 +94,9 @@ impl Machine {
 /// Bytes of a file system that this user can still write, and all of it.
 #[cfg(unix)]
 fn disk(folder: &Path) -> Option<(u64, u64)> {
-    let told = rustix::fs::statvfs(folder).ok()?;
-    let bytes = |blocks: u64| blocks.saturating_mul(told.f_frsize);
-    Some((bytes(told.f_bavail), bytes(told.f_blocks)))
+    let stats = rustix::fs::statvfs(folder).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(stats.f_frsize);
+    Some((bytes(stats.f_bavail), bytes(stats.f_blocks)))
 }
 
 #[cfg(not(unix))]

@@ -52,7 +52,7 @@ impl Hook {
             name: folder.name.clone(),
             folder: std::path::absolute(folder.path()).unwrap_or_else(|_| folder.path().into()),
             events: events.clone(),
-            told: AtomicBool::new(false),
+            warned: AtomicBool::new(false),
             over: AtomicBool::new(false),
         });
         let (before, heard) = events.watch();
@@ -94,7 +94,7 @@ struct Commands {
     folder: PathBuf,
     events: EventSender,
     /// Whether the log says already that something went wrong.
-    told: AtomicBool,
+    warned: AtomicBool,
     /// Whether the run is.
     over: AtomicBool,
 }
@@ -177,7 +177,7 @@ impl Commands {
 
     /// Says once what went wrong.
     fn tell(&self, why: &str) {
-        if !self.told.swap(true, Ordering::Relaxed) {
+        if !self.warned.swap(true, Ordering::Relaxed) {
             let message = format!("ui.on_alert: {why}; further failures are not told");
             self.events.log(Level::Warn, message);
         }
@@ -248,7 +248,7 @@ mod tests {
             name: "a".into(),
             folder: folder.path().into(),
             events,
-            told: AtomicBool::new(false),
+            warned: AtomicBool::new(false),
             over: AtomicBool::new(false),
         };
         let mut state = State::default();
@@ -272,18 +272,18 @@ mod tests {
     fn a_failure_is_told_once() {
         let dir = tempfile::tempdir().unwrap();
         let folder = folder(&dir);
-        let (events, _commands, line) = channel(None, 0.0);
+        let (events, _commands, handle) = channel(None, 0.0);
         let hook = Hook::start("exit 3", &folder, &events).unwrap();
         events.send(error("one"));
         events.send(error("two"));
-        let mut told = line.events.iter().filter_map(|stamped| match stamped.event {
+        let mut warnings = handle.events.iter().filter_map(|stamped| match stamped.event {
             Event::Log(log) => Some(log.message),
             _ => None,
         });
-        let first = told.next().unwrap();
+        let first = warnings.next().unwrap();
         assert!(first.starts_with("ui.on_alert: the command ended with exit status: 3"), "{first}");
         events.close();
         hook.finish();
-        assert_eq!(told.next(), None);
+        assert_eq!(warnings.next(), None);
     }
 }

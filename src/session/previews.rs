@@ -18,7 +18,7 @@ pub(super) fn spawn_writer(folder: &Folder, events: &EventSender) -> Option<Join
     let thread = std::thread::Builder::new().name("previews".into());
     let run = move || {
         let mut newest: Option<Preview> = None;
-        let mut told = false;
+        let mut warned = false;
         for stamped in heard {
             match stamped.event {
                 Event::Preview(preview) => newest = Some(preview),
@@ -26,7 +26,7 @@ pub(super) fn spawn_writer(folder: &Folder, events: &EventSender) -> Option<Join
                     let Some(preview) = newest.take() else { continue };
                     // A full disk holds training by itself; a picture is no reason to.
                     if let Err(error) = write(&folder, epoch.at, &preview)
-                        && !std::mem::replace(&mut told, true)
+                        && !std::mem::replace(&mut warned, true)
                     {
                         events.log(Level::Warn, format!("a preview could not be written: {error}"));
                     }

@@ -76,8 +76,9 @@ impl SliceReader {
         }
         let place = SliceIndex { vertebra: wanted.vertebra - 1, slice: wanted.slice };
         let config = Config { seed: wanted.seed, ..self.config.clone() };
-        let told = |e: crate::study::Error| e.to_string();
-        let raw = picture(&single_slice::raw(&config, &*self.source, study, place).map_err(told)?);
+        let as_text = |e: crate::study::Error| e.to_string();
+        let raw =
+            picture(&single_slice::raw(&config, &*self.source, study, place).map_err(as_text)?);
         let seen = match study.fold == wanted.fold {
             // A fold validates on its studies as they are.
             true => raw.clone(),
@@ -85,7 +86,7 @@ impl SliceReader {
                 let (fold, epoch) = (wanted.fold, wanted.epoch);
                 let image =
                     single_slice::augmented(&config, &*self.source, study, place, fold, epoch);
-                picture(&image.map_err(told)?)
+                picture(&image.map_err(as_text)?)
             }
         };
         let size = config.data.image_size;

@@ -10,11 +10,11 @@ pub(super) fn spawn_writer(folder: &Folder, events: &EventSender) -> Option<Join
     let place = folder.path().join("tensorboard");
     let thread = std::thread::Builder::new().name("tensorboard".into());
     let run = move || {
-        let mut told = false;
+        let mut warned = false;
         for stamped in heard {
             // A full disk holds training by itself; a curve is no reason to.
             if let Err(error) = curves.hear(&stamped.event, SystemTime::now())
-                && !std::mem::replace(&mut told, true)
+                && !std::mem::replace(&mut warned, true)
             {
                 let place = place.display();
                 events.log(Level::Warn, format!("cannot write curves to {place}: {error}"));

@@ -208,7 +208,7 @@ pub fn verify(path: &Path) -> std::result::Result<HashMap<String, String>, Strin
 
 /// As [`verify`], from the file itself.
 pub fn verified(file: &mut impl Read) -> std::result::Result<HashMap<String, String>, String> {
-    let told = |e: io::Error| e.to_string();
+    let as_text = |e: io::Error| e.to_string();
     let mut header = vec![0; 8];
     file.read_exact(&mut header).map_err(|_| "it is cut short".to_string())?;
     let length = header_length(&header)? as usize;
@@ -221,7 +221,7 @@ pub fn verified(file: &mut impl Read) -> std::result::Result<HashMap<String, Str
     sum.update(&header);
     let mut piece = vec![0; 1 << 20];
     loop {
-        match file.read(&mut piece).map_err(told)? {
+        match file.read(&mut piece).map_err(as_text)? {
             0 => break,
             n => sum.update(&piece[..n]),
         }

@@ -182,12 +182,12 @@ mod tests {
         let (train, source, batch) = batch(true);
         let preview = preview(&Previews::new(1.0, source, train), &batch);
         for crop in &preview.crops {
-            let told = preview.predictions.iter().filter(|p| p.study == crop.study);
-            let told: Vec<_> = told.collect();
-            assert_eq!(told.len(), 1);
-            let slice = told[0].of_vertebra(crop.vertebra)[usize::from(crop.slice)];
+            let predictions = preview.predictions.iter().filter(|p| p.study == crop.study);
+            let predictions: Vec<_> = predictions.collect();
+            assert_eq!(predictions.len(), 1);
+            let slice = predictions[0].of_vertebra(crop.vertebra)[usize::from(crop.slice)];
             assert!((slice - crop.probability).abs() < 1e-4);
-            let label = told[0].labels[usize::from(crop.vertebra) - 1];
+            let label = predictions[0].labels[usize::from(crop.vertebra) - 1];
             assert_eq!(f32::from(label), crop.label);
         }
     }

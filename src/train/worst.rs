@@ -107,12 +107,12 @@ mod tests {
         let logits: Vec<f32> = (0..batch.targets.len()).map(logit).collect();
         let (train, _) = Phantom::table(6, 2, 0).split(1);
         for b in 0..batch.len() {
-            let told = prediction(output(&batch, b, &logits, 0.0));
-            assert_eq!((told.probability, told.slices.len()), (0.5, t));
-            let study = train.iter().find(|study| *study.uid == *told.study).unwrap();
-            assert_eq!(told.labels, study.labels);
-            assert_eq!(told.of_vertebra(1)[0], 0.5);
-            assert_eq!(told.of_vertebra(5)[2], probability(4.2));
+            let predicted = prediction(output(&batch, b, &logits, 0.0));
+            assert_eq!((predicted.probability, predicted.slices.len()), (0.5, t));
+            let study = train.iter().find(|study| *study.uid == *predicted.study).unwrap();
+            assert_eq!(predicted.labels, study.labels);
+            assert_eq!(predicted.of_vertebra(1)[0], 0.5);
+            assert_eq!(predicted.of_vertebra(5)[2], probability(4.2));
         }
     }
 

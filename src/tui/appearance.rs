@@ -66,8 +66,8 @@ impl Appearance {
             Colors::Auto => Depth::Ansi,
         };
         // rxvt, Konsole and others: "foreground;background", of which 7 and 9 to 15 are light.
-        let told = set("COLORFGBG").and_then(|v| v.rsplit(';').next()?.parse::<u8>().ok());
-        let ground = match (config.background, told) {
+        let colour_number = set("COLORFGBG").and_then(|v| v.rsplit(';').next()?.parse::<u8>().ok());
+        let ground = match (config.background, colour_number) {
             (Background::Dark, _) => Ground::Dark,
             (Background::Light, _) | (Background::Auto, Some(7 | 9..=15)) => Ground::Light,
             (Background::Auto, Some(_)) => Ground::Dark,

@@ -67,7 +67,7 @@ impl Question {
 /// Draws the question in the middle of `area`.
 pub fn draw(frame: &mut Frame, area: Rect, question: Question, state: &State) {
     let in_training = state.in_training().map(|fold| fold.plan.fold);
-    let (asked, told) = match question {
+    let (asked, details) = match question {
         Question::Quit if state.attached => (
             "Leave this dashboard (d) or stop training (y)?  Esc".into(),
             vec!["Left alone it trains on. Stopped, it saves `last` first.".into()],
@@ -121,6 +121,6 @@ pub fn draw(frame: &mut Frame, area: Rect, question: Question, state: &State) {
         ),
     };
     let mut lines = vec![Line::from(asked).style(theme::KEY)];
-    lines.extend(told.into_iter().map(Line::<'static>::from));
+    lines.extend(details.into_iter().map(Line::<'static>::from));
     help::popup(frame, area, "question", lines);
 }

@@ -22,11 +22,11 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, now: f64) {
     let gpu = state.gpu.as_ref().map(format::gpu).unwrap_or_default();
     // As much as there is room for: how the GPU is doing before what it is called.
     let ways = [vec![device, &gpu, &clock], vec![&gpu, &clock], vec![device, &clock]];
-    let told = |parts: Vec<&str>| {
+    let join = |parts: Vec<&str>| {
         let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         parts.join(" · ")
     };
-    let mut ways = ways.into_iter().map(told);
+    let mut ways = ways.into_iter().map(join);
     let right = ways.find(|way| way.chars().count() <= room).unwrap_or_else(|| clock.clone());
     if right.chars().count() <= room {
         frame.render_widget(Line::styled(right, theme::FAINT).right_aligned(), area);

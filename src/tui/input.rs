@@ -82,14 +82,14 @@ mod unix {
                 .into();
             fds.extend(full.map(|tty| PollFd::new(tty, PollFlags::OUT)));
             wait_for(&mut fds, timeout)?;
-            let (told, woken) = (fds[0].revents(), !fds[1].revents().is_empty());
+            let (ready, woken) = (fds[0].revents(), !fds[1].revents().is_empty());
             if woken {
                 self.waker.settle();
             }
-            if told.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+            if ready.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
                 return Ok(Waited::Gone);
             }
-            if told.contains(PollFlags::IN) && self.read() == Waited::Gone {
+            if ready.contains(PollFlags::IN) && self.read() == Waited::Gone {
                 return Ok(Waited::Gone);
             }
             self.decoder.expire(Instant::now());

@@ -39,9 +39,9 @@ impl Pictures {
             config::Pictures::Characters => return Self::Characters,
             config::Pictures::Off => return Self::Off,
         }
-        let told = |name: &str| variable(name).filter(|v| !v.is_empty()).unwrap_or_default();
-        let (term, program) = (told("TERM"), told("TERM_PROGRAM"));
-        let is_set = |name: &str| !told(name).is_empty();
+        let value = |name: &str| variable(name).filter(|v| !v.is_empty()).unwrap_or_default();
+        let (term, program) = (value("TERM"), value("TERM_PROGRAM"));
+        let is_set = |name: &str| !value(name).is_empty();
         let begins = |names: &[&str]| names.iter().any(|name| term.starts_with(name));
         if is_set("NO_COLOR") || ["linux", "vt100", "vt220"].contains(&term.as_str()) {
             Self::Characters
@@ -54,7 +54,7 @@ impl Pictures {
         {
             Self::Kitty
         } else if ["iTerm.app", "WezTerm", "mintty"].contains(&program.as_str())
-            || told("LC_TERMINAL") == "iTerm2"
+            || value("LC_TERMINAL") == "iTerm2"
         {
             Self::Iterm
         } else if begins(&["foot", "mlterm", "contour"]) {

@@ -44,7 +44,7 @@ struct Reader {
 impl Reader {
     fn start(dir: PathBuf) -> Option<Self> {
         let (questions, asked) = bounded::<Question>(16);
-        let (told, answers) = unbounded();
+        let (answer_sender, answers) = unbounded();
         let read = move || {
             for question in asked {
                 let answer = match question {
@@ -54,7 +54,7 @@ impl Reader {
                         Answer::Curve(name, curve)
                     }
                 };
-                if told.send(answer).is_err() {
+                if answer_sender.send(answer).is_err() {
                     return;
                 }
             }

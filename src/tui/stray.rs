@@ -210,9 +210,9 @@ mod tests {
             lines.add("é".repeat(5000).as_bytes(), now);
         }
         lines.add(b"\n", now);
-        let told = taken(&mut lines);
-        assert_eq!(told.len(), 1);
-        assert!(told[0].ends_with("é… (99000 bytes more)"), "{}", told[0]);
+        let taken_lines = taken(&mut lines);
+        assert_eq!(taken_lines.len(), 1);
+        assert!(taken_lines[0].ends_with("é… (99000 bytes more)"), "{}", taken_lines[0]);
     }
 
     #[test]
@@ -220,22 +220,26 @@ mod tests {
         let start = Instant::now();
         let mut lines = Lines::new(start);
         let flood = b"the same again\n".repeat(1000);
-        let mut told = Vec::new();
+        let mut taken_lines = Vec::new();
         // 100 s of it, drawn ten times a second.
         for tenth in 0..1000 {
             lines.add(&flood, start + tenth * Duration::from_millis(100));
-            told.extend(lines.take());
+            taken_lines.extend(lines.take());
         }
-        assert!((140..=160).contains(&told.len()), "{}", told.len());
-        assert!(told[BURST as usize].ends_with("lines left out)"), "{}", told[BURST as usize]);
+        assert!((140..=160).contains(&taken_lines.len()), "{}", taken_lines.len());
+        assert!(
+            taken_lines[BURST as usize].ends_with("lines left out)"),
+            "{}",
+            taken_lines[BURST as usize]
+        );
         // The last ones are told although nothing more comes.
         let due = lines.due().unwrap();
         assert!(due <= start + Duration::from_secs(100) + PAUSE);
         lines.tick(due);
-        told.extend(lines.take());
+        taken_lines.extend(lines.take());
         let number = |line: &String| line[1..].split(' ').next()?.parse::<u64>().ok();
-        let left_out: u64 = told.iter().filter_map(number).sum();
-        let shown = told.iter().filter(|line| line.starts_with("the")).count() as u64;
+        let left_out: u64 = taken_lines.iter().filter_map(number).sum();
+        let shown = taken_lines.iter().filter(|line| line.starts_with("the")).count() as u64;
         assert_eq!(left_out + shown, 1_000_000);
         assert_eq!(lines.due(), None);
     }

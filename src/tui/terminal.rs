@@ -177,12 +177,12 @@ mod tests {
         screen.process(&read.join().unwrap());
         let text = screen.text();
         assert_eq!(screen.left_on(), None, "{text}");
-        for told in ["before", "printed meanwhile", "lines left out)", "not ended"] {
-            assert!(text.contains(told), "{told} is not in:\n{text}");
+        for words in ["before", "printed meanwhile", "lines left out)", "not ended"] {
+            assert!(text.contains(words), "{words} is not in:\n{text}");
         }
         assert!(text.contains("the display failed: on purpose at src"), "{text}");
-        for not_told in ["the dashboard", "another thread"] {
-            assert!(!text.contains(not_told), "{not_told} is in:\n{text}");
+        for other in ["the dashboard", "another thread"] {
+            assert!(!text.contains(other), "{other} is in:\n{text}");
         }
     }
 

@@ -207,8 +207,8 @@ impl Alerts {
 
     /// A step's speed.
     pub(super) fn pace(&mut self, pace: Pace) {
-        if let Some(told) = self.machine.pace(pace) {
-            self.tell(Kind::Starving, None, told);
+        if let Some(condition) = self.machine.pace(pace) {
+            self.tell(Kind::Starving, None, condition);
         }
     }
 
@@ -226,8 +226,8 @@ impl Alerts {
         if !self.steps.contains_key(&at.fold) && self.steps.len() == MOST_FOLDS {
             return;
         }
-        let told = self.steps.entry(at.fold).or_default().add(at, step.loss, baseline);
-        self.tell(Kind::Diverging, Some(at), told);
+        let condition = self.steps.entry(at.fold).or_default().add(at, step.loss, baseline);
+        self.tell(Kind::Diverging, Some(at), condition);
     }
 
     /// A batch was left out.
@@ -237,7 +237,7 @@ impl Alerts {
 
     fn tell_not_finite(&mut self, at: Position, what: What) {
         let text = self.not_finite.add(at, what);
-        self.tell(Kind::NotFinite, Some(at), Told::Holds(text));
+        self.tell(Kind::NotFinite, Some(at), Condition::Holds(text));
     }
 
     /// An epoch of a fold that has `planned` of them.
@@ -257,8 +257,8 @@ impl Alerts {
 
     /// The machine's figures.
     pub(super) fn system(&mut self, system: &System) {
-        let told = self.machine.disk(system);
-        self.tell(Kind::DiskLow, None, told);
+        let condition = self.machine.disk(system);
+        self.tell(Kind::DiskLow, None, condition);
     }
 
     /// The GPU's figures.
@@ -275,7 +275,7 @@ impl Alerts {
             // Another one is another alert.
             self.drop(kind);
         }
-        self.tell(kind, None, Told::Holds(text));
+        self.tell(kind, None, Condition::Holds(text));
     }
 
     /// The trainer holds for this reason, or does not.
@@ -299,10 +299,10 @@ impl Alerts {
         }
     }
 
-    fn tell(&mut self, kind: Kind, at: Option<Position>, told: Told) {
-        let text = match told {
-            Told::Holds(text) => text,
-            Told::Ended => return self.end(kind),
+    fn tell(&mut self, kind: Kind, at: Option<Position>, condition: Condition) {
+        let text = match condition {
+            Condition::Holds(text) => text,
+            Condition::Ended => return self.end(kind),
         };
         if let Some(alert) = self.list.iter_mut().find(|a| a.kind == kind && a.until.is_none()) {
             alert.text = text;
@@ -334,7 +334,7 @@ impl Alerts {
 
 /// What a rule says now.
 #[derive(Debug, Clone, PartialEq)]
-enum Told {
+enum Condition {
     /// Its condition holds, in words.
     Holds(String),
     /// It does not hold.

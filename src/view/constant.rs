@@ -20,9 +20,9 @@ pub struct Constants {
 
 impl Constants {
     /// Takes in what a run tells; a run that goes on may tell a study again.
-    pub fn add(&mut self, told: &Constant) {
-        self.slices_per_vertebra = told.slices_per_vertebra;
-        for study in &told.studies {
+    pub fn add(&mut self, constant: &Constant) {
+        self.slices_per_vertebra = constant.slices_per_vertebra;
+        for study in &constant.studies {
             if self.studies.len() < MOST || self.studies.contains_key(&study.study) {
                 self.studies.insert(study.study.clone(), study.slices);
             }
@@ -52,13 +52,13 @@ impl Constants {
 }
 
 /// What a run tells, in a line of the log.
-pub fn line(told: &Constant) -> String {
-    let n = told.slices_per_vertebra;
-    let heading = heading(told.studies.iter().map(|study| &study.slices), n);
-    let named = told.studies.iter().take(NAMED);
+pub fn line(constant: &Constant) -> String {
+    let n = constant.slices_per_vertebra;
+    let heading = heading(constant.studies.iter().map(|study| &study.slices), n);
+    let named = constant.studies.iter().take(NAMED);
     let mut named: Vec<String> = named.map(|study| row(study, n)).collect();
-    if told.studies.len() > NAMED {
-        named.push(format!("and {} more", told.studies.len() - NAMED));
+    if constant.studies.len() > NAMED {
+        named.push(format!("and {} more", constant.studies.len() - NAMED));
     }
     format!("{heading}: {}; they are trained on all the same", named.join("; "))
 }
@@ -109,12 +109,12 @@ mod tests {
     #[test]
     fn they_are_counted_and_named() {
         let study = |i: usize, slices| ConstantStudy { study: format!("s{i}"), slices };
-        let mut told = Constant {
+        let mut constant = Constant {
             at: Default::default(),
             slices_per_vertebra: 15,
             studies: vec![study(1, [15, 0, 1, 0, 0, 0, 15]), study(0, [0, 0, 0, 4, 0, 0, 0])],
         };
-        let said = line(&told);
+        let said = line(&constant);
         assert_eq!(
             said,
             "crops without a picture (every pixel the same): 2 whole vertebrae and 5 single slices \
@@ -122,13 +122,13 @@ mod tests {
              same"
         );
         let mut constants = Constants::default();
-        constants.add(&told);
-        constants.add(&told);
+        constants.add(&constant);
+        constants.add(&constant);
         let rows: Vec<_> = constants.rows().collect();
         assert_eq!(rows[0], ("s0", "4 slices of C4".into()));
         assert_eq!((rows.len(), constants.of("s1").unwrap()[6]), (2, 15));
-        told.studies = (0..9).map(|i| study(i, [15, 0, 0, 0, 0, 0, 0])).collect();
-        let said = line(&told);
+        constant.studies = (0..9).map(|i| study(i, [15, 0, 0, 0, 0, 0, 0])).collect();
+        let said = line(&constant);
         assert!(said.contains("9 whole vertebrae in 9 studies: s0 C1;"), "{said}");
         assert!(said.contains("s4 C1; and 4 more;"), "{said}");
     }

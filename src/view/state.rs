@@ -172,7 +172,7 @@ impl State {
                 }
                 self.alerts.left_out(left_out.at);
             }
-            Event::Constant(told) => self.constant.add(told),
+            Event::Constant(constant) => self.constant.add(constant),
             Event::Checkpoint(checkpoint) => {
                 if let Some(fold) = self.fold_mut(checkpoint.at.fold) {
                     match checkpoint.kind {

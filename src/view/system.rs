@@ -69,12 +69,12 @@ impl History {
     /// Takes a GPU's figures in, as far as it tells them.
     pub fn add_gpu(&mut self, at: f64, gpu: &Gpu) {
         self.gpu_memory.add(at, gpu.memory_used as f64);
-        let told = [
+        let readings = [
             (&mut self.gpu_utilisation, gpu.utilisation.map(f64::from)),
             (&mut self.gpu_temperature, gpu.temperature.map(f64::from)),
             (&mut self.gpu_watts, gpu.watts),
         ];
-        for (series, figure) in told {
+        for (series, figure) in readings {
             if let Some(figure) = figure {
                 series.add(at, figure);
             }

@@ -8,10 +8,10 @@ use std::{fs, path::Path};
 const HOOK: &str = "ui.on_alert='echo \"$RSNA_TUI_RUN $RSNA_TUI_ALERT $RSNA_TUI_LEVEL: \
                     $RSNA_TUI_MESSAGE\" >> \"$RSNA_TUI_FOLDER/told\"; echo seen'";
 
-fn told(run: &Path) -> Vec<String> {
-    let told = fs::read_to_string(run.join("told")).unwrap_or_default();
+fn alert_lines(run: &Path) -> Vec<String> {
+    let text = fs::read_to_string(run.join("told")).unwrap_or_default();
     // Whatever the disk that this is tested on.
-    told.lines().filter(|line| !line.contains(" disk_low ")).map(String::from).collect()
+    text.lines().filter(|line| !line.contains(" disk_low ")).map(String::from).collect()
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn a_command_is_run_for_each_alert_by_the_process_that_trains() {
     let out = rsna_tui(dir, &args);
     assert_eq!(out.status.code(), Some(1));
     let run = dir.join("runs/stops");
-    let lines = told(&run);
+    let lines = alert_lines(&run);
     assert_eq!(lines.len(), 2, "{lines:?}");
     for (fold, line) in lines.iter().enumerate() {
         let begins = format!("stops error error: fold {fold} epoch 1 step 2: fold {fold} failed");
@@ -33,13 +33,13 @@ fn a_command_is_run_for_each_alert_by_the_process_that_trains() {
 
     // Who looks at it afterwards runs nothing.
     assert!(rsna_tui(dir, &["attach", "stops", "--no-tui"]).status.success());
-    assert_eq!(told(&run), lines);
+    assert_eq!(alert_lines(&run), lines);
 
     let mut args = train("skips", 2);
     args.extend(["--nan-at-batch", "3", "--set", "train.on_nonfinite=\"skip\"", "--set", HOOK]);
     let out = rsna_tui(dir, &args);
     assert!(out.status.success(), "{}", said(&out));
-    let lines = told(&dir.join("runs/skips"));
+    let lines = alert_lines(&dir.join("runs/skips"));
     // One, brought up to date: there are not 50 good steps between two of them.
     let expected = "skips not_finite error: 1 batch left out: a loss or gradient is not finite, \
                     the last after fold 0 epoch 1 step 2";
@@ -68,11 +68,11 @@ fn a_command_that_fails_does_no_harm_and_may_be_another_after_a_resume() {
     assert_eq!(out.status.code(), Some(1), "{}", said(&out));
     let run = dir.join("runs/fails");
     let journal = fs::read_to_string(run.join("journal.jsonl")).unwrap();
-    let told = "ui.on_alert: the command ended with exit status: 3; see ";
-    assert_eq!(journal.matches(told).count(), 1, "{journal}");
+    let warning = "ui.on_alert: the command ended with exit status: 3; see ";
+    assert_eq!(journal.matches(warning).count(), 1, "{journal}");
     assert!(fs::read_to_string(run.join("on_alert.log")).unwrap().contains("oh no"));
     let resume = ["resume", "fails", "--no-tui", "--nan-at-batch", "3", "--set", HOOK];
     let out = rsna_tui(dir, &resume);
     assert!(out.status.success(), "{}", said(&out));
-    assert!(!self::told(&run).is_empty());
+    assert!(!alert_lines(&run).is_empty());
 }

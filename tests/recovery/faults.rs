@@ -57,9 +57,9 @@ fn a_full_disk_holds_training_until_there_is_room_and_nothing_is_lost() {
         return;
     };
     assert!(out.contains("full"), "{out}");
-    let told = fs::read_to_string(dir.path().join("out.txt")).unwrap();
-    assert!(told.contains("it goes on when there is room"), "{told}");
-    assert!(told.contains("running from"), "{told}");
+    let output = fs::read_to_string(dir.path().join("out.txt")).unwrap();
+    assert!(output.contains("it goes on when there is room"), "{output}");
+    assert!(output.contains("running from"), "{output}");
     same(dir.path(), "whole", "full");
 }
 
@@ -86,8 +86,8 @@ fn who_stops_while_the_disk_is_full_is_let_go_with_the_reason() {
         return;
     };
     assert!(out.contains("left with 1"), "{out}");
-    let told = fs::read_to_string(dir.path().join("out.txt")).unwrap();
-    assert!(told.contains("choose another --runs-dir"), "{told}");
+    let output = fs::read_to_string(dir.path().join("out.txt")).unwrap();
+    assert!(output.contains("choose another --runs-dir"), "{output}");
 }
 
 #[test]
@@ -377,8 +377,8 @@ fn an_epoch_without_a_figure_to_choose_by_says_so() {
     let run = dir.path().join("runs/one_class");
     let undefined = (0..2).filter(|&fold| best_of(&run, fold) == (false, false)).count();
     assert!(undefined > 0, "{text}");
-    let told = text.matches("cannot be the best: its patient AUC is not defined").count();
-    assert_eq!(told, 2 * undefined, "{text}");
+    let warnings = text.matches("cannot be the best: its patient AUC is not defined").count();
+    assert_eq!(warnings, 2 * undefined, "{text}");
 }
 
 /// Equal runs leave equal files, also in mid-epoch: nothing in them depends on a clock or on the order

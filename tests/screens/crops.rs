@@ -124,14 +124,20 @@ fn why_there_is_no_picture_is_said_in_its_place() {
     let wanted = screen.take_slice_request().unwrap();
     let found = Found::Nothing("crops/1_2_3.npy is missing\x1b[2J".into());
     tell(&mut screen, Event::SliceReply(SliceReply { wanted, found }));
-    let told = text(&draw(&mut screen, 120, 36));
-    assert!(told.contains("crops/1_2_3.npy is missing") && !told.contains('\x1b'), "{told}");
+    let screen_text = text(&draw(&mut screen, 120, 36));
+    assert!(
+        screen_text.contains("crops/1_2_3.npy is missing") && !screen_text.contains('\x1b'),
+        "{screen_text}"
+    );
 
     let mut over = screen_of_the_past();
     press(&mut over, KeyCode::Esc);
     press(&mut over, KeyCode::Char('4'));
-    let told = text(&draw(&mut over, 120, 36));
-    assert!(told.contains("the run is over: rsna-tui attach reads its slices"), "{told}");
+    let screen_text = text(&draw(&mut over, 120, 36));
+    assert!(
+        screen_text.contains("the run is over: rsna-tui attach reads its slices"),
+        "{screen_text}"
+    );
     assert!(over.take_slice_request().is_none());
     over.state.reads_slices = true;
     draw(&mut over, 120, 36);
@@ -249,7 +255,7 @@ fn a_crop_without_a_picture_says_so_and_whose_they_are() {
     let seen = common::neck(|x, y| (x, y));
     let found = Found::Slice { height: 96, width: 96, seen, raw: flat };
     tell(&mut screen, Event::SliceReply(SliceReply { wanted: wanted.clone(), found }));
-    let told = text(&draw(&mut screen, 200, 60));
+    let screen_text = text(&draw(&mut screen, 200, 60));
     for words in [
         "no picture: every pixel of this crop is 1",
         "15 of 15 without a picture",
@@ -257,9 +263,9 @@ fn a_crop_without_a_picture_says_so_and_whose_they_are() {
         "vertebra in 1 study",
         " = ",
     ] {
-        assert!(told.contains(words), "{words:?} is not in\n{told}");
+        assert!(screen_text.contains(words), "{words:?} is not in\n{screen_text}");
     }
-    assert!(!told.contains('▀'), "no picture is drawn\n{told}");
+    assert!(!screen_text.contains('▀'), "no picture is drawn\n{screen_text}");
 
     // The same of a crop of the batch.
     let Event::Preview(mut preview) = common::preview(MIDDLE) else { unreachable!() };
@@ -267,6 +273,6 @@ fn a_crop_without_a_picture_says_so_and_whose_they_are() {
     preview.crops.iter_mut().for_each(|crop| crop.raw = Some(flat.clone()));
     tell(&mut screen, Event::Preview(preview));
     press(&mut screen, KeyCode::Char('w'));
-    let told = text(&draw(&mut screen, 200, 60));
-    assert!(told.contains("no picture: every pixel of this crop is 7"), "{told}");
+    let screen_text = text(&draw(&mut screen, 200, 60));
+    assert!(screen_text.contains("no picture: every pixel of this crop is 7"), "{screen_text}");
 }

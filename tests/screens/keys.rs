@@ -207,8 +207,8 @@ fn the_chart_in_view_is_written_into_the_runs_folder() {
     let mut screen = training().beside_runs_in(dir.path().into());
     show(&mut screen, View::Curves);
     press(&mut screen, KeyCode::Char('e'));
-    let told = draw(&mut screen, 200, 60).to_string();
-    assert!(told.contains("exports/loss-fold-1.svg and .csv"), "{told}");
+    let screen_text = draw(&mut screen, 200, 60).to_string();
+    assert!(screen_text.contains("exports/loss-fold-1.svg and .csv"), "{screen_text}");
     let svg = std::fs::read_to_string(run.join("exports/loss-fold-1.svg")).unwrap();
     assert!(svg.starts_with("<svg") || svg.starts_with("<?xml"), "{}", &svg[..40]);
     let csv = std::fs::read_to_string(run.join("exports/loss-fold-1.csv")).unwrap();

@@ -413,23 +413,23 @@ fn studies_without_a_picture_are_told_once_whatever_the_workers() {
         let (train, valid) = (named("t", 7), named("v", 2));
         let source = Arc::new(Marked::default());
         let mut loader = Loader::fold(source, train, valid, &config(workers), 0, (1, 0));
-        let mut told = Vec::new();
+        let mut constants = Vec::new();
         let mut passes = Vec::new();
         for _ in 0..4 {
             phase(&mut loader);
             let found = loader.take_constant();
             passes.push(found.len());
-            told.extend(found);
+            constants.extend(found);
         }
         // Each epoch leaves one of the seven out, not always the same.
         assert_eq!((passes[0], passes[1], passes[3]), (6, 2, 0));
-        told
+        constants
     };
-    let told = run(1);
-    assert_eq!(told, run(5));
-    let names: HashSet<_> = told.iter().map(|constant| constant.study.clone()).collect();
-    assert_eq!(names.len(), told.len());
-    assert!(told.iter().all(|constant| constant.slices == [15; 7]));
+    let constants = run(1);
+    assert_eq!(constants, run(5));
+    let names: HashSet<_> = constants.iter().map(|constant| constant.study.clone()).collect();
+    assert_eq!(names.len(), constants.len());
+    assert!(constants.iter().all(|constant| constant.slices == [15; 7]));
     let source = Arc::new(crate::study::Phantom::new(32, 15, 0));
     let mut loader = Loader::valid(source, studies(2), &config(1));
     assert_eq!((phase(&mut loader).len(), loader.take_constant()), (1, vec![]));

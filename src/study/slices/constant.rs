@@ -96,8 +96,8 @@ mod tests {
         }
         write(&studies[2], 3, 1, &|_, _, _| 0);
         let found = folder.constant(&studies).unwrap();
-        let told: Vec<_> = found.iter().map(|c| (&*c.study, c.slices)).collect();
-        assert_eq!(told, [("a", [0, 0, 2, 0, 0, 0, 2]), ("c", [0, 0, 0, 1, 0, 0, 0])]);
+        let counts: Vec<_> = found.iter().map(|c| (&*c.study, c.slices)).collect();
+        assert_eq!(counts, [("a", [0, 0, 2, 0, 0, 0, 2]), ("c", [0, 0, 0, 1, 0, 0, 0])]);
         std::fs::remove_file(folder.path(&studies[1], 4, 1)).unwrap();
         let error = folder.constant(&studies).unwrap_err().to_string();
         assert!(error.contains("study b C5 slice 1"), "{error}");

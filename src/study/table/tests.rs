@@ -143,7 +143,7 @@ fn refusal(bytes: &[u8]) -> String {
     said
 }
 
-fn told(bytes: &[u8], words: &[&str]) {
+fn refused(bytes: &[u8], words: &[&str]) {
     let said = refusal(bytes);
     for word in words {
         assert!(said.contains(word), "{said:?} lacks {word:?}");
@@ -166,9 +166,9 @@ fn rows_of_another_length_than_the_header_are_refused_with_their_line() {
         let header = if cells == "11 cells" { format!("{HEADER},age") } else { HEADER.into() };
         let good = if cells == "11 cells" { format!("{good},3") } else { good.into() };
         let line = format!("line 4 has {cells}");
-        told(format!("{header}\n\n{good}\n{row}\n").as_bytes(), &[line.trim(), "1 problem:"]);
+        refused(format!("{header}\n\n{good}\n{row}\n").as_bytes(), &[line.trim(), "1 problem:"]);
         // Old Macs ended lines so.
-        told(format!("{header}\r{good}\r{row}\r").as_bytes(), &["line 3 has", "line 1, has"]);
+        refused(format!("{header}\r{good}\r{row}\r").as_bytes(), &["line 3 has", "line 1, has"]);
     }
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t.csv");
@@ -180,16 +180,22 @@ fn rows_of_another_length_than_the_header_are_refused_with_their_line() {
 #[test]
 fn a_header_without_a_name_for_the_first_column_is_told_once() {
     let rows = "1,a,0,0,0,0,0,0,0,0\n2,b,0,0,0,0,0,0,0,1\n";
-    told(format!("{HEADER}\n{rows}").as_bytes(), &["1 problem:", "every row has 10", "row.names"]);
+    refused(
+        format!("{HEADER}\n{rows}").as_bytes(),
+        &["1 problem:", "every row has 10", "row.names"],
+    );
     let rows = "a,0,0,0,0,0,0,0,0,\nb,0,0,0,0,0,0,0,1,\n";
-    told(
+    refused(
         format!("{HEADER}\n{rows}").as_bytes(),
         &["1 problem:", "every row has 10", "comma at the end"],
     );
     // Where the studies are the row names, their column is the one without a name.
     let (header, rows) = (&HEADER[17..], "a,0,0,0,0,0,0,0,0\nb,0,0,0,0,0,0,0,1\n");
-    told(format!("{header}\n{rows}").as_bytes(), &["1 problem:", "every row has 9", "row.names"]);
-    told(format!("patient\n{rows}").as_bytes(), &["no header with", "patient"]);
+    refused(
+        format!("{header}\n{rows}").as_bytes(),
+        &["1 problem:", "every row has 9", "row.names"],
+    );
+    refused(format!("patient\n{rows}").as_bytes(), &["no header with", "patient"]);
     // pandas' to_csv names an index by an empty cell; a comma at the end of all lines is one more.
     read(&format!(",{HEADER}\n0,a,0,0,0,0,0,0,0,0\n")).unwrap();
     read(&format!("{HEADER},\na,0,0,0,0,0,0,0,0,\n")).unwrap();
@@ -203,12 +209,12 @@ fn files_that_are_no_csv_are_named_for_what_they_are() {
         mark.encode_utf16().chain(text.encode_utf16()).flat_map(of).collect()
     };
     for mark in [true, false] {
-        told(&utf16(u16::to_le_bytes, mark), &["UTF-16 (little-endian", "CSV UTF-8"]);
-        told(&utf16(u16::to_be_bytes, mark), &["UTF-16 (big-endian", "CSV UTF-8"]);
+        refused(&utf16(u16::to_le_bytes, mark), &["UTF-16 (little-endian", "CSV UTF-8"]);
+        refused(&utf16(u16::to_be_bytes, mark), &["UTF-16 (big-endian", "CSV UTF-8"]);
         let utf32 = |c: char| (c as u32).to_le_bytes();
         let start = if mark { "\u{feff}" } else { "" };
         let utf32: Vec<u8> = start.chars().chain(text.chars()).flat_map(utf32).collect();
-        told(&utf32, &["UTF-32"]);
+        refused(&utf32, &["UTF-32"]);
     }
     let zip = |name: &str| [b"PK\x03\x04\x14\0\0\0", name.as_bytes(), &[0; 40]].concat();
     let compressed = |magic: &[u8]| [magic, &[0x81, 0, 7, 0xFE]].concat();
@@ -242,47 +248,47 @@ fn files_that_are_no_csv_are_named_for_what_they_are() {
         (b"\xEF\xBB\xBF\r\n \n".to_vec(), "is empty"),
     ];
     for (bytes, what) in files {
-        told(&bytes, &[what]);
+        refused(&bytes, &[what]);
     }
     for (separator, what) in
         [(";", "semicolons"), ("\t", "tabs"), ("|", "by |"), (" ", "spaces"), (" | ", "by |")]
     {
         let text = text.replace(',', separator);
-        told(text.as_bytes(), &[what, "commas"]);
-        told(text.to_lowercase().as_bytes(), &[what, "commas"]);
-        told(text.replace("StudyInstanceUID", "\"StudyInstanceUID\"").as_bytes(), &[what]);
+        refused(text.as_bytes(), &[what, "commas"]);
+        refused(text.to_lowercase().as_bytes(), &[what, "commas"]);
+        refused(text.replace("StudyInstanceUID", "\"StudyInstanceUID\"").as_bytes(), &[what]);
     }
     for sep in ["sep=;", "SEP=,", "\"sep=,\"", "sep=\t"] {
-        told(format!("\u{feff}{sep}\r\n{text}").as_bytes(), &["sep=", "delete that line"]);
+        refused(format!("\u{feff}{sep}\r\n{text}").as_bytes(), &["sep=", "delete that line"]);
     }
     // A header may begin as a format's magic does.
     read(&format!("ORCID,{HEADER}\nx,a,0,0,0,0,0,0,0,0\n")).unwrap();
-    told(b"a\xE4,b\n", &["line 1 is not UTF-8"]);
+    refused(b"a\xE4,b\n", &["line 1 is not UTF-8"]);
 }
 
 #[test]
 fn a_header_that_is_nearly_right_is_told_what_to_be() {
     let row = "a,0,0,0,0,0,0,0,0\n";
     let with = |from: &str, to: &str| format!("{}\n{row}", HEADER.replace(from, to));
-    told(
+    refused(
         with("StudyInstanceUID", "study_instance_uid").as_bytes(),
         &["\"study_instance_uid\": rename it"],
     );
-    told(
+    refused(
         with("StudyInstanceUID", "Study Instance UID").as_bytes(),
         &["no column StudyInstanceUID, but"],
     );
-    told(with("C", "c").as_bytes(), &["no column C1, but \"c1\"", "7 problems"]);
-    told(with("fold", "Fold").as_bytes(), &["no column fold, but \"Fold\""]);
-    told(with("C2", "C1").as_bytes(), &["the column C1 twice", "no column C2"]);
-    told(with("C2", "D2").as_bytes(), &["no column C2"]);
-    told(
+    refused(with("C", "c").as_bytes(), &["no column C1, but \"c1\"", "7 problems"]);
+    refused(with("fold", "Fold").as_bytes(), &["no column fold, but \"Fold\""]);
+    refused(with("C2", "C1").as_bytes(), &["the column C1 twice", "no column C2"]);
+    refused(with("C2", "D2").as_bytes(), &["no column C2"]);
+    refused(
         format!("1.2.826.0.1,0,0,0,0,0,0,0,0\n{row}").as_bytes(),
         &["line 1 is a study, not a header", HEADER],
     );
-    told(format!("{row}{row}").as_bytes(), &["line 1 is a study, not a header"]);
-    told(b"id,x\na,b\n", &["has the columns \"id,x\"", HEADER]);
-    told(format!("# made by hand\n{HEADER}\n{row}").as_bytes(), &["the header is on line 2"]);
+    refused(format!("{row}{row}").as_bytes(), &["line 1 is a study, not a header"]);
+    refused(b"id,x\na,b\n", &["has the columns \"id,x\"", HEADER]);
+    refused(format!("# made by hand\n{HEADER}\n{row}").as_bytes(), &["the header is on line 2"]);
     let bom = format!("\u{feff}\u{feff}\"StudyInstanceUID\"{}\n{row}", &HEADER[16..]);
     assert_eq!(read(&bom).unwrap().studies.len(), 1);
 }
@@ -291,8 +297,8 @@ fn a_header_that_is_nearly_right_is_told_what_to_be() {
 fn cells_that_a_spreadsheet_changed_are_told_what_to_be() {
     let row =
         |uid: &str, c1: &str, fold: &str| format!("{HEADER}\n{uid},{c1},0,0,0,0,0,0,{fold}\n");
-    told(row("1.23E+15", "0", "0").as_bytes(), &["line 2, column StudyInstanceUID", "rounded"]);
-    told(row("1e5", "0", "0").as_bytes(), &["rounded"]);
+    refused(row("1.23E+15", "0", "0").as_bytes(), &["line 2, column StudyInstanceUID", "rounded"]);
+    refused(row("1e5", "0", "0").as_bytes(), &["rounded"]);
     for (label, what) in [
         ("TRUE", "write 1"),
         ("False", "write 0"),
@@ -304,13 +310,13 @@ fn cells_that_a_spreadsheet_changed_are_told_what_to_be() {
         ("+1", "not 0 or 1"),
         ("-1", "not 0 or 1"),
     ] {
-        told(row("a", label, "0").as_bytes(), &["line 2, column C1", what]);
+        refused(row("a", label, "0").as_bytes(), &["line 2, column C1", what]);
     }
     for fold in ["", "-1", "1.5", "one", "\"1,0\"", "1e0"] {
-        told(row("a", "0", fold).as_bytes(), &["line 2, column fold"]);
+        refused(row("a", "0", fold).as_bytes(), &["line 2, column fold"]);
     }
     assert_eq!(read(&row("a", "1.00", "2.0")).unwrap().studies[0].fold, 2);
-    told(
+    refused(
         format!("{}{}\n", row("a", "0", "0"), ",".repeat(8)).as_bytes(),
         &["line 3 has nothing but commas"],
     );
@@ -321,16 +327,16 @@ fn a_stray_quotation_mark_takes_no_rows_with_it() {
     let table = |note: &str, after: &str| {
         format!("{HEADER},note\na,0,0,0,0,0,0,0,0,{note}\nb,0,0,0,0,0,0,0,0,{after}\n")
     };
-    told(table("\"x", "y").as_bytes(), &["line 2", "never closed"]);
-    told(table("\"x", "\"y").as_bytes(), &["line 3", "behind"]);
-    told(table("\"x", "\"").as_bytes(), &["line 2", "takes whole rows in"]);
-    told(table("\"x\" y", "").as_bytes(), &["line 2", "behind"]);
-    told(table("", "").replace("\na,", "\n\"a,").as_bytes(), &["line 2", "never closed"]);
-    told(
+    refused(table("\"x", "y").as_bytes(), &["line 2", "never closed"]);
+    refused(table("\"x", "\"y").as_bytes(), &["line 3", "behind"]);
+    refused(table("\"x", "\"").as_bytes(), &["line 2", "takes whole rows in"]);
+    refused(table("\"x\" y", "").as_bytes(), &["line 2", "behind"]);
+    refused(table("", "").replace("\na,", "\n\"a,").as_bytes(), &["line 2", "never closed"]);
+    refused(
         table("", "").replace("\nb,", "\nb\",").as_bytes(),
         &["line 3, column StudyInstanceUID", "quotation mark"],
     );
-    told(
+    refused(
         table("", "").replace("\nb,", "\n\"b\nc\",").as_bytes(),
         &["line 3, column StudyInstanceUID", "line end"],
     );
@@ -338,5 +344,5 @@ fn a_stray_quotation_mark_takes_no_rows_with_it() {
     let fine = table("\"two\nlines, \"\"quoted\"\"\"", "5\" disc");
     assert_eq!(read(&fine).unwrap().studies.len(), 2);
     let later = format!("{fine}c,0,0,0,0,0,0,0,x,\n");
-    told(later.as_bytes(), &["line 5, column fold"]);
+    refused(later.as_bytes(), &["line 5, column fold"]);
 }

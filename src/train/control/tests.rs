@@ -127,17 +127,17 @@ fn an_error_that_passes_holds_training_and_is_told_in_words() {
             }
         };
         control.persist(Position::default(), "x".into(), write).unwrap();
-        let told: Vec<TrainerEvent> = handle
+        let events: Vec<TrainerEvent> = handle
             .events
             .try_iter()
             .filter_map(|e| match e.event {
-                Event::Trainer(told) => Some(told),
+                Event::Trainer(event) => Some(event),
                 _ => None,
             })
             .collect();
-        let states: Vec<_> = told.iter().map(|told| told.state).collect();
+        let states: Vec<_> = events.iter().map(|event| event.state).collect();
         assert_eq!(states, [TrainerState::Held, TrainerState::Running], "{errno}");
-        let reason = told[0].reason.as_deref().unwrap();
+        let reason = events[0].reason.as_deref().unwrap();
         assert!(reason.contains("cannot write x: ") && reason.contains(words), "{reason}");
         assert!(reason.contains("it goes on when") && !reason.contains("room"), "{reason}");
     }

@@ -52,17 +52,17 @@ pub fn studies(
     }
     // What the columns and marks mean, where there is room for it.
     let below = usize::from(inner.height).saturating_sub(lines.len());
-    let told = (!constants.is_empty()).then(|| {
+    let notes = (!constants.is_empty()).then(|| {
         let text = format!("= {}; the report names all", constants.heading());
         let text: Vec<String> = wrapped(&text, inner.width.into());
         text.into_iter().map(|text| Line::styled(text, theme::WARN)).collect::<Vec<_>>()
     });
-    let told = told.unwrap_or_default();
-    let legend = if below > LEGEND.len() + told.len() { &LEGEND[..] } else { &[] };
-    if below >= legend.len() + told.len() {
-        let rows = lines.len() + below - legend.len() - told.len();
+    let notes = notes.unwrap_or_default();
+    let legend = if below > LEGEND.len() + notes.len() { &LEGEND[..] } else { &[] };
+    if below >= legend.len() + notes.len() {
+        let rows = lines.len() + below - legend.len() - notes.len();
         lines.resize(rows, Line::default());
-        lines.extend(told);
+        lines.extend(notes);
         lines.extend(legend.iter().map(|text| Line::styled(*text, theme::FAINT)));
     }
     frame.render_widget(Paragraph::new(lines), inner);

@@ -1,6 +1,6 @@
 //! What the epochs of a fold say.
 
-use super::Told;
+use super::Condition;
 use super::gate::{Gate, Reading};
 use crate::run::event::Epoch;
 use crate::view::format;
@@ -40,7 +40,7 @@ pub(super) struct Epochs {
 impl Epochs {
     /// Takes in an epoch of a fold that has `planned`: what the rules for overfitting and for a
     /// plateau say.
-    pub(super) fn add(&mut self, epoch: &Epoch, planned: usize) -> (Told, Told) {
+    pub(super) fn add(&mut self, epoch: &Epoch, planned: usize) -> (Condition, Condition) {
         let number = epoch.at.epoch;
         if number <= self.last {
             // It is made again, and so is all that came after it.
@@ -50,37 +50,37 @@ impl Epochs {
         (self.overfitting(epoch), self.plateau(epoch, planned))
     }
 
-    fn plateau(&mut self, epoch: &Epoch, planned: usize) -> Told {
+    fn plateau(&mut self, epoch: &Epoch, planned: usize) -> Condition {
         let (fold, number) = (epoch.at.fold, epoch.at.epoch);
         let better = self.best.is_none_or(|(best, ..)| epoch.metric < best);
         if better && epoch.metric.is_finite() {
             self.best = Some((epoch.metric, number, epoch.valid_loss));
         }
-        let Some((_, at, loss)) = self.best else { return Told::Ended };
+        let Some((_, at, loss)) = self.best else { return Condition::Ended };
         let since = number.saturating_sub(at);
         if since < PATIENCE.max(planned / PATIENT_SHARE) {
-            return Told::Ended;
+            return Condition::Ended;
         }
         let loss = format::loss(loss);
-        Told::Holds(format!(
+        Condition::Holds(format!(
             "no new best of fold {fold} in {since} epochs: the best is epoch {at}, valid loss {loss}"
         ))
     }
 
     /// On comparable terms: of both the plain mean of the two heads, the training losses being those
     /// against unmixed targets.
-    fn overfitting(&mut self, epoch: &Epoch) -> Told {
+    fn overfitting(&mut self, epoch: &Epoch) -> Condition {
         let valid = 0.5 * (epoch.valid_slice_loss + epoch.valid_study_loss);
         let train = 0.5 * (epoch.train_slice_loss + epoch.train_study_loss);
         if !(valid.is_finite() && train.is_finite()) {
-            return Told::Ended;
+            return Condition::Ended;
         }
         if let Some((before, _)) = self.recent.back() {
             push(&mut self.changes, (valid - before).abs(), CHANGES);
         }
         push(&mut self.recent, (valid, train), AVERAGED);
         if self.recent.len() < AVERAGED {
-            return Told::Ended;
+            return Condition::Ended;
         }
         let n = self.recent.len() as f64;
         let (valid, train) = self.recent.iter().fold((0.0, 0.0), |s, x| (s.0 + x.0, s.1 + x.1));
@@ -89,18 +89,18 @@ impl Epochs {
             Some(lowest) if lowest.0 <= valid => lowest,
             _ => *self.lowest.insert((valid, train, epoch.at.epoch)),
         };
-        let Some(usual) = self.usual_change() else { return Told::Ended };
+        let Some(usual) = self.usual_change() else { return Condition::Ended };
         let limit = (EXCESS * lowest).max(BEYOND_NOISE * usual);
         let reading = match Reading::of(valid - lowest, limit, 0.5 * limit) {
             Reading::Bad if train >= train_then => Reading::Between,
             reading => reading,
         };
         if !self.overfitting.read(reading, IN_A_ROW, 1) {
-            return Told::Ended;
+            return Condition::Ended;
         }
         let figures = [valid, lowest, train, train_then].map(format::loss);
         let [valid, lowest, train, train_then] = figures;
-        Told::Holds(format!(
+        Condition::Holds(format!(
             "fold {} overfits: since epoch {place} validation went from {lowest} to {valid}, \
              training from {train_then} to {train} (both heads' mean, unmixed, of {AVERAGED} epochs)",
             epoch.at.fold

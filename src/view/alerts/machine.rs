@@ -1,6 +1,6 @@
 //! What the machine says.
 
-use super::Told;
+use super::Condition;
 use super::gate::{Gate, Reading};
 use crate::run::event::{Gpu, RunStarted, System};
 use crate::run::journal::Pace;
@@ -73,7 +73,7 @@ impl Machine {
     }
 
     /// Takes a step's speed in; `None` where it says nothing.
-    pub(super) fn pace(&mut self, pace: Pace) -> Option<Told> {
+    pub(super) fn pace(&mut self, pace: Pace) -> Option<Condition> {
         self.steps += 1;
         if self.steps <= WARM_UP {
             return None;
@@ -86,17 +86,17 @@ impl Machine {
         let data = self.data.sum();
         let share = data / (data + self.compute.sum());
         if !self.starving.read(Reading::of(share, STARVES, FEEDS), 1, 1) {
-            return Some(Told::Ended);
+            return Some(Condition::Ended);
         }
-        Some(Told::Holds(format!(
+        Some(Condition::Holds(format!(
             "{} of the last {WINDOW} steps' time was spent waiting for data: raise data.workers, or \
              put data.dir on a faster disk",
             format::share(share)
         )))
     }
 
-    pub(super) fn disk(&mut self, system: &System) -> Told {
-        let Some(free) = system.disk_free else { return Told::Ended };
+    pub(super) fn disk(&mut self, system: &System) -> Condition {
+        let Some(free) = system.disk_free else { return Condition::Ended };
         let floor = self.floor as f64;
         let reading = match free as f64 {
             free if free < floor => Reading::Bad,
@@ -104,10 +104,10 @@ impl Machine {
             _ => Reading::Between,
         };
         if !self.disk.read(reading, 1, 1) {
-            return Told::Ended;
+            return Condition::Ended;
         }
         let gib = |bytes: f64| bytes / f64::from(1 << 30);
-        Told::Holds(format!(
+        Condition::Holds(format!(
             "{:.1} GiB free on the disk of {}, and {:.1} should be: training holds once it is full",
             gib(free as f64),
             self.folder,
@@ -115,30 +115,33 @@ impl Machine {
         ))
     }
 
-    pub(super) fn temperature(&mut self, gpu: &Gpu) -> Told {
-        let Some(degrees) = gpu.temperature else { return Told::Ended };
+    pub(super) fn temperature(&mut self, gpu: &Gpu) -> Condition {
+        let Some(degrees) = gpu.temperature else { return Condition::Ended };
         let reading = match degrees {
             HOT.. => Reading::Bad,
             ..=COOL => Reading::Good,
             _ => Reading::Between,
         };
         match self.hot.read(reading, READINGS, READINGS) {
-            true => Told::Holds(format!("the GPU is at {degrees}°C")),
-            false => Told::Ended,
+            true => Condition::Holds(format!("the GPU is at {degrees}°C")),
+            false => Condition::Ended,
         }
     }
 
-    pub(super) fn throttled(&mut self, gpu: &Gpu) -> Told {
+    pub(super) fn throttled(&mut self, gpu: &Gpu) -> Condition {
         let reasons = gpu.throttled.as_deref().unwrap_or_default();
         let reading = match TROUBLE.iter().any(|word| reasons.contains(word)) {
             true => Reading::Bad,
             false => Reading::Good,
         };
         if !self.slowed.read(reading, READINGS, UNTHROTTLED) {
-            return Told::Ended;
+            return Condition::Ended;
         }
         let why = if reasons.is_empty() { "" } else { ": " };
         let degrees = gpu.temperature.map_or(String::new(), |t| format!(", at {t}°C"));
-        Told::Holds(format!("the GPU lowers its clocks{why}{}{degrees}", format::brief(reasons)))
+        Condition::Holds(format!(
+            "the GPU lowers its clocks{why}{}{degrees}",
+            format::brief(reasons)
+        ))
     }
 }

@@ -1,6 +1,6 @@
 //! What the steps of a fold say.
 
-use super::Told;
+use super::Condition;
 use super::gate::{Gate, Reading};
 use crate::run::event::Position;
 use crate::view::format;
@@ -47,11 +47,11 @@ impl Default for Steps {
 
 impl Steps {
     /// Takes in a step's loss. `baseline`: a constant guess's.
-    pub(super) fn add(&mut self, at: Position, loss: f64, baseline: f64) -> Told {
+    pub(super) fn add(&mut self, at: Position, loss: f64, baseline: f64) -> Condition {
         self.seen += 1;
         self.smooth.add_robustly(1, loss);
         let Some(smooth) = self.smooth.get().filter(|_| self.seen >= SMOOTHED) else {
-            return Told::Ended;
+            return Condition::Ended;
         };
         let first = *self.first.get_or_insert(smooth);
         let (lowest, place) = match self.lowest {
@@ -63,10 +63,10 @@ impl Steps {
         let limit = (EXCESS * low).max(GIVEN_BACK * (first - low));
         let reading = Reading::of(smooth - low, limit, 0.5 * limit);
         if !self.diverging.read(reading, IN_A_ROW, IN_A_ROW) {
-            return Told::Ended;
+            return Condition::Ended;
         }
         let (now, low) = (format::loss(smooth), format::loss(low));
-        Told::Holds(match guess {
+        Condition::Holds(match guess {
             Some(guess) if guess < lowest => format!(
                 "the training loss of fold {} diverges: {now}, and twice a constant guess's is {low}",
                 at.fold

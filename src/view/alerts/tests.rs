@@ -26,7 +26,7 @@ struct Run {
     state: State,
     /// Steps done in fold 0.
     done: usize,
-    told: Vec<Stamped>,
+    events: Vec<Stamped>,
 }
 
 impl Run {
@@ -47,7 +47,7 @@ impl Run {
             select: Default::default(),
             resumed: false,
         };
-        let mut run = Self { state: State::default(), done: 0, told: Vec::new() };
+        let mut run = Self { state: State::default(), done: 0, events: Vec::new() };
         run.tell(Event::RunStarted(plan));
         run
     }
@@ -66,7 +66,7 @@ impl Run {
     fn tell(&mut self, event: Event) {
         let stamped = Stamped { at: self.state.at + 1.0, event };
         self.state.apply(&stamped);
-        self.told.push(stamped);
+        self.events.push(stamped);
     }
 
     fn at(&self) -> Position {
@@ -390,7 +390,7 @@ fn a_journal_gives_what_was_heard_but_what_is_past() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("journal.jsonl");
     let mut journal = Journal::open(&path).unwrap();
-    run.told.iter().for_each(|stamped| journal.append(stamped).unwrap());
+    run.events.iter().for_each(|stamped| journal.append(stamped).unwrap());
     let (read, strange) = State::of_journal(&path, None).unwrap();
     assert_eq!((strange, read.at), (0, run.state.at));
     run.state.alerts.settle();
