@@ -4,9 +4,9 @@ use clap::Parser;
 use eyre::Result;
 use rsna_tui::{
     cli::{self, Background, Cli, Command},
-    print::{self, Said},
+    print::{self, CommandOutput},
     run, session,
-    session::Shown,
+    session::FrontEnd,
     train::memory,
 };
 use std::{ffi::OsString, io::ErrorKind, process::ExitCode};
@@ -55,11 +55,17 @@ fn start(cli: &Cli) -> Result<ExitCode> {
     match &cli.command {
         Some(Command::Phantom(args)) => return Ok(print(&session::phantom(args)?)),
         Some(Command::Augment(args)) => return Ok(print(&session::augment(args)?)),
-        Some(Command::Check(args)) => return Ok(print(&Said::of_text(&session::check(args)?))),
-        Some(Command::Bench(args)) => return Ok(print(&Said::of_text(&session::bench(args)?))),
+        Some(Command::Check(args)) => {
+            return Ok(print(&CommandOutput::of_text(&session::check(args)?)));
+        }
+        Some(Command::Bench(args)) => {
+            return Ok(print(&CommandOutput::of_text(&session::bench(args)?)));
+        }
         Some(Command::Selftest(args)) => return Ok(judged(&session::selftest(args)?)),
-        Some(Command::Keys) => return Ok(print(&Said::of_text(&session::keys_table()?))),
-        Some(Command::Runs(args)) => return Ok(print(&Said::of_text(&session::runs(args)?))),
+        Some(Command::Keys) => return Ok(print(&CommandOutput::of_text(&session::keys_table()?))),
+        Some(Command::Runs(args)) => {
+            return Ok(print(&CommandOutput::of_text(&session::runs(args)?)));
+        }
         Some(Command::Report(args)) => return Ok(print(&session::report(args)?)),
         Some(Command::Evaluate(args)) => return Ok(print(&session::evaluate(args)?)),
         Some(Command::Predict(args)) => {
@@ -82,7 +88,7 @@ fn start(cli: &Cli) -> Result<ExitCode> {
         }
         Some(Command::Resume(args)) => {
             return in_background(&args.background, || {
-                session::train(session::resume(args)?, shown(args.no_tui, &args.background))
+                session::train(session::resume(args)?, front_end(args.no_tui, &args.background))
             });
         }
         None => {}
@@ -90,10 +96,10 @@ fn start(cli: &Cli) -> Result<ExitCode> {
     let args = &cli.train;
     let config = session::config(args)?;
     if args.print_model {
-        return Ok(print(&Said::of_text(&session::model_table(&config)?)));
+        return Ok(print(&CommandOutput::of_text(&session::model_table(&config)?)));
     }
     in_background(&args.background, || {
-        session::train(session::prepare(args, config)?, shown(args.no_tui, &args.background))
+        session::train(session::prepare(args, config)?, front_end(args.no_tui, &args.background))
     })
 }
 
@@ -111,23 +117,23 @@ fn in_background(
     train()
 }
 
-fn shown(no_tui: bool, background: &Background) -> Shown {
+fn front_end(no_tui: bool, background: &Background) -> FrontEnd {
     match (background.detached, no_tui) {
-        (true, _) => Shown::Background,
-        (false, true) => Shown::Lines,
-        (false, false) => Shown::Dashboard,
+        (true, _) => FrontEnd::Background,
+        (false, true) => FrontEnd::Lines,
+        (false, false) => FrontEnd::Dashboard,
     }
 }
 
 /// As [`print()`], of a command that may be done without all being well.
-fn judged((said, well): &(Said, bool)) -> ExitCode {
-    let printed = print(said);
+fn judged((output, well): &(CommandOutput, bool)) -> ExitCode {
+    let printed = print(output);
     if *well { printed } else { ExitCode::from(FAILED) }
 }
 
 /// Prints what a command says; a reader that has enough of it is no failure.
-fn print(said: &Said) -> ExitCode {
-    match print::said(said) {
+fn print(output: &CommandOutput) -> ExitCode {
+    match print::command_output(output) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => {
             print::warn(format_args!("cannot write to stdout: {e}"));
             ExitCode::from(FAILED)

@@ -55,27 +55,27 @@ fn clean_lines(text: &str) -> String {
 
 /// What a command says once it is done, line by line.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Said {
+pub struct CommandOutput {
     /// The lines, without their ends.
     pub lines: Vec<String>,
     /// They go to stderr, because stdout holds what was asked for.
     pub aside: bool,
 }
 
-impl Said {
+impl CommandOutput {
     /// The lines of a text that is made here, in which nothing from outside begins a line.
     pub fn of_text(text: &str) -> Self {
         text.lines().map(String::from).collect::<Vec<_>>().into()
     }
 }
 
-impl From<Vec<String>> for Said {
+impl From<Vec<String>> for CommandOutput {
     fn from(lines: Vec<String>) -> Self {
         Self { lines, aside: false }
     }
 }
 
-impl From<String> for Said {
+impl From<String> for CommandOutput {
     fn from(line: String) -> Self {
         vec![line].into()
     }
@@ -84,9 +84,9 @@ impl From<String> for Said {
 /// Prints what a command says.
 ///
 /// Errors: stdout cannot be written.
-pub fn said(said: &Said) -> io::Result<()> {
-    let text: String = said.lines.iter().map(|line| clean(line) + "\n").collect();
-    if said.aside {
+pub fn command_output(output: &CommandOutput) -> io::Result<()> {
+    let text: String = output.lines.iter().map(|line| clean(line) + "\n").collect();
+    if output.aside {
         timeout::err(&text);
         return Ok(());
     }

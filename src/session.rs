@@ -19,12 +19,12 @@ mod previews;
 mod progress;
 mod recorded;
 mod report_file;
-mod seen;
 mod selftest;
 mod signals;
 mod slice_reader;
 mod tensorboard;
 mod trained;
+mod trained_studies;
 
 pub use attach::{attach, fold, plan, runs, steer};
 pub use augment::augment;
@@ -34,7 +34,7 @@ pub use detach::{detach, leave_session};
 pub use evaluate::evaluate;
 pub use export::export;
 pub use import::import;
-pub use live::{Shown, train};
+pub use live::{FrontEnd, train};
 pub use predict::predict;
 pub use report_file::report;
 pub use selftest::selftest;
@@ -45,7 +45,7 @@ use crate::{
     config::{Config, Set},
     device,
     net::{Classifier, Spec, summary, weights},
-    print::{self, Said},
+    print::{self, CommandOutput},
     run::{folder::Folder, journal, status::Status},
     study::{self, Checked, NpyFolder, Phantom, SliceSource, Study, Table},
     train::{
@@ -120,7 +120,7 @@ pub fn model_table(config: &Config) -> Result<String> {
 }
 
 /// `rsna-tui phantom`: writes the studies and says how to train on them.
-pub fn phantom(args: &cli::Phantom) -> Result<Said> {
+pub fn phantom(args: &cli::Phantom) -> Result<CommandOutput> {
     if !args.size.is_multiple_of(32) {
         bail!("--size {}: expected a multiple of 32, from 32 to 512", args.size);
     }

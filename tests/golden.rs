@@ -21,7 +21,7 @@ use rsna_tui::{
         loss::{self, Weights},
         memory::Plan,
         schedule,
-        step::{Images, OfWeights, Stepper, Targets},
+        step::{Images, Stepper, Targets, WeightGradients},
     },
 };
 use std::{collections::HashMap, ops::Range, sync::LazyLock};
@@ -125,7 +125,7 @@ fn adamw() {
     for step in 1..=10 {
         let lr = if step <= 7 { 23e-5 } else { 11e-5 };
         let g = t["adam.grads"].get(step - 1).unwrap();
-        let g = OfWeights::Host(vec![values(&g)]);
+        let g = WeightGradients::Host(vec![values(&g)]);
         optimizer.step(&b.parameters.trainable, &g, lr).unwrap();
         let error = max_abs(&values(&p), &values(&t[&format!("adam.p{step}")]));
         assert!(error <= 1e-7, "step {step}: {error}");

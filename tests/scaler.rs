@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor, Var};
 use rsna_tui::{
     config::{Config, Set},
     net::{description::Layout, parameters::Parameter},
-    train::{adamw::AdamW, scaler::Scaler, step::OfWeights},
+    train::{adamw::AdamW, scaler::Scaler, step::WeightGradients},
 };
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ fn the_golden_sequence() {
         let of = |v: &Value| v.as_str().unwrap().parse::<f32>().unwrap();
         // In the file as they are after unscaling.
         let grads = step["grad_after_step"].as_array().unwrap().iter().map(|g| of(g) * scale);
-        let grads = OfWeights::Host(vec![grads.collect()]);
+        let grads = WeightGradients::Host(vec![grads.collect()]);
         let finite = optimizer.squares(&grads).unwrap().iter().all(|s| s.is_finite());
         assert_eq!(finite, !step["inf"].as_bool().unwrap(), "step {i}");
         if finite {

@@ -1,7 +1,7 @@
 //! `rsna-tui selftest` on the CPU, and that it finds an op that computes wrong.
 
 use candle_core::{DType, Device, Tensor};
-use rsna_tui::selftest::{self, ops, steps, witness};
+use rsna_tui::selftest::{self, ops, reference, steps};
 use std::process::{Command, Output};
 
 fn selftest(args: &[&str]) -> Output {
@@ -96,7 +96,7 @@ fn an_op_that_computes_wrong_is_found_and_named() {
 /// Errors are far from what is allowed, so that one that grows is seen here first.
 #[test]
 fn the_cpus_errors_are_small() {
-    let encoder = witness::encoder(&Device::Cpu, DType::F32).unwrap();
+    let encoder = reference::encoder(&Device::Cpu, DType::F32).unwrap();
     let slope = steps::slope(&Device::Cpu).unwrap();
     let adamw = steps::adamw(&Device::Cpu, 1).unwrap();
     for (worst, bound) in [(encoder, 5e-6), (slope, 3e-3), (adamw, 3e-5)] {

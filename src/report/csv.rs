@@ -111,7 +111,7 @@ pub fn write(journal: &Path, steps: impl Write, epochs: impl Write) -> Result<Co
     steps.write_record(STEPS).map_err(io::Error::from)?;
     epochs.write_record(EPOCHS).map_err(io::Error::from)?;
     let (mut counted, mut seeds) = (Counted::default(), Seeds::default());
-    counted.damaged = journal::each::<Error>(journal, |stamped, time| {
+    counted.damaged = journal::for_each::<Error>(journal, |stamped, time| {
         seeds.hear(&stamped.event);
         let row = match &stamped.event {
             Event::Step(step) => {

@@ -4,7 +4,7 @@
 //! seconds since the run started, so that a recorded run replays at any speed.
 
 pub use super::studies::{
-    Constant, ConstantStudy, Found, Prediction, SliceReply, SliceRequest, Worst, WorstStudy,
+    Constant, ConstantStudy, Prediction, SliceContent, SliceReply, SliceRequest, Worst, WorstStudy,
 };
 use super::{Command, figure};
 use crate::config::Metric;

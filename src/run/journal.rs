@@ -20,14 +20,14 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-mod each;
 mod fit;
+mod for_each;
 mod lines;
 mod scan;
 #[cfg(test)]
 mod tests;
 
-pub use each::{each, highlights};
+pub use for_each::{for_each, highlights};
 
 /// The version that this program writes, and the newest that it reads.
 pub const VERSION: u32 = 1;

@@ -12,8 +12,8 @@ pub mod latest;
 pub mod status;
 pub mod studies;
 pub mod tensorboard;
-pub mod trouble;
 pub mod unfinished;
+pub mod write_errors;
 
 pub use command::{Command, FoldAction};
 pub use event::Event;

@@ -107,13 +107,13 @@ pub struct SliceReply {
     /// What was asked for.
     pub wanted: SliceRequest,
     /// What there is to see.
-    pub found: Found,
+    pub found: SliceContent,
 }
 
 /// What there is to see of a slice.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Found {
+pub enum SliceContent {
     /// Two pictures.
     Slice {
         /// Height of each.

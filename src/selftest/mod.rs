@@ -4,8 +4,8 @@
 
 pub mod card;
 pub mod ops;
+pub mod reference;
 pub mod steps;
-pub mod witness;
 
 use crate::{device, net::weights, panics};
 use candle_core::{DType, Device, Tensor};
@@ -150,10 +150,10 @@ fn checks<'a>(device: &'a Device, ops: &'a [ops::Op]) -> Vec<Check<'a>> {
     add("head", f32, ops::allowed(f32), Box::new(move || ops::head(device, SEED)));
     add("NaN and infinity kept", f32, 0.0, Box::new(move || ops::not_finite(ops, device, SEED)));
     for &dtype in types {
-        let run = Box::new(move || witness::encoder(device, dtype));
-        add("encoder, by candle's", dtype, witness::allowed(dtype), run);
+        let run = Box::new(move || reference::encoder(device, dtype));
+        add("encoder, by candle's", dtype, reference::allowed(dtype), run);
     }
-    add("network, by candle's", f32, 1e-4, Box::new(move || witness::network(device)));
+    add("network, by candle's", f32, 1e-4, Box::new(move || reference::network(device)));
     add("AdamW, by candle's", f32, 1e-4, Box::new(move || steps::adamw(device, SEED)));
     add("gradient, by differences", f32, 1e-2, Box::new(move || steps::slope(device)));
     if !device.is_cpu() {

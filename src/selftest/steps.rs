@@ -1,6 +1,6 @@
 //! Training on a device: the optimizer, the gradient of the loss, and a few steps.
 
-use super::{Worst, apart, ops::random, values, witness};
+use super::{Worst, apart, ops::random, reference, values};
 use crate::{
     config::{Config, Set},
     net::{Classifier, Spec, description::Layout, encoder::Arena, parameters::Parameter},
@@ -9,7 +9,7 @@ use crate::{
         adamw::AdamW,
         loss::Weights,
         memory::Plan,
-        step::{Images, OfWeights, Stepper, Targets},
+        step::{Images, Stepper, Targets, WeightGradients},
     },
 };
 use candle_core::{DType, Device, Tensor, Var};
@@ -127,7 +127,7 @@ pub fn slope(device: &Device) -> Result<Worst> {
     const CHANGE: f64 = 5e-4;
     let config = small_config(&[])?;
     let model = Classifier::new(&Spec::new(&config), 1, 0, DType::F32, device)?;
-    witness::draw(&model.parameters)?;
+    reference::draw(&model.parameters)?;
     let arena = Arena::default();
     let stepper = Stepper { device, ..Stepper::on_cpu(&model, whole(), &arena) };
     let own = labels();
@@ -195,8 +195,8 @@ pub fn adamw(device: &Device, seed: u64) -> Result<Worst> {
         // Its gradients are these.
         sum.map(|sum| expected.backward_step(&sum)).transpose()?;
         let gradients = match device.is_cpu() {
-            true => OfWeights::Host(OfWeights::Device(scaled).to_host()?),
-            false => OfWeights::Device(scaled),
+            true => WeightGradients::Host(WeightGradients::Device(scaled).to_host()?),
+            false => WeightGradients::Device(scaled),
         };
         let error = apart(&ours.squares(&gradients)?, &squares);
         worst.add(error, || "squares of the gradients".into());

@@ -73,7 +73,7 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
     let signals = Signals::listen(RequeueSignal::None)?;
     let (mut handle, upto) = match folder.is_in_use() {
         true => connect(&folder)?,
-        false => (nobody(), None),
+        false => (disconnected_handle(), None),
     };
     let (mut state, strange) = State::of_journal(&folder.journal(), upto)?;
     if strange > 0 {
@@ -122,7 +122,7 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
 }
 
 /// A handle to nobody: the run is over.
-fn nobody() -> RunHandle {
+fn disconnected_handle() -> RunHandle {
     let (_, _, handle) = channel(None, 0.0);
     handle
 }

@@ -5,7 +5,7 @@ use crate::{
     cli,
     config::Config,
     contact_sheet::{self, ContactSheet},
-    print::Said,
+    print::CommandOutput,
     session,
     study::{Study, Table},
 };
@@ -20,7 +20,7 @@ const NAMED: usize = 3;
 const LARGEST: usize = 1 << 30;
 
 /// Draws the sheet, writes it and says what it shows.
-pub fn augment(args: &cli::Augment) -> Result<Said> {
+pub fn augment(args: &cli::Augment) -> Result<CommandOutput> {
     let config =
         Config::load(session::file_or_default(args.config.as_deref()), false, &args.sets())?;
     let (table, source) = session::data(&config)?;

@@ -13,7 +13,7 @@ use crate::{
     config::Config,
     export::{self, Chart, svg},
     predict::{Ensemble, Predicted, table},
-    print::Said,
+    print::CommandOutput,
     report::scores,
     run::{
         event::{Position, Worst},
@@ -46,7 +46,7 @@ const SQUARE: svg::Options = svg::Options { width: 620, height: 640, legend: tru
 const MOST_WORST: usize = 10;
 
 /// Predicts, scores, writes what came of it and says so.
-pub fn evaluate(args: &cli::Evaluate) -> Result<Said> {
+pub fn evaluate(args: &cli::Evaluate) -> Result<CommandOutput> {
     let folder = named_run(args.run.as_deref(), args.network.runs_dir.as_ref())?;
     let (dir, destinations) = destinations(args, &folder)?;
     let config = trained::config(&folder, &args.network.sets())?;

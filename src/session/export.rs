@@ -8,7 +8,7 @@ use crate::{
     cli::{self, WeightsFormat},
     config::Config,
     net::{Classifier, Spec, onnx, weights},
-    print::{self, Said},
+    print::{self, CommandOutput},
     run::{
         folder::Folder,
         status::{FoldStatus, Status},
@@ -30,7 +30,7 @@ const PREPROCESSING: &str = "uint8 crops / 255, no further normalisation; channe
 /// Writes the weights and says how Python loads them.
 ///
 /// Errors: no such run, fold or checkpoint, a damaged one, and a file that cannot be written.
-pub fn export(args: &cli::Export) -> Result<Said> {
+pub fn export(args: &cli::Export) -> Result<CommandOutput> {
     let folder = named_run(args.run.as_deref(), args.runs_dir.as_ref())?;
     let (kind, ending) = match (args.last, args.format) {
         (false, WeightsFormat::Safetensors) => ("best", "safetensors"),
@@ -78,7 +78,7 @@ pub fn export(args: &cli::Export) -> Result<Said> {
     if destination.is_file() {
         lines.extend(in_python(args.format, &path));
     }
-    Ok(destination.said(lines))
+    Ok(destination.output(lines))
 }
 
 /// The checkpoint, and the epoch that it is of, where that is known.

@@ -8,7 +8,7 @@ use crate::{
         summary::grouped,
         weights::{self, Content},
     },
-    print::Said,
+    print::CommandOutput,
     session,
 };
 use candle_core::{DType, Device};
@@ -18,7 +18,7 @@ use eyre::Result;
 ///
 /// Errors: settings, a file that cannot be read or is of another network (told by its tensors'
 /// names), one that cannot be written.
-pub fn import(args: &cli::Import) -> Result<Said> {
+pub fn import(args: &cli::Import) -> Result<CommandOutput> {
     let (content, args) = match &args.from {
         From::Timm(args) => (Content::Encoder, args),
         From::Torch(args) => (Content::Network, args),
@@ -47,5 +47,5 @@ pub fn import(args: &cli::Import) -> Result<Said> {
         let out = args.out.display();
         lines.push(format!("train from it: rsna-tui --set model.pretrained={out}"));
     }
-    Ok(destination.said(lines))
+    Ok(destination.output(lines))
 }

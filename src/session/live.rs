@@ -36,7 +36,7 @@ const STOPPED: u8 = 130;
 
 /// How a run is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shown {
+pub enum FrontEnd {
     /// As a dashboard, where there is a terminal.
     Dashboard,
     /// As plain lines.
@@ -56,10 +56,10 @@ const STACK: usize = 8 << 20;
 /// Trains, and shows it until it ends.
 ///
 /// Errors: what cannot be begun.
-pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
+pub fn train(job: Job, front_end: FrontEnd) -> Result<ExitCode> {
     let config = job.config.clone();
     let folder = job.folder.clone();
-    let plain = shown != Shown::Dashboard || super::plain::is_needed();
+    let plain = front_end != FrontEnd::Dashboard || super::plain::is_needed();
     let signals = Signals::listen(config.run.requeue_signal)?;
     let state = past(&job);
     let reader = SliceReader::new(job.config.clone(), job.table.clone(), job.source.clone());
@@ -78,7 +78,7 @@ pub fn train(job: Job, shown: Shown) -> Result<ExitCode> {
     let monitor = Monitor::start(&folder, &events);
     reader.open(&handle, &events);
     drop(events);
-    if shown == Shown::Background {
+    if front_end == FrontEnd::Background {
         detach::ready(&folder)?;
     }
     let front = Front { handle, config, signals: signals.clone(), reachable: server.is_some() };

@@ -157,8 +157,8 @@ impl Destination {
     }
 
     /// What a command says once it has written there; beside stdout where that is the place.
-    pub(super) fn said(&self, lines: Vec<String>) -> print::Said {
-        print::Said { lines, aside: self.is_stdout() }
+    pub(super) fn output(&self, lines: Vec<String>) -> print::CommandOutput {
+        print::CommandOutput { lines, aside: self.is_stdout() }
     }
 }
 

@@ -5,14 +5,14 @@ use super::{
     out::{Destination, Out},
     progress::Progress,
     recorded,
-    seen::Seen,
     trained::{self, Trained},
+    trained_studies::TrainedStudies,
 };
 use crate::{
     bounded, cli,
     config::{Config, OnError},
     predict::{self, Ensemble, Predicted, part::Part, table},
-    print::{self, Said},
+    print::{self, CommandOutput},
     run::folder::Folder,
     study::{self, Checked, SliceSource, Study, Table, slices::Listing},
 };
@@ -31,7 +31,7 @@ const NAMED: usize = 5;
 type LeftOut = (Arc<str>, String);
 
 /// Predicts, and says what was written, and whether all studies are in it.
-pub fn predict(args: &cli::Predict) -> Result<(Said, bool)> {
+pub fn predict(args: &cli::Predict) -> Result<(CommandOutput, bool)> {
     let (mut config, networks, run) = chosen(args)?;
     if let Some(dir) = &args.data {
         config.data.dir.clone_from(dir);
@@ -64,11 +64,13 @@ pub fn predict(args: &cli::Predict) -> Result<(Said, bool)> {
     if let Some(data) = &data {
         data.same_slices(&studies, &found)?;
     }
-    let seen = match (&run, &networks) {
-        (Some(folder), Networks::Run(trained)) => Seen::of(folder, &config, trained, args.unseen)?,
-        _ => Seen::default(),
+    let trained_on = match (&run, &networks) {
+        (Some(folder), Networks::Run(trained)) => {
+            TrainedStudies::of(folder, &config, trained, args.unseen)?
+        }
+        _ => TrainedStudies::default(),
     };
-    let warning = seen.check(&studies, args.unseen)?;
+    let warning = trained_on.check(&studies, args.unseen)?;
     let made_with = made_with(&config, &networks, args);
     let networks = networks.read(&config, &device.device)?;
     let mut kept = match wide {
@@ -85,7 +87,7 @@ pub fn predict(args: &cli::Predict) -> Result<(Said, bool)> {
         print::warn(format_args!("{before} of {all} studies were predicted before: going on"));
     }
     let ensemble = Ensemble::new(&config, &networks, args.network.views(), &device.device)
-        .without(|study, network| args.unseen && seen.by(study, network));
+        .without(|study, network| args.unseen && trained_on.include(study, network));
     let mut progress = Progress::new("predicting", before, all);
     left_out.extend(ensemble.run(&config, source, left.into(), |predicted| -> Result<()> {
         kept.add(&predicted)?;
@@ -115,7 +117,7 @@ pub fn predict(args: &cli::Predict) -> Result<(Said, bool)> {
         let list = list.map_or(String::new(), |list| format!(", see {list}"));
         lines.push(format!("{n} of {asked} studies were left out{list}"));
     }
-    Ok((destination.said(lines), left_out.is_empty()))
+    Ok((destination.output(lines), left_out.is_empty()))
 }
 
 /// Takes the studies out that have a file that cannot be used; the fingerprints of the others.

@@ -6,14 +6,14 @@ use super::{
 };
 use crate::{
     cli::{self, Format},
-    print::Said,
+    print::CommandOutput,
     report::{Report, csv, html, markdown},
     run::{folder::Folder, status},
 };
 use eyre::Result;
 
 /// Writes the report and says where.
-pub fn report(args: &cli::Report) -> Result<Said> {
+pub fn report(args: &cli::Report) -> Result<CommandOutput> {
     let folder = named_run(args.run.as_deref(), args.runs_dir.as_ref())?;
     if args.format == Format::Csv {
         return figures(args, &folder);
@@ -26,11 +26,11 @@ pub fn report(args: &cli::Report) -> Result<Said> {
     let path = args.out.clone().unwrap_or_else(|| folder.path().join(name));
     let destination = Destination::of(&path, args.out.is_some(), args.force)?;
     destination.write(text.as_bytes())?;
-    Ok(destination.said(vec![format!("wrote {destination} ({})", size(text.len()))]))
+    Ok(destination.output(vec![format!("wrote {destination} ({})", size(text.len()))]))
 }
 
 /// `steps.csv` and `epochs.csv` into a folder, the run's own unless another one is given.
-fn figures(args: &cli::Report, folder: &Folder) -> Result<Said> {
+fn figures(args: &cli::Report, folder: &Folder) -> Result<CommandOutput> {
     let dir = args.out.as_deref().unwrap_or(folder.path());
     check_folder(dir, "--format csv")?;
     let destination = |name| Destination::of(&dir.join(name), args.out.is_some(), args.force);

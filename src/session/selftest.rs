@@ -4,7 +4,7 @@ use crate::{
     cli,
     config::Precision,
     device::{self, Chosen},
-    print::{self, Said},
+    print::{self, CommandOutput},
     selftest::{self, Tally, card, ops},
     train::memory::free_memory,
 };
@@ -23,7 +23,7 @@ const SLOW: [&str; 2] = [
 /// last line, and whether all is right.
 ///
 /// Errors: there is no such device, or its throughput cannot be measured.
-pub fn selftest(args: &cli::Selftest) -> Result<(Said, bool)> {
+pub fn selftest(args: &cli::Selftest) -> Result<(CommandOutput, bool)> {
     let chosen = device::choose(&args.device, Precision::F32)?;
     device::allow_tf32(false);
     if let Some(why) = &chosen.why {
@@ -49,7 +49,7 @@ pub fn selftest(args: &cli::Selftest) -> Result<(Said, bool)> {
         print::line(first);
         print::line(second);
     }
-    Ok((Said::from(verdict(tally)), tally.wrong == 0))
+    Ok((CommandOutput::from(verdict(tally)), tally.wrong == 0))
 }
 
 /// The device and the libraries that are there.

@@ -6,7 +6,7 @@ use crate::{
     config::{Config, VERTEBRAE},
     run::{
         channel::{EventSender, RunHandle},
-        event::{Event, Found, Level, SliceReply, SliceRequest},
+        event::{Event, Level, SliceContent, SliceReply, SliceRequest},
     },
     study::{Record, SliceIndex, SliceSource, Table, record::check_study, single_slice},
     train::preview::picture,
@@ -54,12 +54,12 @@ impl SliceReader {
     }
 
     fn answer(&self, wanted: SliceRequest) -> SliceReply {
-        let found = self.slice(&wanted).unwrap_or_else(Found::Nothing);
+        let found = self.slice(&wanted).unwrap_or_else(SliceContent::Nothing);
         SliceReply { wanted, found }
     }
 
     /// Errors: what cannot be shown, in one sentence.
-    fn slice(&self, wanted: &SliceRequest) -> Result<Found, String> {
+    fn slice(&self, wanted: &SliceRequest) -> Result<SliceContent, String> {
         let studies = &self.table.studies;
         let study = studies.iter().find(|study| *study.uid == *wanted.study).ok_or_else(|| {
             format!("the run's table has no study {}", excerpt(&wanted.study, NAMED))
@@ -90,7 +90,7 @@ impl SliceReader {
             }
         };
         let size = config.data.image_size;
-        Ok(Found::Slice { height: size, width: size, seen, raw })
+        Ok(SliceContent::Slice { height: size, width: size, seen, raw })
     }
 }
 
@@ -120,10 +120,10 @@ mod tests {
         SliceRequest { fold: 1, epoch: 2, seed: 7, study: study.into(), vertebra, slice }
     }
 
-    fn pictures(found: Found) -> (Picture, Picture) {
+    fn pictures(found: SliceContent) -> (Picture, Picture) {
         match found {
-            Found::Slice { seen, raw, .. } => (seen, raw),
-            Found::Nothing(why) => panic!("{why}"),
+            SliceContent::Slice { seen, raw, .. } => (seen, raw),
+            SliceContent::Nothing(why) => panic!("{why}"),
         }
     }
 
@@ -160,11 +160,11 @@ mod tests {
             (wanted(&uid, 7, 3), "no C7 slice 3"),
         ];
         for (wanted, words) in cases {
-            let Found::Nothing(why) = reader.answer(wanted).found else { panic!("{words}") };
+            let SliceContent::Nothing(why) = reader.answer(wanted).found else { panic!("{words}") };
             assert!(why.contains(words.trim_end_matches('…')) && why.len() < 200, "{why}");
         }
         let far = SliceRequest { epoch: usize::MAX, seed: u64::MAX, ..wanted(&uid, 1, 0) };
-        assert!(matches!(reader.answer(far).found, Found::Slice { .. }));
+        assert!(matches!(reader.answer(far).found, SliceContent::Slice { .. }));
     }
 
     #[test]
@@ -177,6 +177,6 @@ mod tests {
         let heard = handle.events.recv_timeout(Duration::from_secs(30)).unwrap();
         let Event::SliceReply(reply) = heard.event else { panic!("{heard:?}") };
         assert_eq!(reply.wanted, wanted(&uid, 4, 1));
-        assert!(matches!(reply.found, Found::Slice { height: 32, width: 32, .. }));
+        assert!(matches!(reply.found, SliceContent::Slice { height: 32, width: 32, .. }));
     }
 }

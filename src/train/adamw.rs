@@ -1,7 +1,7 @@
 //! AdamW (Loshchilov & Hutter 2019, <https://arxiv.org/abs/1711.05101>) as PyTorch computes it,
 //! with moments that can be saved.
 
-use super::{scaler::Scaler, step::OfWeights};
+use super::{scaler::Scaler, step::WeightGradients};
 use crate::{
     config::{self, Precision},
     net::parameters::Parameter,
@@ -80,26 +80,37 @@ impl AdamW {
     }
 
     /// Σ g² of each tensor of `gradients`, as it is (scaled); not finite where a value is not.
-    pub fn squares(&mut self, gradients: &OfWeights) -> Result<Vec<f64>> {
+    pub fn squares(&mut self, gradients: &WeightGradients) -> Result<Vec<f64>> {
         match gradients {
-            OfWeights::Host(values) => Ok(values.iter().map(|g| sum_of_squares(g)).collect()),
+            WeightGradients::Host(values) => Ok(values.iter().map(|g| sum_of_squares(g)).collect()),
             #[cfg(feature = "cuda")]
-            OfWeights::Device(tensors) => on_device::squares(self, tensors),
+            WeightGradients::Device(tensors) => on_device::squares(self, tensors),
             #[cfg(not(feature = "cuda"))]
-            OfWeights::Device(_) => candle_core::bail!("this rsna-tui was built without CUDA"),
+            WeightGradients::Device(_) => {
+                candle_core::bail!("this rsna-tui was built without CUDA")
+            }
         }
     }
 
     /// One step with `gradients` in the parameters' order, each in its parameter's layout, divided
     /// by the scaler's scale.
-    pub fn step(&mut self, parameters: &[Parameter], gradients: &OfWeights, lr: f64) -> Result<()> {
+    pub fn step(
+        &mut self,
+        parameters: &[Parameter],
+        gradients: &WeightGradients,
+        lr: f64,
+    ) -> Result<()> {
         let n = self.moments.len();
         let gradients = match gradients {
-            OfWeights::Host(values) => values,
+            WeightGradients::Host(values) => values,
             #[cfg(feature = "cuda")]
-            OfWeights::Device(tensors) => return on_device::step(self, parameters, tensors, lr),
+            WeightGradients::Device(tensors) => {
+                return on_device::step(self, parameters, tensors, lr);
+            }
             #[cfg(not(feature = "cuda"))]
-            OfWeights::Device(_) => candle_core::bail!("this rsna-tui was built without CUDA"),
+            WeightGradients::Device(_) => {
+                candle_core::bail!("this rsna-tui was built without CUDA")
+            }
         };
         if parameters.len() != n || gradients.len() != n {
             candle_core::bail!(

@@ -15,7 +15,7 @@ use crate::run::{
     },
     folder::{Folder, write_atomically},
     status::{self, RunState, Status},
-    trouble,
+    write_errors,
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use std::{collections::VecDeque, io, time::Duration};
@@ -333,7 +333,7 @@ impl Control {
         let Some(path) = failed.as_ref().map(|failed| failed.path.clone()) else { return Ok(()) };
         self.persist(at, path.display().to_string(), |control| match failed.take() {
             // Not told yet, so no try of its own.
-            Some(Failed { error, .. }) if !trouble::passes(&error) => Err(error),
+            Some(Failed { error, .. }) if !write_errors::passes(&error) => Err(error),
             Some(unsaved) => {
                 control.saver.retry(unsaved);
                 match control.saver.wait() {
@@ -370,11 +370,11 @@ impl Control {
                 Err(error) => error,
             };
             let failed = |source| Err(Error::Write { path: what.clone().into(), source });
-            if self.gives_up || !trouble::passes(&source) {
+            if self.gives_up || !write_errors::passes(&source) {
                 return failed(source);
             }
             if !std::mem::replace(&mut held, true) {
-                let (why, when) = (trouble::what(&source), trouble::goes_on(&source));
+                let (why, when) = (write_errors::what(&source), write_errors::goes_on(&source));
                 let reason = format!("cannot write {what}: {why}; it goes on {when}");
                 (self.state, self.reason) = (RunState::Held, Some(reason.clone()));
                 let event = TrainerEvent { at, state: TrainerState::Held, reason: Some(reason) };

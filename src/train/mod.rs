@@ -21,7 +21,7 @@ pub mod trainer;
 pub mod validation;
 pub mod worst;
 
-use crate::{device, net::weights, run::trouble};
+use crate::{device, net::weights, run::write_errors};
 
 /// Why training cannot go on; one sentence each.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +52,7 @@ pub enum Error {
     #[error(transparent)]
     Weights(#[from] weights::Error),
     /// A checkpoint or log cannot be written.
-    #[error("cannot write {}: {}; {}", path.display(), trouble::what(source), trouble::advice(source))]
+    #[error("cannot write {}: {}; {}", path.display(), write_errors::what(source), write_errors::advice(source))]
     Write {
         /// The file.
         path: std::path::PathBuf,

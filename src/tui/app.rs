@@ -206,8 +206,8 @@ impl App {
             if signals.hangup.load(Ordering::Relaxed) {
                 return Ok(Left::Gone);
             }
-            self.heed(signals, handle);
-            self.hear(handle);
+            self.handle_signals(signals, handle);
+            self.receive_events(handle);
             self.dirty |= self.screen.take_pictures();
             if self.detached {
                 return Ok(Left::Detached);
@@ -254,17 +254,17 @@ impl App {
             while !self.away
                 && let Some(event) = input.next()
             {
-                self.take(&event, handle, signals);
+                self.handle_input(&event, handle, signals);
             }
         }
     }
 
     /// Does what the flags that are up say.
-    fn heed(&mut self, signals: &Signals, handle: &RunHandle) {
+    fn handle_signals(&mut self, signals: &Signals, handle: &RunHandle) {
         if signals.terminate.swap(false, Ordering::Relaxed) {
             let reply = self.screen.terminate();
             self.dirty = true;
-            self.obey(reply, handle, signals);
+            self.carry_out(reply, handle, signals);
         }
         if signals.suspend.swap(false, Ordering::Relaxed) {
             self.suspend(false, &signals.resumed);
@@ -290,19 +290,19 @@ impl App {
         Ok(())
     }
 
-    fn take(&mut self, event: &Event, handle: &RunHandle, signals: &Signals) {
+    fn handle_input(&mut self, event: &Event, handle: &RunHandle, signals: &Signals) {
         match event {
             Event::Key(key) => {
                 self.dirty = true;
                 let reply = self.screen.key(key);
-                self.obey(reply, handle, signals);
+                self.carry_out(reply, handle, signals);
             }
             // A mouse that merely moves changes nothing.
             Event::Mouse(mouse) if mouse.kind == MouseEventKind::Moved => {}
             Event::Mouse(mouse) => {
                 self.dirty = true;
                 let reply = self.screen.mouse(mouse);
-                self.obey(reply, handle, signals);
+                self.carry_out(reply, handle, signals);
             }
             Event::Resize(..) => (self.resized, self.dirty) = (true, true),
             // Pasted text comes as one event and is no command.
@@ -344,7 +344,7 @@ impl App {
         state.at + since
     }
 
-    fn hear(&mut self, handle: &RunHandle) {
+    fn receive_events(&mut self, handle: &RunHandle) {
         for _ in 0..MOST_EVENTS {
             match handle.events.try_recv() {
                 Ok(stamped) => {
@@ -369,7 +369,7 @@ impl App {
         }
     }
 
-    fn obey(&mut self, reply: Reply, handle: &RunHandle, signals: &Signals) {
+    fn carry_out(&mut self, reply: Reply, handle: &RunHandle, signals: &Signals) {
         match reply {
             Reply::Nothing => {}
             Reply::Send(command) => {

@@ -15,7 +15,7 @@ use listed::{Entry, Listed, SliceNumber, StudyList, most_wrong};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::Line;
-use tiles::{How, Shown, Tiles};
+use tiles::{SliceTile, TileStyle, Tiles};
 
 /// Seconds after which a slice that was asked for in vain is asked for again.
 const PATIENCE: f64 = 2.0;
@@ -302,24 +302,24 @@ impl Slices {
             match listed.slice(context.state, &request, context.raw) {
                 _ if off => {
                     let slice = Err(OFF.into());
-                    there.push((Shown { entry, prediction, place, slice }, area));
+                    there.push((SliceTile { entry, prediction, place, slice }, area));
                 }
-                Some(slice) => there.push((Shown { entry, prediction, place, slice }, area)),
+                Some(slice) => there.push((SliceTile { entry, prediction, place, slice }, area)),
                 None if !context.state.can_read_slices() => {
                     let slice = Err(OVER.into());
-                    there.push((Shown { entry, prediction, place, slice }, area));
+                    there.push((SliceTile { entry, prediction, place, slice }, area));
                 }
                 None => missing = missing.or(Some(request)),
             }
         }
         self.ask(missing.as_ref(), context.now);
-        let how = How { raw: context.raw, outline: self.outline, contrast: self.contrast };
+        let style = TileStyle { raw: context.raw, outline: self.outline, contrast: self.contrast };
         let painted = self.encoder.pictures().are_painted();
         let ready = match there.is_empty() {
             // Until the picture is there the one before stays.
             true => self.encoder.last(),
             false => {
-                let (tiles, wanted) = tiles::tiles(inner, there, how);
+                let (tiles, wanted) = tiles::tiles(inner, there, style);
                 self.encoder.show(tiles, wanted)
             }
         };

@@ -1,6 +1,6 @@
 //! The slices that a view asked for: the newest of them.
 
-use crate::run::event::{Found, SliceReply, SliceRequest};
+use crate::run::event::{SliceContent, SliceReply, SliceRequest};
 use std::collections::VecDeque;
 
 /// Slices kept.
@@ -28,17 +28,17 @@ impl SliceCache {
     }
 
     /// What there is to see of `wanted`, once it is answered.
-    pub fn get(&self, wanted: &SliceRequest) -> Option<&Found> {
+    pub fn get(&self, wanted: &SliceRequest) -> Option<&SliceContent> {
         self.replies.iter().find(|reply| reply.wanted == *wanted).map(|reply| &reply.found)
     }
 }
 
-fn size(found: &Found) -> usize {
+fn size(found: &SliceContent) -> usize {
     match found {
-        Found::Slice { seen, raw, .. } => {
+        SliceContent::Slice { seen, raw, .. } => {
             [seen, raw].iter().map(|picture| picture.pixels.len() + picture.mask.len()).sum()
         }
-        Found::Nothing(why) => why.len(),
+        SliceContent::Nothing(why) => why.len(),
     }
 }
 
@@ -50,7 +50,8 @@ mod tests {
     fn reply(slice: u8, bytes: usize) -> SliceReply {
         let plane: std::sync::Arc<[u8]> = vec![0; bytes].into();
         let picture = Picture { pixels: plane.clone(), mask: plane };
-        let found = Found::Slice { height: 1, width: bytes, seen: picture.clone(), raw: picture };
+        let found =
+            SliceContent::Slice { height: 1, width: bytes, seen: picture.clone(), raw: picture };
         let wanted =
             SliceRequest { fold: 0, epoch: 1, seed: 0, study: "1".into(), vertebra: 1, slice };
         SliceReply { wanted, found }

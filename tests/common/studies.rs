@@ -45,6 +45,6 @@ pub fn slice_reply(wanted: &SliceRequest) -> Event {
     let lean = f64::from(wanted.slice) / 30.0;
     let raw = neck(move |x, y| (x + lean * y, y));
     let seen = neck(move |x, y| (x + lean * y, -y));
-    let found = Found::Slice { height: 96, width: 96, seen, raw };
+    let found = SliceContent::Slice { height: 96, width: 96, seen, raw };
     Event::SliceReply(SliceReply { wanted: wanted.clone(), found })
 }

@@ -2,7 +2,7 @@
 
 use crate::reference::*;
 use candle_core::{DType, Tensor};
-use rsna_tui::net::encoder::{OfWeights, once};
+use rsna_tui::net::encoder::{WeightGradients, once};
 use rsna_tui::net::weights;
 use std::collections::HashMap;
 
@@ -31,7 +31,7 @@ fn mixed_precision(compute: DType, gamma: f64, scale: f64) -> HashMap<String, Ve
         (features, grads)
     } else {
         let (features, grads) = once(&model, &pixels, 64, &u, compute).unwrap();
-        let OfWeights::Device(grads) = grads else { panic!("gradients on a GPU stay there") };
+        let WeightGradients::Device(grads) = grads else { panic!("gradients on a GPU stay there") };
         (features, grads)
     };
     out.insert("features".into(), values(&features));

@@ -11,7 +11,7 @@ use rsna_tui::net::{
     parameters::Builder,
 };
 use rsna_tui::rng::{Key, Purpose};
-use rsna_tui::train::{adamw::AdamW, step::OfWeights};
+use rsna_tui::train::{adamw::AdamW, step::WeightGradients};
 
 const LR: f64 = 3e-4;
 
@@ -74,7 +74,7 @@ fn adamw() {
             .collect();
         let own = |g: &Vec<f32>| g.iter().map(|g| g * SCALE).collect::<Vec<f32>>();
         let gradients: Vec<Vec<f32>> = scaled.iter().map(own).collect();
-        optimizer.step(&parameters, &OfWeights::Host(gradients.clone()), LR).unwrap();
+        optimizer.step(&parameters, &WeightGradients::Host(gradients.clone()), LR).unwrap();
 
         let g: Vec<Buffer> = scaled.iter().map(|g| Buffer::new(g)).collect();
         let grads: Vec<u64> = g.iter().map(|b| b.address() as u64).collect();

@@ -122,7 +122,7 @@ fn why_there_is_no_picture_is_said_in_its_place() {
     press(&mut screen, KeyCode::Char('4'));
     draw(&mut screen, 120, 36);
     let wanted = screen.take_slice_request().unwrap();
-    let found = Found::Nothing("crops/1_2_3.npy is missing\x1b[2J".into());
+    let found = SliceContent::Nothing("crops/1_2_3.npy is missing\x1b[2J".into());
     tell(&mut screen, Event::SliceReply(SliceReply { wanted, found }));
     let screen_text = text(&draw(&mut screen, 120, 36));
     assert!(
@@ -253,7 +253,7 @@ fn a_crop_without_a_picture_says_so_and_whose_they_are() {
     // As augmented it looks like a picture of noise.
     let flat = Picture { pixels: vec![1; 96 * 96].into(), mask: vec![0; 96 * 96].into() };
     let seen = common::neck(|x, y| (x, y));
-    let found = Found::Slice { height: 96, width: 96, seen, raw: flat };
+    let found = SliceContent::Slice { height: 96, width: 96, seen, raw: flat };
     tell(&mut screen, Event::SliceReply(SliceReply { wanted: wanted.clone(), found }));
     let screen_text = text(&draw(&mut screen, 200, 60));
     for words in [

@@ -3,7 +3,7 @@
 
 use super::group::{self, Shapes};
 use super::weights::{Net, Weight as Description};
-use super::{OfWeights, Pass, Retention};
+use super::{Pass, Retention, WeightGradients};
 use crate::net::description::Layout;
 use crate::net::device_ops::cpu::{self, Fill};
 use crate::net::device_ops::cuda::{self, Buffer, Compute, Cuda, Sum, Weight};
@@ -239,7 +239,7 @@ impl<T: Compute> Pass for Card<'_, T> {
         })
     }
 
-    fn finish(&self, mut sums: Sums) -> Result<OfWeights> {
+    fn finish(&self, mut sums: Sums) -> Result<WeightGradients> {
         if sums.empty {
             sums.all = self.device.alloc_zeros(sums.all.len())?;
         }
@@ -257,7 +257,7 @@ impl<T: Compute> Pass for Card<'_, T> {
             at += n;
             all.narrow(0, at - n, n)?.reshape(p.var.shape())
         };
-        Ok(OfWeights::Device(self.parameters.iter().map(of).collect::<Result<_>>()?))
+        Ok(WeightGradients::Device(self.parameters.iter().map(of).collect::<Result<_>>()?))
     }
 }
 

@@ -47,7 +47,7 @@ pub const THREADS: usize = 16;
 
 /// ∂L/∂weight of each, in the parameters' order and layout, f32.
 #[derive(Debug, Clone)]
-pub enum OfWeights {
+pub enum WeightGradients {
     /// In memory.
     Host(Vec<Vec<f32>>),
     /// On the device.
@@ -78,7 +78,7 @@ pub trait Pass {
     /// The gradient of each weight of the encoder, once all images are added.
     ///
     /// Errors: the device's.
-    fn finish(&self, sums: Self::Sums) -> Result<OfWeights>;
+    fn finish(&self, sums: Self::Sums) -> Result<WeightGradients>;
 }
 
 /// An [`Encoder`] and the images of a batch.
@@ -112,8 +112,8 @@ impl Pass for OnCpu<'_> {
         self.encoder.backward(self.fill, tapes, Views::of(&grad).slices()?[0], sums)
     }
 
-    fn finish(&self, sums: Gradients) -> Result<OfWeights> {
-        Ok(OfWeights::Host(self.encoder.finish(sums)?))
+    fn finish(&self, sums: Gradients) -> Result<WeightGradients> {
+        Ok(WeightGradients::Host(self.encoder.finish(sums)?))
     }
 }
 
@@ -128,8 +128,8 @@ pub fn once(
     size: usize,
     grad: &Tensor,
     compute: DType,
-) -> Result<(Tensor, OfWeights)> {
-    fn run<P: Pass>(pass: &P, grad: &Tensor) -> Result<(Tensor, OfWeights)> {
+) -> Result<(Tensor, WeightGradients)> {
+    fn run<P: Pass>(pass: &P, grad: &Tensor) -> Result<(Tensor, WeightGradients)> {
         let n = grad.dim(0)?;
         let (features, tapes) = pass.forward(0..n, Retention { inputs: n, inner: 0 })?;
         let mut sums = pass.sums()?;
@@ -142,7 +142,7 @@ pub fn once(
         batch: (ImageSource, usize),
         at: (&Device, usize),
         grad: &Tensor,
-    ) -> Result<(Tensor, OfWeights)> {
+    ) -> Result<(Tensor, WeightGradients)> {
         run(&Card::<T>::new(model, batch, at)?, grad)
     }
     let image = size * size * model.spec.in_channels;

@@ -15,7 +15,7 @@ mod tests;
 
 use super::description::LSTM_LAYERS as LAYERS;
 use super::ops::recurrence::{KEPT, Recurrence};
-use super::{Classifier, Spec, buffers::BufferPool, encoder::OfWeights, views::Views};
+use super::{Classifier, Spec, buffers::BufferPool, encoder::WeightGradients, views::Views};
 use candle_core::{Device, Result, Tensor};
 use cpu::Cpu;
 use std::borrow::Borrow;
@@ -95,7 +95,7 @@ impl<'a> Lstms<'a> {
     /// order of [`NAMES`] and, of each, the parameters'.
     ///
     /// Errors: the tape or the gradients are from another device; the device's.
-    pub fn backward(&self, tape: Tape, grad: &Output) -> Result<(Tensor, OfWeights)> {
+    pub fn backward(&self, tape: Tape, grad: &Output) -> Result<(Tensor, WeightGradients)> {
         let grad = [grad[0].contiguous()?, grad[1].contiguous()?];
         match tape.0 {
             OnDevice::Cpu(kept) => {
@@ -106,7 +106,7 @@ impl<'a> Lstms<'a> {
                 let read = [read[0], read[1]];
                 let dx = self.layers.backward(&self.on_cpu()?, kept, read, &mut sums)?;
                 let dx = Tensor::from_vec(dx, ((), self.layers.features), &Device::Cpu)?;
-                Ok((dx, OfWeights::Host(sums)))
+                Ok((dx, WeightGradients::Host(sums)))
             }
             #[cfg(feature = "cuda")]
             OnDevice::Cuda(kept) => {
@@ -114,7 +114,7 @@ impl<'a> Lstms<'a> {
                 let mut sums = card.sums(grad[1].dim(0)?)?;
                 let dx = self.layers.backward(&card, kept, [&grad[0], &grad[1]], &mut sums)?;
                 let sums = sums.finish(card.device, &self.views.shapes())?;
-                Ok((dx, OfWeights::Device(sums)))
+                Ok((dx, WeightGradients::Device(sums)))
             }
         }
     }

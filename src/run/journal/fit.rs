@@ -3,7 +3,7 @@
 use super::Written;
 use crate::{
     bounded::excerpt,
-    run::event::{Event, Found, Level, Log},
+    run::event::{Event, Level, Log, SliceContent},
 };
 
 /// Characters of a text and items of a list that an event keeps, tried one after the other.
@@ -75,7 +75,7 @@ fn shorten(event: &mut Event, texts: usize, items: usize) {
         }
         Event::SliceReply(e) => {
             cut(&mut e.wanted.study);
-            if let Found::Nothing(why) = &mut e.found {
+            if let SliceContent::Nothing(why) = &mut e.found {
                 cut(why);
             }
         }

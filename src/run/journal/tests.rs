@@ -218,7 +218,7 @@ fn monsters() -> Vec<Event> {
         Event::LeftOut(LeftOut { at, what: long(100_000), studies: vec![long(20_000); 100] }),
         Event::Worst(Worst { at, studies: (0..30).map(|_| worst()).collect() }),
         Event::Preview(Preview { at, crops: Vec::new(), predictions: vec![prediction(); 100] }),
-        Event::SliceReply(SliceReply { wanted, found: Found::Nothing(long(300_000)) }),
+        Event::SliceReply(SliceReply { wanted, found: SliceContent::Nothing(long(300_000)) }),
         Event::Gpu(Gpu {
             memory_used: 1,
             memory_total: 1,
@@ -256,7 +256,7 @@ fn nothing_that_is_written_is_too_long_to_be_read() {
         journal.append(&Stamped { at: 1.0, event }).unwrap();
     }
     let mut read = Vec::new();
-    let strange = each::<Error>(&path, |stamped, time| {
+    let strange = for_each::<Error>(&path, |stamped, time| {
         assert!(stamped.at == 1.0 && time > 0.0);
         read.push(stamped.event.clone());
         Ok(())
@@ -292,7 +292,7 @@ fn the_longest_plan_that_a_config_allows_is_kept_whole() {
     let stamped = Stamped { at: 1.0, event: Event::RunStarted(started) };
     Journal::open(&path).unwrap().append(&stamped).unwrap();
     let mut read = Vec::new();
-    each::<Error>(&path, |stamped, _| {
+    for_each::<Error>(&path, |stamped, _| {
         read.push(stamped.clone());
         Ok(())
     })

@@ -1,6 +1,6 @@
 //! The gradients by candle's autograd through our ops, for the tests to compare with.
 
-use super::{Bytes, Error, Gradients, Images, OfWeights, Result, Scored, Stepper, Task};
+use super::{Bytes, Error, Gradients, Images, Result, Scored, Stepper, Task, WeightGradients};
 use crate::net::{ops, parameters::Parameter};
 use candle_core::{Tensor, Var};
 
@@ -47,7 +47,7 @@ impl Stepper<'_> {
             grad.cloned().ok_or_else(|| Error::NoGradient(p.name.clone()))
         };
         let all = self.model.parameters.trainable.iter().map(of).collect::<Result<_>>()?;
-        let of_weights = OfWeights::Host(OfWeights::Device(all).to_host()?);
+        let of_weights = WeightGradients::Host(WeightGradients::Device(all).to_host()?);
         Ok(Gradients { loss, slice_logits, study_logits, of_weights })
     }
 }

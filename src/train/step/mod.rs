@@ -13,7 +13,7 @@ mod graph;
 #[cfg(test)]
 mod tests;
 
-pub use crate::net::encoder::OfWeights;
+pub use crate::net::encoder::WeightGradients;
 #[cfg(feature = "cuda")]
 use crate::net::{
     device_ops::cuda::Compute,
@@ -95,7 +95,7 @@ pub struct StepOutput {
     pub plan: Plan,
 }
 
-impl OfWeights {
+impl WeightGradients {
     /// In memory.
     ///
     /// Errors: the device's.
@@ -119,7 +119,7 @@ pub struct Gradients {
     /// Study logits [B].
     pub study_logits: Vec<f32>,
     /// Times what the loss was scaled by.
-    pub of_weights: OfWeights,
+    pub of_weights: WeightGradients,
 }
 
 /// The network, and how it is fed.
@@ -165,7 +165,7 @@ struct Tail {
     scored: Scored,
     /// By the features [B·T, F].
     grad: Tensor,
-    of_lstms: OfWeights,
+    of_lstms: WeightGradients,
     /// Of both heads.
     of_heads: Vec<Tensor>,
 }
@@ -301,12 +301,12 @@ impl Stepper<'_> {
             encoder.backward(tapes, &grad, &mut sums)?;
         }
         let of_weights = match (encoder.finish(sums)?, of_lstms) {
-            (OfWeights::Host(encoder), OfWeights::Host(lstms)) => {
-                let heads = OfWeights::Device(of_heads).to_host()?;
-                OfWeights::Host(all_gradients(self.model, encoder, lstms, heads)?)
+            (WeightGradients::Host(encoder), WeightGradients::Host(lstms)) => {
+                let heads = WeightGradients::Device(of_heads).to_host()?;
+                WeightGradients::Host(all_gradients(self.model, encoder, lstms, heads)?)
             }
-            (OfWeights::Device(encoder), OfWeights::Device(lstms)) => {
-                OfWeights::Device(all_gradients(self.model, encoder, lstms, of_heads)?)
+            (WeightGradients::Device(encoder), WeightGradients::Device(lstms)) => {
+                WeightGradients::Device(all_gradients(self.model, encoder, lstms, of_heads)?)
             }
             _ => return Err(candle_core::Error::Msg(ON_TWO.into()).into()),
         };
@@ -395,7 +395,7 @@ impl Stepper<'_> {
         if let Some(scaler) = &mut optimizer.scaler {
             scaler.update(bad.is_none());
         }
-        if let OfWeights::Host(values) = of_weights {
+        if let WeightGradients::Host(values) = of_weights {
             values.into_iter().for_each(|g| self.arena.pool.give(g));
         }
         self.arena.pool.end_round();
@@ -441,10 +441,10 @@ impl Stepper<'_> {
     fn squares(
         &self,
         optimizer: &mut AdamW,
-        gradients: &OfWeights,
+        gradients: &WeightGradients,
     ) -> Result<(Vec<f64>, Option<String>)> {
         let statistics = self.model.parameters.buffers.iter().filter(|b| b.var.dtype().is_float());
-        let OfWeights::Device(tensors) = gradients else {
+        let WeightGradients::Device(tensors) = gradients else {
             let mut bad = None;
             for b in statistics {
                 if bad.is_none() && weights::not_finite(&b.var.as_detached_tensor())? > 0 {
@@ -456,7 +456,7 @@ impl Stepper<'_> {
         // The squares are summed in f64, in which those of finite values in f32 stay finite.
         let all = tensors.iter().cloned();
         let all = all.chain(statistics.clone().map(|b| b.var.as_detached_tensor())).collect();
-        let mut squares = optimizer.squares(&OfWeights::Device(all))?;
+        let mut squares = optimizer.squares(&WeightGradients::Device(all))?;
         let of_statistics = squares.split_off(tensors.len());
         let bad = statistics.zip(of_statistics).find(|(_, square)| !square.is_finite());
         Ok((squares, bad.map(|(b, _)| b.name.clone())))

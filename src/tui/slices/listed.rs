@@ -1,7 +1,7 @@
 //! The studies that can be looked at, and where the network is most wrong about one.
 
 use super::super::pictures::Slice;
-use crate::run::event::{Crop, Found, Picture, Position, Prediction, Preview, SliceRequest};
+use crate::run::event::{Crop, Picture, Position, Prediction, Preview, SliceContent, SliceRequest};
 use crate::view::{Fold, State};
 
 /// Studies listed at the most.
@@ -91,9 +91,9 @@ impl<'a> Listed<'a> {
     ) -> Option<Result<(Slice, bool), String>> {
         if let Some(found) = state.slice_cache.get(wanted) {
             return Some(match found {
-                Found::Nothing(why) => Err(why.clone()),
-                Found::Slice { raw: own, .. } if is_constant(own) => Err(no_picture(own)),
-                Found::Slice { height, width, seen, raw: own } => {
+                SliceContent::Nothing(why) => Err(why.clone()),
+                SliceContent::Slice { raw: own, .. } if is_constant(own) => Err(no_picture(own)),
+                SliceContent::Slice { height, width, seen, raw: own } => {
                     let picture = if raw { own.clone() } else { seen.clone() };
                     Ok((Slice { height: *height, width: *width, picture }, seen != own))
                 }

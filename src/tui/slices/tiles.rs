@@ -40,7 +40,7 @@ pub struct Tile {
 }
 
 /// A slice to be shown.
-pub struct Shown<'a> {
+pub struct SliceTile<'a> {
     /// Which of the listed studies it is of.
     pub entry: usize,
     /// What the network says of that.
@@ -53,7 +53,7 @@ pub struct Shown<'a> {
 
 /// How slices are shown.
 #[derive(Debug, Clone, Copy)]
-pub struct How {
+pub struct TileStyle {
     /// As they were before augmentation.
     pub raw: bool,
     /// With the mask's outline.
@@ -90,10 +90,10 @@ pub fn grid(inner: Rect, count: usize) -> Vec<Rect> {
 }
 
 /// The tiles of `shown`, each in its area, and the pictures that they want.
-pub fn tiles(inner: Rect, shown: Vec<(Shown, Rect)>, how: How) -> (Tiles, Vec<Wanted>) {
+pub fn tiles(inner: Rect, shown: Vec<(SliceTile, Rect)>, style: TileStyle) -> (Tiles, Vec<Wanted>) {
     let mut wanted = Vec::new();
-    let tile = |(shown, area): (Shown, Rect)| {
-        let Shown { entry, prediction, place, slice } = shown;
+    let tile = |(tile, area): (SliceTile, Rect)| {
+        let SliceTile { entry, prediction, place, slice } = tile;
         let (slice, differ) = match slice {
             Ok(slice) => slice,
             Err(why) => {
@@ -109,8 +109,8 @@ pub fn tiles(inner: Rect, shown: Vec<(Shown, Rect)>, how: How) -> (Tiles, Vec<Wa
             height: (size.height + CAPTION).min(area.height),
             ..area
         };
-        let caption = caption(prediction, place, how.raw && differ, size.width.into());
-        wanted.push(Wanted { slice, size, outline: how.outline, contrast: how.contrast });
+        let caption = caption(prediction, place, style.raw && differ, size.width.into());
+        wanted.push(Wanted { slice, size, outline: style.outline, contrast: style.contrast });
         Tile { area, caption, entry, picture: Ok(wanted.len() - 1) }
     };
     let tiles = shown.into_iter().map(tile).collect();

@@ -35,7 +35,7 @@ const EPS: f64 = 1e-5;
 const SLOPE: f64 = 0.1;
 const LSTM_LAYERS: usize = 2;
 
-/// What may be between the encoder in `dtype` and the witness in f32.
+/// What may be between the encoder in `dtype` and the reference in f32.
 pub fn allowed(dtype: DType) -> f64 {
     match dtype {
         DType::F16 => 1e-2,
@@ -86,14 +86,14 @@ pub fn draw(parameters: &Parameters) -> eyre::Result<()> {
 }
 
 /// The network of candle's crates.
-struct Witness {
+struct Reference {
     encoder: Func<'static>,
     /// Of each LSTM the layers, and of each layer the two directions.
     lstms: [Vec<[LSTM; 2]>; 2],
     heads: [(Linear, BatchNorm, Linear); 2],
 }
 
-impl Witness {
+impl Reference {
     /// With the weights of `model`, whose stem reads the channels from `channel` on: candle's has three.
     fn new(model: &Classifier, channel: usize, device: &Device) -> Result<Self> {
         let mut dict: HashMap<String, Tensor> =
@@ -209,14 +209,15 @@ impl Images for Half {
 /// Both halves of the channels: the stem's weights are all used.
 const HALVES: [Half; 2] = [Half { channel: 0 }, Half { channel: RGB }];
 
-/// Features of the encoder in `dtype`, by our ops one after the other, against the witness in f32.
+/// Features of the encoder in `dtype`, by our ops one after the other, against the reference in
+/// f32.
 ///
 /// Errors: the device fails.
 pub fn encoder(device: &Device, dtype: DType) -> eyre::Result<Worst> {
     let model = model(device)?;
     let mut worst = Worst::default();
     for half in &HALVES {
-        let expected = Witness::new(&model, half.channel, device)?
+        let expected = Reference::new(&model, half.channel, device)?
             .encoder
             .forward(&half.channels_first(device)?)?;
         let mut pixels = vec![0.0; IMAGES * SIZE * SIZE * CHANNELS];
@@ -229,7 +230,7 @@ pub fn encoder(device: &Device, dtype: DType) -> eyre::Result<Worst> {
     Ok(worst)
 }
 
-/// Slice and study logits as a validation computes them against the witness, f32.
+/// Slice and study logits as a validation computes them against the reference, f32.
 ///
 /// Errors: the device fails.
 pub fn network(device: &Device) -> eyre::Result<Worst> {
@@ -239,9 +240,9 @@ pub fn network(device: &Device) -> eyre::Result<Worst> {
     let stepper = Stepper { device, ..Stepper::on_cpu(&model, plan, &arena) };
     let mut worst = Worst::default();
     for half in &HALVES {
-        let witness = Witness::new(&model, half.channel, device)?;
-        let features = witness.encoder.forward(&half.channels_first(device)?)?;
-        let expected = witness.tail(&features)?;
+        let reference = Reference::new(&model, half.channel, device)?;
+        let features = reference.encoder.forward(&half.channels_first(device)?)?;
+        let expected = reference.tail(&features)?;
         let (slices, studies) = stepper.predict(half, 1)?;
         for (what, got, expected) in
             [("slice", slices, &expected[0]), ("study", studies, &expected[1])]

@@ -18,7 +18,7 @@ struct Read {
 /// has none). Returns the lines that could not be understood.
 ///
 /// Errors: the journal cannot be read, is none, or one of a newer version; and those of `take`.
-pub fn each<E: From<Error>>(
+pub fn for_each<E: From<Error>>(
     path: &Path,
     mut take: impl FnMut(&Stamped, f64) -> Result<(), E>,
 ) -> Result<usize, E> {
@@ -34,8 +34,8 @@ pub fn each<E: From<Error>>(
     Ok(strange)
 }
 
-/// As [`each`], without what a journal is full of: steps, validation batches, how the GPU and the
-/// machine do. Returns the Unix times of the first and the newest event, where they have some.
+/// As [`for_each`], without what a journal is full of: steps, validation batches, how the GPU and
+/// the machine do. Returns the Unix times of the first and the newest event, where they have some.
 ///
 /// Errors: the journal cannot be read, is none, or one of a newer version.
 pub fn highlights(

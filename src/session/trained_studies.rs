@@ -7,14 +7,14 @@ use std::{collections::HashMap, sync::Arc};
 
 /// Which studies the networks of a run were trained on.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct TrainedStudies {
     /// The fold of each network.
     networks: Vec<usize>,
     /// The fold of each study of the run, by its name.
     studies: HashMap<Arc<str>, usize>,
 }
 
-impl Seen {
+impl TrainedStudies {
     /// What the run says of the studies that its folds were trained on. Where it cannot say so, that
     /// is a warning, and with `unseen` an error.
     pub fn of(folder: &Folder, config: &Config, trained: &[Trained], unseen: bool) -> Result<Self> {
@@ -33,7 +33,7 @@ impl Seen {
     }
 
     /// Whether the network was trained on the study: a fold trains on the studies of all others.
-    pub fn by(&self, study: &str, network: usize) -> bool {
+    pub fn include(&self, study: &str, network: usize) -> bool {
         self.studies.get(study).is_some_and(|fold| *fold != self.networks[network])
     }
 
@@ -43,7 +43,7 @@ impl Seen {
     /// Errors: a study for which none would be left.
     pub fn check(&self, studies: &[Study], unseen: bool) -> Result<Option<String>> {
         let by = |study: &Study| -> Vec<String> {
-            let networks = (0..self.networks.len()).filter(|&n| self.by(&study.uid, n));
+            let networks = (0..self.networks.len()).filter(|&n| self.include(&study.uid, n));
             networks.map(|n| self.networks[n].to_string()).collect()
         };
         let seen: Vec<(&Study, Vec<String>)> =
