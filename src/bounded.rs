@@ -15,6 +15,15 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     open_with(path, File::options().read(true))
 }
 
+/// Whether `path` is a regular file and no link: one in a folder from elsewhere could lead to a file
+/// that the user would not send.
+pub(crate) fn plain_file(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path)?.is_file() {
+        true => Ok(()),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file")),
+    }
+}
+
 /// As [`open`], with `options` of one's own. Every path that another person or program may have put
 /// something else at is opened by one of these two: opening a named pipe would wait for its other end,
 /// and reading a device may never end.

@@ -11,6 +11,7 @@ mod export;
 mod import;
 mod live;
 mod monitor;
+mod named_run;
 mod on_alert;
 mod out;
 mod plain;
@@ -191,7 +192,7 @@ pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
 /// The run that is to go on, with the settings that it was begun with.
 pub fn resume(args: &cli::Resume) -> Result<Job> {
     check_runs_dir(args.runs_dir.as_deref())?;
-    let folder = attach::named_run(args.run.as_deref(), args.runs_dir.as_ref())?.lock()?;
+    let folder = named_run::named_run(args.run.as_deref(), args.runs_dir.as_ref())?.lock()?;
     let mut sets: Vec<Set> = args.sets.iter().map(Set::new).collect();
     sets.extend(args.epochs.map(|epochs| Set::new(format!("train.epochs={epochs}"))));
     let mut config = load(Some(&folder.config()), false, &sets)?;

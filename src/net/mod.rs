@@ -13,6 +13,7 @@ pub mod description;
 pub(crate) mod device_ops;
 pub mod encoder;
 pub mod head;
+mod layout;
 pub mod lstm;
 pub mod onnx;
 pub mod ops;

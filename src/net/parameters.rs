@@ -85,7 +85,7 @@ impl Builder {
             Init::Uniform(b) => (0..count).map(|_| rng.random_range(-b..b) as f32).collect(),
         };
         let torch = Tensor::from_vec(values, &shape[..], &self.device)?.to_dtype(self.dtype)?;
-        let var = Var::from_tensor(&super::weights::from_torch(&torch, *layout)?)?;
+        let var = Var::from_tensor(&super::layout::from_torch(&torch, *layout)?)?;
         self.parameters.trainable.push(Parameter {
             name: name.clone(),
             shape: shape.clone(),

@@ -8,7 +8,9 @@ mod weight_location;
 pub use fit::{Content, Differences, Filled, fill, fill_from, load_state_dict};
 pub use weight_location::WeightLocation;
 
-use super::{description::Layout, parameters::Parameters};
+pub use super::layout::{from_torch, to_torch};
+
+use super::parameters::Parameters;
 use crate::bounded::{self, excerpt};
 use candle_core::{DType, Device, Result as CandleResult, Tensor};
 use std::{
@@ -221,31 +223,6 @@ pub fn not_finite(t: &Tensor) -> CandleResult<usize> {
         }
         _ => 0,
     })
-}
-
-/// From PyTorch's layout to ours.
-pub fn from_torch(t: &Tensor, layout: Layout) -> CandleResult<Tensor> {
-    match layout {
-        Layout::Plain => Ok(t.clone()),
-        Layout::Depthwise => t.flatten_from(1)?.t()?.contiguous(),
-        Layout::Patch => t.permute((0, 2, 3, 1))?.contiguous()?.flatten_from(1),
-        Layout::Pointwise => t.flatten_from(1),
-    }
-}
-
-/// From our layout to PyTorch's `shape`.
-pub fn to_torch(t: &Tensor, layout: Layout, shape: &[usize]) -> CandleResult<Tensor> {
-    match layout {
-        Layout::Plain => Ok(t.clone()),
-        Layout::Depthwise => t.t()?.contiguous()?.reshape(shape),
-        Layout::Patch => {
-            let &[out, input, h, w] = shape else {
-                candle_core::bail!("a patch weight has four dimensions, not {shape:?}")
-            };
-            t.reshape((out, h, w, input))?.permute((0, 3, 1, 2))?.contiguous()
-        }
-        Layout::Pointwise => t.reshape(shape),
-    }
 }
 
 /// Every weight and buffer under PyTorch's name, in PyTorch's shape, on the CPU.

@@ -1,6 +1,6 @@
 //! What a report tells of, read from a run's folder.
 
-use super::{scores::Evaluated, settings::Settings};
+use super::{evaluated::Evaluated, settings::Settings};
 use crate::{
     bounded,
     run::{
@@ -108,7 +108,9 @@ impl Report {
         }
         Ok(Self {
             name: format::brief(&folder.name),
-            status: own_file(&folder.state()).and_then(|()| Status::read(&folder.state())).ok(),
+            status: bounded::plain_file(&folder.state())
+                .and_then(|()| Status::read(&folder.state()))
+                .ok(),
             in_use,
             now,
             evaluated: Evaluated::of(&folder.path().join("evaluation")),
@@ -164,24 +166,15 @@ impl Past {
     }
 }
 
-/// Whether `path` is a file of the run's own: a link in a folder from elsewhere could lead to one
-/// that the user would not send.
-pub(super) fn own_file(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path)?.is_file() {
-        true => Ok(()),
-        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file")),
-    }
-}
-
 fn settings(path: &Path) -> Result<Settings, String> {
-    own_file(path)
+    bounded::plain_file(path)
         .and_then(|()| bounded::read_text(path, LONGEST_CONFIG))
         .map_err(|e| format!("config.toml cannot be read: {e}"))
         .and_then(|text| Settings::of(&text))
 }
 
 fn trained_on(path: &Path) -> Result<Option<TrainedOn>, String> {
-    match own_file(path) {
+    match bounded::plain_file(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         found => found.map_err(|e| format!("studies.csv cannot be read: {e}"))?,
     }
@@ -222,7 +215,7 @@ fn fold_and_epoch(name: &str) -> Option<(usize, usize)> {
 
 /// A picture, where it is one of a size that a page can show.
 fn picture(fold: usize, epoch: usize, path: &Path) -> Option<Picture> {
-    own_file(path).ok()?;
+    bounded::plain_file(path).ok()?;
     let png = bounded::read(path, LARGEST_PICTURE).ok()?;
     let reader = ImageReader::with_format(io::Cursor::new(&png), ImageFormat::Png);
     let (width, height) = reader.into_dimensions().ok()?;

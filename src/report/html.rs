@@ -2,9 +2,10 @@
 //! dark colours.
 
 use super::{
+    evaluated::Evaluated,
     facts, figures,
     gather::{Picture, Report},
-    scores::{self, Evaluated},
+    scores,
     tables::{self, Cell, Table},
 };
 use crate::{

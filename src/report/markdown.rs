@@ -1,9 +1,10 @@
 //! The report as Markdown: tables, and curves as rows of bars.
 
 use super::{
+    evaluated::Evaluated,
     facts, figures,
     gather::Report,
-    scores::{self, Evaluated},
+    scores,
     tables::{self, Cell, Table},
 };
 use crate::{

@@ -5,6 +5,7 @@
 //! told of while it goes on, when it died, and wherever its folder was moved.
 
 pub mod csv;
+mod evaluated;
 mod facts;
 mod figures;
 mod gather;

@@ -3,8 +3,10 @@
 //! Events are cheap values: figures, and previews as raw pixels; never tensors. Times are
 //! seconds since the run started, so that a recorded run replays at any speed.
 
+pub use super::position::Position;
 pub use super::studies::{
-    Constant, ConstantStudy, Prediction, SliceContent, SliceReply, SliceRequest, Worst, WorstStudy,
+    Constant, ConstantStudy, Picture, Prediction, SliceContent, SliceReply, SliceRequest, Worst,
+    WorstStudy,
 };
 use super::{Command, figure};
 use crate::config::Metric;
@@ -148,23 +150,6 @@ pub struct FoldPlan {
     /// Validation loss of a constant guess at the training prevalence.
     #[serde(with = "figure")]
     pub baseline: f64,
-}
-
-/// Where training stands. Epoch and step count from 1, as in the log; 0 = before the first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Position {
-    /// The fold's number.
-    pub fold: usize,
-    /// Epoch within the fold, from 1.
-    pub epoch: usize,
-    /// Steps done within the epoch.
-    pub step: usize,
-}
-
-impl std::fmt::Display for Position {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "fold {} epoch {} step {}", self.fold, self.epoch, self.step)
-    }
 }
 
 /// A fold's state.
@@ -440,33 +425,6 @@ pub struct Crop {
     /// The same slice before augmentation, equal to `seen` where nothing is augmented; `None`
     /// where it could not be read once more.
     pub raw: Option<Picture>,
-}
-
-/// A slice as the eye can take it in.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Picture {
-    /// The centre CT slice, grey, row by row, `height × width`.
-    #[serde(with = "pixels")]
-    pub pixels: Arc<[u8]>,
-    /// The mask channel, row by row, `height × width`.
-    #[serde(with = "pixels")]
-    pub mask: Arc<[u8]>,
-}
-
-/// Pixels as base64.
-mod pixels {
-    use base64::{Engine, engine::general_purpose::STANDARD};
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-    use std::sync::Arc;
-
-    pub fn serialize<S: Serializer>(pixels: &Arc<[u8]>, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(&STANDARD.encode(pixels))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Arc<[u8]>, D::Error> {
-        let text = String::deserialize(d)?;
-        STANDARD.decode(text).map(Arc::from).map_err(D::Error::custom)
-    }
 }
 
 /// A checkpoint is on disk.

@@ -9,6 +9,7 @@ pub mod figure;
 pub mod folder;
 pub mod journal;
 pub mod latest;
+mod position;
 pub mod status;
 pub mod studies;
 pub mod tensorboard;

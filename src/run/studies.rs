@@ -1,8 +1,8 @@
 //! What is told of single studies: what the network says of them, and their slices as pictures.
 
-use super::event::{Picture, Position};
-use super::figure;
+use super::{figure, position::Position};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// What the network says of a study.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -128,6 +128,33 @@ pub enum SliceContent {
     },
     /// None: why, in one sentence.
     Nothing(String),
+}
+
+/// A slice as the eye can take it in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Picture {
+    /// The centre CT slice, grey, row by row, `height × width`.
+    #[serde(with = "pixels")]
+    pub pixels: Arc<[u8]>,
+    /// The mask channel, row by row, `height × width`.
+    #[serde(with = "pixels")]
+    pub mask: Arc<[u8]>,
+}
+
+/// Pixels as base64.
+mod pixels {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use std::sync::Arc;
+
+    pub fn serialize<S: Serializer>(pixels: &Arc<[u8]>, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&STANDARD.encode(pixels))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Arc<[u8]>, D::Error> {
+        let text = String::deserialize(d)?;
+        STANDARD.decode(text).map(Arc::from).map_err(D::Error::custom)
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::{
     evaluate::{EVALUATION, WORST},
+    named_run::{named_run, runs_dir},
     recorded,
     signals::Signals,
     slice_reader::SliceReader,
@@ -14,7 +15,7 @@ use crate::{
         Command, Event, FoldAction,
         channel::{RunHandle, channel},
         event::{CheckpointKind, Stamped, TrainerState, Worst},
-        folder::{self, Folder},
+        folder::Folder,
         status::{RunState, Status},
     },
     tui,
@@ -22,7 +23,6 @@ use crate::{
 };
 use eyre::{Result, bail, eyre};
 use std::{
-    path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -32,38 +32,6 @@ use unicode_width::UnicodeWidthStr;
 const LONGEST_WORST: u64 = 16 << 20;
 /// A process that has just begun listens soon.
 const SOON: Duration = Duration::from_secs(5);
-
-/// The runs folder that the command line names, or else the config in use.
-pub(super) fn runs_dir(given: Option<&PathBuf>) -> Result<PathBuf> {
-    match given {
-        Some(dir) => Ok(dir.clone()),
-        None => Ok(super::load(None, false, &[])?.run.dir),
-    }
-}
-
-/// The run of that name, or whose folder is given as a path; without one that which was begun last.
-/// To look at it.
-pub(super) fn named_run(run: Option<&str>, dir: Option<&PathBuf>) -> Result<Folder> {
-    let is_path = |run: &&str| run.contains(std::path::is_separator) || matches!(*run, "." | "..");
-    let Some(path) = run.filter(is_path) else {
-        let found = Folder::open(&runs_dir(dir)?, run);
-        // From within the folder of runs, what Tab completes is a path too.
-        return match (found, run.map(Path::new)) {
-            (Err(folder::Error::NotThere(_)), Some(here)) if here.join("config.toml").is_file() => {
-                Ok(folder_at(here)?)
-            }
-            (found, _) => Ok(found?),
-        };
-    };
-    folder_at(Path::new(path))
-}
-
-fn folder_at(path: &Path) -> Result<Folder> {
-    let whole = std::fs::canonicalize(path).map_err(|e| {
-        eyre!("{}: {e}; give a run's name, or its folder as a path", path.display())
-    })?;
-    Ok(Folder::at(whole)?)
-}
 
 /// `rsna-tui attach`: the dashboard on a run of another process, or on one that is over.
 pub fn attach(args: &cli::Attach) -> Result<ExitCode> {

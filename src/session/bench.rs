@@ -11,7 +11,7 @@ use crate::{
     study::{Loader, Phantom, SliceSource, Study},
     train::{
         adamw::AdamW,
-        fold::compute,
+        fold_inputs::compute,
         loss::Weights,
         memory::Plan,
         step::{

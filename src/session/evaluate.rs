@@ -1,7 +1,7 @@
 //! `rsna-tui evaluate`: what each fold's best weights say of the studies that they have not seen.
 
 use super::{
-    attach::named_run,
+    named_run::named_run,
     out::{Destination, check_folder, make_folder},
     predict::warn_left_out,
     progress::Progress,

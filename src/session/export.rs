@@ -1,7 +1,7 @@
 //! `rsna-tui export`: a fold's weights for other programs.
 
 use super::{
-    attach::named_run,
+    named_run::named_run,
     out::{Destination, make_folder, size},
 };
 use crate::{

@@ -1,7 +1,7 @@
 //! `rsna-tui predict`: the folds of a run together, on studies that nobody labelled.
 
 use super::{
-    attach::named_run,
+    named_run::named_run,
     out::{Destination, Out},
     progress::Progress,
     recorded,

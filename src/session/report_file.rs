@@ -1,7 +1,7 @@
 //! `rsna-tui report`: a run as one file, or its figures.
 
 use super::{
-    attach::named_run,
+    named_run::named_run,
     out::{Destination, check_folder, make_folder, size},
 };
 use crate::{

@@ -1,7 +1,8 @@
 //! AdamW (Loshchilov & Hutter 2019, <https://arxiv.org/abs/1711.05101>) as PyTorch computes it,
 //! with moments that can be saved.
 
-use super::{scaler::Scaler, step::WeightGradients};
+use super::scaler::Scaler;
+use crate::net::encoder::WeightGradients;
 use crate::{
     config::{self, Precision},
     net::parameters::Parameter,

@@ -5,7 +5,7 @@ use super::{
     adamw::AdamW,
     checkpoint::{Best, Progress, Snapshot, TrainSums},
     control::{Control, Flow},
-    fold::{End, Fold},
+    fold_inputs::{End, Fold},
     saver::{File, Job},
 };
 use crate::{

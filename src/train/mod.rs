@@ -5,6 +5,7 @@ pub mod checkpoint;
 mod checkpoint_writer;
 pub mod control;
 pub mod fold;
+pub mod fold_inputs;
 mod log;
 pub mod loss;
 pub mod memory;

@@ -3,7 +3,8 @@
 use super::{
     Error, Result,
     control::{Control, Flow},
-    fold::{End, Fold, Found},
+    fold::Found,
+    fold_inputs::{End, Fold},
     loss::constant_guess,
     memory,
     queue::Queue,

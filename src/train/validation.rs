@@ -2,7 +2,7 @@
 
 use super::{
     Result,
-    fold::{End, Fold},
+    fold_inputs::{End, Fold},
     loss,
     metrics::VertebraLoss,
     outputs::outputs,

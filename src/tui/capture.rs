@@ -8,8 +8,8 @@ pub use unix::{begin, end, take};
 #[cfg(unix)]
 mod unix {
     use crate::print;
-    use crate::tui::input::wait_for;
     use crate::tui::stray::Lines;
+    use crate::tui::wait::wait_for;
     use crate::tui::wake::Waker;
     use rustix::event::{PollFd, PollFlags};
     use rustix::fs::{OFlags, fcntl_setfl, fstat};

@@ -15,14 +15,17 @@ pub enum Waited {
 }
 
 #[cfg(unix)]
-pub use unix::{Input, wait_for};
+pub use unix::Input;
 
 #[cfg(unix)]
 mod unix {
     use super::*;
     use crate::tui::decode::Decoder;
-    use crate::tui::tty::{self, Tty};
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use crate::tui::{
+        tty::{self, Tty},
+        wait::wait_for,
+    };
+    use rustix::event::{PollFd, PollFlags};
     use std::fs::File;
     use std::io::Read;
     use std::os::fd::AsFd;
@@ -30,18 +33,6 @@ mod unix {
 
     /// Reads before other things are looked at: keys that never end must not starve the rest.
     const MOST_READS: usize = 16;
-
-    /// Waits for what `fds` ask for, at most `timeout` if there is one; a signal ends it too.
-    pub fn wait_for(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<()> {
-        let timeout = timeout.map(|t| Timespec {
-            tv_sec: t.as_secs().try_into().unwrap_or(i64::MAX),
-            tv_nsec: t.subsec_nanos().into(),
-        });
-        match poll(fds, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
 
     /// The terminal that keys come from. No read waits: crossterm's reader waits for the end of
     /// every sequence, and for ever for one that was cut off.
@@ -122,15 +113,6 @@ mod unix {
             Waited::Fine
         }
     }
-}
-
-/// Whether `fd` can be read within `timeout`.
-#[cfg(all(test, unix))]
-pub fn is_readable(fd: std::os::fd::BorrowedFd<'_>, timeout: Duration) -> io::Result<bool> {
-    use rustix::event::{PollFd, PollFlags};
-    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
-    wait_for(&mut fds, Some(timeout))?;
-    Ok(fds[0].revents().contains(PollFlags::IN))
 }
 
 /// The console.

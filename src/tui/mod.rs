@@ -39,6 +39,8 @@ mod theme;
 mod tty;
 mod vertebrae;
 mod views;
+#[cfg(unix)]
+mod wait;
 mod wake;
 
 pub use app::{Attachment, Exit, Settings, Signals, run};

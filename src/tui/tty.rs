@@ -9,7 +9,7 @@ pub use unix::{Tty, controlling, duplicate, reopened};
 mod unix {
     use crate::print::Watched;
     use crate::tui::backend::Device;
-    use crate::tui::input::wait_for;
+    use crate::tui::wait::wait_for;
     use ratatui::layout::Size;
     use rustix::event::{PollFd, PollFlags};
     use rustix::fs::{Mode, OFlags, open};

@@ -98,7 +98,7 @@ mod tests {
     use super::*;
     use crate::run::channel::channel;
     use crate::run::event::Level;
-    use crate::tui::input::is_readable;
+    use crate::tui::wait::is_readable;
     use std::time::Duration;
 
     #[test]

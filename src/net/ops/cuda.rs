@@ -4,11 +4,11 @@
 use super::{
     contiguous,
     gpu::{self, Element, by_type, empty, pointer, run},
-    head, launch,
+    launch,
     recurrence::KEPT,
 };
 use candle_core::{
-    CudaDevice, CudaStorage, Device, Layout, Result, Shape, Storage, Tensor,
+    CudaDevice, CudaStorage, DType, Device, Layout, Result, Shape, Storage, Tensor,
     backend::BackendStorage,
     bail,
     cuda_backend::{
@@ -261,7 +261,8 @@ pub(super) fn scale_residual_grad_input(params: Input, g: Input) -> Output {
     by_type!(g.0.dtype(), of(params, g))
 }
 
-pub(super) fn pixels(op: &super::pixels::Pixels, own: Input, partner: Input) -> Output {
+/// In `dtype`; without `shares` the partner is not looked at.
+pub(super) fn pixels(dtype: DType, shares: Option<[f32; 2]>, own: Input, partner: Input) -> Output {
     fn of<T: Element>(shares: Option<[f32; 2]>, own: Input, partner: Input) -> Output {
         let device = own.0.device();
         let n = own.1.shape().elem_count();
@@ -274,7 +275,7 @@ pub(super) fn pixels(op: &super::pixels::Pixels, own: Input, partner: Input) -> 
         run!(device, launch, T::SUFFIX, from, other, a, b, to, n as i64, map, map, map);
         wrap(out, device, own.1.shape())
     }
-    by_type!(op.dtype, of(op.shares, own, partner))
+    by_type!(dtype, of(shares, own, partner))
 }
 
 /// D, T, B and H of [D, T, B, parts·H].
@@ -368,13 +369,14 @@ pub(crate) fn lstm_weights(
     Ok((w_hh, bias))
 }
 
-/// [`Middle::forward`](super::head::Middle::forward) of `rows` rows of `c`; `views` in its order.
+/// A head's pass over `rows` rows of `c`; `views` in the order of its CPU twin, and momentum, ε and slope.
 ///
 /// Errors: the driver's.
 pub(super) fn head_forward(
     device: &Device,
     views: &[CudaView<f32>],
     [rows, c]: [usize; 2],
+    [momentum, eps, slope]: [f64; 3],
     batch: bool,
 ) -> Result<(Tensor, Option<Tensor>)> {
     let [x, bias, weight, shift, mean, var, mask @ ..] = views else {
@@ -387,7 +389,7 @@ pub(super) fn head_forward(
     let [x, bias, weight, shift, mean, var] =
         [x, bias, weight, shift, mean, var].map(|view| view.slice(..));
     let (mask, to) = (pointer(cuda, mask.first()), y.as_view());
-    let [momentum, eps, slope] = [head::MOMENTUM, head::EPS, head::SLOPE].map(|v| v as f32);
+    let [momentum, eps, slope] = [momentum, eps, slope].map(|v| v as f32);
     let (launch, n, width) = (launch::head_forward(c), rows as i32, c as i32);
     run!(
         cuda, launch, "", x, bias, weight, shift, mask, mean, var, to, of_batch, n, width,
@@ -396,13 +398,14 @@ pub(super) fn head_forward(
     Ok((gpu::tensor(y, cuda, (rows, c)), statistics.map(|s| gpu::tensor(s, cuda, (4, c)))))
 }
 
-/// [`Middle::backward`](super::head::Middle::backward) of `rows` rows of `c`; `views` in its order.
+/// Its backward pass; `views` in its order.
 ///
 /// Errors: the driver's.
 pub(super) fn head_grad(
     device: &Device,
     views: &[CudaView<f32>],
     [rows, c]: [usize; 2],
+    slope: f64,
 ) -> Result<(Tensor, Tensor)> {
     let [x, bias, weight, shift, statistics, out, g, mask @ ..] = views else {
         bail!("a head's backward pass takes seven tensors and a mask")
@@ -412,8 +415,7 @@ pub(super) fn head_grad(
     let [x, bias, weight, shift, statistics, out, g] =
         [x, bias, weight, shift, statistics, out, g].map(|view| view.slice(..));
     let (mask, to, sums) = (pointer(cuda, mask.first()), dx.as_view(), grads.as_view());
-    let (launch, n, width, slope) =
-        (launch::head_grad(c), rows as i32, c as i32, head::SLOPE as f32);
+    let (launch, n, width, slope) = (launch::head_grad(c), rows as i32, c as i32, slope as f32);
     run!(
         cuda, launch, "", x, bias, weight, shift, mask, statistics, out, g, to, sums, n, width,
         slope

@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 
 /// BatchNorm1d's epsilon and momentum, PyTorch's defaults.
 pub(crate) const EPS: f64 = 1e-5;
-pub(super) const MOMENTUM: f64 = 0.1;
+const MOMENTUM: f64 = 0.1;
 /// LeakyReLU's slope.
 pub(crate) const SLOPE: f64 = 0.1;
 
@@ -45,7 +45,14 @@ impl Middle {
         match x.dtype() {
             #[cfg(feature = "cuda")]
             _ if x.device().is_cuda() => {
-                super::cuda::head_forward(x.device(), &views.on_card()?, [rows, c], batch)
+                let constants = [MOMENTUM, EPS, SLOPE];
+                super::cuda::head_forward(
+                    x.device(),
+                    &views.on_card()?,
+                    [rows, c],
+                    constants,
+                    batch,
+                )
             }
             DType::F64 => on_cpu::forward::<f64>(&views.slices()?, c, batch),
             _ => on_cpu::forward::<f32>(&views.slices()?, c, batch),
@@ -72,7 +79,7 @@ impl Middle {
         match x.dtype() {
             #[cfg(feature = "cuda")]
             _ if x.device().is_cuda() => {
-                super::cuda::head_grad(x.device(), &views.on_card()?, [rows, c])
+                super::cuda::head_grad(x.device(), &views.on_card()?, [rows, c], SLOPE)
             }
             DType::F64 => on_cpu::backward::<f64>(&views.slices()?, c),
             _ => on_cpu::backward::<f32>(&views.slices()?, c),
@@ -129,7 +136,7 @@ mod on_cpu {
     }
 
     /// LeakyReLU's factor. What is not a number is not above 0, and stays none.
-    fn slope<R: Float>(v: R) -> R {
+    fn leak<R: Float>(v: R) -> R {
         if v > R::zero() { R::one() } else { R::of(SLOPE) }
     }
 
@@ -171,7 +178,7 @@ mod on_cpu {
                 let at = row * c + column;
                 let normal = (x[at] + bias[column] - mean[column]) * scale[column];
                 let v = affine.of(normal, at, column);
-                *y = v * slope(v);
+                *y = v * leak(v);
             }
         }
         let statistics = moved
@@ -187,12 +194,12 @@ mod on_cpu {
         let (mean, scale) = (&statistics[..c], &statistics[c..2 * c]);
         let normal = |at: usize, j: usize| (x[at] + bias[j] - mean[j]) * scale[j];
         // The gradient after weight and shift, from the value after them.
-        let grad = |at: usize, j: usize, v: R| g[at / c] * out[j] * slope(v) * affine.mask(at);
+        let grad = |at: usize, j: usize, v: R| g[at / c] * out[j] * leak(v) * affine.mask(at);
         let [of_weight, of_shift, of_out] = means(x.len(), c, |at, j| {
             let n = normal(at, j);
             let v = affine.of(n, at, j);
             let d = grad(at, j, v);
-            [d * n, d, g[at / c] * v * slope(v)]
+            [d * n, d, g[at / c] * v * leak(v)]
         });
         let [weight_mean, shift_mean] = [&of_weight, &of_shift].map(|mean| rounded::<R>(mean));
         let mut dx = vec![R::zero(); x.len()];

@@ -15,10 +15,10 @@ pub fn pixels(own: &Tensor, partner: Option<(&Tensor, [f32; 2])>, dtype: DType) 
     own.apply_op2_no_bwd(partner, &Pixels { shares, dtype })
 }
 
-pub(super) struct Pixels {
+struct Pixels {
     /// None: the partner is not looked at.
-    pub(super) shares: Option<[f32; 2]>,
-    pub(super) dtype: DType,
+    shares: Option<[f32; 2]>,
+    dtype: DType,
 }
 
 impl CustomOp2 for Pixels {
@@ -50,6 +50,6 @@ impl CustomOp2 for Pixels {
         partner: &candle_core::CudaStorage,
         other: &Layout,
     ) -> Result<(candle_core::CudaStorage, Shape)> {
-        super::cuda::pixels(self, (own, l), (partner, other))
+        super::cuda::pixels(self.dtype, self.shares, (own, l), (partner, other))
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct Work {
     /// Source coordinates of a row of pixels.
     pub(super) y: Vec<i32>,
     /// What a row of pixels is made of.
-    pub(super) taps: super::warp::Taps,
+    pub(super) taps: super::taps::Taps,
 }
 
 /// One slice, uint8 `[size, size, 6]`, to be changed by one transform after the other.

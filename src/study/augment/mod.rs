@@ -35,6 +35,7 @@ pub mod optical_distortion;
 pub mod pipeline;
 pub mod resize;
 pub mod shift_scale_rotate;
+mod taps;
 pub mod transpose;
 mod warp;
 

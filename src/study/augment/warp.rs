@@ -1,13 +1,10 @@
 //! Bilinear sampling in fixed point, as `cv2.warpAffine` and `cv2.remap` do it for bytes.
 
 use super::canvas::Work;
-use super::{Canvas, Pixel};
+use super::{Canvas, Pixel, taps::PARTS};
 use crate::config::CHANNELS;
 use crate::simd::vectorised;
 use pulp::{Simd, WithSimd};
-
-/// Parts of a pixel that a coordinate tells apart.
-const PARTS: i32 = 32;
 
 /// A source coordinate in 1/32 pixel, to the nearest and halves to the even one, from pixels
 /// within ±60,000.
@@ -47,41 +44,6 @@ pub(super) fn warp(canvas: &mut Canvas, map: impl Map) {
         }
         vectorised(Warp { from, to, size, work, map, blend: Portable });
     });
-}
-
-/// The source pixels of each pixel of a row, and their weights, side by side so that each is
-/// loaded as it is used.
-#[derive(Debug, Default)]
-pub(super) struct Taps {
-    /// First byte of the upper left one.
-    at: Vec<u32>,
-    /// Weights of the left and the right ones in 1/32, a byte each, twice.
-    across: Vec<u32>,
-    /// Weights of the upper and the lower ones in 1/32, two bytes each.
-    down: Vec<u32>,
-}
-
-impl Taps {
-    fn resize(&mut self, size: usize) {
-        for values in [&mut self.at, &mut self.across, &mut self.down] {
-            values.resize(size, 0);
-        }
-    }
-
-    /// From coordinates of an image of `[size, size]`, in 1/32 pixel from 0 to the last pixel's.
-    #[inline(always)]
-    fn set(&mut self, size: usize, xs: &[i32], ys: &[i32]) {
-        let size = size as i32;
-        let outputs = self.at.iter_mut().zip(&mut self.across).zip(&mut self.down);
-        for (((at, across), down), (&x, &y)) in outputs.zip(xs.iter().zip(ys)) {
-            // On the outermost pixel the weight of its inner neighbour is 0.
-            let (left, upper) = ((x >> 5).min(size - 2), (y >> 5).min(size - 2));
-            let (right, lower) = (x - (left << 5), y - (upper << 5));
-            *at = ((upper * size + left) * CHANNELS as i32) as u32;
-            *across = (((PARTS - right) | right << 8) * 0x10001) as u32;
-            *down = ((PARTS - lower) | lower << 16) as u32;
-        }
-    }
 }
 
 struct Warp<'a, M, B> {
@@ -174,7 +136,7 @@ const STORED: usize = 8;
 
 /// A weighted mean of four pixels.
 trait Blend: Copy {
-    /// `across` and `down` as of [`Taps`].
+    /// `across` and `down` as of [`super::taps::Taps`].
     fn blend(self, rows: [&[u8; LOADED]; 2], across: u32, down: u32) -> [u8; STORED];
 }
 

@@ -1,0 +1,20 @@
+//! Where training stands.
+
+use serde::{Deserialize, Serialize};
+
+/// Where training stands. Epoch and step count from 1, as in the log; 0 = before the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Position {
+    /// The fold's number.
+    pub fold: usize,
+    /// Epoch within the fold, from 1.
+    pub epoch: usize,
+    /// Steps done within the epoch.
+    pub step: usize,
+}
+
+impl std::fmt::Display for Position {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "fold {} epoch {} step {}", self.fold, self.epoch, self.step)
+    }
+}
