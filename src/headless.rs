@@ -134,9 +134,10 @@ fn header(plan: &RunStarted) -> String {
     );
     for f in &plan.folds {
         text += &format!(
-            "fold {:<5} {} epochs of {} steps; {} studies to train, {} to validate; baseline {}\n",
+            "fold {:<5} {} epoch{} of {} steps; {} studies to train, {} to validate; baseline {}\n",
             f.fold,
             plan.epochs,
+            if plan.epochs == 1 { "" } else { "s" },
             f.steps,
             f.train_studies,
             f.valid_studies,

@@ -1,9 +1,11 @@
 //! `rsna-tui`: parse the command line and do what it says.
 
 use clap::Parser;
-use eyre::Result;
+use eyre::{Report, Result};
 use rsna_tui::{
     cli::{self, Background, Cli, Command},
+    device,
+    net::weights,
     print::{self, CommandOutput},
     run, session,
     session::FrontEnd,
@@ -28,9 +30,21 @@ fn main() -> ExitCode {
     match start(&cli) {
         Ok(code) => code,
         Err(error) => {
-            print::warn(error);
+            print::warn(sentence(&error));
             ExitCode::from(BAD_INPUT)
         }
+    }
+}
+
+/// An error without the stack trace that the engine adds to its own.
+fn sentence(error: &Report) -> String {
+    match error.downcast_ref() {
+        Some(engine) if device::is_out_of_memory(engine) => {
+            "out of memory: end other programs that use the device's, or lower train.batch_size"
+                .into()
+        }
+        Some(engine) => weights::sentence(engine),
+        None => error.to_string(),
     }
 }
 

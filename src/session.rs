@@ -43,11 +43,11 @@ pub use signals::outlive_file_size_limit;
 
 use crate::{
     cli,
-    config::{Config, Set},
+    config::{Config, Precision, Set},
     device,
     net::{Classifier, Spec, summary, weights},
     print::{self, CommandOutput},
-    run::{folder::Folder, journal, status::Status},
+    run::{Event, event::Stamped, folder::Folder, journal, status::Status},
     study::{self, Checked, NpyFolder, Phantom, SliceSource, Study, Table},
     train::{
         checkpoint,
@@ -158,7 +158,7 @@ pub fn phantom(args: &cli::Phantom) -> Result<CommandOutput> {
 
 /// Checks all that a run needs and makes its folder. Of bad input nothing is left behind.
 pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
-    let device = set_up(&config, &args.device)?;
+    let device = set_up(&config, &args.device, config.train.precision)?;
     let (mut table, source) = data_or_demo(&config)?;
     if args.debug {
         table = table.sample(DEBUG_STUDIES, config.seed);
@@ -197,11 +197,25 @@ pub fn resume(args: &cli::Resume) -> Result<Job> {
     sets.extend(args.epochs.map(|epochs| Set::new(format!("train.epochs={epochs}"))));
     let mut config = load(Some(&folder.config()), false, &sets)?;
     config.run.dir = folder.dir().to_owned();
-    let device = set_up(&config, &args.device)?;
+    let precision = config.train.precision;
+    let device = set_up(&config, &args.device, precision).map_err(|error| {
+        match error.downcast_ref() {
+            // What the error advises, another precision, a run cannot go on with.
+            Some(device::Error::Precision { why, .. }) => {
+                let why = why.as_ref().map(|why| format!(" (no CUDA: {why})")).unwrap_or_default();
+                eyre!(
+                    "{} trains in {precision}, which the CPU does not: resume it on a machine with \
+                     a GPU{why}",
+                    folder.name
+                )
+            }
+            _ => error,
+        }
+    })?;
     let data = recorded::data(&folder, &config)?;
     let checked = check_inputs(&config, &data.table, &*data.source)?;
     data.same_slices(&data.table.studies, &checked.fingerprints)?;
-    let left = left(&folder, &config)?;
+    let left = left(&folder, &config, &device.name)?;
     if data.record.is_none() {
         recorded::write(&folder, &data.table, checked, false)?;
     }
@@ -212,8 +226,25 @@ pub fn resume(args: &cli::Resume) -> Result<Job> {
     Ok(Job { resume: Some(left), nan_at_batch: args.nan_at_batch, ..job })
 }
 
+/// Where the run was trained last, as its journal says.
+fn device_before(folder: &Folder) -> Option<String> {
+    let mut device = None;
+    let hear = |stamped: &Stamped| {
+        if let Event::RunStarted(plan) = &stamped.event {
+            device = Some(plan.device.clone());
+        }
+    };
+    journal::highlights(&folder.journal(), hear).ok()?;
+    device
+}
+
+/// A device's name without what makes no difference to the numbers, the CPU's threads.
+fn kind(device: &str) -> &str {
+    if device.starts_with("CPU,") { "CPU" } else { device }
+}
+
 /// Where the run was left. The journal is brought back to what the checkpoints know.
-fn left(folder: &Folder, config: &Config) -> Result<Left> {
+fn left(folder: &Folder, config: &Config, device: &str) -> Result<Left> {
     let folds = match Status::read(&folder.state()) {
         Ok(status) => status.folds,
         Err(error) => {
@@ -245,6 +276,10 @@ fn left(folder: &Folder, config: &Config) -> Result<Left> {
         };
         known.push(journal::Known { fold, epochs: progress.0, steps: progress.1 });
     }
+    let before = device_before(folder).filter(|before| kind(before) != kind(device));
+    changed.extend(before.map(|before| {
+        format!("device: {before} → {device}; they compute alike, but not to the last digit")
+    }));
     for change in &changed {
         print::warn(format_args!("changed since: {change}"));
     }
@@ -277,9 +312,9 @@ fn job(
 }
 
 /// Threads and device as they are asked for. Before anything is computed.
-fn set_up(config: &Config, device: &str) -> Result<device::Chosen> {
+fn set_up(config: &Config, device: &str, precision: Precision) -> Result<device::Chosen> {
     use_threads(config)?;
-    let chosen = device::choose(device, config.train.precision)?;
+    let chosen = device::choose(device, precision)?;
     device::allow_tf32(config.train.tf32);
     Ok(chosen)
 }

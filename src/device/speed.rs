@@ -1,4 +1,5 @@
-//! What a device reaches at its best: products and copies of nothing in particular.
+//! What a device reaches at its best: products and copies of nothing in particular. Where its memory
+//! is nearly full, of smaller ones.
 
 use candle_core::{DType, Device, Result, Tensor};
 use rayon::prelude::*;
@@ -6,6 +7,8 @@ use std::time::Instant;
 
 /// Bytes copied to find the memory's speed: beyond any cache.
 const COPIED: usize = 256 << 20;
+/// Least bytes, where memory is short.
+const LEAST_COPIED: usize = 1 << 20;
 /// Sides of square products. A GPU takes the next one where the last took less than [`LONG`].
 const ON_CPU: &[usize] = &[1536];
 const ON_GPU: &[usize] = &[1024, 2048, 4096, 8192];
@@ -20,8 +23,14 @@ pub fn product(device: &Device, dtype: DType) -> Result<f64> {
     let sides = if device.is_cpu() { ON_CPU } else { ON_GPU };
     let mut rate = 0f64;
     for &n in sides {
-        let a = Tensor::ones((n, n), dtype, device)?;
-        let seconds = best(device, || a.matmul(&a))?;
+        let product = || {
+            let a = Tensor::ones((n, n), dtype, device)?;
+            best(device, || a.matmul(&a))
+        };
+        let seconds = match product() {
+            Err(error) if rate > 0.0 && super::is_out_of_memory(&error) => break,
+            seconds => seconds?,
+        };
         rate = rate.max(2.0 * (n as f64).powi(3) / seconds);
         if seconds > LONG {
             break;
@@ -32,6 +41,7 @@ pub fn product(device: &Device, dtype: DType) -> Result<f64> {
 
 /// Bytes read and written a second.
 pub fn copy(device: &Device) -> Result<f64> {
+    let mut copied = COPIED;
     let seconds = match device.is_cpu() {
         true => {
             let (from, mut to) = (vec![1u8; COPIED], vec![0u8; COPIED]);
@@ -41,12 +51,21 @@ pub fn copy(device: &Device) -> Result<f64> {
                 Ok(())
             })?
         }
-        false => {
-            let from = Tensor::ones(COPIED, DType::U8, device)?;
-            best(device, || from.copy())?
-        }
+        false => loop {
+            let copy = || {
+                let from = Tensor::ones(copied, DType::U8, device)?;
+                best(device, || from.copy())
+            };
+            match copy() {
+                Err(error) if copied > LEAST_COPIED && super::is_out_of_memory(&error) => {
+                    super::trim(device);
+                    copied /= 2;
+                }
+                seconds => break seconds?,
+            }
+        },
     };
-    Ok(2.0 * COPIED as f64 / seconds)
+    Ok(2.0 * copied as f64 / seconds)
 }
 
 /// The shortest of some runs, seconds.

@@ -7,7 +7,7 @@ pub mod ops;
 pub mod reference;
 pub mod steps;
 
-use crate::{device, net::weights, panics};
+use crate::{device, net::weights, panics, train};
 use candle_core::{DType, Device, Tensor};
 use eyre::Result;
 use std::{
@@ -51,14 +51,28 @@ impl Check<'_> {
         let made = catch_unwind(AssertUnwindSafe(|| (self.run)()));
         let worst = match made {
             Ok(Ok(worst)) => Ok(worst),
-            Ok(Err(error)) => Err(match error.downcast_ref() {
+            Ok(Err(error)) if is_out_of_memory(&error) => Err(Failure::OutOfMemory),
+            Ok(Err(error)) => Err(Failure::Other(match error.downcast_ref() {
                 Some(error) => weights::sentence(error),
                 None => error.to_string(),
-            }),
-            Err(panic) => Err(panics::message(panic.as_ref()).into()),
+            })),
+            Err(panic) => Err(Failure::Other(panics::message(panic.as_ref()).into())),
         };
         Outcome { name: self.name, dtype: self.dtype, allowed: self.allowed, worst }
     }
+}
+
+fn is_out_of_memory(error: &eyre::Report) -> bool {
+    let of_engine = error.downcast_ref().is_some_and(device::is_out_of_memory);
+    of_engine || error.downcast_ref().is_some_and(train::Error::is_out_of_memory)
+}
+
+/// Why nothing could be compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Failure {
+    /// Which says nothing of the device.
+    OutOfMemory,
+    Other(String),
 }
 
 /// What came of a [`Check`].
@@ -67,8 +81,7 @@ pub struct Outcome {
     name: &'static str,
     dtype: DType,
     allowed: f64,
-    /// Or why nothing could be compared.
-    worst: Result<Worst, String>,
+    worst: Result<Worst, Failure>,
 }
 
 impl Outcome {
@@ -76,15 +89,25 @@ impl Outcome {
     pub fn is_right(&self) -> bool {
         self.worst.as_ref().is_ok_and(|worst| worst.error <= self.allowed)
     }
+
+    /// Whether there was too little memory to make it.
+    fn is_unmade(&self) -> bool {
+        matches!(self.worst, Err(Failure::OutOfMemory))
+    }
 }
 
 impl fmt::Display for Outcome {
     /// One line, and one more that says where the error is if it is too large.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = if self.is_right() { "ok" } else { "WRONG" };
+        let verdict = match (self.is_right(), self.is_unmade()) {
+            (true, _) => "ok",
+            (_, true) => "?",
+            _ => "WRONG",
+        };
         write!(f, "{verdict:<6} {:<24} {:<5} ", self.name, self.dtype.as_str())?;
         match &self.worst {
-            Err(why) => write!(f, "failed\n       {why}"),
+            Err(Failure::OutOfMemory) => write!(f, "not checked: out of memory"),
+            Err(Failure::Other(why)) => write!(f, "failed\n       {why}"),
             Ok(worst) => {
                 let (error, allowed) = (worst.error, self.allowed);
                 match allowed == 0.0 {
@@ -97,13 +120,22 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// How many checks were made, and how many of them are wrong.
+/// How many checks there are, and how many of them came out otherwise than right.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
     /// All.
     pub made: usize,
     /// Those whose error is too large.
     pub wrong: usize,
+    /// Those for which there was too little memory.
+    pub unmade: usize,
+}
+
+impl Tally {
+    /// Whether every check was made and is right.
+    pub fn is_right(self) -> bool {
+        self.wrong + self.unmade == 0
+    }
 }
 
 /// Makes every check on `device`, and hands each outcome to `tell` as soon as it is there.
@@ -112,7 +144,8 @@ pub fn run(device: &Device, ops: &[ops::Op], tell: &mut dyn FnMut(&Outcome)) -> 
     for check in checks(device, ops) {
         let outcome = check.result();
         tally.made += 1;
-        tally.wrong += usize::from(!outcome.is_right());
+        tally.unmade += usize::from(outcome.is_unmade());
+        tally.wrong += usize::from(!outcome.is_right() && !outcome.is_unmade());
         tell(&outcome);
     }
     tally
@@ -183,7 +216,7 @@ pub fn apart(a: &[f64], b: &[f64]) -> f64 {
 mod tests {
     use super::*;
 
-    fn outcome(allowed: f64, worst: Result<Worst, String>) -> Outcome {
+    fn outcome(allowed: f64, worst: Result<Worst, Failure>) -> Outcome {
         Outcome { name: "depthwise 7x7", dtype: DType::BF16, allowed, worst }
     }
 
@@ -200,9 +233,12 @@ mod tests {
             assert!(text.starts_with("WRONG  depthwise"), "{text}");
             assert!(text.ends_with("\n       result, 2 x 3"), "{text}");
         }
-        let failed = outcome(3e-2, Err("out of memory".into()));
+        let failed = outcome(3e-2, Err(Failure::Other("no such kernel".into())));
         assert!(!failed.is_right());
-        assert!(failed.to_string().ends_with("failed\n       out of memory"));
+        assert!(failed.to_string().ends_with("failed\n       no such kernel"));
+        let unmade = outcome(3e-2, Err(Failure::OutOfMemory));
+        assert!(!unmade.is_right());
+        assert!(unmade.to_string().ends_with("not checked: out of memory"));
     }
 
     #[test]

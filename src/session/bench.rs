@@ -66,7 +66,7 @@ struct Measured {
 /// Errors: settings, a device that there is not, a step that does not fit into memory.
 pub fn bench(args: &cli::Bench) -> Result<String> {
     let mut config = session::load(args.config.as_deref(), false, &args.sets())?;
-    let chosen = session::set_up(&config, &args.device)?;
+    let chosen = session::set_up(&config, &args.device, config.train.precision)?;
     if let Some(why) = &chosen.why {
         print::warn(format_args!("on the CPU: {why}"));
     }

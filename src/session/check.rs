@@ -20,7 +20,7 @@ use std::fmt::Write;
 /// Errors: what training would refuse, and a step that needs more memory than is free.
 pub fn check(args: &cli::Check) -> Result<String> {
     let config = session::load(args.config.as_deref(), args.demo, &args.sets())?;
-    let device = session::set_up(&config, "auto")?;
+    let device = session::set_up(&config, "auto", config.train.precision)?;
     let (table, source) = session::data_or_demo(&config)?;
     session::check_inputs(&config, &table, &*source)?;
     let mut out = String::new();

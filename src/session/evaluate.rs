@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     cli,
-    config::Config,
+    config::{Config, Precision},
     export::{self, Chart, svg},
     predict::{Ensemble, Predicted, table},
     print::CommandOutput,
@@ -51,7 +51,7 @@ pub fn evaluate(args: &cli::Evaluate) -> Result<CommandOutput> {
     let (dir, destinations) = destinations(args, &folder)?;
     let config = trained::config(&folder, &args.network.sets())?;
     let trained = trained::of_run(&folder, args.folds.as_deref())?;
-    let device = super::set_up(&config, &args.network.device)?;
+    let device = super::set_up(&config, &args.network.device, Precision::F32)?;
     let data = recorded::data(&folder, &config)?;
     let of_fold = |t: &Trained| -> Vec<study::Study> {
         data.table.studies.iter().filter(|s| s.fold == t.fold).cloned().collect()

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     bounded, cli,
-    config::{Config, OnError},
+    config::{Config, OnError, Precision},
     predict::{self, Ensemble, Predicted, part::Part, table},
     print::{self, CommandOutput},
     run::folder::Folder,
@@ -49,7 +49,7 @@ pub fn predict(args: &cli::Predict) -> Result<(CommandOutput, bool)> {
     // Beside a pipe or stdout there is no place for other files.
     let wide = destination.is_file().then(|| beside(&wide)).transpose()?;
     let list = destination.is_file().then(|| beside(&list)).transpose()?;
-    let device = super::set_up(&config, &args.network.device)?;
+    let device = super::set_up(&config, &args.network.device, Precision::F32)?;
     let data = match &run {
         Some(folder) if args.of_fold.is_some() => Some(recorded::data(folder, &config)?),
         _ => None,
