@@ -96,6 +96,16 @@ pub enum Command {
     Bench(Bench),
     /// Check that this machine computes right, and how fast: the first minute on a rented one
     Selftest(Selftest),
+    /// Print a script that completes commands and flags in a shell
+    ///
+    /// Keep it where the shell looks for it: as ~/.local/share/bash-completion/completions/rsna-tui for
+    /// bash, ~/.config/fish/completions/rsna-tui.fish for fish, and _rsna-tui in a folder of $fpath for
+    /// zsh.
+    Completions(Completions),
+    /// Print the manual page, or write one for each command into a folder
+    ///
+    /// To read it: rsna-tui man | man -l -
+    Man(Man),
 }
 
 /// `rsna-tui resume`
@@ -363,6 +373,25 @@ pub struct Selftest {
     /// Where to compute: auto (the first GPU that CUDA has, else the CPU), cpu, cuda or cuda:N
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: String,
+}
+
+/// `rsna-tui completions`
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// `rsna-tui man`
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Folder to write rsna-tui.1, rsna-tui-resume.1 and so on to, made where it is missing [default: print
+    /// rsna-tui.1]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Write over pages that are already there
+    #[arg(long)]
+    pub force: bool,
 }
 
 impl Bench {

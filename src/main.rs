@@ -87,6 +87,8 @@ fn start(cli: &Cli) -> Result<ExitCode> {
         }
         Some(Command::Import(args)) => return Ok(print(&session::import(args)?)),
         Some(Command::Export(args)) => return Ok(print(&session::export(args)?)),
+        Some(Command::Completions(args)) => return Ok(print(&session::completions(args)?)),
+        Some(Command::Man(args)) => return Ok(print(&session::man(args)?)),
         Some(Command::Attach(args)) => return session::attach(args),
         Some(Command::Pause(args)) => return session::steer(args, run::Command::Pause),
         Some(Command::Unpause(args)) => return session::steer(args, run::Command::Resume),

@@ -405,3 +405,48 @@ fn crops_without_a_picture_are_told_by_check_by_the_run_and_by_its_report() {
         }
     }
 }
+
+#[test]
+fn completions_for_every_shell_and_bash_completes() {
+    let dir = tempfile::tempdir().unwrap();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let out = rsna_tui(dir.path(), &["completions", shell]);
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        let script = text(&out.stdout);
+        for word in ["selftest", "print-model", "version", "min-learning-rate"] {
+            assert!(script.contains(word), "{shell}: no {word}");
+        }
+        assert!(!script.contains("nan-at-batch"), "{shell} offers a hidden flag");
+        fs::write(dir.path().join(shell), script).unwrap();
+    }
+    let bash = |args: &[&str]| {
+        let out = Command::new("bash").current_dir(dir.path()).args(args).output().unwrap();
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        text(&out.stdout)
+    };
+    bash(&["-n", "bash"]);
+    let press_tab = "source ./bash; COMP_WORDS=(rsna-tui pl); COMP_CWORD=1; \
+                     _rsna__tui rsna-tui pl rsna-tui; echo ${COMPREPLY[@]}";
+    assert_eq!(bash(&["-c", press_tab]), "plan\n");
+}
+
+#[test]
+fn manual_pages_of_the_program_and_its_commands() {
+    let dir = tempfile::tempdir().unwrap();
+    let man = |args: &[&str]| {
+        let out = rsna_tui(dir.path(), &[&["man"], args].concat());
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        text(&out.stdout)
+    };
+    let page = man(&[]);
+    assert!(page.lines().any(|line| line.starts_with(".TH rsna-tui 1 ")), "{page}");
+    assert!(page.contains("rsna\\-tui\\-resume(1)"), "{page}");
+    assert!(page.contains(".SH EXAMPLES\n.nf\n  rsna\\-tui \\-\\-demo "), "{page}");
+    assert!(man(&["--out", "pages"]).contains("manual pages to pages"));
+    let written = |name: &str| fs::read_to_string(dir.path().join("pages").join(name)).unwrap();
+    assert_eq!(written("rsna-tui.1"), page);
+    let plan = written("rsna-tui-plan.1");
+    assert!(plan.contains(".TH rsna-tui-plan 1 ") && plan.contains("RATE"), "{plan}");
+    refused(dir.path(), &["man", "--out", "pages"], &["already there", "--force"]);
+    man(&["--out", "pages", "--force"]);
+}
