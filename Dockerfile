@@ -11,13 +11,13 @@ WORKDIR /src
 COPY . .
 # The oldest compute capability to run on.
 ARG CUDA_COMPUTE_CAP=80
-RUN CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP} cargo build --release --locked --features cuda,hub
+RUN cargo build --release --locked --features cuda,hub
 
 FROM nvidia/cuda:${CUDA}-base-ubuntu24.04
 RUN version=$(echo "$CUDA_VERSION" | cut -d . -f 1-2 | tr . -) \
     && apt-get update && apt-get install -y --no-install-recommends ca-certificates \
     "cuda-nvrtc-$version" "libcublas-$version" "libcurand-$version" \
-    && rm -rf /var/lib/apt/lists/*
+    && ldconfig && rm -rf /var/lib/apt/lists/*
 COPY --from=build /src/target/release/rsna-tui /usr/local/bin/
 WORKDIR /work
 ENTRYPOINT ["rsna-tui"]
