@@ -1,16 +1,20 @@
 #!/usr/bin/env python3
-"""Reads a run's folder: where it stands, its epochs, and how sure its out-of-fold predictions are.
+"""Reads a run's folder: where it stands, its epochs, and the loss of its out-of-fold predictions.
 
     python3 examples/read_run.py runs/latest
 
 Python 3.8 or newer, standard library only. The folder's files are described in docs/src/run-folder.md.
 """
-import csv, json, pathlib, sys
+import csv, json, math, pathlib, sys
 
 
 def figure(value):
     """A number of the journal: JSON has none that is not finite, so "nan", "inf" and "-inf" stand for them."""
     return float("nan") if value is None else float(value)
+
+
+def log_loss(label, probability):
+    return -math.log(max(probability if label else 1 - probability, 1e-15))
 
 
 def journal(path):
@@ -47,7 +51,9 @@ def main(folder):
     if predictions.exists():
         with open(predictions, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        print(f"{len(rows)} studies with out-of-fold predictions; columns: {', '.join(rows[0]) if rows else 'none'}")
+        losses = [log_loss(int(row["patient_overall"]), float(row["patient_overall_prob"])) for row in rows]
+        if losses:
+            print(f"log loss of the patient over {len(rows)} studies: {sum(losses) / len(losses):.4f}")
 
 
 if __name__ == "__main__":

@@ -7,22 +7,31 @@ use rsna_tui::{
     run::{Event, journal},
     view::{State, word},
 };
-use std::{error::Error, path::PathBuf};
+use std::{
+    error::Error,
+    fs::File,
+    io::{BufRead, BufReader},
+    path::PathBuf,
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let run = std::env::args_os().nth(1).map(PathBuf::from).ok_or("give the folder of a run")?;
-    let (mut state, mut events) = (State::default(), 0);
-    let unreadable = journal::each(&run.join("journal.jsonl"), |stamped, _unix_time| {
+    let (mut state, mut events, mut unreadable) = (State::default(), 0, 0);
+    // The first line says which program wrote the journal.
+    for line in BufReader::new(File::open(run.join("journal.jsonl"))?).split(b'\n').skip(1) {
+        let Some(stamped) = journal::parse(&line?) else {
+            unreadable += 1;
+            continue;
+        };
         events += 1;
-        state.apply(stamped);
+        state.apply(&stamped);
         if let Event::Epoch(epoch) = &stamped.event {
             println!(
                 "{:8.1}s  fold {} epoch {}: validation loss {:.4}",
                 stamped.at, epoch.at.fold, epoch.at.epoch, epoch.valid_loss
             );
         }
-        Ok::<(), journal::Error>(())
-    })?;
+    }
 
     println!("{events} events, {unreadable} unreadable lines");
     for fold in &state.folds {

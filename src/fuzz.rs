@@ -1,7 +1,7 @@
 //! What reads from outside, as functions of bytes.
 //!
 //! Each takes any bytes as a file or a message and does with them what the program would. None may
-//! panic, whatever it is given, take more memory than the README states, or take long. They are
+//! panic, whatever it is given, take more memory than docs/src/security.md states, or take long. They are
 //! here, and not in `fuzz/`, so that the fuzzer (which needs a nightly compiler and hours) and
 //! `cargo test` (which runs the fuzzer's seeds, and small changes of them) call the same code.
 

@@ -149,11 +149,11 @@ fn keys_of_the_config_are_those_of_key_line_and_help() {
 }
 
 #[test]
-fn the_readme_explains_every_key() {
-    let readme = include_str!("../../README.md");
+fn the_documentation_explains_every_key() {
+    let page = include_str!("../../docs/src/dashboard.md");
     for (key, help) in VIEWS.into_iter().flat_map(|view| Keymap::default().lines(view)) {
         for key in key.split(' ').filter(|key| *key != "…") {
-            assert!(readme.contains(&format!("`{key}`")), "README.md lacks {key}: {help}");
+            assert!(page.contains(&format!("`{key}`")), "dashboard.md lacks {key}: {help}");
         }
     }
 }
