@@ -1,13 +1,13 @@
-//! With the `cuda` feature: compiles the kernels under `src/net/ops` to PTX, which the program
-//! carries with it and the driver compiles for the card at hand.
+//! With the `cuda` feature: compiles the kernels under `src/net/ops` to PTX. The program embeds the PTX,
+//! and the driver compiles it for the GPU.
 //!
-//! nvcc is `$RSNA_TUI_NVCC` or `$NVCC`, or that of `$CUDA_HOME`, or the one on the path. (candle's
-//! kernels are compiled by `$NVCC`; the first is for ours alone.) The PTX is for cards of
-//! `$CUDA_COMPUTE_CAP` (as candle's kernels) and newer ones; without it, of 8.0.
+//! Looks for nvcc in `$RSNA_TUI_NVCC`, `$NVCC`, `$CUDA_HOME/bin`, then on the path. (candle compiles its
+//! kernels with `$NVCC`; the first variable is for ours only.) The PTX runs on GPUs of compute
+//! capability `$CUDA_COMPUTE_CAP` (the same as candle's kernels) and newer; the default is 8.0.
 
 use std::{env, path::PathBuf, process::Command};
 
-/// One file a family, `common.cuh` beside them.
+/// Kernel families, one `.cu` file each; all include `common.cuh`.
 const FAMILIES: [&str; 10] = [
     "adamw",
     "bias_gelu",
@@ -32,7 +32,7 @@ fn main() {
     println!("cargo:rerun-if-changed=src/net/ops/common.cuh");
     let nvcc = nvcc();
     let out = env::var("OUT_DIR").expect("cargo sets OUT_DIR");
-    // 90 becomes 90a for candle's kernels, which other cards do not take: not for ours.
+    // candle turns 90 into 90a for its kernels, and other GPUs reject that: keep ours at 90.
     let cap = env::var("CUDA_COMPUTE_CAP").unwrap_or_default().replace('.', "");
     let cap = if cap.is_empty() { "80".into() } else { cap };
     for family in FAMILIES {
@@ -71,7 +71,7 @@ fn nvcc() -> PathBuf {
     }
 }
 
-/// CUDA's version as the driver counts it, 13000 for 13.0: an older driver does not take the PTX.
+/// CUDA's version as the driver counts it, 13000 for 13.0: an older driver rejects the PTX.
 fn version(nvcc: &PathBuf) -> u32 {
     let said = Command::new(nvcc).arg("--version").output();
     let said = said.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();

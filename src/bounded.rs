@@ -1,5 +1,4 @@
-//! Files from elsewhere: regular files only, read up to a bound. What they say of themselves is not
-//! believed.
+//! Reads untrusted files: regular files only, up to a size limit, whatever length they claim.
 
 use crate::print;
 use std::{
@@ -8,14 +7,14 @@ use std::{
     path::Path,
 };
 
-/// Opens a regular file for reading; a symbolic link is followed.
+/// Opens a regular file for reading; follows symbolic links.
 ///
-/// Errors: it cannot be opened, or is no regular file. Never waits for another process.
+/// Errors: when the file cannot be opened or is not a regular file. Never waits for another process.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     open_with(path, File::options().read(true))
 }
 
-/// Whether `path` is a regular file and no link: one in a folder from elsewhere could lead to a file
+/// Checks that `path` is a regular file and not a link: a link in a received folder could lead to a file
 /// that the user would not send.
 pub(crate) fn plain_file(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path)?.is_file() {
@@ -24,9 +23,9 @@ pub(crate) fn plain_file(path: &Path) -> io::Result<()> {
     }
 }
 
-/// As [`open`], with `options` of one's own. Every path that another person or program may have put
-/// something else at is opened by one of these two: opening a named pipe would wait for its other end,
-/// and reading a device may never end.
+/// Like [`open`], with these `options`. Any path where another person or program may have put something
+/// else must be opened by one of these two: opening a named pipe waits for its other end, and reading a
+/// device may never end.
 pub(crate) fn open_with(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     #[cfg(unix)]
     {
@@ -38,13 +37,13 @@ pub(crate) fn open_with(path: &Path, options: &mut OpenOptions) -> io::Result<Fi
     let opened = match options.open(path) {
         Ok(file) => Ok((file.metadata()?.file_type(), file)),
         Err(error) => match std::fs::metadata(path).map(|found| found.file_type()) {
-            // A file server's lease on it: only a regular file has one, and it is given back soon.
+            // A file server holds a lease. Only regular files have leases, and they are released soon.
             #[cfg(unix)]
             Ok(kind) if kind.is_file() && error.kind() == io::ErrorKind::WouldBlock => {
                 std::os::unix::fs::OpenOptionsExt::custom_flags(options, 0);
                 options.open(path).map(|file| (kind, file))
             }
-            // Opening a socket, or a pipe that nobody reads, fails with a riddle.
+            // Opening a socket, or a pipe without a reader, fails with an obscure message.
             Ok(kind) if !kind.is_file() => return Err(irregular(kind)),
             _ => Err(error),
         },
@@ -55,13 +54,13 @@ pub(crate) fn open_with(path: &Path, options: &mut OpenOptions) -> io::Result<Fi
     }
 }
 
-/// Why what is no regular file is not opened.
+/// The error for a file that is not regular.
 pub(crate) fn irregular(kind: FileType) -> io::Error {
     let found = kind_of(kind);
     io::Error::new(io::ErrorKind::InvalidInput, format!("it is {found}, expected a regular file"))
 }
 
-/// `a folder`, `a named pipe` and so on.
+/// Describes the kind: `a folder`, `a named pipe` and so on.
 fn kind_of(kind: FileType) -> &'static str {
     #[cfg(unix)]
     {
@@ -79,9 +78,9 @@ fn kind_of(kind: FileType) -> &'static str {
     if kind.is_dir() { "a folder" } else { "something else" }
 }
 
-/// A whole file of at most `most` bytes.
+/// Reads a whole file of at most `most` bytes.
 ///
-/// Errors: it cannot be read, or goes on behind `most`, whatever length it claims.
+/// Errors: when the file cannot be read or has more than `most` bytes, whatever length it claims.
 pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(most + 1).read_to_end(&mut bytes)?;
@@ -91,7 +90,7 @@ pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     }
 }
 
-/// As [`read`], of text.
+/// Like [`read`], for UTF-8 text.
 pub(crate) fn read_text(path: &Path, most: u64) -> io::Result<String> {
     String::from_utf8(read(path, most)?)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
@@ -105,7 +104,7 @@ fn too_long(most: u64) -> io::Error {
     io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {most}"))
 }
 
-/// Text from elsewhere as a part of a message: at most `most` characters of it, in one line.
+/// Quotes untrusted text in a message: at most `most` characters, on one line.
 pub(crate) fn excerpt(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some((end, _)) => print::clean(&text[..end]) + "…",

@@ -1,4 +1,4 @@
-//! Where the network computes.
+//! Chooses the device that the network computes on.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -9,79 +9,79 @@ pub mod speed;
 use crate::{config::Precision, run::event::Gpu};
 use candle_core::Device;
 
-/// A device that cannot be had; one sentence.
+/// Why a device cannot be used, in one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No such device.
+    /// No device has this name.
     #[error("--device {0}: expected auto, cpu, cuda or cuda:N")]
     Unknown(String),
-    /// CUDA does not answer.
+    /// CUDA is not available.
     #[error("--device {device}: {why}; give cpu, or leave --device out to take what there is")]
     NoCuda {
-        /// As it was asked for.
+        /// Device, as given on the command line.
         device: String,
-        /// Why not.
+        /// Reason.
         why: NoCuda,
     },
-    /// A precision the device does not compute in.
+    /// The device does not compute in this precision.
     #[error(
         "train.precision = {precision}: on the CPU the network trains in f32; set \
          train.precision=f32{}",
         .why.as_ref().map(|why| format!(" (no CUDA: {why})")).unwrap_or_default()
     )]
     Precision {
-        /// As it stands in the config.
+        /// Precision, as set in the config.
         precision: Precision,
-        /// Why there is no other device, where it was looked for.
+        /// Why CUDA is not available, if it was tried.
         why: Option<NoCuda>,
     },
 }
 
-/// Why CUDA is not used.
+/// Why CUDA cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoCuda {
-    /// The program was built without it.
+    /// The program was built without CUDA.
     #[error("this rsna-tui was built without CUDA (cargo build --release --features cuda)")]
     NotBuilt,
-    /// There is no driver.
+    /// The driver's library is missing; its file name.
     #[error("no NVIDIA driver: {0} is not there")]
     NoDriver(&'static str),
-    /// It has another tongue than the kernels.
+    /// The driver supports an older CUDA than the kernels were built with.
     #[error(
         "the NVIDIA driver is too old: it knows CUDA {}.{}, this rsna-tui was built with {}.{}; \
          update the driver, or build with its toolkit",
         .has / 1000, .has % 1000 / 10, .needs / 1000, .needs % 1000 / 10
     )]
     OldDriver {
-        /// 12040 for CUDA 12.4.
+        /// CUDA version of the driver, 12040 for 12.4.
         has: u32,
-        /// That of the toolkit.
+        /// CUDA version of the toolkit, likewise.
         needs: u32,
     },
-    /// It sees none.
+    /// The driver sees no GPU; its error code.
     #[error("the NVIDIA driver sees no GPU (error {0})")]
     NoGpu(i32),
-    /// There are fewer.
+    /// The driver sees fewer GPUs.
     #[error("there is no GPU {asked}: the driver sees {seen}, counted from 0")]
     NoSuchGpu {
-        /// N of cuda:N.
+        /// N of `cuda:N`.
         asked: usize,
-        /// How many there are.
+        /// Number of GPUs.
         seen: usize,
     },
-    /// It does not know the kernels' instructions.
+    /// The GPU does not support the kernels' instructions.
     #[error(
         "the GPU is too old: it is of compute capability {}.{}, this rsna-tui was built for {}.{} and \
          newer",
         .has / 10, .has % 10, .needs / 10, .needs % 10
     )]
     OldGpu {
-        /// 75 for 7.5.
+        /// Compute capability of the GPU, 75 for 7.5.
         has: u32,
-        /// That of the build, 80 or more.
+        /// Compute capability of the build, 80 or more.
         needs: u32,
     },
-    /// It was seen and cannot be used.
+    /// The GPU was found, but opening it failed.
     #[error("the GPU cannot be used: {0}")]
     Failed(String),
 }
@@ -89,17 +89,17 @@ pub enum NoCuda {
 /// The device that a run computes on.
 #[derive(Debug, Clone)]
 pub struct Chosen {
-    /// For candle.
+    /// Handle for candle.
     pub device: Device,
-    /// In words.
+    /// Name to show.
     pub name: String,
-    /// Why it is the CPU, where any was welcome.
+    /// With `auto`: why the CPU was taken.
     pub why: Option<NoCuda>,
 }
 
-/// The device that is asked for as `--device`.
+/// Opens the device named by `--device`.
 ///
-/// Errors: there is no such device, or it does not compute in `precision`.
+/// Errors: when there is no such device, or it does not compute in `precision`.
 pub fn choose(asked: &str, precision: Precision) -> Result<Chosen, Error> {
     let why = match asked {
         "cpu" => None,
@@ -136,28 +136,28 @@ fn cuda(_: usize) -> Result<Chosen, NoCuda> {
     Err(NoCuda::NotBuilt)
 }
 
-/// A GPU, and the libraries that drive it.
+/// A GPU and the versions of its libraries.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// As the driver calls it.
+    /// Name, as the driver reports it.
     pub name: String,
     /// Compute capability, "9.0".
     pub capability: String,
-    /// The driver's version, where NVIDIA's management library tells it.
+    /// Version of the driver, if NVML reports it.
     pub driver: Option<String>,
-    /// The newest CUDA that the driver takes.
+    /// Newest CUDA that the driver supports.
     pub driver_cuda: String,
-    /// The CUDA that the kernels were compiled with.
+    /// CUDA that the kernels were compiled with.
     pub built_with: String,
-    /// cuBLAS's version.
+    /// Version of cuBLAS.
     pub cublas: Option<String>,
-    /// Bytes of memory.
+    /// Memory, bytes.
     pub total: u64,
-    /// Those that are free.
+    /// Free memory, bytes.
     pub free: u64,
 }
 
-/// What is known of a GPU; none of the CPU, and none where the driver fails.
+/// Describes a GPU; `None` on the CPU, or if the driver fails.
 pub fn facts(device: &Device) -> Option<Facts> {
     match device {
         #[cfg(feature = "cuda")]
@@ -166,7 +166,7 @@ pub fn facts(device: &Device) -> Option<Facts> {
     }
 }
 
-/// A GPU's compute capability, 90 for 9.0; none of the CPU.
+/// Compute capability of a GPU, 90 for 9.0; `None` on the CPU.
 pub fn capability(device: &Device) -> Option<u32> {
     match device {
         #[cfg(feature = "cuda")]
@@ -175,31 +175,31 @@ pub fn capability(device: &Device) -> Option<u32> {
     }
 }
 
-/// Whether f32 products on a GPU may round their inputs to TF32's 10 bits.
+/// Sets whether f32 products on a GPU may round their inputs to TF32's 10 bits.
 pub fn allow_tf32(allowed: bool) {
     candle_core::cuda::set_gemm_reduced_precision_f32(allowed);
 }
 
-/// Asks NVIDIA's management library how a GPU is doing, where there are both.
+/// Reads a GPU's state through NVML (NVIDIA's management library).
 pub struct Monitor {
     #[cfg(feature = "cuda")]
     card: nvml::Card,
 }
 
 impl Monitor {
-    /// Of a device; none of the CPU, and none where the library is missing.
+    /// Opens a device; `None` on the CPU, or if NVML is missing.
     #[cfg(feature = "cuda")]
     pub fn open(device: &Device) -> Option<Self> {
         Some(Self { card: nvml::Card::open(device)? })
     }
 
-    /// Of a device; none, this program was built without CUDA.
+    /// Returns `None`: this program was built without CUDA.
     #[cfg(not(feature = "cuda"))]
     pub fn open(_: &Device) -> Option<Self> {
         None
     }
 
-    /// As it is now.
+    /// Reads the current state.
     pub fn read(&self) -> Option<Gpu> {
         #[cfg(feature = "cuda")]
         return self.card.read();
@@ -208,7 +208,7 @@ impl Monitor {
     }
 }
 
-/// Whether an error of candle says that a device's memory does not suffice.
+/// Whether a candle error means that the device is out of memory.
 pub fn is_out_of_memory(error: &candle_core::Error) -> bool {
     #[cfg(feature = "cuda")]
     return cuda::is_out_of_memory(error);
@@ -219,11 +219,10 @@ pub fn is_out_of_memory(error: &candle_core::Error) -> bool {
     }
 }
 
-/// Gives a GPU's memory back that is held and not used, before something is tried again with less;
-/// nothing on the CPU.
+/// Returns a GPU's unused memory to the driver, before a retry with less; does nothing on the CPU.
 pub fn trim(device: &Device) {
     match device {
-        // Where that fails, so will what is tried, and say why.
+        // If this fails, the retry fails too and reports why.
         #[cfg(feature = "cuda")]
         Device::Cuda(device) => {
             let _ = cuda::trim(device);
@@ -232,7 +231,7 @@ pub fn trim(device: &Device) {
     }
 }
 
-/// Bytes of memory that are free on a GPU; none on the CPU.
+/// Free memory of a GPU, bytes; `None` on the CPU.
 pub fn free_memory(device: &Device) -> Option<u64> {
     match device {
         #[cfg(feature = "cuda")]
@@ -241,8 +240,8 @@ pub fn free_memory(device: &Device) -> Option<u64> {
     }
 }
 
-/// Bytes of memory at their most so far: a GPU's that this program took, or else the program's own;
-/// none where the system does not tell.
+/// Peak memory so far, bytes: this program's use of the GPU, or on the CPU the process's own; `None` if
+/// the system does not report it.
 pub fn peak_memory(device: &Device) -> Option<u64> {
     match device {
         #[cfg(feature = "cuda")]

@@ -1,32 +1,32 @@
-//! `rsna-tui` trains the RSNA 2022 cervical-spine-fracture 1st place "2.5D classification with
-//! LSTM, type 2" and shows the training live in the terminal.
+//! `rsna-tui` trains the 1st place "2.5D classification with LSTM, type 2" of the RSNA 2022
+//! cervical-spine-fracture competition and shows the training live in the terminal.
 //!
-//! | module | what it holds | knows of |
+//! | module | contents | depends on |
 //! |---|---|---|
 //! | [`config`] | `config.toml`: types, defaults, checks | – |
-//! | [`rng`] | one seed, keyed streams | – |
-//! | [`panics`] | what a panic said | – |
-//! | `bounded` | regular files from elsewhere, up to a bound | `print` |
-//! | [`print`] | text as it leaves the program: clean, and without waiting for a terminal that does not read | – |
-//! | `simd` | vectors chosen at run time | – |
-//! | [`outline`] | where a mask ends | – |
-//! | [`score`] | how good predictions are | `config`, `rng` |
+//! | [`rng`] | random streams, keyed from one seed | – |
+//! | [`panics`] | the message of a panic | – |
+//! | `bounded` | reading untrusted files: regular files only, up to a size limit | `print` |
+//! | [`print`] | output: control characters removed, never blocked by a terminal that does not read | – |
+//! | `simd` | vector instructions, chosen at run time | – |
+//! | [`outline`] | the contour of a mask | – |
+//! | [`score`] | metrics of predictions | `config`, `rng` |
 //! | [`study`] | from disk (or a phantom) to a batch | `config`, `rng` |
-//! | [`contact_sheet`] | a study before and after augmentation, as a picture | `study`, `outline` |
+//! | [`contact_sheet`] | a study before and after augmentation, as an image | `study`, `outline` |
 //! | [`net`] | the network and its ops | `config`, `rng` |
-//! | [`run`] | events, commands, the run's folder | `config`, `score` |
+//! | [`run`] | events, commands, the run folder | `config`, `score` |
 //! | [`train`] | the trainer thread | `study`, `net`, `run`, `score` |
-//! | [`predict`] | an ensemble over studies that nobody trains on | `config`, `study`, `net`, `train`, `run`, `score` |
-//! | [`selftest`] | whether a device computes right | `config`, `net`, `train`, `device` |
+//! | [`predict`] | predictions of an ensemble for new studies | `config`, `study`, `net`, `train`, `run`, `score` |
+//! | [`selftest`] | checks that a device computes correctly | `config`, `net`, `train`, `device` |
 //! | [`view`] | state folded from events | `run` |
 //! | [`export`] | a chart as SVG and CSV | – |
-//! | [`report`] | a run as one file to send | `view`, `run`, `study`, `score`, `export`, `config` |
+//! | [`report`] | a run as one self-contained file | `view`, `run`, `study`, `score`, `export`, `config` |
 //! | [`tui`], [`headless`] | the two front ends | `config`, `view`, `run`, `score`, `outline`, `export` |
-//! | [`cli`], [`device`], [`session`] | what `main` ties them together with | all |
-//! | `fuzz` | what reads from outside, as functions of bytes | all |
+//! | [`cli`], [`device`], [`session`] | the parts that `main` ties together | all |
+//! | `fuzz` | every parser of outside data, as a function of bytes | all |
 //!
-//! The arrows run one way: a view hears events and sends commands and never sees a tensor, so
-//! that what it shows can be recorded, replayed and tested without a trainer.
+//! Dependencies run one way: a view receives events and sends commands and never sees a tensor, so what
+//! it shows can be recorded, replayed and tested without a trainer.
 
 pub(crate) mod bounded;
 pub mod cli;

@@ -1,13 +1,12 @@
-//! One seed, keyed streams.
+//! Random streams, keyed from one seed.
 //!
-//! Each draw comes from a generator keyed by (seed, fold, epoch, purpose, study, slice), so there
-//! is no state to save, and a batch is the same whatever the number of workers and wherever
-//! training resumed.
+//! Each draw comes from a generator keyed by (seed, fold, epoch, purpose, study, slice). There is no
+//! state to save, and a batch is the same for any number of workers and after any resume.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-/// What a stream is for; part of its key, so that two purposes never share draws.
+/// Purpose of a stream; part of its key, so two purposes never share draws.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Purpose {
@@ -21,11 +20,11 @@ pub enum Purpose {
     SliceShuffle = 4,
     /// Augmentation of one slice.
     Augment = 5,
-    /// Mixup of a batch: whether, with whom and how much.
+    /// Mixup of a batch: whether to mix, the partners and the ratio.
     Mixup = 6,
     /// Dropout masks of a step.
     Dropout = 7,
-    /// A made-up study.
+    /// A synthetic study.
     Phantom = 8,
     /// The notebook's DEBUG sample of the table.
     Debug = 9,
@@ -33,45 +32,45 @@ pub enum Purpose {
     Bootstrap = 10,
 }
 
-/// The key of a stream. What a purpose does not depend on stays 0.
+/// The key of a stream. Parts that a purpose does not depend on stay 0.
 #[derive(Debug, Clone, Copy)]
 pub struct Key {
     /// The run's seed.
     pub seed: u64,
-    /// The fold's number.
+    /// Number of the fold.
     pub fold: u32,
     /// Epoch from 1.
     pub epoch: u32,
-    /// What for.
+    /// Purpose of the stream.
     pub purpose: Purpose,
     /// [`hash`] of the study's UID, or the step.
     pub study: u64,
-    /// Slice of the study, 0-based, or the batch's row.
+    /// Slice of the study, 0-based, or the row of the batch.
     pub slice: u32,
 }
 
 impl Key {
-    /// A key with everything but seed and purpose 0.
+    /// Returns a key of seed and purpose, all else 0.
     pub fn new(seed: u64, purpose: Purpose) -> Self {
         Self { seed, fold: 0, epoch: 0, purpose, study: 0, slice: 0 }
     }
 
-    /// With fold and epoch.
+    /// Sets fold and epoch.
     pub fn at(self, fold: usize, epoch: usize) -> Self {
         Self { fold: fold as u32, epoch: epoch as u32, ..self }
     }
 
-    /// With a study's hash or a step.
+    /// Sets the study's hash or the step.
     pub fn study(self, study: u64) -> Self {
         Self { study, ..self }
     }
 
-    /// With a slice.
+    /// Sets the slice.
     pub fn slice(self, slice: usize) -> Self {
         Self { slice: slice as u32, ..self }
     }
 
-    /// The generator of this key: ChaCha8, whose key is these 32 bytes as they stand.
+    /// Returns this key's generator: ChaCha8, keyed by these 32 bytes directly.
     pub fn rng(self) -> ChaCha8Rng {
         let mut key = [0u8; 32];
         key[0..8].copy_from_slice(&self.seed.to_le_bytes());
@@ -84,8 +83,8 @@ impl Key {
     }
 }
 
-/// FNV-1a, 64 bits, of a UTF-8 name (<http://www.isthe.com/chongo/tech/comp/fnv/>): a study's
-/// identity that does not change with its row.
+/// Hashes a UTF-8 name by 64-bit FNV-1a (<http://www.isthe.com/chongo/tech/comp/fnv/>): an identity of a
+/// study that does not depend on its row.
 pub fn hash(name: &str) -> u64 {
     name.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))

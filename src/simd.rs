@@ -1,18 +1,18 @@
-//! The widest vectors this processor has, chosen at run time.
+//! Selects the widest vector instructions of this processor at run time.
 
 use pulp::{Arch, WithSimd};
 use std::cell::Cell;
 
 thread_local!(static ARCH: Cell<Arch> = Cell::new(Arch::new()));
 
-/// Runs a kernel, or a closure whose loops the compiler vectorises, with the widest vectors this
-/// processor has (AVX-512, AVX2 + FMA, NEON, scalar). What the closure calls has to be inlined.
+/// Runs a kernel, or a closure whose loops the compiler vectorises, with the processor's widest vectors
+/// (AVX-512, AVX2 + FMA, NEON, scalar). Everything the closure calls must be inlined.
 #[inline(always)]
 pub(crate) fn vectorised<K: WithSimd>(kernel: K) -> K::Output {
     ARCH.get().dispatch(kernel)
 }
 
-/// Runs `f` with `arch` in the widest vectors' place, on this thread.
+/// Runs `f` on this thread with `arch` in place of the widest vectors.
 #[cfg(test)]
 pub(crate) fn on<T>(arch: Arch, f: impl FnOnce() -> T) -> T {
     let widest = ARCH.replace(arch);
@@ -21,7 +21,7 @@ pub(crate) fn on<T>(arch: Arch, f: impl FnOnce() -> T) -> T {
     result
 }
 
-/// What there is on this processor beside scalar code.
+/// Vector instruction sets of this processor.
 #[cfg(test)]
 pub(crate) fn paths() -> Vec<(&'static str, Arch)> {
     let mut paths = vec![("the widest vectors", Arch::new())];

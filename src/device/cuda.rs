@@ -1,4 +1,4 @@
-//! CUDA's driver, asked before candle is: candle's first call panics where there is none.
+//! Probes CUDA's driver before candle uses it: candle's first call panics without a driver.
 
 use super::{Facts, NoCuda, nvml};
 use candle_core::{
@@ -20,16 +20,16 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// The driver's library.
+/// File name of the driver's library.
 const DRIVER: &str = if cfg!(windows) { "nvcuda.dll" } else { "libcuda.so.1" };
 /// CUDA_ERROR_NO_DEVICE
 const NO_DEVICE: c_int = 100;
 
-/// CUDA device `n` for candle, and its name.
+/// Opens CUDA device `n`; returns candle's handle and the name to show.
 pub(super) fn open(n: usize) -> Result<(Device, String), NoCuda> {
     probe(n)?;
-    // The driver answers. What candle needs beside it (cuBLAS, cuRAND) may be missing: where these
-    // are loaded at run time, that is a panic.
+    // The driver works, but cuBLAS or cuRAND may be missing. candle panics then if it loads them at run
+    // time.
     let made = catch_unwind(AssertUnwindSafe(|| Device::new_cuda_with_stream(n)));
     let device = match made {
         Ok(Ok(device)) => device,
@@ -46,13 +46,13 @@ pub(super) fn open(n: usize) -> Result<(Device, String), NoCuda> {
     Ok((device, name))
 }
 
-/// Whether the driver is there, new enough, and sees device `n`.
+/// Checks that the driver is installed and new enough, and sees device `n`.
 fn probe(n: usize) -> Result<(), NoCuda> {
-    // SAFETY: the driver's library runs no code of ours when it is loaded, and these three
-    // functions have had these types since CUDA 2.
+    // SAFETY: loading the driver's library runs no code of ours, and these three functions have had
+    // these types since CUDA 2.
     unsafe {
         let driver = libloading::Library::new(DRIVER).map_err(|_| NoCuda::NoDriver(DRIVER))?;
-        // Never closed: drivers have crashed when they were unloaded after cuInit.
+        // Never closed: drivers have crashed on being unloaded after cuInit.
         let driver = std::mem::ManuallyDrop::new(driver);
         let missing = |e: libloading::Error| NoCuda::Failed(e.to_string());
         let init: libloading::Symbol<unsafe extern "C" fn(u32) -> c_int> =
@@ -82,15 +82,15 @@ fn probe(n: usize) -> Result<(), NoCuda> {
     Ok(())
 }
 
-/// Sets the device up for training on one stream; its name and memory in words.
+/// Sets the device up for training on one stream; returns its name and memory in words.
 fn settle(cuda: &CudaDevice) -> Result<String, DriverError> {
     let stream = cuda.cuda_stream();
     let context = stream.context();
-    // SAFETY: the trainer computes on this one stream, so that allocations and uses are ordered;
-    // the two events a buffer that would order several streams cost more than small kernels.
+    // SAFETY: the trainer computes on this one stream, so allocations and uses are ordered. The two
+    // events per buffer that would order several streams cost more than small kernels.
     unsafe { cuda.disable_event_tracking() };
-    // What is freed stays in the pool: by default each synchronisation gives it all back to the
-    // driver, and the next step asks for it anew. A driver without this is slower, not wrong.
+    // Keep freed memory in the pool: by default each synchronisation returns it all to the driver, and
+    // the next step allocates it again. A driver without this attribute is slower, not wrong.
     // SAFETY: the device is open, and the attribute is a 64-bit number.
     unsafe {
         if let Ok(pool) = device::get_default_mem_pool(context.cu_device()) {
@@ -103,13 +103,13 @@ fn settle(cuda: &CudaDevice) -> Result<String, DriverError> {
     Ok(format!("{}, {:.0} GiB", context.name()?, total as f64 / f64::from(1 << 30)))
 }
 
-/// 90 for 9.0.
+/// Compute capability, 90 for 9.0.
 pub(super) fn capability(cuda: &CudaDevice) -> Result<u32, DriverError> {
     let (major, minor) = cuda.cuda_stream().context().compute_capability()?;
     Ok((10 * major + minor) as u32)
 }
 
-/// What the driver, cuBLAS and NVIDIA's management library tell.
+/// Collects facts from the driver, cuBLAS and NVML.
 pub(super) fn facts(cuda: &CudaDevice) -> Result<Facts, DriverError> {
     let stream = cuda.cuda_stream();
     let context = stream.context();
@@ -118,7 +118,7 @@ pub(super) fn facts(cuda: &CudaDevice) -> Result<Facts, DriverError> {
     // 13000 for 13.0.
     let version = |of: u32| format!("{}.{}", of / 1000, of % 1000 / 10);
     let mut driver = 0;
-    // SAFETY: a function of every driver, which writes one number.
+    // SAFETY: every driver has this function, and it writes one number.
     unsafe { sys::cuDriverGetVersion(&mut driver).result()? };
     Ok(Facts {
         name: context.name()?,
@@ -132,20 +132,20 @@ pub(super) fn facts(cuda: &CudaDevice) -> Result<Facts, DriverError> {
     })
 }
 
-/// Of the library that candle loaded with the device. It has this function since CUDA 8.
+/// Version of the cuBLAS that candle loaded. The function exists since CUDA 8.
 fn cublas_version() -> Option<String> {
     use libraryPropertyType::{MAJOR_VERSION, MINOR_VERSION, PATCH_LEVEL};
     let part = |of| {
         let mut value = 0;
-        // SAFETY: it needs no handle, and writes one number.
+        // SAFETY: the call needs no handle and writes one number.
         let status = unsafe { cublasGetProperty(of, &mut value) };
         (status == cublasStatus_t::CUBLAS_STATUS_SUCCESS).then(|| value.to_string())
     };
     Some([part(MAJOR_VERSION)?, part(MINOR_VERSION)?, part(PATCH_LEVEL)?].join("."))
 }
 
-/// Gives the memory that the pool holds and nothing uses back to the driver, in one piece for the
-/// allocations to come and for cuBLAS, which does not allocate from the pool.
+/// Returns the pool's unused memory to the driver, so that it is contiguous for later allocations and
+/// available to cuBLAS, which does not allocate from the pool.
 pub(super) fn trim(cuda: &CudaDevice) -> Result<(), DriverError> {
     let stream = cuda.cuda_stream();
     stream.synchronize()?;
@@ -156,7 +156,7 @@ pub(super) fn trim(cuda: &CudaDevice) -> Result<(), DriverError> {
     }
 }
 
-/// Whether an error of candle says that the GPU's memory does not suffice.
+/// Whether a candle error means that the GPU is out of memory.
 pub(super) fn is_out_of_memory(error: &candle_core::Error) -> bool {
     use sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY;
     let mut error = error;
@@ -171,7 +171,7 @@ pub(super) fn is_out_of_memory(error: &candle_core::Error) -> bool {
     match cuda.downcast_ref() {
         Some(CudaError::Cuda(error)) => error.0 == CUDA_ERROR_OUT_OF_MEMORY,
         Some(CudaError::Load { cuda, .. }) => cuda.0 == CUDA_ERROR_OUT_OF_MEMORY,
-        // cuBLAS says it in all these ways, depending on what it wanted the memory for.
+        // cuBLAS reports it by any of these, depending on what the memory was for.
         Some(CudaError::Cublas(error)) => matches!(
             error.0,
             cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED
@@ -183,7 +183,7 @@ pub(super) fn is_out_of_memory(error: &candle_core::Error) -> bool {
     }
 }
 
-/// Bytes of free memory of the device, those that its pool holds ready included where it tells.
+/// Free memory of the device, bytes, including the pool's unused memory if the driver reports it.
 pub(super) fn free_memory(cuda: &CudaDevice) -> Result<u64, DriverError> {
     let (free, _) = cuda.cuda_stream().context().mem_get_info()?;
     let of_pool = |attribute| pool(cuda, attribute).unwrap_or(0);
@@ -192,16 +192,16 @@ pub(super) fn free_memory(cuda: &CudaDevice) -> Result<u64, DriverError> {
     Ok(free as u64 + reserved.saturating_sub(used))
 }
 
-/// Bytes that were in use at once at their most.
+/// Peak memory in use, bytes.
 pub(super) fn peak_memory(cuda: &CudaDevice) -> Result<u64, DriverError> {
     pool(cuda, sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)
 }
 
-/// A number of bytes that the device's pool knows.
+/// Reads a byte count of the device's pool.
 fn pool(cuda: &CudaDevice, attribute: sys::CUmemPool_attribute) -> Result<u64, DriverError> {
     let stream = cuda.cuda_stream();
     let mut bytes = 0u64;
-    // SAFETY: the device is open, and the attributes that are asked for are 64-bit numbers.
+    // SAFETY: the device is open, and the attributes used here are 64-bit numbers.
     unsafe {
         let pool = device::get_default_mem_pool(stream.context().cu_device())?;
         sys::cuMemPoolGetAttribute(pool, attribute, (&raw mut bytes).cast()).result()?;

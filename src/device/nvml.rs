@@ -1,4 +1,4 @@
-//! What NVIDIA's management library says of a card, where it is there.
+//! State of a GPU, as NVML (NVIDIA's management library) reports it.
 
 use crate::run::event::Gpu;
 use candle_core::Device;
@@ -6,22 +6,22 @@ use nvml_wrapper::{
     Nvml, bitmasks::device::ThrottleReasons, enum_wrappers::device::TemperatureSensor,
 };
 
-/// The driver's version; none where the library is not there.
+/// Version of the driver; `None` without NVML.
 pub(super) fn driver_version() -> Option<String> {
     Nvml::init().ok()?.sys_driver_version().ok()
 }
 
-/// A card that can be asked.
+/// A GPU that NVML knows.
 pub(super) struct Card {
     nvml: Nvml,
     uuid: String,
 }
 
 impl Card {
-    /// Of a CUDA device; none where the library does not know it.
+    /// Opens a CUDA device; `None` if NVML does not know it.
     pub(super) fn open(device: &Device) -> Option<Self> {
         let cuda = device.as_cuda_device().ok()?;
-        // Its own numbers are not CUDA's.
+        // NVML numbers GPUs differently from CUDA, so look it up by UUID.
         let uuid = cuda.cuda_stream().context().uuid().ok()?;
         let uuid = name(&uuid.bytes.map(|b| b as u8));
         let nvml = Nvml::init().ok()?;
@@ -29,7 +29,7 @@ impl Card {
         Some(Self { nvml, uuid })
     }
 
-    /// As it is now.
+    /// Reads the current state.
     pub(super) fn read(&self) -> Option<Gpu> {
         let card = self.nvml.device_by_uuid(&*self.uuid).ok()?;
         let memory = card.memory_info().ok()?;
@@ -44,7 +44,7 @@ impl Card {
     }
 }
 
-/// What keeps the clocks down; nothing where it is only idle or set so by its user.
+/// Reasons for throttling, in words; `None` if the GPU is only idle, or its user limits the clocks.
 fn in_words(reasons: ThrottleReasons) -> Option<String> {
     type R = ThrottleReasons;
     let mut words = Vec::new();
@@ -58,7 +58,7 @@ fn in_words(reasons: ThrottleReasons) -> Option<String> {
             words.push(word);
         }
     }
-    // It stands beside the one that says why, where the card tells that.
+    // The GPU also sets this flag with a specific reason; name it only without one.
     let why = R::HW_THERMAL_SLOWDOWN.union(R::HW_POWER_BRAKE_SLOWDOWN);
     if reasons.contains(R::HW_SLOWDOWN) && !reasons.intersects(why) {
         words.push("hardware slowdown");
@@ -66,7 +66,7 @@ fn in_words(reasons: ThrottleReasons) -> Option<String> {
     (!words.is_empty()).then(|| words.join(", "))
 }
 
-/// NVML's name of 16 bytes: GPU-8-4-4-4-12 hexadecimal digits.
+/// Formats 16 bytes as NVML's UUID: GPU-8-4-4-4-12 hexadecimal digits.
 fn name(bytes: &[u8; 16]) -> String {
     let hex = |range: std::ops::Range<usize>| -> String {
         bytes[range].iter().map(|b| format!("{b:02x}")).collect()

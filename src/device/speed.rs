@@ -1,24 +1,24 @@
-//! What a device reaches at its best: products and copies of nothing in particular. Where its memory
-//! is nearly full, of smaller ones.
+//! Measures a device's peak speed with matrix products and copies, smaller ones if its memory is nearly
+//! full.
 
 use candle_core::{DType, Device, Result, Tensor};
 use rayon::prelude::*;
 use std::time::Instant;
 
-/// Bytes copied to find the memory's speed: beyond any cache.
+/// Bytes copied to measure memory bandwidth: more than any cache holds.
 const COPIED: usize = 256 << 20;
-/// Least bytes, where memory is short.
+/// Fewest bytes copied, if memory is short.
 const LEAST_COPIED: usize = 1 << 20;
-/// Sides of square products. A GPU takes the next one where the last took less than [`LONG`].
+/// Sides of square products. A GPU goes on to the next size if the last took less than [`LONG`].
 const ON_CPU: &[usize] = &[1536];
 const ON_GPU: &[usize] = &[1024, 2048, 4096, 8192];
 /// Seconds.
 const LONG: f64 = 5e-3;
-/// Runs at most, of which the fastest counts, and seconds after which no other begins.
+/// Maximum number of runs, of which the fastest counts, and seconds after which no further run starts.
 const RUNS: usize = 6;
 const ENOUGH: f64 = 1.0;
 
-/// Operations a second in products of `dtype`.
+/// Measures products of `dtype`, operations per second.
 pub fn product(device: &Device, dtype: DType) -> Result<f64> {
     let sides = if device.is_cpu() { ON_CPU } else { ON_GPU };
     let mut rate = 0f64;
@@ -39,7 +39,7 @@ pub fn product(device: &Device, dtype: DType) -> Result<f64> {
     Ok(rate)
 }
 
-/// Bytes read and written a second.
+/// Measures copying, bytes read and written per second.
 pub fn copy(device: &Device) -> Result<f64> {
     let mut copied = COPIED;
     let seconds = match device.is_cpu() {
@@ -68,7 +68,7 @@ pub fn copy(device: &Device) -> Result<f64> {
     Ok(2.0 * copied as f64 / seconds)
 }
 
-/// The shortest of some runs, seconds.
+/// Runs `run` a few times; returns the shortest time in seconds.
 fn best<T>(device: &Device, mut run: impl FnMut() -> Result<T>) -> Result<f64> {
     let (mut best, begun) = (f64::INFINITY, Instant::now());
     for _ in 0..RUNS {

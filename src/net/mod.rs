@@ -1,9 +1,9 @@
 //! The network: ConvNeXt encoder, two bidirectional LSTMs, two heads, channels last.
 //!
-//! [`classifier::Classifier`] is the notebook's `TimmModelType2`. Weights live in the layout the
-//! products want; [`weights`] changes them to and from PyTorch's on the way in and out, [`onnx`]
-//! writes the whole network as a graph. [`description`] says what layers and weights there are,
-//! and `device_ops` what a device does with them.
+//! [`classifier::Classifier`] is the notebook's `TimmModelType2`. Weights are stored in the layout that
+//! the matrix products need; [`weights`] converts them from and to PyTorch's when they are loaded and
+//! saved. [`onnx`] writes the whole network as a graph. [`description`] lists the layers and weights,
+//! and `device_ops` holds the operations of each device.
 
 pub mod buffers;
 pub mod classifier;

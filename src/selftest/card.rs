@@ -1,23 +1,23 @@
-//! How fast a device is, beside what its data sheet says.
+//! Compares a device's speed with its data sheet.
 
 use crate::device::speed;
 use candle_core::{DType, Device, Result};
 
-/// Peak throughput of a card.
+/// Peak throughput of a GPU.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DataSheet {
-    /// TFLOP/s of products in f32, without TF32.
+    /// f32 products without TF32, TFLOP/s.
     pub f32: f64,
-    /// TFLOP/s of dense products in bf16 and f16, with sums in f32.
+    /// Dense bf16 and f16 products with f32 sums, TFLOP/s.
     pub narrow: f64,
-    /// GB/s of memory.
+    /// Memory bandwidth, GB/s.
     pub memory: f64,
 }
 
-/// Cards by the words of their name, those with more words before those with fewer.
+/// GPUs by the words of their names, longer names before shorter ones.
 ///
-/// From NVIDIA's data sheets of each, without sparsity; of the GeForce cards from the white papers of
-/// GA102, AD102 and RTX Blackwell (FP16 Tensor TFLOPS with FP32 Accumulate).
+/// Figures from NVIDIA's data sheet of each, without sparsity; for GeForce cards from the white papers
+/// of GA102, AD102 and RTX Blackwell (FP16 Tensor TFLOPS with FP32 Accumulate).
 #[rustfmt::skip]
 const SHEETS: [(&[&str], f64, f64, f64); 31] = [
     (&["H200", "NVL"], 60.0, 835.5, 4800.0),
@@ -52,11 +52,11 @@ const SHEETS: [(&[&str], f64, f64, f64); 31] = [
     (&["3090"], 35.6, 71.0, 936.0),
     (&["3080"], 29.8, 59.5, 760.0),
 ];
-/// Words that make another card of it: slower, or a part of one.
+/// Words that denote a different product: a slower one, or a part of one.
 const OTHERS: [&str; 6] = ["Laptop", "D", "Max", "MIG", "SUPER", "Ti"];
 
 impl DataSheet {
-    /// Of the card that the driver calls `name`; none where it is not known here.
+    /// Looks up a GPU by the driver's name for it; `None` if it is unknown.
     pub fn of(name: &str) -> Option<Self> {
         let words: Vec<&str> = name.split(|c: char| !c.is_ascii_alphanumeric()).collect();
         let is_there = |word: &&str| words.contains(word);
@@ -67,21 +67,21 @@ impl DataSheet {
     }
 }
 
-/// A throughput that was measured, and the sheet's.
+/// A measured throughput and the data sheet's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Throughput {
-    /// Of what, and in which type.
+    /// Operation and type.
     pub what: (&'static str, &'static str),
-    /// Measured.
+    /// Measured value.
     pub is: f64,
     /// GFLOP/s on the CPU, TFLOP/s, or GB/s.
     pub unit: &'static str,
-    /// By the data sheet, where the card is known.
+    /// The data sheet's value, for a known GPU.
     pub sheet: Option<f64>,
 }
 
 impl Throughput {
-    /// Whether it is under half of the sheet's.
+    /// Whether the measured value is under half of the data sheet's.
     pub fn is_slow(&self) -> bool {
         self.sheet.is_some_and(|sheet| self.is < sheet / 2.0)
     }
@@ -106,7 +106,7 @@ impl std::fmt::Display for Throughput {
 
 /// Measures products in each of `types`, and copying.
 ///
-/// Errors: the device fails.
+/// Errors: when the device fails.
 pub fn throughput(
     device: &Device,
     types: &[DType],

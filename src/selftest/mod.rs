@@ -1,4 +1,4 @@
-//! Whether a device computes right: every op against its twin on the CPU, the network against one
+//! Checks that a device computes correctly: every op against its CPU version, the network against one
 //! built from candle-nn and candle-transformers, AdamW, and training steps. `rsna-tui selftest` prints
 //! what `tests/gpu.rs` asserts.
 
@@ -15,17 +15,17 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// The largest of some errors, and where it is.
+/// The largest of several errors, and its location.
 #[derive(Debug, Clone, Default)]
 pub struct Worst {
-    /// ‖device − expected‖ / ‖expected‖, or a number of values where each must be right.
+    /// ‖device − expected‖ / ‖expected‖, or the number of wrong values if each must be right.
     pub error: f64,
-    /// Of what.
+    /// Location of the error.
     pub at: String,
 }
 
 impl Worst {
-    /// Takes an error into account; NaN is larger than any.
+    /// Takes an error into account; NaN counts as larger than any number.
     fn add(&mut self, error: f64, at: impl FnOnce() -> String) {
         if error > self.error || self.at.is_empty() || error.is_nan() {
             *self = Self { error, at: at() };
@@ -33,20 +33,20 @@ impl Worst {
     }
 }
 
-/// One comparison, not yet made.
+/// A comparison that can be run.
 pub struct Check<'a> {
-    /// Of what.
+    /// Name of the comparison.
     pub name: &'static str,
-    /// The type that is computed in.
+    /// Type computed in.
     pub dtype: DType,
-    /// What [`Worst::error`] may be.
+    /// Largest allowed [`Worst::error`].
     pub allowed: f64,
-    /// Makes it.
+    /// Runs the comparison.
     pub run: Box<dyn Fn() -> Result<Worst> + 'a>,
 }
 
 impl Check<'_> {
-    /// Makes the comparison. A panic counts as an error.
+    /// Runs the comparison. A panic counts as an error.
     pub fn result(&self) -> Outcome {
         let made = catch_unwind(AssertUnwindSafe(|| (self.run)()));
         let worst = match made {
@@ -67,15 +67,15 @@ fn is_out_of_memory(error: &eyre::Report) -> bool {
     of_engine || error.downcast_ref().is_some_and(train::Error::is_out_of_memory)
 }
 
-/// Why nothing could be compared.
+/// Why a comparison gave no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Failure {
-    /// Which says nothing of the device.
+    /// Not a fault of the device.
     OutOfMemory,
     Other(String),
 }
 
-/// What came of a [`Check`].
+/// The result of a [`Check`].
 #[derive(Debug, Clone)]
 pub struct Outcome {
     name: &'static str,
@@ -85,19 +85,19 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Whether the error is as small as it has to be; never where it is NaN.
+    /// Whether the error is within the limit; false for NaN.
     pub fn is_right(&self) -> bool {
         self.worst.as_ref().is_ok_and(|worst| worst.error <= self.allowed)
     }
 
-    /// Whether there was too little memory to make it.
+    /// Whether there was too little memory to run it.
     fn is_unmade(&self) -> bool {
         matches!(self.worst, Err(Failure::OutOfMemory))
     }
 }
 
 impl fmt::Display for Outcome {
-    /// One line, and one more that says where the error is if it is too large.
+    /// Writes one line, and a second with the location of the error if it is too large.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = match (self.is_right(), self.is_unmade()) {
             (true, _) => "ok",
@@ -120,25 +120,25 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// How many checks there are, and how many of them came out otherwise than right.
+/// Counts of checks and failures.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// All.
+    /// All checks.
     pub made: usize,
-    /// Those whose error is too large.
+    /// Checks whose error is too large.
     pub wrong: usize,
-    /// Those for which there was too little memory.
+    /// Checks skipped for lack of memory.
     pub unmade: usize,
 }
 
 impl Tally {
-    /// Whether every check was made and is right.
+    /// Whether every check ran and passed.
     pub fn is_right(self) -> bool {
         self.wrong + self.unmade == 0
     }
 }
 
-/// Makes every check on `device`, and hands each outcome to `tell` as soon as it is there.
+/// Runs every check on `device` and passes each outcome to `tell` at once.
 pub fn run(device: &Device, ops: &[ops::Op], tell: &mut dyn FnMut(&Outcome)) -> Tally {
     let mut tally = Tally::default();
     for check in checks(device, ops) {
@@ -151,9 +151,9 @@ pub fn run(device: &Device, ops: &[ops::Op], tell: &mut dyn FnMut(&Outcome)) -> 
     tally
 }
 
-/// The types that a device trains in.
+/// Types that a device trains in.
 pub fn types(device: &Device) -> &'static [DType] {
-    /// Of the first cards that compute in bf16.
+    /// First compute capability with bf16.
     const BF16: u32 = 80;
     match device::capability(device) {
         None => &[DType::F32],
@@ -162,7 +162,7 @@ pub fn types(device: &Device) -> &'static [DType] {
     }
 }
 
-/// All checks of a device: of `ops`, usually [`ops::all`], and of what is made of them.
+/// All checks of a device: of `ops`, usually [`ops::all`], and of everything built on them.
 fn checks<'a>(device: &'a Device, ops: &'a [ops::Op]) -> Vec<Check<'a>> {
     const SEED: u64 = 0;
     let types = types(device);
@@ -200,12 +200,12 @@ fn checks<'a>(device: &'a Device, ops: &'a [ops::Op]) -> Vec<Check<'a>> {
     all
 }
 
-/// On the CPU, as f64.
+/// Copies a tensor to the CPU as f64.
 pub fn values(t: &Tensor) -> candle_core::Result<Vec<f64>> {
     t.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
 }
 
-/// ‖a − b‖ / ‖b‖; NaN where one of them has a value that is not finite.
+/// ‖a − b‖ / ‖b‖; NaN if either has a value that is not finite.
 pub fn apart(a: &[f64], b: &[f64]) -> f64 {
     let norm = |v: &mut dyn Iterator<Item = f64>| v.map(|v| v * v).sum::<f64>().sqrt();
     let far = norm(&mut a.iter().zip(b).map(|(a, b)| a - b));

@@ -1,5 +1,5 @@
-//! Each op of the network with sizes as the network has them and some that fit no vector: its result
-//! and its gradients on a device, against those on the CPU in f64.
+//! Checks each op's result and gradients on a device against the CPU in f64, with sizes from the network
+//! and sizes that do not fit vectors.
 
 use super::{Worst, apart, values};
 use crate::{
@@ -10,23 +10,23 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-/// An op as it is checked.
+/// An op to check.
 pub struct Op {
-    /// What it is called.
+    /// Name of the op.
     pub name: &'static str,
-    /// Which inputs are activations, of the type that is computed in. The others are weights, f32.
+    /// Whether each input is an activation, in the type computed in; the others are f32 weights.
     pub activations: &'static [bool],
-    /// Sizes.
+    /// Shapes to check.
     pub cases: Vec<Case>,
-    /// Inputs → result.
+    /// The op: inputs → result.
     pub run: fn(&[Tensor]) -> Result<Tensor>,
 }
 
-/// The shapes of an op's inputs and of its result.
+/// Shapes of an op's inputs and result.
 pub struct Case {
-    /// Of each input.
+    /// Shape of each input.
     pub inputs: Vec<Vec<usize>>,
-    /// Of the result.
+    /// Shape of the result.
     pub result: Vec<usize>,
 }
 
@@ -34,7 +34,7 @@ fn case(inputs: &[&[usize]], result: &[usize]) -> Case {
     Case { inputs: inputs.iter().map(|shape| shape.to_vec()).collect(), result: result.to_vec() }
 }
 
-/// Rows of `c` with `vectors` weights [c], and then `more` inputs of the rows' shape.
+/// Cases of rows of `c` values with `vectors` weights [c] and `more` inputs shaped like the rows.
 fn rows<const N: usize>(sizes: [(usize, usize); N], vectors: usize, more: usize) -> Vec<Case> {
     let of = |(n, c): (usize, usize)| {
         let rows = vec![n, c];
@@ -46,7 +46,7 @@ fn rows<const N: usize>(sizes: [(usize, usize); N], vectors: usize, more: usize)
     sizes.map(of).into()
 }
 
-/// Every op of [`crate::net::ops`] that has a gradient.
+/// Every op of [`crate::net::ops`] with a gradient.
 pub fn all() -> Vec<Op> {
     const ONE_OF_TWO: &[bool] = &[true, false];
     const ONE_OF_THREE: &[bool] = &[true, false, false];
@@ -74,7 +74,7 @@ pub fn all() -> Vec<Op> {
             "layer scale and residual",
             &[true, false, false, false],
             rows([(6272, 80), (33, 19)], 2, 1),
-            // What blocks add to is f32.
+            // Blocks add to f32 values.
             |x| ops::scale_residual(&x[0], &x[1], &x[2], &x[3])?.to_dtype(x[0].dtype()),
         ),
         op("product", ONE_OF_TWO, [(300, 80, 320), (98, 2560, 640)].map(product).into(), |x| {
@@ -92,7 +92,7 @@ pub fn all() -> Vec<Op> {
     ]
 }
 
-/// The largest error that rounding in `dtype` explains.
+/// Largest error explained by rounding in `dtype`.
 pub fn allowed(dtype: DType) -> f64 {
     match dtype {
         DType::F16 => 4e-3,
@@ -105,7 +105,7 @@ fn generator(seed: u64) -> ChaCha8Rng {
     Key::new(seed, Purpose::Init).rng()
 }
 
-/// Values in −1..1, f64 on the CPU.
+/// Draws values in −1..1, f64 on the CPU.
 pub(super) fn random(rng: &mut ChaCha8Rng, shape: &[usize]) -> Result<Tensor> {
     let n = shape.iter().product();
     let values: Vec<f64> = (0..n).map(|_| rng.random_range(-1.0..1.0)).collect();
@@ -113,12 +113,12 @@ pub(super) fn random(rng: &mut ChaCha8Rng, shape: &[usize]) -> Result<Tensor> {
 }
 
 impl Op {
-    /// Whether it is computed in `dtype`: without activations in f32 alone.
+    /// Whether the op is checked in `dtype`: without activations only in f32.
     pub fn takes(&self, dtype: DType) -> bool {
         dtype == DType::F32 || self.activations.contains(&true)
     }
 
-    /// The result, and the gradients of Σ result·r by all inputs.
+    /// Returns the result, and the gradients of Σ result·r with respect to all inputs.
     fn results(&self, inputs: &[Tensor], r: &Tensor) -> Result<Vec<Vec<f64>>> {
         let inputs = inputs.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
         let tensors: Vec<Tensor> = inputs.iter().map(|v| v.as_tensor().clone()).collect();
@@ -134,7 +134,7 @@ impl Op {
         Ok(all)
     }
 
-    /// On `device` in `dtype` against the CPU in f64, from the same rounded inputs.
+    /// Compares `device` in `dtype` with the CPU in f64, from the same rounded inputs.
     pub fn compare(&self, device: &Device, dtype: DType, seed: u64) -> eyre::Result<Worst> {
         let mut rng = generator(seed);
         let mut worst = Worst::default();
@@ -160,7 +160,7 @@ impl Op {
     }
 }
 
-/// What [`Op::results`] has at `i`.
+/// Names element `i` of [`Op::results`].
 fn of(i: usize) -> String {
     match i {
         0 => "result".into(),
@@ -173,8 +173,8 @@ fn shape(shape: &[usize]) -> String {
     format!("first input {}", sides.join(" x "))
 }
 
-/// With NaN and with an infinity in each input in turn: how many values of the results in f32 are finite
-/// where those on the CPU in f64 are not, and how many gradients have lost all that are not.
+/// Puts NaN and an infinity in each input in turn. Counts results in f32 that are finite where the CPU's
+/// in f64 are not, and gradients that lost all their non-finite values.
 pub fn not_finite(ops: &[Op], device: &Device, seed: u64) -> eyre::Result<Worst> {
     let mut rng = generator(seed);
     let mut worst = Worst::default();
@@ -209,9 +209,10 @@ fn lost(got: &[Vec<f64>], expected: &[Vec<f64>]) -> usize {
     hidden.count() + gradients.filter(|(g, e)| is_finite(g) && !is_finite(e)).count()
 }
 
-/// A head's training pass on `device` against the CPU in f64: logits and gradients.
+/// Compares a head's training pass on `device` with the CPU in f64: logits and gradients.
 pub fn head(device: &Device, seed: u64) -> eyre::Result<Worst> {
-    /// The gradient of the bias before BatchNorm, which takes it away: what rounding leaves.
+    /// Index of the gradient of the bias before BatchNorm, which is 0 up to rounding: BatchNorm cancels
+    /// the bias.
     const NOTHING: usize = 3;
     let mut rng = generator(seed);
     let mut worst = Worst::default();
@@ -235,7 +236,7 @@ pub fn head(device: &Device, seed: u64) -> eyre::Result<Worst> {
     Ok(worst)
 }
 
-/// What a head's pass gives at `i`.
+/// Names element `i` of a head's results.
 fn of_head(i: usize) -> String {
     match i {
         0 => "logits".into(),
@@ -244,7 +245,7 @@ fn of_head(i: usize) -> String {
     }
 }
 
-/// How many values of [`ops::pixels`] in `dtype` are not the CPU's to the bit.
+/// Counts values of [`ops::pixels`] in `dtype` that are not bit-identical with the CPU's.
 pub fn pixels(device: &Device, dtype: DType, seed: u64) -> eyre::Result<Worst> {
     const BYTES: usize = 100_003;
     let mut rng = generator(seed);

@@ -1,5 +1,5 @@
 //! The network built from candle-transformers' ConvNeXt and candle-nn's LSTM, linear layer and
-//! BatchNorm: of our code it shares nothing but the weights.
+//! BatchNorm; it shares only the weights with our code.
 
 use super::{Worst, apart, values};
 use crate::{
@@ -25,17 +25,17 @@ use candle_transformers::models::convnext;
 use rand::Rng;
 use std::{collections::HashMap, ops::Range};
 
-/// Images, one study of them, and their height and width.
+/// Images of the one study, and their height and width.
 const IMAGES: usize = 4;
 const SIZE: usize = 64;
-/// Channels that candle-transformers' stem reads.
+/// Input channels of candle-transformers' stem.
 const RGB: usize = 3;
-/// Of our BatchNorm and LeakyReLU, PyTorch's defaults.
+/// Epsilon of our BatchNorm and slope of our LeakyReLU.
 const EPS: f64 = 1e-5;
 const SLOPE: f64 = 0.1;
 const LSTM_LAYERS: usize = 2;
 
-/// What may be between the encoder in `dtype` and the reference in f32.
+/// Largest allowed difference between the encoder in `dtype` and the reference in f32.
 pub fn allowed(dtype: DType) -> f64 {
     match dtype {
         DType::F16 => 1e-2,
@@ -44,10 +44,10 @@ pub fn allowed(dtype: DType) -> f64 {
     }
 }
 
-/// The notebook's network, with weights of which each counts: fresh ones have a layer scale of 1e-6,
-/// beside which an error of a block is not seen.
+/// Builds the notebook's network with weights that all matter: the initial layer scale of 1e-6 would
+/// hide an error in a block.
 ///
-/// Errors: the device fails.
+/// Errors: when the device fails.
 pub fn model(device: &Device) -> eyre::Result<Classifier> {
     let config = Config::load(None, false, &[Set::new("model.backbone=convnext_nano")])?;
     let spec = Spec { images: IMAGES, ..Spec::new(&config) };
@@ -56,15 +56,16 @@ pub fn model(device: &Device) -> eyre::Result<Classifier> {
     Ok(model)
 }
 
-/// Draws every weight and statistic, each by its name, so that all layers' results are of size 1.
+/// Draws every weight and statistic, keyed by its name, scaled so that every layer's results have a
+/// magnitude of 1.
 ///
-/// Errors: the device fails.
+/// Errors: when the device fails.
 pub fn draw(parameters: &Parameters) -> eyre::Result<()> {
     let mut dict: HashMap<String, Tensor> = state_dict(parameters)?.into_iter().collect();
     for (name, tensor) in &mut dict {
         let (middle, width) = match name.rsplit('.').next() {
             Some("num_batches_tracked") => {
-                // A variable takes no view of itself.
+                // A variable cannot be set from a view of itself.
                 *tensor = tensor.copy()?;
                 continue;
             }
@@ -85,16 +86,17 @@ pub fn draw(parameters: &Parameters) -> eyre::Result<()> {
     load_state_dict(parameters, &dict)?.map_err(|differences| eyre::eyre!("{differences}"))
 }
 
-/// The network of candle's crates.
+/// The network, from candle's crates.
 struct Reference {
     encoder: Func<'static>,
-    /// Of each LSTM the layers, and of each layer the two directions.
+    /// Per LSTM its layers, per layer its two directions.
     lstms: [Vec<[LSTM; 2]>; 2],
     heads: [(Linear, BatchNorm, Linear); 2],
 }
 
 impl Reference {
-    /// With the weights of `model`, whose stem reads the channels from `channel` on: candle's has three.
+    /// Takes the weights of `model`, and of its stem the three channels from `channel`: candle's stem
+    /// has three.
     fn new(model: &Classifier, channel: usize, device: &Device) -> Result<Self> {
         let mut dict: HashMap<String, Tensor> =
             state_dict(&model.parameters)?.into_iter().collect();
@@ -104,7 +106,7 @@ impl Reference {
         dict.insert(stem.into(), weight);
         let spec = &model.spec;
         let (features, hidden) = (spec.features(), spec.lstm_hidden);
-        // Behind its norm stands a classifier: here the identity.
+        // candle's model ends in a classifier after the norm: make it the identity.
         let identity = Tensor::eye(features, DType::F32, &Device::Cpu)?;
         dict.insert("encoder.head.fc.weight".into(), identity);
         let zeros = Tensor::zeros(features, DType::F32, &Device::Cpu)?;
@@ -135,7 +137,7 @@ impl Reference {
         })
     }
 
-    /// Features [T, F] of a study's images → slice logits [T], study logit [1].
+    /// Maps a study's features [T, F] to slice logits [T] and the study logit [1].
     fn tail(&self, features: &Tensor) -> Result<[Tensor; 2]> {
         let outs = [0, 1].map(|i| {
             let mut x = features.unsqueeze(0)?;
@@ -156,25 +158,25 @@ impl Reference {
     }
 }
 
-/// [1, T, F] with time from its end to its beginning.
+/// Reverses [1, T, F] along time.
 fn reversed(x: &Tensor) -> Result<Tensor> {
     let order: Vec<u32> = (0..x.dim(1)? as u32).rev().collect();
     x.contiguous()?.index_select(&Tensor::new(order, x.device())?, 1)
 }
 
-/// Images of noise in the three channels from `channel` on, 0 in the others.
+/// Images of noise in the three channels from `channel`, 0 in the others.
 struct Half {
     channel: usize,
 }
 
 impl Half {
-    /// Those channels of a pixel of the study.
+    /// Value of a pixel in one of those channels.
     fn value(&self, image: usize, pixel: usize, of_three: usize) -> f32 {
         let i = ((image * SIZE * SIZE + pixel) * RGB + of_three + self.channel) as u64;
         (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f32 / (1u64 << 24) as f32
     }
 
-    /// [T, 3, S, S], as candle-transformers takes them.
+    /// The images as [T, 3, S, S], the layout of candle-transformers.
     fn channels_first(&self, device: &Device) -> Result<Tensor> {
         let mut pixels = Vec::with_capacity(IMAGES * RGB * SIZE * SIZE);
         for image in 0..IMAGES {
@@ -206,13 +208,12 @@ impl Images for Half {
     }
 }
 
-/// Both halves of the channels: the stem's weights are all used.
+/// Both halves of the channels, so that all of the stem's weights are used.
 const HALVES: [Half; 2] = [Half { channel: 0 }, Half { channel: RGB }];
 
-/// Features of the encoder in `dtype`, by our ops one after the other, against the reference in
-/// f32.
+/// Compares the encoder's features in `dtype`, computed op by op, with the reference in f32.
 ///
-/// Errors: the device fails.
+/// Errors: when the device fails.
 pub fn encoder(device: &Device, dtype: DType) -> eyre::Result<Worst> {
     let model = model(device)?;
     let mut worst = Worst::default();
@@ -230,9 +231,9 @@ pub fn encoder(device: &Device, dtype: DType) -> eyre::Result<Worst> {
     Ok(worst)
 }
 
-/// Slice and study logits as a validation computes them against the reference, f32.
+/// Compares slice and study logits, computed as in validation, with the reference in f32.
 ///
-/// Errors: the device fails.
+/// Errors: when the device fails.
 pub fn network(device: &Device) -> eyre::Result<Worst> {
     let model = model(device)?;
     let arena = Arena::default();

@@ -1,4 +1,4 @@
-//! Training on a device: the optimizer, the gradient of the loss, and a few steps.
+//! Checks training on a device: the optimizer, the gradient of the loss, and a few steps.
 
 use super::{Worst, apart, ops::random, reference, values};
 use crate::{
@@ -19,13 +19,13 @@ use std::ops::Range;
 
 /// Height and width of an image.
 const SIZE: usize = 64;
-/// Small: AdamW takes whole steps from gradients that are all rounding, and at 1e-3 two right
-/// computations of twenty steps are 2 % apart.
+/// Learning rate. Small, because AdamW takes whole steps from gradients that are only rounding errors:
+/// at 1e-3 two correct computations differ by 2 % after twenty steps.
 const RATE: f64 = 1e-4;
 /// Images of a batch: three studies of [`small_config`].
 const IMAGES: usize = 42;
 
-/// Images of noise, another for each number.
+/// Images of noise, different for each number.
 pub struct Noise(pub usize);
 
 impl Images for Noise {
@@ -45,9 +45,9 @@ impl Images for Noise {
     }
 }
 
-/// Of a small network, 14 images a study, with `more` settings.
+/// Config of a small network with 14 images per study, and `more` settings.
 ///
-/// Errors: a setting is wrong.
+/// Errors: when a setting is wrong.
 pub fn small_config(more: &[&str]) -> Result<Config> {
     let sets =
         ["model.backbone=convnext_micro", "data.slices_per_vertebra=2", "model.lstm_hidden=24"];
@@ -55,26 +55,26 @@ pub fn small_config(more: &[&str]) -> Result<Config> {
     Ok(Config::load(None, false, &sets)?)
 }
 
-/// Two of the second study's slices show a fracture.
+/// Labels: two of the second study's slices show a fracture.
 fn labels() -> Vec<f32> {
     (0..IMAGES).map(|i| f32::from(u8::from(i % 14 < 2 && i > 13))).collect()
 }
 
-/// All images at once.
+/// A plan of all images at once.
 pub fn whole() -> Plan {
     Plan::of_chunk(IMAGES, IMAGES)
 }
 
-/// The losses of `steps` steps of three studies in `dtype` on `device`.
+/// Trains `steps` steps on three studies in `dtype` on `device`; returns the losses.
 ///
-/// Errors: the device fails.
+/// Errors: when the device fails.
 pub fn losses(device: &Device, dtype: DType, plan: Plan, steps: usize) -> Result<Vec<f64>> {
     let config = small_config(&[&format!("train.precision={}", dtype.as_str())])?;
     let model = Classifier::new(&Spec::new(&config), 1, 0, DType::F32, device)?;
     let sizes = model.parameters.trainable.iter().map(|p| p.var.elem_count());
     let mut optimizer = AdamW::new(&config.train, sizes);
     if let Some(scaler) = &mut optimizer.scaler {
-        // No step is skipped at this scale: all types take the same steps.
+        // At this scale no step is skipped, so all types take the same steps.
         scaler.scale = 256.0;
     }
     let arena = Arena::default();
@@ -91,14 +91,14 @@ pub fn losses(device: &Device, dtype: DType, plan: Plan, steps: usize) -> Result
     Ok(losses)
 }
 
-/// What may be between the losses in `dtype` and the CPU's in f32.
+/// Largest allowed relative difference between the losses in `dtype` and the CPU's in f32.
 pub fn allowed(dtype: DType) -> f64 {
     if dtype == DType::F32 { 1e-2 } else { 5e-2 }
 }
 
-/// Three steps in `dtype`: the largest relative difference of a loss from the CPU's in f32.
+/// Runs three steps in `dtype`; returns the largest relative difference of a loss from the CPU's in f32.
 ///
-/// Errors: the device fails.
+/// Errors: when the device fails.
 pub fn against_cpu(device: &Device, dtype: DType) -> Result<Worst> {
     let expected = losses(&Device::Cpu, DType::F32, whole(), 3)?;
     let mut worst = Worst::default();
@@ -108,9 +108,9 @@ pub fn against_cpu(device: &Device, dtype: DType) -> Result<Worst> {
     Ok(worst)
 }
 
-/// How many of three losses differ when the same steps are made again.
+/// Repeats the same three steps; counts the losses that differ.
 ///
-/// Errors: the device fails.
+/// Errors: when the device fails.
 pub fn repeat(device: &Device) -> Result<Worst> {
     let [first, second] = [(), ()].map(|()| losses(device, DType::F32, whole(), 3));
     let (first, second) = (first?, second?);
@@ -118,12 +118,12 @@ pub fn repeat(device: &Device) -> Result<Worst> {
     Ok(Worst { error: differ as f64, at: format!("losses {first:?}, then {second:?}") })
 }
 
-/// The slope of a training batch's loss along its gradient, by differences of the loss, against the
-/// gradient's norm: the gradients of all weights at once, by no other implementation of them.
+/// Compares the slope of a training batch's loss along its gradient, from finite differences, with the
+/// gradient's norm. This checks the gradients of all weights at once, without a second implementation.
 ///
-/// Errors: the device fails.
+/// Errors: when the device fails.
 pub fn slope(device: &Device) -> Result<Worst> {
-    /// How much the loss changes by about: more than its rounding, little enough to be straight.
+    /// Approximate change of the loss: larger than its rounding, small enough to be linear.
     const CHANGE: f64 = 5e-4;
     let config = small_config(&[])?;
     let model = Classifier::new(&Spec::new(&config), 1, 0, DType::F32, device)?;
@@ -152,14 +152,14 @@ pub fn slope(device: &Device) -> Result<Worst> {
     Ok(Worst { error: (slope / norm - 1.0).abs(), at })
 }
 
-/// AdamW with a scaled gradient against candle-nn's in f64 on the CPU: how far five steps lead, and
-/// the sums of the gradients' squares.
+/// Compares AdamW with a scaled gradient with candle-nn's in f64 on the CPU: the change of the weights
+/// after five steps, and the sums of the squared gradients.
 ///
-/// Errors: the device fails.
+/// Errors: when the device fails.
 pub fn adamw(device: &Device, seed: u64) -> Result<Worst> {
-    /// Large beside the weights' rounding.
+    /// Learning rate, large compared with the weights' rounding.
     const RATE: f64 = 0.01;
-    // More than a piece of the kernel's, and less than a vector.
+    // One shape larger than a chunk of the kernel, one smaller than a vector.
     let shapes = [&[300, 300][..], &[19, 7], &[3]];
     let config = small_config(&["train.precision=f16"])?;
     let mut rng = Key::new(seed, Purpose::Init).rng();
@@ -192,7 +192,7 @@ pub fn adamw(device: &Device, seed: u64) -> Result<Worst> {
                 Some(sum) => (sum + of_this)?,
             });
         }
-        // Its gradients are these.
+        // This sum's gradients are `g`.
         sum.map(|sum| expected.backward_step(&sum)).transpose()?;
         let gradients = match device.is_cpu() {
             true => WeightGradients::Host(WeightGradients::Device(scaled).to_host()?),
