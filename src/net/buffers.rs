@@ -1,47 +1,47 @@
-//! Buffers that go from step to step.
+//! Buffers reused from step to step.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
-/// Buffers by length, taken and given back by any thread. What a step gives back the next one
-/// takes again, so that after the first nothing is allocated, and no page is cleared anew.
+/// A pool of buffers by length, shared by all threads. Each step reuses the buffers that the last one
+/// returned, so after the first step nothing is allocated and no page is cleared again.
 #[derive(Debug, Default)]
 pub struct BufferPool<R>(Mutex<Shelves<R>>);
 
 #[derive(Debug, Default)]
 struct Shelves<R> {
-    /// By length: the buffers, and the round in which each was given back.
+    /// Free buffers by length, each with the round in which it was returned.
     free: HashMap<usize, Vec<(Vec<R>, u64)>>,
     round: u64,
 }
 
 impl<R: Copy + Default> BufferPool<R> {
     fn shelves(&self) -> MutexGuard<'_, Shelves<R>> {
-        // Nothing under this lock can be left half done.
+        // No panic under this lock can leave the map half updated.
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// A buffer of `n` values: any values at all.
+    /// Takes a buffer of `n` arbitrary values.
     pub fn take(&self, n: usize) -> Vec<R> {
         let free = self.shelves().free.get_mut(&n).and_then(Vec::pop);
         free.map_or_else(|| vec![R::default(); n], |(buffer, _)| buffer)
     }
 
-    /// One of zeros.
+    /// Takes a buffer of `n` zeros.
     pub fn zeros(&self, n: usize) -> Vec<R> {
         let mut buffer = self.take(n);
         buffer.fill(R::default());
         buffer
     }
 
-    /// Takes a buffer back.
+    /// Returns a buffer to the pool.
     pub fn give(&self, buffer: Vec<R>) {
         let mut shelves = self.shelves();
         let round = shelves.round;
         shelves.free.entry(buffer.len()).or_default().push((buffer, round));
     }
 
-    /// Ends a step: what lay unused since the last call is freed.
+    /// Ends a step: frees the buffers that were not used since the last call.
     pub fn end_round(&self) {
         let mut shelves = self.shelves();
         let round = shelves.round;
@@ -52,7 +52,7 @@ impl<R: Copy + Default> BufferPool<R> {
         shelves.free.retain(|_, buffers| !buffers.is_empty());
     }
 
-    /// Values that lie here.
+    /// Number of values in the free buffers.
     #[cfg(test)]
     pub(crate) fn values(&self) -> usize {
         self.shelves().free.iter().map(|(n, buffers)| n * buffers.len()).sum()
@@ -77,7 +77,7 @@ mod tests {
         a[1] = 2.0;
         pool.give(a);
         assert_eq!(pool.zeros(3), [0.0; 3]);
-        // The one of 5 was not asked for, that of 3 never given back.
+        // The buffer of 5 was not taken in this round, and those of 3 were never returned.
         pool.end_round();
         assert_eq!(pool.values(), 0);
     }

@@ -15,11 +15,11 @@ use rand::Rng;
 /// Encoder, two LSTMs, two heads.
 #[derive(Debug, Clone)]
 pub struct Classifier {
-    /// What it is made of.
+    /// Sizes of the network.
     pub spec: Spec,
-    /// Every weight by PyTorch's name.
+    /// Every weight, by PyTorch's name.
     pub parameters: Parameters,
-    /// Images → features.
+    /// The encoder: images → features.
     pub encoder: ConvNeXt,
     lstm: Lstm,
     lstm2: Lstm,
@@ -27,7 +27,7 @@ pub struct Classifier {
     head2: Head,
 }
 
-/// What the tail gives; intermediate outputs serve the golden tests.
+/// Output of the LSTMs and heads; the intermediate outputs are for the golden tests.
 #[derive(Debug, Clone)]
 pub struct Output {
     /// Slice logits [B·T].
@@ -41,7 +41,7 @@ pub struct Output {
 }
 
 impl Classifier {
-    /// Fresh weights for a fold.
+    /// Creates a fold's network with fresh weights.
     pub fn new(spec: &Spec, seed: u64, fold: usize, dtype: DType, device: &Device) -> Result<Self> {
         let mut b = Builder::new(seed, fold, dtype, device);
         let (f, h, m) = (spec.features(), spec.lstm_hidden, spec.head_hidden);
@@ -54,8 +54,8 @@ impl Classifier {
         Ok(Self { spec: spec.clone(), parameters, encoder, lstm, lstm2, head, head2 })
     }
 
-    /// Features [B, T, F] → logits of slices and studies, with the running statistics and without
-    /// dropout; the LSTMs by candle's operations throughout.
+    /// Maps features [B, T, F] to slice and study logits, with the running statistics and without
+    /// dropout. The LSTMs run on candle's operations.
     pub fn tail(&self, features: &Tensor) -> Result<Output> {
         let (lstms, read) = self.lstms(features, false)?;
         let [slices, studies] = self.heads(&read)?;
@@ -63,8 +63,8 @@ impl Classifier {
         Ok(Output { slices, studies, lstm, lstm2 })
     }
 
-    /// Features [B, T, F] → the LSTMs' outputs [B, T, 2H], and what the heads read of them; in candle's
-    /// graph if `track`.
+    /// Maps features [B, T, F] to the LSTMs' outputs [B, T, 2H] and the heads' inputs; in candle's graph
+    /// if `track`.
     fn lstms(&self, features: &Tensor, track: bool) -> Result<([Tensor; 2], recurrent::Output)> {
         let (b, t, _) = features.dims3()?;
         let outs = lstm::forward(&[&self.lstm, &self.lstm2], features, track)?;
@@ -75,14 +75,14 @@ impl Classifier {
         Ok(([outs[0].clone(), outs[1].clone()], [rows, first]))
     }
 
-    /// What the heads read → slice logits [B·T] and study logits [B], with the running statistics and
-    /// without dropout.
+    /// Maps the heads' inputs to slice logits [B·T] and study logits [B], with the running statistics
+    /// and without dropout.
     pub fn heads(&self, [all, first]: &recurrent::Output) -> Result<[Tensor; 2]> {
         Ok([self.head.eval(all)?, self.head2.eval(first)?])
     }
 
-    /// The same with the batch's statistics, which move the running ones, and with dropout if `key` is
-    /// given; and what the backward pass needs, of each head.
+    /// Like [`Self::heads`], but with the batch's statistics, which update the running ones, and with
+    /// dropout if `key` is given. Also returns the tape of each head.
     pub fn train_heads(
         &self,
         [all, first]: &recurrent::Output,
@@ -95,15 +95,15 @@ impl Classifier {
         Ok(([slices, studies], [of_slices, of_studies]))
     }
 
-    /// Features [B, T, F] → slice logits [B·T] and study logits [B] of training without dropout, in
-    /// candle's graph.
+    /// Maps features [B, T, F] to slice logits [B·T] and study logits [B] as in training without
+    /// dropout, in candle's graph.
     #[cfg(test)]
     pub(crate) fn tail_by_graph(&self, features: &Tensor) -> Result<[Tensor; 2]> {
         let (_, [all, first]) = self.lstms(features, true)?;
         Ok([self.head.train_by_graph(&all, None)?, self.head2.train_by_graph(&first, None)?])
     }
 
-    /// Factors 0 (with probability p) or 1/(1-p), [rows of `like`, hidden].
+    /// Draws dropout factors [rows of `like`, hidden]: 0 with probability p, else 1/(1-p).
     fn dropout_mask(&self, like: &Tensor, key: Key) -> Result<Tensor> {
         let rows = like.dim(0)?;
         let p = self.spec.dropout;
@@ -116,7 +116,7 @@ impl Classifier {
             .to_dtype(like.dtype())
     }
 
-    /// The key of a step's dropout; step from 0.
+    /// Returns the key of a step's dropout; steps count from 0.
     pub fn dropout_key(seed: u64, fold: usize, epoch: usize, step: usize) -> Key {
         Key::new(seed, Purpose::Dropout).at(fold, epoch).study(step as u64)
     }

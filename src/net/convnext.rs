@@ -1,6 +1,5 @@
-//! ConvNeXt (Liu et al. 2022, <https://arxiv.org/abs/2201.03545>) as timm builds it, channels
-//! last: a stem, blocks of depthwise 7×7 – LayerNorm – MLP – layer scale – residual, pooling,
-//! LayerNorm.
+//! ConvNeXt (Liu et al. 2022, <https://arxiv.org/abs/2201.03545>) as in timm, channels last: a stem,
+//! blocks of depthwise 7×7 – LayerNorm – MLP – layer scale – residual, pooling, LayerNorm.
 
 use super::{
     description::{Affine, Block, EPS, Encoder},
@@ -30,7 +29,7 @@ impl Affine<Var> {
     }
 }
 
-/// [N, H, W, C] → [N·H/s·W/s, s·s·C]: each s×s patch as one row.
+/// Rearranges [N, H, W, C] to [N·H/s·W/s, s·s·C]: each s×s patch becomes one row.
 fn patches(x: &Tensor, s: usize) -> Result<Tensor> {
     let (n, h, w, c) = x.dims4()?;
     x.reshape(&[n, h / s, s, w / s, s, c][..])?
@@ -39,7 +38,7 @@ fn patches(x: &Tensor, s: usize) -> Result<Tensor> {
 }
 
 impl Block<Var> {
-    /// [N, H, W, C] → the same, of one type; what is between is of type `inner`.
+    /// Maps [N, H, W, C] to the same shape and type; intermediate values have the type `inner`.
     fn forward(&self, x: &Tensor, inner: DType, track: bool) -> Result<Tensor> {
         let (n, h, w, c) = x.dims4()?;
         let (weight, bias) = self.depthwise.tensors(track);
@@ -55,14 +54,14 @@ impl Block<Var> {
 }
 
 impl ConvNeXt {
-    /// Fresh weights under `encoder.…`.
+    /// Creates fresh weights under `encoder.…`.
     pub fn new(b: &mut Builder, spec: &Spec) -> Result<Self> {
         Ok(Self(Encoder::new(spec).try_map(&mut |weight| b.weight(weight))?))
     }
 
-    /// Images [N, S, S, in], S a multiple of 32 → features [N, F]. `track`: build the graph.
-    /// Products, convolutions and what is inside a block are of the images' type; what blocks add to,
-    /// the norms between stages and the features are f32 where that is narrower, as under PyTorch's
+    /// Maps images [N, S, S, in], S a multiple of 32, to features [N, F]; in candle's graph if `track`.
+    /// Products, convolutions and values inside a block have the images' type. The residual stream, the
+    /// norms between stages and the features are f32 if that type is narrower, as under PyTorch's
     /// autocast.
     pub fn forward(&self, images: &Tensor, track: bool) -> Result<Tensor> {
         let x = self.feature_map(images, 4, track)?;
@@ -71,7 +70,7 @@ impl ConvNeXt {
         self.0.head_norm.normalise(&pooled, track)
     }
 
-    /// The map after the stem (`stages` = 0) or after that many stages, [N, H, W, C].
+    /// Returns the map after the stem (`stages` = 0) or after that many stages, [N, H, W, C].
     pub fn feature_map(&self, images: &Tensor, stages: usize, track: bool) -> Result<Tensor> {
         let (n, h, w, _) = images.dims4()?;
         let x = match &self.0.second {
@@ -106,7 +105,7 @@ impl ConvNeXt {
 }
 
 impl Module for ConvNeXt {
-    /// [`ConvNeXt::forward`] without a graph, as candle's own layers are called.
+    /// [`ConvNeXt::forward`] without a graph, by the interface of candle's layers.
     fn forward(&self, images: &Tensor) -> Result<Tensor> {
         self.forward(images, false)
     }
@@ -122,7 +121,8 @@ mod tests {
     use candle_core::Device;
     use rand::Rng;
 
-    /// What a block adds to `x` and, for the gradient `r` of its result, to that by `x`.
+    /// Returns the change that a block adds to `x`, and for the gradient `r` of its result the change it
+    /// adds to the gradient of `x`.
     fn added(block: &Block<Var>, x: &Var, r: &Tensor, inner: DType) -> [Vec<f32>; 2] {
         let y = block.forward(x.as_tensor(), inner, true).unwrap();
         let grads = (&y * r).unwrap().sum_all().unwrap().backward().unwrap();
@@ -130,7 +130,8 @@ mod tests {
         [apart(&y, x), apart(grads.get(x).unwrap(), r)].map(|t| t.to_vec1().unwrap())
     }
 
-    /// Layer scale begins at 1e-6: in 8 or 11 bits such a summand of what is of size 1 would be lost.
+    /// Layer scale starts at 1e-6: with 8 or 11 bits, such a term would be lost when added to values of
+    /// magnitude 1.
     #[test]
     fn what_a_block_adds_is_not_rounded_away() {
         let config = Config::load(None, false, &[Set::new("model.backbone=convnext_micro")]);
@@ -148,7 +149,7 @@ mod tests {
         }
         let shape = [2, 5, 5, 16];
         let x = Var::from_tensor(&random(&shape)).unwrap();
-        // As a scaled loss has it: gamma alone would make it too small for f16.
+        // Scaled as by loss scaling: otherwise gamma makes the gradients too small for f16.
         let r = (random(&shape) * 256.0).unwrap();
         for gamma in [1e-6f32, 0.1] {
             block.gamma.set(&Tensor::full(gamma, 16, &Device::Cpu).unwrap()).unwrap();

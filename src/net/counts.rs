@@ -1,34 +1,34 @@
-//! How many values and multiplications the described network has.
+//! Counts of the network's values and multiplications.
 
 use super::description::{Block, Network, Weight};
 use super::spec::Spec;
 
 impl Spec {
-    /// Numbers of trainable values: the encoder's, and the LSTMs' and heads'.
+    /// Returns the number of trainable values of the encoder, and of the LSTMs and heads.
     pub fn parameters(&self) -> (usize, usize) {
         let Network { encoder, lstm, head, lstm2, head2 } = Network::new(self);
         let others = lstm.count() + head.count() + lstm2.count() + head2.count();
         (encoder.count(), others)
     }
 
-    /// Pixels of an image's map in stage `s`, the image of `size`².
+    /// Pixels of one image's map in stage `s`, for an image of `size`².
     pub fn pixels(&self, size: usize, s: usize) -> usize {
         ((size / 4) >> s) * ((size / 4) >> s)
     }
 
-    /// Values of an image's map in stage `s`, the image of `size`².
+    /// Values of one image's map in stage `s`, for an image of `size`².
     pub fn map(&self, size: usize, s: usize) -> usize {
         self.pixels(size, s) * self.dims[s]
     }
 
-    /// Multiplications of one image of `size`² in the forward pass's products and convolutions:
-    /// in the encoder, and in LSTMs and heads.
+    /// Counts the multiplications in the forward pass's products and convolutions for one image of
+    /// `size`²: in the encoder, and in LSTMs and heads.
     pub fn multiplications(&self, size: usize) -> (u64, u64) {
         let Network { encoder, lstm, head, lstm2, .. } = Network::new(self);
         let first = self.pixels(size, 0);
         let mut sum = match &encoder.second {
             None => first * encoder.stem.weight.count(),
-            // The first convolution's map has twice the side.
+            // The first convolution's map has twice the side of the second's.
             Some(second) => first * (4 * encoder.stem.weight.count() + second.weight.count()),
         };
         for (s, stage) in encoder.stages.iter().enumerate() {

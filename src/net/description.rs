@@ -1,8 +1,8 @@
-//! The network's one description: its layers in the order of the state dict, and of each weight
-//! PyTorch's name and shape, the layout here and what it starts from.
+//! The single description of the network: its layers in the order of the state dict, and each weight's
+//! PyTorch name, PyTorch shape, layout here and initialisation.
 //!
-//! Each type is generic over what there is one of for each weight: its description, its value, its
-//! gradient. What builds, counts, runs, saves or exports the network maps this description.
+//! Each type is generic over a value per weight: its description, its value or its gradient. All code
+//! that builds, counts, runs, saves or exports the network maps this description.
 
 use super::spec::{Spec, Stem};
 use std::convert::Infallible;
@@ -14,10 +14,10 @@ const GAMMA: f64 = 1e-6;
 /// Layers of an LSTM, as in the notebook.
 pub(crate) const LSTM_LAYERS: usize = 2;
 
-/// How PyTorch keeps a weight on disk, against how it is kept here.
+/// How a weight's layout here differs from PyTorch's on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
-    /// The same.
+    /// Same layout.
     Plain,
     /// [C, 1, 7, 7] on disk, [49, C] here.
     Depthwise,
@@ -27,27 +27,27 @@ pub enum Layout {
     Pointwise,
 }
 
-/// What a fresh weight is drawn from.
+/// Distribution of a fresh weight.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {
     /// A constant.
     Constant(f64),
-    /// Normal with this standard deviation, cut at ±2 (timm's `trunc_normal_(std=.02)`).
+    /// Normal with this standard deviation, truncated at ±2 (timm's `trunc_normal_(std=.02)`).
     Normal(f64),
     /// Uniform within ± this bound (PyTorch's Linear and LSTM: 1/√fan).
     Uniform(f64),
 }
 
-/// A weight as it is described.
+/// Description of a weight.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Weight {
     /// PyTorch's name in the state dict.
     pub name: String,
     /// PyTorch's shape.
     pub shape: Vec<usize>,
-    /// Layout here, against PyTorch's.
+    /// Layout here, compared with PyTorch's.
     pub layout: Layout,
-    /// What a fresh one is drawn from.
+    /// Distribution of fresh values.
     pub init: Init,
 }
 
@@ -56,18 +56,18 @@ impl Weight {
         Self { name, shape: shape.to_vec(), layout, init }
     }
 
-    /// Number of values.
+    /// Returns the number of values.
     pub fn count(&self) -> usize {
         self.shape.iter().product()
     }
 
-    /// The name of the module that it belongs to: its own without the last part.
+    /// Returns the name of its module: the weight's name without the last part.
     pub fn module(&self) -> &str {
         self.name.rsplit_once('.').map_or("", |(module, _)| module)
     }
 }
 
-/// Weight and bias of a norm or a product.
+/// Weight and bias of a norm or a linear layer.
 #[derive(Debug, Clone)]
 pub struct Affine<T> {
     pub(crate) weight: T,
@@ -84,7 +84,7 @@ pub struct Block<T> {
     pub(crate) fc2: Affine<T>,
 }
 
-/// A stage; the first has no downsampling (norm and 2×2 product).
+/// A stage; all but the first start with downsampling (norm and 2×2 product).
 #[derive(Debug, Clone)]
 pub struct Stage<T> {
     pub(crate) downsample: Option<(Affine<T>, Affine<T>)>,
@@ -102,7 +102,7 @@ pub struct Encoder<T> {
     pub(crate) head_norm: Affine<T>,
 }
 
-/// One direction of one layer of an LSTM: [4H, in], [4H, H], [4H], [4H].
+/// One direction of one layer of an LSTM: w_ih [4H, in], w_hh [4H, H], b_ih [4H], b_hh [4H].
 #[derive(Debug, Clone)]
 pub struct Direction<T> {
     pub(crate) w_ih: T,
@@ -111,7 +111,7 @@ pub struct Direction<T> {
     pub(crate) b_hh: T,
 }
 
-/// A bidirectional LSTM: of each layer the forward and the reverse direction.
+/// A bidirectional LSTM: the forward and the reverse direction of each layer.
 #[derive(Debug, Clone)]
 pub struct Lstm<T> {
     pub(crate) layers: [[Direction<T>; 2]; LSTM_LAYERS],
@@ -135,23 +135,23 @@ pub struct Network<T> {
     pub(crate) head2: Head<T>,
 }
 
-/// `map` and `each` of one of the types, by its `try_map`.
+/// Implements `map` and `each` for a type through its `try_map`.
 macro_rules! maps {
     ($($of:ident),*) => { $(impl<T> $of<T> {
-        /// Its weights in order, each as `f` makes it.
+        /// Applies `f` to each weight, in order.
         pub(crate) fn map<U>(&self, mut f: impl FnMut(&T) -> U) -> $of<U> {
             let Ok(mapped) = self.try_map(&mut |t| Ok::<_, Infallible>(f(t)));
             mapped
         }
 
-        /// Calls `f` with each weight in order.
+        /// Calls `f` with each weight, in order.
         pub(crate) fn each(&self, f: impl FnMut(&T)) {
             self.map(f);
         }
     }
 
     impl $of<Weight> {
-        /// Number of values.
+        /// Returns the number of values.
         pub(crate) fn count(&self) -> usize {
             let mut n = 0;
             self.each(|weight| n += weight.count());
@@ -162,7 +162,7 @@ macro_rules! maps {
 maps!(Affine, Stage, Encoder, Lstm, Head);
 
 impl<T> Affine<T> {
-    /// As [`Self::map`], until `f` fails.
+    /// Like [`Self::map`], but stops when `f` fails.
     pub(crate) fn try_map<U, E>(
         &self,
         f: &mut impl FnMut(&T) -> Result<U, E>,
@@ -195,7 +195,7 @@ impl<T> Stage<T> {
 }
 
 impl<T> Encoder<T> {
-    /// As [`Self::map`], until `f` fails.
+    /// Like [`Self::map`], but stops when `f` fails.
     pub(crate) fn try_map<U, E>(
         &self,
         f: &mut impl FnMut(&T) -> Result<U, E>,
@@ -222,7 +222,7 @@ impl<T> Direction<T> {
 }
 
 impl<T> Lstm<T> {
-    /// As [`Self::map`], until `f` fails.
+    /// Like [`Self::map`], but stops when `f` fails.
     pub(crate) fn try_map<U, E>(
         &self,
         f: &mut impl FnMut(&T) -> Result<U, E>,
@@ -233,7 +233,7 @@ impl<T> Lstm<T> {
 }
 
 impl<T> Head<T> {
-    /// As [`Self::map`], until `f` fails.
+    /// Like [`Self::map`], but stops when `f` fails.
     pub(crate) fn try_map<U, E>(
         &self,
         f: &mut impl FnMut(&T) -> Result<U, E>,
@@ -246,7 +246,7 @@ impl<T> Head<T> {
     }
 }
 
-/// Weight 1 and bias 0 of `width` values.
+/// Describes a norm of `width` values: weight 1, bias 0.
 fn norm(name: &str, width: usize) -> Affine<Weight> {
     let part = |part: &str, value: f64| {
         let name = format!("{name}.{part}");
@@ -255,7 +255,7 @@ fn norm(name: &str, width: usize) -> Affine<Weight> {
     Affine { weight: part("weight", 1.0), bias: part("bias", 0.0) }
 }
 
-/// A product or convolution as timm starts it.
+/// Describes a linear layer or convolution with timm's initialisation.
 fn product(name: &str, shape: &[usize], layout: Layout) -> Affine<Weight> {
     let bias = format!("{name}.bias");
     Affine {
@@ -264,7 +264,7 @@ fn product(name: &str, shape: &[usize], layout: Layout) -> Affine<Weight> {
     }
 }
 
-/// A linear layer as PyTorch starts it: within ± 1/√in.
+/// Describes a linear layer with PyTorch's initialisation: uniform within ± 1/√in.
 fn linear(name: &str, out: usize, input: usize) -> Affine<Weight> {
     let init = Init::Uniform(1.0 / (input as f64).sqrt());
     Affine {
@@ -274,7 +274,7 @@ fn linear(name: &str, out: usize, input: usize) -> Affine<Weight> {
 }
 
 impl Block<Weight> {
-    /// Of `c` channels; `conv_mlp`: see [`Spec::conv_mlp`].
+    /// Describes a block of `c` channels; `conv_mlp`: see [`Spec::conv_mlp`].
     fn new(name: &str, c: usize, conv_mlp: bool) -> Self {
         let gamma = format!("{name}.gamma");
         let fc = |part: &str, out: usize, input: usize| {
@@ -295,7 +295,7 @@ impl Block<Weight> {
 }
 
 impl Encoder<Weight> {
-    /// The ConvNeXt of `spec`, under `encoder.…`.
+    /// Describes the ConvNeXt of `spec`, under `encoder.…`.
     pub(crate) fn new(spec: &Spec) -> Self {
         let d = spec.dims;
         let convolution = |name: &str, out: usize, input: usize, side: usize| {
@@ -330,7 +330,7 @@ impl Encoder<Weight> {
 }
 
 impl Lstm<Weight> {
-    /// `nn.LSTM(input, hidden, num_layers=2, bidirectional=True)`.
+    /// Describes `nn.LSTM(input, hidden, num_layers=2, bidirectional=True)`.
     pub(crate) fn new(name: &str, input: usize, hidden: usize) -> Self {
         let init = Init::Uniform(1.0 / (hidden as f64).sqrt());
         let direction = |suffix: &str, input: usize| {
@@ -353,7 +353,7 @@ impl Lstm<Weight> {
 }
 
 impl Head<Weight> {
-    /// `nn.Sequential(Linear(input, hidden), BatchNorm1d(hidden), Dropout, LeakyReLU(.1),
+    /// Describes `nn.Sequential(Linear(input, hidden), BatchNorm1d(hidden), Dropout, LeakyReLU(.1),
     /// Linear(hidden, 1))`.
     pub(crate) fn new(name: &str, input: usize, hidden: usize) -> Self {
         Self {
@@ -365,7 +365,7 @@ impl Head<Weight> {
 }
 
 impl Network<Weight> {
-    /// The network of `spec`.
+    /// Describes the network of `spec`.
     pub(crate) fn new(spec: &Spec) -> Self {
         let (f, h, m) = (spec.features(), spec.lstm_hidden, spec.head_hidden);
         Self {

@@ -7,15 +7,14 @@ use super::{
 };
 use candle_core::{Result, Tensor, Var, bail};
 
-/// How both heads' weights' names begin.
+/// Prefixes of both heads' weights.
 pub(crate) const NAMES: [&str; 2] = ["head.", "head2."];
 
-/// What BatchNorm keeps beside its weights, by PyTorch's names: the running statistics, and how many
-/// batches there were.
+/// PyTorch's names of BatchNorm's state: running mean, running variance, and the number of batches.
 pub(super) const MEAN: &str = "running_mean";
 pub(super) const VARIANCE: &str = "running_var";
 const BATCHES: &str = "num_batches_tracked";
-/// Rows of a batch's statistics with the new running mean and variance.
+/// Rows of the new running mean and variance in a batch's statistics.
 const MEAN_ROW: usize = 2;
 const VARIANCE_ROW: usize = 3;
 
@@ -28,21 +27,21 @@ pub struct Head {
     batches: Var,
 }
 
-/// What a training forward pass keeps for the backward pass.
+/// State kept by a training forward pass for the backward pass.
 #[derive(Debug)]
 pub struct Tape {
-    /// [M, in]
+    /// Input, [M, in].
     x: Tensor,
     weights: description::Head<Tensor>,
-    /// The first product, [M, hidden].
+    /// Result of the first product, [M, hidden].
     hidden: Tensor,
     middle: Middle,
-    /// The batch's, [4, hidden].
+    /// Statistics of the batch, [4, hidden].
     statistics: Tensor,
 }
 
 impl Head {
-    /// Fresh weights under `name.…`.
+    /// Creates fresh weights under `name.…`.
     pub fn new(b: &mut Builder, name: &str, input: usize, hidden: usize) -> Result<Self> {
         let head = description::Head::new(name, input, hidden);
         let norm = head.norm.weight.module();
@@ -54,13 +53,13 @@ impl Head {
         })
     }
 
-    /// x [M, in] → logits [M], with the running statistics and without dropout.
+    /// Maps x [M, in] to logits [M], with the running statistics and without dropout.
     pub fn eval(&self, x: &Tensor) -> Result<Tensor> {
         Ok(self.forward(x, None, false)?.0)
     }
 
-    /// x [M, in], M ≥ 2 → logits [M], with the batch's statistics, which move the running ones; and
-    /// what [`Self::backward`] needs. `dropout` [M, hidden]: factors 0 or 1/(1-p).
+    /// Maps x [M, in], M ≥ 2, to logits [M], with the batch's statistics, which update the running ones.
+    /// Also returns the tape for [`Self::backward`]. `dropout` [M, hidden]: factors 0 or 1/(1-p).
     pub fn train(&self, x: &Tensor, dropout: Option<Tensor>) -> Result<(Tensor, Tape)> {
         let (logits, Some(tape)) = self.forward(x, dropout, true)? else {
             bail!("a training pass has the batch's statistics")
@@ -95,11 +94,11 @@ impl Head {
 }
 
 impl Tape {
-    /// From `g` [M], the gradient by the logits, that by x [M, in], and those by the weights in their
-    /// order.
+    /// From the logits' gradient `g` [M], computes the gradient of x [M, in] and those of the weights,
+    /// in order.
     pub fn backward(self, g: &[f32]) -> Result<(Tensor, Vec<Tensor>)> {
         let Self { x, weights, hidden, middle, statistics } = self;
-        // With their sum, the gradient by the last bias, in one upload.
+        // Append the sum, which is the last bias's gradient, so that one upload suffices.
         let sum = g.iter().map(|&g| f64::from(g)).sum::<f64>() as f32;
         let g: Vec<f32> = g.iter().copied().chain([sum]).collect();
         let g = Tensor::new(g, x.device())?.to_dtype(x.dtype())?;
@@ -121,7 +120,7 @@ mod tests {
     use rand::Rng;
 
     impl Head {
-        /// [`Self::train`] in candle's graph, for its autograd; the running statistics stay.
+        /// [`Self::train`] in candle's graph, for its autograd; leaves the running statistics alone.
         pub(crate) fn train_by_graph(&self, x: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
             let description::Head { hidden, norm, out } = self.weights.map(|var| tensor(var, true));
             let y = ops::linear(x, &hidden.weight, &hidden.bias)?;
@@ -163,7 +162,7 @@ mod tests {
             Tensor::from_vec::<_, f64>(values, shape, &Device::Cpu).unwrap()
         };
         let (b, head) = head(DType::F64);
-        // Away from 1 and 0, where mistakes hide.
+        // Away from 1 and 0, which would hide mistakes.
         for var in [&head.weights.norm.weight, &head.weights.norm.bias] {
             var.set(&random((1, HIDDEN)).squeeze(0).unwrap()).unwrap();
         }
@@ -172,7 +171,7 @@ mod tests {
                 (random((rows, HIDDEN)).gt(0.0).unwrap().to_dtype(DType::F64)).unwrap() * 2.0;
             for mask in [None, Some(mask.unwrap())] {
                 let x = Var::from_tensor(&random((rows, INPUT))).unwrap();
-                // What f32 holds: the loss's gradients come from the host as such.
+                // Rounded to f32: the loss's gradients come from the host as f32.
                 let g: Vec<f32> = flat(&random((rows, 1))).iter().map(|&g| g as f32).collect();
                 let expected = head.train_by_graph(x.as_tensor(), mask.as_ref()).unwrap();
                 let by_logits = Tensor::new(&g[..], &Device::Cpu).unwrap();
@@ -186,7 +185,7 @@ mod tests {
                 same("x", &dx, grads.get(&x).unwrap());
                 assert_eq!(of_weights.len(), b.parameters.trainable.len());
                 for (p, grad) in b.parameters.trainable.iter().zip(&of_weights) {
-                    // The last bias's is summed in f64 and rounded to f32.
+                    // The last bias's gradient is summed in f64 and rounded to f32.
                     let expected = grads.get(&p.var).unwrap();
                     let far = (flat(grad)[0] - flat(expected)[0]).abs();
                     match p.name.as_str() {
@@ -225,7 +224,7 @@ mod tests {
                 let mut values = [0.25; 2 * INPUT];
                 values[at] = x;
                 let rows = Tensor::from_slice(&values, (2, INPUT), &Device::Cpu).unwrap();
-                // Training moves the statistics.
+                // A fresh head, because training changes the statistics.
                 let (_, head) = head(DType::F32);
                 let eval = head.eval(&rows).unwrap().to_vec1::<f32>().unwrap();
                 assert!(!eval[at / 3].is_finite() && eval[1 - at / 3].is_finite(), "{eval:?}");
@@ -235,7 +234,7 @@ mod tests {
         }
     }
 
-    /// LeakyReLU's values and slopes are PyTorch's, 0.1 at 0 as well.
+    /// LeakyReLU's values and slopes are PyTorch's, with slope 0.1 at 0 too.
     #[test]
     fn the_slope_is_that_of_pytorch() {
         let device = Device::Cpu;
@@ -249,7 +248,8 @@ mod tests {
             let (out, _) = middle.forward(&of(x), running, false).unwrap();
             assert_eq!(flat(&out), [y]);
         }
-        // Statistics under which x is as normalised; the gradient by shift is LeakyReLU's slope.
+        // With these statistics x is already normalised, and the gradient of the shift is LeakyReLU's
+        // slope.
         let statistics = Tensor::new(&[[0.0], [1.0], [0.0], [0.0]], &device).unwrap();
         for (x, slope) in [(2.0, 1.0), (-2.0, 0.1), (0.0, 0.1)] {
             let (_, grads) = middle.backward(&of(x), &statistics, &ones, &ones).unwrap();

@@ -1,9 +1,9 @@
-//! Weights between PyTorch's layouts and ours.
+//! Converts weights between PyTorch's layouts and ours.
 
 use super::description::Layout;
 use candle_core::{Result, Tensor};
 
-/// From PyTorch's layout to ours.
+/// Converts from PyTorch's layout to ours.
 pub fn from_torch(t: &Tensor, layout: Layout) -> Result<Tensor> {
     match layout {
         Layout::Plain => Ok(t.clone()),
@@ -13,7 +13,7 @@ pub fn from_torch(t: &Tensor, layout: Layout) -> Result<Tensor> {
     }
 }
 
-/// From our layout to PyTorch's `shape`.
+/// Converts from our layout to PyTorch's `shape`.
 pub fn to_torch(t: &Tensor, layout: Layout, shape: &[usize]) -> Result<Tensor> {
     match layout {
         Layout::Plain => Ok(t.clone()),

@@ -1,5 +1,5 @@
-//! Two-layer bidirectional LSTMs, several of them side by side, by candle's operations and autograd:
-//! training and validation run [`super::recurrent`], which the tests compare with this.
+//! Two-layer bidirectional LSTMs, several side by side, on candle's operations and autograd. Training
+//! and validation run [`super::recurrent`] instead; the tests compare the two.
 
 use super::{
     description::{self, Direction, LSTM_LAYERS},
@@ -13,7 +13,7 @@ use candle_core::{Result, Tensor, Var};
 pub struct Lstm(description::Lstm<Var>);
 
 impl Lstm {
-    /// Fresh weights under `name.…`.
+    /// Creates fresh weights under `name.…`.
     pub fn new(b: &mut Builder, name: &str, input: usize, hidden: usize) -> Result<Self> {
         let lstm = description::Lstm::new(name, input, hidden);
         Ok(Self(lstm.try_map(&mut |weight| b.weight(weight))?))
@@ -22,17 +22,18 @@ impl Lstm {
 
 /// Runs all `lstms` on the same input, their directions side by side.
 ///
-/// `x` [B, T, in] → for each LSTM [B, T, 2H], forward direction first. `track`: build the graph.
+/// Maps `x` [B, T, in] to [B, T, 2H] for each LSTM, forward direction first; in candle's graph if
+/// `track`.
 pub fn forward(lstms: &[&Lstm], x: &Tensor, track: bool) -> Result<Vec<Tensor>> {
     let (b, t, input) = x.dims3()?;
-    // Time first, so that a step's rows are neighbours: [T·B, in], one for all LSTMs.
+    // Time first, so that a step's rows are adjacent: [T·B, in], shared by all LSTMs.
     let shared = x.transpose(0, 1)?.contiguous()?.reshape((t * b, input))?;
     let mut inputs = vec![shared];
     for layer in 0..LSTM_LAYERS {
         let directions = |of: &[&Lstm]| -> Vec<Direction<Var>> {
             of.iter().flat_map(|l| l.0.layers[layer].clone()).collect()
         };
-        // LSTMs that share their input share one product.
+        // LSTMs with the same input share one product.
         let gates = match inputs.as_slice() {
             [shared] => gates(shared, &directions(lstms), (t, b), track)?,
             own => {
@@ -61,7 +62,7 @@ pub fn forward(lstms: &[&Lstm], x: &Tensor, track: bool) -> Result<Vec<Tensor>> 
         .collect()
 }
 
-/// Input products and biases of D directions: x [T·B, in] → [D, T, B, 4H].
+/// Computes input products and biases of D directions: x [T·B, in] → [D, T, B, 4H].
 fn gates(
     x: &Tensor,
     directions: &[Direction<Var>],

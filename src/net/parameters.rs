@@ -1,4 +1,4 @@
-//! Named parameters and buffers, and how each is initialised.
+//! Named parameters and buffers, and their initialisation.
 
 use super::description::{Init, Layout, Weight};
 use crate::rng::{Key, Purpose, hash};
@@ -13,38 +13,38 @@ pub struct Parameter {
     pub name: String,
     /// PyTorch's shape.
     pub shape: Vec<usize>,
-    /// Layout of `var` against PyTorch's.
+    /// Layout of `var`, compared with PyTorch's.
     pub layout: Layout,
-    /// The value.
+    /// Value of the weight.
     pub var: Var,
 }
 
-/// BatchNorm's running statistics: saved, not trained.
+/// A value that is saved but not trained: BatchNorm's running statistics.
 #[derive(Debug, Clone)]
 pub struct Buffer {
     /// PyTorch's name in the state dict.
     pub name: String,
-    /// The value.
+    /// Value of the buffer.
     pub var: Var,
 }
 
-/// All of a network's weights, in the state dict's order.
+/// All weights of a network, in the state dict's order.
 #[derive(Debug, Clone, Default)]
 pub struct Parameters {
-    /// Trained.
+    /// Trained weights.
     pub trainable: Vec<Parameter>,
-    /// Not trained.
+    /// Buffers, which are not trained.
     pub buffers: Vec<Buffer>,
 }
 
 impl Parameters {
-    /// Number of trainable values.
+    /// Returns the number of trainable values.
     pub fn count(&self) -> usize {
         self.trainable.iter().map(|p| p.var.elem_count()).sum()
     }
 
-    /// Places among [`Self::trainable`] of the weights whose names begin with one of `prefixes`, in the
-    /// order of those.
+    /// Indices in [`Self::trainable`] of the weights whose names start with one of `prefixes`, in the
+    /// order of the prefixes.
     pub(crate) fn under(&self, prefixes: [&'static str; 2]) -> impl Iterator<Item = usize> {
         let of = |prefix: &'static str| {
             let all = self.trainable.iter().enumerate();
@@ -59,12 +59,12 @@ pub struct Builder {
     key: Key,
     device: Device,
     dtype: DType,
-    /// What has been made so far.
+    /// Weights made so far.
     pub parameters: Parameters,
 }
 
 impl Builder {
-    /// For the network of one fold.
+    /// Starts the network of one fold.
     pub fn new(seed: u64, fold: usize, dtype: DType, device: &Device) -> Self {
         Self {
             key: Key::new(seed, Purpose::Init).at(fold, 0),
@@ -74,7 +74,7 @@ impl Builder {
         }
     }
 
-    /// A fresh trainable weight, in our layout.
+    /// Draws a fresh trainable weight, in our layout.
     pub fn weight(&mut self, weight: &Weight) -> Result<Var> {
         let Weight { name, shape, layout, init } = weight;
         let count = weight.count();
@@ -95,13 +95,13 @@ impl Builder {
         Ok(var)
     }
 
-    /// A buffer of one constant.
+    /// Creates a buffer of one constant.
     pub fn buffer(&mut self, name: &str, length: usize, value: f64) -> Result<Var> {
         let tensor = Tensor::full(value as f32, length, &self.device)?.to_dtype(self.dtype)?;
         self.add_buffer(name, &tensor)
     }
 
-    /// The i64 counter that PyTorch's BatchNorm keeps.
+    /// Creates the i64 batch counter of PyTorch's BatchNorm.
     pub fn counter(&mut self, name: &str) -> Result<Var> {
         self.add_buffer(name, &Tensor::new(0i64, &Device::Cpu)?)
     }
@@ -113,7 +113,7 @@ impl Builder {
     }
 }
 
-/// Box–Muller (Box & Muller 1958), drawn again outside ±2.
+/// Draws by Box–Muller (Box & Muller 1958), repeated until within ±2.
 fn truncated_normal(rng: &mut ChaCha8Rng, std: f64) -> f32 {
     loop {
         let (u, v): (f64, f64) = (1.0 - rng.random::<f64>(), rng.random());
@@ -124,7 +124,7 @@ fn truncated_normal(rng: &mut ChaCha8Rng, std: f64) -> f32 {
     }
 }
 
-/// The weight as a tensor: in the graph, or cut off from it.
+/// Returns the weight as a tensor, in the graph or detached from it.
 pub(crate) fn tensor(var: &Var, track: bool) -> Tensor {
     if track { var.as_tensor().clone() } else { var.as_detached_tensor() }
 }

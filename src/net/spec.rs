@@ -1,47 +1,46 @@
-//! Depths and widths of the network.
+//! Sizes of the network.
 
 use crate::config::{Backbone, CHANNELS, Config, VERTEBRAE};
 
-/// How images become the first map, of a quarter of their height and width.
+/// The stem: maps images to the first map, at a quarter of their height and width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stem {
     /// A product over 4×4 patches.
     Patch,
-    /// Two 3×3 convolutions of stride 2, `middle` channels between them (timm's `_ols`): windows
-    /// that overlap.
+    /// Two 3×3 convolutions of stride 2 over overlapping windows (timm's `_ols`).
     Overlap {
-        /// Channels of the first one's result.
+        /// Channels between the convolutions.
         middle: usize,
     },
 }
 
-/// What a network is made of.
+/// Sizes and kinds of a network's parts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Spec {
     /// timm's name of the encoder.
     pub name: &'static str,
-    /// Before the first stage.
+    /// Kind of stem.
     pub stem: Stem,
-    /// Blocks of the four stages.
+    /// Blocks per stage.
     pub depths: [usize; 4],
-    /// Channels of the four stages; the last is the feature width.
+    /// Channels per stage; the last is the feature width.
     pub dims: [usize; 4],
     /// Whether timm builds the MLP from 1×1 convolutions (weights [out, in, 1, 1]).
     pub conv_mlp: bool,
     /// Channels of an image.
     pub in_channels: usize,
-    /// Images a study.
+    /// Images per study.
     pub images: usize,
     /// Width of one LSTM direction.
     pub lstm_hidden: usize,
     /// Hidden width of each head.
     pub head_hidden: usize,
-    /// Dropout of the heads.
+    /// Dropout probability of the heads.
     pub dropout: f64,
 }
 
 impl Spec {
-    /// The network that the config asks for.
+    /// Reads the sizes from the config.
     pub fn new(config: &Config) -> Self {
         let (name, stem, depths, dims, conv_mlp) = encoder(config.model.backbone);
         Self {
@@ -58,17 +57,17 @@ impl Spec {
         }
     }
 
-    /// Width of the encoder's features.
+    /// Returns the width of the encoder's features.
     pub fn features(&self) -> usize {
         self.dims[3]
     }
 }
 
-/// Name, stem, depths, widths and kind of MLP as in timm 1.0 (`timm/models/convnext.py`).
+/// Returns name, stem, depths, widths and kind of MLP as in timm 1.0 (`timm/models/convnext.py`).
 fn encoder(backbone: Backbone) -> (&'static str, Stem, [usize; 4], [usize; 4], bool) {
     use Backbone::*;
     let (micro, six, eight) = ([1, 1, 2, 1], [2, 2, 6, 2], [2, 2, 8, 2]);
-    // timm's `overlap_tiered` halves the first width, to a multiple of 8; `overlap` keeps it.
+    // timm's `overlap_tiered` halves the first width, rounded to a multiple of 8; `overlap` keeps it.
     let overlap = |middle| Stem::Overlap { middle };
     let (name, stem, depths, first, conv_mlp) = match backbone {
         ConvnextMicro => ("convnext_micro", Stem::Patch, micro, 16, true),

@@ -7,8 +7,8 @@ use super::{
 };
 use std::fmt::Write;
 
-/// The table `--print-model` prints: rows, output shapes and parameter counts as the notebook's
-/// torchinfo table at this batch and image size.
+/// Formats the table that `--print-model` prints: rows, output shapes and parameter counts of the
+/// notebook's torchinfo table, at this batch and image size.
 pub fn table(model: &Classifier, batch: usize, image_size: usize) -> String {
     let spec = &model.spec;
     let n = batch * spec.images;
@@ -84,7 +84,7 @@ pub fn table(model: &Classifier, batch: usize, image_size: usize) -> String {
     out
 }
 
-/// 22052722 → `22,052,722`.
+/// Groups digits: 22052722 → `22,052,722`.
 pub fn grouped(n: usize) -> String {
     let digits = n.to_string();
     let mut out = String::new();

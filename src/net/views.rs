@@ -1,4 +1,4 @@
-//! Weights where candle keeps them, as slices of the CPU's memory or of a GPU's.
+//! Slices of candle's weights, in CPU or GPU memory.
 
 use super::{ops::Float, parameters::Parameter};
 #[cfg(feature = "cuda")]
@@ -6,16 +6,16 @@ use candle_core::cuda_backend::{CudaDType, cudarc::driver::CudaView};
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, bail};
 use std::ops::Deref;
 
-/// Weights where candle keeps them; locked for reading as long as this lives.
+/// Weights in candle's storage, locked for reading while this lives.
 pub(crate) struct Views<'a>(Vec<(Box<dyn Deref<Target = Storage> + 'a>, &'a Layout)>);
 
 impl<'a> Views<'a> {
-    /// Of these weights, in their order.
+    /// Locks these weights, in order.
     pub fn new(parameters: impl IntoIterator<Item = &'a Parameter>) -> Self {
         Self::of(parameters.into_iter().map(|p| p.var.as_tensor()))
     }
 
-    /// Of these tensors, in their order.
+    /// Locks these tensors, in order.
     pub fn of(tensors: impl IntoIterator<Item = &'a Tensor>) -> Self {
         let lock = |tensor: &'a Tensor| {
             let (storage, layout) = tensor.storage_and_layout();
@@ -25,7 +25,9 @@ impl<'a> Views<'a> {
         Self(tensors.into_iter().map(lock).collect())
     }
 
-    /// Errors: they are not on a GPU, or not of type `T`.
+    /// Returns the values of each.
+    ///
+    /// Errors: when they are not on a GPU or not of type `T`.
     #[cfg(feature = "cuda")]
     pub fn on_card<T: CudaDType>(&self) -> Result<Vec<CudaView<'_, T>>> {
         let mut views = Vec::with_capacity(self.0.len());
@@ -40,7 +42,9 @@ impl<'a> Views<'a> {
         Ok(views)
     }
 
-    /// Errors: they are not on the CPU, or not of type `R`.
+    /// Returns the values of each.
+    ///
+    /// Errors: when they are not on the CPU or not of type `R`.
     pub fn slices<R: Float>(&self) -> Result<Vec<&[R]>> {
         let mut slices = Vec::with_capacity(self.0.len());
         for (storage, layout) in &self.0 {
@@ -55,13 +59,13 @@ impl<'a> Views<'a> {
         Ok(slices)
     }
 
-    /// The shape of each, in order.
+    /// Returns the shape of each, in order.
     #[cfg(feature = "cuda")]
     pub fn shapes(&self) -> Vec<&candle_core::Shape> {
         self.0.iter().map(|(_, layout)| layout.shape()).collect()
     }
 
-    /// Number of values of each, in order.
+    /// Returns the number of values of each, in order.
     pub fn lengths(&self) -> Vec<usize> {
         self.0.iter().map(|(_, layout)| layout.shape().elem_count()).collect()
     }

@@ -1,4 +1,4 @@
-//! PyTorch and timm names and layouts, in and out.
+//! Weights in files: PyTorch's and timm's names and layouts, read and written.
 
 mod fit;
 mod names;
@@ -20,74 +20,75 @@ use std::{
 
 type Result<T> = std::result::Result<T, Error>;
 
-/// A weights file that cannot be used.
+/// Why a weights file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No such file, or not of a format that is read here.
+    /// The file does not exist or is not in a supported format.
     #[error(
         "cannot read the weights {}: {reason}; expected a .safetensors file, or a .pth that torch.save wrote", path.display()
     )]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Reason.
         reason: String,
     },
-    /// It holds the weights of something else.
+    /// The tensors do not fit the network.
     #[error("{}: {differences}; expected the weights of {model}{hint}", path.display())]
     Mismatch {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Which tensors do not fit.
+        /// Tensors that do not fit.
         differences: Box<Differences>,
-        /// What was to be filled.
+        /// The network to fill.
         model: String,
-        /// What they may be instead.
+        /// Backbone that would fit, if one is recognised.
         hint: String,
     },
-    /// They fit, but are NaN or infinite.
+    /// The tensors fit, but have NaN or infinite values.
     #[error("{}: {differences}; such weights predict nothing: take a checkpoint from before training diverged", path.display())]
     NotFinite {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Which tensors.
+        /// Tensors with such values.
         differences: Box<Differences>,
     },
-    /// An encoder where a whole network was asked for, or the other way round.
+    /// The file holds an encoder instead of a whole network, or the reverse.
     #[error("{}: it holds {held}; {instead}", path.display())]
     Content {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What it holds.
+        /// Content of the file.
         held: Content,
-        /// What takes it.
+        /// What to do with such a file.
         instead: &'static str,
     },
-    /// A model of the hub cannot be had.
+    /// A model of the Hugging Face hub cannot be downloaded.
     #[error("cannot get the weights {name}: {reason}")]
     Hub {
-        /// As it was asked for.
+        /// Name, as given.
         name: String,
-        /// Why, and what to do.
+        /// Reason, and what to do.
         reason: String,
     },
-    /// The engine failed.
+    /// candle failed.
     #[error("{}", sentence(.0))]
     Candle(#[from] candle_core::Error),
 }
 
-/// An error of the engine's without its stack trace.
+/// Formats a candle error without its stack trace.
 pub fn sentence(error: &candle_core::Error) -> String {
     excerpt(error.to_string().lines().next().unwrap_or_default(), 200)
 }
 
-/// The tensors of a file, and which they are where it holds several networks.
+/// The tensors of a file, and where they were taken from if it holds several networks.
 struct Tensors {
-    /// By PyTorch's names.
+    /// Tensors by PyTorch's names.
     by_name: HashMap<String, Tensor>,
-    /// They are a moving average of the weights.
+    /// Whether they are a moving average of the weights.
     is_average: bool,
-    /// What was taken and what was not, where there are both the weights and an average of them.
+    /// Names of the set that was taken and of the set that was left, if the file holds both weights and
+    /// a moving average.
     taken: Option<(String, String)>,
 }
 
@@ -97,15 +98,15 @@ impl From<HashMap<String, Tensor>> for Tensors {
     }
 }
 
-/// A larger file is none of a network that is known here.
+/// Maximum size of a weights file, bytes; no supported network has more.
 const LARGEST: u64 = 1 << 30;
-/// A longer header is none of ours: a nano's has 60 kB.
+/// Maximum size of a safetensors header, bytes; a nano's has 60 kB.
 pub const LONGEST_HEADER: u64 = 16 << 20;
-/// No weight has more dimensions.
+/// Maximum number of dimensions of a weight.
 const MOST_DIMENSIONS: usize = 8;
 
-/// The tensors of a file, as PyTorch names them; `average`: of the weights and a moving average of
-/// them, the average.
+/// Reads the tensors of a file under PyTorch's names. `average`: take the moving average if the file
+/// holds both it and the weights.
 ///
 /// Errors: [`Error::Read`].
 fn read(path: &Path, average: bool) -> Result<Tensors> {
@@ -117,18 +118,18 @@ fn read(path: &Path, average: bool) -> Result<Tensors> {
     of_either(&bytes, average).map_err(read)
 }
 
-/// The tensors of a file of either format, as f32, f64, f16, bf16 or i64, on the CPU.
+/// Reads the tensors of a file of either format, as f32, f64, f16, bf16 or i64, on the CPU.
 ///
-/// Errors: what is wrong with it, as a sentence of its own.
+/// Errors: when the file is malformed; a full sentence.
 pub fn of_bytes(bytes: &[u8]) -> std::result::Result<HashMap<String, Tensor>, String> {
     Ok(of_either(bytes, false)?.by_name)
 }
 
-/// As [`of_bytes`]; `average` as in [`read`].
+/// Like [`of_bytes`]; `average` as in [`read`].
 fn of_either(bytes: &[u8], average: bool) -> std::result::Result<Tensors, String> {
     match bytes {
         [b'P', b'K', 3, 4, ..] => pth::tensors(bytes, average),
-        // A pickle begins so.
+        // First bytes of a pickle.
         [0x80, 2..=5, 1..=255, ..] => {
             Err("it is a bare pickle, as PyTorch wrote before 1.6: load it there \
                                   and torch.save its state_dict() anew"
@@ -138,8 +139,8 @@ fn of_either(bytes: &[u8], average: bool) -> std::result::Result<Tensors, String
     }
 }
 
-/// The tensors that a `data.pkl` describes, all of them of the values `stored`: for the fuzzer, which
-/// would not find an archive's checksums.
+/// Reads the tensors that a `data.pkl` describes, all with the values `stored`. For the fuzzer, which
+/// could not guess an archive's checksums.
 #[doc(hidden)]
 pub fn of_pickle(
     pickle: &[u8],
@@ -149,10 +150,10 @@ pub fn of_pickle(
     Ok(read?.by_name)
 }
 
-/// The tensors of a safetensors file, as f32, f64, f16, bf16 or i64, on the CPU.
+/// Reads the tensors of a safetensors file, as f32, f64, f16, bf16 or i64, on the CPU. Checks shapes
+/// before candle sees them: if one side is 0, the others may be large enough to overflow.
 ///
-/// Errors: what is wrong with it, as a sentence of its own. Shapes are looked at before the engine
-/// sees them: where one side is 0 the others may be so large that it overflows.
+/// Errors: when the file is malformed; a full sentence.
 pub fn tensors(bytes: &[u8]) -> std::result::Result<HashMap<String, Tensor>, String> {
     let length = bytes.first_chunk::<8>().map(|n| u64::from_le_bytes(*n));
     if length.is_none_or(|n| n > LONGEST_HEADER) {
@@ -170,7 +171,7 @@ pub fn tensors(bytes: &[u8]) -> std::result::Result<HashMap<String, Tensor>, Str
             safetensors::Dtype::F64 => DType::F64,
             safetensors::Dtype::F16 => DType::F16,
             safetensors::Dtype::BF16 => DType::BF16,
-            // BatchNorm's count of batches.
+            // BatchNorm's batch counter.
             safetensors::Dtype::I64 => DType::I64,
             other => return Err(format!("{:?} is of type {other:?}", shown())),
         };
@@ -186,15 +187,15 @@ pub fn tensors(bytes: &[u8]) -> std::result::Result<HashMap<String, Tensor>, Str
     Ok(tensors)
 }
 
-/// A safetensors file of `tensors`, its metadata in the order of the keys: the same network gives
-/// the same bytes.
+/// Writes `tensors` as a safetensors file with the metadata sorted by key, so that the same network
+/// gives the same bytes.
 ///
-/// Errors: the header would be longer than the format allows.
+/// Errors: when the header would be longer than the format allows.
 pub fn serialize(
     tensors: &BTreeMap<String, Tensor>,
     metadata: &BTreeMap<String, String>,
 ) -> std::result::Result<Vec<u8>, safetensors::SafeTensorError> {
-    // The library takes metadata in a map without an order, so it is put in here.
+    // The library takes metadata as an unordered map, so insert it here.
     let file = safetensors::serialize(tensors, None)?;
     let (length, rest) = file.split_at(8);
     let length = u64::from_le_bytes(length.try_into().expect("eight bytes")) as usize;
@@ -203,7 +204,7 @@ pub fn serialize(
     let comma: &[u8] = if own == b"}" { b"" } else { b"," };
     let metadata = serde_json::to_vec(metadata)?;
     let mut header = [b"{\"__metadata__\":", &metadata[..], comma, own].concat();
-    // The values begin at a multiple of 8.
+    // The values start at a multiple of 8.
     header.resize(header.len().next_multiple_of(8), b' ');
     let length = header.len() as u64;
     if length > LONGEST_HEADER {
@@ -212,7 +213,7 @@ pub fn serialize(
     Ok([&length.to_le_bytes(), &header[..], values].concat())
 }
 
-/// How many values of a tensor are NaN or infinite.
+/// Counts the NaN or infinite values of a tensor.
 pub fn not_finite(t: &Tensor) -> CandleResult<usize> {
     let t = t.flatten_all()?;
     Ok(match t.dtype() {
@@ -225,7 +226,7 @@ pub fn not_finite(t: &Tensor) -> CandleResult<usize> {
     })
 }
 
-/// Every weight and buffer under PyTorch's name, in PyTorch's shape, on the CPU.
+/// Returns every weight and buffer under PyTorch's name, in PyTorch's shape, on the CPU.
 pub fn state_dict(parameters: &Parameters) -> CandleResult<BTreeMap<String, Tensor>> {
     let mut out = BTreeMap::new();
     for p in &parameters.trainable {
@@ -238,8 +239,8 @@ pub fn state_dict(parameters: &Parameters) -> CandleResult<BTreeMap<String, Tens
     Ok(out)
 }
 
-/// Repeats a stem's 3 input channels to `channels` and scales by 3 / `channels`
-/// (timm's `adapt_input_conv`): [out, 3, k, k] → [out, channels, k, k].
+/// Repeats a stem's 3 input channels to `channels` and scales by 3 / `channels` (timm's
+/// `adapt_input_conv`): [out, 3, k, k] → [out, channels, k, k].
 pub fn adapt_stem(weight: &Tensor, channels: usize) -> CandleResult<Tensor> {
     let from = weight.dim(1)?;
     let repeats: Vec<&Tensor> = vec![weight; channels.div_ceil(from)];

@@ -1,27 +1,27 @@
-//! Nodes and initialisers, put together one by one.
+//! Builds an ONNX graph from nodes and initialisers.
 
 use super::proto::{Attribute, FLOAT, Graph, INT64, Node, Tensor as Values};
 use candle_core::{DType, Result, Tensor, bail};
 use std::collections::BTreeMap;
 
-/// A graph in the making, over the weights of a network.
+/// A graph under construction, over the weights of a network.
 pub(super) struct Build<'a> {
     weights: &'a BTreeMap<String, Tensor>,
     graph: Graph,
 }
 
 impl<'a> Build<'a> {
-    /// Over weights by PyTorch's names, in PyTorch's shapes.
+    /// Starts a graph over weights by PyTorch's names, in PyTorch's shapes.
     pub fn new(weights: &'a BTreeMap<String, Tensor>) -> Self {
         Self { weights, graph: Graph::default() }
     }
 
-    /// What was built.
+    /// Returns the finished graph.
     pub fn finish(self) -> Graph {
         self.graph
     }
 
-    /// A weight of the network.
+    /// Looks up a weight of the network.
     pub fn tensor(&self, name: &str) -> Result<&'a Tensor> {
         match self.weights.get(name) {
             Some(tensor) => Ok(tensor),
@@ -29,13 +29,13 @@ impl<'a> Build<'a> {
         }
     }
 
-    /// A weight as an initialiser under its own name.
+    /// Adds a weight as an initialiser under its own name.
     pub fn weight(&mut self, name: &str) -> Result<String> {
         let tensor = self.tensor(name)?;
         self.values(name, tensor)
     }
 
-    /// Any f32 values as an initialiser.
+    /// Adds f32 values as an initialiser.
     pub fn values(&mut self, name: &str, tensor: &Tensor) -> Result<String> {
         let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
         let raw_data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
@@ -43,14 +43,14 @@ impl<'a> Build<'a> {
         Ok(self.initialise(Values { dims, data_type: FLOAT, name: name.into(), raw_data }))
     }
 
-    /// Whole numbers as an initialiser, for a shape or a position: a list, or one as a `scalar`.
+    /// Adds integers as an initialiser, for a shape or a position: a list, or a single `scalar`.
     pub fn whole(&mut self, name: &str, values: &[i64], scalar: bool) -> String {
         let raw_data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         let dims = if scalar { Vec::new() } else { vec![values.len() as i64] };
         self.initialise(Values { dims, data_type: INT64, name: name.into(), raw_data })
     }
 
-    /// A number as an initialiser, of which there is one a name however often it is asked for.
+    /// Adds a number as an initialiser, once per name.
     pub fn number(&mut self, name: &str, value: f32) -> String {
         let raw_data = value.to_le_bytes().to_vec();
         self.initialise(Values { dims: vec![], data_type: FLOAT, name: name.into(), raw_data })
@@ -64,7 +64,7 @@ impl<'a> Build<'a> {
         name
     }
 
-    /// An operation on named values; returns its output's name. `at`: which part of the network it
+    /// Adds an operation on named values; returns its output's name. `at`: the part of the network it
     /// belongs to.
     pub fn node(
         &mut self,
@@ -84,19 +84,19 @@ impl<'a> Build<'a> {
         name
     }
 
-    /// Gives the newest node's output a name to be asked for by.
+    /// Names the newest node's output.
     pub fn call(&mut self, name: &str) {
         if let Some(node) = self.graph.node.last_mut() {
             node.output = vec![name.into()];
         }
     }
 
-    /// [.., i, j] → its sides in another order.
+    /// Permutes the dimensions of [.., i, j] to `order`.
     pub fn transpose(&mut self, at: &str, x: &str, order: &[i64]) -> String {
         self.node(at, "Transpose", &[x], vec![ints("perm", order)])
     }
 
-    /// To `shape`: -1 = what is left, 0 = as it is.
+    /// Reshapes to `shape`: -1 infers a dimension, 0 keeps it.
     pub fn reshape(&mut self, at: &str, x: &str, shape: &[i64]) -> String {
         let name = shape.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
         let shape = self.whole(&format!("shape [{name}]"), shape, false);
@@ -104,22 +104,22 @@ impl<'a> Build<'a> {
     }
 }
 
-/// A whole number as a setting.
+/// An integer attribute.
 pub(super) fn int(name: &str, value: i64) -> Attribute {
     Attribute { name: name.into(), i: Some(value), r#type: 2, ..Attribute::default() }
 }
 
-/// Whole numbers as a setting.
+/// A list of integers as an attribute.
 pub(super) fn ints(name: &str, values: &[i64]) -> Attribute {
     Attribute { name: name.into(), ints: values.into(), r#type: 7, ..Attribute::default() }
 }
 
-/// A number as a setting.
+/// A float attribute.
 pub(super) fn float(name: &str, value: f64) -> Attribute {
     Attribute { name: name.into(), f: Some(value as f32), r#type: 1, ..Attribute::default() }
 }
 
-/// A text as a setting.
+/// A string attribute.
 pub(super) fn text(name: &str, value: &str) -> Attribute {
     let value = Some(value.as_bytes().to_vec());
     Attribute { name: name.into(), s: value, r#type: 3, ..Attribute::default() }

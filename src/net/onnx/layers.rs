@@ -1,4 +1,4 @@
-//! The network's parts as nodes. Maps are [N, C, H, W], as ONNX's convolutions want them.
+//! Parts of the network as ONNX nodes. Maps are [N, C, H, W], the layout of ONNX's convolutions.
 
 use super::build::{Build, float, int, ints, text};
 use crate::net::{
@@ -7,10 +7,10 @@ use crate::net::{
 };
 use candle_core::{Result, Tensor, bail};
 
-/// PyTorch's gates are i, f, g, o; ONNX's i, o, f, c, where c is PyTorch's g.
+/// PyTorch's gates in ONNX's order: PyTorch has i, f, g, o; ONNX has i, o, f, c, where c is PyTorch's g.
 const GATES: [usize; 4] = [0, 3, 1, 2];
 
-/// Images [N, C, H, W] → features [N, F].
+/// Maps images [N, C, H, W] to features [N, F].
 pub(super) fn encoder(b: &mut Build, of: &Encoder<Weight>, images: &str) -> Result<String> {
     let mut x = match &of.second {
         None => convolution(b, &of.stem, images, (4, 0))?,
@@ -35,7 +35,7 @@ pub(super) fn encoder(b: &mut Build, of: &Encoder<Weight>, images: &str) -> Resu
     norm(b, &of.head_norm, &flat)
 }
 
-/// A ConvNeXt block; its norm and products see the channels last.
+/// A ConvNeXt block; transposes to channels last for its norm and products.
 fn block(b: &mut Build, of: &Block<Weight>, x: &str) -> Result<String> {
     let at = of.gamma.module();
     let y = convolution(b, &of.depthwise, x, (1, 3))?;
@@ -50,8 +50,7 @@ fn block(b: &mut Build, of: &Block<Weight>, x: &str) -> Result<String> {
     Ok(b.node(at, "Add", &[&y, x], Vec::new()))
 }
 
-/// Windows of the weight's size, at a stride and with so many zeros around; with one input channel a
-/// weight it is depthwise.
+/// A convolution with this stride and zero padding; depthwise if the weight has one input channel.
 fn convolution(
     b: &mut Build,
     of: &Affine<Weight>,
@@ -72,7 +71,7 @@ fn convolution(
     Ok(b.node(of.weight.module(), "Conv", &[x, &weight, &bias], settings))
 }
 
-/// LayerNorm over the last side.
+/// LayerNorm over the last dimension.
 fn norm(b: &mut Build, of: &Affine<Weight>, x: &str) -> Result<String> {
     let (weight, bias) = (b.weight(&of.weight.name)?, b.weight(&of.bias.name)?);
     let settings = vec![int("axis", -1), float("epsilon", EPS)];
@@ -87,7 +86,7 @@ fn norm_map(b: &mut Build, of: &Affine<Weight>, x: &str) -> Result<String> {
     Ok(b.transpose(at, &y, &[0, 3, 1, 2]))
 }
 
-/// A product over the last side with [out, in], or [out, in, 1, 1], and its bias.
+/// A linear layer over the last dimension, with weight [out, in] or [out, in, 1, 1], and bias.
 fn linear(b: &mut Build, of: &Affine<Weight>, x: &str) -> Result<String> {
     let at = of.weight.module();
     let mut weight = b.weight(&of.weight.name)?;
@@ -100,7 +99,7 @@ fn linear(b: &mut Build, of: &Affine<Weight>, x: &str) -> Result<String> {
     Ok(b.node(at, "Add", &[&y, &bias], Vec::new()))
 }
 
-/// x · (1 + erf(x / √2)) / 2: ONNX has no GELU before opset 20.
+/// GELU as x · (1 + erf(x / √2)) / 2: ONNX has no GELU before opset 20.
 fn gelu(b: &mut Build, at: &str, x: &str) -> String {
     let [half, one, root] = [("0.5", 0.5), ("1", 1.0), ("√0.5", std::f32::consts::FRAC_1_SQRT_2)]
         .map(|(name, value)| b.number(name, value));
@@ -111,7 +110,7 @@ fn gelu(b: &mut Build, at: &str, x: &str) -> String {
     b.node(at, "Mul", &[&y, &half], Vec::new())
 }
 
-/// A bidirectional LSTM, called `at`: [T, B, in] → [T, B, 2H].
+/// A bidirectional LSTM named `at`: [T, B, in] → [T, B, 2H].
 pub(super) fn recurrent(b: &mut Build, at: &str, of: &Lstm<Weight>, x: &str) -> Result<String> {
     let mut x = x.to_string();
     for (layer, directions) in of.layers.iter().enumerate() {
@@ -135,7 +134,7 @@ pub(super) fn recurrent(b: &mut Build, at: &str, of: &Lstm<Weight>, x: &str) -> 
     Ok(x)
 }
 
-/// Both directions' rows [4H, ..], in ONNX's order of the gates: [2, 4H, ..].
+/// Reorders both directions' gates to ONNX's order: rows [4H, ..] → [2, 4H, ..].
 fn gates(directions: [&Tensor; 2]) -> Result<Tensor> {
     let turned = directions.map(|t| {
         let gates = t.chunk(4, 0)?;
@@ -145,7 +144,7 @@ fn gates(directions: [&Tensor; 2]) -> Result<Tensor> {
     Tensor::stack(&[forward?, reverse?], 0)
 }
 
-/// [M, in] → [M, 1], with the running statistics and without dropout. `at`: the head's name.
+/// A head: [M, in] → [M, 1], with the running statistics and without dropout. `at`: its name.
 pub(super) fn head(b: &mut Build, at: &str, of: &Head<Weight>, x: &str) -> Result<String> {
     let y = product(b, &of.hidden, x)?;
     let norm = of.norm.weight.module();

@@ -1,8 +1,8 @@
 //! The network as an ONNX file, for runtimes without PyTorch.
 //!
-//! It is the network at evaluation, whole: images → logits of slices and studies. Weights keep
-//! PyTorch's names and shapes; those of the LSTMs, whose gates ONNX orders otherwise, are called
-//! `lstm.l0.W`, `.R` and `.B` after ONNX's own inputs.
+//! The file holds the whole network in evaluation mode: images → slice and study logits. Weights keep
+//! PyTorch's names and shapes, except those of the LSTMs: ONNX orders their gates differently, so they
+//! are called `lstm.l0.W`, `.R` and `.B` after ONNX's own inputs.
 
 mod build;
 mod layers;
@@ -16,21 +16,21 @@ use candle_core::Result;
 use prost::Message;
 use proto::{Entry, FLOAT, Model, Opset, Shape, Side, TensorType, Type, Value};
 
-/// The version of ONNX's operations: the first with LayerNormalization.
+/// Version of ONNX's operations: the first with LayerNormalization.
 pub const OPSET: i64 = 17;
-/// The version of the file's messages that goes with it.
+/// Matching version of the file format.
 const IR_VERSION: i64 = 8;
 
-/// What is given: f32 [batch, T, C, height, width], pixels / 255.
+/// Input, f32 [batch, T, C, height, width]: pixels / 255.
 pub const IMAGES: &str = "images";
-/// What comes out: f32 [batch, T].
+/// Output, f32 [batch, T].
 pub const SLICES: &str = "slice_logits";
-/// And f32 [batch].
+/// Output, f32 [batch].
 pub const STUDIES: &str = "study_logits";
 
-/// The file. `facts`: names and values that a program may read from it.
+/// Writes the file. `facts`: metadata, as names and values.
 ///
-/// Errors: the engine.
+/// Errors: when candle fails.
 pub fn to_bytes(model: &Classifier, facts: &[(&str, String)]) -> Result<Vec<u8>> {
     let spec = &model.spec;
     let dict = weights::state_dict(&model.parameters)?;
@@ -38,7 +38,7 @@ pub fn to_bytes(model: &Classifier, facts: &[(&str, String)]) -> Result<Vec<u8>>
     let mut b = Build::new(&dict);
     let (images, channels) = (spec.images as i64, spec.in_channels as i64);
 
-    // [B, T, C, H, W] → [B·T, C, H, W], whatever H and W are.
+    // [B, T, C, H, W] → [B·T, C, H, W], for any H and W.
     let size = b.node(IMAGES, "Shape", &[IMAGES], vec![int("start", 3)]);
     let first = b.whole("any number of images", &[-1, channels], false);
     let shape = b.node(IMAGES, "Concat", &[&first, &size], vec![int("axis", 0)]);
@@ -98,12 +98,12 @@ fn value(name: &str, dim: Vec<Side>, doc: &str) -> Value {
     Value { name: name.into(), r#type: Some(Type { tensor_type }), doc_string: doc.into() }
 }
 
-/// A side of one length.
+/// A dimension of fixed length.
 fn number(length: i64) -> Side {
     Side { dim_value: Some(length), dim_param: None }
 }
 
-/// A side of any length.
+/// A dimension of any length.
 fn any(name: &str) -> Side {
     Side { dim_value: None, dim_param: Some(name.into()) }
 }

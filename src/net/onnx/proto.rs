@@ -1,7 +1,7 @@
-//! The messages of an ONNX file, as far as a network of ours has them.
+//! The messages of an ONNX file, limited to the fields used here.
 //!
-//! Names and numbers of the fields: `onnx/onnx.proto` of ONNX 1.12, which describes opset 17. There
-//! `i`, `f` and `s` are told apart from those that are not set, so they are optional here.
+//! Names and numbers of the fields are from `onnx/onnx.proto` of ONNX 1.12, which describes opset 17.
+//! There `i`, `f` and `s` have presence, so they are optional here.
 
 use prost::Message;
 
@@ -13,67 +13,67 @@ pub const INT64: i32 = 7;
 /// The file.
 #[derive(Clone, PartialEq, Message)]
 pub struct Model {
-    /// Version of these messages.
+    /// Version of the file format.
     #[prost(int64, tag = "1")]
     pub ir_version: i64,
-    /// Who made it.
+    /// Name of the producer.
     #[prost(string, tag = "2")]
     pub producer_name: String,
-    /// Its version.
+    /// Version of the producer.
     #[prost(string, tag = "3")]
     pub producer_version: String,
-    /// For readers.
+    /// Description for readers.
     #[prost(string, tag = "6")]
     pub doc_string: String,
     /// The network.
     #[prost(message, optional, tag = "7")]
     pub graph: Option<Graph>,
-    /// Whose operations it uses.
+    /// Operation sets used.
     #[prost(message, repeated, tag = "8")]
     pub opset_import: Vec<Opset>,
-    /// Facts for programs.
+    /// Metadata.
     #[prost(message, repeated, tag = "14")]
     pub metadata_props: Vec<Entry>,
 }
 
-/// A set of operations.
+/// A set of operations, by domain and version.
 #[derive(Clone, PartialEq, Message)]
 pub struct Opset {
-    /// Empty: ONNX's own.
+    /// Domain; empty for ONNX's own.
     #[prost(string, tag = "1")]
     pub domain: String,
-    /// Its version.
+    /// Version of the set.
     #[prost(int64, tag = "2")]
     pub version: i64,
 }
 
-/// A fact.
+/// An entry of the metadata.
 #[derive(Clone, PartialEq, Message)]
 pub struct Entry {
-    /// Its name.
+    /// Key of the entry.
     #[prost(string, tag = "1")]
     pub key: String,
-    /// Its value.
+    /// Value of the entry.
     #[prost(string, tag = "2")]
     pub value: String,
 }
 
-/// Operations in an order in which they can be run.
+/// A graph, its operations in an order in which they can run.
 #[derive(Clone, PartialEq, Message)]
 pub struct Graph {
-    /// The operations.
+    /// Operations.
     #[prost(message, repeated, tag = "1")]
     pub node: Vec<Node>,
-    /// Its name.
+    /// Name of the graph.
     #[prost(string, tag = "2")]
     pub name: String,
     /// Weights and constants.
     #[prost(message, repeated, tag = "5")]
     pub initializer: Vec<Tensor>,
-    /// What is given.
+    /// Inputs.
     #[prost(message, repeated, tag = "11")]
     pub input: Vec<Value>,
-    /// What comes out.
+    /// Outputs.
     #[prost(message, repeated, tag = "12")]
     pub output: Vec<Value>,
 }
@@ -81,59 +81,59 @@ pub struct Graph {
 /// An operation.
 #[derive(Clone, PartialEq, Message)]
 pub struct Node {
-    /// Names of values.
+    /// Names of the inputs.
     #[prost(string, repeated, tag = "1")]
     pub input: Vec<String>,
-    /// Names of values.
+    /// Names of the outputs.
     #[prost(string, repeated, tag = "2")]
     pub output: Vec<String>,
-    /// Its own.
+    /// Name of the node.
     #[prost(string, tag = "3")]
     pub name: String,
-    /// What it does.
+    /// Operation.
     #[prost(string, tag = "4")]
     pub op_type: String,
-    /// How.
+    /// Attributes.
     #[prost(message, repeated, tag = "5")]
     pub attribute: Vec<Attribute>,
 }
 
-/// A setting of an operation: one of the values, as `type` says.
+/// An attribute of an operation: one value, of the kind that `type` gives.
 #[derive(Clone, PartialEq, Message)]
 pub struct Attribute {
-    /// Its name.
+    /// Name of the attribute.
     #[prost(string, tag = "1")]
     pub name: String,
-    /// A number, type 1.
+    /// A float, type 1.
     #[prost(float, optional, tag = "2")]
     pub f: Option<f32>,
-    /// A whole number, type 2.
+    /// An integer, type 2.
     #[prost(int64, optional, tag = "3")]
     pub i: Option<i64>,
-    /// A text, type 3.
+    /// A string, type 3.
     #[prost(bytes = "vec", optional, tag = "4")]
     pub s: Option<Vec<u8>>,
-    /// Whole numbers, type 7.
+    /// Integers, type 7.
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
-    /// Which.
+    /// Kind of the value.
     #[prost(int32, tag = "20")]
     pub r#type: i32,
 }
 
-/// Values with their shape.
+/// Values and their shape.
 #[derive(Clone, PartialEq, Message)]
 pub struct Tensor {
-    /// Its shape.
+    /// Shape.
     #[prost(int64, repeated, packed = "false", tag = "1")]
     pub dims: Vec<i64>,
     /// [`FLOAT`] or [`INT64`].
     #[prost(int32, tag = "2")]
     pub data_type: i32,
-    /// Its name.
+    /// Name of the tensor.
     #[prost(string, tag = "8")]
     pub name: String,
-    /// Row by row, little-endian.
+    /// Values row by row, little-endian.
     #[prost(bytes = "vec", tag = "9")]
     pub raw_data: Vec<u8>,
 }
@@ -141,13 +141,13 @@ pub struct Tensor {
 /// An input or output.
 #[derive(Clone, PartialEq, Message)]
 pub struct Value {
-    /// Its name.
+    /// Name of the value.
     #[prost(string, tag = "1")]
     pub name: String,
-    /// What it is.
+    /// Type of the value.
     #[prost(message, optional, tag = "2")]
     pub r#type: Option<Type>,
-    /// For readers.
+    /// Description for readers.
     #[prost(string, tag = "3")]
     pub doc_string: String,
 }
@@ -155,18 +155,18 @@ pub struct Value {
 /// A tensor's type.
 #[derive(Clone, PartialEq, Message)]
 pub struct Type {
-    /// No other is used here.
+    /// Tensor type, the only kind used here.
     #[prost(message, optional, tag = "1")]
     pub tensor_type: Option<TensorType>,
 }
 
-/// Of what, and its shape.
+/// Element type and shape of a tensor.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorType {
     /// [`FLOAT`] or [`INT64`].
     #[prost(int32, tag = "1")]
     pub elem_type: i32,
-    /// Its shape.
+    /// Shape.
     #[prost(message, optional, tag = "2")]
     pub shape: Option<Shape>,
 }
@@ -174,18 +174,18 @@ pub struct TensorType {
 /// A shape.
 #[derive(Clone, PartialEq, Message)]
 pub struct Shape {
-    /// Its sides.
+    /// Dimensions.
     #[prost(message, repeated, tag = "1")]
     pub dim: Vec<Side>,
 }
 
-/// A number, or a name for one that may be any.
+/// A dimension: a fixed length, or a name for any length.
 #[derive(Clone, PartialEq, Message)]
 pub struct Side {
-    /// The number.
+    /// Length.
     #[prost(int64, optional, tag = "1")]
     pub dim_value: Option<i64>,
-    /// The name.
+    /// Name.
     #[prost(string, optional, tag = "2")]
     pub dim_param: Option<String>,
 }

@@ -56,7 +56,7 @@ fn it_holds_every_weight_in_pytorchs_shape_but_the_lstms() {
     assert_eq!(there["lstm.l1.R"].dims, [2, 16, 4]);
     assert_eq!(there["lstm.l1.B"].dims, [2, 32]);
     let count = |op: &str| graph.node.iter().filter(|node| node.op_type == op).count();
-    // Stem, three downsamplings, five blocks.
+    // Convolutions: stem, three downsamplings, five blocks.
     assert_eq!((count("Conv"), count("LayerNormalization")), (9, 10));
     assert_eq!((count("Erf"), count("LSTM"), count("BatchNormalization")), (5, 4, 2));
 }

@@ -1,4 +1,4 @@
-//! Tensors by PyTorch's and timm's names, held against a network's weights and put into them.
+//! Compares tensors under PyTorch's and timm's names with a network's weights, and loads them.
 
 use super::{
     Error, Result, WeightLocation, adapt_stem, from_torch,
@@ -21,18 +21,18 @@ use std::{
     path::Path,
 };
 
-/// Names of each kind that a message tells.
+/// Names of each kind listed in a message.
 const TOLD: usize = 3;
-/// Channels of the pictures that timm's encoders are trained on.
+/// Input channels of timm's pretrained encoders.
 const RGB: usize = 3;
-/// What a whole network puts before its encoder's names.
+/// Prefix of the encoder's names in a whole network.
 const ENCODER: &str = "encoder.";
-/// timm's classifier, which an encoder has no place for.
+/// timm's classifier, which our encoder does not have.
 const CLASSIFIER: [&str; 2] = ["head.fc.weight", "head.fc.bias"];
-/// What a weights file holds.
+/// Content of a weights file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
-    /// A ConvNeXt under timm's names, or under those with `encoder.` before them.
+    /// A ConvNeXt under timm's names, with or without the prefix `encoder.`.
     Encoder,
     /// Encoder, LSTMs and heads under the notebook's names.
     Network,
@@ -47,37 +47,37 @@ impl fmt::Display for Content {
     }
 }
 
-/// How the tensors of a file differ from what a network takes.
+/// Differences between a file's tensors and a network's weights.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Differences {
-    /// Names that are not there, in the network's order.
+    /// Missing names, in the network's order.
     pub missing: Vec<String>,
-    /// Names, shapes there, and shapes as they should be.
+    /// Name, shape in the file, and expected shape.
     pub misshaped: Vec<(String, Vec<usize>, Vec<usize>)>,
-    /// Names that the network has no place for, sorted.
+    /// Names unknown to the network, sorted.
     pub extra: Vec<String>,
-    /// Names of tensors that fit, and how many of their values are NaN or infinite.
+    /// Names of fitting tensors with NaN or infinite values, and the number of those.
     pub not_finite: Vec<(String, usize)>,
 }
 
 impl Differences {
-    /// Whether every tensor has its place.
+    /// Whether all names and shapes match.
     fn fits(&self) -> bool {
         self.missing.is_empty() && self.misshaped.is_empty() && self.extra.is_empty()
     }
 }
 
-/// What was put into a network.
+/// Result of filling a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filled {
-    /// What the file holds.
+    /// Content of the file.
     pub content: Content,
-    /// Which weights were taken, where the file holds a moving average of them too; a sentence.
+    /// Which weights were taken, if the file also holds a moving average; a sentence.
     pub note: Option<String>,
 }
 
 impl fmt::Display for Differences {
-    /// The first names of each kind and how many more there are, in one sentence.
+    /// Writes the first names of each kind and the number of further ones, in one sentence.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |names: Vec<String>, one: &str, several: &str| {
             let more = match names.len().saturating_sub(TOLD) {
@@ -91,7 +91,7 @@ impl fmt::Display for Differences {
         let shapes = self.misshaped.iter().map(|(name, is, wanted)| {
             format!("{name} is {} instead of {wanted:?}", excerpt(&format!("{is:?}"), 80))
         });
-        // Only these names are the file's own.
+        // Only these names come from the file: quote and shorten them.
         let extra = self.extra.iter().map(|name| format!("{:?}", excerpt(name, 100)));
         let not_finite = self.not_finite.iter().map(|(name, count)| match count {
             1 => format!("{name} has 1 NaN or infinite value"),
@@ -108,7 +108,7 @@ impl fmt::Display for Differences {
     }
 }
 
-/// A weight of the network, under the name that a file has for it.
+/// A weight of the network, and its name in the file.
 struct Slot<'a> {
     name: &'a str,
     shape: &'a [usize],
@@ -116,19 +116,19 @@ struct Slot<'a> {
     var: &'a Var,
 }
 
-/// [`fill_from`], of the weights and a moving average of them the weights.
+/// Like [`fill_from`], taking the weights and not their moving average.
 pub fn fill(model: &Classifier, source: &Path, wanted: Option<Content>) -> Result<Content> {
     Ok(fill_from(model, source, wanted, false)?.content)
 }
 
-/// Starts a network from `source`, as `model.pretrained` is written: a timm ConvNeXt fills the
-/// encoder, a whole network everything. Nothing is changed unless all fits and is finite.
+/// Starts a network from `source`, given as `model.pretrained` is: a timm ConvNeXt fills the encoder, a
+/// whole network everything. Changes nothing unless all tensors fit and are finite.
 ///
-/// What wrappers put before the names is taken off. Of an encoder the classifier `head.fc` is left
-/// aside, and a stem for 3 channels is adapted as timm does. `average`: of the weights and a moving
-/// average of them, the average.
+/// Removes wrappers' prefixes from the names. Ignores an encoder's classifier `head.fc`, and adapts a
+/// stem for 3 channels as timm does. `average`: take the moving average if the file holds both it and
+/// the weights.
 ///
-/// Errors: the source cannot be read, holds something else than `wanted` or no moving average, or
+/// Errors: when the source cannot be read, is not the content `wanted`, or has no moving average; when
 /// tensors are missing, left over, of another shape, NaN or infinite.
 pub fn fill_from(
     model: &Classifier,
@@ -194,9 +194,8 @@ pub fn fill_from(
     Ok(Filled { content: held, note })
 }
 
-/// Sets every weight and buffer from PyTorch's; as `strict=True`, what is missing, of another shape
-/// or left over is an error (the inner one), and what is NaN or infinite is one too. Nothing is
-/// changed then.
+/// Sets every weight and buffer from PyTorch's, as with `strict=True`. The inner error lists tensors
+/// that are missing, of another shape, left over, NaN or infinite; then nothing is changed.
 pub fn load_state_dict(
     parameters: &Parameters,
     dict: &HashMap<String, Tensor>,
@@ -235,7 +234,7 @@ fn load_encoder(
             {
                 *t = adapt_stem(&t.to_dtype(DType::F32)?, channels)?;
             }
-            // 1×1 convolutions and linear layers hold the same numbers.
+            // 1×1 convolutions and linear layers hold the same values.
             (_, is, wanted) if is != wanted && squeezed(is) == squeezed(wanted) => {
                 *t = t.reshape(wanted)?;
             }
@@ -245,7 +244,7 @@ fn load_encoder(
     put(&slots, dict)
 }
 
-/// Sets the slots from the tensors of their names, all or none.
+/// Sets the slots from the tensors of the same names, all or none.
 fn put(
     slots: &[Slot],
     dict: &HashMap<String, Tensor>,
@@ -269,7 +268,7 @@ fn put(
     }
     let mut values = Vec::with_capacity(slots.len());
     for slot in slots {
-        // What f64 holds may be beyond f32.
+        // A finite f64 may overflow f32.
         let t = dict[slot.name].to_dtype(slot.var.dtype())?;
         match not_finite(&t)? {
             0 => values.push(t),
@@ -286,7 +285,7 @@ fn put(
     Ok(Ok(()))
 }
 
-/// The encoder whose stem and blocks are there, and no further block.
+/// Finds the encoder whose stem and blocks match and that has no further block.
 fn looks_like(dict: &HashMap<String, Tensor>) -> Option<&'static str> {
     let mut config = Config::load(None, false, &[]).ok()?;
     let dims = |name: &str| {
@@ -298,8 +297,8 @@ fn looks_like(dict: &HashMap<String, Tensor>) -> Option<&'static str> {
         config.model.backbone = backbone;
         let spec = Spec::new(&config);
         let encoder = Encoder::new(&spec);
-        // Of the stem not the input channels, which may be a picture's, nor a patch's width, which
-        // the first stage has too.
+        // Do not compare the stem's input channels, which may be 3, nor a patch stem's width, which the
+        // first stage has too.
         let stem = &encoder.stem.weight.shape;
         let stem_fits = match dims(&encoder.stem.weight.name)? {
             &[out, _, h, w] => [h, w] == stem[2..] && (encoder.second.is_none() || out == stem[0]),

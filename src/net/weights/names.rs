@@ -1,4 +1,4 @@
-//! Names that wrappers put around a module's own: `module.` of DataParallel, `_orig_mod.` of
+//! Removes the prefixes that wrappers add to names: `module.` of DataParallel, `_orig_mod.` of
 //! torch.compile, `model.` of a Lightning module, in any order and depth.
 
 use super::{Content, Tensors};
@@ -6,19 +6,19 @@ use crate::bounded::excerpt;
 use candle_core::Tensor;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// What PyTorch's wrappers put before the names of the module that they hold, which may be the
-/// network or any part of it.
+/// Name segments that PyTorch's wrappers add for the wrapped module, which may be any part of the
+/// network.
 const WRAPPERS: [&str; 4] =
     ["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
-/// `torch.optim.swa_utils.AveragedModel` keeps this count beside its weights.
+/// Counter that `torch.optim.swa_utils.AveragedModel` saves with its weights.
 const AVERAGED: &str = "n_averaged";
-/// What a whole network has and an encoder has not.
+/// Prefixes found in a whole network only, not in an encoder.
 const OF_NETWORK: [&str; 4] = ["lstm.", "lstm2.", "head.0.", "head2."];
-/// What a moving average of the weights is called by, as a word of a name.
+/// Words in a name that denote a moving average of the weights.
 const AVERAGE: [&str; 4] = ["ema", "swa", "averaged", "average"];
 
-/// Whether the name of a dictionary, or the prefix of some weights, says that they are a moving
-/// average: `state_dict_ema`, `modelEMA`, `ema_model.`.
+/// Whether a dictionary's name or a prefix of weights denotes a moving average: `state_dict_ema`,
+/// `modelEMA`, `ema_model.`.
 pub(super) fn is_average(name: &str) -> bool {
     let mut words = String::new();
     let mut before = ' ';
@@ -32,7 +32,8 @@ pub(super) fn is_average(name: &str) -> bool {
     words.split(|c: char| !c.is_alphanumeric()).any(|word| AVERAGE.contains(&word))
 }
 
-/// What the names say that the weights are of: timm has no LSTM, and no head of that name.
+/// Decides by the names what the weights belong to: timm's encoder has no LSTM, and its head has another
+/// name.
 pub(super) fn content<'a>(names: impl Iterator<Item = &'a String>) -> Content {
     let mut names = names.map(|name| bare(name));
     let is_there = |name: &str, part: &str| {
@@ -44,18 +45,17 @@ pub(super) fn content<'a>(names: impl Iterator<Item = &'a String>) -> Content {
     }
 }
 
-/// The name without the segments of [`WRAPPERS`].
+/// Returns the name without the segments of [`WRAPPERS`].
 fn bare(name: &str) -> String {
     let own = name.split('.').filter(|segment| !WRAPPERS.contains(segment));
     own.collect::<Vec<_>>().join(".")
 }
 
-/// Brings the weights under the names in `known`, the network's own: wrappers' segments are taken
-/// out, and then the prefix that most of the names have. What has another prefix keeps its name.
-/// Where a moving average lies beside the weights under a prefix of its own, `average` says which
-/// of them to take, and the other is left aside.
+/// Renames the weights to the network's own names, `known`: removes wrappers' segments, then the prefix
+/// that most names have. A name with another prefix stays as it is. If a moving average is stored under
+/// a prefix of its own, `average` selects it or the weights, and the other set is dropped.
 ///
-/// Errors: two names become one, or several networks are there; one sentence.
+/// Errors: when two names become the same, or the file holds several networks; one sentence.
 pub(super) fn unwrap(
     tensors: &mut Tensors,
     known: &HashSet<&str>,
@@ -81,7 +81,7 @@ pub(super) fn unwrap(
         candidates.iter().filter(|(_, count)| *count == most).map(|(prefix, _)| prefix).collect();
     let prefix = match best[..] {
         [prefix] => prefix.as_str(),
-        // A few names are alike by chance.
+        // A few names match by chance.
         _ if 2 * most < known.len() => "",
         _ => {
             let found = best.iter().take(4).map(|prefix| format!("{:?}", excerpt(prefix, 60)));
@@ -114,12 +114,12 @@ pub(super) fn unwrap(
     Ok(())
 }
 
-/// What stands before the names in `known`, and before how many of them.
+/// Counts, for each prefix, the names that consist of it and a name in `known`.
 fn prefixes(dict: &HashMap<String, Tensor>, known: &HashSet<&str>) -> BTreeMap<String, usize> {
     let longest = known.iter().map(|name| name.len()).max().unwrap_or(0);
     let mut prefixes = BTreeMap::new();
     for name in dict.keys() {
-        // From the end on, and no further than a known name is long.
+        // Search from the end, no further than the longest known name.
         let starts = name.rmatch_indices('.').map(|(at, _)| at + 1);
         let starts = starts.take_while(|start| name.len() - start <= longest).chain([0]);
         for start in starts.filter(|&start| known.contains(&name[start..])) {

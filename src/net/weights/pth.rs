@@ -1,9 +1,9 @@
-//! Tensors of the files that PyTorch's `torch.save` writes, without running what they hold.
+//! Reads the tensors of files written by PyTorch's `torch.save`, without running any code in them.
 //!
-//! Such a file is a zip archive: `NAME/data.pkl`, a pickle that describes the tensors, and the
-//! values, `NAME/data/0` and so on. candle's reader takes the pickle apart: it makes plain data of
-//! it and calls nothing. But it believes every length, copies as often and nests as deep as it is
-//! told, so each of its operations is looked at here, before and after.
+//! Such a file is a zip archive: `NAME/data.pkl`, a pickle that describes the tensors, and their values
+//! in `NAME/data/0` and so on. candle's reader turns the pickle into plain data and calls nothing. But
+//! it trusts every length, number of copies and nesting depth, so each of its operations is checked
+//! here, before and after.
 
 use super::{MOST_DIMENSIONS, Tensors, names::is_average, sentence};
 use crate::bounded::excerpt;
@@ -17,27 +17,27 @@ use std::{
 };
 use zip::{CompressionMethod, ZipArchive};
 
-/// A longer description is none of a network's: a nano's has 60 kB.
+/// Maximum size of the pickle, bytes; a nano's has 60 kB.
 const LONGEST_PICKLE: u64 = 4 << 20;
-/// Deeper nested is none: a parameter within a dictionary within a dictionary has 8.
+/// Maximum nesting; a parameter in a dictionary in a dictionary has 8.
 const DEEPEST: usize = 64;
-/// Objects that are looked at or copied while a description is read: a nano's take 150 thousand.
+/// Maximum number of objects visited or copied while reading a pickle; a nano's takes 150 thousand.
 const MOST_OBJECTS: usize = 2 << 20;
-/// Characters that count as one object.
+/// Characters counted as one object.
 const CHARACTERS: usize = 32;
-/// The newest protocol of pickles that is read here; torch.save writes 2 unless told otherwise.
+/// Newest supported pickle protocol; torch.save writes 2 by default.
 const NEWEST_PROTOCOL: u8 = 3;
-/// Dictionaries within dictionaries that are looked into for weights.
+/// Levels of nested dictionaries that are searched for weights.
 const LEVELS: usize = 3;
-/// Where a checkpoint of more than weights keeps them.
+/// Keys of the weights in a checkpoint that holds more.
 const KEYS: [&str; 4] = ["state_dict", "model_state_dict", "model", "net"];
 
 type Result<T> = std::result::Result<T, String>;
 
-/// The tensors of a zipped `.pth` file, as f32, f64, f16, bf16 or i64, on the CPU. `average`: of the
-/// weights and a moving average of them, the average.
+/// Reads the tensors of a zipped `.pth` file, as f32, f64, f16, bf16 or i64, on the CPU. `average`: take
+/// the moving average if the file holds both it and the weights.
 ///
-/// Errors: what is wrong with it, as a sentence of its own.
+/// Errors: when the file is malformed; a full sentence.
 pub(super) fn tensors(bytes: &[u8], average: bool) -> Result<Tensors> {
     let damaged = |e: zip::result::ZipError| {
         format!("it is no whole zip archive: {}", excerpt(&e.to_string(), 200))
@@ -74,7 +74,7 @@ pub(super) fn tensors(bytes: &[u8], average: bool) -> Result<Tensors> {
         if file.compression() != CompressionMethod::Stored || file.encrypted() {
             return Err(format!("its values data/{shown} are compressed or encrypted"));
         }
-        // As they lie in the file: nothing is copied.
+        // Borrow the stored bytes, without a copy.
         let values = file.data_start().and_then(|start| {
             let start = usize::try_from(start).ok()?;
             let end = start.checked_add(usize::try_from(file.size()).ok()?)?;
@@ -92,8 +92,8 @@ pub(super) fn tensors(bytes: &[u8], average: bool) -> Result<Tensors> {
     })
 }
 
-/// The tensors that a pickle describes, of together at most `most` bytes; `average` as in
-/// [`tensors`], `storage` gives the values that are kept under a key.
+/// Reads the tensors that a pickle describes, of at most `most` bytes in total. `average` as in
+/// [`tensors`]; `storage` returns the values stored under a key.
 pub(super) fn of_pickle<'a>(
     pickle: &[u8],
     most: usize,
@@ -117,7 +117,7 @@ pub(super) fn of_pickle<'a>(
     Ok(Tensors { by_name: tensors, is_average, taken })
 }
 
-/// What a pickle says.
+/// Parses a pickle.
 fn unpickle(mut pickle: &[u8]) -> Result<Object> {
     const RESAVE: &str = "load the file in PyTorch, and torch.save its state_dict() with the default \
                          pickle_protocol";
@@ -137,8 +137,7 @@ fn unpickle(mut pickle: &[u8]) -> Result<Object> {
     loop {
         check_length(pickle)?;
         let ended = stack.read(&mut pickle).map_err(foreign)?;
-        // All that an operation makes or changes lies on top. Whatever it may have copied is as
-        // large.
+        // An operation's result is on top of the stack, and anything it copied is at most as large.
         let top = stack.stack().last().map_or(Some(0), |top| objects(top, DEEPEST));
         let top = top.ok_or("its data.pkl is nested too deep")?;
         left = left.checked_sub(1 + top).ok_or("its data.pkl describes too many objects")?;
@@ -148,22 +147,22 @@ fn unpickle(mut pickle: &[u8]) -> Result<Object> {
     }
 }
 
-/// Refuses what the next operation would allocate, or count, beyond what there is.
+/// Rejects a next operation that would allocate or count more than the input holds.
 fn check_length(pickle: &[u8]) -> Result<()> {
     match *pickle {
-        // A text's length.
+        // Length of a string.
         [b'X', a, b, c, d, ref rest @ ..]
             if u32::from_le_bytes([a, b, c, d]) as usize > rest.len() =>
         {
             Err("its data.pkl is cut short".into())
         }
-        // A whole number's.
+        // Length of an integer.
         [0x8a, bytes, ..] if bytes > 8 => Err("its data.pkl has a number beyond 64 bits".into()),
         _ => Ok(()),
     }
 }
 
-/// How many objects it is made of; `None` where they are nested more than `deep`.
+/// Counts the objects in `object`; `None` if they are nested deeper than `deep`.
 fn objects(object: &Object, deep: usize) -> Option<usize> {
     let deep = deep.checked_sub(1)?;
     let all = |of: &[Object]| of.iter().try_fold(1, |n, part| Some(n + objects(part, deep)?));
@@ -186,7 +185,7 @@ fn objects(object: &Object, deep: usize) -> Option<usize> {
     }
 }
 
-/// A dictionary of tensors among those of a file.
+/// The dictionary of tensors chosen from a file.
 struct Chosen<'a> {
     pairs: &'a [(Object, Object)],
     is_average: bool,
@@ -194,7 +193,7 @@ struct Chosen<'a> {
     taken: Option<(String, String)>,
 }
 
-/// A dictionary of tensors, and the keys that lead to it.
+/// A dictionary of tensors, and the path of keys to it.
 struct Found<'a> {
     keys: Vec<&'a str>,
     pairs: &'a [(Object, Object)],
@@ -206,8 +205,8 @@ impl Found<'_> {
     }
 }
 
-/// The dictionary of tensors: the whole, or where that has none, the one in it; of the weights and a
-/// moving average of them the one that is wanted.
+/// Finds the dictionary of tensors: the whole object, or if that has none, a nested one. If there are
+/// both weights and a moving average, `average` selects.
 fn state_dict(described: &Object, average: bool) -> Result<Chosen<'_>> {
     let Object::Dict(whole) = described else {
         return Err(
@@ -224,7 +223,7 @@ fn state_dict(described: &Object, average: bool) -> Result<Chosen<'_>> {
     let takes_average = !averages.is_empty() && (average || plain.is_empty());
     let (candidates, others) = if takes_average { (averages, plain) } else { (plain, averages) };
     let chosen = only(candidates)?;
-    // The one that it is of, where there are several.
+    // Report the set not taken, if it is a single one.
     let other = only(others).ok();
     let taken = other.map(|other| (chosen.describe(), other.describe()));
     Ok(Chosen { pairs: chosen.pairs, is_average: takes_average, taken })
@@ -234,7 +233,7 @@ fn has_tensors(pairs: &[(Object, Object)]) -> bool {
     pairs.iter().any(|(_, value)| rebuilt(value).is_some())
 }
 
-/// Collects the dictionaries of tensors in `pairs`, a few levels deep.
+/// Collects the dictionaries of tensors in `pairs`, down to [`LEVELS`].
 fn find<'a>(pairs: &'a [(Object, Object)], keys: &mut Vec<&'a str>, found: &mut Vec<Found<'a>>) {
     for (key, value) in pairs {
         let (Object::Unicode(key), Object::Dict(pairs)) = (key, value) else { continue };
@@ -248,7 +247,7 @@ fn find<'a>(pairs: &'a [(Object, Object)], keys: &mut Vec<&'a str>, found: &mut 
     }
 }
 
-/// The one that is meant: of those that lie highest one of a known name, or the only one.
+/// Selects from the topmost dictionaries: one with a known key, or the only one.
 fn only(mut found: Vec<Found>) -> Result<Found> {
     let highest = found.iter().map(|found| found.keys.len()).min().unwrap_or(0);
     found.retain(|found| found.keys.len() == highest);
@@ -268,8 +267,8 @@ fn only(mut found: Vec<Found>) -> Result<Found> {
     Ok(found.swap_remove(at))
 }
 
-/// The arguments of `torch._utils._rebuild_tensor_v2` where the object is such a call, or a parameter
-/// made from one.
+/// Returns the arguments of `torch._utils._rebuild_tensor_v2` if the object is such a call, or a
+/// parameter made from one.
 fn rebuilt(object: &Object) -> Option<&[Object]> {
     let Object::Reduce { callable, args } = object else { return None };
     let Object::Class { module_name, class_name } = &**callable else { return None };
@@ -287,12 +286,12 @@ struct View<'a> {
     dtype: DType,
     shape: Vec<usize>,
     strides: Vec<usize>,
-    /// Of its first value.
+    /// Offset of the first value.
     offset: usize,
 }
 
 impl<'a> View<'a> {
-    /// From the arguments (storage, offset, shape, strides, …).
+    /// Parses the arguments (storage, offset, shape, strides, …).
     fn of(arguments: &'a [Object]) -> Result<Self> {
         let strange = || "is described in a way that is not PyTorch's".to_string();
         let [Object::PersistentLoad(id), offset, Object::Tuple(shape), Object::Tuple(strides), ..] =
@@ -309,7 +308,7 @@ impl<'a> View<'a> {
             "DoubleStorage" => DType::F64,
             "HalfStorage" => DType::F16,
             "BFloat16Storage" => DType::BF16,
-            // BatchNorm's count of batches.
+            // BatchNorm's batch counter.
             "LongStorage" => DType::I64,
             other => return Err(format!("is of type {:?}", excerpt(other, 40))),
         };
@@ -328,11 +327,11 @@ impl<'a> View<'a> {
         Ok(Self { key, dtype, shape, strides, offset })
     }
 
-    /// Its values' bytes, row by row, from those that are stored.
+    /// Copies the view's bytes, row by row, from the stored values.
     fn values(&self, stored: &[u8]) -> Result<Vec<u8>> {
         let size = self.dtype.size_in_bytes();
         let (number, last) = self.extent().ok_or("has a shape without an end")?;
-        // Values that are there several times are none of a network's weights.
+        // Also rejects views that repeat values: a network's weights have none.
         if last >= stored.len() / size || number > stored.len() / size {
             return Err("has more values than are stored".into());
         }
@@ -356,7 +355,7 @@ impl<'a> View<'a> {
         Ok(values)
     }
 
-    /// Whether its values lie row by row.
+    /// Whether the values are stored row by row.
     fn is_contiguous(&self) -> bool {
         let mut step = 1;
         self.shape.iter().zip(&self.strides).rev().all(|(&side, &stride)| {
@@ -366,7 +365,7 @@ impl<'a> View<'a> {
         })
     }
 
-    /// How many values it has, and which of those stored is its last; `None` beyond 64 bits.
+    /// Returns the number of values and the index of the last stored one; `None` if they exceed 64 bits.
     fn extent(&self) -> Option<(usize, usize)> {
         let mut number = 1usize;
         let mut last = self.offset;

@@ -1,31 +1,33 @@
-//! Where pretrained weights come from: a file, or a model of the Hugging Face hub.
+//! Location of pretrained weights: a file, or a model of the Hugging Face hub.
 
 use super::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// What a model of the hub is called by.
+/// Prefix of a hub model.
 const HUB: &str = "hf:";
-/// The file of a model that holds its weights.
+/// Weights file of a hub model.
 const FILE: &str = "model.safetensors";
-/// The newest version of a model.
+/// Default revision: the newest.
 const NEWEST: &str = "main";
 
-/// Weights to start from, as `model.pretrained` names them.
+/// Location of weights to start from, as in `model.pretrained`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WeightLocation {
-    /// A file here.
+    /// Path of a local file.
     File(PathBuf),
     /// `hf:OWNER/NAME` or `hf:OWNER/NAME@REVISION`.
     Hub {
         /// OWNER/NAME.
         repository: String,
-        /// A branch, a tag or a commit.
+        /// Branch, tag or commit.
         revision: String,
     },
 }
 
 impl WeightLocation {
-    /// From the setting. Errors: it begins with `hf:` and goes on as no model's name does.
+    /// Parses the setting.
+    ///
+    /// Errors: when it starts with `hf:` but is not a valid model name.
     pub fn of(setting: &Path) -> Result<Self> {
         let Some(name) = setting.to_str().and_then(|text| text.strip_prefix(HUB)) else {
             return Ok(Self::File(setting.into()));
@@ -45,9 +47,9 @@ impl WeightLocation {
         Ok(Self::Hub { repository: repository.into(), revision: revision.into() })
     }
 
-    /// The file here; one of the hub's is downloaded unless it was before.
+    /// Returns the local path; downloads a hub model unless it is cached.
     ///
-    /// Errors: it cannot be downloaded, or this program was built without the feature `hub`.
+    /// Errors: when the download fails, or this program was built without the feature `hub`.
     pub fn fetch(&self) -> Result<PathBuf> {
         match self {
             Self::File(path) => Ok(path.clone()),
@@ -64,7 +66,7 @@ impl WeightLocation {
     }
 }
 
-/// What to do where it cannot be downloaded from here.
+/// Tells how to download the model by hand.
 fn by_hand(repository: &str, revision: &str) -> String {
     format!(
         "download https://huggingface.co/{repository}/resolve/{revision}/{FILE} and give the path of that file"
@@ -76,7 +78,7 @@ fn download(repository: &str, revision: &str) -> std::result::Result<PathBuf, St
     use crate::bounded::excerpt;
     use hf_hub::{Repo, RepoType, api::sync::ApiBuilder};
     let repo = Repo::with_revision(repository.into(), RepoType::Model, revision.into());
-    // $HF_HOME, $HF_ENDPOINT and a token that was stored are heeded.
+    // Respects $HF_HOME, $HF_ENDPOINT and a stored token.
     let api = ApiBuilder::from_env().build();
     api.and_then(|api| api.repo(repo).get(FILE)).map_err(|e| {
         format!(
