@@ -1,4 +1,4 @@
-//! The operations on the CPU, on one thread or on several that share each of them.
+//! The operations on the CPU, on one thread or on several that share each operation.
 
 pub(crate) use super::loops::add;
 use super::loops::{DotAndScale, Scale, TimesDerivative, each_row, each_window_row};
@@ -16,35 +16,35 @@ use std::ops::Range;
 /// Writes images `range` as [n, S, S, in] into the slice.
 pub type Fill<'a, R> = &'a (dyn Fn(Range<usize>, &mut [R]) + Sync);
 
-/// Rows whose GELU goes backward at once.
+/// Rows per step of the GELU's backward pass.
 const GELU_ROWS: usize = 4;
-/// Windows whose products are made at once, about.
+/// Approximate number of windows per product.
 pub(crate) const WINDOWS: usize = 1024;
 
-/// The CPU at work on a group of images.
+/// The CPU, working on a group of images.
 pub(crate) struct Cpu<'a, R> {
-    /// The threads that share it.
+    /// Threads that share each operation.
     pub lanes: Lanes,
     pub pool: &'a BufferPool<R>,
     pub fill: Fill<'a, R>,
-    /// What the depthwise convolution works in, one a thread.
+    /// Work buffers of the depthwise convolution, one per thread.
     pub spaces: Vec<depthwise::Space<R>>,
 }
 
-/// A weight's gradient, summed up.
+/// Sum of a weight's gradients.
 pub(crate) struct Sum<'a, R> {
     values: &'a mut [R],
-    /// Nothing is added yet, and the values are any at all.
+    /// Nothing is added yet, and the values are arbitrary.
     empty: bool,
 }
 
 impl<'a, R: Float> Sum<'a, R> {
-    /// Over `values`, which are any at all if it is `empty`.
+    /// Sums into `values`, which are arbitrary if `empty`.
     pub fn new(values: &'a mut [R], empty: bool) -> Self {
         Self { values, empty }
     }
 
-    /// The values, to add to.
+    /// Returns the values to add to.
     fn values(&mut self) -> &mut [R] {
         if std::mem::replace(&mut self.empty, false) {
             self.values.fill(R::zero());
@@ -52,14 +52,14 @@ impl<'a, R: Float> Sum<'a, R> {
         self.values
     }
 
-    /// The values, and whether to add to them or else write over them.
+    /// Returns the values, and whether to add to them or overwrite them.
     fn add_or_begin(&mut self) -> (&mut [R], bool) {
         let empty = std::mem::replace(&mut self.empty, false);
         (self.values, !empty)
     }
 }
 
-/// The first `n` elements of a buffer that grows and is never cleared.
+/// Returns the first `n` elements of a buffer that grows and is never cleared.
 fn space<R: Float>(buffer: &mut Vec<R>, n: usize) -> &mut [R] {
     if buffer.len() < n {
         buffer.resize(n, R::zero());
@@ -67,21 +67,21 @@ fn space<R: Float>(buffer: &mut Vec<R>, n: usize) -> &mut [R] {
     &mut buffer[..n]
 }
 
-/// Rows of a thread whose hidden values, a row of 4C, are worked on at once: so many that a
-/// weight, packed anew for each product, is worth it, and so few that they stay in the second
-/// cache, or nearly (2 MiB each; half as many took 3 % longer).
+/// Rows that a thread works on at once, with 4C hidden values each. Enough to justify packing the weight
+/// for each product, and few enough that they about fit into the L2 cache (2 MiB each; half as many took
+/// 3 % longer).
 fn rows_at_once(c: usize) -> usize {
     (1usize << 19).div_ceil(4 * c).clamp(256, 1024)
 }
 
-/// A map of this shape to its patches of s×s pixels.
+/// Gathers s×s patches of a map of this shape.
 pub(crate) fn gather<R: Float>(map: &[R], shape: [usize; 4], s: usize, out: &mut [R]) {
     let n = s * shape[3];
     each_row(shape, s, |to, from| out[to..to + n].copy_from_slice(&map[from..from + n]));
 }
 
 impl<R: Float> Cpu<'_, R> {
-    /// LayerNorm's backward pass, from `g` by its result to `dx` by `x`.
+    /// LayerNorm's backward pass: from `g`, the gradient of its result, computes `dx`, that of `x`.
     fn norm_grads(&self, weight: &[R], x: &[R], g: &[R], dx: &mut [R], sums: &mut [R]) {
         let k = self.lanes.values(x.len(), weight.len());
         let rows = g.par_chunks(k).zip(dx.par_chunks_mut(k));
@@ -312,7 +312,7 @@ impl<'a, R: Float> Ops for Cpu<'a, R> {
             sum.values(),
             g.par_chunks_mut(k).zip(rows),
             |(g, (x, recomputed)), sum| {
-                // A few rows at a time, whose derivatives stay in the first cache.
+                // Few rows at a time, so that their derivatives stay in the L1 cache.
                 let few = GELU_ROWS * c;
                 let rows = x.chunks_mut(few).zip(recomputed.chunks_mut(few));
                 for (g, (x, recomputed)) in g.chunks_mut(few).zip(rows) {
@@ -392,10 +392,10 @@ impl<'a, R: Float> Ops for Cpu<'a, R> {
     }
 }
 
-/// Makes the gradients of `fc2` and `gamma` what they are, once all rows are summed.
+/// Completes the gradients of `fc2` and `gamma`, once all rows are summed.
 ///
-/// With G = Σ gᵀ·a and s = Σ g over all rows, result o·gamma and o = a·Wᵀ + b:
-/// ∂W = gamma·G, ∂b = gamma·s, ∂gamma = Σ g·o = Σₖ G·W + b·s. So o is not needed again.
+/// With G = Σ gᵀ·a and s = Σ g over all rows, result o·gamma and o = a·Wᵀ + b: ∂W = gamma·G, ∂b =
+/// gamma·s, ∂gamma = Σ g·o = Σₖ G·W + b·s. So o need not be recomputed.
 pub(crate) fn finish<R: Float>(weights: &Block<&[R]>, grads: &mut Block<Sum<R>>) {
     let sums = [&mut grads.fc2.weight, &mut grads.fc2.bias, &mut grads.gamma].map(Sum::values);
     let [of_weight, of_bias, of_gamma] = sums;

@@ -1,8 +1,8 @@
-//! The operations on a GPU, by our kernels and by cuBLAS, everything on candle's one stream.
+//! The operations on a GPU, by our kernels and cuBLAS, all on candle's one stream.
 //!
-//! What is computed in f16 or bf16 is rounded where it is written; kernels and products add in f32.
-//! Buffers come from the driver's memory pool and go back to it as soon as a layer is done with them.
-//! The first error ends the work: what is asked for after it is not done, and [`Cuda::done`] gives it.
+//! Results in f16 or bf16 are rounded when they are written; kernels and products sum in f32. Buffers
+//! come from the driver's memory pool and return to it as soon as a layer is done with them. After an
+//! error all further operations do nothing, and [`Cuda::done`] returns the error.
 
 use super::{HIDDEN, In, Ops, Out, Windows};
 use crate::net::description::{Affine, Block, EPS};
@@ -14,23 +14,23 @@ use candle_core::{CudaDevice, Error, Result, bail};
 use half::{bf16, f16};
 use std::ops::Range;
 
-/// Windows that an overlapping stem works on at once.
+/// Windows of an overlapping stem that are worked on at once.
 const WINDOWS: usize = 1 << 21;
 
-/// Writes images `range` as [n, S, S, in] into the values, or as patches of s×s pixels where s > 0.
+/// Writes images `range` as [n, S, S, in], or as patches of s×s pixels if s > 0.
 pub(crate) type Fill<'a, T> = &'a dyn Fn(Range<usize>, usize, &mut CudaSlice<T>) -> Result<()>;
 
-/// The GPU at work on a group of images, in the compute type `T`.
+/// The GPU, working on a group of images, in the compute type `T`.
 pub(crate) struct Cuda<'a, T> {
     device: &'a CudaDevice,
     fill: Fill<'a, T>,
     error: Option<Error>,
 }
 
-/// A buffer, or none yet.
+/// A buffer, possibly not allocated yet.
 pub(crate) struct Buffer<T> {
     values: Option<CudaSlice<T>>,
-    /// A map in f32, of which `values` is the rounded copy.
+    /// For a map: its f32 values, of which `values` is the rounded copy.
     wide: Option<CudaSlice<f32>>,
 }
 
@@ -40,7 +40,7 @@ impl<T> Default for Buffer<T> {
     }
 }
 
-/// The values of a buffer in `range`.
+/// Returns the values of a buffer in `range`.
 fn part<V>(values: Option<&CudaSlice<V>>, range: Range<usize>) -> Result<CudaView<'_, V>> {
     match values.and_then(|values| values.try_slice(range.clone())) {
         Some(view) => Ok(view),
@@ -65,7 +65,7 @@ impl<T> Buffer<T> {
         part(self.values.as_ref(), range)
     }
 
-    /// Where the f32 of a map begins that has a copy, or a null pointer.
+    /// Address of a map's f32 values if it has a rounded copy, else null.
     fn wide(&self, device: &CudaDevice, range: Range<usize>) -> Result<u64> {
         match &self.wide {
             None => Ok(0),
@@ -74,32 +74,32 @@ impl<T> Buffer<T> {
     }
 }
 
-/// The f32 of a map, and where its rounded copy begins or a null pointer.
+/// A map's f32 values, and the address of its rounded copy or null.
 type Both<'m> = (CudaView<'m, f32>, u64);
 
-/// A weight, and a matrix rounded to the compute type where that is narrower.
+/// A weight; for a matrix also a copy rounded to the compute type, if that is narrower.
 pub(crate) struct Weight<'a, T> {
     pub wide: CudaView<'a, f32>,
     pub narrow: Option<CudaView<'a, T>>,
 }
 
-/// A weight's gradient among those of all weights, summed up.
+/// Sum of a weight's gradients, in the buffer of all weights.
 pub(crate) struct Sum<'a> {
     pub all: &'a CudaSlice<f32>,
     pub range: Range<usize>,
-    /// Nothing is added yet, and the values are any at all.
+    /// Nothing is added yet, and the values are arbitrary.
     pub empty: bool,
 }
 
 impl Sum<'_> {
-    /// The values, and whether to add to them or else write over them.
+    /// Returns the values, and whether to add to them or overwrite them.
     fn add_or_begin(&mut self) -> (CudaView<'_, f32>, bool) {
         let add = !std::mem::replace(&mut self.empty, false);
         (self.all.slice(self.range.clone()), add)
     }
 }
 
-/// Those of weight and bias, which lie one behind the other.
+/// Returns the sums of weight and bias, which are adjacent.
 fn both<'s>(sums: &'s mut Affine<Sum<'_>>) -> Result<(CudaView<'s, f32>, bool)> {
     let (weight, bias) = (&mut sums.weight, &mut sums.bias);
     if weight.range.end != bias.range.start || weight.empty != bias.empty {
@@ -110,7 +110,7 @@ fn both<'s>(sums: &'s mut Affine<Sum<'_>>) -> Result<(CudaView<'s, f32>, bool)> 
     Ok((weight.all.slice(weight.range.start..bias.range.end), add))
 }
 
-/// A compute type: f32, where a map is one buffer, or a narrower one, where it is two.
+/// A compute type: with f32 a map is one buffer, with a narrower type it is two.
 pub(crate) trait Compute: Element {
     /// Whether it is narrower than f32.
     const NARROW: bool;
@@ -156,7 +156,8 @@ macro_rules! narrow {
 narrow!(f16);
 narrow!(bf16);
 
-/// A map's pixels in the order of patches: pixels of its row, and of a patch's side; or 0, as they are.
+/// How to reorder a map's pixels into patches: the width of its rows and the patches' side, or 0 to keep
+/// their order.
 type Order = [usize; 2];
 
 impl<'a, T: Compute> Cuda<'a, T> {
@@ -164,12 +165,14 @@ impl<'a, T: Compute> Cuda<'a, T> {
         Self { device, fill, error: None }
     }
 
-    /// Errors: the first that there was.
+    /// Finishes the work.
+    ///
+    /// Errors: returns the first one.
     pub fn done(self) -> Result<()> {
         self.error.map_or(Ok(()), Err)
     }
 
-    /// What `work` gives, unless there was an error before or is one now.
+    /// Runs `work` and returns its result; `None` if it fails or an earlier operation failed.
     fn attempt<R>(&mut self, work: impl FnOnce(&CudaDevice) -> Result<R>) -> Option<R> {
         if self.error.is_some() {
             return None;
@@ -187,7 +190,7 @@ impl<'a, T: Compute> Cuda<'a, T> {
         Buffer { values: self.attempt(|device| empty(device, n)), wide: None }
     }
 
-    /// Rows of `c`, normalised, in the order of patches.
+    /// Normalises rows of `c`, written in the order of patches.
     fn normalise<V: Element>(
         &mut self,
         norm: &Affine<&Weight<T>>,
@@ -206,7 +209,7 @@ impl<'a, T: Compute> Cuda<'a, T> {
         });
     }
 
-    /// Its backward pass; the gradients of weight and bias go to `sums`, added or not.
+    /// Its backward pass. Adds the gradients of weight and bias to `sums`, or overwrites them.
     fn normalise_backward<V: Element>(
         &mut self,
         (weight, c, order): (&Weight<T>, usize, Order),
@@ -245,7 +248,7 @@ impl<'a, T: Compute> Cuda<'a, T> {
         });
     }
 
-    /// Fills `out` from its beginning, with images as they are or as patches of `side`.
+    /// Fills `out` from its start, with images or with their patches of `side`.
     fn fill(&mut self, range: Range<usize>, side: usize, out: &mut Buffer<T>) {
         let fill = self.fill;
         self.attempt(|_| match &mut out.values {
@@ -270,7 +273,7 @@ impl<'a, T: Compute> Cuda<'a, T> {
         });
     }
 
-    /// Where norms' gradients are summed: in `sums`, which is made where there is none yet.
+    /// Returns the buffer `sums` of norms' gradients, allocated if need be.
     fn sums_of_norm<'s>(
         &mut self,
         sums: &'s mut Buffer<f32>,
@@ -302,7 +305,7 @@ impl<'a, T: Compute> Ops for Cuda<'a, T> {
     fn give_map(&mut self, _: Buffer<T>) {}
     fn fit(&mut self, buffer: &mut Buffer<T>, n: usize) {
         if buffer.len() < n {
-            // The old one first: both need not fit.
+            // Free the old buffer first: both may not fit.
             *buffer = Buffer::default();
             *buffer = self.buffer(n);
         }
@@ -645,8 +648,7 @@ impl<'a, T: Compute> Ops for Cuda<'a, T> {
     }
 }
 
-/// Makes the gradients of `fc2` and `gamma` what they are, once all rows are summed, as
-/// [`super::cpu::finish`] does.
+/// Completes the gradients of `fc2` and `gamma`, once all rows are summed, like [`super::cpu::finish`].
 pub(crate) fn finish<T>(
     device: &CudaDevice,
     weights: &Block<&Weight<T>>,

@@ -1,10 +1,10 @@
-//! The CPU's inner loops that no op of candle's has.
+//! Inner loops on the CPU that candle has no op for.
 
 use super::Windows;
 use crate::net::ops::{Float, layer_norm};
 use pulp::{Simd, WithSimd};
 
-/// Calls `row` with the starts of a patch's row of s·C values among the patches and in the map.
+/// Calls `row` for each row of a patch, s·C values, with its start in the patches and in the map.
 pub(super) fn each_row([n, h, w, c]: [usize; 4], s: usize, mut row: impl FnMut(usize, usize)) {
     let (ph, pw) = (h / s, w / s);
     for y in 0..n * ph {
@@ -16,8 +16,8 @@ pub(super) fn each_row([n, h, w, c]: [usize; 4], s: usize, mut row: impl FnMut(u
     }
 }
 
-/// Calls `row` for the three rows of each window with its start among the windows, its start in the
-/// maps, and its length. What lies outside of a map, above it or to its left, is left out.
+/// Calls `row` for the three rows of each window, with the start in the windows, the start in the maps,
+/// and the length. Leaves out the parts above and to the left of the map.
 pub(super) fn each_window_row(windows: &Windows, mut row: impl FnMut(usize, usize, usize)) {
     let &Windows { h, w, c, ref rows } = windows;
     for (i, y) in rows.clone().enumerate() {
@@ -33,14 +33,14 @@ pub(super) fn each_window_row(windows: &Windows, mut row: impl FnMut(usize, usiz
     }
 }
 
-/// `to` += `values`.
+/// Adds `values` to `to`.
 pub(crate) fn add<R: Float>(to: &mut [R], values: &[R]) {
     for (to, &v) in to.iter_mut().zip(values) {
         *to += v;
     }
 }
 
-/// Σ w·g, and g ·= scale.
+/// Computes Σ w·g, and scales g in place.
 pub(super) struct DotAndScale<'a, R> {
     pub w: &'a [R],
     pub g: &'a mut [R],
@@ -58,7 +58,7 @@ impl<R: Float> WithSimd for DotAndScale<'_, R> {
     }
 }
 
-/// g · gamma, and Σ g over the rows.
+/// Computes g · gamma, and Σ g over the rows.
 pub(super) struct Scale<'a, R> {
     pub g: &'a [R],
     pub gamma: &'a [R],
@@ -81,7 +81,7 @@ impl<R: Float> WithSimd for Scale<'_, R> {
     }
 }
 
-/// g ·= derivative, and its sum over the rows.
+/// Multiplies g by the derivative in place, and sums it over the rows.
 pub(super) struct TimesDerivative<'a, R> {
     pub g: &'a mut [R],
     pub derivative: &'a [R],

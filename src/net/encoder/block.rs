@@ -4,43 +4,43 @@ use crate::net::description::Block;
 use crate::net::device_ops::{In, Ops, Out};
 use std::ops::Range;
 
-/// What a group is worked on in.
+/// Work buffers of a block.
 #[derive(Default)]
 pub(super) struct Work<B, W> {
     /// After the convolution, [M, C].
     y: B,
     /// Gradient of `y`, [M, C].
     dy: B,
-    /// After the norm, of some rows.
+    /// After the norm, for a piece of the rows.
     z: B,
-    /// Gradient of `z`, of some rows.
+    /// Gradient of `z`, for a piece of the rows.
     dz: B,
-    /// Before and after the GELU, its gradient: of some rows, [rows, 4C].
+    /// Before the GELU, after it, and its gradient, for a piece of the rows, [rows, 4C].
     h: B,
     a: B,
     da: B,
-    /// After the MLP, or the gradient times gamma: of some rows, [rows, C].
+    /// After the MLP, or the gradient times gamma, for a piece of the rows, [rows, C].
     o: B,
     /// Gradients of the norm's weight and bias.
     norm: W,
 }
 
 impl<B, W> Work<B, W> {
-    /// Nothing of it is needed until the next block.
+    /// Releases the buffers until the next block.
     fn spare(&mut self, ops: &mut impl Ops<Inner = B>) {
         let Self { y, dy, z, dz, h, a, da, o, norm: _ } = self;
         [y, dy, z, dz, h, a, da, o].into_iter().for_each(|buffer| ops.spare(buffer));
     }
 }
 
-/// Ranges of rows, as even as they can be.
+/// Splits the rows into ranges of nearly equal length.
 fn pieces<O: Ops>(ops: &O, rows: usize, c: usize) -> impl Iterator<Item = Range<usize>> + use<O> {
     let n = ops.pieces(rows, c);
     (0..n).map(move |i| rows * i / n..rows * (i + 1) / n)
 }
 
-/// Rows after the convolution, `y` [n, C] → after the norm `z` [n, C] and after the first product,
-/// without its bias, `h` [n, 4C].
+/// Maps rows after the convolution, `y` [n, C], to those after the norm, `z` [n, C], and after the first
+/// product without its bias, `h` [n, 4C].
 fn hidden<O: Ops>(
     ops: &mut O,
     weights: &Block<O::Weight>,
@@ -54,8 +54,8 @@ fn hidden<O: Ops>(
     ops.product([n, 4 * c, c], (z, 0..n * c), weights.fc1.weight, h);
 }
 
-/// What of a block's forward pass can be kept for its backward pass, or else is computed again
-/// there.
+/// Intermediate values that a forward pass may keep for its backward pass; otherwise that recomputes
+/// them.
 pub(super) struct Inner<B> {
     /// After the convolution, [M, C].
     pub(super) y: B,
@@ -63,7 +63,7 @@ pub(super) struct Inner<B> {
     pub(super) h: B,
 }
 
-/// `x` [n, h, w, C] → `out`, the same shape. `shape`: its four numbers. `inner` is filled.
+/// Maps `x` to `out`, both of `shape` [n, h, w, C], and fills `inner`.
 pub(super) fn forward<O: Ops>(
     ops: &mut O,
     weights: &Block<O::Weight>,
@@ -106,9 +106,9 @@ pub(super) fn forward<O: Ops>(
     work.spare(ops);
 }
 
-/// The backward pass: `g`, the gradient by the block's result, becomes that by `x`, and the
-/// gradients by the weights are added to `grads`, of which `fc2` and `gamma` are not right before
-/// `finish`: they are summed without gamma. `inner`, if it was kept, is used up.
+/// The backward pass: turns `g`, the gradient of the block's result, into that of `x`, and adds the
+/// weights' gradients to `grads`. Those of `fc2` and `gamma` are summed without gamma and are correct
+/// only after `finish`. Uses up `inner` if it was kept.
 pub(super) fn backward<O: Ops>(
     ops: &mut O,
     weights: &Block<O::Weight>,
@@ -127,7 +127,7 @@ pub(super) fn backward<O: Ops>(
     ops.begin_norm(&mut work.norm, c);
     for rows in pieces(ops, m / c, c) {
         let (n, range) = (rows.len(), rows.start * c..rows.end * c);
-        // Of some rows of C and of 4C.
+        // Ranges of rows of C and of 4C.
         let (all, wide) = (0..n * c, 0..4 * n * c);
         for buffer in [&mut work.a, &mut work.da] {
             ops.fit(buffer, 4 * n * c);
@@ -141,7 +141,7 @@ pub(super) fn backward<O: Ops>(
         ops.scale_backward((&*g, range.clone()), gamma, c, scaled, &mut grads.fc2.bias);
         let to = (&mut work.da, wide.clone());
         ops.product_by_input(sizes[1], (&work.o, all.clone()), second, to);
-        // After that, so that the hidden values are still in the caches where they are used.
+        // Computed last, so that the hidden values are still in the caches when they are used.
         let (y, h, at) = match &mut inner {
             Some(Inner { y, h }) => {
                 let y = (&*y, range.clone());
@@ -160,7 +160,7 @@ pub(super) fn backward<O: Ops>(
         let first = &weights.fc1;
         let (recomputed, of_a) = ((&mut *a, wide.clone()), (&mut *da, wide.clone()));
         ops.gelu_backward((h, at), first.bias, 4 * c, recomputed, of_a, &mut grads.fc1.bias);
-        // Without gamma for now.
+        // `finish` multiplies by gamma.
         let of_rows = (&*g, range.clone());
         ops.product_by_weight(sizes[1], of_rows, (a, wide.clone()), &mut grads.fc2.weight);
         let z = (&work.z, all.clone());

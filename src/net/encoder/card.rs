@@ -1,5 +1,4 @@
-//! The encoder on a GPU: groups of images one after the other, each in as large a part as there is
-//! memory for.
+//! The encoder on a GPU: one group of images after another, each group as large as memory allows.
 
 use super::group::{self, Shapes};
 use super::weights::{Net, Weight as Description};
@@ -14,24 +13,24 @@ use candle_core::cuda_backend::cudarc::driver::{CudaSlice, PushKernelArg};
 use candle_core::{CudaDevice, Device, Result, Tensor, bail};
 use std::{marker::PhantomData, ops::Range};
 
-/// The images of a batch on their way to the network.
+/// The images of a batch, as the network reads them.
 pub(crate) enum ImageSource<'a> {
-    /// On the device, uint8 [N, S, S, in]; where they are mixed each image's partner, uint32 [N] on
-    /// the device, and the shares of both.
+    /// uint8 [N, S, S, in] on the device. For mixup also the index of each image's partner, uint32 [N]
+    /// on the device, and the weights of both.
     Bytes {
         /// All images.
         own: Tensor,
-        /// The partners.
+        /// Partners and weights.
         mixed: Option<(Tensor, [f32; 2])>,
     },
-    /// From memory, as they are asked for.
+    /// From host memory, written on demand.
     Memory(Fill<'a, f32>),
 }
 
 impl ImageSource<'_> {
-    /// Images as bytes on `device`, [N, S, S, in], from pieces of whole images of this shape.
+    /// Uploads images to `device` as bytes [N, S, S, in], from slices of whole images of this shape.
     ///
-    /// Errors: it is no GPU, or has too little memory.
+    /// Errors: when `device` is not a GPU or has too little memory.
     pub fn upload(pieces: &[&[u8]], [h, w, c]: [usize; 3], device: &Device) -> Result<Tensor> {
         let Device::Cuda(device) = device else { bail!("images for a GPU are given none") };
         let total = pieces.iter().map(|piece| piece.len()).sum();
@@ -50,33 +49,33 @@ pub(crate) struct Card<'a, T> {
     weights: Net<Description>,
     device: CudaDevice,
     parameters: &'a [Parameter],
-    /// Matrices rounded to the compute type, where that is narrower.
+    /// Matrices rounded to the compute type, if it is narrower.
     narrow: Vec<Option<Tensor>>,
     source: ImageSource<'a>,
-    /// Images at once.
+    /// Images per group.
     group: usize,
     compute: PhantomData<T>,
 }
 
 type Tape<T> = group::Tape<Buffer<T>, Buffer<f32>>;
 
-/// What the forward pass keeps of some images.
+/// State kept by the forward pass for some images.
 pub(crate) struct Tapes<T> {
     tapes: Vec<Tape<T>>,
     range: Range<usize>,
 }
 
-/// The gradients of all weights, one behind the other.
+/// The gradients of all weights, in one buffer.
 pub(crate) struct Sums {
     all: CudaSlice<f32>,
-    /// Nothing is added yet, and the values are any at all.
+    /// Nothing is added yet, and the values are arbitrary.
     empty: bool,
 }
 
 impl<'a, T: Compute> Card<'a, T> {
-    /// Of `model`, for a batch of images of `size`², `group` of them at once.
+    /// Prepares the encoder of `model` for a batch of images of `size`², `group` at once.
     ///
-    /// Errors: `device` is no GPU, or has too little memory.
+    /// Errors: when `device` is not a GPU or has too little memory.
     pub fn new(
         model: &'a Classifier,
         (source, size): (ImageSource<'a>, usize),
@@ -106,8 +105,8 @@ impl<'a, T: Compute> Card<'a, T> {
         })
     }
 
-    /// Writes images `range` as [n, S, S, in] in 0..=1, or as patches of `side`² pixels, a row each, where
-    /// that is not 0.
+    /// Writes images `range` as [n, S, S, in] in 0..=1, or if `side` is not 0 as patches of `side`²
+    /// pixels, one per row.
     fn fill(&self, range: Range<usize>, side: usize, out: &mut CudaSlice<T>) -> Result<()> {
         let (device, c, s) = (&self.device, self.shapes.spec.in_channels, self.shapes.size);
         let n = range.len() * s * s * c;
@@ -143,9 +142,10 @@ impl<'a, T: Compute> Card<'a, T> {
         }
     }
 
-    /// From which block on, counted over all stages, inner values are kept of `n` images in the memory
-    /// that those of all blocks would take of `inner` images. The last blocks' are needed first in the
-    /// backward pass, and are gone before the first blocks need the most memory.
+    /// Returns the first block, counted over all stages, whose inner values are kept for `n` images,
+    /// given the memory that those of all blocks take for `inner` images. The last blocks' values are
+    /// kept first: the backward pass uses them first, and frees them before the first blocks need the
+    /// most memory.
     fn inner_from(&self, n: usize, inner: usize) -> usize {
         let (spec, size) = (&self.shapes.spec, self.shapes.size);
         let blocks = (0..4).flat_map(|s| std::iter::repeat_n(spec.map(size, s), spec.depths[s]));
@@ -161,7 +161,7 @@ impl<'a, T: Compute> Card<'a, T> {
         blocks.len() - blocks.iter().rev().take_while(fits).count()
     }
 
-    /// Runs `work` with the weights, which are locked for reading as long.
+    /// Runs `work` with the weights, locked for reading meanwhile.
     fn with_weights<R>(
         &self,
         work: impl for<'w> FnOnce(&Net<&'w Weight<'w, T>>) -> Result<R>,
@@ -261,7 +261,7 @@ impl<T: Compute> Pass for Card<'_, T> {
     }
 }
 
-/// Where each weight's gradient is summed.
+/// Places each weight's gradient in the sums' buffer.
 fn places<'s>(weights: &Net<Description>, all: &'s CudaSlice<f32>, empty: bool) -> Net<Sum<'s>> {
     let mut at = 0;
     weights.map(|weight| {

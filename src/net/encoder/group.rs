@@ -14,22 +14,22 @@ pub(super) struct Shapes {
     pub(super) size: usize,
 }
 
-/// What is kept of a group.
+/// State kept for a group's backward pass.
 pub(super) struct Tape<B, W> {
     pub(super) range: Range<usize>,
-    /// Before the stem's norm.
+    /// The input of the stem's norm.
     stem: B,
     /// The input of each block and each downsampling, in order.
     maps: Vec<B>,
-    /// The last blocks', from one on that may be the first, or none's.
+    /// Inner values of the last blocks: of all, some or none.
     inner: Vec<block::Inner<B>>,
-    /// The last map's means, [n, F].
+    /// Means of the last map, [n, F].
     pooled: W,
 }
 
 #[cfg(test)]
 impl<R> Tape<Vec<R>, Vec<R>> {
-    /// Values held.
+    /// Number of values held.
     pub(super) fn values(&self) -> usize {
         let inner = self.inner.iter().map(|i| i.y.len() + i.h.len());
         let maps = self.maps.iter().map(Vec::len);
@@ -37,7 +37,7 @@ impl<R> Tape<Vec<R>, Vec<R>> {
     }
 }
 
-/// What a group is worked on in.
+/// Work buffers of a group.
 #[derive(Default)]
 pub(super) struct Work<B, W> {
     images: B,
@@ -46,7 +46,7 @@ pub(super) struct Work<B, W> {
     overlap: overlap::Work<B>,
 }
 
-/// A tape, and what a group is worked on in, on the device `O`.
+/// The tape and work buffers on the device `O`.
 type TapeOf<O> = Tape<<O as Ops>::Inner, <O as Ops>::Wide>;
 type WorkOf<O> = Work<<O as Ops>::Inner, <O as Ops>::Wide>;
 
@@ -55,7 +55,7 @@ fn length(shape: [usize; 4]) -> usize {
 }
 
 impl Shapes {
-    /// [n, h, w, C] of stage s.
+    /// Shape of stage s, [n, h, w, C].
     fn stage(&self, n: usize, s: usize) -> [usize; 4] {
         let side = (self.size / 4) >> s;
         [n, side, side, self.spec.dims[s]]
@@ -65,7 +65,7 @@ impl Shapes {
         [n, self.size, self.size, self.spec.in_channels]
     }
 
-    /// Of an overlapping stem.
+    /// Sizes of an overlapping stem.
     fn overlap(&self, n: usize) -> Sizes {
         let middle = match self.spec.stem {
             Stem::Overlap { middle } => middle,
@@ -74,14 +74,15 @@ impl Shapes {
         Sizes { images: self.images(n), middle, out: self.spec.dims[0] }
     }
 
-    /// [n, pixels, C] of the last map.
+    /// Shape of the last map, [n, pixels, C].
     fn last(&self, n: usize) -> [usize; 3] {
         let [n, h, w, c] = self.stage(n, 3);
         [n, h * w, c]
     }
 
-    /// Features [n, F] of images `range`; and what the backward pass needs if layers' inputs are to be
-    /// kept, with the inner values of all blocks from one on, counted over all stages.
+    /// Computes the features [n, F] of images `range`. If `keep`, also returns the tape for the backward
+    /// pass: the layers' inputs, and the inner values of all blocks from `inner_from`, counted over all
+    /// stages.
     pub(super) fn forward<O: Ops>(
         &self,
         ops: &mut O,
@@ -133,7 +134,7 @@ impl Shapes {
         (features, None)
     }
 
-    /// Images `range` → before the stem's norm, and the first map.
+    /// Maps images `range` to the input of the stem's norm and the first map.
     fn stem<O: Ops>(
         &self,
         ops: &mut O,
@@ -163,8 +164,8 @@ impl Shapes {
         (pre, map)
     }
 
-    /// Adds the gradients of all weights to `grads`, from that of the features of the tape's images:
-    /// `grad`, [n, F].
+    /// Adds the gradients of all weights to `grads`, given `grad` [n, F], the gradient of the features
+    /// of the tape's images.
     pub(super) fn backward<O: Ops>(
         &self,
         ops: &mut O,
@@ -205,8 +206,8 @@ impl Shapes {
         ops.give_map(g);
     }
 
-    /// From the gradient `g` of a stage's result to that of what it reads; what was kept of its layers
-    /// is used up from the end. `at`: images, and which stage.
+    /// Turns the gradient `g` of a stage's result into that of its input; uses up the kept state of its
+    /// layers from the end. `at`: number of images, and stage.
     fn stage_backward<O: Ops>(
         &self,
         ops: &mut O,

@@ -1,4 +1,4 @@
-//! The encoder on the CPU: groups of images side by side.
+//! The encoder on the CPU: groups of images run in parallel.
 
 use super::group::{self, Shapes};
 use super::weights::{self, Net, Weight};
@@ -10,13 +10,13 @@ use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-/// Pixels of a group's first maps, about: so many that the last stage's few pixels are worth its
-/// large weights.
+/// Approximate number of pixels in a group's first maps: large enough that the last stage's few pixels
+/// make good use of its large weights.
 const GROUP_PIXELS: usize = 8192;
-/// Images of a group, at least.
+/// Fewest images of a group.
 const GROUP_IMAGES: usize = 4;
 
-/// The encoder's shape, for images of one size.
+/// The encoder's description, for images of one size.
 #[derive(Debug, Clone)]
 pub(super) struct Layers {
     shapes: Shapes,
@@ -24,26 +24,26 @@ pub(super) struct Layers {
     threads: usize,
 }
 
-/// A group's.
+/// The tape of one group.
 type Tape<R> = group::Tape<Vec<R>, Vec<R>>;
 
-/// What the forward pass keeps of some images.
+/// State kept by the forward pass for some images.
 pub(super) struct Tapes<R> {
     tapes: Vec<Tape<R>>,
     range: Range<usize>,
 }
 
-/// Values that a tape holds of one image.
+/// Returns the number of values that a tape holds per image.
 pub(super) fn tape_values(spec: &Spec, size: usize) -> usize {
     let of_stage = |s: usize| {
-        // Each block's input, and the next downsampling's; the stem's beside.
+        // Inputs of each block and of the next downsampling, and the stem's.
         spec.map(size, s) * (spec.depths[s] + usize::from(s < 3) + usize::from(s == 0))
     };
     (0..4).map(of_stage).sum::<usize>() + spec.dims[3]
 }
 
-/// Values that a thread works in, about: images and their patches, a block's maps before and after
-/// its convolution, the maps on their way, and what it takes of some rows.
+/// Estimates the number of values in a thread's work buffers: images and their patches, a block's maps
+/// before and after its convolution, maps between layers, and buffers for a piece of the rows.
 pub(super) fn scratch_values(spec: &Spec, size: usize) -> usize {
     let pixels = spec.pixels(size, 0);
     let images = (GROUP_PIXELS / pixels).max(GROUP_IMAGES);
@@ -54,29 +54,29 @@ pub(super) fn scratch_values(spec: &Spec, size: usize) -> usize {
     images * (2 * size * size * spec.in_channels + 6 * pixels * spec.dims[0]) + stem + (1 << 20)
 }
 
-/// Values that [`block::Inner`] holds of one image, of all blocks.
+/// Returns the number of values in [`block::Inner`] per image, for all blocks.
 pub(super) fn inner_values(spec: &Spec, size: usize) -> usize {
     (0..4).map(|s| spec.map(size, s) * 5 * spec.depths[s]).sum()
 }
 
 impl<R> Tapes<R> {
-    /// The images they are of.
+    /// Images that have tapes.
     pub(super) fn range(&self) -> Range<usize> {
         self.range.clone()
     }
 
-    /// Values held.
+    /// Number of values held.
     #[cfg(test)]
     pub(super) fn values(&self) -> usize {
         self.tapes.iter().map(Tape::values).sum()
     }
 }
 
-/// What threads work in, from step to step.
+/// Work buffers of the threads, reused from step to step.
 #[derive(Default)]
 pub(super) struct Scratch<R>(Mutex<Vec<Work<R>>>);
 
-/// What a group is worked on in.
+/// Work buffers of one group.
 #[derive(Default)]
 struct Work<R> {
     group: group::Work<Vec<R>, Vec<R>>,
@@ -84,8 +84,8 @@ struct Work<R> {
 }
 
 impl<R: Float> Scratch<R> {
-    /// Runs `f` in what no other group is worked on in, on this thread and, where `lanes` are
-    /// more than one, on others.
+    /// Runs `f` with work buffers of its own, on this thread and, if there are several `lanes`, on
+    /// others.
     fn with<'a, T: Send>(
         &self,
         lanes: Lanes,
@@ -98,7 +98,7 @@ impl<R: Float> Scratch<R> {
         let mut cpu = Cpu { lanes, pool, fill, spaces };
         let result = match lanes.0 {
             1 => f(&mut cpu, &mut group),
-            // Among rayon's threads, so that each kernel need not wake them from outside.
+            // Enter rayon's thread pool once, so that each kernel need not wake it from outside.
             _ => rayon::scope(|_| f(&mut cpu, &mut group)),
         };
         lock().push(Work { group, spaces: cpu.spaces });
@@ -107,24 +107,24 @@ impl<R: Float> Scratch<R> {
 }
 
 impl Layers {
-    /// Of `spec` for images of `size`², on `threads` threads, at most [`THREADS`].
+    /// Builds the encoder of `spec` for images of `size`², on `threads` threads, at most [`THREADS`].
     pub fn new(spec: &Spec, size: usize, threads: usize) -> Self {
         let threads = threads.clamp(1, THREADS);
         let shapes = Shapes { spec: spec.clone(), size };
         Self { shapes, weights: Net::new(spec), threads }
     }
 
-    /// The encoder's description.
+    /// Returns the encoder's description.
     pub fn weights(&self) -> &Net<Weight> {
         &self.weights
     }
 
-    /// Threads that share a group of `range`: all of them, where each could not have an image.
+    /// Number of threads that share a group of `range`: all, if there are fewer images than threads.
     fn lanes(&self, range: &Range<usize>) -> Lanes {
         Lanes(if range.len() < self.threads { self.threads } else { 1 })
     }
 
-    /// `range` in groups: as even as they can be, and as many as the threads can share.
+    /// Splits `range` into groups of nearly equal size, as many as keep all threads busy.
     fn groups(&self, range: &Range<usize>) -> Vec<Range<usize>> {
         let pixels = self.shapes.spec.pixels(self.shapes.size, 0);
         let images = (GROUP_PIXELS / pixels).max(GROUP_IMAGES);
@@ -134,7 +134,7 @@ impl Layers {
         (0..n).map(|i| at(i)..at(i + 1)).collect()
     }
 
-    /// Features [n, F] of images `range`, and what is kept of the first of them.
+    /// Computes the features [n, F] of images `range`, and keeps the state of the first of them.
     pub fn forward<R: Float>(
         &self,
         net: &Net<&[R]>,
@@ -165,15 +165,15 @@ impl Layers {
         (all, Tapes { tapes, range: start..end })
     }
 
-    /// For the gradient of each weight: any values at all.
+    /// Allocates a buffer of arbitrary values for the gradient of each weight.
     pub fn empty<R: Float>(&self, pool: &BufferPool<R>) -> Vec<Vec<R>> {
         let mut sums = Vec::new();
         self.weights.each(|weight| sums.push(pool.take(weight.count())));
         sums
     }
 
-    /// Adds the gradients of all weights to `sums` (or begins with them if `empty`), from that of the
-    /// features of the tapes' images, `grad` [n, F]. They are right after [`Self::finish`].
+    /// Adds the gradients of all weights to `sums` (or overwrites them if `empty`), given `grad` [n, F],
+    /// the gradient of the features of the tapes' images. They are correct after [`Self::finish`].
     pub fn backward<R: Float>(
         &self,
         net: &Net<&[R]>,
@@ -185,7 +185,7 @@ impl Layers {
     ) {
         let (width, start) = (self.shapes.spec.dims[3], tapes.range.start);
         let lanes = self.lanes(&tapes.range);
-        // Each thread's groups are those of its turn: the sums do not depend on who is faster.
+        // Groups are assigned to threads in turn, so the sums do not depend on timing.
         let mut turns: Vec<Vec<Tape<R>>> = (0..self.threads).map(|_| Vec::new()).collect();
         for (i, tape) in tapes.tapes.into_iter().enumerate() {
             turns[i % self.threads].push(tape);
@@ -225,7 +225,7 @@ impl Layers {
         parts.into_iter().flatten().for_each(|buffer| pool.give(buffer));
     }
 
-    /// Makes `sums` the gradients, once [`Self::backward`] has added all images.
+    /// Completes the gradients in `sums`, once [`Self::backward`] has added all images.
     pub fn finish<R: Float>(&self, net: &Net<&[R]>, sums: &mut [Vec<R>]) {
         let mut grads = weights::sums(sums, &self.weights, false);
         let blocks = net.stages.iter().flat_map(|stage| &stage.blocks);

@@ -1,20 +1,21 @@
-//! The encoder's forward and backward pass by hand.
+//! The encoder's hand-written forward and backward pass.
 //!
-//! The pass of a group of images (`group` and the layers that it calls) is written over
-//! [`super::device_ops`], for any device. On the CPU `layers` takes each group through the whole network
-//! on one thread, in buffers that stay in its caches, and runs the groups side by side. On a GPU `card`
-//! takes the whole batch at once, or as many images as fit. [`super::convnext`] computes the same
-//! network with candle's autograd through our ops: that is what the tests compare this with.
+//! The pass of a group of images (`group` and the layers it calls) is written over
+//! [`super::device_ops`], for any device. On the CPU, `layers` takes each group through the whole
+//! network on one thread, in buffers that stay in its caches, and runs the groups in parallel. On a GPU,
+//! `card` takes the whole batch at once, or as many images as fit. [`super::convnext`] computes the same
+//! network with candle's autograd through our ops; the tests compare the two.
 //!
-//! Against autograd this spares zeros and sums for every edge, a pass through memory for each op,
-//! and, since a layer keeps only its input, the second forward pass of chunking wherever the inputs
-//! of all layers fit into memory.
+//! Compared with autograd, this saves zeroing and summing for every edge and a pass through memory for
+//! each op. Since a layer keeps only its input, it also saves the second forward pass of gradient
+//! checkpointing whenever the inputs of all layers fit into memory.
 //!
-//! Where a block's inner values are not kept too, its backward pass computes the depthwise
-//! convolution, the norm and the first product again: 7 products of M·C·4C instead of 6.
+//! If a block's inner values are not kept, its backward pass recomputes the depthwise convolution, the
+//! norm and the first product: 7 products of M·C·4C instead of 6.
 //!
-//! The images are split among as many groups as there are threads, and a group's gradients are
-//! summed in its own order, so the result is the same to the bit for one number of threads; with
+//! Images are split into as many groups as there are threads, and each group's gradients are summed in a
+//! fixed order. The result is bit-identical for a given number of threads; another number rounds the
+//! sums differently.
 //! another number the sums are rounded differently.
 
 mod block;
@@ -42,46 +43,48 @@ use super::{device_ops::cuda::Compute, ops::gpu::by_type};
 use candle_core::{DType, Device, Result, Tensor};
 use std::ops::Range;
 
-/// Threads at most: each sums the gradients of all weights for itself.
+/// Maximum number of threads: each sums the gradients of all weights separately.
 pub const THREADS: usize = 16;
 
-/// ∂L/∂weight of each, in the parameters' order and layout, f32.
+/// ∂L/∂weight of each weight, in the parameters' order and layout, f32.
 #[derive(Debug, Clone)]
 pub enum WeightGradients {
-    /// In memory.
+    /// In host memory.
     Host(Vec<Vec<f32>>),
     /// On the device.
     Device(Vec<Tensor>),
 }
 
-/// The encoder's forward and backward pass over a batch's images, on some device.
+/// The encoder's forward and backward pass over a batch's images, on one device.
 pub trait Pass {
-    /// What the forward pass keeps of some images.
+    /// State kept by the forward pass for some images.
     type Tapes;
     /// Gradients, summed over images.
     type Sums;
 
-    /// Features [n, F], f32, of images `range`; and what [`Self::backward`] needs of those kept.
+    /// Computes the features [n, F], f32, of images `range`, and the state that [`Self::backward`] needs
+    /// of those kept.
     ///
-    /// Errors: the device's.
+    /// Errors: when the device fails.
     fn forward(&self, range: Range<usize>, retention: Retention) -> Result<(Tensor, Self::Tapes)>;
-    /// The images that something was kept of.
+    /// Returns the images whose state was kept.
     fn kept(tapes: &Self::Tapes) -> Range<usize>;
-    /// No gradient yet.
+    /// Starts sums without any gradient.
     ///
-    /// Errors: the device's.
+    /// Errors: when the device fails.
     fn sums(&self) -> Result<Self::Sums>;
-    /// Adds the gradients for `grad` [n, F], f32, that of the features of the tapes' images.
+    /// Adds the weights' gradients, given `grad` [n, F], f32, the gradient of the features of the tapes'
+    /// images.
     ///
-    /// Errors: the device's.
+    /// Errors: when the device fails.
     fn backward(&self, tapes: Self::Tapes, grad: &Tensor, sums: &mut Self::Sums) -> Result<()>;
-    /// The gradient of each weight of the encoder, once all images are added.
+    /// Returns the gradient of each weight of the encoder, once all images are added.
     ///
-    /// Errors: the device's.
+    /// Errors: when the device fails.
     fn finish(&self, sums: Self::Sums) -> Result<WeightGradients>;
 }
 
-/// An [`Encoder`] and the images of a batch.
+/// An [`Encoder`] with the images of a batch.
 pub struct OnCpu<'a> {
     /// The network's encoder.
     pub encoder: Encoder<'a>,
@@ -117,11 +120,11 @@ impl Pass for OnCpu<'_> {
     }
 }
 
-/// Features [n, F] of `images` [n, S, S, in] in 0..=1, and the gradient of each of the encoder's
-/// weights for `grad` [n, F], that of the features, by the pass that trains: on `grad`'s device and in
-/// type `compute`, on the CPU f32.
+/// Runs the training pass once: computes the features [n, F] of `images` [n, S, S, in] in 0..=1, and the
+/// gradient of each of the encoder's weights, given `grad` [n, F], the features' gradient. Runs on
+/// `grad`'s device, in type `compute` on a GPU and in f32 on the CPU.
 ///
-/// Errors: the device's.
+/// Errors: when the device fails.
 pub fn once(
     model: &Classifier,
     images: &[f32],
@@ -168,40 +171,40 @@ pub struct Encoder<'a> {
     arena: &'a Arena,
 }
 
-/// Buffers that go from step to step.
+/// Buffers reused from step to step.
 #[derive(Default)]
 pub struct Arena {
     /// Activations and gradients.
     pub pool: BufferPool<f32>,
-    /// For the tests: bytes of activations that a step may plan with; more is refused as a card's
-    /// allocator would refuse it, in mid-step.
+    /// For tests: limit of a step's planned activations, bytes. A larger plan fails in mid-step, like an
+    /// allocation on a GPU.
     pub limit: Option<usize>,
     scratch: Scratch<f32>,
 }
 
 impl Arena {
-    /// For the tests: with [`Self::limit`].
+    /// For tests: sets [`Self::limit`].
     pub fn limited(bytes: usize) -> Self {
         Self { limit: Some(bytes), ..Self::default() }
     }
 }
 
-/// How many of some images, the first ones, the forward pass keeps something of for the backward
-/// pass. It is counted in whole groups: never more.
+/// How many images, counted from the first, keep state for the backward pass. Rounded down to whole
+/// groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Retention {
-    /// Images of which every layer's input is kept: no second forward pass.
+    /// Images that keep every layer's input, and so need no second forward pass.
     pub inputs: usize,
-    /// Those among them of which each block's inner values are kept too: 6 products of M·C·4C a
-    /// block in the backward pass's place of 7, for four and a half times the memory.
+    /// Images among them that keep each block's inner values too: 6 instead of 7 products of M·C·4C per
+    /// block in the backward pass, for 4.5 times the memory.
     pub inner: usize,
 }
 
-/// What the forward pass keeps of some images for the backward pass.
+/// State kept by the forward pass for some images.
 pub struct Tapes(layers::Tapes<f32>);
 
 impl Tapes {
-    /// The images that something was kept of.
+    /// Returns the images whose state was kept.
     pub fn range(&self) -> Range<usize> {
         self.0.range()
     }
@@ -210,23 +213,23 @@ impl Tapes {
 /// The encoder's gradients, summed over images.
 pub struct Gradients {
     sums: Vec<Vec<f32>>,
-    /// Nothing is added yet, and the sums hold any values.
+    /// Nothing is added yet, and the sums hold arbitrary values.
     empty: bool,
 }
 
 impl<'a> Encoder<'a> {
-    /// Of `model`, for images of `size`², on as many threads as rayon has. The weights are locked
-    /// for reading as long as this lives.
+    /// Prepares the encoder of `model` for images of `size`², on rayon's threads. Locks the weights for
+    /// reading while it lives.
     pub fn new(model: &'a Classifier, size: usize, arena: &'a Arena) -> Self {
         let layers = Layers::new(&model.spec, size, rayon::current_num_threads());
         let views = views(&model.parameters.trainable, layers.weights());
         Self { views, layers, arena }
     }
 
-    /// Features [n, F] of images `range`, which `fill` writes as [n, S, S, in] in 0..=1; and what
-    /// [`Self::backward`] needs of those kept.
+    /// Computes the features [n, F] of images `range`, which `fill` writes as [n, S, S, in] in 0..=1,
+    /// and the state that [`Self::backward`] needs of those kept.
     ///
-    /// Errors: the weights are not f32 on the CPU.
+    /// Errors: when the weights are not f32 on the CPU.
     pub fn forward(
         &self,
         fill: Fill<f32>,
@@ -239,14 +242,15 @@ impl<'a> Encoder<'a> {
         Ok((features, Tapes(tapes)))
     }
 
-    /// No gradient yet.
+    /// Starts sums without any gradient.
     pub fn gradients(&self) -> Gradients {
         Gradients { sums: self.layers.empty(&self.arena.pool), empty: true }
     }
 
-    /// Adds the gradients for `grad` [n, F], that of the features of the tapes' images.
+    /// Adds the weights' gradients, given `grad` [n, F], the gradient of the features of the tapes'
+    /// images.
     ///
-    /// Errors: the weights are not f32 on the CPU.
+    /// Errors: when the weights are not f32 on the CPU.
     pub fn backward(
         &self,
         fill: Fill<f32>,
@@ -264,9 +268,9 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    /// The gradient of each weight, in the parameters' order, once all images are added.
+    /// Returns the gradient of each weight, in the parameters' order, once all images are added.
     ///
-    /// Errors: the weights are not f32 on the CPU.
+    /// Errors: when the weights are not f32 on the CPU.
     pub fn finish(&self, mut sums: Gradients) -> Result<Vec<Vec<f32>>> {
         if sums.empty {
             sums.sums.iter_mut().for_each(|sum| sum.fill(0.0));
@@ -276,42 +280,43 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// Bytes that [`Retention`] takes of one image: its layers' inputs, its blocks' inner values.
+/// Returns the bytes that [`Retention`] takes per image for layers' inputs, and for blocks' inner
+/// values.
 pub fn kept_bytes(spec: &Spec, size: usize) -> (usize, usize) {
     (4 * layers::tape_values(spec, size), 4 * layers::inner_values(spec, size))
 }
 
-/// Bytes that a step takes on a GPU, where a value of the compute type has `inner` bytes.
+/// Bytes of GPU memory that a step takes.
 #[derive(Debug, Clone, Copy)]
 pub struct OnCard {
-    /// The inputs of one image's layers.
+    /// Inputs of the layers, per image.
     pub inputs: usize,
-    /// The inner values of its blocks.
+    /// Inner values of the blocks, per image.
     pub inner: usize,
-    /// One image's part of what a block of the first stage is worked on in, in the backward pass.
+    /// Work buffers of a first-stage block in the backward pass, per image, except `rows`.
     block: usize,
-    /// The same beside that of each image's hidden values and rows, which are worked on in pieces.
+    /// Buffers of its hidden values and rows, per image; a block works on them in pieces.
     rows: usize,
-    /// That of as many images as a piece has at the most.
+    /// Upper limit of those buffers: one piece.
     most_rows: usize,
-    /// One image's part of what the stem and the first downsampling are worked on in, at the most.
+    /// Work buffers of the stem or of the first downsampling, whichever takes more, per image.
     between: usize,
 }
 
 impl OnCard {
-    /// For images of `size`².
+    /// Computes the sizes for images of `size`² and a compute type of `inner` bytes.
     pub fn new(spec: &Spec, size: usize, inner: usize) -> Self {
         let (wide, map) = (4, spec.map(size, 0));
-        // A map, or a gradient by one.
+        // Bytes per value of a map, or of its gradient.
         let copied = if inner < wide { wide + inner } else { wide };
         let stem = match spec.stem {
             Stem::Patch => 0,
             Stem::Overlap { middle } => 2 * 4 * spec.pixels(size, 0) * middle * inner,
         };
         let images = 2 * size * size * spec.in_channels * inner;
-        // The inputs of the stem's norm, of the stage's blocks and of the downsampling.
+        // Inputs of the stem's norm, of the stage's blocks and of the downsampling.
         let kept = map * inner * (spec.depths[0] + 2);
-        // The gradients on both sides of the downsampling, its patches and their gradient.
+        // Gradients on both sides of the downsampling, its patches and their gradient.
         let downsampling = map * (copied + copied / 2 + 2 * inner) + kept;
         Self {
             inputs: inner * layers::tape_values(spec, size),
@@ -324,14 +329,14 @@ impl OnCard {
         }
     }
 
-    /// What `n` images take that are worked on together, with their layers' inputs.
+    /// Returns the bytes that `n` images take that run together, including their layers' inputs.
     pub fn at_once(&self, n: usize) -> usize {
         let block = n * self.block + (n * self.rows).min(self.most_rows);
         block.max(n * self.between.max(self.inputs))
     }
 }
 
-/// Bytes that a thread works in, about.
+/// Estimates the bytes of a thread's work buffers.
 pub fn scratch_bytes(spec: &Spec, size: usize) -> usize {
     4 * layers::scratch_values(spec, size)
 }

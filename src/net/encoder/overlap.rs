@@ -1,12 +1,13 @@
-//! The stem of two 3×3 convolutions of stride 2: each as a product over windows, of some images and
-//! some rows of their maps at a time, so that they stay in a thread's caches, or fit into a card.
+//! The stem of two 3×3 convolutions of stride 2. Each is a product over windows, for some images and
+//! some rows of their maps at a time, so that the windows stay in a thread's caches or fit into GPU
+//! memory.
 
 use super::patch::{self, multiply, multiply_backward};
 use crate::net::description::Affine;
 use crate::net::device_ops::{In, Ops, Out, Windows, cpu::WINDOWS};
 use std::ops::Range;
 
-/// What some images are worked on in, beside the windows.
+/// Work buffers, except the windows.
 #[derive(Default)]
 pub(super) struct Work<B> {
     /// After the first convolution, [images, S/2, S/2, M], and its gradient.
@@ -14,11 +15,11 @@ pub(super) struct Work<B> {
     d_middle: B,
 }
 
-/// That, and what patches are worked on in.
+/// Those buffers, and the patches'.
 type Works<'w, O> =
     (&'w mut Work<<O as Ops>::Inner>, &'w mut patch::Work<<O as Ops>::Inner, <O as Ops>::Wide>);
 
-/// The shape of the images, and the channels between the convolutions and after them.
+/// Shape of the images, and the channels between the convolutions and after them.
 #[derive(Clone, Copy)]
 pub(super) struct Sizes {
     pub(super) images: [usize; 4],
@@ -26,12 +27,12 @@ pub(super) struct Sizes {
     pub(super) out: usize,
 }
 
-/// Values of [`Work`], and of the windows, for an image of `size`² on the CPU.
+/// Number of values in [`Work`] and the windows, for an image of `size`² on the CPU.
 pub(super) fn work_values(size: usize, middle: usize) -> usize {
     2 * (size / 2) * (size / 2) * middle + 2 * (WINDOWS + size / 4) * 9 * middle
 }
 
-/// The rows of windows of `images` maps [h, w, c], some at a time.
+/// Splits the windows of `images` maps [h, w, c] by rows into pieces.
 fn pieces<O: Ops>(
     ops: &O,
     images: usize,
@@ -42,7 +43,7 @@ fn pieces<O: Ops>(
     (0..all).step_by(rows).map(move |y| Windows { h, w, c, rows: y..(y + rows).min(all) })
 }
 
-/// Images that are worked on together.
+/// Splits the images into groups that run together.
 fn groups<O: Ops>(
     ops: &O,
     [n, h, w, _]: [usize; 4],
@@ -51,7 +52,7 @@ fn groups<O: Ops>(
     (0..n).step_by(images).map(move |i| i..(i + images).min(n))
 }
 
-/// Some maps [h, w, c] → [h/2, w/2, width].
+/// Maps [h, w, c] to [h/2, w/2, width], for some maps.
 fn convolve<O: Ops>(
     ops: &mut O,
     weights: &Affine<O::Weight>,
@@ -69,13 +70,13 @@ fn convolve<O: Ops>(
     }
 }
 
-/// Where the results of windows are, `width` values each, if those of all begin at `start`.
+/// Range of the windows' results, `width` values each, if all results start at `start`.
 fn places(windows: &Windows, start: usize, width: usize) -> Range<usize> {
     let row = windows.w / 2 * width;
     start + windows.rows.start * row..start + windows.rows.end * row
 }
 
-/// Images [n, S, S, in] → before the norm `pre`, after it `out`: [n, S/4, S/4, C].
+/// Maps images [n, S, S, in] to [n, S/4, S/4, C]: `pre` before the norm, `out` after it.
 pub(super) fn stem<O: Ops>(
     ops: &mut O,
     (first, second): (&Affine<O::Weight>, &Affine<O::Weight>),
@@ -102,9 +103,9 @@ pub(super) fn stem<O: Ops>(
     patch::norm_to_map(ops, norm, (n * each / width, width), pre, out);
 }
 
-/// Adds the gradients of the stem's weights for the gradient `g` of its result. The images need
-/// none. The first convolution is computed again: a fiftieth of the encoder's products, against the
-/// largest of its maps.
+/// Adds the gradients of the stem's weights, given `g`, the gradient of its result; the images need no
+/// gradient. Recomputes the first convolution, which costs a fiftieth of the encoder's products, rather
+/// than keep the largest map.
 pub(super) fn stem_backward<O: Ops>(
     ops: &mut O,
     (first, second): (&Affine<O::Weight>, &Affine<O::Weight>),

@@ -4,13 +4,13 @@ use crate::net::description::Affine;
 use crate::net::device_ops::{In, Ops, Out};
 use std::ops::Range;
 
-/// What a group is worked on in.
+/// Work buffers of a patch layer.
 #[derive(Default)]
 pub(super) struct Work<B, W> {
     /// After the norm, [n·h·w, C], and its gradient.
     z: B,
     pub(super) dz: B,
-    /// A patch a row, and its gradient.
+    /// One patch per row, and its gradient.
     pub(super) patches: B,
     pub(super) d_patches: B,
     /// Gradients of the norm's weight and bias.
@@ -18,14 +18,14 @@ pub(super) struct Work<B, W> {
 }
 
 impl<B, W> Work<B, W> {
-    /// Nothing of it is needed until the next layer.
+    /// Releases the buffers until the next layer.
     pub(super) fn spare(&mut self, ops: &mut impl Ops<Inner = B>) {
         let Self { z, dz, patches, d_patches, norm: _ } = self;
         [z, dz, patches, d_patches].into_iter().for_each(|buffer| ops.spare(buffer));
     }
 }
 
-/// patches · Wᵀ + b → `out` [n·h/s·w/s, C']; `size`: rows, C', s·s·C.
+/// Computes patches · Wᵀ + b into `out` [n·h/s·w/s, C']; `size`: rows, C', s·s·C.
 pub(super) fn multiply<O: Ops>(
     ops: &mut O,
     weights: &Affine<O::Weight>,
@@ -38,7 +38,7 @@ pub(super) fn multiply<O: Ops>(
     ops.add_bias(weights.bias, width, (out, to));
 }
 
-/// Adds the gradients of [`multiply`]'s weights for the gradient `g` of its result.
+/// Adds the gradients of [`multiply`]'s weights, given `g`, the gradient of its result.
 pub(super) fn multiply_backward<O: Ops>(
     ops: &mut O,
     grads: &mut Affine<O::Sum>,
@@ -51,12 +51,12 @@ pub(super) fn multiply_backward<O: Ops>(
     ops.product_by_weight(size, g, (patches, 0..rows * k), &mut grads.weight);
 }
 
-/// The product over s×s patches of a map of this shape, to `width` channels: rows, width, s·s·C.
+/// Size of the product over s×s patches of a map of this shape, to `width` channels: rows, width, s·s·C.
 fn size([n, h, w, c]: [usize; 4], s: usize, width: usize) -> [usize; 3] {
     [n * (h / s) * (w / s), width, s * s * c]
 }
 
-/// Images [n, S, S, in] → before the norm `pre`, after it `out`: [n, S/4, S/4, C].
+/// Maps images [n, S, S, in] to [n, S/4, S/4, C]: `pre` before the norm, `out` after it.
 pub(super) fn stem<O: Ops>(
     ops: &mut O,
     (weights, norm): (&Affine<O::Weight>, &Affine<O::Weight>),
@@ -73,7 +73,7 @@ pub(super) fn stem<O: Ops>(
     norm_to_map(ops, norm, (size[0], width), pre, out);
 }
 
-/// `n` rows of `c`, normalised, as a map that layers add to.
+/// Normalises `n` rows of `c` into a map that layers add to.
 pub(super) fn norm_to_map<O: Ops>(
     ops: &mut O,
     norm: &Affine<O::Weight>,
@@ -85,8 +85,8 @@ pub(super) fn norm_to_map<O: Ops>(
     ops.norm(norm, c, (x, 0..n * c), (to, 0..n * c));
 }
 
-/// Adds the gradients of the stem's weights for the gradient `g` of its result. The images need
-/// none.
+/// Adds the gradients of the stem's weights, given `g`, the gradient of its result; the images need no
+/// gradient.
 pub(super) fn stem_backward<O: Ops>(
     ops: &mut O,
     (norm, norm_grads): (O::Weight, &mut Affine<O::Sum>),
@@ -104,8 +104,8 @@ pub(super) fn stem_backward<O: Ops>(
     work.spare(ops);
 }
 
-/// From the gradient `g` by the stem's result to that before its norm, in the work's `dz`; `n` rows
-/// of `c`.
+/// From `g`, the gradient of the stem's result, computes that of its norm's input into the work's `dz`;
+/// `n` rows of `c`.
 pub(super) fn stem_norm_backward<O: Ops>(
     ops: &mut O,
     (norm, grads): (O::Weight, &mut Affine<O::Sum>),
@@ -122,7 +122,7 @@ pub(super) fn stem_norm_backward<O: Ops>(
     ops.end_norm(&work.norm, grads);
 }
 
-/// `x` [n, h, w, C] → norm, 2×2 patches: [n·h/2·w/2, 4C], in the work's `patches`.
+/// Normalises `x` [n, h, w, C] and writes its 2×2 patches [n·h/2·w/2, 4C] into the work's `patches`.
 fn normed_patches<O: Ops>(
     ops: &mut O,
     norm: &Affine<O::Weight>,
@@ -134,7 +134,7 @@ fn normed_patches<O: Ops>(
     ops.norm_to_patches(norm, shape, 2, x, &mut work.z, &mut work.patches);
 }
 
-/// `x` [n, h, w, C] → `out` [n, h/2, w/2, C']: norm, then the product over 2×2 patches.
+/// Maps `x` [n, h, w, C] to `out` [n, h/2, w/2, C']: the norm, then the product over 2×2 patches.
 pub(super) fn downsample<O: Ops>(
     ops: &mut O,
     (norm, weights): (&Affine<O::Weight>, &Affine<O::Weight>),
@@ -149,7 +149,7 @@ pub(super) fn downsample<O: Ops>(
     work.spare(ops);
 }
 
-/// The backward pass: from the gradient `g` of the result that by `x` into `dx`.
+/// The backward pass: from `g`, the gradient of the result, computes that of `x` into `dx`.
 pub(super) fn downsample_backward<O: Ops>(
     ops: &mut O,
     (norm, weights): (&Affine<O::Weight>, &Affine<O::Weight>),

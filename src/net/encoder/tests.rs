@@ -1,4 +1,4 @@
-//! The encoder by hand against candle's autograd over our ops.
+//! Compares the hand-written encoder with candle's autograd over our ops.
 
 use super::layers::{inner_values, tape_values};
 use super::*;
@@ -6,12 +6,12 @@ use crate::net::{Spec, Stem, convnext::ConvNeXt, parameters::Builder};
 use candle_core::{DType, Device, Tensor};
 use rand::Rng;
 
-/// A stem, and the side of the images.
+/// Kind of stem, and side of the images.
 type Kind = (Stem, usize);
 
 const PATCH: Kind = (Stem::Patch, 64);
 const OVERLAP: Kind = (Stem::Overlap { middle: 7 }, 64);
-/// Several pieces of rows of windows in both convolutions, the last of them shorter.
+/// Splits the rows of windows into several pieces in both convolutions, the last one shorter.
 const LARGE: Kind = (Stem::Overlap { middle: 3 }, 160);
 
 fn spec(kind: Kind) -> Spec {
@@ -29,7 +29,7 @@ fn spec(kind: Kind) -> Spec {
     }
 }
 
-/// Images, a gradient of the features, and a network whose weights are all of size 1.
+/// Images, a gradient of the features, and a network whose weights all have a magnitude of about 1.
 fn setting(kind: Kind, n: usize) -> (Vec<f64>, Vec<f64>, ConvNeXt, Builder) {
     let mut rng = crate::rng::Key::new(3, crate::rng::Purpose::Init).rng();
     let mut random = |n: usize| (0..n).map(|_| rng.random_range(-1.0..1.0)).collect::<Vec<f64>>();
@@ -47,14 +47,14 @@ fn flat(t: &Tensor) -> Vec<f64> {
     t.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// Largest difference, against the largest value.
+/// Largest difference relative to the largest value.
 fn apart(a: &[f64], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
     let far = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
     far / b.iter().fold(1e-9, |m: f64, v| m.max(v.abs()))
 }
 
-/// Features and gradients by hand, the images encoded in two ranges where `cut` is given.
+/// Computes features and gradients by hand; with `cut`, encodes the images in two ranges.
 fn by_hand(
     kind: Kind,
     images: &[f64],
@@ -78,7 +78,7 @@ fn by_hand(
     let (mut features, mut sums) = (Vec::new(), encoder.empty(&pool));
     let cut = cut.unwrap_or(n);
     for range in [0..cut, cut..n].into_iter().filter(|r| !r.is_empty()) {
-        // The first group's inner values are kept, another's not.
+        // Keep the inner values of all groups but the last.
         let retention = Retention { inputs: range.len(), inner: range.len() - 1 };
         let (part, tapes) = encoder.forward(&net, &fill, range.clone(), retention, arena);
         features.extend(part);
@@ -92,10 +92,10 @@ fn by_hand(
 #[test]
 fn features_and_gradients_are_those_of_autograd() {
     agree(PATCH, 5, &[(1, None), (2, None), (3, Some(2))]);
-    // All threads at each image, with its inner values kept and without.
+    // All threads on each image, with inner values kept and without.
     agree(PATCH, 1, &[(2, None)]);
     agree(PATCH, 5, &[(8, None), (3, Some(1))]);
-    // Several groups a thread.
+    // Several groups per thread.
     agree(PATCH, 70, &[(1, None)]);
 }
 
@@ -106,7 +106,7 @@ fn and_so_they_are_with_an_overlapping_stem() {
     agree(LARGE, 2, &[(1, None), (4, Some(1))]);
 }
 
-/// `n` images by hand, each time on so many threads and cut so, against autograd.
+/// Compares `n` images by hand with autograd, for each number of threads and each cut.
 fn agree(kind: Kind, n: usize, ways: &[(usize, Option<usize>)]) {
     let (images, grad, net, builder) = setting(kind, n);
     let x = Tensor::from_vec(images.clone(), (n, kind.1, kind.1, 6), &Device::Cpu).unwrap();
@@ -158,7 +158,7 @@ fn a_tape_is_as_long_as_it_says() {
     assert_eq!(values(1, 1), 0);
 }
 
-/// The second step takes what the first gave back, and gives it all back again.
+/// The second step reuses the first one's buffers and returns them all.
 #[test]
 fn a_step_after_the_first_allocates_nothing() {
     let (images, grad, _, builder) = setting(OVERLAP, 5);

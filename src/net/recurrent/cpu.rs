@@ -1,4 +1,4 @@
-//! What the LSTMs' pass takes on the CPU: the directions of a layer side by side on its threads.
+//! The LSTM pass's operations on the CPU: a layer's directions run in parallel on its threads.
 
 use super::{Grad, LSTMS, Layers, Ops, SIDE_BY_SIDE, WEIGHTS, place};
 use crate::net::ops::recurrence::{GATES, KEPT, turn};
@@ -9,20 +9,20 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Rows of a product that are worth packing a weight for.
+/// Rows of a product that justify packing the weight once more.
 const ROWS: usize = 64;
 
-/// The CPU, with the weights and where buffers come from.
+/// The CPU, with the weights and the buffer pool.
 pub(super) struct Cpu<'a, R> {
     pub layers: Layers,
     pub weights: Vec<&'a [R]>,
     pub pool: &'a BufferPool<R>,
 }
 
-/// Of each direction [T, B, 6H], or of one step.
+/// Cells of each direction, [T, B, 6H], or of one step.
 pub(super) type Cells<R> = [Vec<R>; SIDE_BY_SIDE];
 
-/// A direction's weights.
+/// Weights of a direction.
 struct Direction<'a, R> {
     w_ih: &'a [R],
     w_hh: &'a [R],
@@ -31,7 +31,7 @@ struct Direction<'a, R> {
 }
 
 impl<'a, R> Direction<'a, R> {
-    /// The `side`-th direction of `layer`.
+    /// Selects the `side`-th direction of `layer`.
     fn of(weights: &[&'a [R]], layer: usize, side: usize) -> Self {
         let at = place(layer, side);
         Self {
@@ -43,20 +43,20 @@ impl<'a, R> Direction<'a, R> {
     }
 }
 
-/// `rows` in as many pieces as there are threads, if they are worth it.
+/// Splits `rows` into one piece per thread, if the pieces are large enough.
 fn pieces(rows: usize) -> impl Iterator<Item = Range<usize>> {
     let n = rayon::current_num_threads().min(rows / ROWS).max(1);
     (0..n).map(move |i| rows * i / n..rows * (i + 1) / n)
 }
 
 impl<R: Float> Cpu<'_, R> {
-    /// Rows of the batch, from the input of a layer.
+    /// Rows of the batch, from the length of a layer's input.
     fn rows(&self, layer: usize, input: &[R]) -> usize {
         input.len() / (self.layers.steps * self.layers.width(layer))
     }
 
-    /// Copies h of both directions of an LSTM to each row of `out` [.., 2H], from the cells' rows
-    /// that `row` says.
+    /// Copies h of both directions of an LSTM to each row of `out` [.., 2H]; `row` gives the row in the
+    /// cells.
     fn gather(&self, cells: &[Vec<R>], rows: usize, row: impl Fn(usize) -> usize) -> Vec<R> {
         let n = self.layers.hidden;
         let mut out = self.pool.take(rows * 2 * n);
@@ -146,7 +146,7 @@ impl<R: Float> Ops for Cpu<'_, R> {
     ) -> Result<()> {
         let (t, n, pool) = (self.layers.steps, self.layers.hidden, self.pool);
         let (b, width) = (self.rows(layer, inputs[0]), self.layers.width(layer));
-        // That of a direction's h at a time, as `Recurrence::backward` takes it.
+        // The gradient of one direction's h at one time, in the form that `Recurrence::backward` takes.
         let grad = |side: usize, time: usize| match grad {
             Grad::Between(of) => Some((&of[side / 2][time * b * 2 * n + side % 2 * n..], 2 * n)),
             Grad::Read([all, _]) if side < 2 => Some((&all[time * 2 * n + side * n..], t * 2 * n)),
@@ -154,7 +154,7 @@ impl<R: Float> Ops for Cpu<'_, R> {
         };
         let mut of_side: Vec<_> = sums.chunks_exact_mut(WEIGHTS).map(Some).collect();
         let grad = &grad;
-        // First come, first served: all recurrences begin before any product does.
+        // FIFO order, so that all recurrences start before any product.
         rayon::scope_fifo(|scope| {
             for (side, cells) in cells.iter_mut().enumerate() {
                 let sums = of_side[place(layer, side) / WEIGHTS].take().expect("its own");
@@ -221,7 +221,7 @@ impl<R: Float> Ops for Cpu<'_, R> {
     }
 }
 
-/// [rows, columns] of `width` values each → [columns, rows].
+/// Transposes [rows, columns] of `width` values each to [columns, rows].
 fn turn_rows<R: Float>(x: &[R], (rows, columns): (usize, usize), width: usize, out: &mut [R]) {
     for (i, out) in out.chunks_exact_mut(width).enumerate() {
         let at = (i % rows * columns + i / rows) * width;
@@ -229,7 +229,7 @@ fn turn_rows<R: Float>(x: &[R], (rows, columns): (usize, usize), width: usize, o
     }
 }
 
-/// Sums of the gates' gradients over all rows, [4H].
+/// Sums the gates' gradients over all rows, [4H].
 struct GateSums<'a, R> {
     cells: &'a [R],
     sums: &'a mut [R],

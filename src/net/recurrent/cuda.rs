@@ -1,5 +1,5 @@
-//! What the LSTMs' pass takes on a GPU: a layer's directions in one launch of each kernel, products by
-//! cuBLAS that read and write the gates where they are kept, and changes of order by candle.
+//! The LSTM pass's operations on a GPU: each kernel runs a layer's directions in one launch, cuBLAS
+//! products read and write the gates in place, and candle reorders rows.
 
 use super::{Grad, LSTMS, Layers, Ops, SIDE_BY_SIDE, place};
 use crate::net::ops::cuda::{lstm_backward, lstm_forward, lstm_weights};
@@ -13,22 +13,22 @@ use candle_core::cuda_backend::{
 use candle_core::{CudaDevice, DType, Device, Result, Shape, Tensor};
 use std::ops::Range;
 
-/// A GPU with the weights.
+/// A GPU, with the weights.
 pub(super) struct Cuda<'a> {
     pub layers: Layers,
     pub weights: Vec<CudaView<'a, f32>>,
     pub device: &'a CudaDevice,
 }
 
-/// A layer's directions.
+/// Cells of a layer's directions.
 pub(super) struct Cells {
-    /// [4, T, B, 6H]: all steps of every direction, read or not.
+    /// [4, T, B, 6H]: all steps of every direction, whether read or not.
     kept: Tensor,
     /// [4, 4H, H]
     w_hh: CudaSlice<f32>,
 }
 
-/// The gradients of all weights, one behind the other.
+/// The gradients of all weights, in one buffer.
 pub(super) struct Sums {
     all: CudaSlice<f32>,
     places: Vec<Range<usize>>,
@@ -41,7 +41,7 @@ impl Sums {
         self.all.slice(self.places[weight].clone())
     }
 
-    /// Each weight's, in its shape.
+    /// Returns each weight's gradient in the weight's shape.
     pub fn finish(self, device: &CudaDevice, shapes: &[&Shape]) -> Result<Vec<Tensor>> {
         let n = self.all.len();
         let all = tensor(self.all, device, n);
@@ -52,13 +52,13 @@ impl Sums {
     }
 }
 
-/// Rows of so many values, one behind the other.
+/// A matrix of contiguous rows of `row` values.
 fn rows<'a>(values: &CudaView<'a, f32>, row: usize, transposed: bool) -> Matrix<'a, f32> {
     Matrix { values: values.slice(..), row, transposed }
 }
 
 impl Cuda<'_> {
-    /// Any values at all, for [`Ops::layer_grad`] to write over.
+    /// Allocates sums with arbitrary values, for [`Ops::layer_grad`] to overwrite.
     pub fn sums(&self, studies: usize) -> Result<Sums> {
         let mut end = 0;
         let place = |weight: &CudaView<f32>| {
@@ -72,7 +72,7 @@ impl Cuda<'_> {
         Ok(Sums { all: empty(self.device, end)?, places, ones })
     }
 
-    /// B, from T·B rows or from B·T.
+    /// Returns B, given T·B or B·T rows.
     fn studies(&self, x: &Tensor) -> Result<usize> {
         Ok(x.dim(0)? / self.layers.steps)
     }
@@ -83,7 +83,7 @@ impl Cuda<'_> {
         kept.slice(side * each + GATES * self.layers.hidden..(side + 1) * each)
     }
 
-    /// [4, T, B, H] of what is asked for of a layer's h.
+    /// Arranges the gradient of a layer's h as [4, T, B, H].
     fn by_side(&self, grad: Grad<Tensor>) -> Result<Tensor> {
         let (t, h) = (self.layers.steps, self.layers.hidden);
         match grad {
@@ -108,7 +108,7 @@ impl Cuda<'_> {
         }
     }
 
-    /// The gradients of a direction's weights, from those of its gates and from its input.
+    /// Computes the gradients of a direction's weights from those of its gates and from its input.
     fn weight_grads(
         &self,
         (layer, side): (usize, usize),
@@ -129,7 +129,7 @@ impl Cuda<'_> {
             (&sums.of(first), width),
             false,
         )?;
-        // Both biases' lie side by side, and are the same.
+        // The gradients of both biases are equal and adjacent.
         let biases = sums.places[first + 2].start..sums.places[first + 3].end;
         let (ones, dz) =
             (rows(&sums.ones.as_view(), sums.ones.len() / 2, false), rows(&gates, kept_row, false));
@@ -138,7 +138,7 @@ impl Cuda<'_> {
             let place = sums.places[first + 1].clone();
             return device.cuda_stream().memset_zeros(&mut sums.all.slice_mut(place)).w();
         }
-        // Of the gates at a step with h of the step before it in time.
+        // Pairs the gates of a step with h of the step before it in time.
         let (now, before) = if of.reverse { (0, 1) } else { (1, 0) };
         let cells = kept.slice(side * kept.len() / SIDE_BY_SIDE..);
         let dz = rows(&gates.slice(now * of.step()..), kept_row, true);

@@ -1,10 +1,11 @@
-//! The two LSTMs' forward and backward pass by hand, written once over what a device must have for it
+//! The two LSTMs' hand-written forward and backward pass, over an interface that each device implements
 //! ([`Ops`]).
 //!
-//! [`super::lstm`] says the same in candle's operations, with candle's autograd around our recurrence:
+//! [`super::lstm`] computes the same with candle's operations and its autograd around our recurrence;
 //! the tests compare the two. Here all directions of a layer run side by side, the input products and
-//! the recurrence write to one place, each weight has one product for its gradient, and of the second
-//! LSTM's second layer only what the study head reads is read: position 0, which is the forward
+//! the recurrence write to the same place, and each weight's gradient is one product. Of the second
+//! LSTM's second layer, only what the study head reads is computed: position 0, which is the forward
+//! direction's first step.
 //! direction's first step.
 
 mod cpu;
@@ -20,27 +21,27 @@ use candle_core::{Device, Result, Tensor};
 use cpu::Cpu;
 use std::borrow::Borrow;
 
-/// How both LSTMs' weights' names begin.
+/// Prefixes of both LSTMs' weights.
 pub(crate) const NAMES: [&str; LSTMS] = ["lstm.", "lstm2."];
 /// Weight tensors of a direction: w_ih, w_hh, b_ih, b_hh.
 const WEIGHTS: usize = 4;
 /// Directions of both LSTMs in a layer.
 const SIDE_BY_SIDE: usize = 4;
 
-/// A network's two LSTMs.
+/// The two LSTMs of a network.
 pub struct Lstms<'a> {
     views: Views<'a>,
     #[cfg(feature = "cuda")]
     device: &'a Device,
-    /// Buffers on the CPU.
+    /// Pool of buffers on the CPU.
     pool: &'a BufferPool<f32>,
     layers: Layers,
 }
 
-/// What the heads read: the first LSTM's output [B·T, 2H], and the second's at position 0, [B, 2H].
+/// Inputs of the heads: the first LSTM's output [B·T, 2H], and the second's at position 0, [B, 2H].
 pub type Output = [Tensor; 2];
 
-/// What the forward pass keeps for the backward pass.
+/// State kept by the forward pass for the backward pass.
 pub struct Tape(OnDevice);
 
 enum OnDevice {
@@ -50,7 +51,7 @@ enum OnDevice {
 }
 
 impl<'a> Lstms<'a> {
-    /// Of `model`. The weights are locked for reading as long as this lives.
+    /// Takes the LSTMs of `model`. Locks the weights for reading while it lives.
     pub fn new(model: &'a Classifier, pool: &'a BufferPool<f32>) -> Self {
         let views =
             Views::new(model.parameters.under(NAMES).map(|i| &model.parameters.trainable[i]));
@@ -73,9 +74,9 @@ impl<'a> Lstms<'a> {
         Ok(cuda::Cuda { layers, weights, device: self.device.as_cuda_device()? })
     }
 
-    /// `features` [B·T, F] → what the heads read, and what [`Self::backward`] needs.
+    /// Maps `features` [B·T, F] to the heads' inputs, and returns the tape for [`Self::backward`].
     ///
-    /// Errors: weights and features are not f32 on one device; the device's.
+    /// Errors: when weights and features are not f32 on one device, or the device fails.
     pub fn forward(&self, features: &Tensor) -> Result<(Output, Tape)> {
         #[cfg(feature = "cuda")]
         if self.device.is_cuda() {
@@ -91,10 +92,10 @@ impl<'a> Lstms<'a> {
         Ok(([tensor(all)?, tensor(first)?], Tape(OnDevice::Cpu(kept))))
     }
 
-    /// From the gradients of the output, those of the features [B·T, F] and of each weight, in the
-    /// order of [`NAMES`] and, of each, the parameters'.
+    /// From the gradients of the output, computes that of the features [B·T, F] and those of the
+    /// weights: the LSTMs in the order of [`NAMES`], each in the parameters' order.
     ///
-    /// Errors: the tape or the gradients are from another device; the device's.
+    /// Errors: when the tape or the gradients are from another device, or the device fails.
     pub fn backward(&self, tape: Tape, grad: &Output) -> Result<(Tensor, WeightGradients)> {
         let grad = [grad[0].contiguous()?, grad[1].contiguous()?];
         match tape.0 {
@@ -119,7 +120,7 @@ impl<'a> Lstms<'a> {
         }
     }
 
-    /// Takes back what a forward pass has kept and nothing needs.
+    /// Releases a tape that is not needed.
     pub fn forget(&self, tape: Tape) -> Result<()> {
         match tape.0 {
             OnDevice::Cpu(kept) => kept.give(&self.on_cpu()?),
@@ -130,55 +131,56 @@ impl<'a> Lstms<'a> {
     }
 }
 
-/// Bytes that features, states and gradients take for a batch of so many studies, the heads'
-/// beside them.
+/// Returns the bytes of features, states and gradients for a batch of `studies`, the heads' included.
 pub fn bytes(spec: &Spec, studies: usize) -> usize {
     let cells = (SIDE_BY_SIDE * LAYERS - 1) * KEPT * spec.lstm_hidden;
-    // Input and its gradient by time and by study; both layers' outputs and gradients; the head.
+    // Input and its gradient, by time and by study; both layers' outputs and gradients; the heads.
     let others = 4 * spec.features() + 12 * spec.lstm_hidden + 8 * spec.head_hidden;
     4 * studies * spec.images * (cells + others)
 }
 
-/// Where a direction's weights begin: by LSTM, layer, direction.
+/// Index of a direction's first weight: ordered by LSTM, layer, direction.
 fn place(layer: usize, side: usize) -> usize {
     WEIGHTS * (side / 2 * 2 * LAYERS + layer * 2 + side % 2)
 }
 
-/// The gradient of the h of a layer's directions.
+/// Gradient of the h of a layer's directions.
 enum Grad<'g, V: ?Sized> {
-    /// Of the first layer: of what each LSTM's second layer reads, [T·B, 2H].
+    /// Of the first layer: the gradient of each second layer's input, [T·B, 2H].
     Between([&'g V; LSTMS]),
-    /// Of the second layer: of what the heads read, [B·T, 2H] and [B, 2H].
+    /// Of the second layer: the gradient of the heads' inputs, [B·T, 2H] and [B, 2H].
     Read([&'g V; LSTMS]),
 }
 
-/// LSTMs side by side.
+/// Number of LSTMs, which run side by side.
 const LSTMS: usize = 2;
 
-/// What a device must have for the LSTMs' pass, for weights that it knows. By time means: row t·B + b;
-/// by study: row b·T + t. Of a layer's four directions, the sides, the first LSTM's come first.
+/// Operations that a device implements for the LSTM pass, over its own copy of the weights. "By time"
+/// means row t·B + b; "by study" means row b·T + t. Of a layer's four directions (sides), the first
+/// LSTM's come first.
 trait Ops {
     /// Values to read.
     type In: ?Sized;
-    /// Values that an operation made.
+    /// Values returned by an operation.
     type Values: Borrow<Self::In>;
-    /// A layer's directions' cells, or their gates' gradients.
+    /// The cells of a layer's directions, or their gates' gradients.
     type Cells;
     /// The gradients of all weights.
     type Sums: ?Sized;
 
-    /// [B·T, F] by study → by time.
+    /// Reorders [B·T, F] by study to by time.
     fn by_time(&self, x: &Self::In) -> Result<Self::Values>;
-    /// [T·B, F] by time → by study.
+    /// Reorders [T·B, F] by time to by study.
     fn by_study(&self, x: &Self::In) -> Result<Self::Values>;
-    /// The cells of a layer's directions, from each LSTM's input [T·B, in].
+    /// Computes the cells of a layer's directions from each LSTM's input [T·B, in].
     fn layer(&self, layer: usize, inputs: [&Self::In; LSTMS]) -> Result<Self::Cells>;
-    /// The h of a layer's directions, of each LSTM [T·B, 2H].
+    /// Returns the h of a layer's directions, [T·B, 2H] for each LSTM.
     fn between(&self, cells: &Self::Cells) -> Result<[Self::Values; LSTMS]>;
-    /// The h that the heads read: the first LSTM's by study [B·T, 2H], the second's at position 0.
+    /// Returns the h that the heads read: the first LSTM's by study [B·T, 2H], the second's at position
+    /// 0.
     fn read(&self, cells: &Self::Cells) -> Result<[Self::Values; LSTMS]>;
-    /// Backward through time of a layer's directions, whose gates become gradients; the gradients of
-    /// its weights into `sums`.
+    /// Runs a layer's directions backward through time, which turns their gates into gradients; writes
+    /// the gradients of its weights into `sums`.
     fn layer_grad(
         &self,
         layer: usize,
@@ -187,25 +189,26 @@ trait Ops {
         grad: Grad<Self::In>,
         sums: &mut Self::Sums,
     ) -> Result<()>;
-    /// The gradient of the input [T·B, in] of directions of a layer, the first of which has all steps.
+    /// Computes the gradient of the input [T·B, in] of some directions of a layer; the first of them has
+    /// all steps.
     fn input_grad(
         &self,
         layer: usize,
         cells: &Self::Cells,
         sides: &[usize],
     ) -> Result<Self::Values>;
-    /// Takes back what nothing needs.
+    /// Releases buffers.
     fn give(&self, values: Self::Values);
     fn give_cells(&self, cells: Self::Cells);
 }
 
-/// What the forward pass keeps, everything by time.
+/// State kept by the forward pass, all by time.
 struct Kept<V, C> {
     /// [T·B, F]
     x: V,
-    /// What each LSTM's second layer reads, [T·B, 2H].
+    /// Input of each LSTM's second layer, [T·B, 2H].
     between: [V; LSTMS],
-    /// Each layer's.
+    /// Cells of each layer.
     cells: [C; LAYERS],
 }
 
@@ -216,10 +219,10 @@ impl<V, C> Kept<V, C> {
     }
 }
 
-/// What the heads read, and what is kept.
+/// Inputs of the heads, and the kept state.
 type Forward<V, C> = ([V; LSTMS], Kept<V, C>);
 
-/// The LSTMs' shape.
+/// Sizes of the LSTMs.
 #[derive(Debug, Clone, Copy)]
 struct Layers {
     /// T
@@ -235,18 +238,18 @@ impl Layers {
         Self { steps: spec.images, features: spec.features(), hidden: spec.lstm_hidden }
     }
 
-    /// The shape of a direction. The second layer of the second LSTM is read at position 0 only.
+    /// Shape of a direction. The second layer of the second LSTM is read at position 0 only.
     fn shape(&self, layer: usize, side: usize, rows: usize) -> Recurrence {
         let steps = if layer + 1 == LAYERS && side == 2 { 1 } else { self.steps };
         Recurrence { steps, rows, hidden: self.hidden, reverse: side % 2 == 1 }
     }
 
-    /// Values of a row of a layer's input.
+    /// Width of a layer's input.
     fn width(&self, layer: usize) -> usize {
         if layer == 0 { self.features } else { 2 * self.hidden }
     }
 
-    /// `x` [B·T, F] → [B·T, 2H] of the first LSTM, [B, 2H] of the second at position 0.
+    /// Maps `x` [B·T, F] to [B·T, 2H] of the first LSTM and [B, 2H] of the second at position 0.
     fn forward<O: Ops>(&self, ops: &O, x: &O::In) -> Result<Forward<O::Values, O::Cells>> {
         let x = ops.by_time(x)?;
         let first = ops.layer(0, [x.borrow(), x.borrow()])?;
@@ -255,8 +258,8 @@ impl Layers {
         Ok((ops.read(&second)?, Kept { x, between, cells: [first, second] }))
     }
 
-    /// The gradient of `x` [B·T, F] from those of what [`Self::forward`] gave, and those of the
-    /// weights into `sums`.
+    /// Computes the gradient of `x` [B·T, F] from those of [`Self::forward`]'s results; writes the
+    /// weights' gradients into `sums`.
     fn backward<O: Ops>(
         &self,
         ops: &O,
@@ -267,7 +270,7 @@ impl Layers {
         let [first, second] = &mut kept.cells;
         let inputs = kept.between.each_ref().map(|values| values.borrow());
         ops.layer_grad(1, second, inputs, Grad::Read(read), sums)?;
-        // The direction with all steps first: the other adds to its rows.
+        // The direction with all steps comes first; the other one adds to its rows.
         let between = [ops.input_grad(1, second, &[0, 1])?, ops.input_grad(1, second, &[3, 2])?];
         let inputs = [kept.x.borrow(), kept.x.borrow()];
         let grad = Grad::Between(between.each_ref().map(|values| values.borrow()));

@@ -1,4 +1,4 @@
-//! The LSTMs by hand against candle's graph over the recurrence, which has its own test.
+//! Compares the hand-written LSTMs with candle's graph over the recurrence, which has its own test.
 
 use super::*;
 use crate::net::lstm::{self, Lstm};
@@ -31,7 +31,7 @@ fn same(name: &str, a: &[f64], b: &[f64]) {
     assert!(far < 1e-12, "{name}: {far}");
 }
 
-/// Output, gradient of the features and of each weight.
+/// Computes the output and the gradients of the features and of each weight.
 fn by_hand(
     builder: &Builder,
     pool: &BufferPool<f64>,
@@ -62,7 +62,7 @@ fn outputs_and_gradients_are_those_of_autograd() {
         let store = (dot(0) + dot(1)).unwrap().backward().unwrap();
 
         let pool = BufferPool::default();
-        // Again, in the first run's buffers.
+        // Run again, in the first run's buffers.
         for _ in 0..2 {
             let (all, first, dx, sums) = by_hand(&builder, &pool, &x, &grads);
             same("lstm", &all, &flat(&outs[0]));
