@@ -13,7 +13,7 @@ pub fn bias_gelu(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
 }
 
 struct Forward;
-/// (x, bias, g) → grad of x; summed over rows it is the bias's.
+/// (x, bias, g) → gradient of x; its sum over rows is the bias's.
 struct Backward;
 
 /// 1 / √(2π).
@@ -86,12 +86,12 @@ impl<R: Float> WithSimd for InPlace<'_, R> {
     }
 }
 
-/// [`bias_gelu`] from `x` to `out`, of rows as long as `bias`, on this thread alone.
+/// Applies [`bias_gelu`] from `x` to `out`, for rows of `bias`'s length, on this thread alone.
 pub(crate) fn forward_to<R: Float>(x: &[R], bias: &[R], out: &mut [R]) {
     vectorised(ForwardRows { x, b: bias, out });
 }
 
-/// [`bias_gelu`] in place, of rows as long as `bias`, on this thread alone.
+/// Applies [`bias_gelu`] in place, for rows of `bias`'s length, on this thread alone.
 pub(crate) fn forward_here<R: Float>(x: &mut [R], bias: &[R]) {
     vectorised(InPlace { x, b: bias });
 }
@@ -119,7 +119,7 @@ impl<R: Float> WithSimd for WithDerivative<'_, R> {
     }
 }
 
-/// As [`forward_here`], the result in `out` and the derivative in `x`.
+/// Like [`forward_here`], but writes the result to `out` and the derivative to `x`.
 pub(crate) fn forward_with_derivative<R: Float>(x: &mut [R], bias: &[R], out: &mut [R]) {
     vectorised(WithDerivative { x, b: bias, out });
 }

@@ -1,4 +1,4 @@
-//! Bias addition, whose gradient is a sum over rows; and the linear layer made with it.
+//! Bias addition, whose gradient is a sum over rows, and the linear layer built on it.
 
 use super::{Float, Kernel1, Kernel2, ROWS, cpu_op, map_rows, vectorised};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
@@ -16,18 +16,18 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     add_bias(&multiply(x, weight)?, bias)
 }
 
-/// x · weightᵀ in the type of `x`: where that is narrower than the weight's, a copy of the weight is
-/// rounded to it. `x` [M, in], `weight` [out, in] → [M, out].
+/// x · weightᵀ in the type of `x`, to which a copy of the weight is rounded if it is wider. `x` [M, in],
+/// `weight` [out, in] → [M, out].
 pub fn multiply(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     x.matmul(&weight.to_dtype(x.dtype())?.t()?)
 }
 
 struct AddBias;
-/// [.., C] → [C].
+/// Sum over rows, [.., C] → [C].
 pub(super) struct ColumnSum;
 
-/// Sums `out_len` values that `piece` adds up over ranges of `rows`, the ranges in parallel and
-/// their sums in order.
+/// Sums `out_len` values over `rows`: `piece` adds up ranges of rows in parallel, and their sums are
+/// added in order.
 pub(super) fn sum_pieces<R: Float>(
     rows: usize,
     out_len: usize,

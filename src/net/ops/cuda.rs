@@ -1,5 +1,5 @@
-//! candle's custom ops on a GPU, by our kernels: elements are f32, f16 or bf16, the small parameters
-//! and their gradients f32.
+//! GPU side of candle's custom ops, by our kernels: elements are f32, f16 or bf16; small parameters and
+//! their gradients are f32.
 
 use super::{
     contiguous,
@@ -22,7 +22,7 @@ use candle_core::{
 pub(super) type Input<'a> = (&'a CudaStorage, &'a Layout);
 type Output = Result<(CudaStorage, Shape)>;
 
-/// The contiguous elements that an argument selects.
+/// Returns the contiguous elements of an argument.
 pub(super) fn view<'a, T: CudaDType>((storage, layout): Input<'a>) -> Result<CudaView<'a, T>> {
     let (start, end) = contiguous(layout)?;
     Ok(storage.as_cuda_slice::<T>()?.slice(start..end))
@@ -32,7 +32,7 @@ fn wrap<T: CudaDType>(slice: CudaSlice<T>, device: &CudaDevice, shape: impl Into
     Ok((CudaStorage::wrap_cuda_slice(slice, device.clone()), shape.into()))
 }
 
-/// Rows and their width.
+/// Returns the number of rows and their width.
 fn rows(layout: &Layout) -> (usize, usize) {
     let c = layout.dims().last().copied().unwrap_or(1);
     (layout.shape().elem_count() / c.max(1), c)
@@ -43,7 +43,8 @@ fn dims4(layout: &Layout) -> Result<[usize; 4]> {
     Ok([n, h, w, c])
 }
 
-/// A result of the type and shape of `x`, which `fill` writes: given the buffer, rows and width.
+/// Creates a result of the type and shape of `x`; `fill` gets the buffer, the number of rows and their
+/// width.
 fn like<T: Element>(
     x: Input,
     fill: impl FnOnce(&CudaDevice, CudaView<T>, usize, usize) -> Result<()>,
@@ -55,7 +56,7 @@ fn like<T: Element>(
     wrap(out, device, x.1.shape())
 }
 
-/// The sum of `parts` parts of a result of this shape, which `fill` writes one behind the other.
+/// Sums `parts` parts of a result of this shape, which `fill` writes into one buffer.
 fn in_parts(
     device: &CudaDevice,
     parts: usize,
@@ -69,7 +70,7 @@ fn in_parts(
     wrap(sum_parts(device, &partial, parts, n)?, device, shape)
 }
 
-/// Σ over the parts of [parts, n].
+/// Sums [parts, n] over the parts.
 fn sum_parts(
     device: &CudaDevice,
     partial: &CudaSlice<f32>,
@@ -95,7 +96,7 @@ pub(super) fn depthwise(x: Input, w: Input, bias: Input) -> Output {
     by_type!(x.0.dtype(), of(x, w, bias))
 }
 
-/// The gradient by the input.
+/// Gradient of the input.
 pub(super) fn depthwise_grad_input(g: Input, w: Input) -> Output {
     fn of<T: Element>(g: Input, w: Input) -> Output {
         let device = g.0.device();
@@ -141,7 +142,7 @@ pub(super) fn layer_norm(x: Input, w: Input, b: Input, eps: f64) -> Output {
     by_type!(x.0.dtype(), of(x, w, b, eps))
 }
 
-/// The gradient by x, and [2, C]: those of weight and bias.
+/// Gradient of x, and [2, C]: those of weight and bias.
 fn layer_norm_grads<T: Element>(
     x: Input,
     w: Input,
@@ -175,7 +176,7 @@ pub(super) fn layer_norm_grad_params(x: Input, w: Input, g: Input, eps: f64) -> 
     by_type!(x.0.dtype(), of(x, w, g, eps))
 }
 
-/// x after the bias.
+/// x + bias.
 pub(super) fn add_bias(x: Input, b: Input) -> Output {
     fn of<T: Element>(x: Input, b: Input) -> Output {
         like::<T>(x, |device, y, n, c| {
@@ -188,7 +189,7 @@ pub(super) fn add_bias(x: Input, b: Input) -> Output {
     by_type!(x.0.dtype(), of(x, b))
 }
 
-/// GELU of x after the bias.
+/// gelu(x + bias).
 pub(super) fn bias_gelu(x: Input, b: Input) -> Output {
     fn of<T: Element>(x: Input, b: Input) -> Output {
         like::<T>(x, |device, y, n, c| {
@@ -216,7 +217,7 @@ pub(super) fn bias_gelu_grad(x: Input, b: Input, g: Input) -> Output {
     by_type!(x.0.dtype(), of(x, b, g))
 }
 
-/// [.., C] → [C], f32.
+/// Sum over rows, [.., C] → [C], f32.
 pub(super) fn column_sum(x: Input) -> Output {
     fn of<T: Element>(x: Input) -> Output {
         let device = x.0.device();
@@ -245,7 +246,7 @@ pub(super) fn scale_residual(x: Input, params: Input, residual: Input) -> Output
     by_type!(x.0.dtype(), of(x, params, residual))
 }
 
-/// Of the type of `g`.
+/// Gradient of x, in the type of `g`.
 pub(super) fn scale_residual_grad_input(params: Input, g: Input) -> Output {
     fn of<T: Element>(params: Input, g: Input) -> Output {
         like::<T>(g, |device, dx, n, c| {
@@ -261,7 +262,7 @@ pub(super) fn scale_residual_grad_input(params: Input, g: Input) -> Output {
     by_type!(g.0.dtype(), of(params, g))
 }
 
-/// In `dtype`; without `shares` the partner is not looked at.
+/// Pixels in `dtype`; ignores the partner without `shares`.
 pub(super) fn pixels(dtype: DType, shares: Option<[f32; 2]>, own: Input, partner: Input) -> Output {
     fn of<T: Element>(shares: Option<[f32; 2]>, own: Input, partner: Input) -> Output {
         let device = own.0.device();
@@ -278,13 +279,13 @@ pub(super) fn pixels(dtype: DType, shares: Option<[f32; 2]>, own: Input, partner
     by_type!(dtype, of(shares, own, partner))
 }
 
-/// D, T, B and H of [D, T, B, parts·H].
+/// Returns D, T, B and H of [D, T, B, parts·H].
 fn directions(layout: &Layout, parts: usize) -> Result<[usize; 4]> {
     let [d, t, b, width] = dims4(layout)?;
     Ok([d, t, b, width / parts])
 }
 
-/// All steps of the recurrence: h [D, T, B, H], and all that the backward pass needs.
+/// Runs all steps of the recurrence; returns h [D, T, B, H] and the state for the backward pass.
 pub(super) fn lstm(gates: Input, w_hh: Input) -> Result<((CudaStorage, Shape), Tensor)> {
     let device = gates.0.device();
     let [d, t, b, hidden] = directions(gates.1, 4)?;
@@ -302,7 +303,7 @@ pub(super) fn lstm(gates: Input, w_hh: Input) -> Result<((CudaStorage, Shape), T
     Ok((wrap(h, device, (d, t, b, hidden))?, kept))
 }
 
-/// What [`lstm`] kept, the gates' gradients in their places, from that of h.
+/// From the gradient of h, computes the gates' gradients in place of the gates in [`lstm`]'s state.
 pub(super) fn lstm_grad(w_hh: Input, kept: Input, grad: Input) -> Output {
     let device = kept.0.device();
     let [d, t, b, hidden] = directions(kept.1, KEPT)?;
@@ -313,10 +314,10 @@ pub(super) fn lstm_grad(w_hh: Input, kept: Input, grad: Input) -> Output {
     wrap(out, device, kept.1.shape())
 }
 
-/// Runs all steps of `d` directions: `kept` [D, T, B, 6H] has the products of the inputs in the gates'
-/// places, to which `bias` [D, 4H] is added where there is one; `w_hh` [D, 4H, H].
+/// Runs all steps of `d` directions. `kept` [D, T, B, 6H] holds the input products in place of the
+/// gates; `bias` [D, 4H], if given, is added to them; `w_hh` is [D, 4H, H].
 ///
-/// Errors: what the driver says of a launch.
+/// Errors: when a launch fails.
 pub(crate) fn lstm_forward(
     device: &CudaDevice,
     kept: &CudaView<f32>,
@@ -331,10 +332,10 @@ pub(crate) fn lstm_forward(
     Ok(())
 }
 
-/// Backward through all steps: the gates in `kept` become their gradients, from `grad` [D, T, B, H]
-/// by h.
+/// Runs all steps backward: from `grad` [D, T, B, H], the gradient of h, turns the gates in `kept` into
+/// their gradients.
 ///
-/// Errors: the driver's.
+/// Errors: when the driver fails.
 pub(crate) fn lstm_backward(
     device: &CudaDevice,
     kept: &CudaView<f32>,
@@ -352,9 +353,10 @@ pub(crate) fn lstm_backward(
     Ok(())
 }
 
-/// w_hh [4, 4H, H] and the sum of both biases [4, 4H], from w_hh, b_ih and b_hh of four directions.
+/// From w_hh, b_ih and b_hh of four directions, writes w_hh [4, 4H, H] and the sums of both biases [4,
+/// 4H].
 ///
-/// Errors: the driver's.
+/// Errors: when the driver fails.
 pub(crate) fn lstm_weights(
     device: &CudaDevice,
     of: [[CudaView<f32>; 4]; 3],
@@ -369,9 +371,10 @@ pub(crate) fn lstm_weights(
     Ok((w_hh, bias))
 }
 
-/// A head's pass over `rows` rows of `c`; `views` in the order of its CPU twin, and momentum, ε and slope.
+/// A head's forward pass over `rows` rows of `c`; `views` in the order of the CPU version; also
+/// momentum, ε and slope.
 ///
-/// Errors: the driver's.
+/// Errors: when the driver fails.
 pub(super) fn head_forward(
     device: &Device,
     views: &[CudaView<f32>],
@@ -398,9 +401,9 @@ pub(super) fn head_forward(
     Ok((gpu::tensor(y, cuda, (rows, c)), statistics.map(|s| gpu::tensor(s, cuda, (4, c)))))
 }
 
-/// Its backward pass; `views` in its order.
+/// A head's backward pass; `views` in the order of the CPU version.
 ///
-/// Errors: the driver's.
+/// Errors: when the driver fails.
 pub(super) fn head_grad(
     device: &Device,
     views: &[CudaView<f32>],

@@ -19,9 +19,9 @@ pub fn depthwise7(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> 
 }
 
 struct Forward;
-/// (g, weight) → grad of x: the same convolution with the flipped kernel.
+/// (g, weight) → gradient of x: the same convolution with the flipped kernel.
 struct GradInput;
-/// (x, g) → [50, C]: grad of weight, and of bias in the last row.
+/// (x, g) → [50, C]: gradient of weight, and of bias in the last row.
 struct GradWeight;
 
 #[derive(Clone, Copy)]
@@ -40,19 +40,19 @@ impl Dims {
     fn tiles(&self) -> usize {
         self.c.div_ceil(LANES)
     }
-    /// Image, first channel and number of channels of the i-th tile.
+    /// Returns image, first channel and number of channels of the i-th tile.
     fn tile(&self, i: usize) -> (usize, usize, usize) {
         let c0 = (i % self.tiles()) * LANES;
         (i / self.tiles(), c0, LANES.min(self.c - c0))
     }
-    /// First element of pixel `p` of the i-th tile, and how many there are.
+    /// Returns the first element of pixel `p` of the i-th tile, and the number of channels.
     fn at(&self, i: usize, p: usize) -> (usize, usize) {
         let (n, c0, valid) = self.tile(i);
         ((n * self.h * self.w + p) * self.c + c0, valid)
     }
 }
 
-/// One image's channel tile with a border of zeros, [(H+6), (W+6), LANES].
+/// Packs one image's channel tile with a border of zeros, [(H+6), (W+6), LANES].
 fn pack<R: Float>(x: &[R], d: Dims, n: usize, c0: usize, valid: usize, out: &mut Vec<R>) {
     let wp = d.w + 2 * PAD;
     out.clear();
@@ -93,8 +93,8 @@ struct ConvTile<'a, R> {
     d: Dims,
 }
 
-/// A method of [`ConvTile`] for some neighbouring pixels of row `y` from column `x`, a sum for each:
-/// one by one, since the compiler keeps an array of them in memory and works on single values.
+/// Defines a method of [`ConvTile`] for a few neighbouring pixels of row `y` from column `x`, with one
+/// variable per sum: the compiler would keep an array of sums in memory and work on single values.
 macro_rules! pixels {
     ($name:ident: $($p:literal $sum:ident),*) => {
         #[inline(always)]
@@ -122,7 +122,7 @@ impl<R: Float> ConvTile<'_, R> {
     pixels!(four: 0 s0, 1 s1, 2 s2, 3 s3);
     pixels!(seven: 0 s0, 1 s1, 2 s2, 3 s3, 4 s4, 5 s5, 6 s6);
 
-    /// As many pixels at once as the registers hold sums beside the weights and pixels.
+    /// Works on as many pixels at once as have their sums in registers, next to the weights and pixels.
     #[inline(always)]
     fn run<S: Simd>(mut self) {
         let at_once = if S::F32_LANES >= 16 { 7 } else { 4 };
@@ -135,7 +135,7 @@ impl<R: Float> ConvTile<'_, R> {
                     x += 1;
                     continue;
                 }
-                // At the end some pixels again instead of a loop for the rest.
+                // At the end of a row, repeat some pixels instead of a loop for the rest.
                 x = x.min(width - at_once);
                 match at_once {
                     7 => self.seven::<S>(y, x),
@@ -155,7 +155,7 @@ impl<R: Float> WithSimd for ConvTile<'_, R> {
     }
 }
 
-/// Σ over the pixels of g · shifted x, and of g: [50, LANES].
+/// Sums over the pixels g · shifted x, and g: [50, LANES].
 struct WeightTile<'a, R> {
     packed: &'a [R],
     /// [H, W, LANES]
@@ -170,7 +170,7 @@ impl<R: Float> WithSimd for WeightTile<'_, R> {
         let wp = self.d.w + 2 * PAD;
         let mut out = [[R::zero(); LANES]; K * K + 1];
         for i in 0..K {
-            // One by one, so that each stays in a register.
+            // Separate variables, so that each stays in a register.
             let [mut s0, mut s1, mut s2, mut s3, mut s4, mut s5, mut s6] = [[R::zero(); LANES]; K];
             for y in 0..self.d.h {
                 let row = &self.packed[(y + i) * wp * LANES..][..wp * LANES];
@@ -199,10 +199,10 @@ impl<R: Float> WithSimd for WeightTile<'_, R> {
     }
 }
 
-/// A pointer that rayon's threads may share: each writes its own channels.
+/// A pointer that rayon's threads share; each writes its own channels.
 #[derive(Clone, Copy)]
 struct Shared<R>(*mut R);
-// SAFETY: tiles write disjoint elements (see where it is used).
+// SAFETY: tiles write disjoint elements (see the uses).
 unsafe impl<R> Send for Shared<R> {}
 unsafe impl<R> Sync for Shared<R> {}
 impl<R> Shared<R> {
@@ -211,7 +211,7 @@ impl<R> Shared<R> {
     }
 }
 
-/// What a thread works in.
+/// Work buffers of a thread.
 #[derive(Debug, Default)]
 pub(crate) struct Space<R> {
     /// A packed tile of the input.
@@ -226,7 +226,7 @@ impl<R: Float> Space<R> {
     }
 }
 
-/// The convolution, or with `flip` its gradient by the input: what is constant over tiles.
+/// Constants of all tiles of the convolution, or with `flip` of its input's gradient.
 #[derive(Clone, Copy)]
 struct Convolution<'a, R> {
     x: &'a [R],
@@ -237,7 +237,7 @@ struct Convolution<'a, R> {
 }
 
 impl<R: Float> Convolution<'_, R> {
-    /// Leaves tile `i` in `space`.
+    /// Computes tile `i` into `space`.
     fn tile(&self, i: usize, space: &mut Space<R>) {
         let d = self.d;
         let (n, c0, valid) = d.tile(i);
@@ -256,7 +256,7 @@ impl<R: Float> Convolution<'_, R> {
         vectorised(ConvTile { packed, weight: &w, bias: b, out, d });
     }
 
-    /// All tiles, to `out`.
+    /// Computes all tiles into `out`.
     fn run(&self, lanes: Lanes, spaces: &mut Vec<Space<R>>, out: &mut [R]) {
         let d = self.d;
         assert_eq!([self.x.len(), out.len()], [d.n * d.h * d.w * d.c; 2]);
@@ -266,8 +266,8 @@ impl<R: Float> Convolution<'_, R> {
                 self.tile(i, space);
                 for (p, from) in space.tile.chunks_exact(LANES).enumerate() {
                     let (at, valid) = d.at(i, p);
-                    // SAFETY: pixel p of tile i, `valid` channels, is inside `out` and is written
-                    // by this tile alone.
+                    // SAFETY: pixel p of tile i, `valid` channels, is inside `out`, and only this tile
+                    // writes it.
                     let to = unsafe { std::slice::from_raw_parts_mut(out.get().add(at), valid) };
                     to.copy_from_slice(&from[..valid]);
                 }
@@ -276,7 +276,7 @@ impl<R: Float> Convolution<'_, R> {
     }
 }
 
-/// [`depthwise7`] of `x` [n, h, w, c]; `out` is as long.
+/// Applies [`depthwise7`] to `x` [n, h, w, c]; `out` has the same length.
 pub(crate) fn forward_shared<R: Float>(
     lanes: Lanes,
     x: &[R],
@@ -289,7 +289,7 @@ pub(crate) fn forward_shared<R: Float>(
     Convolution { x, weight, bias: Some(bias), d, flip: false }.run(lanes, spaces, out);
 }
 
-/// Its backward pass: adds the gradient by `x` to `grad_x` and those by weight and bias to
+/// Its backward pass: adds the gradient of `x` to `grad_x`, and those of weight and bias to
 /// `grad_weight` [49, c] and `grad_bias` [c].
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn backward_shared<R: Float>(
@@ -307,8 +307,8 @@ pub(crate) fn backward_shared<R: Float>(
     assert_eq!([grad_weight.len(), grad_bias.len()], [K * K * c, c]);
     let convolution = Convolution { x: grad, weight, bias: None, d, flip: true };
     let shared = [grad_x, grad_weight, grad_bias].map(|to| Shared(to.as_mut_ptr()));
-    // SAFETY: a lane has its channels for itself, of all images and in all three; and `at` and
-    // `valid` below stay inside what the asserts say.
+    // SAFETY: each lane has its own channels, for all images and in all three buffers; `at` and `valid`
+    // below stay inside the lengths asserted above.
     let add = |to: &Shared<R>, at: usize, values: &[R]| unsafe {
         let to = std::slice::from_raw_parts_mut(to.get().add(at), values.len());
         to.iter_mut().zip(values).for_each(|(to, &v)| *to += v);
@@ -332,7 +332,7 @@ pub(crate) fn backward_shared<R: Float>(
     });
 }
 
-/// Runs `f` for each lane, with a space of its own.
+/// Runs `f` for each lane, each with its own work buffers.
 fn each_lane<R: Float>(
     lanes: Lanes,
     spaces: &mut Vec<Space<R>>,
@@ -352,7 +352,7 @@ fn convolve<R: Float>(x: &[R], weight: &[R], bias: Option<&[R]>, d: Dims, flip: 
     out
 }
 
-/// [`WeightTile`] of tile `i`.
+/// Runs [`WeightTile`] on tile `i`.
 fn weight_tile<R: Float>(
     x: &[R],
     grad: &[R],

@@ -1,4 +1,4 @@
-//! Every op against central differences in f64.
+//! Compares every op's gradients with central differences in f64.
 
 use super::*;
 use candle_core::{DType, Device, Tensor, Var};
@@ -11,7 +11,7 @@ fn random(shape: &[usize], seed: u64) -> Var {
     Var::from_vec(values, shape, &Device::Cpu).unwrap()
 }
 
-/// The gradients of Σ out·r (r fixed, random) against differences, for every element.
+/// Compares the gradients of Σ out·r (r fixed, random) with differences, for every element.
 fn check(inputs: &[Var], f: impl Fn(&[Tensor]) -> Result<Tensor>) {
     let tensors: Vec<Tensor> = inputs.iter().map(|v| v.as_tensor().clone()).collect();
     let out = f(&tensors).unwrap();
@@ -39,7 +39,7 @@ fn check(inputs: &[Var], f: impl Fn(&[Tensor]) -> Result<Tensor>) {
     }
 }
 
-/// The f32 path (vector dispatch) against the f64 one.
+/// Compares the f32 path (vector dispatch) with the f64 one.
 fn f32_agrees(inputs: &[Var], tolerance: f64, f: impl Fn(&[Tensor]) -> Result<Tensor>) {
     let exact: Vec<Tensor> = inputs.iter().map(|v| v.as_detached_tensor()).collect();
     let single: Vec<Tensor> = exact.iter().map(|t| t.to_dtype(DType::F32).unwrap()).collect();
@@ -51,7 +51,7 @@ fn f32_agrees(inputs: &[Var], tolerance: f64, f: impl Fn(&[Tensor]) -> Result<Te
 
 #[test]
 fn depthwise() {
-    // 5 and 19 channels: one part of a tile, a tile and a part; widths around the block of 7.
+    // 5 and 19 channels: part of a tile, and a tile and a part; widths around the block of 7.
     for (h, w, c) in [(3, 2, 5), (4, 9, 3), (2, 7, 19)] {
         let inputs = [random(&[2, h, w, c], 1), random(&[49, c], 2), random(&[c], 3)];
         check(&inputs, |t| depthwise7(&t[0], &t[1], &t[2]));
@@ -120,7 +120,7 @@ fn bias_layer_scale_and_residual() {
 
 #[test]
 fn lstm() {
-    // D, T, B, H; one step alone has no product with the state before it.
+    // D, T, B, H; a single step has no product with the previous state.
     for (d, t, b, h) in [(2, 4, 2, 3), (4, 3, 1, 2), (2, 1, 2, 2)] {
         let inputs = [random(&[d, t, b, 4 * h], 1), random(&[d, 4 * h, h], 2)];
         check(&inputs, |t| lstm_recurrence(&t[0], &t[1]));

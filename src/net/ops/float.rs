@@ -1,17 +1,17 @@
-//! The two element types of the CPU kernels and their transcendental functions.
+//! The element types of the CPU kernels, and their transcendental functions.
 
 use candle_core::WithDType;
 use pulp::Simd;
 
-/// f32, vectorisable throughout; or f64, exact to the platform's libm, for the tests.
+/// f32, fully vectorisable; or f64 with the platform's libm, for the tests.
 pub(crate) trait Float: WithDType + Default + std::ops::Neg<Output = Self> {
-    /// From a constant.
+    /// Converts a constant.
     fn of(x: f64) -> Self;
-    /// a·b + c, fused where the instruction exists.
+    /// a·b + c, fused if the processor has the instruction.
     fn fused(a: Self, b: Self, c: Self) -> Self;
     /// Square root.
     fn root(self) -> Self;
-    /// e^x; f32: relative error below 2e-7 on -87..88, clamped outside, infinite for infinity.
+    /// e^x; f32: relative error below 2e-7 on -87..88, clamped outside, infinity for infinity.
     fn exp<S: Simd>(self) -> Self;
     /// The error function; f32: absolute error below 1.2e-7.
     fn erf<S: Simd>(self) -> Self;
@@ -25,8 +25,8 @@ pub(crate) trait Float: WithDType + Default + std::ops::Neg<Output = Self> {
     }
 }
 
-/// a·b + c: fused under vector dispatch, plain in the scalar fall-back (where a fused operation
-/// would be a call into libm).
+/// a·b + c: fused under vector dispatch, plain in the scalar fall-back, where a fused operation would be
+/// a call into libm.
 #[inline(always)]
 pub(crate) fn mul_add<S: Simd, R: Float>(a: R, b: R, c: R) -> R {
     if S::IS_SCALAR { a * b + c } else { R::fused(a, b, c) }
@@ -69,8 +69,8 @@ fn polynomial<S: Simd, const N: usize>(x: f32, c: [f32; N]) -> f32 {
     sum
 }
 
-// The polynomials below are our own least-maximum-error fits (Lawson-weighted least squares in
-// f64 on Chebyshev nodes), rounded to f32.
+// The polynomials below are our own minimax fits (Lawson-weighted least squares in f64 on Chebyshev
+// nodes), rounded to f32.
 impl Float for f32 {
     #[inline(always)]
     fn of(x: f64) -> Self {
@@ -88,12 +88,12 @@ impl Float for f32 {
     /// x = n·ln 2 + r with |r| ≤ ln 2 / 2; e^r by a polynomial, 2ⁿ by the exponent's bits.
     #[inline(always)]
     fn exp<S: Simd>(self) -> Self {
-        // 1.5·2²³: adding it rounds to an integer that stands in the low bits.
+        // 1.5·2²³: adding it rounds to an integer in the low bits.
         const ROUND: f32 = 12_582_912.0;
-        // ln 2 in two parts, the first exact in few bits.
+        // ln 2 in two parts, the first with few significant bits.
         const LN2_HIGH: f32 = 0.693_359_4;
         const LN2_LOW: f32 = -2.121_944_4e-4;
-        // Written so that NaN stays NaN.
+        // Comparisons written so that NaN stays NaN.
         let x = if self < -87.0 { -87.0 } else { self };
         let x = if x > 88.0 { 88.0 } else { x };
         let shifted = mul_add::<S, f32>(x, std::f32::consts::LOG2_E, ROUND);
@@ -105,7 +105,7 @@ impl Float for f32 {
         );
         let e = mul_add::<S, f32>(tail * r, r, r) + 1.0;
         let scale = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));
-        // Clamped it would be a number: 0 · ∞ further on must be NaN.
+        // Clamping would give a finite number, but 0 · ∞ later must be NaN.
         if self == f32::INFINITY { self } else { e * scale }
     }
 
@@ -140,7 +140,7 @@ impl Float for f32 {
                 -1.215_061_1e-5,
             ],
         );
-        // `Float::exp`, since `.exp()` would be std's, a call into libm.
+        // `Float::exp`: plain `.exp()` is std's, a call into libm.
         let far = (1.0 - Float::exp::<S>(mul_add::<S, f32>(q, t, -t))).copysign(self);
         if t > 0.9375 { far } else { near }
     }

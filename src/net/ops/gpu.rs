@@ -1,8 +1,8 @@
-//! What everything on a GPU shares: element types, launches of our kernels (`*.cu` in this folder,
-//! which `build.rs` compiled to PTX), buffers, and products by cuBLAS.
+//! Shared GPU code: element types, launches of our kernels (`*.cu` in this folder, compiled to PTX by
+//! `build.rs`), buffers, and cuBLAS products.
 //!
-//! Everything runs on candle's one stream, in order. A kernel's module is compiled for the card at
-//! its first launch.
+//! Everything runs on candle's one stream, in order. The driver compiles a kernel's module at its first
+//! launch.
 
 use super::launch::{self, Launch};
 use candle_core::{
@@ -23,7 +23,7 @@ use candle_core::{
 use half::{bf16, f16};
 use std::ffi::c_void;
 
-/// PTX by the families' names, and the kernels in each.
+/// Names of the kernel families, their PTX and their kernels.
 const MODULES: [(&str, &str, &[&str]); 10] = [
     ("adamw", include_str!(concat!(env!("OUT_DIR"), "/adamw.ptx")), &["adamw", "grad_squares"]),
     ("bias_gelu", include_str!(concat!(env!("OUT_DIR"), "/bias_gelu.ptx")), &["bias_gelu"]),
@@ -49,13 +49,13 @@ const MODULES: [(&str, &str, &[&str]); 10] = [
     ),
 ];
 
-/// A type that the kernels take.
+/// An element type of the kernels.
 pub(crate) trait Element: CudaDType + DeviceRepr + ValidAsZeroBits {
-    /// At the end of a kernel's name.
+    /// Suffix of a kernel's name.
     const SUFFIX: &'static str;
-    /// candle's name for it.
+    /// candle's name of the type.
     const DTYPE: DType;
-    /// cuBLAS's name for it.
+    /// cuBLAS's name of the type.
     const CUBLAS: sys::cudaDataType_t;
 }
 impl Element for f32 {
@@ -74,7 +74,7 @@ impl Element for bf16 {
     const CUBLAS: sys::cudaDataType_t = sys::cudaDataType_t::CUDA_R_16BF;
 }
 
-/// Calls a generic function by the type that it computes in.
+/// Calls a function that is generic over the element type.
 macro_rules! by_type {
     ($dtype:expr, $run:ident($($arg:expr),* $(,)?)) => {
         match $dtype {
@@ -89,9 +89,9 @@ macro_rules! by_type {
     };
 }
 
-/// The kernel of a launch; `suffix` names the element type.
+/// Returns the kernel of a launch; `suffix` names the element type.
 ///
-/// Errors: the driver does not take the module.
+/// Errors: when the driver rejects the module.
 pub(crate) fn function(device: &CudaDevice, launch: &Launch, suffix: &str) -> Result<CudaFunction> {
     let kernel = launch.kernel;
     let of =
@@ -104,7 +104,7 @@ pub(crate) fn function(device: &CudaDevice, launch: &Launch, suffix: &str) -> Re
     Ok(device.get_or_load_custom_func(&name, &module, ptx)?.into_cuda_function())
 }
 
-/// Launches a kernel with its arguments in their order.
+/// Launches a kernel with its arguments in order.
 macro_rules! run {
     ($device:expr, $launch:expr, $suffix:expr, $($arg:expr),* $(,)?) => {{
         let launch: $crate::net::ops::launch::Launch = $launch;
@@ -113,13 +113,13 @@ macro_rules! run {
         let mut builder = stream.launch_builder(&function);
         candle_core::builder_arg!(builder, $($arg),*);
         let config = $crate::net::ops::gpu::config(&launch);
-        // SAFETY: the arguments are those of the kernel, in its order, and the launch is for
-        // buffers of these sizes (`launch` is what the emulation in tests/kernels runs).
+        // SAFETY: the arguments are the kernel's, in order, and the launch fits buffers of these sizes
+        // (the emulation in tests/kernels runs the same `launch`).
         candle_core::cuda_backend::WrapErr::w(unsafe { builder.launch(config) })?;
     }};
 }
 
-/// A launch's geometry.
+/// Converts a launch's geometry.
 pub(crate) fn config(launch: &Launch) -> LaunchConfig {
     let three = |[x, y, z]: [u32; 3]| (x, y, z);
     LaunchConfig {
@@ -131,18 +131,18 @@ pub(crate) fn config(launch: &Launch) -> LaunchConfig {
 
 pub(crate) use {by_type, run};
 
-/// Where a buffer begins, or a null pointer.
+/// Returns a buffer's address, or a null pointer.
 pub(crate) fn pointer<T>(device: &CudaDevice, view: Option<&CudaView<T>>) -> u64 {
     view.map_or(0, |view| view.device_ptr(&device.cuda_stream()).0)
 }
 
-/// A buffer that a kernel fills.
+/// Allocates a buffer for a kernel to fill.
 pub(crate) fn empty<T: DeviceRepr>(device: &CudaDevice, n: usize) -> Result<CudaSlice<T>> {
-    // SAFETY: each buffer is written whole before it is read.
+    // SAFETY: each buffer is fully written before it is read.
     unsafe { device.alloc::<T>(n) }
 }
 
-/// A buffer as a tensor outside of any graph.
+/// Wraps a buffer as a tensor outside of any graph.
 pub(crate) fn tensor<T: CudaDType>(
     values: CudaSlice<T>,
     device: &CudaDevice,
@@ -152,9 +152,9 @@ pub(crate) fn tensor<T: CudaDType>(
     Tensor::from_storage(storage, shape, BackpropOp::none(), false)
 }
 
-/// out = Σ over the parts of `partial` [parts, n], or with `add` out += that; `n` is out's length.
+/// out = Σ over the parts of `partial` [parts, n]; with `add`, out += the same. `n` is out's length.
 ///
-/// Errors: what the driver says of the launch.
+/// Errors: when the launch fails.
 pub(crate) fn sum_parts(
     device: &CudaDevice,
     partial: &CudaView<f32>,
@@ -168,19 +168,19 @@ pub(crate) fn sum_parts(
     Ok(())
 }
 
-/// A matrix in a buffer, by rows `row` values apart.
+/// A matrix in a buffer, stored by rows `row` values apart.
 pub(crate) struct Matrix<'a, T> {
-    /// From its first value on.
+    /// Values, from the first one.
     pub values: CudaView<'a, T>,
-    /// From one row to the next.
+    /// Distance between rows, in values.
     pub row: usize,
-    /// Whether the product takes its transpose.
+    /// Whether the product uses the transpose.
     pub transposed: bool,
 }
 
-/// c [m, n] = (c if `add`) + a [m, k] · b [k, n], summed in f32; `c` by rows `row` values apart.
+/// c [m, n] = (c if `add`) + a [m, k] · b [k, n], summed in f32; rows of `c` are `row` values apart.
 ///
-/// Errors: what cuBLAS says.
+/// Errors: when cuBLAS fails.
 pub(crate) fn product<T: Element, C: Element>(
     device: &CudaDevice,
     [m, n, k]: [usize; 3],
@@ -207,8 +207,9 @@ pub(crate) fn product<T: Element, C: Element>(
     };
     let address = |values: &CudaView<T>| values.device_ptr(&stream).0 as *const c_void;
     let (alpha, beta) = (1f32, if add { 1f32 } else { 0f32 });
-    // cuBLAS counts by columns: it computes the transpose, cᵀ = bᵀ · aᵀ, whose columns are our rows.
-    // SAFETY: the matrices lie within their buffers, as checked above, and those are on this device.
+    // cuBLAS is column-major: it computes the transpose, cᵀ = bᵀ · aᵀ, whose columns are our rows.
+    // SAFETY: the matrices lie within their buffers, as checked above, and the buffers are on this
+    // device.
     unsafe {
         gemm_ex(
             *device.cublas_handle().handle(),

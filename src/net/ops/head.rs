@@ -1,4 +1,4 @@
-//! What a head computes between its two products, in one pass over the rows: bias, BatchNorm, dropout,
+//! The part of a head between its two products, in one pass over the rows: bias, BatchNorm, dropout,
 //! LeakyReLU.
 
 use super::Float;
@@ -11,24 +11,24 @@ const MOMENTUM: f64 = 0.1;
 /// LeakyReLU's slope.
 pub(crate) const SLOPE: f64 = 0.1;
 
-/// What the pass reads beside the rows [M, C]; all contiguous, of one type, on one device.
+/// Inputs of the pass besides the rows [M, C]; all contiguous, of one type, on one device.
 #[derive(Debug, Clone)]
 pub(crate) struct Middle {
-    /// The first product's, [C].
+    /// Bias of the first product, [C].
     pub bias: Tensor,
     /// BatchNorm's weight and bias, [C].
     pub weight: Tensor,
     pub shift: Tensor,
-    /// Dropout's factors, [M, C], 0 or 1/(1-p).
+    /// Dropout factors, [M, C], 0 or 1/(1-p).
     pub mask: Option<Tensor>,
 }
 
 impl Middle {
-    /// `x` [M, C] → LeakyReLU(mask · BatchNorm(x + bias)) [M, C], with the `running` mean and variance,
-    /// [C] each. If `batch`, with the mean and variance of the rows, M ≥ 2; and of those [4, C]: mean,
-    /// 1/√(variance + ε), and the running mean and variance moved by them.
+    /// Maps `x` [M, C] to LeakyReLU(mask · BatchNorm(x + bias)) [M, C], with the `running` mean and
+    /// variance, [C] each. If `batch`, uses the mean and variance of the rows, M ≥ 2, and also returns
+    /// [4, C]: mean, 1/√(variance + ε), and the updated running mean and variance.
     ///
-    /// Errors: too few rows; types or devices that differ.
+    /// Errors: when there are too few rows, or types or devices differ.
     pub fn forward(
         &self,
         x: &Tensor,
@@ -59,11 +59,11 @@ impl Middle {
         }
     }
 
-    /// The backward pass of [`Self::forward`] with the rows' `statistics`, which it gave, and of the
-    /// product by `out` [1, C] after it: from `g` [M], the gradient by the logits, that by `x` [M, C];
-    /// and those by bias, weight, shift and `out`, [4, C].
+    /// The backward pass of [`Self::forward`], with the `statistics` that it returned, and of the
+    /// following product with `out` [1, C]. From `g` [M], the gradient of the logits, computes that of
+    /// `x` [M, C], and those of bias, weight, shift and `out`, [4, C].
     ///
-    /// Errors: types or devices that differ.
+    /// Errors: when types or devices differ.
     pub fn backward(
         &self,
         x: &Tensor,
@@ -87,11 +87,11 @@ impl Middle {
     }
 }
 
-/// Sums over rows are taken in f64.
+/// The CPU version, which sums over rows in f64.
 mod on_cpu {
     use super::*;
 
-    /// Means of M values a column, of each row's values at it, [row·c + column].
+    /// Computes M means per column of the values that `value` returns for each element [row·c + column].
     fn means<R: Float, const M: usize>(
         n: usize,
         c: usize,
@@ -118,7 +118,7 @@ mod on_cpu {
         Tensor::from_vec(values, ((), c), &Device::Cpu)
     }
 
-    /// A row's value after weight, shift and dropout.
+    /// Applies weight, shift and dropout to a value.
     struct Affine<'a, R> {
         weight: &'a [R],
         shift: &'a [R],
@@ -135,7 +135,7 @@ mod on_cpu {
         }
     }
 
-    /// LeakyReLU's factor. What is not a number is not above 0, and stays none.
+    /// LeakyReLU's factor. NaN is not above 0 and stays NaN.
     fn leak<R: Float>(v: R) -> R {
         if v > R::zero() { R::one() } else { R::of(SLOPE) }
     }
@@ -158,7 +158,7 @@ mod on_cpu {
             let [of_rows_var] = means(x.len(), c, |at, j| [deviation(at, j) * deviation(at, j)]);
             var = rounded(&of_rows_var);
             let rows = (x.len() / c) as f64;
-            // PyTorch's running variance is the unbiased one.
+            // PyTorch's running variance is unbiased.
             let unbiased = rows / (rows - 1.0);
             let towards = |old: &[R], new: &[f64], times: f64| -> Vec<R> {
                 let of = |(&old, &new): (&R, &f64)| {
@@ -193,7 +193,7 @@ mod on_cpu {
         let affine = Affine { weight, shift, mask: mask.first() };
         let (mean, scale) = (&statistics[..c], &statistics[c..2 * c]);
         let normal = |at: usize, j: usize| (x[at] + bias[j] - mean[j]) * scale[j];
-        // The gradient after weight and shift, from the value after them.
+        // Gradient of the value after weight and shift, given that value.
         let grad = |at: usize, j: usize, v: R| g[at / c] * out[j] * leak(v) * affine.mask(at);
         let [of_weight, of_shift, of_out] = means(x.len(), c, |at, j| {
             let n = normal(at, j);

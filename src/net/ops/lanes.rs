@@ -1,10 +1,10 @@
-//! One piece of work shared by several threads.
+//! Work shared by several threads.
 
 use super::Float;
 use rayon::prelude::*;
 
-/// So many threads share the rows of each kernel, and the tiles of each product. One: the work
-/// stays on the thread that it is on.
+/// Number of threads that share the rows of each kernel and the tiles of each product. With one, the
+/// work stays on the calling thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Lanes(pub(crate) usize);
 
@@ -15,18 +15,18 @@ impl Default for Lanes {
 }
 
 impl Lanes {
-    /// Values of a lane's rows, `c` values each, of `values` in all.
+    /// Returns how many of `values` a lane gets, in whole rows of `c`.
     pub(crate) fn values(self, values: usize, c: usize) -> usize {
         (values / c).div_ceil(self.0).max(1) * c
     }
 
-    /// The `i`-th lane's of `n` things.
+    /// Returns the `i`-th lane's range of `n` items.
     pub(crate) fn range(self, i: usize, n: usize) -> std::ops::Range<usize> {
         n * i / self.0..n * (i + 1) / self.0
     }
 
-    /// Does `f` to each item, which adds to `sum`: the first to it directly, the others to zeros
-    /// that are then added to it in their order.
+    /// Runs `f` on each item, which adds to `sum`: the first adds to it directly, the others to zeros
+    /// that are then added to it in order.
     pub(crate) fn summed<R: Float, I: Send>(
         self,
         sum: &mut [R],

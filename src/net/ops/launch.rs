@@ -1,22 +1,22 @@
-//! How the CUDA kernels are launched: the one place that knows their geometry, compiled always, so
-//! that the CPU emulation in the tests runs the same grids as a GPU.
+//! Launch geometry of the CUDA kernels. It is compiled in every build, so that the CPU emulation in the
+//! tests runs the same grids as a GPU.
 //!
-//! Kernels generic over the element type are named without it: the module's function is
-//! `kernel` + `_f32`, `_f16` or `_bf16`. Sums over rows go in two stages, `parts` partial sums
-//! and [`sum_parts`]. Sizes are of at least 1.
+//! Kernels generic over the element type are named without it: the module's function is `kernel` +
+//! `_f32`, `_f16` or `_bf16`. Sums over rows have two stages: `parts` partial sums, then [`sum_parts`].
+//! Sizes are at least 1.
 
 /// One launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Launch {
     /// Name without the element type's suffix.
     pub kernel: &'static str,
-    /// Whether there is such a suffix.
+    /// Whether the name takes such a suffix.
     pub typed: bool,
-    /// Blocks.
+    /// Grid size, in blocks.
     pub grid: [u32; 3],
-    /// Threads of a block.
+    /// Block size, in threads.
     pub block: [u32; 3],
-    /// Dynamic shared memory of a block, bytes.
+    /// Dynamic shared memory per block, bytes.
     pub shared: u32,
 }
 
@@ -51,16 +51,16 @@ pub const KERNELS: [(&str, bool); 27] = [
     ("adamw", false),
 ];
 
-/// Elements of a piece of a tensor, which one block of [`adamw`] and [`grad_squares`] takes.
+/// Elements of a tensor that one block of [`adamw`] or [`grad_squares`] works on.
 pub const PIECE: usize = 1 << 15;
 
 /// Bytes of a float.
 const FLOAT: usize = 4;
-/// Blocks that fill a large card several times over. Fixed, so that sums do not depend on it.
+/// Blocks that fill a large GPU several times. Fixed, so that sums do not depend on the GPU.
 const BLOCKS: usize = 1056;
-/// No more than so many where threads go on to further elements.
+/// Grid cap for grid-stride kernels.
 const MOST_BLOCKS: usize = 8192;
-/// What the depthwise kernels take: columns a thread, and threads that keep a large card busy.
+/// For the depthwise kernels: columns per thread, and threads that keep a large GPU busy.
 const STRIP: usize = 4;
 const BUSY: usize = 528 * 128;
 
@@ -77,8 +77,8 @@ fn launch(
     Launch { kernel, typed, grid: grid.map(number), block, shared: number(shared) }
 }
 
-/// Blocks of 256 threads for so many groups of four elements, few enough that each thread takes
-/// some where there are many.
+/// Blocks of 256 threads for `groups` groups of four elements; above the cap, each thread works on
+/// several.
 fn groups(kernel: (&'static str, bool), groups: usize) -> Launch {
     let blocks = groups.div_ceil(256);
     let blocks = blocks.min((blocks / 4).max(BLOCKS)).clamp(1, MOST_BLOCKS);
@@ -91,22 +91,22 @@ fn rows_of_groups(kernel: &'static str, rows: usize, c: usize) -> Launch {
 
 fn depthwise7(kernel: &'static str, [n, h, w, c]: [usize; 4]) -> Launch {
     let threads = n * w.div_ceil(STRIP) * c;
-    // Few images: rows in ranges, each of which reads 6 rows besides its own.
+    // With few images, split the rows into ranges; each reads 6 rows besides its own.
     let ranges = BUSY.div_ceil(threads.max(1)).clamp(1, (h / 14).max(1));
     launch((kernel, true), [threads.div_ceil(128), ranges, 1], [128, 1, 1], 0)
 }
 
-/// Of images [n, h, w, c].
+/// Images [n, h, w, c].
 pub fn depthwise7_forward(shape: [usize; 4]) -> Launch {
     depthwise7("depthwise7_forward", shape)
 }
 
-/// Of images [n, h, w, c].
+/// Images [n, h, w, c].
 pub fn depthwise7_grad_input(shape: [usize; 4]) -> Launch {
     depthwise7("depthwise7_grad_input", shape)
 }
 
-/// Parts of [`depthwise7_grad_weight`], [parts, 50, c].
+/// Number of parts of [`depthwise7_grad_weight`], [parts, 50, c].
 pub fn depthwise7_parts(n: usize, w: usize, c: usize) -> usize {
     (BLOCKS / c.div_ceil(16)).clamp(1, (n * w.div_ceil(STRIP)).div_ceil(8).max(1))
 }
@@ -117,21 +117,21 @@ pub fn depthwise7_grad_weight(c: usize, parts: usize) -> Launch {
     launch(("depthwise7_grad_weight", true), grid, [16, 8, 1], 4 * 50 * 16 * FLOAT)
 }
 
-/// Rows of `c`: a warp a row, or as many rows as it takes at once.
+/// Rows of `c`: one warp per row, or per few rows that it works on at once.
 pub fn layer_norm_forward(rows: usize, c: usize) -> Launch {
     let at_once = if c <= 128 { 4 } else { 2 };
     let blocks = rows.div_ceil(8 * at_once).clamp(1, MOST_BLOCKS);
     launch(("layer_norm_forward", true), [blocks, 1, 1], [256, 1, 1], 0)
 }
 
-/// Parts of [`layer_norm_grad`], [parts, 2, c].
+/// Number of parts of [`layer_norm_grad`], [parts, 2, c].
 pub fn layer_norm_parts(rows: usize) -> usize {
     rows.div_ceil(64).clamp(1, BLOCKS / 2)
 }
 
-/// The gradient by the input, and partial sums of the weight's and bias's gradients.
+/// The gradient of the input, and partial sums of the weight's and bias's gradients.
 pub fn layer_norm_grad(c: usize, parts: usize) -> Launch {
-    // Sums of a row in registers, or the statistics of 32 rows.
+    // Shared memory for a row's sums from registers, or for the statistics of 32 rows.
     let shared = if c <= 768 { 2 * c } else { 0 }.max(64) * FLOAT;
     launch(("layer_norm_grad", true), [parts, 1, 1], [256, 1, 1], shared)
 }
@@ -141,7 +141,7 @@ pub fn bias_gelu_forward(rows: usize, c: usize) -> Launch {
     rows_of_groups("bias_gelu_forward", rows, c)
 }
 
-/// Partial sums of the bias's gradient beside the gradient by the input.
+/// The gradient of the input, and partial sums of the bias's gradient.
 pub fn bias_gelu_grad(c: usize, parts: usize) -> Launch {
     columns("bias_gelu_grad", c, parts)
 }
@@ -151,7 +151,7 @@ pub fn scale_residual_forward(rows: usize, c: usize) -> Launch {
     rows_of_groups("scale_residual_forward", rows, c)
 }
 
-/// Parts of sums over rows of `c`, [parts, c].
+/// Number of parts of sums over rows of `c`, [parts, c].
 pub fn column_parts(rows: usize, c: usize) -> usize {
     (BLOCKS / c.div_ceil(32)).clamp(1, rows.div_ceil(128).max(1))
 }
@@ -160,12 +160,12 @@ fn columns(kernel: &'static str, c: usize, parts: usize) -> Launch {
     launch((kernel, true), [c.div_ceil(32), parts, 1], [8, 32, 1], 32 * 32 * FLOAT)
 }
 
-/// Partial sums over rows beside the gradient by the input.
+/// The gradient of the input, and partial sums over rows.
 pub fn scale_residual_grad(c: usize, parts: usize) -> Launch {
     columns("scale_residual_grad", c, parts)
 }
 
-/// Of gamma's `c` values, a warp each.
+/// One warp for each of gamma's `c` values.
 pub fn scale_residual_finish(c: usize) -> Launch {
     launch(("scale_residual_finish", false), [c.div_ceil(8), 1, 1], [256, 1, 1], 0)
 }
@@ -199,47 +199,47 @@ pub fn head_grad(c: usize) -> Launch {
     head("head_grad", c)
 }
 
-/// `cells` = D · T · B.
+/// `cells`: D · T · B.
 pub fn lstm_spread(cells: usize, hidden: usize) -> Launch {
     groups(("lstm_spread", false), cells * hidden)
 }
 
-/// `cells` = D · T · B.
+/// `cells`: D · T · B.
 pub fn lstm_gather(cells: usize, hidden: usize) -> Launch {
     groups(("lstm_gather", false), cells * hidden.div_ceil(4))
 }
 
-/// Of four directions.
+/// Weights of four directions.
 pub fn lstm_weights(hidden: usize) -> Launch {
     let one = groups(("lstm_weights", false), 4 * hidden * hidden.div_ceil(4));
     Launch { grid: [one.grid[0], 4, 1], ..one }
 }
 
-/// One step of `directions`, `rows` of the batch.
+/// One step of `directions`, with `rows` rows of the batch.
 pub fn lstm_step(directions: usize, rows: usize, hidden: usize) -> Launch {
     let grid = [hidden.div_ceil(8), directions, rows.div_ceil(8)];
     launch(("lstm_step", false), grid, [256, 1, 1], 6 * 8 * 8 * FLOAT)
 }
 
-/// Backward through one step of `directions`, `rows` of the batch.
+/// One step of `directions` backward, with `rows` rows of the batch.
 pub fn lstm_step_grad(directions: usize, rows: usize, hidden: usize) -> Launch {
     let grid = [hidden.div_ceil(8), directions, rows.div_ceil(8)];
     launch(("lstm_step_grad", false), grid, [256, 1, 1], 8 * 8 * 8 * FLOAT)
 }
 
-/// The `pieces` [pieces, 2] of tensors of these sizes: tensor, piece.
+/// Splits tensors of these sizes into pieces, [pieces, 2]: tensor, piece.
 pub fn pieces(sizes: impl IntoIterator<Item = usize>) -> Vec<[i32; 2]> {
     let each = sizes.into_iter().enumerate();
     each.flat_map(|(tensor, n)| (0..n.div_ceil(PIECE)).map(move |p| [tensor as i32, p as i32]))
         .collect()
 }
 
-/// Sums of squares of each piece.
+/// Sums of squares per piece.
 pub fn grad_squares(pieces: usize) -> Launch {
     launch(("grad_squares", false), [pieces, 1, 1], [256, 1, 1], 256 * 8)
 }
 
-/// One step of all pieces.
+/// One optimizer step on all pieces.
 pub fn adamw(pieces: usize) -> Launch {
     launch(("adamw", false), [pieces, 1, 1], [256, 1, 1], 0)
 }
@@ -264,7 +264,7 @@ pub fn pool_forward(n: usize, c: usize) -> Launch {
     groups(("pool_forward", false), n * c.div_ceil(4))
 }
 
-/// `n` maps of so many pixels of `c` channels.
+/// `n` maps of `pixels` pixels of `c` channels.
 pub fn pool_grad(n: usize, pixels: usize, c: usize) -> Launch {
     rows_of_groups("pool_grad", n * pixels, c)
 }

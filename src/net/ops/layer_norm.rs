@@ -1,6 +1,6 @@
 //! LayerNorm over the last dimension, with weight and bias.
 //!
-//! candle 0.11's own returns no gradient on contiguous input, silently.
+//! candle 0.11's own silently returns no gradient for contiguous input.
 
 use super::{Float, Kernel3, cpu_op, map_rows, vectorised, zip_rows};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
@@ -17,16 +17,16 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> Resul
 struct Forward {
     eps: f64,
 }
-/// (x, weight, g) → grad of x.
+/// (x, weight, g) → gradient of x.
 struct GradInput {
     eps: f64,
 }
-/// (x, w, g) → [2, C]: grads of weight and bias.
+/// (x, w, g) → [2, C]: gradients of weight and bias.
 struct GradParams {
     eps: f64,
 }
 
-/// Σ f(i) in 16 running sums, so that it vectorises and its order is fixed.
+/// Σ f(i) in 16 running sums: vectorisable, and in a fixed order.
 #[inline(always)]
 pub(crate) fn sum_by<R: Float>(n: usize, f: impl Fn(usize) -> R) -> R {
     let mut sums = [R::zero(); 16];
@@ -45,7 +45,7 @@ pub(crate) fn sum_by<R: Float>(n: usize, f: impl Fn(usize) -> R) -> R {
     sum
 }
 
-/// Mean and 1 / √(var + eps) of a row.
+/// Returns mean and 1 / √(var + eps) of a row.
 #[inline(always)]
 fn statistics<R: Float>(x: &[R], eps: R) -> (R, R) {
     let n = R::of(x.len() as f64);
@@ -127,13 +127,13 @@ impl<R: Float> WithSimd for GradParamsRows<'_, R> {
     }
 }
 
-/// [`layer_norm`] of rows as long as `weight`, on this thread alone.
+/// Applies [`layer_norm`] to rows of `weight`'s length, on this thread alone.
 pub(crate) fn forward_here<R: Float>(x: &[R], [w, b]: [&[R]; 2], eps: f64, out: &mut [R]) {
     vectorised(ForwardRows { x, w, b, out, eps: R::of(eps) });
 }
 
-/// Its backward pass: the gradient by `x` into `out`; those by weight and bias, one behind the
-/// other, are added to `grad_params` [2·C].
+/// Its backward pass: writes the gradient of `x` to `out`, and adds those of weight and bias to
+/// `grad_params` [2·C], weight first.
 pub(crate) fn backward_here<R: Float>(
     x: &[R],
     w: &[R],

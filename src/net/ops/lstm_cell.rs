@@ -1,4 +1,4 @@
-//! The recurrence of several LSTM directions as one op of candle's.
+//! The recurrence of several LSTM directions as one candle op.
 
 use super::recurrence::{GATES, KEPT, Recurrence, turn};
 use super::{Float, Kernel1, Kernel2, Kernel3, cpu_op};
@@ -7,7 +7,7 @@ use candle_core::{Result, Shape, Tensor};
 use rayon::prelude::*;
 use std::sync::OnceLock;
 
-/// Runs D recurrences side by side, those with odd index backwards in time.
+/// Runs D recurrences side by side; those of odd index run backward in time.
 ///
 /// `gates_x` [D, T, B, 4H]: input products plus both biases, in PyTorch's order i, f, g, o;
 /// `w_hh` [D, 4H, H] → h [D, T, B, H], initial states 0. Gradients for both.
@@ -18,21 +18,21 @@ pub fn lstm_recurrence(gates_x: &Tensor, w_hh: &Tensor) -> Result<Tensor> {
 /// → h [D, T, B, H].
 #[derive(Default)]
 struct Forward {
-    /// [D, T, B, 6H]: all that the backward pass needs, from the forward pass of this op.
+    /// State for this op's backward pass, [D, T, B, 6H].
     kept: OnceLock<Tensor>,
 }
-/// (w_hh, kept, grad of h) → kept, with the gates' gradients in their places.
+/// (w_hh, kept, gradient of h) → kept, with the gates replaced by their gradients.
 struct GradGates;
-/// That → grad of w_hh.
+/// That state → gradient of w_hh.
 struct GradWeight;
 
-/// The directions' number and their shape, from [D, T, B, parts·H].
+/// Returns the number of directions and their shape, from [D, T, B, parts·H].
 fn directions(layout: &Layout, parts: usize) -> Result<(usize, Recurrence)> {
     let (d, steps, rows, width) = layout.shape().dims4()?;
     Ok((d, Recurrence { steps, rows, hidden: width / parts, reverse: false }))
 }
 
-/// That of direction `dir`.
+/// Returns the shape of direction `dir`.
 fn direction(of: Recurrence, dir: usize) -> Recurrence {
     Recurrence { reverse: !dir.is_multiple_of(2), ..of }
 }
@@ -91,7 +91,7 @@ impl CustomOp2 for Forward {
     }
 }
 
-/// What [`GradWeight`] gives, from candle's products: [D, T, B, 6H] → [D, 4H, H].
+/// Computes [`GradWeight`] with candle's products: [D, T, B, 6H] → [D, 4H, H].
 fn weight_grad(spent: &Tensor) -> Result<Tensor> {
     let (d, t, b, width) = spent.dims4()?;
     let n = width / KEPT;
@@ -99,7 +99,7 @@ fn weight_grad(spent: &Tensor) -> Result<Tensor> {
         return Tensor::zeros((d, 4 * n, n), spent.dtype(), spent.device());
     }
     let of = |dir: usize| {
-        // Gates' gradients, and h of the step before in time.
+        // Pair the gates' gradients with h of the step before in time.
         let (now, before) = if dir.is_multiple_of(2) { (1, 0) } else { (0, 1) };
         let part = |at: usize, from: usize, width: usize| {
             let part = spent.get(dir)?.narrow(0, at, t - 1)?.narrow(2, from, width)?;

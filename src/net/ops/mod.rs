@@ -1,10 +1,10 @@
-//! Ops with their own backward, where candle drops gradients or wastes passes.
+//! Ops with their own backward pass, where candle drops gradients or wastes passes over memory.
 //!
-//! Each is a candle custom op over contiguous storage; on the CPU generic over f32 (training) and f64
-//! (held against finite differences), on a GPU by kernels of our own (`cuda`). Loops are written so that the compiler vectorises them, and run
-//! under [`pulp`]'s run-time dispatch (AVX-512, AVX2 + FMA, NEON, scalar). Work is split over
-//! rayon's threads in pieces that do not depend on the number of threads, and sums over pieces
-//! are taken in a fixed order: the same input gives the same bits.
+//! Each is a candle custom op over contiguous storage. On the CPU it is generic over f32 (training) and
+//! f64 (compared with finite differences); on a GPU it runs our own kernels (`cuda`). Loops are written
+//! for the compiler to vectorise, and run under [`pulp`]'s run-time dispatch (AVX-512, AVX2 + FMA, NEON,
+//! scalar). Work is split over rayon's threads in pieces that do not depend on the number of threads,
+//! and sums over pieces are taken in a fixed order: the same input gives the same bits.
 
 pub(crate) mod bias_gelu;
 mod colsum;
@@ -51,10 +51,12 @@ use candle_core::{CpuStorage, DType, Layout, Result, Shape, WithDType};
 use candle_core::{backend::BackendStorage, bail};
 use rayon::prelude::*;
 
-/// Rows of a piece of work given to one thread: long enough to pay for the hand-over.
+/// Rows per task of a thread: enough to pay for the hand-over.
 const ROWS: usize = 256;
 
-/// Where the elements that `layout` selects begin and end. Errors: they are not contiguous.
+/// Returns the start and end of the elements that `layout` selects.
+///
+/// Errors: when they are not contiguous.
 fn contiguous(layout: &Layout) -> Result<(usize, usize)> {
     let Some(ends) = layout.contiguous_offsets() else {
         bail!("an op of rsna-tui takes contiguous tensors only, got strides {:?}", layout.stride())
@@ -62,13 +64,13 @@ fn contiguous(layout: &Layout) -> Result<(usize, usize)> {
     Ok(ends)
 }
 
-/// The contiguous elements that `layout` selects.
+/// Returns the contiguous elements that `layout` selects.
 fn slice<'a, T: WithDType>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
     let (start, end) = contiguous(layout)?;
     Ok(&storage.as_slice::<T>()?[start..end])
 }
 
-/// Rows of `c` elements of `x` → as many of the result, pieces of them in parallel.
+/// Maps rows of `c` elements of `x` to as many of the result, in parallel pieces.
 fn map_rows<R: Float>(x: &[R], c: usize, piece: impl Fn(&[R], &mut [R]) + Sync) -> Vec<R> {
     let mut out = vec![R::zero(); x.len()];
     let pieces = out.par_chunks_mut(ROWS * c).zip(x.par_chunks(ROWS * c));
@@ -76,7 +78,7 @@ fn map_rows<R: Float>(x: &[R], c: usize, piece: impl Fn(&[R], &mut [R]) + Sync) 
     out
 }
 
-/// As [`map_rows`], with the rows of `y` beside those of `x`.
+/// Like [`map_rows`], with the rows of `y` too.
 fn zip_rows<R: Float>(
     x: &[R],
     y: &[R],
@@ -89,15 +91,15 @@ fn zip_rows<R: Float>(
     out
 }
 
-/// What a unary op computes on the CPU: elements and layout in, elements and shape out.
+/// CPU version of a unary op: elements and layout → elements and shape.
 trait Kernel1 {
     fn cpu<R: Float>(&self, a: &[R], la: &Layout) -> Result<(Vec<R>, Shape)>;
 }
-/// What a binary op computes on the CPU.
+/// CPU version of a binary op.
 trait Kernel2 {
     fn cpu<R: Float>(&self, a: &[R], la: &Layout, b: &[R], lb: &Layout) -> Result<(Vec<R>, Shape)>;
 }
-/// What a ternary op computes on the CPU.
+/// CPU version of a ternary op.
 trait Kernel3 {
     fn cpu<R: Float>(
         &self,
@@ -107,13 +109,13 @@ trait Kernel3 {
     ) -> Result<(Vec<R>, Shape)>;
 }
 
-/// The narrow type among some storages, if there is one.
+/// Returns the narrow type among some storages, if there is one.
 fn narrow_type(storages: &[&CpuStorage]) -> Option<DType> {
     let types = storages.iter().map(|s| s.dtype());
     types.into_iter().find(|t| matches!(t, DType::F16 | DType::BF16))
 }
 
-/// In f32.
+/// Converts to f32.
 fn widened(storage: &CpuStorage) -> CpuStorage {
     match storage {
         CpuStorage::F16(v) => CpuStorage::F32(v.iter().map(|v| v.to_f32()).collect()),
@@ -122,7 +124,7 @@ fn widened(storage: &CpuStorage) -> CpuStorage {
     }
 }
 
-/// f32 rounded to `dtype`.
+/// Rounds f32 to `dtype`.
 fn narrowed(storage: CpuStorage, dtype: DType) -> CpuStorage {
     match (storage, dtype) {
         (CpuStorage::F32(v), DType::F16) => {
@@ -135,11 +137,11 @@ fn narrowed(storage: CpuStorage, dtype: DType) -> CpuStorage {
     }
 }
 
-/// `name`, `cpu_fwd` and `cuda_fwd` of a candle custom op from its kernel and its `on_cuda`.
+/// Implements `name`, `cpu_fwd` and `cuda_fwd` of a candle custom op from its kernel and its `on_cuda`.
 ///
-/// On the CPU it computes in the type of its arguments, f32 or f64. If one of them is f16 or bf16
-/// (as on a GPU; here only the tests have such), it computes in f32 and rounds the result, unless
-/// that is `wide`: gradients of weights and what layers add to are f32 always.
+/// On the CPU it computes in the type of its arguments, f32 or f64. If one of them is f16 or bf16 (on
+/// the CPU only in tests), it computes in f32 and rounds the result. A `wide` result is not rounded:
+/// gradients of weights and the residual stream are always f32.
 macro_rules! cpu_op {
     (@dtype $storage:expr, $run:ident ( $($arg:expr),* )) => {
         match $storage {

@@ -1,4 +1,4 @@
-//! AdamW and the gradients' squares on a GPU: one launch for all tensors.
+//! AdamW and the gradients' squares on a GPU, with one launch for all tensors.
 
 use super::cuda::view;
 use super::gpu::{empty, pointer, run};
@@ -6,25 +6,25 @@ use super::launch;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView, PushKernelArg};
 use candle_core::{CudaDevice, Result, Storage, Tensor, bail};
 
-/// A list of f32 gradients, for kernels that take all of them at once. What the kernels have to know
-/// of them stays on the device from step to step.
+/// A list of f32 gradients, for kernels that work on all of them at once. The kernels' tables stay on
+/// the device from step to step.
 #[derive(Debug)]
 pub(crate) struct Multi {
-    /// Values of each gradient.
+    /// Number of values of each gradient.
     lengths: Vec<usize>,
-    /// The same on the device.
+    /// The same, on the device.
     sizes: CudaSlice<i64>,
-    /// [pieces, 2]: gradient, piece.
+    /// Gradient and piece in it, [pieces, 2].
     pieces: CudaSlice<i32>,
-    /// The gradient of each piece, ascending.
+    /// Gradient of each piece, ascending.
     owners: Vec<usize>,
     gradients: Addresses,
-    /// [parameters, 3]: those of parameter, first and second moment.
+    /// Addresses of parameter, first and second moment, [parameters, 3].
     updated: Addresses,
 }
 
-/// Addresses on the device, sent again only when one of them has changed: a buffer allocated anew
-/// in each step mostly gets the place that it had.
+/// Addresses on the device, uploaded only when one has changed: a buffer allocated in each step mostly
+/// gets the same address again.
 #[derive(Debug, Default)]
 struct Addresses {
     sent: Vec<u64>,
@@ -32,7 +32,7 @@ struct Addresses {
 }
 
 impl Addresses {
-    /// The addresses of the contiguous f32 `tensors`, on the device.
+    /// Returns the addresses of the contiguous f32 `tensors`, on the device.
     fn of<'t>(
         &mut self,
         device: &CudaDevice,
@@ -49,7 +49,7 @@ impl Addresses {
 }
 
 impl Multi {
-    /// For gradients of so many values each.
+    /// Prepares tables for gradients of these lengths.
     pub(crate) fn new(device: &CudaDevice, lengths: Vec<usize>) -> Result<Self> {
         let pieces = launch::pieces(lengths.iter().copied());
         let flat: Vec<i32> = pieces.iter().flatten().copied().collect();
@@ -64,20 +64,20 @@ impl Multi {
         })
     }
 
-    /// Whether it was made for gradients of which these are the first.
+    /// Whether `gradients` are the first of those it was made for.
     pub(crate) fn begins_with(&self, gradients: &[Tensor]) -> bool {
         let lengths = self.lengths.get(..gradients.len());
         lengths.is_some_and(|n| n.iter().copied().eq(gradients.iter().map(Tensor::elem_count)))
     }
 
-    /// Pieces of the first `n` gradients.
+    /// Returns the number of pieces of the first `n` gradients.
     fn pieces_of(&self, n: usize) -> usize {
         self.owners.partition_point(|&owner| owner < n)
     }
 
-    /// Σ g² of each gradient; not finite where a value is not.
+    /// Returns Σ g² of each gradient; not finite if a value is not.
     ///
-    /// Errors: the device's, or the gradients are others than this was made for.
+    /// Errors: when the device fails, or the gradients are not those it was made for.
     pub(crate) fn squares(
         &mut self,
         device: &CudaDevice,
@@ -98,10 +98,10 @@ impl Multi {
         Ok(sums)
     }
 
-    /// One step of AdamW in place, for parameters, first and second moments, and the first of the
-    /// gradients; the constants in the kernel's order.
+    /// Runs one step of AdamW in place, on parameters and first and second moments, for the first of the
+    /// gradients; the constants are in the kernel's order.
     ///
-    /// Errors: the device's, or tensors are not as long as their gradients.
+    /// Errors: when the device fails, or tensors differ in length from their gradients.
     pub(crate) fn adamw(
         &mut self,
         device: &CudaDevice,
@@ -141,7 +141,7 @@ impl Multi {
     }
 }
 
-/// Where a contiguous f32 tensor's values begin.
+/// Returns the address of a contiguous f32 tensor's values.
 fn address(device: &CudaDevice, tensor: &Tensor) -> Result<u64> {
     let (storage, layout) = tensor.storage_and_layout();
     let Storage::Cuda(storage) = &*storage else { bail!("a tensor is not on the GPU") };

@@ -1,4 +1,5 @@
-//! NaN and infinities go through every op as through plain arithmetic: none becomes a number.
+//! Checks that NaN and infinities pass through every op as through plain arithmetic, never becoming
+//! finite.
 
 use super::*;
 use candle_core::{D, DType, Device, Tensor, Var};
@@ -18,7 +19,7 @@ fn finite(t: &Tensor) -> Vec<bool> {
     values.into_iter().map(f64::is_finite).collect()
 }
 
-/// Which values of the result, and of each gradient, are finite.
+/// Returns which values of the result and of each gradient are finite.
 fn masks(
     inputs: &[Tensor],
     dtype: DType,
@@ -32,8 +33,8 @@ fn masks(
     (finite(&out), vars.iter().map(|v| finite(grads.get(v).unwrap())).collect())
 }
 
-/// With a value that is not finite in each input in turn: wherever plain arithmetic in f64 has none
-/// that is finite, `op` in f32 has none either; and a gradient has one where plain arithmetic's has.
+/// Puts a non-finite value in each input in turn. Where plain arithmetic in f64 gives a non-finite
+/// value, `op` in f32 must too; and a gradient must have one if plain arithmetic's has.
 fn check(
     name: &str,
     inputs: &[Tensor],
@@ -53,7 +54,7 @@ fn check(
             let what = format!("{name}: {value} at {at} of input {i}");
             assert!(!hidden(&exact, &own), "{what}");
             for (k, (exact, own)) in exact_grads.iter().zip(&own_grads).enumerate() {
-                // Of the whole: what begins with 0 has gradients that are 0 by themselves.
+                // Compare whole gradients: after an initial state of 0 some values are 0 anyway.
                 let lost = exact.contains(&false) && !own.contains(&false);
                 assert!(!lost, "{what}, gradient of input {k}");
             }
@@ -132,7 +133,7 @@ fn products() {
 fn recurrence() {
     let (t, b, n) = (3, 2, 5);
     let inputs = [random(&[2, t, b, 4 * n], 1), random(&[2, 4 * n, n], 2)];
-    // Whose gradient at infinity is 0, as sigmoid's is.
+    // A form whose gradient at infinity is 0, as sigmoid's is.
     let sigmoid = |x: Tensor| ((x * 0.5)?.tanh()? + 1.0)? * 0.5;
     check(
         "lstm_recurrence",

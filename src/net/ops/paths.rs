@@ -1,4 +1,4 @@
-//! Every kernel on every path that this processor has, against the scalar one.
+//! Compares every kernel on each vector path of this processor with the scalar one.
 
 use super::lanes::Lanes;
 use super::recurrence::{GATES, KEPT, Recurrence};
@@ -7,8 +7,8 @@ use crate::rng::{Key, Purpose};
 use crate::simd;
 use rand::Rng;
 
-/// Largest difference allowed, against the largest value: sums are taken in another order, and
-/// the scalar path does not fuse products with sums.
+/// Largest allowed difference relative to the largest value: sums are taken in another order, and the
+/// scalar path does not fuse multiplications and additions.
 const BOUND: f32 = 2e-6;
 
 fn random(n: usize, seed: u64) -> Vec<f32> {
@@ -16,7 +16,7 @@ fn random(n: usize, seed: u64) -> Vec<f32> {
     (0..n).map(|_| rng.random_range(-2.0..2.0) as f32).collect()
 }
 
-/// `run` gives what a kernel computes.
+/// Compares the values that `run` computes on each path.
 fn same(name: &str, run: impl Fn() -> Vec<f32>) {
     let scalar = simd::on(pulp::Arch::Scalar, &run);
     let largest = scalar.iter().fold(0f32, |m, v| m.max(v.abs()));
@@ -31,7 +31,7 @@ fn same(name: &str, run: impl Fn() -> Vec<f32>) {
 
 #[test]
 fn norms() {
-    // With and without a rest behind the last whole vector.
+    // With and without a remainder after the last whole vector.
     for c in [80, 19] {
         let (x, g) = (random(7 * c, 1), random(7 * c, 2));
         let (w, b) = (random(c, 3), random(c, 4));
@@ -73,7 +73,7 @@ fn element_wise() {
 
 #[test]
 fn convolution() {
-    // The path is one thread's: no other may take part.
+    // The path is set per thread, so use one thread.
     let lanes = Lanes(1);
     for (side, c) in [(9, 80), (2, 19)] {
         let shape = [2, side, side, c];

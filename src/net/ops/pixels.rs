@@ -1,9 +1,9 @@
-//! From bytes to what the network takes: divided, mixed, in its type.
+//! Converts bytes to the network's input: scaled, mixed, in its type.
 
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor};
 
-/// own / 255, or where a partner is given own / 255 · share + partner / 255 · its share, each
-/// rounded to f32 in this order.
+/// own / 255; with a partner, own / 255 · share + partner / 255 · its share, each operation rounded to
+/// f32 in this order.
 ///
 /// `own` and the partner uint8, contiguous and of one shape → that shape, in `dtype` (f32, f16 or
 /// bf16). No gradient.
@@ -16,7 +16,7 @@ pub fn pixels(own: &Tensor, partner: Option<(&Tensor, [f32; 2])>, dtype: DType) 
 }
 
 struct Pixels {
-    /// None: the partner is not looked at.
+    /// `None`: ignore the partner.
     shares: Option<[f32; 2]>,
     dtype: DType,
 }

@@ -2,7 +2,7 @@
 
 use super::{Float, lanes::Lanes};
 
-/// c [m, n] = (c if `add`) + a [m, k] · b [k, n], each with (row, column) strides, one thread.
+/// c [m, n] = (c if `add`) + a [m, k] · b [k, n], each with (row, column) strides, on one thread.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn product<R: Float>(
     size: (usize, usize, usize),
@@ -17,7 +17,7 @@ pub(crate) fn product<R: Float>(
     shared_product(Lanes(1), size, c, c_row, a, a_strides, b, b_strides, add);
 }
 
-/// [`product`] on so many threads. Which thread computes a value does not change it.
+/// [`product`] on several threads. A value does not depend on the thread that computes it.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn shared_product<R: Float>(
     lanes: Lanes,

@@ -1,4 +1,4 @@
-//! One direction of an LSTM layer over its steps, and backward through time by hand.
+//! One direction of an LSTM layer over its steps, and its hand-written backward pass through time.
 //!
 //! Formulas: <https://pytorch.org/docs/stable/generated/torch.nn.LSTM.html>.
 
@@ -6,12 +6,12 @@ use super::{Float, product::product};
 use crate::simd::vectorised;
 use pulp::{Simd, WithSimd};
 
-/// What is kept of each cell: h, c and the four gates i, f, g, o.
+/// Values kept per cell and unit: h, c and the four gates i, f, g, o.
 pub(crate) const KEPT: usize = 6;
-/// Where the gates begin among them.
+/// Index of the first gate among them.
 pub(crate) const GATES: usize = 2;
 
-/// A direction's shape.
+/// Shape of a direction.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Recurrence {
     /// T
@@ -20,27 +20,27 @@ pub(crate) struct Recurrence {
     pub rows: usize,
     /// H
     pub hidden: usize,
-    /// From the last step to the first.
+    /// Whether it runs from the last step to the first.
     pub reverse: bool,
 }
 
 impl Recurrence {
-    /// Elements of the cells of all steps, [T, B, 6H].
+    /// Number of elements of all steps' cells, [T, B, 6H].
     pub fn kept(&self) -> usize {
         self.steps * self.step()
     }
 
-    /// Elements of the cells of one step.
+    /// Number of elements of one step's cells.
     pub fn step(&self) -> usize {
         self.rows * KEPT * self.hidden
     }
 
-    /// Where in time the s-th step is.
+    /// Position in time of the s-th step.
     fn time(&self, s: usize) -> usize {
         if self.reverse { self.steps - 1 - s } else { s }
     }
 
-    /// The cells of the s-th step, and those of the step before it.
+    /// Returns the cells of the s-th step and of the step before it.
     fn at<'a, R>(&self, kept: &'a mut [R], s: usize) -> (&'a mut [R], Option<&'a [R]>) {
         let size = self.step();
         let at = self.time(s) * size;
@@ -55,9 +55,9 @@ impl Recurrence {
         }
     }
 
-    /// Runs all steps from initial states of 0. The gates of `kept` [T, B, 6H] hold the products
-    /// of the inputs, in PyTorch's order i, f, g, o, and become activated; h and c are filled.
-    /// `bias` [4H] is added to the gates; `turned` is w_hh as [H, 4H], see [`turn`].
+    /// Runs all steps from initial states of 0. The gates of `kept` [T, B, 6H] hold the input products,
+    /// in PyTorch's order i, f, g, o, and are activated in place; h and c are filled in. `bias` [4H] is
+    /// added to the gates; `turned` is w_hh as [H, 4H], see [`turn`].
     pub fn forward<R: Float>(&self, kept: &mut [R], bias: &[R], turned: &[R]) {
         let n = self.hidden;
         for s in 0..self.steps {
@@ -71,9 +71,9 @@ impl Recurrence {
         }
     }
 
-    /// Backward through time: the gates of `kept` become their gradients before activation.
-    /// `w_hh` [4H, H]; `grad` gives the gradient of h at a time, as [B, H] in rows some elements
-    /// apart, or none; `carried` is worked in.
+    /// Runs backward through time, and turns the gates of `kept` into their gradients before activation.
+    /// `w_hh` is [4H, H]. `grad` returns the gradient of h at a time, if any, as [B, H] and the distance
+    /// of its rows. `carried` is a work buffer.
     pub fn backward<'g, R: Float>(
         &self,
         kept: &mut [R],
@@ -100,8 +100,8 @@ impl Recurrence {
         }
     }
 
-    /// The gradient of w_hh [4H, H] into `out`, after [`Self::backward`]: one product of every
-    /// step's gate gradients with the h of the step before it in time.
+    /// Writes the gradient of w_hh [4H, H] to `out`, after [`Self::backward`]: one product of all steps'
+    /// gate gradients with the h of the step before each in time.
     pub fn weight_grad<R: Float>(&self, kept: &[R], out: &mut [R]) {
         let (n, steps) = (self.hidden, self.steps - 1);
         if steps == 0 {
@@ -115,9 +115,9 @@ impl Recurrence {
     }
 }
 
-/// [4H, H] → [H, 4H]: as w_hh stands, the product would pack it anew for every step.
+/// Transposes w_hh [4H, H] to [H, 4H]; otherwise the product would pack it anew for every step.
 pub(crate) fn turn<R: Float>(w: &[R], h: usize, turned: &mut [R]) {
-    // In squares whose rows stay in the first cache, read and written.
+    // In squares whose rows fit into the L1 cache, for reading and writing.
     const SIDE: usize = 16;
     for j in (0..4 * h).step_by(SIDE) {
         for k in (0..h).step_by(SIDE) {
@@ -130,7 +130,7 @@ pub(crate) fn turn<R: Float>(w: &[R], h: usize, turned: &mut [R]) {
     }
 }
 
-/// Activates the gates of one step and makes its c and h.
+/// Activates the gates of one step and computes its c and h.
 struct Cells<'a, R> {
     kept: &'a mut [R],
     previous: Option<&'a [R]>,
@@ -166,7 +166,7 @@ impl<R: Float> WithSimd for Cells<'_, R> {
                 }
                 None => {
                     for j in 0..n {
-                        // The c before is 0, and a forget gate that is NaN stays NaN.
+                        // The previous c is 0, but a NaN forget gate must stay NaN.
                         c[j] = f[j] * R::zero() + i[j] * g[j];
                     }
                 }
@@ -178,7 +178,7 @@ impl<R: Float> WithSimd for Cells<'_, R> {
     }
 }
 
-/// Turns the gates of one step into their gradients, from that of h; carries that of c back in
+/// Turns the gates of one step into their gradients, given that of h; carries the gradient of c back in
 /// time.
 struct CellGrads<'a, R> {
     kept: &'a mut [R],
@@ -211,7 +211,7 @@ impl<R: Float> WithSimd for CellGrads<'_, R> {
                 g[j] = dcj * ij * (one - gj * gj);
                 o[j] = dh[j] * tc * oj * (one - oj);
                 dc[j] = dcj * fj;
-                // Times the previous c below; 0 where there is none.
+                // Multiplied by the previous c below; 0 if there is none.
                 f[j] = dcj * fj * (one - fj);
             }
             match self.previous {

@@ -7,21 +7,21 @@ use pulp::{Simd, WithSimd};
 /// residual + (x + bias) · gamma.
 ///
 /// `x` [M, C], `bias` [C], `gamma` [C] (layer scale: Touvron et al. 2021,
-/// <https://arxiv.org/abs/2103.17239>), `residual` [M, C], contiguous → [M, C]. Gradients for
-/// all four. The residual and the result are f32 where `x` is narrower, as under PyTorch's autocast:
-/// gamma begins at 1e-6, and a narrower sum would round the block away.
+/// <https://arxiv.org/abs/2103.17239>), `residual` [M, C], contiguous → [M, C]. Gradients for all four.
+/// The residual and the result are f32 if `x` is narrower, as under PyTorch's autocast: gamma starts at
+/// 1e-6, and a narrower sum would round the block away.
 pub fn scale_residual(
     x: &Tensor,
     bias: &Tensor,
     gamma: &Tensor,
     residual: &Tensor,
 ) -> Result<Tensor> {
-    // A custom op takes three tensors: the two small ones travel as one.
+    // A custom op takes three tensors, so bias and gamma are stacked.
     x.apply_op3(&Tensor::stack(&[bias, gamma], 0)?, residual, Forward)
 }
 
 struct Forward;
-/// (params, g) → grad of x, of the type of g.
+/// (params, g) → gradient of x, in the type of g.
 struct GradInput;
 
 struct ForwardRows<'a, R> {
@@ -47,7 +47,7 @@ impl<R: Float> WithSimd for ForwardRows<'_, R> {
     }
 }
 
-/// [`scale_residual`] of rows as long as `bias` and `gamma`, on this thread alone.
+/// Applies [`scale_residual`] to rows of `bias`'s and `gamma`'s length, on this thread alone.
 pub(crate) fn forward_here<R: Float>(
     x: &[R],
     [bias, gamma]: [&[R]; 2],
