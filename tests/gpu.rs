@@ -1,7 +1,7 @@
-//! On a GPU: the checks of `rsna-tui selftest`, then predictions, twenty steps against the CPU's, two
-//! devices, and too little memory. The golden cases run there too, with
-//! `RSNA_TUI_TEST_DEVICE=cuda cargo test --features cuda --test golden`. A bundle of `benches/gpu.py` runs
-//! all of it. Without a GPU each says 'skipped'.
+//! Tests on a GPU: the checks of `rsna-tui selftest`, then predictions, twenty steps compared with the
+//! CPU's, two devices, and out-of-memory handling. The golden cases run on a GPU with
+//! `RSNA_TUI_TEST_DEVICE=cuda cargo test --features cuda --test golden`. A bundle of `benches/gpu.py`
+//! runs everything. Without a GPU each test prints 'skipped'.
 #![cfg(all(feature = "cuda", unix))]
 
 use candle_core::{DType, Device};
@@ -26,7 +26,7 @@ use rsna_tui::{
 use std::sync::Arc;
 
 fn gpu() -> Option<Device> {
-    // "cpu" tries the tests themselves where there is no GPU.
+    // "cpu" exercises the tests themselves without a GPU.
     let asked = std::env::var("RSNA_TUI_TEST_DEVICE").unwrap_or("cuda".into());
     match device::choose(&asked, Precision::F32) {
         Ok(chosen) => Some(chosen.device),
@@ -102,31 +102,31 @@ fn two_devices() {
     assert_eq!(on(&first), on(&second.device), "to the bit");
 }
 
-/// What the stand-in driver (tests/driver) lets a test ask of it.
+/// Test hooks of the stand-in driver (tests/driver).
 struct StandIn {
     library: libloading::os::unix::Library,
 }
 
 impl StandIn {
-    /// None where the driver is a real one.
+    /// Returns `None` with a real driver.
     fn find() -> Option<Self> {
         let library = libloading::os::unix::Library::this();
         // SAFETY: nothing is called here.
         let found = unsafe { library.get::<unsafe extern "C" fn(i64)>(b"driver_refuse").is_ok() };
         found.then_some(Self { library })
     }
-    /// The n-th allocation from now is refused.
+    /// Makes the n-th allocation from now fail.
     fn refuse(&self, n: i64) {
-        // SAFETY: the driver's function of this type.
+        // SAFETY: the stand-in driver's function has this type.
         unsafe { self.library.get::<unsafe extern "C" fn(i64)>(b"driver_refuse").unwrap()(n) }
     }
-    /// The n-th product from now fails with a status of cuBLAS.
+    /// Makes the n-th product from now fail with this cuBLAS status.
     fn fail_product(&self, n: i64, status: i32) {
         type Fail = unsafe extern "C" fn(i64, i32);
         // SAFETY: as above.
         unsafe { self.library.get::<Fail>(b"driver_fail_product").unwrap()(n, status) }
     }
-    /// Leaves so many bytes of memory free.
+    /// Leaves `bytes` of memory free.
     fn leave(&self, bytes: usize) {
         type Leave = unsafe extern "C" fn(usize);
         // SAFETY: as above.
@@ -148,14 +148,14 @@ fn recovery_from_too_little_memory() {
         Stepper { device: &gpu, ..Stepper::on_cpu(&model, Plan::of_chunk(28, 28), &arena) };
     let own: Vec<f32> = (0..28).map(|i| f32::from(u8::from(i == 3))).collect();
     let (targets, weights) = (Targets { own: &own, mixed: None }, Weights::from(&config.train));
-    // A learning rate of 0: every step starts from the same weights.
+    // With a learning rate of 0, every step starts from the same weights.
     let step = || {
         let mut optimizer = AdamW::new(&config.train, sizes());
         stepper.step(&mut optimizer, 0.0, &Noise(1), targets, weights, None)
     };
     let whole = step().unwrap();
     assert_eq!(whole.plan.chunk, 28);
-    // So little memory that the whole does not fit, but half of it does.
+    // Find an amount of memory that fits half of the images but not all.
     let little = (2..24).rev().map(|half| half << 19).find(|&bytes| {
         driver.leave(bytes);
         let made = step();
@@ -187,7 +187,7 @@ fn recovery_from_too_little_memory() {
     driver.refuse(100);
     let got = logits();
     assert!(apart(&got, &expected) < 1e-5);
-    // Nothing helps: said as what it is.
+    // Too little for any plan: the error must say so.
     driver.leave(100 << 10);
     let error = step().map(drop).expect_err("an error");
     driver.leave(8 << 30);

@@ -1,7 +1,7 @@
-// Enough of CUDA to run the kernels on the CPU: the threads of a block run one after the other on one
-// stack, and one that comes to a barrier or shuffle keeps that stack until the others are there too.
-// The tests run a kernel twice, its blocks and threads in order and in reverse, so that what depends
-// on the order shows. Shared memory starts as NaN in every block.
+// Enough of CUDA to run the kernels on the CPU. The threads of a block run one after another on one
+// stack; a thread that reaches a barrier or shuffle keeps that stack until the others get there. The
+// tests run a kernel twice, with blocks and threads in order and in reverse, to find results that depend
+// on the order. Shared memory starts as NaN in every block.
 #pragma once
 #define EMULATED
 
@@ -41,7 +41,7 @@ struct Index {
 };
 static Index threadIdx, blockIdx, blockDim, gridDim;
 
-// The rounding of each operation is what the compiler does without contraction.
+// Each operation is rounded because the compiler does not contract.
 inline float __fmul_rn(float a, float b) { return a * b; }
 inline float __fadd_rn(float a, float b) { return a + b; }
 inline float __fsub_rn(float a, float b) { return a - b; }
@@ -57,7 +57,7 @@ inline To bits(From from) {
     return to;
 }
 
-// candle's kernels want more of the narrow types: tests/driver/host has them.
+// candle's kernels need more of the narrow types: see tests/driver/host.
 #ifndef NARROW_TYPES
 struct __half {
     uint16_t bits;
@@ -85,7 +85,7 @@ inline __half __float2half_rn(float x) {
     const float a = fabsf(x);
     if (std::isnan(x)) return {0x7fff};
     if (a >= 65520.0f) return {uint16_t(sign | 0x7c00)};
-    // In units of the last place, rounded to even by nearbyintf.
+    // In units of the last place; nearbyintf rounds half to even.
     const int exponent = std::max(a > 0.0f ? ilogbf(a) : -14, -14);
     const unsigned units = unsigned(nearbyintf(ldexpf(a, 10 - exponent)));
     return {uint16_t(sign | (units + (unsigned(exponent + 14) << 10)))};
@@ -107,10 +107,10 @@ struct Thread {
     State state;
     Index index;
     unsigned lane;
-    /// Who is waited for, what is given to a shuffle and, once all have, what lanes gave.
+    /// Name of the barrier or shuffle, the value given to the shuffle, and the value received.
     const char* what;
     double gives, given;
-    /// The stack it waits on, and where; none before it begins.
+    /// Stack and position where it waits; null before it starts.
     Stack* stack;
     jmp_buf at;
 };
@@ -130,7 +130,7 @@ static jmp_buf scheduler;
 static void (*kernel)();
 static void** arguments;
 
-/// The warp that runs, and how many of its lanes have been called.
+/// The running warp, and how many of its lanes have been called.
 static Thread* lanes_now;
 static unsigned lanes_count, lanes_called;
 static bool lanes_reverse;
@@ -156,7 +156,7 @@ static void go_on(Thread& t) {
     _longjmp(t.at, 1);
 }
 
-/// Waits, and lets the next of the warp go on.
+/// Suspends the thread and resumes the next one of the warp.
 static void pause(State state, const char* what) {
     current->state = state;
     current->what = what;
@@ -168,7 +168,7 @@ static void pause(State state, const char* what) {
     }
 }
 
-/// Runs threads to their ends, those that follow in the warp and have not begun included.
+/// Runs a thread to its end, then the following threads of the warp that have not started.
 static void run_stack() {
     for (;;) {
         kernel();
@@ -203,7 +203,7 @@ static void resume(Thread& t) {
     setcontext(&stack->begin);
 }
 
-/// Runs a warp until all its lanes are at the block's barrier or at the end.
+/// Runs a warp until all its lanes are at the block's barrier or have ended.
 static const char* run_warp(Thread* lanes, unsigned count, bool reverse) {
     for (;;) {
         lanes_now = lanes;
@@ -260,7 +260,7 @@ static const char* run(const unsigned* grid, const unsigned* block, unsigned sha
         const unsigned b = reverse ? blocks - 1 - i : i;
         blockIdx = {b % grid[0], b / grid[0] % grid[1], b / grid[0] / grid[1]};
         memset(shared_memory, 0xff, shared + SHARED_GUARD);
-        // On an error, stacks whose threads are left inside the kernel are lost.
+        // On an error, the stacks of threads inside the kernel are leaked.
         if (const char* error = run_block(count, reverse)) return error;
         for (unsigned g = 0; g < SHARED_GUARD; g++)
             if (shared_memory[shared + g] != 0xff) return "write past the shared memory";
@@ -290,6 +290,6 @@ inline T shuffle(const char* what, T x, unsigned from) {
 #define __syncthreads() emulation::pause(emulation::AT_BARRIER, "__syncthreads")
 #define __syncwarp() emulation::pause(emulation::AT_WARP, "__syncwarp")
 #define __shfl_sync(mask, x, lane) emulation::shuffle("__shfl_sync", x, lane)
-// A fourth argument is the width, always that of a warp.
+// A fourth argument is the width, always the warp's.
 #define __shfl_xor_sync(mask, x, lanes, ...) \
     emulation::shuffle("__shfl_xor_sync", x, emulation::current->lane ^ (lanes))

@@ -1,4 +1,4 @@
-//! Compiles the kernels for the CPU, launches them as a GPU would be and watches their memory.
+//! Compiles the kernels for the CPU, launches them as on a GPU, and checks their memory accesses.
 
 use half::{bf16, f16};
 use libloading::Library;
@@ -13,7 +13,7 @@ use std::process::Command;
 use std::sync::{LazyLock, Mutex, OnceLock};
 use std::{env, fs, path::PathBuf};
 
-/// The names of the files with kernels, sorted.
+/// Names of the kernel files, sorted.
 static FAMILIES: LazyLock<Vec<String>> = LazyLock::new(|| {
     let files = fs::read_dir(source("").parent().unwrap()).unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
@@ -28,8 +28,8 @@ fn source(family: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("src/net/ops/{family}.cu"))
 }
 
-/// Names of the kernels of a family: what stands between `__global__ void` and its parameters,
-/// once a type where a macro pastes a suffix to it.
+/// Names of a family's kernels: the text between `__global__ void` and the parameters, once per type if
+/// a macro appends a suffix.
 fn scan(family: &str) -> Vec<String> {
     let text = fs::read_to_string(source(family)).unwrap();
     let mut names = vec![];
@@ -47,13 +47,13 @@ fn scan(family: &str) -> Vec<String> {
     names
 }
 
-/// Kernel → its family.
+/// Maps each kernel to its family.
 pub static KERNELS: LazyLock<HashMap<String, usize>> = LazyLock::new(|| {
     let each = FAMILIES.iter().enumerate();
     each.flat_map(|(i, family)| scan(family).into_iter().map(move |name| (name, i))).collect()
 });
 
-/// Whether there is a compiler; says so where there is none, past the tests' capture.
+/// Whether there is a compiler; if not, prints that in spite of the tests' capture.
 pub fn compiler() -> bool {
     static FOUND: LazyLock<bool> = LazyLock::new(|| {
         let found = Command::new(cxx()).arg("--version").output().is_ok();
@@ -82,24 +82,24 @@ fn build(family: &str) -> Library {
     }
     let (from, to) = (folder.path().join("kernels.cpp"), folder.path().join("kernels.so"));
     fs::write(&from, text).unwrap();
-    // Wrong alignment and indices trap.
+    // Misalignment and out-of-bounds indices trap.
     let flags = "-std=c++17 -O1 -shared -fPIC -ffp-contract=off -U_FORTIFY_SOURCE \
                  -fsanitize=alignment,bounds -fsanitize-undefined-trap-on-error";
     let output =
         Command::new(cxx()).args(flags.split(' ')).arg(&from).arg("-o").arg(&to).output().unwrap();
     assert!(output.status.success(), "{family}: {}", String::from_utf8_lossy(&output.stderr));
-    // SAFETY: what was just compiled does nothing on loading.
+    // SAFETY: the library just compiled does nothing on loading.
     unsafe { Library::new(&to) }.unwrap()
 }
 
-/// Each family is compiled once; its threads are global state, hence the lock.
+/// Compiles each family once. The emulated threads are global state, hence the lock.
 fn library(family: usize) -> &'static Mutex<Library> {
     static BUILT: LazyLock<Vec<OnceLock<Mutex<Library>>>> =
         LazyLock::new(|| FAMILIES.iter().map(|_| OnceLock::new()).collect());
     BUILT[family].get_or_init(|| Mutex::new(build(&FAMILIES[family])))
 }
 
-/// Bytes of 0xff (NaN in every float type) before and behind a buffer.
+/// Bytes of 0xff (NaN in every float type) before and after a buffer.
 const GUARD: usize = 4096;
 
 /// Device memory between guards.
@@ -115,22 +115,22 @@ impl Buffer {
         let start = memory.as_ptr().addr().next_multiple_of(16) - memory.as_ptr().addr();
         Self { memory, start: start + GUARD + shift, bytes }
     }
-    /// `n` values that nobody has written.
+    /// Allocates `n` unwritten values.
     pub fn unwritten<T>(n: usize) -> Self {
         Self::raw(n * size_of::<T>(), 0)
     }
     pub fn new<T: Copy>(values: &[T]) -> Self {
         Self::shifted(values, 0)
     }
-    /// So many elements off the alignment of vectors.
+    /// Copies `values` to a buffer that is `by` elements off the alignment of vectors.
     pub fn shifted<T: Copy>(values: &[T], by: usize) -> Self {
         let new = Self::raw(size_of_val(values), by * size_of::<T>());
-        // SAFETY: the buffer is as long, and aligned for all that fits into 8 bytes.
+        // SAFETY: the buffer has this length, and is aligned for anything of up to 8 bytes.
         unsafe { new.address().cast::<T>().copy_from(values.as_ptr(), values.len()) };
         new
     }
     pub fn to<T: Copy>(&self) -> Vec<T> {
-        // SAFETY: as above; every pattern of bits is a number.
+        // SAFETY: as above; every bit pattern is a number.
         unsafe {
             std::slice::from_raw_parts(self.address().cast::<T>(), self.bytes / size_of::<T>())
         }
@@ -140,13 +140,13 @@ impl Buffer {
         // `Cell`s may be written through a shared reference.
         (self.memory.as_ptr() as *mut u8).wrapping_add(self.start)
     }
-    /// As if nobody had written it.
+    /// Resets the buffer to unwritten.
     pub fn erase(&self) {
         self.memory.iter().for_each(|cell| cell.set(u64::MAX));
     }
     fn check(&self, name: &str) {
         let bytes = self.memory.len() * 8;
-        // SAFETY: all of the memory, while nothing writes.
+        // SAFETY: this is the whole memory, and nothing writes to it now.
         let all = unsafe { std::slice::from_raw_parts(self.memory.as_ptr() as *const u8, bytes) };
         let (before, after) = (&all[..self.start], &all[self.start + self.bytes..]);
         let whole = before.iter().chain(after).all(|&b| b == 0xff);
@@ -180,21 +180,21 @@ impl Arg<'_> {
 type Run =
     unsafe extern "C" fn(*const u32, *const u32, u32, c_int, *mut *mut c_void) -> *const c_char;
 
-/// Launches a kernel of the type with this suffix.
+/// Launches a kernel, with the suffix of this type.
 pub fn run(launch: Launch, ty: Type, args: &[Arg]) {
     let buffers: Vec<_> =
         args.iter().filter_map(|a| if let Arg::Of(b) = a { Some(*b) } else { None }).collect();
     run_with(launch, ty, args, &buffers);
 }
 
-/// As [`run`], where `buffers` are all that the kernel may write. In both orders of threads, which
-/// have to agree in every bit.
+/// Like [`run`], but the kernel may write only to `buffers`. Runs both orders of threads, which must
+/// agree in every bit.
 pub fn run_with(launch: Launch, ty: Type, args: &[Arg], buffers: &[&Buffer]) {
     let name = format!("{}{}", launch.kernel, if launch.typed { ty.suffix() } else { "" });
     assert!(launch.grid[1] <= 65535 && launch.grid[2] <= 65535, "{name}: {:?}", launch.grid);
     assert!(launch.shared <= 48 << 10, "{name}: {} bytes shared", launch.shared);
     let library = library(KERNELS[&name]).lock().unwrap_or_else(|e| e.into_inner());
-    // SAFETY: the harness wrote this function, with these parameters.
+    // SAFETY: the harness generated this function, with these parameters.
     let kernel = unsafe { library.get::<Run>(format!("run_{name}").as_bytes()) }.unwrap();
     let values: Vec<[u8; 8]> = args.iter().map(|a| a.bytes()).collect();
     let mut pointers: Vec<*mut c_void> = values.iter().map(|v| v.as_ptr() as *mut c_void).collect();
@@ -206,10 +206,10 @@ pub fn run_with(launch: Launch, ty: Type, args: &[Arg], buffers: &[&Buffer]) {
             buffer.memory.iter().zip(before).for_each(|(cell, &b)| cell.set(b));
         }
         let (grid, block) = (launch.grid.as_ptr(), launch.block.as_ptr());
-        // SAFETY: arguments of the kernel's types; it is trusted with their lengths, and watched.
+        // SAFETY: the arguments have the kernel's types; the guards check their lengths.
         let error = unsafe { kernel(grid, block, launch.shared, reverse, pointers.as_mut_ptr()) };
         if !error.is_null() {
-            // SAFETY: a literal.
+            // SAFETY: the error is a string literal.
             panic!("{name}: {}", unsafe { CStr::from_ptr(error) }.to_string_lossy());
         }
         buffers.iter().for_each(|b| b.check(&name));
@@ -232,7 +232,7 @@ impl Type {
     pub fn suffix(self) -> &'static str {
         SUFFIXES[self as usize]
     }
-    /// What a result rounded to this type may be off, relatively.
+    /// Largest allowed relative error of a result rounded to this type.
     pub fn bound(self) -> f64 {
         [1e-6, 5e-4, 4e-3][self as usize]
     }
@@ -244,7 +244,7 @@ impl Type {
         };
         values.iter().map(round).collect()
     }
-    /// A buffer of these values, `shift` elements off the alignment of vectors.
+    /// Creates a buffer of these values, `shift` elements off the alignment of vectors.
     pub fn buffer(self, values: &[f64], shift: usize) -> Buffer {
         let values = values.iter().map(|&x| x as f32);
         match self {
@@ -265,7 +265,7 @@ impl Type {
     }
 }
 
-/// Fresh values in -1..1.
+/// Draws values in -1..1.
 pub fn random(n: usize, seed: u64) -> Vec<f64> {
     let mut rng = Key::new(seed, Purpose::Init).rng();
     (0..n).map(|_| rng.random_range(-1.0..1.0)).collect()
@@ -273,7 +273,7 @@ pub fn random(n: usize, seed: u64) -> Vec<f64> {
 
 static WORST: Mutex<Vec<(String, f64)>> = Mutex::new(vec![]);
 
-/// |got - exact| / |exact|, at most `bound`.
+/// Checks that |got - exact| / |exact| is at most `bound`.
 pub fn compare(name: &str, exact: &[f64], got: &[f64], bound: f64) {
     assert_eq!(exact.len(), got.len());
     let norm = |v: &mut dyn Iterator<Item = f64>| v.map(|x| x * x).sum::<f64>().sqrt();
@@ -287,7 +287,7 @@ pub fn compare(name: &str, exact: &[f64], got: &[f64], bound: f64) {
     }
 }
 
-/// Says how far off the kernels of a family have been, to whoever asks with `--nocapture`.
+/// Prints the largest errors of a family's kernels, visible with `--nocapture`.
 pub fn report(family: &str) {
     for (name, error) in WORST.lock().unwrap_or_else(|e| e.into_inner()).iter() {
         if name.starts_with(family) {

@@ -1,4 +1,4 @@
-//! A head's kernels.
+//! Tests of a head's kernels.
 
 use crate::harness::Arg::{Float, Int, Null, Of};
 use crate::harness::{Arg, Buffer, Type, compare, compiler, random, report, run};
@@ -11,7 +11,7 @@ const MOMENTUM: f64 = 0.1;
 const EPS: f64 = 1e-5;
 const SLOPE: f64 = 0.1;
 
-/// x, bias, weight, shift [, mask] → rows after them, by the rows' own statistics.
+/// Maps x, bias, weight, shift [, mask] to the rows after them, with the rows' own statistics.
 fn rows(t: &[Tensor], mask: Option<&Tensor>) -> Result<Tensor> {
     let y = t[0].broadcast_add(&t[1])?;
     let centred = y.broadcast_sub(&y.mean_keepdim(0)?)?;
@@ -21,7 +21,7 @@ fn rows(t: &[Tensor], mask: Option<&Tensor>) -> Result<Tensor> {
     y.gt(0.0)?.where_cond(&y, &(&y * SLOPE)?)
 }
 
-/// `n` rows of `c`.
+/// Checks `n` rows of `c`.
 fn check(n: usize, c: usize, masked: bool) {
     let part = |n: usize, seed: u64| TY.round(&random(n, seed));
     let (x, g) = (part(n * c, 1), part(n, 2));
@@ -68,7 +68,7 @@ fn check(n: usize, c: usize, masked: bool) {
         compare("head_forward, statistics", expected, got, 2e-6);
     }
 
-    // With the rows' statistics as running ones: the same rows.
+    // With the rows' statistics as the running ones, the result must be the same.
     let var: Vec<f64> = moved[c..2 * c].iter().map(|s| 1.0 / (s * s) - EPS).collect();
     let again = {
         let (mean, var) = (of(&moved[..c]), of(&var));
@@ -83,13 +83,13 @@ fn check(n: usize, c: usize, masked: bool) {
     let args = [Of(&dx), Of(&b), Of(&w), Of(&s), mask, Of(&statistics), Of(&o), Of(&dg), Of(&to)];
     let sizes = [Of(&grads), Int(n), Int(c), Float(SLOPE as f32)];
     run(launch::head_grad(c), TY, &[&args[..], &sizes].concat());
-    // Of two rows a norm leaves little more than the sign: most of the gradient cancels.
+    // With two rows, a norm leaves little more than the sign, so most of the gradient cancels.
     compare("head_grad", &exact[0], &TY.values(&to), if n == 2 { 1e-4 } else { 5e-6 });
     let grads = TY.values(&grads);
     for (exact, got) in exact[2..].iter().zip(grads[c..].chunks(c)) {
         compare("head_grad, weights", exact, got, 2e-6);
     }
-    // The norm takes away what the bias adds: its gradient is what rounding leaves.
+    // The norm cancels the bias, so its gradient is only rounding error.
     let scale = exact[0].iter().map(|x| x.abs()).sum::<f64>();
     assert!(grads[..c].iter().all(|g| g.abs() < 1e-6 * scale), "{:?}", &grads[..c]);
 }
@@ -105,7 +105,7 @@ fn head() {
     report("head");
 }
 
-/// NaN and infinities go through as through the CPU's pass: into all rows of a column in training.
+/// NaN and infinities pass through as on the CPU: in training, into all rows of a column.
 #[test]
 fn what_is_not_finite_stays_so() {
     if !compiler() {

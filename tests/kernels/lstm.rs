@@ -1,4 +1,4 @@
-//! The recurrence's kernels, step by step.
+//! Tests of the recurrence's kernels, step by step.
 
 use crate::harness::Arg::{Int, Long, Null, Of};
 use crate::harness::{Buffer, Type, compare, compiler, random, report, run};
@@ -7,7 +7,7 @@ use rsna_tui::net::ops::{launch, lstm_recurrence};
 
 const TY: Type = Type::F32;
 
-/// Where `biased`, a bias is added by the kernel.
+/// Checks the passes; if `biased`, the kernel adds a bias.
 fn check([d, steps, rows, hidden]: [usize; 4], biased: bool) {
     let cells = d * steps * rows;
     let gates = TY.round(&random(cells * 4 * hidden, 1));
@@ -17,7 +17,7 @@ fn check([d, steps, rows, hidden]: [usize; 4], biased: bool) {
         [(&gates, &[d, steps, rows, 4 * hidden]), (&w, &[d, 4 * hidden, hidden])];
     let (h, grads) = reference(&inputs, &g, |t| lstm_recurrence(&t[0], &t[1]));
 
-    // What the kernel adds is not in the products yet. Fractions of 1/64 leave no rounding.
+    // Subtract the bias that the kernel adds from the products. Fractions of 1/64 avoid rounding.
     let part = |i: usize| ((i * 7 % 13) as f64 - 6.0) / 64.0 * f64::from(u8::from(biased));
     let bias: Vec<f64> = (0..d * 4 * hidden).map(part).collect();
     let width = 4 * hidden;
@@ -46,7 +46,7 @@ fn check([d, steps, rows, hidden]: [usize; 4], biased: bool) {
     let kept = TY.values(&kept);
     let spent = kept.chunks(6 * hidden).flat_map(|cell| &cell[2 * hidden..]).copied();
     compare("lstm_grad", &grads[0], &spent.collect::<Vec<_>>(), 2e-6);
-    // The gradient of w_hh is a product of candle's, of these gates with the h before.
+    // The gradient of w_hh is a candle product of these gates with the previous h.
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn lstm() {
     report("lstm");
 }
 
-/// NaN and infinities go through the kernel as through the CPU's op.
+/// NaN and infinities pass through the kernel as through the CPU's op.
 #[test]
 fn what_is_not_finite_stays_so() {
     if !compiler() {

@@ -1,9 +1,9 @@
-//! The CUDA kernels against the CPU's ops, without a GPU: compiled by the host's C++ compiler and
-//! run thread by thread with the geometry of `net::ops::launch`.
+//! Compares the CUDA kernels with the CPU's ops, without a GPU: they are compiled by the host's C++
+//! compiler and run thread by thread with the geometry of `net::ops::launch`.
 //!
 //!     cargo test --test kernels -- --nocapture
 //!
-//! says how far off each is. Where there is no C++ compiler the tests say so and pass.
+//! prints the error of each. Without a C++ compiler the tests say so and pass.
 #![cfg(unix)]
 
 mod harness;
@@ -29,7 +29,7 @@ fn every_kernel_has_its_launch() {
     assert_eq!(named, found);
 }
 
-/// As on a card: what is too large for f16 is infinite, halfway goes to even, the smallest remain.
+/// As on a GPU: values too large for f16 become infinite, ties round to even, subnormals remain.
 #[test]
 fn conversions_round_to_even() {
     if !harness::compiler() {
@@ -42,7 +42,7 @@ fn conversions_round_to_even() {
         .flat_map(|x| [x, -x])
         .collect();
     for ty in harness::Type::ALL {
-        // Through images: byte 255 is 1, times a share.
+        // Convert through the images kernel: byte 255 is 1, times a share.
         let out: Vec<f64> = x
             .chunks(1)
             .flat_map(|x| {

@@ -1,11 +1,11 @@
-//! The encoder's kernels.
+//! Tests of the encoder's kernels.
 
 use crate::harness::Arg::{Float, Int, Long, Null, Of};
 use crate::harness::{Arg, Buffer, Type, compare, compiler, random, report, run};
 use candle_core::{Device, Result, Tensor, Var};
 use rsna_tui::net::ops::{self, launch, launch::Launch};
 
-/// `f` of f64 inputs on the CPU: its result, and the gradients of Σ result · g.
+/// Runs `f` on f64 inputs on the CPU; returns its result and the gradients of Σ result · g.
 pub fn reference(
     inputs: &[(&[f64], &[usize])],
     g: &[f64],
@@ -21,21 +21,21 @@ pub fn reference(
     (values(&out), vars.iter().map(|v| values(grads.get(v).unwrap())).collect())
 }
 
-/// Sums `parts` of `n` values with the kernel for it.
+/// Sums `parts` parts of `n` values with the `sum_parts` kernel.
 fn sum_parts(partial: &Buffer, parts: usize, n: usize) -> Vec<f64> {
     let out = Buffer::unwritten::<f32>(n);
     let args = |add| [Of(partial), Of(&out), Int(parts), Long(n), Int(add)];
     run(launch::sum_parts(n), Type::F32, &args(0));
     let once = Type::F32.values(&out);
-    // A second time to what is there.
+    // Run again, adding to the sums.
     run(launch::sum_parts(n), Type::F32, &args(1));
     let twice: Vec<f64> = once.iter().map(|x| 2.0 * x).collect();
     assert_eq!(Type::F32.values(&out), twice);
     once
 }
 
-/// Compares partial sums, summed, with gradients one behind the other. They are sums in float,
-/// whatever the element type.
+/// Sums the partial sums and compares them with the gradients in order. They are float sums for every
+/// element type.
 fn compare_parts(name: &str, exact: &[&[f64]], partial: &Buffer, parts: usize) {
     let exact = exact.concat();
     compare(name, &exact, &sum_parts(partial, parts, exact.len()), 1e-5);
@@ -47,20 +47,20 @@ fn parameters(n: usize, seed: u64) -> (Vec<f64>, Buffer) {
     (x, buffer)
 }
 
-/// Elements in the type's precision, on their alignment or `shift` elements off it.
+/// Draws elements in the type's precision, aligned or `shift` elements off their alignment.
 fn elements(ty: Type, n: usize, seed: u64, shift: usize) -> (Vec<f64>, Buffer) {
     let x = ty.round(&random(n, seed));
     let buffer = ty.buffer(&x, shift);
     (x, buffer)
 }
 
-/// Runs a kernel whose threads go on to further elements: in one block, which goes on where the
-/// launch has more, and as launched. Gives what it leaves in `out`.
+/// Runs a grid-stride kernel as launched and in a single block, where threads go on to further elements.
+/// Returns the contents of `out`.
 fn run_both(launch: Launch, ty: Type, args: &[Arg], out: &Buffer) -> Vec<f64> {
     run_both_to(ty, launch, ty, args, out)
 }
 
-/// As [`run_both`], where `out` is of a type of its own.
+/// Like [`run_both`], with a type of its own for `out`.
 fn run_both_to(to: Type, launch: Launch, ty: Type, args: &[Arg], out: &Buffer) -> Vec<f64> {
     let [one, all] = [Launch { grid: [1, 1, 1], ..launch }, launch].map(|launch| {
         out.erase();
@@ -71,7 +71,7 @@ fn run_both_to(to: Type, launch: Launch, ty: Type, args: &[Arg], out: &Buffer) -
     all
 }
 
-/// Every type; and the last one also with elements off the alignment of vectors.
+/// Every type, and some also with elements off the alignment of vectors.
 fn types() -> impl Iterator<Item = (Type, usize)> {
     Type::ALL.into_iter().map(|t| (t, 0)).chain([(Type::Bf16, 1), (Type::F32, 1)])
 }
@@ -106,7 +106,7 @@ fn depthwise() {
             run(launch::depthwise7_forward([n, h, w, c]), ty, &args);
             compare(&format!("depthwise7_forward {ty:?}"), &y, &ty.values(&out), ty.bound());
 
-            // Added to what is there.
+            // Added to existing values.
             let before = Type::F32.round(&random(len, 5));
             let sum = Type::F32.buffer(&before, 0);
             let args = [&[Of(&dg), Of(&dweight), Of(&sum), Of(&out)][..], &dims].concat();
@@ -115,7 +115,7 @@ fn depthwise() {
             let got = Type::F32.values(&sum);
             compare(&format!("depthwise7_grad_input {ty:?}"), &exact, &got, 1e-5);
             assert_eq!(ty.values(&out), ty.round(&got));
-            // Also with one part, where the launch would take more.
+            // Also with one part, where the launch would use more.
             for parts in [launch::depthwise7_parts(n, w, c), 1] {
                 let partial = Buffer::unwritten::<f32>(parts * 50 * c);
                 let args = [&[Of(&dx), Of(&dg), Of(&partial)][..], &dims, &[Int(parts)]];
@@ -125,7 +125,7 @@ fn depthwise() {
             }
         }
     }
-    // That the above had rows in ranges and sums in parts.
+    // Check that the above had rows in ranges and sums in parts.
     assert!(launch::depthwise7_forward([1, 56, 14, 20]).grid[1] == 4);
     assert!(launch::depthwise7_parts(20, 7, 33) > 1);
     report("depthwise");
@@ -183,8 +183,8 @@ fn layer_norm() {
     report("layer_norm");
 }
 
-/// Rows and channels of the element-wise ops: odd, several blocks, several parts, rows that are
-/// more than a block takes at once.
+/// Rows and channels of the element-wise ops: odd, several blocks, several parts, and rows longer than a
+/// block handles at once.
 const ROWS: [(usize, usize); 7] =
     [(7, 5), (300, 19), (40, 80), (3, 1), (1200, 40), (260, 36), (5, 1100)];
 
@@ -195,7 +195,7 @@ fn bias_gelu() {
     }
     for (rows, c) in ROWS {
         for (ty, shift) in types() {
-            // ×4, so that the far ends count too.
+            // ×4, to cover the tails.
             let far: Vec<f64> = random(rows * c, 1).iter().map(|x| 4.0 * x).collect();
             let x = ty.round(&far);
             let dx = ty.buffer(&x, shift);
@@ -213,7 +213,7 @@ fn bias_gelu() {
             let partial = Buffer::unwritten::<f32>(parts * c);
             let name = format!("bias_gelu_grad {ty:?}");
             let launch = launch::bias_gelu_grad(c, parts);
-            // Without GELU once more, then with it and in place of the gradient.
+            // Without recomputing the GELU, then with it and in place of the gradient.
             for again in [false, true] {
                 let (once_more, out) = (ty.unwritten(rows * c), ty.unwritten(rows * c));
                 let y_out = if again { Of(&once_more) } else { Null };
@@ -284,7 +284,7 @@ fn bias_and_its_sum() {
             let (x, dx) = elements(ty, rows * c, 1, shift);
             let (bias, dbias) = parameters(c, 2);
             let inputs: [(&[f64], &[usize]); 2] = [(&x, &[rows, c]), (&bias, &[c])];
-            // The gradient is x once more: that of the bias is then its sum.
+            // With x as the gradient, the bias's gradient is the sum of x.
             let (y, grads) = reference(&inputs, &x, |t| ops::add_bias(&t[0], &t[1]));
 
             let out = ty.unwritten(rows * c);
@@ -306,7 +306,7 @@ fn bias_and_its_sum() {
     report("column_sum");
 }
 
-/// x · weightᵀ + bias as the GPU does it: a product of candle's, then `add_bias`.
+/// x · weightᵀ + bias as on the GPU: a candle product, then `add_bias`.
 #[test]
 fn linear() {
     if !compiler() {
@@ -330,7 +330,7 @@ fn linear() {
     compare("linear", &y, &Type::F32.values(&to), 1e-6);
 }
 
-/// NaN and infinities go through the kernels as through the CPU's ops.
+/// NaN and infinities pass through the kernels as through the CPU's ops.
 #[test]
 fn what_is_not_finite_stays_so() {
     if !compiler() {
@@ -341,7 +341,7 @@ fn what_is_not_finite_stays_so() {
     let check = |name: &str, exact: &[f64], got: &[f64]| {
         assert_eq!(finite(exact), finite(got), "{name}");
     };
-    // Not in both grids: NaN is not equal to itself.
+    // Run one grid only: `run_both` compares results, and NaN is not equal to itself.
     let run_once = |launch: Launch, ty: Type, args: &[Arg], out: &Buffer| {
         out.erase();
         run(launch, ty, args);
@@ -383,7 +383,7 @@ fn what_is_not_finite_stays_so() {
     }
 }
 
-/// The gradients of a block's last product and of gamma, from sums that gamma is not yet in.
+/// Gradients of a block's last product and of gamma, from sums without gamma.
 #[test]
 fn layer_scale_enters_the_sums() {
     if !compiler() {
@@ -407,11 +407,11 @@ fn layer_scale_enters_the_sums() {
     report("scale_residual_finish");
 }
 
-/// Maps [n, h, w, c] with sides of patches and of windows.
+/// Shapes of maps [n, h, w, c] that divide into patches and windows.
 const MAPS: [[usize; 4]; 4] = [[2, 8, 4, 5], [1, 4, 4, 20], [3, 12, 8, 6], [9, 8, 8, 40]];
 
-/// A norm's result in the order of patches, and its backward pass from a gradient in that order, have
-/// the bits of those in the order of rows.
+/// In the order of patches, a norm's result and its backward pass are bit-identical with those in the
+/// order of rows.
 #[test]
 fn patches() {
     if !compiler() {
@@ -477,7 +477,7 @@ fn patches_of_images() {
     }
 }
 
-/// Windows of 3×3 pixels, and the sum of what lies over each other.
+/// 3×3 windows, and the sum of overlapping ones.
 #[test]
 fn windows() {
     if !compiler() {

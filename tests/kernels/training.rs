@@ -1,4 +1,4 @@
-//! AdamW and the images: the same bits as on the CPU.
+//! AdamW and the images kernel: bit-identical with the CPU.
 
 use crate::harness::Arg::{Float, Int, Long, Null, Of};
 use crate::harness::{Buffer, Type, compiler, random, run, run_with};
@@ -15,21 +15,21 @@ use rsna_tui::train::{adamw::AdamW, step::WeightGradients};
 
 const LR: f64 = 3e-4;
 
-/// One more than a piece, some pieces, whole groups of four or not.
+/// Lengths: one more than a piece, several pieces, multiples of four and others.
 const SIZES: [usize; 5] = [launch::PIECE + 1, 80, 7, 2 * launch::PIECE + 12, 1];
 
 fn floats(n: usize, seed: u64, scale: f64) -> Vec<f32> {
     random(n, seed).iter().map(|x| (x * scale) as f32).collect()
 }
 
-/// The table of pieces, the sizes and the pieces on the device.
+/// The number of pieces, and sizes and pieces on the device.
 fn table() -> (usize, Buffer, Buffer) {
     let pieces = launch::pieces(SIZES);
     let sizes = SIZES.map(|n| n as i64);
     (pieces.len(), Buffer::new(&sizes), Buffer::new(&pieces))
 }
 
-/// `Update`'s constants for a step, as `AdamW::step` makes them.
+/// The constants of `Update` for a step, computed as in `AdamW::step`.
 fn constants(train: &config::Train, t: f64) -> [f32; 7] {
     let [beta1, beta2] = train.betas;
     [
@@ -59,7 +59,7 @@ fn adamw() {
     let parameters = builder.parameters.trainable;
     let values = |i: usize| parameters[i].var.to_vec1::<f32>().unwrap();
     let mut optimizer = AdamW::new(&train, SIZES.into_iter());
-    // The second off the alignment of vectors.
+    // The second one is off the alignment of vectors.
     let p: Vec<Buffer> =
         (0..SIZES.len()).map(|i| Buffer::shifted(&values(i), usize::from(i == 1))).collect();
     let zeros = || SIZES.iter().map(|&n| Buffer::new(&vec![0f32; n])).collect::<Vec<_>>();
@@ -129,14 +129,14 @@ fn images() {
         return;
     }
     let mut rng = Key::new(0, Purpose::Init).rng();
-    // All pairs of bytes; and some that are no whole groups.
+    // All pairs of bytes, and a number that is no multiple of four.
     let (own, partner): (Vec<u8>, Vec<u8>) =
         (0..=u16::MAX).map(|i| i.to_be_bytes()).map(|[a, b]| (a, b)).unzip();
     let lambda: f64 = rng.random();
     let (share, other) = (lambda as f32, (1.0 - lambda) as f32);
     for n in [own.len(), 4 * 300 + 3, 1] {
         let (own, partner) = (&own[own.len() - n..], &partner[..n]);
-        // As `Batch::images_f32` computes them.
+        // Computed as in `Batch::images_f32`.
         let level = |x: u8, share: f32| f32::from(x) / 255.0 * share;
         let plain: Vec<f32> = own.iter().map(|&x| level(x, 1.0)).collect();
         let pairs = own.iter().zip(partner);
@@ -150,7 +150,7 @@ fn images() {
                 let [a, b] = shares.map(Float);
                 let first = [Of(&own), partner, a, b, Of(&out), Long(n)];
                 let args = [&first[..], &[Int(0), Int(0), Int(0)]].concat();
-                // Blocks enough, and too few.
+                // Enough blocks, and too few.
                 for launch in [launch::images(n), Launch { grid: [1, 1, 1], ..launch::images(n) }] {
                     run(launch, ty, &args);
                 }

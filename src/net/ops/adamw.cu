@@ -1,14 +1,15 @@
 // AdamW over all tensors in one launch, and the sums of squares before it.
 //
-// A block takes one piece: 2^15 elements of a tensor. `pieces` [pieces, 2] lists tensor and piece
-// of it. The operations, their order and rounding are those of the CPU: nothing is contracted.
+// A block works on one piece, 2^15 elements of a tensor. `pieces` [pieces, 2] lists tensor and piece in
+// it. The operations, their order and rounding are the CPU's: no multiplication and addition is
+// contracted.
 #include "common.cuh"
 
 namespace {
 
 constexpr long long PIECE = 1 << 15;
 
-/// Begin and end of this block's piece.
+/// Range of this block's piece.
 struct Piece {
     int tensor;
     long long begin, end;
@@ -63,7 +64,7 @@ __device__ __forceinline__ double squares(const float* __restrict__ g, const Pie
 
 }  // namespace
 
-/// Σ g² of each piece, `grads` addresses of float: not finite where one of them is not.
+/// Σ g² of each piece, not finite if a value is not; `grads` holds addresses of float.
 extern "C" __global__ void __launch_bounds__(256) grad_squares(
     const unsigned long long* __restrict__ grads, const long long* __restrict__ sizes,
     const int* __restrict__ pieces, double* __restrict__ out) {
@@ -81,8 +82,8 @@ extern "C" __global__ void __launch_bounds__(256) grad_squares(
     if (threadIdx.x == 0) out[blockIdx.x] = shared[0];
 }
 
-/// One step: `grads` [tensors] are the gradients' addresses and `updated` [tensors, 3] those of
-/// parameter, first and second moment; the gradients are multiplied by `inverse_scale` first.
+/// One step. `grads` [tensors] holds the gradients' addresses, `updated` [tensors, 3] those of
+/// parameter, first and second moment. The gradients are multiplied by `inverse_scale` first.
 extern "C" __global__ void __launch_bounds__(256) adamw(
     const unsigned long long* __restrict__ grads, const unsigned long long* __restrict__ updated,
     const long long* __restrict__ sizes, const int* __restrict__ pieces, float decay,

@@ -60,8 +60,8 @@ __device__ __forceinline__ void grad(const T* __restrict__ x, const float* __res
     }
 FOR_EACH_TYPE(FORWARD)
 
-/// dx = g · gelu'(x + b), which may be g, its sums over rows, `partial` [parts, C], and once more
-/// y = gelu(x + b) where that is not null.
+/// dx = g · gelu'(x + b), where dx may be g; its sums over rows, `partial` [parts, C]; and y = gelu(x +
+/// b) again if y is not null.
 #define GRAD(T, SUFFIX)                                                                          \
     extern "C" __global__ void __launch_bounds__(256) bias_gelu_grad##SUFFIX(                    \
         const T* x, const float* b, const T* g, T* y, T* dx, float* partial, long long rows,     \

@@ -1,5 +1,5 @@
-// Bias addition, the sum over rows that is its gradient, and the sum over parts that ends every
-// sum over rows.
+// Bias addition, its gradient (a sum over rows), and the sum over parts that completes every sum over
+// rows.
 #include "common.cuh"
 
 namespace {
@@ -31,7 +31,7 @@ __device__ __forceinline__ void sum(const T* __restrict__ x, float* __restrict__
 
 }  // namespace
 
-/// y = x + b, rows of `c`; y may be x. The same in float where `wide` is not null.
+/// y = x + b, rows of `c`; y may be x. Also in float to `wide` if that is not null.
 #define ADD_BIAS(T, SUFFIX)                                                                      \
     extern "C" __global__ void __launch_bounds__(256) add_bias##SUFFIX(                          \
         const T* x, const float* b, T* y, float* wide, long long rows, int c) {                  \
@@ -47,8 +47,8 @@ FOR_EACH_TYPE(ADD_BIAS)
     }
 FOR_EACH_TYPE(COLUMN_SUM)
 
-/// out[i] = Σ partial[p, i], or with `add` out[i] += the same; `partial` [parts, n]: each of 8
-/// warps sums every eighth part of 32 values, and the first adds the warps' sums in their order.
+/// out[i] = Σ partial[p, i], or with `add` out[i] += the same; `partial` [parts, n]. Each of 8 warps
+/// sums every eighth part of 32 values, and the first adds the warps' sums in order.
 extern "C" __global__ void __launch_bounds__(256) sum_parts(
     const float* __restrict__ partial, float* __restrict__ out, int parts, long long n, int add) {
     constexpr int WARPS = 8;

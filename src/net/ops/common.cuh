@@ -1,12 +1,13 @@
-// What the kernels share: element types, channels in groups of four, sums.
+// Shared kernel code: element types, channels in groups of four, sums.
 //
-// A kernel whose name ends in _f32, _f16 or _bf16 takes elements of that type; it computes in
-// float, and parameters and their gradients are float always. Channels are the last dimension.
-// Threads take them in groups of four, the last group of a row in part where there are no whole
+// A kernel whose name ends in _f32, _f16 or _bf16 works on elements of that type. It computes in float;
+// parameters and their gradients are always float. Channels are the last dimension. Threads work on them
+// in groups of four, the last group of a row being partial if the row is no multiple of four. No atomic
+// additions: the same input gives the same bits.
 // four. Nothing is added atomically: the same input gives the same bits.
 #pragma once
 
-// The tests compile the kernels for the CPU and bring their own definitions of all this.
+// The tests compile the kernels for the CPU, with their own definitions of all this.
 #ifndef EMULATED
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -17,7 +18,7 @@
     DEFINE(__half, _f16)      \
     DEFINE(__nv_bfloat16, _bf16)
 
-/// As many bytes as the launch asks for.
+/// Dynamic shared memory, of the launch's size.
 extern __shared__ __align__(16) unsigned char shared_memory[];
 
 __device__ __forceinline__ float* shared_floats() {
@@ -48,7 +49,7 @@ struct Four {
     float v[4];
 };
 
-/// The same as one load or store.
+/// A group for a single load or store.
 template <class T>
 struct alignas(4 * sizeof(T)) Packed {
     T v[4];
@@ -61,7 +62,7 @@ __device__ __forceinline__ bool aligned(const T* p) {
     return reinterpret_cast<unsigned long long>(p) % (4 * sizeof(T)) == 0;
 }
 
-/// Whether rows of `c` elements from these addresses are whole groups that one load takes each.
+/// Whether rows of `c` elements at these addresses consist of aligned whole groups, one load each.
 template <class... P>
 __device__ __forceinline__ bool whole_groups(int c, P... p) {
     bool all = c % 4 == 0;
@@ -70,7 +71,8 @@ __device__ __forceinline__ bool whole_groups(int c, P... p) {
     return all;
 }
 
-/// The group at `p`. If it need not be WHOLE, its first `valid` elements one by one, then zeros.
+/// Loads the group at `p`. If it may be partial (not WHOLE): its first `valid` elements one by one, then
+/// zeros.
 template <bool WHOLE, class T>
 __device__ __forceinline__ Four load(const T* __restrict__ p, int valid) {
     Four to = zeros();
@@ -101,8 +103,8 @@ __device__ __forceinline__ void store(T* __restrict__ p, const Four& from, int v
     }
 }
 
-/// f(row, column, elements left in the row) for every group of `rows` rows of `c`
-/// elements, over all threads of a grid of one dimension. Divides twice a thread, not a group.
+/// Calls f(row, column, elements left in the row) for every group of `rows` rows of `c` elements, over
+/// all threads of a one-dimensional grid. Divides twice per thread, not per group.
 template <class F>
 __device__ __forceinline__ void each_group(long long rows, int c, F f) {
     const int groups = (c + 3) / 4;
@@ -123,7 +125,7 @@ __device__ __forceinline__ void each_group(long long rows, int c, F f) {
     }
 }
 
-/// The same where the body is a template by whether groups are WHOLE: picks one by addresses.
+/// Runs a body that is a template over WHOLE groups, with `whole` selecting the instance.
 #define BY_ALIGNMENT(whole, ...)            \
     do {                                    \
         if (whole) {                        \
@@ -135,13 +137,13 @@ __device__ __forceinline__ void each_group(long long rows, int c, F f) {
         }                                   \
     } while (0)
 
-/// Where the rows of part `part` of `parts` begin.
+/// First row of part `part` of `parts`.
 __device__ __forceinline__ long long part_begin(long long rows, int part, int parts) {
     return rows / parts * part + min(static_cast<long long>(part), rows % parts);
 }
 
-/// Where the rows of a map are, one a pixel: in their order, or with sides of patches of s×s pixels,
-/// `s` > 0, in the order of the patches and, in each, of its pixels. `w`: pixels of a map's row.
+/// Memory order of a map's rows, one per pixel: as they are, or if `s` > 0 in the order of patches of
+/// s×s pixels and of the pixels in each. `w`: pixels in a row of the map.
 struct Places {
     int w, s;
 
@@ -153,9 +155,9 @@ struct Places {
     }
 };
 
-/// Sums M values a column over the rows of part blockIdx.y into `partial` [parts, M, C].
-/// f(first element, column, elements left in the row, sums) adds a row's group to the sums.
-/// Blocks of 8 groups × 32 rows, 4 KiB of shared memory.
+/// Sums M values per column over the rows of part blockIdx.y into `partial` [parts, M, C]. f(first
+/// element, column, elements left in the row, sums) adds a row's group to the sums. Blocks of 8 groups ×
+/// 32 rows, 4 KiB of shared memory.
 template <int M, class F>
 __device__ __forceinline__ void sum_columns(float* partial, long long rows, int c, int parts, F f) {
     constexpr int COLUMNS = 32, ROWS = 32;
@@ -185,7 +187,7 @@ __device__ __forceinline__ void sum_columns(float* partial, long long rows, int 
     }
 }
 
-/// Sums of M values over the lanes of a warp, in all lanes.
+/// Sums M values over the lanes of a warp; all lanes get the sums.
 template <int M>
 __device__ __forceinline__ void warp_sums(float (&v)[M]) {
 #pragma unroll
@@ -194,9 +196,9 @@ __device__ __forceinline__ void warp_sums(float (&v)[M]) {
         for (int m = 0; m < M; m++) v[m] += __shfl_xor_sync(0xffffffffu, v[m], lanes);
 }
 
-/// Sums of 32 values over those lanes of a warp that differ in bits of at least LAST: each lane
-/// gives away half of its values and gets the other half's, until it holds LAST sums. Those of
-/// lane l are of the values l & -LAST and following.
+/// Sums 32 values over the lanes of a warp that differ in bits of at least LAST: each lane gives away
+/// half of its values and gets the other half's, until it holds LAST sums. Lane l ends up with the sums
+/// of the values from l & -LAST on.
 template <int LAST>
 __device__ __forceinline__ void scatter_sums(float (&v)[32], int lane) {
 #pragma unroll

@@ -1,10 +1,10 @@
 // Depthwise 7×7 convolution, stride 1, padding 3, channels last.
 //
-// A thread takes one channel of a strip of four columns and goes down the rows, its 49 weights in
-// registers. Each row of pixels is read once, 10 of them for 4 outputs, and meets the seven rows of
-// outputs that it belongs to, whose sums (for the gradient of the weights: whose gradients) stand
-// in a ring of registers. So a pixel read serves 20 multiplications and there is no need of
-// shared memory: what neighbouring strips read twice comes from the first cache.
+// A thread works on one channel of a strip of four columns and moves down the rows, its 49 weights in
+// registers. It reads each row of pixels once, 10 pixels for 4 outputs, and applies it to the seven
+// output rows that it contributes to. Their sums (for the weights' gradient: their gradients) are in a
+// ring of registers. So one read of a pixel serves 20 multiplications, and shared memory is not needed:
+// pixels that neighbouring strips read again come from the L1 cache.
 #include "common.cuh"
 
 namespace {
@@ -13,7 +13,7 @@ constexpr int K = 7, PAD = 3, STRIP = 4, SPAN = STRIP + K - 1;
 
 /// One channel of a strip of an image [h, w, c].
 struct Column {
-    /// Its first element, that of the strip's first pixel in the image's first row.
+    /// First element: the strip's first pixel in the image's first row.
     long long at;
     int first, h, w, c;
 
@@ -24,7 +24,8 @@ struct Column {
           w(w),
           c(c) {}
 
-    /// N pixels of row `y`, the first `before` the strip; zeros outside the image.
+    /// Reads N pixels of row `y`, the first one `before` pixels left of the strip; zeros outside the
+    /// image.
     template <int N, class T>
     __device__ __forceinline__ void read(const T* __restrict__ x, int y, int before, T (&to)[N]) {
         const bool inside = 0 <= y && y < h;
@@ -38,8 +39,8 @@ struct Column {
     }
 };
 
-/// y = x convolved with `weight`. BACKWARD: with the mirrored kernel and added to `sum`, of which y
-/// is a copy where it is not null.
+/// y = x convolved with `weight`. BACKWARD: with the mirrored kernel, added to `sum`; y, if not null,
+/// gets a copy of `sum`.
 template <bool BACKWARD, class T>
 __device__ __forceinline__ void convolve(const T* __restrict__ x, const float* __restrict__ weight,
                                          const float* __restrict__ bias, float* __restrict__ sum,
@@ -49,7 +50,7 @@ __device__ __forceinline__ void convolve(const T* __restrict__ x, const float* _
     const long long strip = thread / c;
     const int channel = static_cast<int>(thread - strip * c);
     const long long image = strip / strips;
-    // Rows go to blockIdx.y in ranges.
+    // blockIdx.y selects a range of rows.
     const int range = (h + gridDim.y - 1) / gridDim.y, begin = blockIdx.y * range;
     const int steps = min(range, h - begin) + K - 1;
     if (image >= n || steps < K) return;
@@ -62,7 +63,7 @@ __device__ __forceinline__ void convolve(const T* __restrict__ x, const float* _
         taps[k] = weight[static_cast<long long>(from) * c + channel];
     }
     const float start = bias ? bias[channel] : 0.0f;
-    // Sums of output row begin + i are in place i % 7.
+    // Output row begin + i has its sums at index i % 7.
     float sums[K][STRIP];
 #pragma unroll
     for (int k = 0; k < K; k++)
@@ -74,7 +75,7 @@ __device__ __forceinline__ void convolve(const T* __restrict__ x, const float* _
     for (int t0 = 0; t0 < steps; t0 += K) {
 #pragma unroll
         for (int u = 0; u < K; u++) {
-            // Step t takes pixel row begin + t - 3 to the output rows begin + t - 6 .. begin + t.
+            // Step t adds pixel row begin + t - 3 to output rows begin + t - 6 .. begin + t.
             const int t = t0 + u;
             if (t < steps) {
                 float pixels[SPAN];
@@ -88,7 +89,7 @@ __device__ __forceinline__ void convolve(const T* __restrict__ x, const float* _
 #pragma unroll
                         for (int p = 0; p < STRIP; p++)
                             sums[(u + K - k) % K][p] += pixels[p + j] * taps[k * K + j];
-                // The first of those is complete, and makes place for the next.
+                // The first of those rows is complete and makes room for the next.
                 const int done = (u + 1) % K, row = begin + t - (K - 1);
 #pragma unroll
                 for (int p = 0; p < STRIP; p++) {
@@ -105,7 +106,7 @@ __device__ __forceinline__ void convolve(const T* __restrict__ x, const float* _
     }
 }
 
-/// Strips of all images go to blockIdx.y in ranges, and from those to the 8 rows of threads.
+/// blockIdx.y selects a range of all images' strips; the 8 rows of threads share it.
 template <class T>
 __device__ __forceinline__ void grad_weight(const T* __restrict__ x, const T* __restrict__ g,
                                             float* __restrict__ partial, int n, int h, int w, int c,
@@ -122,7 +123,7 @@ __device__ __forceinline__ void grad_weight(const T* __restrict__ x, const T* __
     for (long long i = part_begin(all, part, parts) + threadIdx.y; i < end; i += ROWS) {
         const long long image = i / strips;
         Column column(image, static_cast<int>(i - image * strips), channel, h, w, c);
-        // Gradients of output row i are in place i % 7.
+        // Output row i has its gradients at index i % 7.
         float grads[K][STRIP];
 #pragma unroll
         for (int k = 0; k < K; k++)
@@ -133,7 +134,7 @@ __device__ __forceinline__ void grad_weight(const T* __restrict__ x, const T* __
         for (int t0 = 0; t0 < h + PAD; t0 += K) {
 #pragma unroll
             for (int u = 0; u < K; u++) {
-                // Step t takes pixel row t - 3 to the output rows t - 6 .. t.
+                // Step t pairs pixel row t - 3 with output rows t - 6 .. t.
                 const int t = t0 + u;
                 if (t < h + PAD) {
                     T own[STRIP];
@@ -147,7 +148,7 @@ __device__ __forceinline__ void grad_weight(const T* __restrict__ x, const T* __
                         grads[u][p] = widen(own[p]);
                         sums[K * K] += grads[u][p];
                     }
-                    // The gradients just read last.
+                    // The gradients just read come last.
 #pragma unroll
                     for (int k = K - 1; k >= 0; k--)
 #pragma unroll
@@ -160,7 +161,7 @@ __device__ __forceinline__ void grad_weight(const T* __restrict__ x, const T* __
         }
     }
 
-    // Over the rows of threads, [ROWS / 2, 50, CHANNELS].
+    // Sum over the rows of threads, [ROWS / 2, 50, CHANNELS].
     float* shared = shared_floats();
     const int y = threadIdx.y;
 #pragma unroll
@@ -188,8 +189,8 @@ __device__ __forceinline__ void grad_weight(const T* __restrict__ x, const T* __
     }
 FOR_EACH_TYPE(FORWARD)
 
-/// Adds the gradient by x, from `g` by y, to `sum` in float; `copy`: the sum rounded to the type of
-/// g, where it is not null.
+/// Adds the gradient of x, given the gradient `g` of y, to `sum` in float; `copy`, if not null, gets the
+/// sum rounded to the type of g.
 #define GRAD_INPUT(T, SUFFIX)                                                                    \
     extern "C" __global__ void __launch_bounds__(128, 4) depthwise7_grad_input##SUFFIX(          \
         const T* g, const float* weight, float* sum, T* copy, int n, int h, int w, int c) {      \
@@ -197,7 +198,7 @@ FOR_EACH_TYPE(FORWARD)
     }
 FOR_EACH_TYPE(GRAD_INPUT)
 
-/// Sums for the gradients of weight, and of bias in the last row: `partial` [parts, 50, C].
+/// Partial sums of the gradients of weight, and of bias in the last row: `partial` [parts, 50, C].
 #define GRAD_WEIGHT(T, SUFFIX)                                                                   \
     extern "C" __global__ void __launch_bounds__(128, 4) depthwise7_grad_weight##SUFFIX(         \
         const T* x, const T* g, float* partial, int n, int h, int w, int c, int parts) {         \

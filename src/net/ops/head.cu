@@ -1,12 +1,12 @@
-// Between a head's two products: bias, BatchNorm, dropout, LeakyReLU. A block has 32 columns, and 32
-// threads for each, which take every 32nd row. All values are float.
+// The part of a head between its two products: bias, BatchNorm, dropout, LeakyReLU. A block has 32
+// columns and 32 threads per column, each of which works on every 32nd row. All values are float.
 #include "common.cuh"
 
 namespace {
 
 constexpr int COLUMNS = 32, ROWS = 32;
 
-/// The sum of a value over the threads of a column, in all of them.
+/// Sums a value over the threads of a column; all of them get the sum.
 __device__ __forceinline__ float column_total(float value) {
     float* shared = shared_floats();
     shared[threadIdx.y * COLUMNS + threadIdx.x] = value;
@@ -19,10 +19,10 @@ __device__ __forceinline__ float column_total(float value) {
 
 }  // namespace
 
-/// y = LeakyReLU(mask · ((x + bias - mean) / sqrt(var + eps) · weight + shift)), rows of `c`. `mask`
-/// may be null. Where `statistics` [4, c] is not null, mean and var are those of the rows, and become
-/// in it: mean, 1 / sqrt(var + eps), and the running mean and variance moved by `momentum`. Where it
-/// is null they are the running ones.
+/// y = LeakyReLU(mask · ((x + bias - mean) / sqrt(var + eps) · weight + shift)), rows of `c`. `mask` may
+/// be null. If `statistics` [4, c] is not null, mean and var are those of the rows, and it receives
+/// mean, 1 / sqrt(var + eps), and the running mean and variance updated with `momentum`. If it is null,
+/// mean and var are the running ones.
 extern "C" __global__ void __launch_bounds__(1024) head_forward(
     const float* __restrict__ x, const float* __restrict__ bias, const float* __restrict__ weight,
     const float* __restrict__ shift, const float* __restrict__ mask,
@@ -60,7 +60,7 @@ extern "C" __global__ void __launch_bounds__(1024) head_forward(
             statistics[c + column] = 1.0f / sqrtf(var + eps);
             const float kept = 1.0f - momentum;
             statistics[2 * c + column] = kept * running_mean[column] + momentum * mean;
-            // PyTorch's running variance is the unbiased one.
+            // PyTorch's running variance is unbiased.
             statistics[3 * c + column] =
                 kept * running_var[column] + momentum * (sum / (rows - 1));
         }
@@ -76,9 +76,9 @@ extern "C" __global__ void __launch_bounds__(1024) head_forward(
     }
 }
 
-/// The backward pass of `head_forward` with the rows' statistics and of the product by `out` [c] after
-/// it, from `g` [rows], the gradient by the logits: `dx`, and `grads` [4, c], the gradients by bias,
-/// weight, shift and out.
+/// The backward pass of `head_forward` with the rows' statistics, and of the following product with
+/// `out` [c]. From `g` [rows], the gradient of the logits: `dx`, and `grads` [4, c], the gradients of
+/// bias, weight, shift and out.
 extern "C" __global__ void __launch_bounds__(1024) head_grad(
     const float* __restrict__ x, const float* __restrict__ bias, const float* __restrict__ weight,
     const float* __restrict__ shift, const float* __restrict__ mask,
@@ -96,7 +96,7 @@ extern "C" __global__ void __launch_bounds__(1024) head_grad(
         scale = statistics[c + column];
         o = out[column];
     }
-    // Of the normalised values and, by them, of the gradient after weight and shift.
+    // The normalised value, and from it the gradient of the value after weight and shift.
     const auto normal = [=](long long at) { return (x[at] + b - mean) * scale; };
     const auto value = [=](long long at, float n) { return (n * w + s) * (mask ? mask[at] : 1.0f); };
     const auto grad = [=](long long at, int row, float v) {

@@ -1,9 +1,9 @@
-// Bytes to numbers in 0..1, mixed with those of a partner.
+// Converts bytes to 0..1 and mixes them with a partner's.
 #include "common.cuh"
 
 namespace {
 
-/// x / 255, rounded correctly for every byte: a product with the reciprocal, once refined.
+/// x / 255, correctly rounded for every byte: a product with the reciprocal, refined once.
 __device__ __forceinline__ float level(unsigned char byte) {
     constexpr float RECIPROCAL = 1.0f / 255.0f;
     const float x = byte, q = __fmul_rn(x, RECIPROCAL);
@@ -48,9 +48,9 @@ __device__ __forceinline__ void convert(const unsigned char* __restrict__ own,
 
 }  // namespace
 
-/// out = own / 255 · share + partner / 255 · other_share, or the first alone where `partner` is
-/// null, each operation rounded as on the CPU. With `side` > 0 out is in the order of patches of side²
-/// pixels: `row` values of a map's row, `part` of them of a patch, a multiple of 4.
+/// out = own / 255 · share + partner / 255 · other_share, or only the first term if `partner` is null;
+/// each operation rounded as on the CPU. With `side` > 0, out is in the order of patches of side²
+/// pixels: `row` values per row of the map, `part` of them in a patch, a multiple of 4.
 #define IMAGES(T, SUFFIX)                                                                        \
     extern "C" __global__ void __launch_bounds__(256) images##SUFFIX(                            \
         const unsigned char* own, const unsigned char* partner, float share, float other_share,  \

@@ -1,9 +1,9 @@
 // LayerNorm over the last dimension: y = (x - mean) · rstd · w + b, rstd = 1 / √(var + eps), the
 // variance biased.
 //
-// A warp takes a row. Up to 768 channels in whole groups it holds in registers, N groups a lane,
-// of R rows at once where they are short, so that enough loads are under way; other rows it reads
-// again for each sum.
+// A warp works on one row. It holds up to 768 channels in whole groups in registers, N groups per lane,
+// of R rows at once if the rows are short, to keep enough loads in flight. It reads any other row again
+// for each sum.
 #include "common.cuh"
 
 namespace {
@@ -14,7 +14,7 @@ struct Statistics {
     float mean, rstd;
 };
 
-/// R rows of `c` channels, group lane + 32·i of each.
+/// R rows of `c` channels; a lane holds groups lane + 32·i of each.
 template <int N, int R>
 struct Rows {
     Four v[R][N];
@@ -33,7 +33,7 @@ struct Rows {
             }
     }
 
-    /// Leaves x - mean instead of x.
+    /// Replaces x by x - mean.
     __device__ __forceinline__ void centre(int c, float eps, int lane, float (&rstd)[R]) {
         float mean[R];
 #pragma unroll
@@ -64,7 +64,7 @@ struct Rows {
     }
 };
 
-/// Those of one row of any length.
+/// Statistics of one row of any length.
 template <class T>
 __device__ __forceinline__ Statistics statistics(const T* __restrict__ x, int c, float eps,
                                                  int lane) {
@@ -80,7 +80,7 @@ __device__ __forceinline__ Statistics statistics(const T* __restrict__ x, int c,
     return {mean[0], 1.0f / sqrtf(var[0] / c + eps)};
 }
 
-/// What the kernels of a row per warp are given, and which rows are this warp's.
+/// Arguments of the kernels that use a warp per row, and this warp's rows.
 struct Task {
     long long rows;
     int c;
@@ -138,9 +138,9 @@ __device__ __forceinline__ void forward_any(const T* __restrict__ x, const float
     }
 }
 
-/// dx = rstd · (g·w - Σ g·w / C - x̂ · Σ g·w·x̂ / C), x̂ = (x - mean) · rstd, of rows first .. last of
-/// a part; and the part's sums Σ g·x̂ and Σ g into `out` [2, C]: each warp takes every eighth R of
-/// them and sums in registers, then the warps add theirs one after the other.
+/// dx = rstd · (g·w - Σ g·w / C - x̂ · Σ g·w·x̂ / C), x̂ = (x - mean) · rstd, for rows first .. last of
+/// a part; and the part's sums Σ g·x̂ and Σ g into `out` [2, C]. Each warp takes every eighth group of R
+/// rows and sums in registers, then the warps add their sums in turn.
 template <int N, int R, class T>
 __device__ __forceinline__ void grad(const T* __restrict__ x, const float* __restrict__ w,
                                      const T* __restrict__ g, T* __restrict__ dx,
@@ -215,7 +215,8 @@ __device__ __forceinline__ void grad(const T* __restrict__ x, const float* __res
     for (int j = threadIdx.x; j < 2 * c; j += blockDim.x) out[j] = shared[j];
 }
 
-/// The same for rows of any length: a warp a row, 32 rows' statistics, then each thread its columns.
+/// The same for rows of any length: each warp computes the statistics of rows, 32 rows in all, then each
+/// thread sums its columns.
 template <class T>
 __device__ __forceinline__ void grad_any(const T* __restrict__ x, const float* __restrict__ w,
                                          const T* __restrict__ g, T* __restrict__ dx,
@@ -228,7 +229,8 @@ __device__ __forceinline__ void grad_any(const T* __restrict__ x, const float* _
     for (int j = threadIdx.x; j < 2 * c; j += blockDim.x) out[j] = 0.0f;
     for (long long row = first; row < last; row += ROWS) {
         const int rows = static_cast<int>(min(static_cast<long long>(ROWS), last - row));
-        // Before others' statistics, what a thread zeroed or added is seen, and they are used.
+        // Makes earlier writes to `out` visible, and lets all threads finish with the last rows'
+        // statistics.
         __syncthreads();
         for (int r = warp; r < rows; r += WARPS) {
             const T *from = x + (row + r) * c, *grad = g + places.of(row + r) * c;
@@ -267,7 +269,7 @@ __device__ __forceinline__ void grad_any(const T* __restrict__ x, const float* _
     }
 }
 
-/// run<N, R>(...) with as many registers as rows of `c` channels need, or any(...).
+/// Calls run<N, R>(...) with as many registers as rows of `c` channels need, or any(...).
 #define BY_WIDTH(whole, c, run, any, ...)                                                        \
     do {                                                                                         \
         if (!(whole) || (c) > 768)                                                               \
@@ -286,8 +288,8 @@ __device__ __forceinline__ void grad_any(const T* __restrict__ x, const float* _
 
 }  // namespace
 
-/// y in the order of patches of `side`² pixels where that is not 0, of maps of `width` pixels a row;
-/// and the same in float where `wide` is not null.
+/// y, in the order of patches of `side`² pixels if `side` is not 0, of maps with `width` pixels per row;
+/// also in float to `wide` if that is not null.
 #define FORWARD(T, SUFFIX)                                                                       \
     extern "C" __global__ void __launch_bounds__(256) layer_norm_forward##SUFFIX(                \
         const T* x, const float* w, const float* b, T* y, float* wide, long long rows, int c,    \
@@ -299,8 +301,9 @@ __device__ __forceinline__ void grad_any(const T* __restrict__ x, const float* _
     }
 FOR_EACH_TYPE(FORWARD)
 
-/// dx, in float too where `wide` is not null, and sums for the gradients of weight and bias: `partial`
-/// [parts, 2, C], a block a part. g may be in the order of patches, as the result of the forward pass.
+/// dx, also in float to `wide` if that is not null, and partial sums of the gradients of weight and
+/// bias: `partial` [parts, 2, C], one block per part. g may be in the order of patches, like the forward
+/// pass's result.
 #define GRAD(T, SUFFIX)                                                                          \
     extern "C" __global__ void __launch_bounds__(256) layer_norm_grad##SUFFIX(                   \
         const T* x, const float* w, const T* g, T* dx, float* wide, float* partial,              \

@@ -1,24 +1,23 @@
-// The recurrence of D LSTM directions side by side, those of odd index backwards in time, and its
-// gradient: see recurrence.rs. A launch takes one step of every direction.
+// The recurrence of D LSTM directions side by side, those of odd index backward in time, and its
+// gradient: see recurrence.rs. A launch runs one step of every direction.
 //
-// Of a cell is kept, in turn, [h, c, i, f, g, o], the gates in PyTorch's order; all cells are
-// `kept` [D, T, B, 6H].
+// A cell keeps [h, c, i, f, g, o], the gates in PyTorch's order; `kept` [D, T, B, 6H] holds all cells.
 #include "common.cuh"
 
 namespace {
 
 constexpr int KEPT = 6, GATES = 2;
-/// Rows of the batch that a block takes, and warps of a block.
+/// Rows of the batch per block, and warps per block.
 constexpr int ROWS = 8, WARPS = 8;
 
 struct Sizes {
     int steps, rows, hidden;
 
-    /// Where the s-th step of a direction is in time.
+    /// Position in time of a direction's s-th step.
     __device__ __forceinline__ int time(int direction, int s) const {
         return direction % 2 ? steps - 1 - s : s;
     }
-    /// First of the cells of direction and s-th step, in cells.
+    /// Index of the first cell of a direction's s-th step.
     __device__ __forceinline__ long long cells(int direction, int s) const {
         return (static_cast<long long>(direction) * steps + time(direction, s)) * rows;
     }
@@ -27,8 +26,8 @@ struct Sizes {
 
 __device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
-/// A warp takes one hidden unit and 8 rows: the products of the unit's four rows of w_hh with each
-/// h of the step before, 32 sums. Then lane 8·gate + row holds one, and activates it.
+/// A warp works on one hidden unit and 8 rows: it multiplies the unit's four rows of w_hh by each h of
+/// the previous step, 32 sums. Then lane 8·gate + row holds one sum and activates it.
 template <bool WHOLE>
 __device__ __forceinline__ void step(float* kept, const float* __restrict__ w_hh,
                                      const float* __restrict__ bias, Sizes sizes, int s) {
@@ -77,7 +76,7 @@ __device__ __forceinline__ void step(float* kept, const float* __restrict__ w_hh
     const float o = __shfl_sync(0xffffffffu, a, 3 * ROWS + own);
     const float c = f * c_before + i * g;
 
-    // Out by way of [6, ROWS, WARPS], so that neighbouring units are written together.
+    // Write through shared memory [6, ROWS, WARPS], so that neighbouring units are written together.
     float* shared = shared_floats();
     const int at = own * WARPS + warp;
     shared[(GATES + gate) * ROWS * WARPS + at] = a;
@@ -91,8 +90,8 @@ __device__ __forceinline__ void step(float* kept, const float* __restrict__ w_hh
     }
 }
 
-/// Backward through one cell, from its gradient `d` by h: the gates become their gradients before
-/// activation, `dc` that of the cell before. `c_before` is that cell's c, 0 at the first step.
+/// Runs backward through one cell, given `d`, the gradient of h: the gates become their gradients before
+/// activation, and `dc` that of the previous cell. `c_before` is that cell's c, 0 at the first step.
 __device__ __forceinline__ void cell_grad(float* at, long long h, float d, float c_before, float& dc) {
     const float tc = tanhf(at[h]), i = at[2 * h], f = at[3 * h], g = at[4 * h], o = at[5 * h];
     const float dcell = dc + d * o * (1.0f - tc * tc);
@@ -103,9 +102,10 @@ __device__ __forceinline__ void cell_grad(float* at, long long h, float d, float
     dc = dcell * f;
 }
 
-/// A block takes 8 units and 8 rows. What the step after adds to the gradient of h is the product of
-/// its 4H gates' gradients with the units' columns of w_hh: two lanes hold four columns each of a row
-/// of w_hh, 128 pairs of them every 128th row. Then a thread goes back through each unit's cell.
+/// A block works on 8 units and 8 rows. The next step contributes to the gradient of h the product of
+/// its 4H gates' gradients with the units' columns of w_hh: each pair of lanes covers the 8 columns of a
+/// row of w_hh, and 128 pairs take every 128th row. Then one thread runs backward through each unit's
+/// cell.
 template <bool WHOLE>
 __device__ __forceinline__ void step_grad(float* kept, const float* __restrict__ w_hh,
                                           const float* __restrict__ grad, float* __restrict__ dc,
@@ -136,7 +136,7 @@ __device__ __forceinline__ void step_grad(float* kept, const float* __restrict__
     float* shared = shared_floats();
     if (!last) {
         __syncwarp();
-        // Over the 16 pairs of a warp: lane l is left with values l & ~1 and l | 1, of row l / 4.
+        // Sum over the 16 pairs of a warp: lane l ends up with values l & ~1 and l | 1, of row l / 4.
         scatter_sums<2>(sums, lane);
         // Then over the warps, [WARPS, ROWS, 8].
         const int at = warp * ROWS * 8 + lane / 4 * 8 + lane % 2 * 4 + (lane & 2);
@@ -161,7 +161,7 @@ __device__ __forceinline__ void step_grad(float* kept, const float* __restrict__
     }
 }
 
-/// `c` elements from each row of `from` to those of `to`, rows so far apart.
+/// Copies `c` elements from each row of `from` to each row of `to`, given the distances of the rows.
 template <bool WHOLE>
 __device__ __forceinline__ void copy(const float* __restrict__ from, long long from_width,
                                      float* __restrict__ to, long long to_width, long long rows,
@@ -174,7 +174,7 @@ __device__ __forceinline__ void copy(const float* __restrict__ from, long long f
 
 }  // namespace
 
-/// `gates` [D, T, B, 4H], products of the inputs plus biases, into their places in `kept`.
+/// Copies `gates` [D, T, B, 4H], input products plus biases, to their places in `kept`.
 extern "C" __global__ void __launch_bounds__(256) lstm_spread(const float* gates, float* kept,
                                                               long long cells, int hidden) {
     const long long width = static_cast<long long>(hidden) * KEPT;
@@ -183,7 +183,7 @@ extern "C" __global__ void __launch_bounds__(256) lstm_spread(const float* gates
                  copy<WHOLE>(gates, 4LL * hidden, to, width, cells, 4 * hidden));
 }
 
-/// h [D, T, B, H] out of `kept`.
+/// Copies h [D, T, B, H] out of `kept`.
 extern "C" __global__ void __launch_bounds__(256) lstm_gather(const float* kept, float* h,
                                                               long long cells, int hidden) {
     const long long width = static_cast<long long>(hidden) * KEPT;
@@ -191,8 +191,8 @@ extern "C" __global__ void __launch_bounds__(256) lstm_gather(const float* kept,
                  copy<WHOLE>(kept, width, h, hidden, cells, hidden));
 }
 
-/// The weights of four directions one behind the other, as the steps read them: `w_hh` [4, 4H, H], and
-/// the sums of both biases, `bias` [4, 4H].
+/// Joins the weights of four directions for the steps: `w_hh` [4, 4H, H], and the sums of both biases,
+/// `bias` [4, 4H].
 extern "C" __global__ void __launch_bounds__(256) lstm_weights(
     const float* w0, const float* w1, const float* w2, const float* w3, const float* i0,
     const float* i1, const float* i2, const float* i3, const float* h0, const float* h1,
@@ -209,9 +209,8 @@ extern "C" __global__ void __launch_bounds__(256) lstm_weights(
         bias[4LL * d * hidden + j] = b_ih[j] + b_hh[j];
 }
 
-/// The s-th step of every direction: to the gates, products of the inputs, are added `bias` [D, 4H],
-/// if there is one, and h of the step before times `w_hh` [D, 4H, H]; they are activated, c and h
-/// filled in.
+/// The s-th step of every direction. Adds `bias` [D, 4H], if given, and the previous step's h times
+/// `w_hh` [D, 4H, H] to the gates, which hold the input products; activates them, and fills in c and h.
 extern "C" __global__ void __launch_bounds__(256) lstm_step(float* kept, const float* w_hh,
                                                             const float* bias, int directions,
                                                             int steps, int rows, int hidden,
@@ -220,9 +219,9 @@ extern "C" __global__ void __launch_bounds__(256) lstm_step(float* kept, const f
     BY_ALIGNMENT(whole_groups(hidden, kept, w_hh), step<WHOLE>(kept, w_hh, bias, sizes, s));
 }
 
-/// Backward through the s-th step of every direction, after the step that follows it: gates become
-/// their gradients before activation. `grad` [D, T, B, H] is that of h, `dc` [D, B, H] that of c, for
-/// which the last step takes 0.
+/// Runs the s-th step of every direction backward, after the step that follows it: gates become their
+/// gradients before activation. `grad` [D, T, B, H] is the gradient of h, `dc` [D, B, H] that of c,
+/// which the last step takes as 0.
 extern "C" __global__ void __launch_bounds__(256, 2) lstm_step_grad(
     float* kept, const float* w_hh, const float* grad, float* dc, int directions, int steps,
     int rows, int hidden, int s) {

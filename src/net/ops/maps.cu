@@ -1,10 +1,10 @@
-// Maps as a whole: windows as rows, means over pixels.
+// Operations on whole maps: windows as rows, means over pixels.
 #include "common.cuh"
 
 namespace {
 
-/// Windows `first` .. `first + count` of 3×3 pixels, each a row, of maps of h×w pixels of `c`
-/// channels with a border of zeros; stride 2.
+/// Copies windows `first` .. `first + count` of 3×3 pixels, each to a row, from maps of h×w pixels of
+/// `c` channels with a border of zeros; stride 2.
 template <bool WHOLE, class T>
 __device__ __forceinline__ void windows(const T* __restrict__ map, T* __restrict__ out,
                                         long long first, long long count, int h, int w, int c) {
@@ -16,13 +16,13 @@ __device__ __forceinline__ void windows(const T* __restrict__ map, T* __restrict
         const int y = 2 * static_cast<int>(line % down) + at / 3 - 1;
         const int x = 2 * static_cast<int>(window % across) + at % 3 - 1;
         Four v = zeros();
-        // Beyond the last row and column no window reaches.
+        // No window reaches beyond the last row and column.
         if (y >= 0 && x >= 0) v = load<WHOLE>(map + ((image * h + y) * w + x) * c + column, valid);
         store<WHOLE>(out + row * c + column, v, valid);
     });
 }
 
-/// Adds to each of `pixels` pixels of the maps what the windows' rows have of it.
+/// Adds to each of `pixels` pixels of the maps its values in the windows' rows.
 template <bool WHOLE, class T>
 __device__ __forceinline__ void add_windows(const T* __restrict__ rows, T* __restrict__ map,
                                             long long first, long long count, long long pixels,
@@ -89,7 +89,7 @@ __device__ __forceinline__ void spread(const float* __restrict__ g, float* __res
     }
 FOR_EACH_TYPE(WINDOWS)
 
-/// The other way round: windows that lie over each other add up.
+/// The reverse: adds windows to maps; overlapping windows add up.
 #define ADD_WINDOWS(T, SUFFIX)                                                                   \
     extern "C" __global__ void __launch_bounds__(256) add_windows##SUFFIX(                       \
         const T* rows, T* map, long long first, long long count, long long pixels, int h, int w, \
@@ -105,7 +105,7 @@ extern "C" __global__ void __launch_bounds__(256) pool_forward(const float* map,
     BY_ALIGNMENT(whole_groups(c, map, out), mean<WHOLE>(map, out, n, pixels, c));
 }
 
-/// From the gradient of the means that of the map, and a copy where that is not null.
+/// The gradient of the map, given that of the means; also a copy if that pointer is not null.
 #define POOL_GRAD(T, SUFFIX)                                                                     \
     extern "C" __global__ void __launch_bounds__(256) pool_grad##SUFFIX(                         \
         const float* g, float* map, T* copy, long long n, int pixels, int c) {                   \

@@ -1,6 +1,6 @@
 // The end of a ConvNeXt block in one pass: y = r + (x + bias) · gamma. The residual stream and its
-// gradient are float, whatever the type of x: gamma begins at 1e-6, and what it scales would be
-// rounded away in a narrower sum.
+// gradient are float for any type of x: gamma starts at 1e-6, and a narrower sum would round the scaled
+// term away.
 #include "common.cuh"
 
 namespace {
@@ -44,7 +44,7 @@ __device__ __forceinline__ void grad(const T* __restrict__ g, const float* __res
 
 }  // namespace
 
-/// `copy`: y rounded to the type of x, where it is not null.
+/// `copy`, if not null, gets y rounded to the type of x.
 #define FORWARD(T, SUFFIX)                                                                       \
     extern "C" __global__ void __launch_bounds__(256) scale_residual_forward##SUFFIX(            \
         const T* x, const float* bias, const float* gamma, const float* r, float* y, T* copy,    \
@@ -54,7 +54,7 @@ __device__ __forceinline__ void grad(const T* __restrict__ g, const float* __res
     }
 FOR_EACH_TYPE(FORWARD)
 
-/// dx = g · gamma, and sums of g over rows, not yet times gamma: `partial` [parts, C].
+/// dx = g · gamma, and sums of g over rows, without gamma: `partial` [parts, C].
 #define GRAD(T, SUFFIX)                                                                          \
     extern "C" __global__ void __launch_bounds__(256) scale_residual_grad##SUFFIX(               \
         const T* g, const float* gamma, T* dx, float* partial, long long rows, int c,            \
@@ -65,8 +65,8 @@ FOR_EACH_TYPE(FORWARD)
 FOR_EACH_TYPE(GRAD)
 
 /// The gradients of the product before the layer scale, `weight` [C, width] and `bias` [C], and of
-/// gamma, from sums over rows that gamma is not yet in: G = Σ gᵀ·a and s = Σ g become gamma·G and
-/// gamma·s, and gamma's gradient is Σₖ G·weight + bias·s. A warp takes a row.
+/// gamma, from sums over rows without gamma: G = Σ gᵀ·a and s = Σ g become gamma·G and gamma·s, and
+/// gamma's gradient is Σₖ G·weight + bias·s. One warp per row.
 extern "C" __global__ void __launch_bounds__(256) scale_residual_finish(
     const float* __restrict__ weight, const float* __restrict__ bias,
     const float* __restrict__ gamma, float* __restrict__ grad_weight, float* __restrict__ grad_bias,
