@@ -1,9 +1,10 @@
-// Dry mode, DRIVER_COUNT=1: nothing is computed and no memory is there, everything is counted, and
-// printed as one line of JSON on stderr when the process ends. What is read back is zeros.
+// Dry mode, DRIVER_COUNT=1: computes nothing and backs no memory, but counts everything and prints the
+// counts as one line of JSON on stderr when the process ends. Reading back gives zeros.
 //
-// The bytes of a launch of ours are what it reads and writes by its arguments (traffic.cpp). Those of
-// another are from each of its pointers to the end of the allocation: exact where a kernel takes whole
-// tensors, too many where it takes a part of one. AdamW's, which its tables list, are not counted.
+// The bytes of a launch of our kernels are those it reads and writes according to its arguments
+// (traffic.cpp). For other kernels each pointer counts up to the end of its allocation: exact for
+// kernels on whole tensors, too much for parts. AdamW's bytes, whose addresses are in tables, are not
+// counted.
 #include <cstdio>
 #include <cstdlib>
 

@@ -1,9 +1,9 @@
 // Devices, their contexts and pools, memory calls and copies.
 //
-// What the devices are comes from the environment: DRIVER_DEVICES (how many, 1), DRIVER_MEMORY (MiB
-// of each, 8192), DRIVER_CAP (compute capability, 80), DRIVER_VERSION (13000), DRIVER_NO_POOLS (1: no
-// memory pools), DRIVER_FAIL_POOL (1: there are pools, and no call that asks for one succeeds),
-// DRIVER_COUNT (1: dry mode, see count.cpp).
+// The devices are set by the environment: DRIVER_DEVICES (number, default 1), DRIVER_MEMORY (MiB each,
+// 8192), DRIVER_CAP (compute capability, 80), DRIVER_VERSION (13000), DRIVER_NO_POOLS (1: no memory
+// pools), DRIVER_FAIL_POOL (1: pools exist, but every call that asks for one fails), DRIVER_COUNT (1:
+// dry mode, see count.cpp).
 #include "driver.h"
 
 #include <stdio.h>
@@ -29,7 +29,7 @@ std::vector<Device*>& devices() {
     return all;
 }
 __thread Device* on_thread;
-/// Host memory that was allocated here, and so is pinned.
+/// Pinned host memory, allocated here.
 std::map<uintptr_t, size_t> pinned;
 
 int shared_limit(int capability) {
@@ -242,7 +242,7 @@ API int cuMemHostAlloc(void** to, size_t bytes, unsigned) {
 API int cuMemFreeHost(void* address) {
     LOCK;
     if (!pinned.erase(uintptr_t(address))) fail("cuMemFreeHost: the address is not of cuMemHostAlloc");
-    // The driver waits for what may still read or write it.
+    // The driver waits for operations that may still read or write it.
     cuCtxSynchronize();
     free(address);
     return SUCCESS;
@@ -292,7 +292,7 @@ API int cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t bytes, void* han
     } else {
         memcpy(to, reinterpret_cast<const void*>(from), bytes);
     }
-    // Into memory that is not pinned, the call returns when the copy is done.
+    // With a target that is not pinned, the call returns when the copy is complete.
     auto after = pinned.upper_bound(uintptr_t(to));
     const bool is_pinned = after != pinned.begin() &&
                            uintptr_t(to) < std::prev(after)->first + std::prev(after)->second;

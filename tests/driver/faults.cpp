@@ -1,5 +1,6 @@
-// Calls that a card would punish, one a run: faults NAME. The driver has to end the process with its
-// sentence; `faults none` does the same calls rightly and ends well. `check` in this folder runs all.
+// Makes calls that would fail on a GPU, one fault per run: faults NAME. The driver must end the process
+// with the matching message; `faults none` makes the same calls correctly and succeeds. The script
+// `check` in this folder runs all.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -44,9 +45,9 @@ static void ok(int code) {
 
 constexpr int ROWS = 33, C = 20;
 
-/// y = x + b through the program's kernel add_bias_f32(x, b, y, wide, long long rows, int c).
+/// y = x + b by the program's kernel add_bias_f32(x, b, y, wide, long long rows, int c).
 static void add_bias(void* stream, Address x, Address b, Address y) {
-    // Its parameters as nvcc writes them, one of another size where that is the fault.
+    // The parameters as nvcc writes them; one has another size if that is the fault.
     std::string ptx = "//\n.version 9.0\n.target sm_80\n.visible .entry add_bias_f32(\n";
     for (int i = 0; i < 5; i++) ptx += ".param .u64 p,\n";
     ptx += std::string(".param ") + (is("parameter size") ? ".u64" : ".u32") + " p,\n";
@@ -74,7 +75,7 @@ int main(int count, char** names) {
     ok(cuDevicePrimaryCtxRetain(&context, 0));
     ok(cuCtxSetCurrent(context));
     void *stream, *other, *event;
-    // Both non-blocking, as cudarc makes them.
+    // Both non-blocking, as cudarc creates them.
     ok(cuStreamCreate(&stream, 1));
     ok(cuStreamCreate(&other, 1));
     ok(cuEventCreate(&event, 0));
@@ -89,7 +90,7 @@ int main(int count, char** names) {
     ok(cuMemcpyHtoDAsync_v2(db, b.data(), is("long copy") ? C * 4 + 4 : C * 4, stream));
     if (is("freed argument")) ok(cuMemFreeAsync(db, stream));
 
-    // The kernel on one stream, the copy back on another.
+    // Run the kernel on one stream and copy back on another.
     add_bias(stream, is("misaligned pointer") ? dx + 2 : dx, db, dy);
     if (!is("missing event")) {
         ok(cuEventRecord(event, stream));
@@ -99,12 +100,12 @@ int main(int count, char** names) {
     for (float v : y)
         if (v != 3.0f) return printf("a wrong sum\n"), 1;
 
-    // The copy back is over, as it went to memory that is not pinned; an overwriting is not.
+    // The copy back is complete, because its target is not pinned; a memset is not.
     ok(cuMemsetD8Async(dx, 0, bytes, other));
     if (!is("missing synchronisation")) ok(cuStreamSynchronize(other));
     ok(cuMemcpyDtoDAsync_v2(dy, dx, bytes, stream));
 
-    // A product of what is left in dx and dy, [C, ROWS] times its like transposed.
+    // Multiply what is left in dx and dy, [C, ROWS] times the transpose of the same shape.
     void* blas;
     ok(cublasCreate_v2(&blas));
     ok(cublasSetStream_v2(blas, stream));

@@ -1,4 +1,4 @@
-// Makes a kernel, compiled for this machine, known to the driver: KNOWN(name) after its source.
+// Registers a kernel compiled for the host with the driver: put KNOWN(name) after its source.
 #pragma once
 #include "driver.h"
 

@@ -1,6 +1,6 @@
-// Modules and launches. A module's PTX is read for its kernels' parameters; a launch is checked
-// against them, the limits of the device and the memory that its pointers name, then the kernel of
-// that name runs that was compiled for this machine.
+// Modules and launches. A module's PTX is parsed for its kernels' parameters. A launch is checked
+// against them, the limits of the device and the memory that its pointers name; then the kernel of that
+// name, compiled for the host, runs.
 #include <cctype>
 #include <cstdio>
 #include <cstdlib>
@@ -18,18 +18,18 @@ std::map<std::string, Kernel>& kernels() {
     return all;
 }
 
-/// What the PTX says of a kernel.
+/// A kernel's declaration in the PTX.
 struct Entry {
     std::vector<unsigned> sizes;
-    /// Threads of a block at most; 0: not said.
+    /// Maximum threads per block; 0 if not given.
     unsigned threads = 0;
-    /// Bytes of shared memory that it declares itself.
+    /// Bytes of statically declared shared memory.
     unsigned shared = 0;
 };
 
 struct Module {
     Device* device;
-    /// Whether there is PTX to read: nvcc-stub's is a comment.
+    /// Whether there is PTX to parse: nvcc-stub's output is a comment.
     bool real = false;
     std::map<std::string, Entry> entries;
 };
@@ -41,13 +41,13 @@ struct Function {
     unsigned dynamic_limit = 48 << 10;
 };
 
-/// The number behind `key` in `text`, or 0.
+/// The number after `key` in `text`, or 0.
 unsigned number_after(const std::string& text, const char* key) {
     const size_t at = text.find(key);
     return at == std::string::npos ? 0 : unsigned(atoi(text.c_str() + at + strlen(key)));
 }
 
-/// Bytes of ".param .align 4 .b8 name[16]", ".param .u64 name".
+/// Size in bytes of a parameter such as ".param .align 4 .b8 name[16]" or ".param .u64 name".
 unsigned size_of(const std::string& parameter) {
     unsigned size = 0;
     for (const char* type : {".u", ".s", ".f", ".b"}) {
@@ -89,7 +89,7 @@ int read_module(const std::string& ptx, Module& module) {
     return module.entries.empty() ? INVALID_PTX : SUCCESS;
 }
 
-/// Whether the PTX was made of the source that was compiled here.
+/// Checks that the PTX was made from the source compiled here.
 void compare(const Kernel& kernel, const Entry& entry) {
     const size_t ours = kernel.parameters.size();
     if (entry.sizes.size() != ours)
@@ -120,7 +120,7 @@ void check_limits(const Function& f, const unsigned* grid, const unsigned* block
              shared, f.shared, f.dynamic_limit);
 }
 
-/// Notes what an argument uses. `call` names the kernel.
+/// Records the memory that an argument uses. `call` names the kernel.
 void use_argument(const Parameter& p, void* value, Stream& stream, const char* call, const char* which,
                   std::vector<Allocation*>& used) {
     uint64_t address;
@@ -186,7 +186,7 @@ API int cuFuncSetAttribute(void* handle, int attribute, int value) {
     LOCK;
     auto* f = static_cast<Function*>(handle);
     int limit = 0;
-    // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, against that of the device.
+    // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES: check it against the device's limit.
     if (attribute != 8) return SUCCESS;
     extern int cuDeviceGetAttribute(int*, int, int) __asm__("cuDeviceGetAttribute");
     cuDeviceGetAttribute(&limit, 97, f->module->device->index);

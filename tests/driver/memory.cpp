@@ -1,7 +1,7 @@
-// Device memory on the host. Each allocation ends at the end of its pages, and a page that cannot be
-// touched follows, so that an access behind it is seen at once; what lies before it on its first
-// page, and up to 15 bytes behind it, holds a pattern that is looked at after each use. No address
-// is given twice, so that an access to freed memory is seen too. New memory is filled with NaN.
+// Device memory on the host. Each allocation ends at the end of its pages and is followed by an
+// inaccessible page, so that an access behind it faults at once. The bytes before it on its first page,
+// and up to 15 bytes behind it, hold a pattern that is checked after each use. No address is reused, so
+// an access to freed memory faults too. New memory is filled with NaN.
 #include "driver.h"
 
 #include <signal.h>
@@ -21,13 +21,13 @@ namespace {
 
 constexpr size_t PAGE = 4096, REGION = size_t(1) << 43, ALIGN = 16, CHUNK = size_t(2) << 20;
 constexpr unsigned char POISON = 0xff;
-/// Freed allocations are remembered for messages, so many of them.
+/// Number of freed allocations remembered for messages.
 constexpr size_t REMEMBERED = 20000;
 
 uintptr_t region, next_free;
 std::map<uintptr_t, Allocation> allocations;
 std::deque<uintptr_t> freed;
-/// Allocations until one is refused; 0: none is.
+/// Number of allocations until one is refused; 0: none is.
 long until_refused = 0;
 __thread const char* doing = nullptr;
 
@@ -40,7 +40,7 @@ void reserve_region() {
     region = next_free = uintptr_t(at);
 }
 
-/// First page of an allocation, and the end of its last.
+/// First page of an allocation, and the end of its last page.
 uintptr_t begin_of(const Allocation& a) { return a.base / PAGE * PAGE; }
 uintptr_t end_of(const Allocation& a) { return rounded(a.base + a.size, PAGE); }
 
@@ -66,7 +66,7 @@ void on_fault(int signal, siginfo_t* info, void* context) {
         fail("%s touches device memory that was never allocated", what);
     }
     if (doing) fail("%s touches address 0x%zx, which is no device memory", what, size_t(address));
-    // None of the driver's: the program's own handler, or the default.
+    // Not our memory: pass the signal to the program's own handler or the default.
     if (before_us.sa_flags & SA_SIGINFO && before_us.sa_sigaction)
         return before_us.sa_sigaction(signal, info, context);
     sigaction(signal, &before_us, nullptr);
@@ -105,7 +105,7 @@ long setting(const char* name, long otherwise) {
 void watch_faults() {
     struct sigaction ours = {};
     ours.sa_sigaction = on_fault;
-    // On the stack at hand, a fiber's 64 KiB at least: Rust's own for signals is too small for this.
+    // Runs on the current stack, at least a fiber's 64 KiB: Rust's own signal stack is too small.
     ours.sa_flags = SA_SIGINFO;
     sigaction(SIGSEGV, &ours, &before_us);
     sigaction(SIGBUS, &ours, nullptr);
@@ -204,13 +204,13 @@ void settle_pool(Device& device) {
 
 }  // namespace driver
 
-/// For tests, which find it in the library: the n-th allocation from now is refused.
+/// For tests, which look it up in the library: makes the n-th allocation from now fail.
 API void driver_refuse(long n) {
     LOCK;
     driver::until_refused = n;
 }
 
-/// For tests: device 0 has so many bytes besides those in use.
+/// For tests: leaves `bytes` of device 0's memory free.
 API void driver_leave(size_t bytes) {
     LOCK;
     driver::Device& device = *driver::device_at(0);

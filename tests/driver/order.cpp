@@ -1,6 +1,6 @@
-// Streams and events. A stream's clock says which operations of each stream are over when the next
-// of its own begins: those that an event it waited for, or the host when it gave the operation, knew
-// of. A use of memory after an operation that is not among them is a race on a card.
+// Streams and events. A stream's clock records, for each stream, the operations known to be complete
+// when its own next operation starts: through events it waited for, or through the host when it issued
+// the operation. Using memory after an operation that is not among them is a race on a GPU.
 #include "driver.h"
 
 #include <time.h>
@@ -12,7 +12,7 @@ namespace driver {
 
 namespace {
 
-/// What the host has waited for; all threads together.
+/// Operations that the host has waited for, over all threads.
 Clock host;
 std::vector<std::unique_ptr<Stream>> streams;
 std::set<void*> living, events;

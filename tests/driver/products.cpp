@@ -1,5 +1,4 @@
-// cuBLAS and cuRAND, as far as candle calls them. Products are summed in float whatever the compute
-// type.
+// The parts of cuBLAS and cuRAND that candle calls. Products are summed in float for any compute type.
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -33,7 +32,7 @@ void store(void* to, int type, float x) {
     else *static_cast<uint16_t*>(to) = __float2bfloat16_rn(x).bits;
 }
 
-/// A matrix in columns `ld` apart, or with `transposed` in rows.
+/// A matrix whose columns, or with `transposed` rows, are `ld` apart.
 struct Matrix {
     const char* at;
     int type;
@@ -48,7 +47,7 @@ struct Matrix {
 constexpr int ROWS = 16, COLUMNS = 6, DEPTH = 256;
 typedef float Eight __attribute__((vector_size(32), aligned(4)));
 
-/// c[column][row] += Σ a[k][row] · b[k][column], one tile.
+/// c[column][row] += Σ a[k][row] · b[k][column], for one tile.
 void tile(const float* a, const float* b, int depth, float* c) {
     Eight sums[COLUMNS][2] = {};
     for (int k = 0; k < depth; k++) {
@@ -65,7 +64,7 @@ void tile(const float* a, const float* b, int depth, float* c) {
     }
 }
 
-/// A product in f32: tiles of ROWS × COLUMNS, in the order of [column tile][row tile].
+/// A product in f32, as tiles of ROWS × COLUMNS in the order [column tile][row tile].
 std::vector<float> multiply(const Matrix& a, const Matrix& b, int m, int n, int k) {
     const int rows = (m + ROWS - 1) / ROWS, columns = (n + COLUMNS - 1) / COLUMNS;
     std::vector<float> out(size_t(rows) * columns * ROWS * COLUMNS), packed(ROWS * DEPTH),
@@ -88,18 +87,18 @@ std::vector<float> multiply(const Matrix& a, const Matrix& b, int m, int n, int 
     return out;
 }
 
-/// The bytes from the first matrix of a batch to the end of the last.
+/// Bytes from the first matrix of a batch to the end of the last.
 size_t extent(long long rows, long long columns, long long ld, long long stride, int batch, int type) {
     return size_t((batch - 1) * stride + (columns - 1) * ld + rows) * bytes_of(type);
 }
 
-/// Products until one fails, and how; 0: none does.
+/// Number of products until one fails, and its status; 0: none fails.
 long until_failure;
 int failure;
 
 }  // namespace
 
-/// For tests: the n-th product from now fails with this status of cuBLAS.
+/// For tests: makes the n-th product from now fail with this cuBLAS status.
 API void driver_fail_product(long n, int status) {
     LOCK;
     until_failure = n;
@@ -150,7 +149,7 @@ API int cublasGemmStridedBatchedEx(void* handle, int transa, int transb, int m, 
         fail("%s: m %d, n %d, k %d, batch %d, lda %d, ldb %d, ldc %d", call, m, n, k, batch, lda, ldb,
              ldc);
     if (m == 0 || n == 0 || k == 0 || batch == 0) return OK;
-    // CUBLAS_COMPUTE_16F takes alpha and beta as f16, the others as f32.
+    // CUBLAS_COMPUTE_16F takes alpha and beta as f16, the others take f32.
     const int scale = compute == 64 || compute == 65 ? R_16F : R_32F;
     const float times = number(alpha, scale), before = number(beta, scale);
     auto check = [&](const void* at, int type, int rows, int columns, int ld, long long stride,
@@ -203,7 +202,7 @@ API int cublasGemmEx(void* handle, int transa, int transb, int m, int n, int k, 
                                       b_type, ldb, 0, beta, c, c_type, ldc, 0, 1, compute, algorithm);
 }
 
-// cuRAND: candle makes a generator for each device and draws no numbers from it.
+// cuRAND: candle creates a generator for each device and draws no numbers from it.
 API int curandCreateGenerator(void** to, int) {
     static int generator;
     *to = &generator;

@@ -1,6 +1,6 @@
-// What our kernels read and write of a device's memory, by their arguments: for dry mode, which has
-// no other way to know what part of a buffer a launch takes. Each value counts once, as if the caches
-// spared every second read.
+// Device memory that our kernels read and write, computed from their arguments. Dry mode cannot tell
+// otherwise which part of a buffer a launch uses. Each value counts once, as if the caches served every
+// repeated read.
 #include <cstring>
 #include <functional>
 #include <tuple>
@@ -14,7 +14,7 @@ namespace {
 struct Arguments {
     const Kernel& kernel;
     void** values;
-    /// A number, or 1 for a pointer that is not null.
+    /// An argument as a number; 1 for a non-null pointer.
     uint64_t operator[](size_t i) const {
         uint64_t x = 0;
         memcpy(&x, values[i], kernel.parameters[i].size);
@@ -25,7 +25,7 @@ struct Arguments {
 typedef std::pair<uint64_t, uint64_t> Traffic;
 typedef std::function<Traffic(const Arguments&, uint64_t)> Rule;
 
-/// By the kernel's name without its type; `t` are the bytes of an element.
+/// Rules by the kernel's name without its type; `t` is the size of an element in bytes.
 const std::map<std::string, Rule>& rules() {
     static const std::map<std::string, Rule> all = {
         {"depthwise7_forward", [](auto& a, uint64_t t) -> Traffic {
@@ -99,7 +99,7 @@ const std::map<std::string, Rule>& rules() {
              const uint64_t n = a[10] * a[11];
              return {4 * n * (1 + a[4]) + 24 * a[11] + 4 * a[10], 4 * n + 16 * a[11]};
          }},
-        // Weights count as read at each step, though they fit into a card's second cache.
+        // Weights count as read at each step, though they fit into a GPU's L2 cache.
         {"lstm_spread", [](auto& a, uint64_t) -> Traffic { return {16 * a[2] * a[3], 16 * a[2] * a[3]}; }},
         {"lstm_gather", [](auto& a, uint64_t) -> Traffic { return {4 * a[2] * a[3], 4 * a[2] * a[3]}; }},
         {"lstm_step", [](auto& a, uint64_t) -> Traffic {

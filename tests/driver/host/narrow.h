@@ -1,12 +1,12 @@
-// f16, bf16 and fp8 as candle's kernels use them, computed in float and rounded; the rest of what
-// nvcc brings by itself. Every header of CUDA that they include is this one.
+// f16, bf16 and fp8 as candle's kernels use them, computed in float and rounded, and the other
+// declarations that nvcc provides implicitly. Every CUDA header that the kernels include is this file.
 #pragma once
 #define NARROW_TYPES
 #define __CUDA_ARCH__ 800
 #define __CUDACC_VER_MAJOR__ 13
 #define __CUDACC_VER_MINOR__ 0
 #define __host__
-// Arrays in kernels are a block's, not a thread's.
+// Shared arrays belong to a block, not to a thread.
 #define __shared__ static
 #include <cassert>
 #include <cmath>
@@ -19,7 +19,7 @@ template <class Kind>
 struct Narrow {
     uint16_t bits;
     Narrow() = default;
-    // From emulate.h's own conversions, which give the bits.
+    // From the bits that emulate.h's own conversions return.
     struct Bits { uint16_t bits; };
     Narrow(Bits b) : bits(b.bits) {}
     template <class T, class = typename std::enable_if<std::is_arithmetic<T>::value>::type>
@@ -87,7 +87,7 @@ struct __nv_bfloat162 { __nv_bfloat16 x, y; };
 inline __nv_bfloat162 __hadd2(__nv_bfloat162 a, __nv_bfloat162 b) { return {a.x + b.x, a.y + b.y}; }
 inline __nv_bfloat162 __hmul2(__nv_bfloat162 a, __nv_bfloat162 b) { return {a.x * b.x, a.y * b.y}; }
 
-// No kernel of fp8 is launched: the type is there so that their source compiles.
+// No fp8 kernel is launched: the type exists so that their source compiles.
 struct __nv_fp8_e4m3 {
     uint8_t __x;
     __nv_fp8_e4m3() = default;
@@ -109,7 +109,7 @@ inline float normcdff(float x) { return 0.5f * erfcf(-x * 0.70710678118654752f);
 inline double normcdf(double x) { return 0.5 * erfc(-x * 0.70710678118654752); }
 inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 
-// Threads take turns only at barriers: what is atomic on a card is plain here.
+// Threads switch only at barriers, so atomics can be plain operations here.
 template <class T, class V> T atomicAdd(T* to, V x) { T old = *to; *to = T(old + T(x)); return old; }
 template <class T, class V> T atomicMin(T* to, V x) {
     T old = *to;

@@ -1,14 +1,14 @@
-// The sums over a warp of common.cuh in one turn of its threads, not five to thirty-one: the last lane
-// to come does for all what the shuffles do, operation by operation. (tests/kernels runs the shuffles.)
+// The warp sums of common.cuh with one switch per thread instead of five to thirty-one: the last lane to
+// arrive does the shuffles' work for all, operation by operation. (tests/kernels runs the shuffles.)
 #pragma once
 
 namespace emulation {
 
-/// What the lanes of each warp brought, [value][lane], and how many did.
+/// Values that the lanes of each warp brought, [value][lane], and how many lanes have.
 static float brought[MOST / WARP][32][WARP];
 static unsigned lanes_there[MOST / WARP];
 
-/// Swaps `m` values of each lane for what `add` makes of all.
+/// Exchanges `m` values of each lane for the results of `add` over all lanes.
 template <class F>
 inline void together(const char* what, float* v, int m, F add) {
     const unsigned warp = unsigned(current - threads) / WARP, lane = current->lane;
