@@ -16,7 +16,7 @@
 //! | [`net`] | the network and its ops | `config`, `rng` |
 //! | [`run`] | events, commands, the run folder | `config`, `score` |
 //! | [`train`] | the trainer thread | `study`, `net`, `run`, `score` |
-//! | [`predict`] | predictions of an ensemble for new studies | `config`, `study`, `net`, `train`, `run`, `score` |
+//! | [`predict`] | ensemble predictions for new studies | `config`, `study`, `net`, `train`, `run`, `score` |
 //! | [`selftest`] | checks that a device computes correctly | `config`, `net`, `train`, `device` |
 //! | [`view`] | state folded from events | `run` |
 //! | [`export`] | a chart as SVG and CSV | – |

@@ -12,7 +12,7 @@ const LEAST_COPIED: usize = 1 << 20;
 /// Sides of square products. A GPU goes on to the next size if the last took less than [`LONG`].
 const ON_CPU: &[usize] = &[1536];
 const ON_GPU: &[usize] = &[1024, 2048, 4096, 8192];
-/// Seconds.
+/// Time of a product that ends the series, seconds.
 const LONG: f64 = 5e-3;
 /// Maximum number of runs, of which the fastest counts, and seconds after which no further run starts.
 const RUNS: usize = 6;

@@ -293,13 +293,14 @@ pub struct OnCard {
     pub inputs: usize,
     /// Inner values of the blocks, per image.
     pub inner: usize,
-    /// Work buffers of a first-stage block in the backward pass, per image, except `rows`.
+    /// A first-stage block's backward pass, per image: its work buffers and all inputs kept then,
+    /// without `rows`.
     block: usize,
     /// Buffers of its hidden values and rows, per image; a block works on them in pieces.
     rows: usize,
     /// Upper limit of those buffers: one piece.
     most_rows: usize,
-    /// Work buffers of the stem or of the first downsampling, whichever takes more, per image.
+    /// The stem or the first downsampling, whichever takes more, per image.
     between: usize,
 }
 

@@ -154,7 +154,7 @@ fn a_tape_is_as_long_as_it_says() {
     };
     assert_eq!(values(2, 0), 2 * tape_values(&spec, size));
     assert_eq!(values(2, 2), 2 * (tape_values(&spec, size) + inner_values(&spec, size)));
-    // One group of two, which does not fit.
+    // The only group has two images, more than may be kept.
     assert_eq!(values(1, 1), 0);
 }
 

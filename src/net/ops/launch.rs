@@ -117,7 +117,7 @@ pub fn depthwise7_grad_weight(c: usize, parts: usize) -> Launch {
     launch(("depthwise7_grad_weight", true), grid, [16, 8, 1], 4 * 50 * 16 * FLOAT)
 }
 
-/// Rows of `c`: one warp per row, or per few rows that it works on at once.
+/// `rows` rows of `c` values: one warp per row, or per few rows that it works on at once.
 pub fn layer_norm_forward(rows: usize, c: usize) -> Launch {
     let at_once = if c <= 128 { 4 } else { 2 };
     let blocks = rows.div_ceil(8 * at_once).clamp(1, MOST_BLOCKS);
@@ -136,7 +136,7 @@ pub fn layer_norm_grad(c: usize, parts: usize) -> Launch {
     launch(("layer_norm_grad", true), [parts, 1, 1], [256, 1, 1], shared)
 }
 
-/// Rows of `c`.
+/// `rows` rows of `c` values.
 pub fn bias_gelu_forward(rows: usize, c: usize) -> Launch {
     rows_of_groups("bias_gelu_forward", rows, c)
 }
@@ -146,7 +146,7 @@ pub fn bias_gelu_grad(c: usize, parts: usize) -> Launch {
     columns("bias_gelu_grad", c, parts)
 }
 
-/// Rows of `c`.
+/// `rows` rows of `c` values.
 pub fn scale_residual_forward(rows: usize, c: usize) -> Launch {
     rows_of_groups("scale_residual_forward", rows, c)
 }
@@ -170,7 +170,7 @@ pub fn scale_residual_finish(c: usize) -> Launch {
     launch(("scale_residual_finish", false), [c.div_ceil(8), 1, 1], [256, 1, 1], 0)
 }
 
-/// Rows of `c`.
+/// `rows` rows of `c` values.
 pub fn add_bias(rows: usize, c: usize) -> Launch {
     rows_of_groups("add_bias", rows, c)
 }

@@ -62,7 +62,7 @@ impl Kernel2 for Forward {
             h.extend_from_slice(&cell[..n]);
         }
         let kept = Tensor::from_vec(out, (d, of.steps, of.rows, KEPT * n), &Device::Cpu)?;
-        // Each op runs forward once.
+        // Cannot fail: each op runs forward once.
         let _ = self.kept.set(kept);
         Ok((h, Shape::from((d, of.steps, of.rows, n))))
     }
@@ -161,7 +161,7 @@ mod on_cuda {
     impl super::Forward {
         pub(super) fn on_cuda(&self, gates: Input, w_hh: Input) -> Output {
             let (h, kept) = cuda::lstm(gates, w_hh)?;
-            // Each op runs forward once.
+            // Cannot fail: each op runs forward once.
             let _ = self.kept.set(kept);
             Ok(h)
         }
