@@ -16,7 +16,6 @@
 //! Images are split into as many groups as there are threads, and each group's gradients are summed in a
 //! fixed order. The result is bit-identical for a given number of threads; another number rounds the
 //! sums differently.
-//! another number the sums are rounded differently.
 
 mod block;
 #[cfg(feature = "cuda")]

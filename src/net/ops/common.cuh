@@ -4,7 +4,6 @@
 // parameters and their gradients are always float. Channels are the last dimension. Threads work on them
 // in groups of four, the last group of a row being partial if the row is no multiple of four. No atomic
 // additions: the same input gives the same bits.
-// four. Nothing is added atomically: the same input gives the same bits.
 #pragma once
 
 // The tests compile the kernels for the CPU, with their own definitions of all this.

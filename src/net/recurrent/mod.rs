@@ -4,8 +4,7 @@
 //! [`super::lstm`] computes the same with candle's operations and its autograd around our recurrence;
 //! the tests compare the two. Here all directions of a layer run side by side, the input products and
 //! the recurrence write to the same place, and each weight's gradient is one product. Of the second
-//! LSTM's second layer, only what the study head reads is computed: position 0, which is the forward
-//! direction's first step.
+//! LSTM's second layer, only what the study head reads is used: position 0, which is the forward
 //! direction's first step.
 
 mod cpu;
