@@ -13,9 +13,9 @@
 //! If a block's inner values are not kept, its backward pass recomputes the depthwise convolution, the
 //! norm and the first product: 7 products of M·C·4C instead of 6.
 //!
-//! Images are split into as many groups as there are threads, and each group's gradients are summed in a
-//! fixed order. The result is bit-identical for a given number of threads; another number rounds the
-//! sums differently.
+//! Images are split into groups according to the number of threads, and gradients are summed in a fixed
+//! order. The result is bit-identical for a given number of threads; another number rounds the sums
+//! differently.
 
 mod block;
 #[cfg(feature = "cuda")]
