@@ -1,5 +1,5 @@
 //! AdamW (Loshchilov & Hutter 2019, <https://arxiv.org/abs/1711.05101>) as PyTorch computes it,
-//! with moments that can be saved.
+//! with moments that can be saved and restored.
 
 use super::scaler::Scaler;
 use crate::net::encoder::WeightGradients;
@@ -14,19 +14,19 @@ use std::{borrow::Cow, cell::RefCell};
 #[cfg(feature = "cuda")]
 mod on_device;
 
-/// Elements a thread takes at once.
+/// Elements that a thread processes at once.
 const PIECE: usize = 1 << 15;
 
-/// First and second moment of one parameter, in the parameter's own layout.
+/// First and second moment of one parameter, in the parameter's layout.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Moments {
-    /// exp_avg
+    /// PyTorch's `exp_avg`.
     pub first: Vec<f32>,
-    /// exp_avg_sq
+    /// PyTorch's `exp_avg_sq`.
     pub second: Vec<f32>,
 }
 
-/// The optimizer's state.
+/// The optimizer and its state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AdamW {
     betas: [f64; 2],
@@ -34,17 +34,17 @@ pub struct AdamW {
     weight_decay: f64,
     /// Steps done.
     pub steps: u64,
-    /// In the parameters' order.
+    /// Moments in the order of the parameters.
     pub moments: Vec<Moments>,
-    /// With f16: what the gradients are scaled by.
+    /// Loss scaler, with f16 only.
     pub scaler: Option<Scaler>,
-    /// On a GPU the moments are here, and the others empty.
+    /// Moments on a GPU; `moments` is then empty.
     #[cfg(feature = "cuda")]
     device: Option<on_device::State>,
 }
 
 impl AdamW {
-    /// Zero moments for parameters of these sizes.
+    /// Creates an optimizer with zero moments for parameters of these sizes.
     pub fn new(train: &config::Train, sizes: impl Iterator<Item = usize>) -> Self {
         let moments =
             sizes.map(|n| Moments { first: vec![0.0; n], second: vec![0.0; n] }).collect();
@@ -62,7 +62,7 @@ impl AdamW {
         }
     }
 
-    /// The moments in memory, in the parameters' order.
+    /// Returns the moments in host memory, in the order of the parameters.
     pub fn host_moments(&self) -> Result<Cow<'_, [Moments]>> {
         #[cfg(feature = "cuda")]
         if let Some(device) = &self.device {
@@ -71,7 +71,7 @@ impl AdamW {
         Ok(Cow::Borrowed(&self.moments))
     }
 
-    /// Sets the state to one that was saved.
+    /// Restores a saved state.
     pub fn restore(&mut self, steps: u64, moments: Vec<Moments>, scaler: Option<Scaler>) {
         (self.steps, self.moments, self.scaler) = (steps, moments, scaler);
         #[cfg(feature = "cuda")]
@@ -80,7 +80,7 @@ impl AdamW {
         }
     }
 
-    /// Σ g² of each tensor of `gradients`, as it is (scaled); not finite where a value is not.
+    /// Returns Σ g² of each tensor of `gradients` (still scaled); not finite if one of its values is not.
     pub fn squares(&mut self, gradients: &WeightGradients) -> Result<Vec<f64>> {
         match gradients {
             WeightGradients::Host(values) => Ok(values.iter().map(|g| sum_of_squares(g)).collect()),
@@ -93,8 +93,8 @@ impl AdamW {
         }
     }
 
-    /// One step with `gradients` in the parameters' order, each in its parameter's layout, divided
-    /// by the scaler's scale.
+    /// Makes one step. `gradients` are in the order and layout of the parameters, and are divided by the
+    /// scaler's scale.
     pub fn step(
         &mut self,
         parameters: &[Parameter],
@@ -127,7 +127,7 @@ impl AdamW {
         Ok(())
     }
 
-    /// Counts a step; its constants.
+    /// Counts a step and returns its constants.
     fn next(&mut self, lr: f64) -> Update {
         self.steps += 1;
         let t = self.steps as f64;
@@ -159,7 +159,7 @@ struct Update {
 }
 
 impl Update {
-    /// In the order of the kernel's arguments.
+    /// Returns the constants in the order of the kernel's arguments.
     #[cfg(feature = "cuda")]
     fn constants(self) -> [f32; 8] {
         let Self { decay, one_minus_beta1, beta2, one_minus_beta2, .. } = self;
@@ -167,7 +167,8 @@ impl Update {
         [decay, one_minus_beta1, beta2, one_minus_beta2, step_size, correction2, eps, inverse_scale]
     }
 
-    /// The operations and their order are those of `torch.optim.AdamW` (single-tensor form).
+    /// Updates weights and moments, with the operations and their order from `torch.optim.AdamW`
+    /// (single-tensor form).
     fn apply(self, p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32]) {
         for (((p, m), v), &g) in p.iter_mut().zip(m).zip(v).zip(g) {
             let g = g * self.inverse_scale;
@@ -182,7 +183,7 @@ impl Update {
 struct InPlace<'a> {
     update: Update,
     gradient: &'a [f32],
-    /// candle hands an in-place op its own tensor mutably and the op itself shared.
+    /// In a `RefCell` because candle passes the op itself by shared reference.
     moments: RefCell<&'a mut Moments>,
 }
 
@@ -213,7 +214,7 @@ impl InplaceOp1 for InPlace<'_> {
     }
 }
 
-/// In pieces that do not depend on the number of threads.
+/// Sums in pieces whose size does not depend on the number of threads, so that the result does not.
 fn sum_of_squares(values: &[f32]) -> f64 {
     let pieces: Vec<f64> = values
         .par_chunks(1 << 16)

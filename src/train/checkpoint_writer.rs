@@ -1,4 +1,4 @@
-//! What a checkpoint is made of, and when it is written.
+//! Contents of a checkpoint, and when one is written.
 
 use super::{
     Result,
@@ -14,22 +14,22 @@ use crate::{
     run::event::{CheckpointKind, FoldState, Position},
 };
 
-/// A fold between two steps.
+/// State of a fold between two steps, to be saved.
 pub(super) struct CheckpointWriter<'a> {
     pub fold: &'a Fold<'a>,
     pub model: &'a Classifier,
     pub optimizer: &'a AdamW,
-    /// The epoch at hand, as far as it is trained.
+    /// Sums over the steps of the current epoch.
     pub sums: TrainSums,
-    /// Batches of it that were trained on.
+    /// Batches of the current epoch taken from the loader.
     pub batches: usize,
     /// The best epoch so far.
     pub best: Option<Best>,
 }
 
 impl CheckpointWriter<'_> {
-    /// Obeys what was asked at `at`, an epoch at hand and steps done in it. `Some` where that is
-    /// to leave the fold: `last` holds it then.
+    /// Obeys pending commands at `at`, the current epoch and the steps done in it. Returns `Some` to
+    /// leave the fold, after saving `last`.
     pub fn obey(&self, control: &mut Control, at: Position) -> Result<Option<End>> {
         loop {
             let end = match control.check(at)? {
@@ -41,14 +41,14 @@ impl CheckpointWriter<'_> {
                 Flow::Leave(state) => End::Left(state),
                 Flow::Stop => End::Stopped,
             };
-            // A fold that is to go on in this process needs it, whatever the notebook's DEBUG says.
+            // To continue the fold in this process needs `last`, even with the notebook's DEBUG.
             let needed = matches!(end, End::Left(FoldState::Paused | FoldState::Waiting));
             self.save_if(needed || !self.fold.debug, control, at)?;
             return Ok(Some(end));
         }
     }
 
-    /// Writes `last` in mid-epoch, unasked: not in the notebook's DEBUG.
+    /// Writes `last` in mid-epoch without a command; not with the notebook's DEBUG.
     pub fn save(&self, control: &mut Control, at: Position) -> Result<()> {
         self.save_if(!self.fold.debug, control, at)
     }
@@ -56,7 +56,7 @@ impl CheckpointWriter<'_> {
     fn save_if(&self, wanted: bool, control: &mut Control, at: Position) -> Result<()> {
         let (epoch, step) = (at.epoch.saturating_sub(1), at.step);
         let what = (at.fold, epoch, step, self.fold.config.seed);
-        // Once more would push the one before out of those that are kept.
+        // Saving it again would push an older generation out.
         if !wanted || control.is_saved(what) {
             return Ok(());
         }
@@ -65,7 +65,7 @@ impl CheckpointWriter<'_> {
         control.save(what, Job { at, files: vec![file] })
     }
 
-    /// Writes `last` at the end of the epoch, and `best` where it is that.
+    /// Writes `last` at the end of an epoch, and `best` if `is_best`.
     pub fn save_epoch(&self, control: &mut Control, at: Position, is_best: bool) -> Result<()> {
         let mut files = Vec::new();
         if is_best {
@@ -76,7 +76,7 @@ impl CheckpointWriter<'_> {
                 older: Vec::new(),
             });
         }
-        // The notebook's DEBUG has none.
+        // The notebook's DEBUG writes no `last`.
         if !self.fold.debug {
             files.push(self.last(control, at.epoch, 0)?);
         }
@@ -95,7 +95,7 @@ impl CheckpointWriter<'_> {
         Ok(File { kind: CheckpointKind::Last, snapshot, path: fold.last(0), older })
     }
 
-    /// Notes where the fold stands, for `state.json`.
+    /// Records the fold's progress for `state.json`.
     fn stands(&self, control: &mut Control, epoch: usize, step: usize) {
         if let Some(entry) = control.queue.get_mut(self.fold.plan.fold) {
             (entry.epoch, entry.step) = (epoch, step);

@@ -1,4 +1,4 @@
-//! Obeying commands between steps, and holding while nothing can be written.
+//! Obeys commands between steps, and holds training while files cannot be written.
 
 use super::{
     Error, Result,
@@ -23,61 +23,61 @@ use std::{collections::VecDeque, io, time::Duration};
 #[cfg(test)]
 mod tests;
 
-/// Between two tries to write what could not be written.
+/// Delay between attempts to write.
 const TRY_EVERY: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 1000 });
 
-/// Whether to go on.
+/// How training continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
-    /// With the next step.
+    /// Make the next step.
     Continue,
-    /// Save `last`, then ask again.
+    /// Save `last`, then check for commands again.
     Save,
-    /// Save `last`, set the fold aside in this state, and go on with the next one.
+    /// Save `last`, leave the fold in this state, and train the next one.
     Leave(FoldState),
-    /// Save and end.
+    /// Save and end the run.
     Stop,
 }
 
-/// The trainer's ear, and what it holds of the run as a whole.
+/// Receives the trainer's commands and holds the state of the whole run.
 pub struct Control {
     commands: Receiver<Command>,
-    /// Given while the trainer could not obey.
+    /// Commands that arrived while the trainer was held.
     later: VecDeque<Command>,
-    /// To journal and views.
+    /// Channel to the journal and the views.
     pub events: EventSender,
-    /// To the disk.
+    /// The checkpoint writer thread.
     saver: Saver,
-    /// The folds.
+    /// The queue of folds.
     pub queue: Queue,
     folder: Folder,
-    /// The run's configuration, in which commands may change the end of training.
+    /// The run's configuration; commands may change its epochs and lowest learning rate.
     pub config: Config,
-    /// What `state.json` is to say.
+    /// State for `state.json`.
     state: RunState,
     reason: Option<String>,
-    /// Whether the run ends after this epoch.
+    /// Whether the run ends after the current epoch.
     pub stop_after_epoch: bool,
-    /// Whether it ends to be started again.
+    /// Whether the run ends in order to be started again.
     pub requeue: bool,
     paused: bool,
-    /// No fold is in training.
+    /// Whether no fold is in training.
     idle: bool,
-    /// Nobody can command any more.
+    /// Whether all command senders are gone.
     alone: bool,
-    /// The user stopped while something could not be written: nothing holds any more.
+    /// Whether the user stopped while a file could not be written: do not hold any more.
     gives_up: bool,
-    /// What was given to the saver last.
+    /// Progress given to the saver last.
     saved: Option<Saved>,
-    /// Commands that are done once the queue has been told.
+    /// Commands to acknowledge once the queue has been reported.
     obeyed: Vec<Command>,
 }
 
-/// A fold's number, its epochs done and the steps of the next, its seed.
+/// A fold's number, epochs done, steps done in the next epoch, and seed.
 type Saved = (usize, usize, usize, u64);
 
 impl Control {
-    /// Listens to `commands` and acknowledges them on `events`. Errors: the system has no thread.
+    /// Listens to `commands` and acknowledges them on `events`. Errors: when no thread can be started.
     pub fn new(
         commands: Receiver<Command>,
         events: EventSender,
@@ -106,11 +106,11 @@ impl Control {
         })
     }
 
-    /// Obeys what has been asked since the last call. While paused, and while the disk takes
-    /// nothing, it sleeps in here; a trainer that nobody can command any more goes on.
+    /// Obeys the commands received since the last call. Blocks while paused and while the disk cannot be
+    /// written; a paused trainer continues once all command senders are gone.
     ///
-    /// Errors: a file that cannot be written for a reason that will not pass, or the user stopped
-    /// while it could not.
+    /// Errors: when a file cannot be written for a permanent reason, or the user stops while one cannot
+    /// be written.
     pub fn check(&mut self, at: Position) -> Result<Flow> {
         if let Some(failed) = self.saver.poll() {
             self.saved(at, Some(failed))?;
@@ -133,12 +133,12 @@ impl Control {
                     self.tell(at, TrainerState::Paused, None)?;
                     return Ok(Flow::Save);
                 }
-                // Once more is an answer too: who asked may have missed the first.
+                // Repeat the answer: the sender may have missed the first.
                 Command::Pause => self.tell(at, TrainerState::Paused, None)?,
                 Command::Resume if self.paused => self.go_on(at),
                 Command::Resume => self.tell(at, self.running(), None)?,
                 Command::Checkpoint => {
-                    // Whoever asks gets an answer.
+                    // Save even if nothing changed, so that the command is answered.
                     self.saved = None;
                     return Ok(Flow::Save);
                 }
@@ -157,7 +157,7 @@ impl Control {
                 }
                 Command::Plan { epochs, min_learning_rate } => {
                     if self.plan(at, command, (epochs, min_learning_rate))? {
-                        // What is trained from here on is trained under it.
+                        // Checkpoints must hold the new plan.
                         self.saved = None;
                         return Ok(Flow::Save);
                     }
@@ -167,7 +167,7 @@ impl Control {
                     Effect::GoOn if self.idle || action == FoldAction::Start => self.go_on(at),
                     Effect::GoOn => {}
                     Effect::Leave(state) => {
-                        // The next fold is to hold too, where only this one was set aside.
+                        // After a pause, the next fold stays paused too.
                         if state != FoldState::Paused {
                             self.go_on(at);
                         }
@@ -178,7 +178,7 @@ impl Control {
         }
     }
 
-    /// The next command: waits for it while paused. `Err`: paused, and nobody can command any more.
+    /// Returns the next command, and waits for it while paused. `Err`: paused, and all senders are gone.
     fn command(&mut self) -> std::result::Result<Option<Command>, ()> {
         if let Some(command) = self.later.pop_front() {
             return Ok(Some(command));
@@ -192,7 +192,7 @@ impl Control {
         }
     }
 
-    /// No fold waits, but some are set aside: holds until one is asked for. `false`: the run ends.
+    /// Holds until a fold is started, when all that remain are paused. Returns `false` to end the run.
     pub fn wait_for_fold(&mut self, at: Position) -> Result<bool> {
         let why = "no fold waits, and one is paused: start it, or stop the run";
         self.events.log(Level::Warn, why);
@@ -217,7 +217,7 @@ impl Control {
 
     fn go_on(&mut self, at: Position) {
         if std::mem::take(&mut self.paused) {
-            // Its file is written at the next occasion, if not now.
+            // If `state.json` cannot be written now, a later call writes it.
             let _ = self.tell(at, self.running(), None);
         }
     }
@@ -229,7 +229,7 @@ impl Control {
         }
     }
 
-    /// Says that `command` is not obeyed, and why.
+    /// Reports that `command` is refused, and why.
     fn refuse(&self, command: Command, why: impl Into<String>) {
         self.events.send(Event::Answer(Answer { command, refused: Some(why.into()) }));
     }
@@ -243,7 +243,7 @@ impl Control {
                     let at = Position { fold, epoch: 0, step: 0 };
                     self.events.send(Event::Retrain(Retrain { at, seed }));
                 }
-                // A fold that is left is told once it is.
+                // If a fold is left, the queue is reported once that is done.
                 if !matches!(effect, Effect::Leave(_)) {
                     self.tell_queue()?;
                 }
@@ -256,7 +256,8 @@ impl Control {
         }
     }
 
-    /// Gives training another end, in the run's config first; whether it did.
+    /// Changes the epochs or the lowest learning rate, in the run's config file first. Returns whether it
+    /// did.
     fn plan(
         &mut self,
         at: Position,
@@ -297,9 +298,9 @@ impl Control {
         Ok(true)
     }
 
-    /// Tells the queue to views, and to who goes on with the run.
+    /// Reports the queue to the views, and in `state.json` for a process that resumes the run.
     pub fn tell_queue(&mut self) -> Result<()> {
-        // On the disk before anybody relies on it.
+        // Write it to disk before anyone relies on it.
         self.write_state(Position::default())?;
         self.events.send(Event::Queue(event::Queue { folds: self.queue.states() }));
         for command in self.obeyed.drain(..) {
@@ -308,12 +309,12 @@ impl Control {
         Ok(())
     }
 
-    /// Whether `last` holds this already.
+    /// Whether `last` holds this progress already.
     pub fn is_saved(&self, what: Saved) -> bool {
         self.saved == Some(what)
     }
 
-    /// Gives `job`, which holds `what`, to the saver, once it has written the one before.
+    /// Waits for the previous job, then gives `job`, which holds `what`, to the saver.
     pub fn save(&mut self, what: Saved, job: Job) -> Result<()> {
         self.saved = Some(what);
         let at = job.at;
@@ -323,7 +324,7 @@ impl Control {
         Ok(())
     }
 
-    /// Waits until every checkpoint is on the disk.
+    /// Waits until all checkpoints are on disk.
     pub fn saved_all(&mut self, at: Position) -> Result<()> {
         let last = self.saver.wait();
         self.saved(at, last)
@@ -332,7 +333,7 @@ impl Control {
     fn saved(&mut self, at: Position, mut failed: Option<Failed>) -> Result<()> {
         let Some(path) = failed.as_ref().map(|failed| failed.path.clone()) else { return Ok(()) };
         self.persist(at, path.display().to_string(), |control| match failed.take() {
-            // Not told yet, so no try of its own.
+            // A permanent error: report it without another attempt.
             Some(Failed { error, .. }) if !write_errors::passes(&error) => Err(error),
             Some(unsaved) => {
                 control.saver.retry(unsaved);
@@ -352,10 +353,10 @@ impl Control {
         })
     }
 
-    /// Writes `what` with `write`; while that cannot be, for a reason that may pass, or the run's
-    /// folder is not there, it holds and tries again.
+    /// Calls `write` to write `what`. Holds and tries again while that fails for a reason that may pass, or
+    /// while the run folder is missing.
     ///
-    /// Errors: one that will not pass, or the user stopped meanwhile.
+    /// Errors: when the reason is permanent, or the user stops meanwhile.
     pub fn persist(
         &mut self,
         at: Position,
@@ -364,7 +365,7 @@ impl Control {
     ) -> Result<()> {
         let mut held = false;
         loop {
-            // A folder that was made anew where the run's was is not the run's.
+            // A new folder under the same path is not the run's.
             let source = match self.folder.check().and_then(|()| write(self)) {
                 Ok(()) => break,
                 Err(error) => error,
@@ -397,7 +398,7 @@ impl Control {
         Ok(())
     }
 
-    /// Tells the trainer's state to views, and to who asks for it without one.
+    /// Reports the trainer's state to the views and in `state.json`.
     pub fn tell(
         &mut self,
         at: Position,
@@ -415,7 +416,7 @@ impl Control {
         Ok(())
     }
 
-    /// Notes how the run ended.
+    /// Records how the run ended.
     pub fn ended(&mut self, at: Position, state: RunState) -> Result<()> {
         (self.state, self.reason) = (state, None);
         self.write_state(at)
@@ -425,7 +426,7 @@ impl Control {
     pub fn write_state(&mut self, at: Position) -> Result<()> {
         let path = self.folder.state();
         let what = path.display().to_string();
-        // A held run cannot write its state either, and must not wait for that.
+        // While held, the state cannot be written either, and `persist` must not call itself.
         if self.state == RunState::Held {
             return Ok(());
         }

@@ -1,4 +1,5 @@
-//! A fold: epochs of training and validation, `best`, `last` and the log, as the notebook's `run`.
+//! Training of one fold: epochs of training and validation, `best`, `last` and the log, as in the
+//! notebook's `run`.
 
 use super::{
     Error, Result,
@@ -34,9 +35,9 @@ use std::{cell::Cell, ops::Range, sync::Arc, time::Instant};
 
 mod steps;
 
-/// `checkpoint.keep` at most.
+/// Maximum of `checkpoint.keep`.
 pub const MOST_KEPT: usize = 100;
-/// Studies of one event: a line of the journal has a bound.
+/// Maximum number of studies per event, which bounds the length of a journal line.
 const MOST_CONSTANT: usize = 500;
 
 impl Images for Batch {
@@ -59,16 +60,16 @@ impl Images for Batch {
     }
 }
 
-/// What a fold has found, however it ended.
+/// Results of a fold, even if it fails.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// The best epoch, if one was finished.
+    /// The best epoch, if one was completed.
     pub best: Option<FoldBest>,
-    /// Studies that were left out.
+    /// Studies that could not be read.
     pub skips: Skips,
 }
 
-/// State of a fold in training.
+/// State of a fold during training.
 struct Training<'a, 'f> {
     fold: &'f Fold<'a>,
     model: &'f Classifier,
@@ -76,27 +77,27 @@ struct Training<'a, 'f> {
     weights: Weights,
     place: &'f Cell<Position>,
     previews: Previews,
-    /// When the GPU was last asked.
+    /// Time of the last GPU query.
     asked: Option<Instant>,
-    /// The epoch at hand, as far as it is trained.
+    /// Sums over the steps of the current epoch.
     sums: TrainSums,
-    /// Batches of the loader that were trained on in it.
+    /// Batches of the current epoch taken from the loader.
     batches: usize,
-    /// Batches in a row that were left out.
+    /// Consecutive batches that were left out.
     left_out: usize,
-    /// Steps since the last checkpoint, and when that was.
+    /// Steps since the last checkpoint, and its time.
     since: (usize, Instant),
     found: &'f mut Found,
 }
 
 impl Fold<'_> {
-    /// Trains `model` for all epochs, obeying `control` between steps.
+    /// Trains `model` for all epochs and obeys `control` between steps.
     ///
-    /// `place` follows along, so that whoever catches an error or a panic knows where it was;
-    /// `found` is filled on an error too.
+    /// `place` is kept up to date, so that a caller that catches an error or a panic knows where it
+    /// happened. `found` is filled even on an error.
     ///
-    /// Errors: a loss or gradient that is not finite and a study that cannot be read (`last` is
-    /// saved before), a file that cannot be written, the engine.
+    /// Errors: when a loss or gradient is not finite or a study cannot be read (`last` is saved first),
+    /// when a file cannot be written, or when candle fails.
     pub fn run(
         &self,
         model: &Classifier,
@@ -105,7 +106,7 @@ impl Fold<'_> {
         found: &mut Found,
     ) -> Result<End> {
         found.skips.fold = self.plan.fold;
-        // `last` knows it, if there is any.
+        // Read from `last`, if it exists.
         found.best = None;
         place.set(Position { fold: self.plan.fold, epoch: 0, step: 0 });
         let sizes = model.parameters.trainable.iter().map(|p| p.var.elem_count());
@@ -131,11 +132,11 @@ impl Fold<'_> {
         let end = training.epochs(from, control);
         training.found.skips.tell(self.events);
         if let Err(Error::NonFinite { .. } | Error::Study(_)) = &end {
-            // The weights are good up to the step before.
+            // The weights are those after the previous step.
             training.checkpoint_writer().save(control, training.at())?;
         }
         let end = end?;
-        // What is told of the fold's end is true on the disk.
+        // Wait for the disk before announcing the end of the fold.
         control.saved_all(training.at())?;
         let state = match end {
             End::Left(state) => state,
@@ -156,7 +157,7 @@ impl Training<'_, '_> {
         self.fold.events.send(Event::Fold(FoldEvent { at: self.at(), state }));
     }
 
-    /// Takes up what `last` holds, where it is wanted and there: epochs done, and steps in the next.
+    /// Resumes from `last` if it exists. Returns the epochs done and the steps done in the next one.
     fn go_on(&mut self, control: &mut Control) -> Result<(usize, usize)> {
         let fold = self.fold;
         let (last, refused) = checkpoint::newest((0..=MOST_KEPT).map(|older| fold.last(older)));
@@ -174,13 +175,13 @@ impl Training<'_, '_> {
         let Progress { epoch, step, batches, sums, best, .. } = progress;
         (self.sums, self.batches) = (sums, batches);
         if step > 0 && self.sums.seconds == 0.0 {
-            // Equal runs leave equal files, so how long the steps took stands in the journal.
+            // Checkpoints hold no times, so that equal runs write equal files: the journal has them.
             let journal = fold.folder.journal();
             let seconds = journal::step_seconds(&journal, self.at().fold, epoch + 1, step);
             self.sums.seconds = seconds.unwrap_or(0.0);
         }
         self.found.best = best.map(|best| fold.best(best));
-        // What the log says of epochs beyond was of steps that are made again.
+        // Later epochs are trained again, so remove them from the log.
         let log = fold.log();
         let number = self.at().fold;
         control.persist(self.at(), log.display().to_string(), |_| trim_log(&log, number, epoch))?;
@@ -195,9 +196,9 @@ impl Training<'_, '_> {
         Ok((epoch, step))
     }
 
-    /// `done` epochs, and `steps` of the next, are done.
+    /// Runs the epochs after the first `done`, of which the next has `steps` steps done.
     fn epochs(&mut self, (done, steps): (usize, usize), control: &mut Control) -> Result<End> {
-        // The epochs that the loader prepares.
+        // Number of epochs that the loader was created for.
         let mut prepared = control.config.train.epochs;
         let mut loader = self.loader(done + 1, control);
         let mut epoch = done;
@@ -217,7 +218,7 @@ impl Training<'_, '_> {
             if let Some(end) = self.train_epoch(&mut loader, control)? {
                 return Ok(end);
             }
-            // Some weights have no part in a validation: it cannot tell.
+            // Validation does not use every weight, so it would not notice all of them.
             check_finite(self.model)?;
             self.state(FoldState::Validating, control);
             let at = self.at();
@@ -243,10 +244,10 @@ impl Training<'_, '_> {
             if epoch == control.config.train.epochs {
                 break;
             }
-            // What was asked while the epoch ended is meant for this epoch.
+            // Commands that arrived while the epoch ended apply to this epoch.
             loop {
                 match control.check(self.at())? {
-                    // It is saved.
+                    // `finish_epoch` has saved it already.
                     Flow::Save => {}
                     Flow::Continue if control.stop_after_epoch => return Ok(End::Stopped),
                     Flow::Continue => break,
@@ -258,7 +259,7 @@ impl Training<'_, '_> {
         Ok(End::Left(FoldState::Done))
     }
 
-    /// Batches from `epoch` on, without those of it that were trained on.
+    /// Creates a loader from `epoch` on, which skips the batches that are already trained.
     fn loader(&self, epoch: usize, control: &Control) -> Loader {
         let fold = self.fold;
         let (train, valid) = (fold.train.clone(), fold.valid.clone());
@@ -267,7 +268,7 @@ impl Training<'_, '_> {
         Loader::fold(fold.source.clone(), train, valid, &config, self.at().fold, from)
     }
 
-    /// Tells of crops without a picture, each study once in a run.
+    /// Reports studies with constant crops, each study once per run.
     fn tell_constant(&self, loader: &mut Loader) {
         let fold = self.fold;
         let mut known = fold.constant.borrow_mut();
@@ -287,14 +288,14 @@ impl Training<'_, '_> {
         }
     }
 
-    /// What a checkpoint is made of, now.
+    /// The current state as the input of a checkpoint.
     fn checkpoint_writer(&self) -> CheckpointWriter<'_> {
         let (fold, model, optimizer) = (self.fold, self.model, &self.optimizer);
         let best = self.found.best.as_ref().map(best_of);
         CheckpointWriter { fold, model, optimizer, sums: self.sums, batches: self.batches, best }
     }
 
-    /// Saves where it is time to.
+    /// Saves a checkpoint if `checkpoint.every_steps` or `checkpoint.every_minutes` is due.
     fn save_by_the_way(&mut self, control: &mut Control) -> Result<()> {
         let settings = &self.fold.config.checkpoint;
         let (steps, when) = &mut self.since;
@@ -302,7 +303,7 @@ impl Training<'_, '_> {
         let minutes = when.elapsed().as_secs_f64() / 60.0;
         let due = (settings.every_steps > 0 && *steps >= settings.every_steps)
             || (settings.every_minutes > 0.0 && minutes >= settings.every_minutes);
-        // The end of the epoch saves by itself.
+        // The end of the epoch is saved anyway.
         if due && self.at().step < self.fold.plan.steps {
             self.since = (0, Instant::now());
             self.checkpoint_writer().save(control, self.at())?;
@@ -373,7 +374,7 @@ impl Training<'_, '_> {
     }
 }
 
-/// As a checkpoint holds it.
+/// Converts to the form stored in a checkpoint.
 fn best_of(best: &FoldBest) -> Best {
     let FoldBest { metric, epoch, valid_loss, slice_auc, .. } = *best;
     Best { metric, epoch, valid_loss, slice_auc }

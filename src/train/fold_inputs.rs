@@ -1,4 +1,4 @@
-//! What a fold is trained with, and how it ends.
+//! Inputs of a fold's training, and how it can end.
 
 use super::{checkpoint::Best, memory, step::Stepper};
 use crate::{
@@ -20,57 +20,57 @@ use std::{
     sync::Arc,
 };
 
-/// What a fold is trained with.
+/// Inputs of a fold's training.
 pub struct Fold<'a> {
     /// The run's configuration.
     pub config: &'a Config,
-    /// Numbers of the fold.
+    /// Number of the fold and its counts of studies and steps.
     pub plan: &'a FoldPlan,
-    /// Where slices come from.
+    /// Source of the slices.
     pub source: Arc<dyn SliceSource>,
-    /// Studies of the other folds.
+    /// Training studies: those of the other folds.
     pub train: Arc<[Study]>,
-    /// Studies of this fold.
+    /// Validation studies: those of this fold.
     pub valid: Arc<[Study]>,
-    /// Where files go.
+    /// The run folder.
     pub folder: &'a Folder,
-    /// To the views.
+    /// Channel to the journal and the views.
     pub events: &'a EventSender,
-    /// Where it computes.
+    /// Device of the network.
     pub device: &'a Device,
-    /// What a step keeps of its images; less once that did not fit.
+    /// Memory plan of a step; replaced by a smaller one after a step runs out of memory.
     pub memory: &'a Cell<memory::Plan>,
-    /// Buffers from step to step.
+    /// Buffers reused from step to step.
     pub arena: &'a Arena,
-    /// Studies with crops without a picture that the run has told of.
+    /// Studies with constant crops that the run has reported already.
     pub constant: &'a RefCell<HashSet<Arc<str>>>,
-    /// How the GPU is doing, where there is one that tells.
+    /// GPU monitor, if the GPU has one.
     pub monitor: Option<&'a Monitor>,
-    /// The seed, where it is not the run's: the fold is trained again.
+    /// Seed of a retrained fold; `None` while the fold uses the run's seed.
     pub retrain_seed: Option<u64>,
-    /// The notebook's DEBUG: no `last`.
+    /// The notebook's DEBUG: writes no `last`.
     pub debug: bool,
-    /// The time of the log, as `time.ctime()`.
+    /// Time for the log, formatted as by `time.ctime()`.
     pub clock: fn() -> String,
-    /// For the tests: panic at this step of the fold, from 1.
+    /// For tests: panic at this step of the fold, counted from 1.
     pub panic_at_step: Option<usize>,
-    /// For the tests: print at this step of the fold, from 1.
+    /// For tests: print at this step of the fold, counted from 1.
     pub print_at_step: Option<usize>,
-    /// For the tests: the loss of this batch of each epoch, from 1, is not finite.
+    /// For tests: the batch of each epoch, counted from 1, whose loss is not finite.
     pub nan_at_batch: Option<usize>,
 }
 
 /// How a fold ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// In this state; the next fold.
+    /// The fold ended in this state; the run continues with the next fold.
     Left(FoldState),
-    /// The run ends.
+    /// The run stops.
     Stopped,
 }
 
 impl<'a> Fold<'a> {
-    /// What computes the steps of `model`.
+    /// The stepper for `model`.
     pub(super) fn stepper(&self, model: &'a Classifier) -> Stepper<'a> {
         Stepper {
             model,
@@ -82,17 +82,17 @@ impl<'a> Fold<'a> {
         }
     }
 
-    /// What `last` is called; `older` = so many before it.
+    /// Path of `last`, `older` generations back.
     pub(super) fn last(&self, older: usize) -> PathBuf {
         self.folder.last(self.plan.fold, self.retrain_seed, older)
     }
 
-    /// The notebook's log.
+    /// Path of the notebook's log.
     pub(super) fn log(&self) -> PathBuf {
         self.folder.log(&self.config.run.kernel_type, self.retrain_seed)
     }
 
-    /// As it is told.
+    /// Converts `best` to the form used in events.
     pub(super) fn best(&self, Best { metric, epoch, valid_loss, slice_auc }: Best) -> FoldBest {
         let (fold, baseline) = (self.plan.fold, self.plan.baseline);
         let path = self.folder.best(fold, self.retrain_seed).display().to_string();
@@ -100,7 +100,7 @@ impl<'a> Fold<'a> {
     }
 }
 
-/// candle's name of it. On the CPU it is f32: `device::choose` sees to that.
+/// candle's type for `precision`. It is f32 on the CPU: `device::choose` ensures that.
 pub fn compute(precision: Precision) -> DType {
     match precision {
         Precision::F32 => DType::F32,

@@ -1,4 +1,4 @@
-//! The notebook's log, a line an epoch.
+//! The notebook's log: a line per epoch.
 
 use crate::{bounded, run::folder::write_atomically};
 use std::{
@@ -6,10 +6,10 @@ use std::{
     path::Path,
 };
 
-/// Maximum size of the log, bytes: it has a line an epoch.
+/// Maximum size of the log in bytes; it has a line per epoch.
 const LONGEST: u64 = 256 << 20;
 
-/// Leaves out the notebook's lines of `fold` after `epoch`.
+/// Removes the lines of `fold` after `epoch`.
 pub(super) fn trim_log(path: &Path, fold: usize, epoch: usize) -> io::Result<()> {
     let text = match bounded::read_text(path, LONGEST) {
         Ok(text) => text,
@@ -29,7 +29,7 @@ pub(super) fn trim_log(path: &Path, fold: usize, epoch: usize) -> io::Result<()>
     write_atomically(path, kept.collect::<String>().as_bytes())
 }
 
-/// The notebook's line, time first.
+/// Formats the notebook's line, time first.
 pub(super) fn log_line(
     time: &str,
     fold: usize,

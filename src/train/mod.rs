@@ -24,10 +24,10 @@ pub mod worst;
 
 use crate::{device, net::weights, run::write_errors};
 
-/// Why training cannot go on; one sentence each.
+/// Reasons for training to fail, one sentence each.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The loss or a gradient is NaN or infinite; the weights are those before the step.
+    /// The loss or a gradient is NaN or infinite; the weights are unchanged by the step.
     #[error(
         "{what} is not finite in a step with the studies {}; the weights from before it are kept: lower train.learning_rate or look at these studies",
         studies.join(", ")
@@ -38,18 +38,18 @@ pub enum Error {
         /// UIDs of the batch.
         studies: Vec<String>,
     },
-    /// A value that a checkpoint would hold is NaN or infinite; it was not written.
+    /// A value that belongs in a checkpoint is NaN or infinite; the checkpoint was not written.
     #[error(
         "{0} is no longer finite (NaN or infinite), so no checkpoint is written: the newest one is from before; lower train.learning_rate, or raise train.eps"
     )]
     Diverged(String),
-    /// A parameter was left out of the backward pass: a bug, told instead of trained around.
+    /// The backward pass gave a parameter no gradient: a bug, reported rather than ignored.
     #[error("{0} got no gradient; this is a bug in rsna-tui: please report it")]
     NoGradient(String),
     /// A study cannot be read.
     #[error(transparent)]
     Study(#[from] crate::study::Error),
-    /// Weights cannot be read or do not fit.
+    /// Weights cannot be read, or do not fit the network.
     #[error(transparent)]
     Weights(#[from] weights::Error),
     /// A checkpoint or log cannot be written.
@@ -60,7 +60,7 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// A checkpoint that training cannot go on from.
+    /// Training cannot resume from this checkpoint.
     #[error("cannot go on from {}: {why}; remove the file to go on from the one before, or without one to train its fold from the start", path.display())]
     Resume {
         /// The file.
@@ -68,7 +68,7 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
-    /// A checkpoint whose weights cannot be had.
+    /// The weights of this checkpoint cannot be read.
     #[error("cannot read the weights of {}: {why}", path.display())]
     Checkpoint {
         /// The file.
@@ -76,21 +76,21 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
-    /// The system gives no thread.
+    /// The system cannot start a thread.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
-    /// A step does not fit, not even with one image at a time.
+    /// A step does not fit into memory, even with one image at a time.
     #[error(
         "out of memory: a step does not fit; lower train.batch_size or data.image_size, or free memory that others use"
     )]
     OutOfMemory,
-    /// The engine failed.
+    /// candle reported an error.
     #[error("the engine failed: {}", weights::sentence(.0))]
     Candle(#[from] candle_core::Error),
 }
 
 impl Error {
-    /// Whether less at once may do.
+    /// Whether the step may succeed with fewer images at once.
     pub fn is_out_of_memory(&self) -> bool {
         match self {
             Self::OutOfMemory => true,
@@ -100,5 +100,5 @@ impl Error {
     }
 }
 
-/// A result of training.
+/// Result of a training operation.
 pub type Result<T> = std::result::Result<T, Error>;

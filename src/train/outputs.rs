@@ -1,21 +1,21 @@
-//! What the network says of single studies, whatever the order of their images.
+//! The network's outputs per study, in the order of the study's slices.
 
 use crate::{config::VERTEBRAE, score::aggregate::Logits, study::Batch};
 use std::sync::Arc;
 
-/// What the network says of a study.
+/// The network's output for a study.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Output {
     /// StudyInstanceUID.
     pub study: Arc<str>,
-    /// Fractured (1) or not (0): C1..C7, as the batch has it.
+    /// Labels of C1..C7 in the batch: fractured (1) or not (0).
     pub labels: [u8; VERTEBRAE],
-    /// Of its slices in the order of the study, and of the study head.
+    /// Logits of the slices in the order of the study, and of the study head.
     pub logits: Logits,
 }
 
-/// That of study `b` of `batch`. `slices`: logits `[B, T]` of the whole batch; `study`: the study
-/// head's of this one.
+/// Returns the output for study `b` of `batch`. `slices`: logits `[B, T]` of the whole batch; `study`:
+/// the study head's logit of this study.
 pub fn output(batch: &Batch, b: usize, slices: &[f32], study: f32) -> Output {
     let t = batch.images_per_study;
     let mut labels = [0; VERTEBRAE];
@@ -32,7 +32,7 @@ pub fn output(batch: &Batch, b: usize, slices: &[f32], study: f32) -> Output {
     Output { study: batch.studies[b].clone(), labels, logits: Logits { slices: in_order, study } }
 }
 
-/// Those of all studies of `batch`. `slices`: logits `[B, T]`; `studies`: logits `[B]`.
+/// Returns the outputs for all studies of `batch`. `slices`: logits `[B, T]`; `studies`: logits `[B]`.
 pub fn outputs(batch: &Batch, slices: &[f32], studies: &[f32]) -> impl Iterator<Item = Output> {
     studies.iter().enumerate().map(|(b, &study)| output(batch, b, slices, study))
 }

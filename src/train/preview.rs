@@ -14,15 +14,15 @@ use crate::{
 use std::collections::{BTreeSet, HashSet};
 use std::{ops::Range, sync::Arc, time::Instant};
 
-/// Crops in a preview.
+/// Maximum number of crops in a preview.
 const CROPS: usize = 6;
-/// A centre slice spans at least this many grey values; a vertebra that was not found is flat.
+/// Minimum range of grey values in a centre slice: crops of vertebrae that were not found are flat.
 const CONTRAST: u8 = 24;
-/// Channels of the centre CT slice and of the mask.
+/// Channels of the centre CT slice and the mask.
 const CENTRE: usize = 2;
 const MASK: usize = CHANNELS - 1;
 
-/// Sends previews at most every so many seconds.
+/// Sends previews at a limited rate.
 pub struct Previews {
     every: f64,
     source: Arc<dyn SliceSource>,
@@ -32,14 +32,14 @@ pub struct Previews {
 }
 
 impl Previews {
-    /// `every`: seconds between two; 0 = none. `source` and `train`: where the slices of the
-    /// augmented studies are read from once more, to show them as they are.
+    /// `every`: seconds between two previews; 0 = none. `source` and `train`: for reading the slices of
+    /// augmented studies again, to show them before augmentation.
     pub fn new(every: f64, source: Arc<dyn SliceSource>, train: Arc<[Study]>) -> Self {
         Self { every, source, train, last: None, turn: 0 }
     }
 
-    /// Sends crops of `batch` where it is time for them and the batch is not mixed up: a picture
-    /// of two studies at once has neither's label.
+    /// Sends crops of `batch` if a preview is due and the batch has no mixup: a mixture of two studies
+    /// has neither's label.
     ///
     /// `slices`, `studies`: logits `[B, T]` and `[B]`.
     pub fn offer(
@@ -57,8 +57,8 @@ impl Previews {
         }
     }
 
-    /// Up to six crops from the middle of as many vertebrae, fractured ones and whole ones in turn;
-    /// which of them changes with `turn`.
+    /// Picks up to six crops from the middle of different vertebrae, alternating between fractured and
+    /// intact ones; the choice changes with `turn`.
     fn preview(&self, batch: &Batch, logits: (&[f32], &[f32]), at: Position) -> Preview {
         let turn = self.turn;
         let slices = batch.images_per_study / 7;
@@ -103,11 +103,11 @@ impl Previews {
         }
     }
 
-    /// Image `i` before augmentation. Training goes on without it where it cannot be read.
+    /// Returns image `i` before augmentation, or `None` if it cannot be read.
     fn raw(&self, batch: &Batch, i: usize, seen: &Picture) -> Option<Picture> {
         let uid = &batch.studies[i / batch.images_per_study];
         let Some(study) = self.train.iter().find(|s| s.uid == *uid) else {
-            // A study that is validated on is seen as it is.
+            // Validation studies are not augmented.
             return Some(seen.clone());
         };
         let place = batch.places[i];
@@ -126,7 +126,7 @@ fn channel(image: &[u8], c: usize) -> impl Iterator<Item = u8> + '_ {
     image.chunks_exact(CHANNELS).map(move |p| p[c])
 }
 
-/// What is shown of `image`, uint8 `[size, size, 6]`: its centre CT slice and its mask.
+/// Returns the centre CT slice and the mask of `image`, uint8 `[size, size, 6]`.
 pub fn picture(image: &[u8]) -> Picture {
     Picture { pixels: channel(image, CENTRE).collect(), mask: channel(image, MASK).collect() }
 }
@@ -144,7 +144,7 @@ mod tests {
 
     const AT: Position = Position { fold: 1, epoch: 1, step: 1 };
 
-    /// A source whose every slice is gone.
+    /// A source in which every slice is missing.
     struct Gone;
 
     impl SliceSource for Gone {
@@ -154,7 +154,7 @@ mod tests {
         }
     }
 
-    /// Studies, their source and the first batch of fold 1, of training or of validation.
+    /// Returns the training studies, the source, and the first batch of fold 1's training or validation.
     fn batch(training: bool) -> (Arc<[Study]>, Arc<dyn SliceSource>, Batch) {
         let sets = ["data.image_size=32", "train.batch_size=2", "train.mixup=0"].map(Set::new);
         let config = Config::load(None, false, &sets).unwrap();

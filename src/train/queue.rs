@@ -1,4 +1,4 @@
-//! The folds in the order in which they are to be trained, as the user holds them.
+//! The queue of folds to train, in the order chosen by the user.
 
 use crate::run::{
     FoldAction,
@@ -6,47 +6,47 @@ use crate::run::{
     status::FoldStatus,
 };
 
-/// A fold of the queue.
+/// A fold in the queue.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// Its numbers.
+    /// Number of the fold and its counts of studies and steps.
     pub plan: FoldPlan,
-    /// The seed that it is trained under.
+    /// Seed of the fold's training.
     pub seed: u64,
-    /// Its state.
+    /// State of the fold.
     pub state: FoldState,
     /// Epochs done.
     pub epoch: usize,
-    /// Steps done in the next.
+    /// Steps done in the next epoch.
     pub step: usize,
-    /// Its best epoch so far.
+    /// Best epoch so far.
     pub best: Option<FoldBest>,
 }
 
-/// What an action asks of the fold in training.
+/// Effect of an action on the fold in training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     /// Nothing.
     Stay,
-    /// To be set aside in this state.
+    /// Leave the fold in this state.
     Leave(FoldState),
-    /// Nothing; a run that has no fold to train goes on.
+    /// Nothing; a run that waits for a fold continues.
     GoOn,
 }
 
-/// The folds of a run.
+/// Folds of a run.
 #[derive(Debug, Default)]
 pub struct Queue {
-    /// In their order.
+    /// Folds in training order.
     pub entries: Vec<Entry>,
-    /// The fold in training.
+    /// Number of the fold in training.
     current: Option<usize>,
-    /// The fold that was asked for next.
+    /// Number of the fold that the user wants next.
     asked: Option<usize>,
 }
 
 impl Queue {
-    /// All folds of `plans`, as `known` left them. `epochs`: what a fold has.
+    /// Creates a queue of all `plans` with the state in `known`. `epochs`: the epochs of a fold.
     pub fn new(plans: Vec<FoldPlan>, seed: u64, epochs: usize, known: &[FoldStatus]) -> Self {
         let mut entries: Vec<Entry> = plans
             .into_iter()
@@ -60,17 +60,17 @@ impl Queue {
             (entry.seed, entry.epoch, entry.step) = (known.seed, known.epoch, known.step);
             entry.best = known.best.clone();
             entry.state = match known.state {
-                // What the user decided stays.
+                // Keep the user's decisions.
                 FoldState::Paused => FoldState::Paused,
                 FoldState::Skipped => FoldState::Skipped,
                 FoldState::Done if known.epoch >= epochs => FoldState::Done,
                 _ => FoldState::Waiting,
             };
         }
-        // As they were ordered; new ones last.
+        // Keep the known order; append new folds.
         let place = |fold: usize| known.iter().position(|k| k.fold == fold).unwrap_or(usize::MAX);
         entries.sort_by_key(|entry| place(entry.plan.fold));
-        // The one that was in training goes on first.
+        // Resume the fold that was in training first.
         let at_work = |k: &FoldStatus| {
             matches!(k.state, FoldState::Training | FoldState::Validating | FoldState::Stopped)
         };
@@ -78,7 +78,7 @@ impl Queue {
         Self { entries, current: None, asked }
     }
 
-    /// A fold has more epochs now: one that was done waits for its turn again.
+    /// Puts completed folds back into the queue after the number of epochs was raised to `epochs`.
     pub fn extend(&mut self, epochs: usize) {
         let done = |e: &&mut Entry| e.state == FoldState::Done && e.epoch < epochs;
         for entry in self.entries.iter_mut().filter(done) {
@@ -86,7 +86,7 @@ impl Queue {
         }
     }
 
-    /// The fold to be trained now, if there is one.
+    /// Picks the next fold to train, if there is one.
     pub fn take_next(&mut self) -> Option<usize> {
         let waits = |e: &&Entry| e.state == FoldState::Waiting;
         let asked = self.asked.take();
@@ -95,41 +95,41 @@ impl Queue {
         self.current
     }
 
-    /// Whether any waits for its turn.
+    /// Whether a fold is waiting.
     pub fn has_waiting(&self) -> bool {
         self.entries.iter().any(|e| e.state == FoldState::Waiting)
     }
 
-    /// Whether any is set aside.
+    /// Whether a fold is paused.
     pub fn has_paused(&self) -> bool {
         self.entries.iter().any(|e| e.state == FoldState::Paused)
     }
 
-    /// The fold `number`.
+    /// Returns the fold `number`.
     pub fn get(&self, number: usize) -> Option<&Entry> {
         self.entries.iter().find(|e| e.plan.fold == number)
     }
 
-    /// The fold `number`.
+    /// Returns the fold `number` for changes.
     pub fn get_mut(&mut self, number: usize) -> Option<&mut Entry> {
         self.entries.iter_mut().find(|e| e.plan.fold == number)
     }
 
-    /// The fold in training is no more.
+    /// Ends the training of the current fold in `state`.
     pub fn left(&mut self, state: FoldState) {
         if let Some(entry) = self.current.take().and_then(|fold| self.get_mut(fold)) {
             entry.state = state;
         }
     }
 
-    /// What is done with the fold in training.
+    /// Sets the state of the fold `number`.
     pub fn stands(&mut self, number: usize, state: FoldState) {
         if let Some(entry) = self.get_mut(number) {
             entry.state = state;
         }
     }
 
-    /// Obeys; what is refused is told in a sentence.
+    /// Applies an action. Errors: when it is refused, with the reason as a sentence.
     pub fn obey(&mut self, fold: usize, action: FoldAction) -> Result<Effect, String> {
         use FoldAction as A;
         use FoldState as S;
@@ -155,7 +155,7 @@ impl Queue {
                 self.entries[index].state = S::Waiting;
                 self.asked = Some(fold);
                 match self.current {
-                    // It goes on by itself when its turn comes.
+                    // The current fold resumes when its turn comes.
                     Some(_) => Ok(Effect::Leave(S::Waiting)),
                     None => Ok(Effect::GoOn),
                 }
@@ -196,13 +196,13 @@ impl Queue {
         }
     }
 
-    /// As it is told.
+    /// Returns the queue as reported in events.
     pub fn states(&self) -> Vec<Queued> {
         let queued = |e: &Entry| Queued { fold: e.plan.fold, state: e.state, seed: e.seed };
         self.entries.iter().map(queued).collect()
     }
 
-    /// As it is written.
+    /// Returns the queue as written to `state.json`.
     pub fn status(&self) -> Vec<FoldStatus> {
         let status = |e: &Entry| FoldStatus {
             fold: e.plan.fold,

@@ -1,4 +1,4 @@
-//! Studies that were left out because they could not be read: told as it happens, and at the end.
+//! Studies left out because they could not be read: logged when it happens and at the end of a fold.
 
 use crate::{
     run::{
@@ -8,21 +8,21 @@ use crate::{
     study::Loader,
 };
 
-/// Studies named in the log at the end of a fold.
+/// Maximum number of studies listed in the log at the end of a fold.
 const NAMED: usize = 20;
 
-/// The studies that a fold left out, in the order in which it first did.
+/// Studies that a fold left out, in order of first occurrence.
 #[derive(Debug, Default)]
 pub struct Skips {
     /// The fold's number.
     pub fold: usize,
-    /// Each study once.
+    /// The studies, without duplicates.
     pub studies: Vec<SkippedStudy>,
 }
 
 impl Skips {
-    /// Takes in what `loader` has left out since the last call, a warning each. `place`: where
-    /// training stands, in words.
+    /// Records the studies that `loader` has left out since the last call and logs a warning for each.
+    /// `place`: where training is, in words.
     pub fn note(&mut self, loader: &mut Loader, place: &str, events: &EventSender) {
         for skipped in loader.take_skipped() {
             events.log(Level::Warn, format!("{place}: left out: {}", skipped.reason));
@@ -38,7 +38,7 @@ impl Skips {
         }
     }
 
-    /// Tells all of them again, where there are any: the end of the fold.
+    /// Logs all of them again, if there are any, at the end of the fold.
     pub fn tell(&self, events: &EventSender) {
         let Self { fold, studies } = self;
         if studies.is_empty() {

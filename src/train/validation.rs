@@ -1,4 +1,4 @@
-//! Validation, as the notebook's `valid_func`.
+//! Validation, as in the notebook's `valid_func`.
 
 use super::{
     Result,
@@ -21,7 +21,7 @@ use crate::{
 };
 use std::time::Instant;
 
-/// What validation found.
+/// Results of a validation.
 pub struct Validation {
     /// Mean over batches of (slice loss + study loss) / 2.
     pub loss: f64,
@@ -29,29 +29,29 @@ pub struct Validation {
     pub slice: f64,
     /// Mean over batches of the study head's loss.
     pub study: f64,
-    /// Slice loss of C1..C7 over all slices.
+    /// Slice loss of C1..C7 over all slices; `None` without slices.
     pub vertebra: [Option<f64>; 7],
     /// ROC AUC over all slices.
     pub slice_auc: Option<f64>,
     /// ROC AUC of the study head.
     pub study_auc: Option<f64>,
-    /// Figures over the studies; `None` where a logit is not a number.
+    /// Scores over the studies; `None` if a logit is NaN.
     pub scores: Option<Scores>,
-    /// Batches that there were; those without any study that could be read are left out.
+    /// Batches, without those in which no study could be read.
     pub batches: usize,
-    /// How long it took.
+    /// Duration in seconds.
     pub seconds: f64,
-    /// The studies with the highest loss, the worst first.
+    /// Studies with the highest loss, the worst first.
     pub worst: Vec<WorstStudy>,
 }
 
-/// Runs the network over the fold's own studies, in order and as they are, the short batch kept:
-/// the phase that `loader` stands at.
+/// Runs the network over the fold's own studies, in order and without augmentation, including the last
+/// short batch. `loader` must be at the validation phase.
 ///
-/// `obey` is called between batches; `Err` where it ended the fold. A loss that is not
-/// finite is no error here, as in the notebook: it is never the best.
+/// `obey` is called between batches; the inner `Err` means that it ended the fold. A loss that is not
+/// finite is no error, as in the notebook, but the epoch is never the best.
 ///
-/// Errors: a study that cannot be read, the engine.
+/// Errors: when a study cannot be read or candle fails.
 pub fn validate(
     fold: &Fold,
     model: &Classifier,
@@ -86,7 +86,7 @@ pub fn validate(
         batches += 1;
         let places = batch.places.iter().map(|p| usize::from(p.vertebra));
         vertebrae.add(&slices, &batch.targets, places, positive, 1.0);
-        // Never mixed up: with few steps an epoch these may be the only crops to show.
+        // Always without mixup: with few steps per epoch these may be the only crops to show.
         previews.offer(&batch, (&slices, &studies), at, fold.events);
         ranking.add(&batch, &slices, &studies, positive);
         scored.extend(

@@ -1,35 +1,35 @@
-//! AdamW on a GPU: one launch for all weights, the scaler's division in it; and before it one for the
-//! squares of all gradients, in which a value that is not finite shows.
+//! AdamW on a GPU: one launch for the squares of all gradients, which reveals values that are not
+//! finite, and one for all weights, which includes the division by the loss scale.
 
 use super::{AdamW, Moments, Parameter, Result};
 use crate::net::ops::multi::Multi;
 use candle_core::{Device, Tensor, bail};
 
-/// The moments on the device.
+/// Moments on the device.
 #[derive(Debug)]
 pub(super) struct State {
     first: Vec<Tensor>,
     second: Vec<Tensor>,
-    /// What the kernels have to know of the gradients.
+    /// The gradients' table for the kernels.
     table: Option<Multi>,
 }
 
 impl Clone for State {
-    /// The same buffers.
+    /// Shares the buffers.
     fn clone(&self) -> Self {
         Self { first: self.first.clone(), second: self.second.clone(), table: None }
     }
 }
 
 impl PartialEq for State {
-    /// Whether they are the same buffers.
+    /// Whether both share the same buffers.
     fn eq(&self, other: &Self) -> bool {
         let ids = |s: &Self| s.first.iter().map(Tensor::id).collect::<Vec<_>>();
         ids(self) == ids(other)
     }
 }
 
-/// Σ g² of each.
+/// Returns Σ g² of each gradient.
 pub(super) fn squares(optimizer: &mut AdamW, gradients: &[Tensor]) -> Result<Vec<f64>> {
     let Some(first) = gradients.first() else { return Ok(Vec::new()) };
     let device = first.device();
@@ -38,7 +38,7 @@ pub(super) fn squares(optimizer: &mut AdamW, gradients: &[Tensor]) -> Result<Vec
         .squares(device.as_cuda_device()?, gradients)
 }
 
-/// One step, in place.
+/// Makes one step in place.
 pub(super) fn step(
     optimizer: &mut AdamW,
     parameters: &[Parameter],
@@ -62,7 +62,7 @@ pub(super) fn step(
 }
 
 impl State {
-    /// The optimizer's; the first time, its moments move to the device.
+    /// Returns the optimizer's state; the first call moves the moments to the device.
     fn of<'o>(optimizer: &'o mut AdamW, device: &Device) -> Result<&'o mut Self> {
         let state = match optimizer.device.take() {
             Some(state) => state,
@@ -71,7 +71,7 @@ impl State {
         Ok(optimizer.device.insert(state))
     }
 
-    /// For gradients of which these are the first, or all.
+    /// Returns the table, rebuilt unless it begins with these gradients.
     fn table(&mut self, device: &Device, gradients: &[Tensor]) -> Result<&mut Multi> {
         let table = match self.table.take().filter(|table| table.begins_with(gradients)) {
             Some(table) => table,
@@ -83,7 +83,7 @@ impl State {
         Ok(self.table.insert(table))
     }
 
-    /// Moves the moments to the device. On an error they are where they were.
+    /// Moves the moments to the device. On an error they stay in host memory.
     fn from_host(moments: &mut [Moments], device: &Device) -> Result<Self> {
         let copy = |values: &Vec<f32>| Tensor::from_slice(values, values.len(), device);
         let first = moments.iter().map(|m| copy(&m.first)).collect::<Result<_>>()?;
@@ -92,7 +92,7 @@ impl State {
         Ok(Self { first, second, table: None })
     }
 
-    /// Copies of the moments in memory.
+    /// Copies the moments to host memory.
     pub(super) fn to_host(&self) -> Result<Vec<Moments>> {
         let pairs = self.first.iter().zip(&self.second);
         pairs.map(|(m, v)| Ok(Moments { first: m.to_vec1()?, second: v.to_vec1()? })).collect()
