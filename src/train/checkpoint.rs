@@ -1,12 +1,12 @@
-//! `best` and `last` on disk.
+//! The checkpoint files `best` and `last`.
 //!
 //! `best` is a plain state dict under PyTorch's names: two lines of Python load it with
 //! `strict=True`. `last` holds the same under `model.…`, AdamW's moments under
 //! `exp_avg.…` and `exp_avg_sq.…` in PyTorch's layout, and the rest in the file's metadata: all that
-//! training needs to go on as if it had never stopped.
+//! training needs to resume as if it had never stopped.
 //!
-//! Both carry a checksum in their metadata, `crc32`: zlib's CRC-32 of the whole file with these
-//! eight digits as zeros.
+//! Both have a checksum in their metadata, `crc32`: zlib's CRC-32 of the whole file with these
+//! eight digits set to zero.
 
 use super::{
     Error, Result,
@@ -25,60 +25,60 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The first words of `last`'s metadata.
+/// Value of `format` in the metadata of `last`.
 const FORMAT: &str = "rsna-tui last 3";
-/// Where the checksum stands, before it is known.
+/// The checksum's entry before the checksum is computed.
 const NO_SUM: &str = "\"crc32\":\"00000000\"";
 
-/// What `last` knows beside weights, moments and scaler.
+/// Contents of `last` other than weights, moments and scaler.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Progress {
-    /// The fold's number.
+    /// Number of the fold.
     pub fold: usize,
-    /// The seed that it is trained under.
+    /// Seed of the fold's training.
     pub seed: u64,
     /// Epochs done.
     pub epoch: usize,
-    /// Steps done in the epoch after them; 0 unless saved in mid-epoch.
+    /// Steps done in the next epoch; 0 unless saved in mid-epoch.
     pub step: usize,
-    /// Batches that the loader gave for them: more than steps where some were left out wholly.
+    /// Batches taken from the loader for those steps; more than the steps if batches were left out.
     pub batches: usize,
-    /// The epoch after them, as far as it went.
+    /// Sums over the steps of the next epoch.
     pub sums: TrainSums,
-    /// The best epoch so far, if one was finished.
+    /// Best epoch so far, if one was completed.
     pub best: Option<Best>,
 }
 
-/// The notebook's `score_best`, and where it was.
+/// The notebook's `score_best`, and its epoch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Best {
-    /// The lowest metric.
+    /// Lowest metric.
     pub metric: f64,
     /// Its epoch, from 1.
     pub epoch: usize,
-    /// Its validation loss, where the metric is another figure.
+    /// Its validation loss, if the metric is a different figure.
     pub valid_loss: Option<f64>,
-    /// Its ROC AUC over slices, where there was one.
+    /// Its ROC AUC over slices, if defined.
     pub slice_auc: Option<f64>,
 }
 
-/// Sums over an epoch's training steps.
+/// Sums over the training steps of an epoch.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct TrainSums {
-    /// Of losses.
+    /// Losses.
     pub loss: f64,
-    /// Of the slice head's.
+    /// Losses of the slice head.
     pub slice: f64,
-    /// Of the study head's.
+    /// Losses of the study head.
     pub study: f64,
-    /// Steps.
+    /// Number of steps.
     pub steps: usize,
-    /// Of their seconds. Not in the file, which equal runs write alike; 0 when read, unless an older
-    /// program wrote it.
+    /// Seconds. Written as 0, so that equal runs write equal files; older versions of the program wrote
+    /// the value.
     pub seconds: f64,
 }
 
-/// What is to be written, copied: training may go on meanwhile.
+/// A copy of the data to be written, so that training can continue meanwhile.
 #[derive(Debug)]
 pub struct Snapshot {
     tensors: BTreeMap<String, Tensor>,
@@ -86,17 +86,17 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The weights alone.
+    /// Copies the weights alone.
     ///
-    /// Errors: one is NaN or infinite.
+    /// Errors: when a weight is NaN or infinite.
     pub fn best(model: &Classifier) -> Result<Self> {
         check_finite(model)?;
         Ok(Self { tensors: copied(model, "")?, metadata: BTreeMap::new() })
     }
 
-    /// Weights, moments, scaler and progress; `config` as TOML.
+    /// Copies weights, moments, scaler and progress; `config` is TOML.
     ///
-    /// Errors: a weight or moment is NaN or infinite.
+    /// Errors: when a weight or moment is NaN or infinite.
     pub fn last(
         model: &Classifier,
         optimizer: &AdamW,
@@ -118,7 +118,7 @@ impl Snapshot {
         }
         let TrainSums { loss, slice, study, steps, .. } = progress.sums;
         let score = progress.best.map_or(f64::INFINITY, |best| best.metric);
-        // A float's shortest decimals are read back as the same float.
+        // The shortest decimal form of a float reads back as the same float.
         let mut metadata = BTreeMap::from([
             ("format".to_string(), FORMAT.to_string()),
             ("fold".into(), progress.fold.to_string()),
@@ -146,7 +146,7 @@ impl Snapshot {
         Ok(Self { tensors, metadata })
     }
 
-    /// The file.
+    /// Serializes the file, checksum included.
     pub fn to_bytes(&self) -> io::Result<Vec<u8>> {
         let mut metadata = self.metadata.clone();
         metadata.insert("crc32".into(), "00000000".into());
@@ -158,7 +158,7 @@ impl Snapshot {
     }
 }
 
-/// Puts the right checksum into a file; `false` where it has no place for one.
+/// Writes the correct checksum into a file. Returns `false` if the file has no place for one.
 pub fn set_sum(bytes: &mut [u8]) -> bool {
     let length = header_length(bytes).unwrap_or(u64::MAX);
     let header = length.checked_add(8).and_then(|end| bytes.get(..usize::try_from(end).ok()?));
@@ -169,7 +169,7 @@ pub fn set_sum(bytes: &mut [u8]) -> bool {
     true
 }
 
-/// Refuses weights and statistics that are no longer finite, by name.
+/// Refuses weights and running statistics that are NaN or infinite. The error gives the name.
 pub fn check_finite(model: &Classifier) -> Result<()> {
     let weights = model.parameters.trainable.iter().map(|p| (&p.name, &p.var));
     let buffers = model.parameters.buffers.iter().map(|b| (&b.name, &b.var));
@@ -181,7 +181,7 @@ pub fn check_finite(model: &Classifier) -> Result<()> {
     Ok(())
 }
 
-/// The weights, as copies of their own: those of the model change in place.
+/// Copies the weights, since the model's own change in place.
 fn copied(model: &Classifier, prefix: &str) -> Result<BTreeMap<String, Tensor>> {
     let dict = weights::state_dict(&model.parameters)?;
     dict.into_iter().map(|(name, t)| Ok((format!("{prefix}{name}"), t.copy()?))).collect()
@@ -192,21 +192,21 @@ fn header_length(bytes: &[u8]) -> std::result::Result<u64, &'static str> {
     length.filter(|&n| n <= LONGEST_HEADER).ok_or("it is no safetensors file")
 }
 
-/// Where the checksum's digits stand in a header: after `"crc32":"`.
+/// Position of the checksum's digits in a header, after `"crc32":"`.
 fn find(header: &[u8]) -> Option<usize> {
     let key = &NO_SUM.as_bytes()[..NO_SUM.len() - 9];
     let at = memchr::memmem::find(header, key)? + key.len();
     (header.get(at + 8) == Some(&b'"')).then_some(at)
 }
 
-/// Checks a file's sum in one pass and little memory, and returns its metadata.
+/// Checks a file's checksum in one pass with little memory, and returns its metadata.
 ///
-/// Errors: one sentence that says what is wrong with it.
+/// Errors: when the file is not a valid checkpoint; one sentence that says why.
 pub fn verify(path: &Path) -> std::result::Result<HashMap<String, String>, String> {
     verified(&mut bounded::open(path).map_err(|e| e.to_string())?)
 }
 
-/// As [`verify`], from the file itself.
+/// Like [`verify`], for an open file.
 pub fn verified(file: &mut impl Read) -> std::result::Result<HashMap<String, String>, String> {
     let as_text = |e: io::Error| e.to_string();
     let mut header = vec![0; 8];
@@ -239,11 +239,11 @@ pub fn verified(file: &mut impl Read) -> std::result::Result<HashMap<String, Str
     Ok(header.metadata)
 }
 
-/// Of the files of a fold, the newest first, the first that is whole, with its metadata; and those
-/// that were passed over, with what is wrong with each.
+/// Returns the first valid one of a fold's files, which are given newest first, and the files before it
+/// with the reason why each is invalid.
 pub fn newest(files: impl Iterator<Item = PathBuf>) -> (Option<Whole>, Vec<(PathBuf, String)>) {
     let mut refused = Vec::new();
-    // One that cannot be looked at is there.
+    // Treat a file whose existence cannot be checked as existing, so that its error is reported.
     for path in files.filter(|path| path.try_exists().unwrap_or(true)) {
         match whole(path) {
             Ok(whole) => return (Some(whole), refused),
@@ -253,7 +253,8 @@ pub fn newest(files: impl Iterator<Item = PathBuf>) -> (Option<Whole>, Vec<(Path
     (None, refused)
 }
 
-/// A file whose sum is right. Errors: the file, and what is wrong with it.
+/// Returns the checkpoint at `path` if its checksum is correct. Errors: the file, and what is wrong
+/// with it.
 pub fn whole(path: PathBuf) -> std::result::Result<Whole, (PathBuf, String)> {
     match verify(&path) {
         Ok(metadata) => Ok(Whole { path, metadata }),
@@ -261,7 +262,7 @@ pub fn whole(path: PathBuf) -> std::result::Result<Whole, (PathBuf, String)> {
     }
 }
 
-/// A checkpoint whose sum is right.
+/// A checkpoint with a correct checksum.
 #[derive(Debug)]
 pub struct Whole {
     /// The file.
@@ -270,25 +271,25 @@ pub struct Whole {
 }
 
 impl Whole {
-    /// The progress that it knows. Errors: it is no `last`.
+    /// Returns its progress. Errors: when it is not a `last`.
     pub fn progress(&self) -> Result<Progress> {
         progress(&self.path, &self.metadata)
     }
 
-    /// Its sum, eight digits.
+    /// Its checksum, eight digits.
     pub fn sum(&self) -> &str {
         self.metadata.get("crc32").map_or("", |sum| sum)
     }
 
-    /// The configuration that it was written under, as TOML; empty where it does not say.
+    /// The configuration that it was written with, as TOML; empty if it has none.
     pub fn config(&self) -> &str {
         self.metadata.get("config").map_or("", |config| config)
     }
 }
 
-/// Reads `last` into a network and its optimizer, to the bit as they were.
+/// Reads `last` into a network and its optimizer, bit for bit.
 ///
-/// Errors: the file cannot be read, or is not a `last` of such a network. Both are then half
+/// Errors: when the file cannot be read, or is not a `last` of this network. Both may then be partly
 /// changed.
 pub fn load_last(model: &Classifier, optimizer: &mut AdamW, last: &Whole) -> Result<Progress> {
     let Whole { path, metadata } = last;
@@ -338,9 +339,9 @@ pub fn load_last(model: &Classifier, optimizer: &mut AdamW, last: &Whole) -> Res
     Ok(progress)
 }
 
-/// Reads the weights alone into a network, from a `best` or a `last`.
+/// Reads only the weights into a network, from a `best` or a `last`.
 ///
-/// Errors: the file cannot be read, or holds no such network.
+/// Errors: when the file cannot be read, or is for a different network.
 pub fn load_weights(model: &Classifier, from: &Whole) -> Result<()> {
     let bad = |why: String| Error::Checkpoint { path: from.path.clone(), why };
     let tensors = tensors(model, &from.path).map_err(bad)?;
@@ -355,12 +356,12 @@ pub fn load_weights(model: &Classifier, from: &Whole) -> Result<()> {
         .map_err(|differences| bad(differences.to_string()))
 }
 
-/// The tensors of a checkpoint of such a network.
+/// Reads the tensors of a checkpoint, of at most the size that fits this network.
 fn tensors(
     model: &Classifier,
     path: &Path,
 ) -> std::result::Result<HashMap<String, Tensor>, String> {
-    // Three values for each weight, and what the header and buffers take.
+    // Three values for each weight, plus room for the header and buffers.
     let most = 12 * model.parameters.count() as u64 + LONGEST_HEADER + (1 << 20);
     let size = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
     if size > most {
@@ -393,7 +394,7 @@ fn progress(path: &Path, metadata: &HashMap<String, String>) -> Result<Progress>
             slice_auc: figure("best_slice_auc"),
         }),
     };
-    // No epoch would ever be better than one of these.
+    // No later epoch would ever be better than such a score.
     if let Some(best) = best.filter(|best: &Best| !best.metric.is_finite()) {
         return Err(bad(format!("its score_best is {}", best.metric)));
     }
@@ -417,7 +418,7 @@ fn text<'a>(path: &Path, of: &'a HashMap<String, String>, key: &str) -> Result<&
     of.get(key).map(|text| &**text).ok_or_else(missing)
 }
 
-/// A number that training counts on from: none overflows.
+/// Reads a count, as u32 so that training can add to it without overflow.
 fn count(path: &Path, of: &HashMap<String, String>, key: &str) -> Result<u64> {
     number::<u32>(path, of, key).map(u64::from)
 }

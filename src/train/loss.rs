@@ -1,7 +1,7 @@
 //! The notebook's `criterion` and training loss, with their gradients, in f64 on the host.
 //!
-//! A step has some hundred logits: their loss is worked out here, exactly and without a graph,
-//! and its gradient handed to the network's backward pass. (candle 0.11's
+//! A step has some hundred logits: their loss is computed here, exactly and without a graph, and its
+//! gradient passed to the network's backward pass. (candle 0.11's
 //! `binary_cross_entropy_with_logit` gives NaN beyond |x| ≈ 90.)
 
 use crate::{config, score::aggregate::sigmoid};
@@ -9,11 +9,11 @@ use crate::{config, score::aggregate::sigmoid};
 /// Weights of the loss.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Weights {
-    /// Of the slice head, 15 in the notebook.
+    /// Weight of the slice head, 15 in the notebook.
     pub slice: f64,
-    /// Of the study head, 1 in the notebook.
+    /// Weight of the study head, 1 in the notebook.
     pub study: f64,
-    /// Of positive targets, 2 in the notebook.
+    /// Weight of positive targets, 2 in the notebook.
     pub positive: f64,
 }
 
@@ -23,12 +23,12 @@ impl From<&config::Train> for Weights {
     }
 }
 
-/// A weighted mean of losses and its gradient by the logits.
+/// A weighted mean of losses and its gradient with respect to the logits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Criterion {
     /// Σ w·ℓ / Σ w.
     pub loss: f64,
-    /// As long as the logits.
+    /// Gradient, one value per logit.
     pub grad: Vec<f64>,
 }
 
@@ -37,14 +37,14 @@ pub fn bce_with_logits(x: f64, y: f64) -> f64 {
     x.max(0.0) - x * y + (-x.abs()).exp().ln_1p()
 }
 
-/// Weight of a target: `positive` above 0, else 1.
+/// Weight of a target: `positive` if it is above 0, else 1.
 pub fn weight(target: f32, positive: f64) -> f64 {
     if target > 0.0 { positive } else { 1.0 }
 }
 
-/// The notebook's `criterion`: binary cross-entropy, positives counted `positive` times.
+/// The notebook's `criterion`: binary cross-entropy with positive targets weighted by `positive`.
 ///
-/// `logits` and `targets` of one length, at least 1.
+/// `logits` and `targets` have the same length, at least 1.
 pub fn criterion(logits: &[f32], targets: &[f32], positive: f64) -> Criterion {
     assert_eq!(logits.len(), targets.len());
     let norm: f64 = targets.iter().map(|&y| weight(y, positive)).sum();
@@ -61,7 +61,7 @@ pub fn criterion(logits: &[f32], targets: &[f32], positive: f64) -> Criterion {
     Criterion { loss: loss / norm, grad }
 }
 
-/// A study's target: the largest of its slices'. `targets` [B, T] → [B].
+/// Returns the studies' targets, each the largest of its slices'. `targets` [B, T] → [B].
 pub fn study_targets(targets: &[f32], images_per_study: usize) -> Vec<f32> {
     targets.chunks(images_per_study).map(|t| t.iter().copied().fold(0.0, f32::max)).collect()
 }
@@ -69,7 +69,7 @@ pub fn study_targets(targets: &[f32], images_per_study: usize) -> Vec<f32> {
 /// The training loss of a step and its gradients.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainLoss {
-    /// What is minimised.
+    /// The loss to be minimised.
     pub loss: f64,
     /// Slice head, unmixed targets (`loss1`).
     pub slice: f64,
@@ -81,10 +81,10 @@ pub struct TrainLoss {
     pub grad_studies: Vec<f32>,
 }
 
-/// (15·slice + 1·study) / 16, and with mixup λ times that plus (1-λ) times the same against the
-/// partners' targets.
+/// Computes (15·slice + 1·study) / 16, and with mixup λ times that plus (1-λ) times the same against
+/// the partners' targets.
 ///
-/// `slices` [B·T] and `studies` [B] logits, `targets` [B·T]; `mixed`: the partners' targets and λ.
+/// `slices` [B·T] and `studies` [B]: logits; `targets`: [B·T]; `mixed`: the partners' targets and λ.
 pub fn train_loss(
     slices: &[f32],
     studies: &[f32],
@@ -125,9 +125,9 @@ pub fn train_loss(
 }
 
 /// Validation loss of a constant guess at the training prevalence, on these validation batches:
-/// the mean over batches of (slice loss + study loss) / 2, as validation itself.
+/// the mean over batches of (slice loss + study loss) / 2, as in validation.
 ///
-/// `batches`: slice targets [B·T] of each. Prevalences are kept off 0 and 1 by 1e-4.
+/// `batches`: slice targets [B·T] of each. Prevalences are clamped to 1e-4..=1 - 1e-4.
 pub fn constant_guess(
     batches: impl Iterator<Item = Vec<f32>>,
     images_per_study: usize,

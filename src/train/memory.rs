@@ -1,4 +1,5 @@
-//! What a step keeps in memory, how many images it takes at once, and what that comes to.
+//! Memory plan of a step: which activations it keeps, how many images it processes at once, and the
+//! bytes that takes.
 
 use crate::{
     config::{Config, Precision},
@@ -11,46 +12,46 @@ use crate::{
 };
 use candle_core::Device;
 
-/// Share of the free memory that a step may fill with the encoder's activations.
+/// Share of the free memory that the encoder's activations may fill.
 const SHARE: f64 = 0.5;
-/// Bytes for blocks' inner values, unless the config gives the memory: what they spare, a ninth of
-/// a step, is not worth a gigabyte that nobody was asked for.
+/// Bytes for the blocks' inner values, unless the config sets the memory. Keeping them saves only a
+/// ninth of a step's time, which is not worth gigabytes by default.
 const INNER: usize = 128 << 20;
 /// Share of a GPU's free memory that a step may fill.
 const CARD_SHARE: f64 = 0.95;
-/// Bytes on a GPU for blocks' inner values, unless the config gives the memory.
+/// Bytes on a GPU for the blocks' inner values, unless the config sets the memory.
 const INNER_ON_CARD: usize = 5 << 29;
-/// Bytes on a GPU for the workspaces of cuBLAS, and for what is small.
+/// Bytes on a GPU for cuBLAS workspaces and small buffers.
 const WORKSPACES: usize = 256 << 20;
-/// More images at once on a GPU fill it no better.
+/// Maximum chunk on a GPU: larger ones do not increase its utilisation.
 const LONGEST_ON_CARD: usize = 256;
-/// More images at once than this gain nothing.
+/// Maximum chunk on the CPU: larger ones gain nothing.
 const LONGEST: usize = 64;
 
-/// What a step keeps of its images from the encoder's forward pass to its backward pass.
+/// Activations that a step keeps from the encoder's forward pass to its backward pass.
 ///
-/// Measured (nano, 224×224, 2 cores, ms an image, MiB an image): the passes with everything kept
-/// take 71 and 35 MiB; without the blocks' inner values 80 and 8 MiB; with nothing kept a second
-/// forward pass of 22 comes on top. A MiB of layers' inputs spares 3 ms, one of inner values 0.3:
-/// so inputs are kept first, of as many images as fit, and inner values in what is left. None of
-/// it changes a gradient by more than the order of its sums does (1e-5 relative at most).
+/// Measured (nano, 224×224, 2 cores), per image: with everything kept, both passes take 71 ms and
+/// 35 MiB; without the blocks' inner values 80 ms and 8 MiB; with nothing kept, a second forward pass
+/// of 22 ms is added. A MiB of layers' inputs saves 3 ms, a MiB of inner values 0.3 ms. So inputs are
+/// kept first, of as many images as fit, and inner values in the remaining memory. The plan changes
+/// gradients only by the order of their sums (relative difference at most 1e-5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
-    /// What the first forward pass keeps.
+    /// Activations kept by the first forward pass.
     pub retention: Retention,
-    /// Images at once of the others, which are encoded again for their gradients.
+    /// Images at once when the images that are not kept are encoded again for their gradients.
     pub chunk: usize,
 }
 
 impl Plan {
-    /// For `total` images: all inputs kept, or of `chunk` images at once where those are fewer.
+    /// A plan for `total` images that processes `chunk` at once and keeps their inputs.
     pub fn of_chunk(chunk: usize, total: usize) -> Self {
         let chunk = chunk.clamp(1, total.max(1));
         Self { retention: Retention { inputs: chunk, inner: 0 }, chunk }
     }
 
-    /// For `total` images of `size`² where the activations may take `budget` bytes, of which
-    /// inner values `inner`.
+    /// A plan for `total` images of `size`² with activations of at most `budget` bytes, of which inner
+    /// values at most `inner`.
     fn fitting(spec: &Spec, size: usize, total: usize, budget: u64, inner: u64) -> Self {
         let (inputs, inside) = kept_bytes(spec, size);
         let fit = (budget / inputs as u64) as usize;
@@ -63,7 +64,7 @@ impl Plan {
         Self { retention: Retention { inputs: total, inner }, chunk: total }
     }
 
-    /// The one that the config asks for, with `free` bytes of memory free beside the batches.
+    /// The plan for the config on the CPU, with `free` bytes of memory beside the batches.
     pub fn new(config: &Config, free: u64) -> Self {
         let spec = Spec::new(config);
         let total = config.train.batch_size * spec.images;
@@ -88,8 +89,8 @@ impl Plan {
         }
     }
 
-    /// The one that the config asks for on a device as it is now, and the bytes that are free there;
-    /// on the CPU beside the batches.
+    /// The plan for the config on `device` in its current state, and the bytes free there (on the CPU:
+    /// beside the batches).
     pub fn for_device(config: &Config, device: &Device) -> (Self, u64) {
         match device::free_memory(device) {
             Some(free) => (Self::on_card(config, free), free),
@@ -100,8 +101,8 @@ impl Plan {
         }
     }
 
-    /// The one that the config asks for on a GPU with `free` bytes free, the network not yet there: all
-    /// images in one pass where they fit, or else groups of them, the inputs kept of as many as fit.
+    /// The plan for the config on a GPU with `free` bytes free before the network is loaded: all images in
+    /// one pass if they fit, otherwise chunks, with the inputs of as many images kept as fit.
     pub fn on_card(config: &Config, free: u64) -> Self {
         let spec = Spec::new(config);
         let (studies, size) = (config.train.batch_size, config.data.image_size);
@@ -112,8 +113,8 @@ impl Plan {
         };
         let bytes = OnCard::new(&spec, size, inner);
         let (encoder, others) = spec.parameters();
-        // Weights, gradients and moments, the weights in the compute type; the batch, twice where it is
-        // mixed; LSTMs and heads.
+        // Weights, gradients and moments; the weights in the compute type; the batch, twice if it is mixed;
+        // LSTMs and heads.
         let beside = 4 * 4 * (encoder + others)
             + inner * encoder
             + 2 * total * size * size * spec.in_channels
@@ -140,13 +141,13 @@ impl Plan {
         Self { retention: Retention { inputs, inner: 0 }, chunk }
     }
 
-    /// With half as many images, where that is possible.
+    /// The plan with half as many images, or `None` if it has one.
     pub fn smaller(&self) -> Option<Self> {
         let chunk = self.chunk.min(self.retention.inputs.max(1)) / 2;
         (chunk > 0).then_some(Self { retention: Retention { inputs: chunk, inner: 0 }, chunk })
     }
 
-    /// In words, for a step of `total` images.
+    /// Describes the plan in words, for a step of `total` images.
     pub fn describe(&self, total: usize) -> String {
         let Retention { inputs, inner } = self.retention;
         match (inputs >= total, inner) {
@@ -162,32 +163,32 @@ impl Plan {
         }
     }
 
-    /// Bytes of activations at their most.
+    /// Peak of the activations in bytes.
     pub fn bytes(&self, spec: &Spec, size: usize) -> usize {
         let (inputs, inner) = kept_bytes(spec, size);
         self.retention.inputs * inputs + self.retention.inner * inner
     }
 }
 
-/// Bytes that a training step takes, by what for.
+/// Bytes used by a training step, by purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peak {
-    /// The weights and AdamW's two moments of each.
+    /// Weights and AdamW's two moments of each.
     pub weights: usize,
-    /// Gradients: the sum of each, and each further thread's of the encoder.
+    /// Gradients: their sums, and the encoder's once more for each further thread.
     pub gradients: usize,
-    /// The encoder's activations.
+    /// Activations of the encoder.
     pub activations: usize,
-    /// The features and their gradients, the LSTMs' states and the heads'.
+    /// Features and their gradients, and the states of LSTMs and heads.
     pub recurrent: usize,
-    /// What the threads work in.
+    /// Scratch buffers of the threads.
     pub scratch: usize,
-    /// The batch at hand and those that the loader has ready.
+    /// The current batch and those that the loader has ready.
     pub batches: usize,
 }
 
 impl Peak {
-    /// Of a run with this plan on `threads` threads.
+    /// Estimates the bytes of a run with this plan on `threads` threads.
     pub fn new(config: &Config, plan: &Plan, threads: usize) -> Self {
         let spec = Spec::new(config);
         let (size, studies) = (config.data.image_size, config.train.batch_size);
@@ -203,14 +204,14 @@ impl Peak {
         }
     }
 
-    /// All of it.
+    /// Sum of all parts.
     pub fn total(&self) -> usize {
         let Self { weights, gradients, activations, recurrent, scratch, batches } = self;
         weights + gradients + activations + recurrent + scratch + batches
     }
 }
 
-/// Bytes of the batches that are in memory at once.
+/// Bytes of all batches in memory at once.
 fn batches(config: &Config) -> usize {
     let spec = Spec::new(config);
     let size = config.data.image_size;
@@ -218,21 +219,21 @@ fn batches(config: &Config) -> usize {
     (config.data.prefetch + 2) * config.train.batch_size * study
 }
 
-/// Keeps the kernel from backing buffers with pages of 2 MiB: hundreds of buffers, each rounded up to
-/// whole pages, made a step of 2 × 105 images at 64×64 take 900 MiB in place of 780, no faster.
-/// Where there is no such thing it does nothing.
+/// Stops the kernel from backing buffers with pages of 2 MiB. Rounding hundreds of buffers up to whole
+/// pages made a step of 2 × 105 images at 64×64 take 900 MiB instead of 780, and no faster. Does
+/// nothing on systems other than Linux.
 pub fn small_pages() {
     #[cfg(target_os = "linux")]
     let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
-/// Free memory in bytes, a container's limit respected.
+/// Returns the free memory in bytes, within a container's limit.
 pub fn free_memory() -> u64 {
     let mut system = sysinfo::System::new();
     system.refresh_memory();
     let free = system.available_memory();
     match system.cgroup_limits() {
-        // Not its `free_memory`: that counts the page cache as taken.
+        // `free_memory` of the limits counts the page cache as used.
         Some(limits) => free.min(limits.total_memory.saturating_sub(limits.rss)),
         None => free,
     }
@@ -258,7 +259,7 @@ mod tests {
         assert_eq!(fitting(224, 840, 0), none);
     }
 
-    /// The notebook's step takes one pass on a card of 8 GB, of which some is taken already.
+    /// The notebook's step takes one pass on a GPU of 8 GB, part of which is in use already.
     #[test]
     fn one_pass_on_a_small_card() {
         let on_card = |free, more: &[&str]| {

@@ -1,4 +1,4 @@
-//! Figures of merit on the host.
+//! Training metrics, computed on the host.
 
 use super::loss::{bce_with_logits, weight};
 use crate::{
@@ -6,9 +6,8 @@ use crate::{
     score::{Figure, Scores},
 };
 
-/// What `best` is chosen by, lower is better: the validation loss, or what `metric` names of the
-/// scores, where higher is better 1 minus it. NaN where there is no such figure, or the validation
-/// loss is not finite.
+/// The value that `best` minimises: the validation loss, or the score that `metric` names, as 1 minus
+/// the score if higher is better. NaN if there is no such score, or the validation loss is not finite.
 pub fn cost(metric: Metric, loss: f64, scores: Option<&Scores>) -> f64 {
     if !loss.is_finite() {
         return f64::NAN;
@@ -27,7 +26,7 @@ pub fn cost(metric: Metric, loss: f64, scores: Option<&Scores>) -> f64 {
     figure.map_or(f64::NAN, |figure| metric.of_cost(figure))
 }
 
-/// Weighted slice loss of each vertebra, summed up over batches.
+/// Weighted slice loss of each vertebra, summed over batches.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct VertebraLoss {
     loss: [f64; 7],
@@ -35,7 +34,7 @@ pub struct VertebraLoss {
 }
 
 impl VertebraLoss {
-    /// Adds slices: `vertebrae` 0..7, each counted `share` (1 unless mixed up).
+    /// Adds slices. `vertebrae`: 0..7 each; `share`: weight of each slice, 1 without mixup.
     pub fn add(
         &mut self,
         logits: &[f32],
@@ -51,7 +50,7 @@ impl VertebraLoss {
         }
     }
 
-    /// Mean loss of C1..C7; `None` where there was no slice.
+    /// Returns the mean loss of C1..C7; `None` without slices.
     pub fn means(&self) -> [Option<f64>; 7] {
         std::array::from_fn(|v| (self.weight[v] > 0.0).then(|| self.loss[v] / self.weight[v]))
     }
@@ -88,7 +87,7 @@ mod tests {
                 assert!(cost(metric, loss, Some(&scores(&good))).is_nan());
             }
         }
-        // No patient without a fracture.
+        // Every patient has a fracture.
         assert!(cost(Metric::PatientAuc, 9.0, Some(&scores(&good[..1]))).is_nan());
     }
 

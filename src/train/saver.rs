@@ -1,4 +1,4 @@
-//! Checkpoints on their way to the disk, on a thread of their own: a step does not wait for it.
+//! Writes checkpoints on a thread of its own, so that steps do not wait for the disk.
 
 use super::checkpoint::Snapshot;
 use crate::run::{
@@ -13,37 +13,37 @@ use std::{io, path::PathBuf, time::Instant};
 /// A file to be written.
 #[derive(Debug)]
 pub struct File {
-    /// Which.
+    /// Kind of checkpoint.
     pub kind: CheckpointKind,
-    /// What is in it.
+    /// Contents of the file.
     pub snapshot: Snapshot,
-    /// Where it goes.
+    /// Path of the file.
     pub path: PathBuf,
-    /// Where those before it go, the newest first.
+    /// Paths of older generations, the newest first.
     pub older: Vec<PathBuf>,
 }
 
-/// What is written at once: all of it, or it is tried again from the first that failed.
+/// Files to be written together; a retry starts with the first that failed.
 #[derive(Debug)]
 pub struct Job {
-    /// Where training stood.
+    /// Position of training.
     pub at: Position,
-    /// In this order.
+    /// Files in the order of writing.
     pub files: Vec<File>,
 }
 
-/// Could not be written.
+/// A job that could not be completed.
 #[derive(Debug)]
 pub struct Failed {
-    /// What is left of the job.
+    /// Remaining files of the job.
     job: Job,
-    /// The file.
+    /// The file that failed.
     pub path: PathBuf,
-    /// Why.
+    /// Reason for the failure.
     pub error: io::Error,
 }
 
-/// The thread, seen from training. One job is on its way at most.
+/// Handle to the thread. At most one job is in progress.
 pub struct Saver {
     jobs: Sender<Job>,
     done: Receiver<Result<(), Failed>>,
@@ -51,7 +51,7 @@ pub struct Saver {
 }
 
 impl Saver {
-    /// Starts the thread; it ends with this. Errors: the system has no thread.
+    /// Starts the thread, which ends when this is dropped. Errors: when no thread can be started.
     pub fn start(events: EventSender) -> io::Result<Self> {
         let (jobs, received) = bounded::<Job>(1);
         let (tell, done) = bounded(1);
@@ -65,26 +65,26 @@ impl Saver {
         Ok(Self { jobs, done, busy: false })
     }
 
-    /// Gives `job` to the thread, which must have none: see [`Self::wait`].
+    /// Gives `job` to the thread, which must be idle: see [`Self::wait`].
     pub fn save(&mut self, job: Job) {
         self.busy = true;
-        // The thread lives as long as this does.
+        // Sending cannot fail: the thread lives as long as `self`.
         let _ = self.jobs.send(job);
     }
 
-    /// Tries once more what failed.
+    /// Repeats a failed job.
     pub fn retry(&mut self, failed: Failed) {
         self.save(failed.job);
     }
 
-    /// Whether the last job failed, if it is over; without waiting.
+    /// Returns the failure of the last job, if it has ended with one. Does not wait.
     pub fn poll(&mut self) -> Option<Failed> {
         let done = self.done.try_recv().ok()?;
         self.busy = false;
         done.err()
     }
 
-    /// Waits until nothing is on its way.
+    /// Waits until no job is in progress, and returns the failure of the last one.
     pub fn wait(&mut self) -> Option<Failed> {
         if !self.busy {
             return None;
@@ -97,7 +97,7 @@ impl Saver {
 fn write(mut job: Job, events: &EventSender) -> Result<(), Failed> {
     while let Some(file) = job.files.first() {
         let start = Instant::now();
-        // The journal must know the steps that the checkpoint counts.
+        // The journal must contain the steps that the checkpoint counts.
         let written = events
             .sync()
             .and_then(|()| file.snapshot.to_bytes())

@@ -1,22 +1,22 @@
-//! `torch.cuda.amp.GradScaler` as the notebook makes it: with f16 the loss is multiplied before
-//! the backward pass, so that small gradients do not vanish, and the gradients divided after it.
+//! `torch.cuda.amp.GradScaler` with the notebook's settings: with f16 the loss is scaled up before
+//! the backward pass, so that small gradients do not vanish, and the gradients are scaled down after it.
 
-/// Factor of the loss, and how it moves.
+/// Scale of the loss, and its adjustment.
 ///
 /// Formulas: <https://pytorch.org/docs/stable/amp.html#gradient-scaling>.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scaler {
-    /// What the loss is multiplied by.
+    /// Factor of the loss.
     pub scale: f64,
-    /// Good steps since it last moved.
+    /// Good steps since the scale last changed.
     pub good_steps: u64,
 }
 
-/// The scale grows by this, …
+/// Factor of the scale after `INTERVAL` consecutive good steps.
 const GROWTH: f64 = 2.0;
-/// … after so many good steps in a row, …
+/// Consecutive good steps before the scale grows.
 const INTERVAL: u64 = 2000;
-/// … and by this at a gradient that is not finite.
+/// Factor of the scale after a gradient that is not finite.
 const BACKOFF: f64 = 0.5;
 
 impl Default for Scaler {
@@ -27,7 +27,7 @@ impl Default for Scaler {
 }
 
 impl Scaler {
-    /// After a step: whether its gradients were finite.
+    /// Updates the scale after a step. `finite`: whether all its gradients were finite.
     pub fn update(&mut self, finite: bool) {
         if !finite {
             *self = Self { scale: self.scale * BACKOFF, good_steps: 0 };

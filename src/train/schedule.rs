@@ -3,7 +3,8 @@
 use crate::config::Train;
 use std::f64::consts::PI;
 
-/// Learning rate of `epoch` (from 1): η_min + (η_max - η_min) · (1 + cos(π·(epoch-1)/epochs)) / 2,
+/// Returns the learning rate of `epoch` (from 1):
+/// η_min + (η_max - η_min) · (1 + cos(π·(epoch-1)/epochs)) / 2,
 /// PyTorch's `CosineAnnealingWarmRestarts(T_0 = epochs)` stepped with epoch-1
 /// (Loshchilov & Hutter 2017, <https://arxiv.org/abs/1608.03983>).
 pub fn learning_rate(train: &Train, epoch: usize) -> f64 {
@@ -12,7 +13,7 @@ pub fn learning_rate(train: &Train, epoch: usize) -> f64 {
     min + (max - min) * (1.0 + (PI * t).cos()) / 2.0
 }
 
-/// The learning rates of all epochs.
+/// Returns the learning rates of all epochs.
 pub fn learning_rates(train: &Train) -> Vec<f64> {
     (1..=train.epochs).map(|e| learning_rate(train, e)).collect()
 }

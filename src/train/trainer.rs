@@ -1,4 +1,4 @@
-//! The trainer thread: the folds, one after the other.
+//! The trainer thread: trains one fold after the other.
 
 use super::{
     Error, Result,
@@ -38,59 +38,59 @@ use std::{
     thread::JoinHandle,
 };
 
-/// All that a run needs.
+/// Inputs of a run.
 pub struct Job {
     /// The resolved configuration.
     pub config: Config,
     /// The studies.
     pub table: Table,
-    /// Where slices come from.
+    /// Source of the slices.
     pub source: Arc<dyn SliceSource>,
-    /// Where files go.
+    /// The run folder.
     pub folder: Folder,
-    /// Where it computes.
+    /// Device of the network.
     pub device: Device,
-    /// The device in words.
+    /// Description of the device.
     pub device_name: String,
-    /// Why it is the CPU where a GPU was welcome.
+    /// Reason for training on the CPU when a GPU was allowed.
     pub no_gpu: Option<String>,
-    /// Where an earlier process left it.
+    /// State left by an earlier process of this run.
     pub resume: Option<Left>,
-    /// The notebook's DEBUG.
+    /// The notebook's DEBUG: writes no `last`.
     pub debug: bool,
-    /// The time of the log, as `time.ctime()`.
+    /// Time for the log, formatted as by `time.ctime()`.
     pub clock: fn() -> String,
-    /// The text of `report.txt`.
+    /// Writes the text of `report.txt`.
     pub report: fn(&RunFinished) -> String,
-    /// For the tests: panic at this step of a fold, from 1.
+    /// For tests: panic at this step of a fold, counted from 1.
     pub panic_at_step: Option<usize>,
-    /// For the tests: print at this step of a fold, from 1.
+    /// For tests: print at this step of a fold, counted from 1.
     pub print_at_step: Option<usize>,
-    /// For the tests: the loss of this batch of each epoch, from 1, is not finite.
+    /// For tests: the batch of each epoch, counted from 1, whose loss is not finite.
     pub nan_at_batch: Option<usize>,
 }
 
-/// Where an earlier process left a run.
+/// State of a run left by an earlier process.
 #[derive(Debug, Clone, Default)]
 pub struct Left {
-    /// The run's seconds.
+    /// Seconds that the run took so far.
     pub seconds: f64,
-    /// The queue, where it is known.
+    /// The queue, if known.
     pub folds: Vec<FoldStatus>,
-    /// Settings that are others now, a line each.
+    /// Settings changed since then, a line each.
     pub changed: Vec<String>,
 }
 
-/// Local time as C's `ctime`: `Sun Sep 25 13:05:11 2022`.
+/// Local time formatted as by C's `ctime`: `Sun Sep 25 13:05:11 2022`.
 pub fn ctime() -> String {
     jiff::Zoned::now().strftime("%a %b %e %H:%M:%S %Y").to_string()
 }
 
-/// Starts the trainer thread. It ends by itself; its last event is `RunFinished`. The sender is for
-/// whoever else is to hear of the run; who is to hear all of it joins in `begin`, which is called
-/// before the thread starts.
+/// Starts the trainer thread, which ends by itself; its last event is `RunFinished`. Others can
+/// subscribe to the run with the returned sender. `begin` is called before the thread starts, so
+/// subscribers that it adds receive every event.
 ///
-/// Errors: the system has no thread, or the journal cannot be written.
+/// Errors: when no thread can be started, or the journal cannot be opened.
 pub fn spawn(
     job: Job,
     begin: impl FnOnce(&EventSender),
@@ -101,7 +101,7 @@ pub fn spawn(
     begin(&events);
     let sender = events.clone();
     let thread = std::thread::Builder::new().name("trainer".into()).spawn(move || {
-        // However it ends, watchers hear the end.
+        // Tell subscribers about the end, even after a panic.
         let _closing = Closing(sender.clone());
         run(&job, &sender, commands)
     })?;
@@ -182,7 +182,7 @@ fn run(job: &Job, events: &EventSender, commands: Receiver<Command>) -> Outcome 
     let (what, text) = (path.display().to_string(), (job.report)(&finished));
     let written = control.persist(at, what, |_| write_atomically(&path, text.as_bytes()));
     if let Err(error) = written {
-        // The run itself is what it is.
+        // The run itself does not fail because of its report.
         events.log(Level::Error, error.to_string());
     }
     let state = match outcome {
@@ -298,18 +298,18 @@ fn folds(
                 control.queue.left(state);
                 match state {
                     FoldState::Done => {
-                        // What was asked while the last checkpoints were written was meant for
-                        // this fold: to skip it has no sense any more, its last epoch may be the
+                        // Commands that arrived while the last checkpoints were written were meant for
+                        // this fold: skipping it makes no sense any more, but its last epoch may be the
                         // one to stop after.
                         let flow = control.check(place.get())?;
                         stopped = control.queue.has_waiting()
                             && (flow == Flow::Stop || control.stop_after_epoch);
                     }
-                    // What was asked of this fold was not asked of the next.
+                    // A stop after this fold's epoch does not apply to the next fold.
                     _ => control.stop_after_epoch = false,
                 }
             }
-            // This fold's trouble; the others may do.
+            // Only this fold fails; train the others.
             Err(error @ (Error::NonFinite { .. } | Error::Diverged(_) | Error::Study(_))) => {
                 failed = true;
                 stopped = control.stop_after_epoch;
@@ -338,7 +338,7 @@ fn folds(
     })
 }
 
-/// The seed that a fold is trained under.
+/// Returns the seed of a fold's training.
 fn seed(job: &Job, control: &Control, fold: usize) -> u64 {
     control.queue.get(fold).map_or(job.config.seed, |entry| entry.seed)
 }
@@ -383,7 +383,7 @@ fn started(job: &Job, spec: &Spec, model: &Classifier, folds: Vec<FoldPlan>) -> 
     }
 }
 
-/// What a step keeps in memory, said in the log.
+/// Chooses the memory plan and logs it.
 fn memory_plan(job: &Job, spec: &Spec, events: &EventSender) -> memory::Plan {
     let config = &job.config;
     let (plan, free) = memory::Plan::for_device(config, &job.device);

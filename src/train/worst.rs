@@ -1,4 +1,4 @@
-//! What the network says of single studies, and those that validation was worst at.
+//! Predictions for single studies, and the studies with the highest validation loss.
 
 use super::{
     loss,
@@ -11,10 +11,10 @@ use crate::{
 };
 use std::iter;
 
-/// Studies that are told of a validation.
+/// Number of studies reported per validation.
 const TOLD: usize = 8;
 
-/// What the network says of a study, as it is told.
+/// Converts the network's output for a study to the form used in events.
 pub fn prediction(output: Output) -> Prediction {
     let Output { study, labels, logits } = output;
     Prediction {
@@ -25,12 +25,12 @@ pub fn prediction(output: Output) -> Prediction {
     }
 }
 
-/// To 4 digits: more are not read, and would be most of a line of the journal.
+/// Rounds to 4 digits: no view shows more, and they would fill most of a journal line.
 fn probability(logit: f32) -> f32 {
     ((1e4 * aggregate::probability(logit.into())).round() / 1e4) as f32
 }
 
-/// What a loss is ranked by: nothing is worse than one that is not a number.
+/// Sort key of a loss: NaN ranks as the worst.
 fn rank(loss: f64) -> f64 {
     if loss.is_nan() { f64::INFINITY } else { loss }
 }
@@ -64,7 +64,7 @@ impl Ranking {
         }
     }
 
-    /// At most eight, the worst first.
+    /// Returns at most eight studies, the worst first.
     pub fn worst(self) -> Vec<WorstStudy> {
         self.studies
     }
@@ -80,7 +80,7 @@ mod tests {
     };
     use std::sync::Arc;
 
-    /// A batch of three studies of 7 × 3 slices, in an order that training shuffled.
+    /// A batch of three studies of 7 × 3 slices, shuffled as in training.
     fn shuffled() -> Batch {
         let sets = [
             "data.image_size=32",
@@ -100,7 +100,7 @@ mod tests {
     fn a_prediction_undoes_the_shuffle() {
         let batch = shuffled();
         let t = batch.images_per_study;
-        // A logit that tells its place.
+        // Logits that encode their place.
         let logit = |i: usize| {
             f32::from(batch.places[i].vertebra) + f32::from(batch.places[i].slice) / 10.0
         };
@@ -133,7 +133,7 @@ mod tests {
         let mut ranking = Ranking::default();
         ranking.add(&batch, &vec![f32::NAN; n * t], &[0.0, 9.0, -9.0], 2.0);
         assert!(ranking.worst().iter().all(|study| study.loss.is_nan()));
-        // Alone, a study's loss is what validation would say of it.
+        // For a single study, the loss equals validation's.
         let slices = vec![0.3; n * t];
         let mut ranking = Ranking::default();
         ranking.add(&batch, &slices, &[0.3; 3], 2.0);

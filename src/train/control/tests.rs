@@ -102,7 +102,7 @@ fn a_full_disk_holds_training_until_there_is_room() {
     assert!(control.persist(at, "x".into(), full).is_err());
 }
 
-/// What a machine may run out of for a moment, and what it is called.
+/// Resources that a machine may run out of for a moment, and their names.
 #[cfg(unix)]
 #[test]
 fn an_error_that_passes_holds_training_and_is_told_in_words() {
@@ -143,7 +143,7 @@ fn an_error_that_passes_holds_training_and_is_told_in_words() {
     }
 }
 
-/// Waits until the trainer says that it holds.
+/// Waits until the trainer reports that it holds.
 fn held(handle: &RunHandle) {
     let limit = Duration::from_secs(60);
     while !matches!(
@@ -160,7 +160,7 @@ fn a_run_folder_that_goes_away_is_waited_for_and_not_made_anew() {
     let at = Position { fold: 1, epoch: 3, step: 41 };
     let thread = std::thread::spawn(move || {
         control.write_state(at).unwrap();
-        // A checkpoint goes through the saver's thread.
+        // A checkpoint is written by the saver's thread.
         let config = Config::load(
             None,
             false,
@@ -183,7 +183,7 @@ fn a_run_folder_that_goes_away_is_waited_for_and_not_made_anew() {
         path
     });
     held(&handle);
-    // Another folder of that name is not the run's.
+    // Another folder of the same name is not the run's.
     std::fs::create_dir(&run).unwrap();
     std::thread::sleep(5 * TRY_EVERY);
     assert_eq!(std::fs::read_dir(&run).unwrap().count(), 0);

@@ -1,4 +1,4 @@
-//! The steps of an epoch.
+//! Training steps of an epoch.
 
 use super::{End, Training};
 use crate::{
@@ -19,13 +19,13 @@ use crate::{
 };
 use std::time::{Duration, Instant};
 
-/// Between two looks at the GPU.
+/// Interval between GPU queries.
 const GPU_EVERY: Duration = Duration::from_secs(2);
-/// Batches in a row that are left out before the fold ends all the same.
+/// Consecutive batches that may be left out before the fold fails.
 const MOST_LEFT_OUT: usize = 10;
 
 impl Training<'_, '_> {
-    /// The steps of the phase that `loader` stands at.
+    /// Makes the steps of the loader's current phase.
     pub(super) fn train_epoch(
         &mut self,
         loader: &mut Loader,
@@ -58,7 +58,7 @@ impl Training<'_, '_> {
             let step = match made {
                 Ok(step) => step,
                 Err(error) => {
-                    // The step was not made.
+                    // No step was made.
                     self.place.set(at);
                     self.leave_out(error, loader)?;
                     continue;
@@ -127,7 +127,7 @@ impl Training<'_, '_> {
         })
     }
 
-    /// Tells how the GPU is doing, every few seconds.
+    /// Reports the state of the GPU, at most every two seconds.
     fn ask_gpu(&mut self) {
         let Some(monitor) = self.fold.monitor else { return };
         if self.asked.is_some_and(|asked| asked.elapsed() < GPU_EVERY) {
@@ -139,7 +139,7 @@ impl Training<'_, '_> {
         }
     }
 
-    /// What is out of the ordinary in a step, in the log.
+    /// Logs a smaller memory plan and a skipped step.
     fn tell(&self, out: &StepOutput) {
         let (fold, at) = (self.fold, self.at());
         let before = fold.memory.replace(out.plan);
@@ -159,9 +159,9 @@ impl Training<'_, '_> {
         }
     }
 
-    /// Goes on without a batch whose loss or gradient is not finite, where that is wanted. Weights,
-    /// moments and statistics are those from before it: training again from the last checkpoint,
-    /// without that batch, would end in the same bits.
+    /// Leaves out a batch whose loss or gradient is not finite, if the config allows that. Weights,
+    /// moments and running statistics are as before the batch: training again from the last checkpoint
+    /// without it would give the same bits.
     fn leave_out(&mut self, error: Error, loader: &Loader) -> Result<()> {
         let skip = self.fold.config.train.on_nonfinite == OnNonFinite::Skip;
         let Error::NonFinite { what, studies } = error else { return Err(error) };
@@ -175,7 +175,7 @@ impl Training<'_, '_> {
     }
 }
 
-/// For the tests: one line through each of Rust's two ways, and one past them, without an end.
+/// For tests: prints a line with each of Rust's macros, and writes to fd 2 without a newline.
 fn print_as_libraries_do() {
     println!("a stray line on stdout");
     eprintln!("a stray line on stderr");

@@ -1,4 +1,4 @@
-//! Where a step's time goes.
+//! Times the parts of a step.
 
 #[cfg(feature = "cuda")]
 use candle_core::cuda_backend::{
@@ -8,32 +8,32 @@ use candle_core::cuda_backend::{
 use candle_core::{Device, Result};
 use std::{cell::RefCell, time::Instant};
 
-/// Parts of a step.
+/// A part of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// Bringing the images to the device.
+    /// Upload of the images to the device.
     Upload,
     /// The encoder's forward pass.
     Encode,
-    /// LSTMs and heads, forward and backward.
+    /// Forward and backward pass of LSTMs and heads.
     Tail,
     /// The encoder's backward pass, and its second forward pass where images are encoded again.
     Backward,
-    /// Looking at the gradients, and AdamW.
+    /// Check of the gradients, and AdamW.
     Optimizer,
 }
 
 impl Part {
-    /// All, in their order.
+    /// All parts in their order.
     pub const ALL: [Self; 5] =
         [Self::Upload, Self::Encode, Self::Tail, Self::Backward, Self::Optimizer];
 }
 
-/// A moment.
+/// A point in time.
 #[derive(Debug)]
 enum Mark {
     Host(Instant),
-    /// Of a GPU's stream, which the host does not wait for.
+    /// A point in a GPU stream; the host does not wait for it.
     #[cfg(feature = "cuda")]
     Event(CudaEvent),
 }
@@ -49,7 +49,7 @@ impl Mark {
         Ok(Self::Host(Instant::now()))
     }
 
-    /// Seconds; what a GPU had to do until `self` is done.
+    /// Seconds from `before` to `self`; on a GPU, of its own time.
     fn since(&self, before: &Self) -> Result<f64> {
         match (self, before) {
             (Self::Host(end), Self::Host(start)) => Ok((*end - *start).as_secs_f64()),
@@ -69,12 +69,12 @@ impl Mark {
 #[derive(Debug)]
 pub struct Clock<'a> {
     device: &'a Device,
-    /// Where a step begins, and where each of its parts ends.
+    /// Start of each step (`None`), and end of each of its parts.
     marks: RefCell<Vec<(Option<Part>, Mark)>>,
 }
 
 impl<'a> Clock<'a> {
-    /// For steps on `device`.
+    /// Creates a clock for steps on `device`.
     pub fn new(device: &'a Device) -> Self {
         Self { device, marks: RefCell::default() }
     }
@@ -84,23 +84,23 @@ impl<'a> Clock<'a> {
         Ok(())
     }
 
-    /// A step begins.
+    /// Marks the start of a step.
     ///
-    /// Errors: the device's.
+    /// Errors: when the device fails.
     pub fn start(&self) -> Result<()> {
         self.mark(None)
     }
 
-    /// A part ends that began where the one before it ended.
+    /// Marks the end of a part; it began where the previous one ended.
     ///
-    /// Errors: the device's.
+    /// Errors: when the device fails.
     pub fn lap(&self, part: Part) -> Result<()> {
         self.mark(Some(part))
     }
 
-    /// Seconds of each part since the last call, all steps together. Waits for the device.
+    /// Returns the seconds of each part since the last call, summed over all steps. Waits for the device.
     ///
-    /// Errors: the device's.
+    /// Errors: when the device fails.
     pub fn take(&self) -> Result<[f64; Part::ALL.len()]> {
         self.device.synchronize()?;
         let marks = self.marks.take();

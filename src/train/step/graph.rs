@@ -1,11 +1,11 @@
-//! The gradients by candle's autograd through our ops, for the tests to compare with.
+//! Gradients by candle's autograd, for tests to compare with.
 
 use super::{Bytes, Error, Gradients, Images, Result, Scored, Stepper, Task, WeightGradients};
 use crate::net::{ops, parameters::Parameter};
 use candle_core::{Tensor, Var};
 
 impl Stepper<'_> {
-    /// The images as the network takes them, [n, S, S, 6] in 0..=1, of the compute type.
+    /// Returns the images in the network's input format, [n, S, S, 6] in 0..=1, in the compute type.
     fn images(&self, images: &dyn Images, total: usize) -> Result<Tensor> {
         let (s, c) = (images.size(), self.model.spec.in_channels);
         let shape = (total, s, s, c);
@@ -33,7 +33,7 @@ impl Stepper<'_> {
         let (t, f) = (self.model.spec.images, features.dim(1)?);
         let logits = self.model.tail_by_graph(&leaf.as_tensor().reshape(((), t, f))?)?;
         let Scored { loss, slice_logits, study_logits, grads } = self.scored(&logits, task)?;
-        // Σ logits·∂L/∂logits has the loss's gradient.
+        // Σ logits·∂L/∂logits has the same gradient as the loss.
         let dot =
             |x: &Tensor, g: Vec<f32>| (x * Tensor::from_vec(g, x.shape(), self.device)?)?.sum_all();
         let [slices, studies] = grads;

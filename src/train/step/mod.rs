@@ -1,11 +1,12 @@
-//! One optimizer step, the encoder in chunks with exact gradients.
+//! One optimizer step, with the encoder in chunks and exact gradients.
 //!
-//! The encoder has no BatchNorm: images are independent in it. So it may run on all of them and
-//! keep what it needs for the gradients of some; LSTMs and heads run on all features; ∂L/∂features
-//! is taken back through those images; the others are encoded again in chunks, and it is taken
-//! back through each. The gradients are those of one pass; the memory is what [`Plan`] allows.
+//! The encoder has no BatchNorm, so images are independent in it. Its first forward pass runs on all
+//! images and keeps the activations of some. LSTMs and heads run on all features and give
+//! ∂L/∂features. The backward pass goes through the kept images; the others are encoded again in
+//! chunks, each followed by its backward pass. The gradients equal those of a single pass; the memory
+//! is bounded by [`Plan`].
 //!
-//! A step that runs out of memory is made again with half as many images at once.
+//! A step that runs out of memory is repeated with half as many images at once.
 
 pub mod clock;
 #[cfg(test)]
@@ -42,34 +43,34 @@ use candle_core::{DType, Device, Tensor};
 use clock::{Clock, Part};
 use std::ops::Range;
 
-/// Both are on the network's device; this says it where they are not.
+/// Error for gradients on different devices; both should be on the network's.
 const ON_TWO: &str = "the gradients of encoder and LSTMs are on two devices";
 
-/// The images of a batch as the network takes them.
+/// Images of a batch in the network's input format.
 pub trait Images: Sync {
     /// Writes images `range` (flat over B·T) as [n, S, S, 6] in 0..=1 to `out`.
     fn fill(&self, range: Range<usize>, out: &mut [f32]);
-    /// S.
+    /// Returns S, the image size.
     fn size(&self) -> usize;
-    /// UIDs, as many as there are studies.
+    /// Returns the UIDs, one per study.
     fn studies(&self) -> Vec<String>;
-    /// The images before they become floats, where there are such: a quarter of what has to
-    /// travel to a GPU.
+    /// Returns the images as bytes if they are available in that form, which is a quarter of the size for
+    /// the transfer to a GPU.
     fn bytes(&self) -> Option<Bytes<'_>> {
         None
     }
 }
 
-/// Images as bytes: value · share / 255, plus as much of a partner where they are mixed.
+/// Images as bytes: value · share / 255, plus the same of a partner if they are mixed.
 #[derive(Debug, Clone)]
 pub struct Bytes<'a> {
-    /// All of them in order, [.., S, S, 6], in pieces.
+    /// All images in order, [.., S, S, 6], in pieces.
     pub pieces: Vec<&'a [u8]>,
-    /// The partner of each image, flat over B·T, and the shares of both.
+    /// The partner of each image, flat over B·T, and the shares of image and partner.
     pub mixed: Option<(Vec<u32>, [f32; 2])>,
 }
 
-/// What the loss is taken against.
+/// Targets of the loss.
 #[derive(Debug, Clone, Copy)]
 pub struct Targets<'a> {
     /// [B·T], 0 or 1.
@@ -78,7 +79,7 @@ pub struct Targets<'a> {
     pub mixed: Option<(&'a [f32], f64)>,
 }
 
-/// What a step gives.
+/// Result of a step.
 #[derive(Debug, Clone)]
 pub struct StepOutput {
     /// Losses.
@@ -87,18 +88,18 @@ pub struct StepOutput {
     pub slice_logits: Vec<f32>,
     /// Study logits [B], from before the step.
     pub study_logits: Vec<f32>,
-    /// L2 norm of all gradients; not finite where the step was skipped.
+    /// L2 norm of all gradients; not finite if the step was skipped.
     pub grad_norm: f64,
-    /// The scaler skipped it: a gradient was not finite, and weights and optimizer are as before.
+    /// Whether the scaler skipped the step: a gradient was not finite; weights and moments are unchanged.
     pub skipped: bool,
-    /// What it was made with: [`Stepper::plan`], or less where that did not fit into memory.
+    /// The plan that was used: [`Stepper::plan`], or a smaller one if that did not fit into memory.
     pub plan: Plan,
 }
 
 impl WeightGradients {
-    /// In memory.
+    /// Copies the gradients to host memory.
     ///
-    /// Errors: the device's.
+    /// Errors: when the device fails.
     pub fn to_host(self) -> Result<Vec<Vec<f32>>> {
         match self {
             Self::Host(values) => Ok(values),
@@ -109,7 +110,7 @@ impl WeightGradients {
     }
 }
 
-/// A training batch's.
+/// Loss and gradients of a training batch.
 #[derive(Debug, Clone)]
 pub struct Gradients {
     /// Losses.
@@ -118,61 +119,61 @@ pub struct Gradients {
     pub slice_logits: Vec<f32>,
     /// Study logits [B].
     pub study_logits: Vec<f32>,
-    /// Times what the loss was scaled by.
+    /// Gradients of the weights, multiplied by the loss scale.
     pub of_weights: WeightGradients,
 }
 
-/// The network, and how it is fed.
+/// A network with its device, memory plan and buffers.
 #[derive(Clone, Copy)]
 pub struct Stepper<'a> {
     /// The network.
     pub model: &'a Classifier,
-    /// What it keeps of a training step's images, and how many it takes at once.
+    /// The activations that it keeps in a training step, and the images it processes at once.
     pub plan: Plan,
-    /// Where it computes.
+    /// Device of the network.
     pub device: &'a Device,
-    /// What the encoder computes training in; f32 on the CPU. The rest, and validation, is f32.
+    /// Type in which the encoder trains; f32 on the CPU. Everything else, and validation, is f32.
     pub compute: DType,
-    /// Buffers from step to step.
+    /// Buffers reused from step to step.
     pub arena: &'a Arena,
-    /// Where somebody asks what takes how long.
+    /// Clock to time the parts of a step.
     pub clock: Option<&'a Clock<'a>>,
 }
 
-/// A training batch and how it is scored.
+/// A training batch and its loss settings.
 #[derive(Clone, Copy)]
 struct Task<'a> {
     images: &'a dyn Images,
     targets: Targets<'a>,
     weights: Weights,
-    /// The key of dropout; without it, none.
+    /// Key of dropout; `None` = no dropout.
     dropout: Option<Key>,
     /// Factor of the loss in the backward pass.
     scale: f64,
 }
 
-/// A batch's loss and logits, and the loss's gradients by those.
+/// Loss and logits of a batch, and the gradients of the loss with respect to the logits.
 struct Scored {
     loss: TrainLoss,
     slice_logits: Vec<f32>,
     study_logits: Vec<f32>,
-    /// [B·T] and [B], times the loss's scale.
+    /// Shapes [B·T] and [B], multiplied by the loss scale.
     grads: [Vec<f32>; 2],
 }
 
-/// What comes back from the loss to the features.
+/// Results of the LSTMs', the heads' and the loss's passes.
 struct Tail {
     scored: Scored,
-    /// By the features [B·T, F].
+    /// Gradient with respect to the features [B·T, F].
     grad: Tensor,
     of_lstms: WeightGradients,
-    /// Of both heads.
+    /// Gradients of both heads' weights.
     of_heads: Vec<Tensor>,
 }
 
-/// All gradients in the parameters' order, in which the encoder's weights come first.
+/// Collects all gradients in the order of the parameters, which starts with the encoder's weights.
 ///
-/// Errors: one is missing.
+/// Errors: when a gradient is missing.
 fn all_gradients<T>(
     model: &Classifier,
     encoder: Vec<T>,
@@ -191,7 +192,7 @@ fn all_gradients<T>(
 }
 
 impl<'a> Stepper<'a> {
-    /// In f32 on the CPU.
+    /// Creates a stepper in f32 on the CPU.
     pub fn on_cpu(model: &'a Classifier, plan: Plan, arena: &'a Arena) -> Self {
         Self { model, plan, device: &Device::Cpu, compute: DType::F32, arena, clock: None }
     }
@@ -206,8 +207,8 @@ impl Stepper<'_> {
         Encoder::new(self.model, images.size(), self.arena)
     }
 
-    /// Validation's forward pass: slice logits [B·T] and study logits [B]. One that does not fit
-    /// into memory is made again with a smaller plan.
+    /// Runs validation's forward pass: slice logits [B·T] and study logits [B]. On a GPU, a pass that does
+    /// not fit into memory is repeated with a smaller plan.
     pub fn predict(&self, images: &dyn Images, studies: usize) -> Result<(Tensor, Tensor)> {
         let t = self.model.spec.images;
         #[cfg(feature = "cuda")]
@@ -227,7 +228,7 @@ impl Stepper<'_> {
         predicted
     }
 
-    /// [`Self::predict`] of so many images with the encoder's pass on some device.
+    /// [`Self::predict`] for `images` images with the given encoder pass.
     fn predict_by<P: Pass>(&self, encoder: &P, images: usize) -> Result<(Tensor, Tensor)> {
         let (features, _) = encoder.forward(0..images, Retention::default())?;
         let lstms = Lstms::new(self.model, &self.arena.pool);
@@ -236,7 +237,7 @@ impl Stepper<'_> {
         Ok(self.model.heads(&read)?.into())
     }
 
-    /// Brings the images to the device, as bytes where there are such.
+    /// Uploads the images to the device, as bytes if available.
     #[cfg(feature = "cuda")]
     fn source<'i>(
         &self,
@@ -255,7 +256,8 @@ impl Stepper<'_> {
         Ok(ImageSource::Bytes { own, mixed })
     }
 
-    /// Loss and gradients of a training batch; the weights untouched. BatchNorm's running statistics move.
+    /// Computes loss and gradients of a training batch. Does not change the weights, but updates BatchNorm's
+    /// running statistics.
     pub fn gradients(
         &self,
         images: &dyn Images,
@@ -280,7 +282,7 @@ impl Stepper<'_> {
         self.gradients_by(&encoder, task)
     }
 
-    /// [`Self::gradients`] with the encoder's pass on some device.
+    /// [`Self::gradients`] with the given encoder pass.
     fn gradients_by<P: Pass>(&self, encoder: &P, task: Task) -> Result<Gradients> {
         let total = task.targets.own.len();
         self.lap(Part::Upload)?;
@@ -315,7 +317,7 @@ impl Stepper<'_> {
         Ok(Gradients { loss, slice_logits, study_logits, of_weights })
     }
 
-    /// LSTMs, heads and loss of the features [B·T, F], forward and backward.
+    /// Runs LSTMs, heads and loss on the features [B·T, F], forward and backward.
     fn tail(&self, features: &Tensor, task: Task) -> Result<Tail> {
         let lstms = Lstms::new(self.model, &self.arena.pool);
         let (read, tape) = lstms.forward(features)?;
@@ -328,13 +330,13 @@ impl Stepper<'_> {
         Ok(Tail { scored, grad, of_lstms, of_heads })
     }
 
-    /// The loss of slice logits [B·T] and study logits [B].
+    /// Computes the loss of slice logits [B·T] and study logits [B].
     fn scored(
         &self,
         [slices, studies]: &[Tensor; 2],
         Task { images, targets, weights, scale, .. }: Task,
     ) -> Result<Scored> {
-        // One read, for which the host waits once.
+        // Read both at once: the host waits for the device only once.
         let mut slice_logits = Tensor::cat(&[slices.detach(), studies.detach()], 0)?.to_vec1()?;
         let study_logits = slice_logits.split_off(targets.own.len());
         let loss =
@@ -347,10 +349,10 @@ impl Stepper<'_> {
         Ok(Scored { loss, slice_logits, study_logits, grads })
     }
 
-    /// One step: gradients, then the optimizer. On an error the weights are as before.
+    /// Makes one step: gradients, then the optimizer. On an error the weights are unchanged.
     ///
-    /// A step that does not fit into memory is made again with a smaller plan. A gradient that is
-    /// not finite is an error, or, where the optimizer has a scaler, a step that is skipped.
+    /// A step that does not fit into memory is repeated with a smaller plan. If a gradient is not finite,
+    /// the step is skipped if the optimizer has a scaler, and an error otherwise.
     pub fn step(
         &self,
         optimizer: &mut AdamW,
@@ -377,7 +379,7 @@ impl Stepper<'_> {
             made
         })?;
         let Gradients { loss, slice_logits, study_logits, of_weights } = made;
-        // A variance that overflows hides in the loss: what is divided by it becomes 0.
+        // An infinite variance does not show in the loss: values divided by it become 0.
         if let Some(name) = statistic {
             self.restore_buffers(&statistics)?;
             let what = format!("the statistic {name}");
@@ -405,8 +407,8 @@ impl Stepper<'_> {
         Ok(StepOutput { loss, slice_logits, study_logits, grad_norm, skipped, plan })
     }
 
-    /// What `make` makes with this plan or, each time the device's memory does not suffice, with a
-    /// smaller one; and that plan.
+    /// Calls `make` with this plan and, each time the device runs out of memory, with a smaller one.
+    /// Returns its result and that plan.
     fn fitting<T>(&self, mut make: impl FnMut(&Stepper) -> Result<T>) -> Result<(T, Plan)> {
         let mut plan = self.plan;
         loop {
@@ -420,7 +422,7 @@ impl Stepper<'_> {
         }
     }
 
-    /// Errors: the arena's limit would be passed, as a card's allocator says it.
+    /// Errors: when the plan exceeds the arena's limit; the same error as a GPU's allocator gives.
     fn within_limit(&self, images: &dyn Images) -> Result<()> {
         let need = self.plan.bytes(&self.model.spec, images.size());
         match self.arena.limit {
@@ -436,8 +438,8 @@ impl Stepper<'_> {
             .collect::<candle_core::Result<_>>()?)
     }
 
-    /// Σ g² of each weight's gradient; and the name of a running statistic with a value that is NaN
-    /// or infinite. On a GPU both in one read.
+    /// Returns Σ g² of each weight's gradient, and the name of a running statistic with a value that is
+    /// NaN or infinite. On a GPU, one read gets both.
     fn squares(
         &self,
         optimizer: &mut AdamW,
@@ -453,7 +455,7 @@ impl Stepper<'_> {
             }
             return Ok((optimizer.squares(gradients)?, bad));
         };
-        // The squares are summed in f64, in which those of finite values in f32 stay finite.
+        // Squares are summed in f64, so those of finite f32 values stay finite.
         let all = tensors.iter().cloned();
         let all = all.chain(statistics.clone().map(|b| b.var.as_detached_tensor())).collect();
         let mut squares = optimizer.squares(&WeightGradients::Device(all))?;
@@ -470,7 +472,7 @@ impl Stepper<'_> {
     }
 }
 
-/// [`Stepper::gradients_by`] of a batch on a GPU, in type `T`.
+/// [`Stepper::gradients_by`] for a batch on a GPU, in type `T`.
 #[cfg(feature = "cuda")]
 fn on_card<T: Compute>(
     stepper: &Stepper,
@@ -481,7 +483,7 @@ fn on_card<T: Compute>(
     stepper.gradients_by(&Card::<T>::new(stepper.model, batch, at)?, task)
 }
 
-/// `range` in pieces of `chunk`.
+/// Splits `range` into pieces of `chunk`.
 fn chunks(range: Range<usize>, chunk: usize) -> impl Iterator<Item = Range<usize>> {
     let (chunk, end) = (chunk.max(1), range.end);
     range.step_by(chunk).map(move |i| i..(i + chunk).min(end))

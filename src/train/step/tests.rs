@@ -1,12 +1,12 @@
-//! Gradients by hand, by autograd, in chunks; steps that fail.
+//! Gradients by hand, by autograd and in chunks; steps that fail.
 
 use super::*;
 use crate::{config::Config, config::Set, net::Spec};
 use candle_core::{DType, Var};
 
-/// Noise, and none of one colour: with fresh biases of 0 each norm of such an image makes its
-/// gradient a thousand times larger, and the study head's BatchNorm over two studies that are
-/// nearly the same makes rounding as large as anything else.
+/// Noise, of no uniform colour: with fresh biases of 0, the norms of a uniform image make its
+/// gradient a thousand times larger, and the study head's BatchNorm over two nearly equal studies
+/// makes rounding errors as large as everything else.
 struct Noise;
 impl Images for Noise {
     fn fill(&self, range: Range<usize>, out: &mut [f32]) {
@@ -25,14 +25,14 @@ impl Images for Noise {
     }
 }
 
-/// By hand and by autograd, in one pass and in chunks.
+/// Compares gradients by hand and by autograd, in one pass and in chunks.
 #[test]
 fn gradients_do_not_depend_on_how_they_are_computed() {
     let sets =
         ["model.backbone=convnext_micro", "data.slices_per_vertebra=1", "model.lstm_hidden=8"];
     let config = Config::load(None, false, &sets.map(Set::new)).unwrap();
     let model = Classifier::new(&Spec::new(&config), 0, 0, DType::F32, &Device::Cpu).unwrap();
-    // Layer scale begins at 1e-6: blocks would hardly show.
+    // Layer scale starts at 1e-6, with which blocks would hardly contribute.
     for p in model.parameters.trainable.iter().filter(|p| p.name.ends_with("gamma")) {
         p.var.set(&Tensor::full(0.5f32, p.var.shape(), &Device::Cpu).unwrap()).unwrap();
     }
@@ -61,7 +61,7 @@ fn gradients_do_not_depend_on_how_they_are_computed() {
         assert!((loss - other_loss).abs() < 1e-6);
         assert!(logits.iter().zip(&other_logits).all(|(a, b)| (a - b).abs() < 1e-5));
         for ((p, a), b) in model.parameters.trainable.iter().zip(&grads).zip(&other) {
-            // Before a BatchNorm a bias has no gradient but rounding.
+            // The gradient of a bias before a BatchNorm is only rounding error.
             if matches!(&*p.name, "head.0.bias" | "head2.0.bias") {
                 continue;
             }
@@ -108,7 +108,7 @@ fn a_step_that_is_not_finite_changes_nothing_and_names_the_studies() {
     assert_eq!(optimizer, moments);
 }
 
-/// A small network, its optimizer, and two studies' targets.
+/// Returns a small network with its optimizer and config.
 fn micro(sets: &[&str]) -> (Config, Classifier, AdamW) {
     let small =
         ["model.backbone=convnext_micro", "data.slices_per_vertebra=1", "model.lstm_hidden=8"];
@@ -122,7 +122,7 @@ fn micro(sets: &[&str]) -> (Config, Classifier, AdamW) {
 
 const OWN: [f32; 14] = [1., 0., 0., 0., 0., 0., 0., 0., 0., 0., 0., 0., 1., 0.];
 
-/// A step of `images`, and all weights after it.
+/// Makes a step with `images` and returns its output and all weights after it.
 fn step(
     (config, model, optimizer): &mut (Config, Classifier, AdamW),
     images: &dyn Images,
@@ -146,7 +146,7 @@ fn out_of_memory_halves_the_chunk_and_makes_the_step_again() {
     let short = Arena::limited(Plan::of_chunk(4, 14).bytes(&spec, 32));
     let enough = Arena::default();
     let (out, weights) = step(&mut micro(&[]), &Noise, plan, &short);
-    // 12, 6, 3: BatchNorm's statistics have moved once all the same.
+    // 12, 6, 3 images at once: BatchNorm's statistics must have moved only once.
     assert_eq!(out.unwrap().plan, Plan::of_chunk(3, 14));
     let (out, expected) = step(&mut micro(&[]), &Noise, Plan::of_chunk(3, 14), &enough);
     assert_eq!(out.unwrap().plan, Plan::of_chunk(3, 14));
@@ -162,7 +162,7 @@ fn out_of_memory_halves_the_chunk_and_makes_the_step_again() {
     assert!(weights[0] == first.to_vec1::<f32>().unwrap());
 }
 
-/// On the CPU the scaler's arithmetic is the same, in f32.
+/// On the CPU, the scaler's arithmetic is the same in f32.
 #[test]
 fn a_scaled_step_is_the_step_and_one_that_overflows_is_skipped() {
     let (plan, arena) = (Plan::of_chunk(14, 14), Arena::default());
@@ -173,7 +173,7 @@ fn a_scaled_step_is_the_step_and_one_that_overflows_is_skipped() {
     let (a, b) = (a.unwrap(), b.unwrap());
     assert_eq!(a.loss.loss, b.loss.loss);
     assert!((a.grad_norm / b.grad_norm - 1.0).abs() < 1e-5, "{} {}", a.grad_norm, b.grad_norm);
-    // A power of two changes no digit, short of the smallest numbers.
+    // Scaling by a power of two changes no digit, except in the smallest numbers.
     let far = |a: &Vec<f32>, b: &Vec<f32>| {
         a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
     };
@@ -247,7 +247,7 @@ fn bytes_become_what_fill_writes() {
     assert!(got.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5));
 }
 
-/// The graph with the encoder in narrower numbers.
+/// Compares with the graph, with the encoder in narrower types.
 #[test]
 fn the_encoder_computes_in_narrower_numbers() {
     let (config, model, _) = micro(&[]);
@@ -259,7 +259,7 @@ fn the_encoder_computes_in_narrower_numbers() {
     let run = |compute: DType, plan: Plan, scale: f64| {
         let stepper = Stepper { compute, ..Stepper::on_cpu(&model, plan, &arena) };
         let targets = Targets { own: &OWN, mixed: None };
-        // Without the study head: its BatchNorm over two rows makes rounding ten times larger.
+        // Without the study head: its BatchNorm over two rows makes rounding errors ten times larger.
         let weights = Weights { study: 0.0, ..Weights::from(&config.train) };
         let dropout = None;
         let task = Task { images: &images, targets, weights, dropout, scale };
@@ -269,8 +269,8 @@ fn the_encoder_computes_in_narrower_numbers() {
     let (loss, exact) = run(DType::F32, Plan::of_chunk(14, 14), 1.0);
     let norm = |g: &[f32]| g.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
     let whole = exact.iter().map(|g| norm(g).powi(2)).sum::<f64>().sqrt();
-    // bf16 has 8 bits, and its products on the CPU are candle's: it shows that the types fit
-    // together, f16 that the numbers do.
+    // bf16 has 8 bits, and candle's products in it on the CPU: it shows that the types fit together, while
+    // f16 shows that the values are right.
     for (compute, scale, tolerance) in [(DType::F16, 1024.0, 0.02), (DType::BF16, 1.0, 0.3)] {
         for plan in [Plan::of_chunk(14, 14)] {
             let (narrow_loss, grads) = run(compute, plan, scale);
