@@ -1,4 +1,4 @@
-//! From studies to a batch: the notebook's `__getitem__`, stacking and mixup.
+//! Makes batches of studies: the notebook's `__getitem__`, stacking and mixup.
 
 use super::augment::{Pipeline, Scratch};
 use super::buffers::Images;
@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Which slice of its study an image is, shuffles undone.
+/// Index of an image's slice in its study, independent of shuffles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SliceIndex {
     /// 0..7 for C1..C7.
@@ -20,68 +20,68 @@ pub struct SliceIndex {
     pub slice: u8,
 }
 
-/// How a batch is mixed: row b becomes λ·b + (1 − λ)·partner\[b\].
+/// Mixup of a batch: row b becomes λ·b + (1 − λ)·partner\[b\].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mixup {
-    /// `[B]`, a permutation of the rows.
+    /// Partner of each row, `[B]`: a permutation.
     pub partner: Vec<usize>,
-    /// λ, 0..1, one for the whole batch.
+    /// λ, 0..1, the same for the whole batch.
     pub lambda: f64,
 }
 
 impl Mixup {
-    /// λ and 1 − λ as PyTorch multiplies an f32 tensor by them: the difference in f64, then rounded.
+    /// Returns λ and 1 − λ as PyTorch multiplies an f32 tensor by them: subtracted in f64, then rounded.
     pub fn shares(&self) -> [f32; 2] {
         [self.lambda as f32, (1.0 - self.lambda) as f32]
     }
 }
 
-/// B studies of T = 7 × slices images, not yet mixed: mixing happens as pixels become floats.
+/// B studies of T = 7 × slices images, before mixup, which happens when pixels become floats.
 #[derive(Debug, PartialEq)]
 pub struct Batch {
-    /// `[B]`, each study's images, uint8 `[T, size, size, 6]`, in a buffer of its own.
+    /// `[B]`: the images of each study, uint8 `[T, size, size, 6]`, in a buffer of its own.
     pub images: Vec<Images>,
-    /// Height and width, pixels.
+    /// Height and width in pixels.
     pub size: usize,
-    /// T.
+    /// T, the number of images per study.
     pub images_per_study: usize,
-    /// `[B]`, the StudyInstanceUIDs.
+    /// `[B]`: StudyInstanceUIDs.
     pub studies: Vec<Arc<str>>,
-    /// `[B, T]`, 0 or 1, before mixup.
+    /// `[B, T]`: labels, 0 or 1, before mixup.
     pub targets: Vec<f32>,
-    /// `[B, T]`, where each image comes from.
+    /// `[B, T]`: slice of each image.
     pub places: Vec<SliceIndex>,
-    /// Set where the batch is to be mixed.
+    /// Mixup, if the batch has one.
     pub mixup: Option<Mixup>,
 }
 
 impl Batch {
-    /// B, the number of studies.
+    /// Returns B, the number of studies.
     pub fn len(&self) -> usize {
         self.studies.len()
     }
 
-    /// Whether there is no study; the loader never makes such a batch.
+    /// Whether there are no studies; the loader never makes such a batch.
     pub fn is_empty(&self) -> bool {
         self.studies.is_empty()
     }
 
-    /// Image `i`, flat over B·T: uint8 `[size, size, 6]`.
+    /// Returns image `i`, flat over B·T: uint8 `[size, size, 6]`.
     pub fn image(&self, i: usize) -> &[u8] {
         let bytes = self.size * self.size * CHANNELS;
         let (row, place) = (i / self.images_per_study, i % self.images_per_study);
         &self.images[row][place * bytes..(place + 1) * bytes]
     }
 
-    /// Targets of the partners, `[B, T]`, where the batch is mixed: the notebook's `targets_mix`.
+    /// Returns the targets of the mixup partners, `[B, T]`: the notebook's `targets_mix`.
     pub fn targets_mixed(&self) -> Option<Vec<f32>> {
         let t = self.images_per_study;
         let of = |&b: &usize| &self.targets[b * t..(b + 1) * t];
         Some(self.mixup.as_ref()?.partner.iter().flat_map(of).copied().collect())
     }
 
-    /// The images `range` (flat over B·T) as the network takes them: f32 `[n, size, size, 6]` in
-    /// 0..=1, mixed where the batch is. `out` holds exactly as many values. In parallel.
+    /// Writes the images `range` (flat over B·T) in the network's input format: f32 `[n, size, size, 6]`
+    /// in 0..=1, after mixup. `out` must have exactly that length. Runs in parallel.
     pub fn images_f32(&self, range: Range<usize>, out: &mut [f32]) {
         let bytes = self.size * self.size * CHANNELS;
         assert_eq!(out.len(), range.len() * bytes, "out is not as long as the images");
@@ -105,28 +105,28 @@ impl Batch {
     }
 }
 
-/// value / 255 · share for the 256 values of a byte: every product that a pixel can give, rounded
-/// as f32 would, so that mixing is two look-ups and a sum.
+/// value / 255 · share for the 256 values of a byte, rounded as in f32, so that mixing takes two table
+/// look-ups and a sum.
 fn levels(share: f32) -> [f32; 256] {
     std::array::from_fn(|value| value as f32 / 255.0 * share)
 }
 
-/// Order of the `n` training studies in an epoch (from 1): a permutation.
+/// Returns the order of the `n` training studies in an epoch (from 1): a permutation.
 pub fn study_order(seed: u64, fold: usize, epoch: usize, n: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
     order.shuffle(&mut Key::new(seed, Purpose::StudyOrder).at(fold, epoch).rng());
     order
 }
 
-/// How the studies of one epoch become images.
+/// Settings for turning the studies of one epoch into images.
 pub(super) struct Recipe {
     pub size: usize,
     pub slices: usize,
-    /// None in validation: no shuffles, no augmentation, no mixup.
+    /// `None` in validation: no shuffles, no augmentation, no mixup.
     training: Option<Training>,
 }
 
-/// What only training does.
+/// Settings for training only.
 struct Training {
     seed: u64,
     fold: usize,
@@ -165,17 +165,17 @@ impl Recipe {
         }
     }
 
-    /// Bytes of one image.
+    /// Returns the bytes of one image.
     pub fn image_bytes(&self) -> usize {
         self.size * self.size * CHANNELS
     }
 
-    /// T.
+    /// Returns T, the number of images per study.
     pub fn images_per_study(&self) -> usize {
         VERTEBRAE * self.slices
     }
 
-    /// Whether and how the batch of `len` studies at `step` (0-based) is mixed.
+    /// Draws the mixup of the batch of `len` studies at `step` (0-based).
     pub fn mixup(&self, step: usize, len: usize) -> Option<Mixup> {
         let training = self.training.as_ref()?;
         let mut rng = training.key(Purpose::Mixup).study(step as u64).rng();
@@ -187,8 +187,8 @@ impl Recipe {
         Some(Mixup { partner, lambda: rng.random() })
     }
 
-    /// `[T]`: which slice stands where. The vertebrae change their order, each with its slices;
-    /// then all the slices do, each with its label.
+    /// Draws the order of the images, `[T]`: first the vertebrae are shuffled, each with its slices, then
+    /// all the slices, each with its label.
     pub fn places(&self, study: &Study) -> Vec<SliceIndex> {
         let mut vertebrae: Vec<u8> = (0..VERTEBRAE as u8).collect();
         let draw = |purpose, probability: fn(&Training) -> f64| {
@@ -211,11 +211,11 @@ impl Recipe {
         places
     }
 
-    /// Fills `images`, uint8 `[T, size, size, 6]`, with the slices at `places`, each augmented on
-    /// its own. `read` writes slice `(vertebra, slice)` into uint8 `[size, size, 6]`; once it
-    /// returns false so does this, with `images` half done.
+    /// Fills `images`, uint8 `[T, size, size, 6]`, with the slices at `places`, each augmented
+    /// separately. `read` writes slice `(vertebra, slice)` into uint8 `[size, size, 6]`; once it returns
+    /// false, so does this function, and `images` are incomplete.
     ///
-    /// A slice's draws are keyed by what it is, not by where it stands.
+    /// The random draws of a slice are keyed by its identity, not its position.
     pub fn images(
         &self,
         study: &Study,

@@ -1,10 +1,10 @@
-//! Buffers that go round: a worker fills one, the trainer reads it, and it is filled again.
+//! Reusable buffers: a worker fills one, the trainer reads it, and a worker fills it again.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The images of one study, uint8 `[T, size, size, 6]`. One of a [`BufferPool`] goes back there
-/// when it is dropped.
+/// The images of one study, uint8 `[T, size, size, 6]`. A buffer from a [`BufferPool`] returns to it
+/// when dropped.
 pub struct Images {
     bytes: Vec<u8>,
     pool: Option<Arc<BufferPool>>,
@@ -49,20 +49,20 @@ impl Drop for Images {
     }
 }
 
-/// Buffers of one length that nobody uses. It makes one only where none is free, so it never holds
-/// more than were in use at one time.
+/// Unused buffers of one length. A new one is made only if none is free, so there are never more than
+/// were in use at the same time.
 pub(super) struct BufferPool {
     bytes: usize,
     free: Mutex<Vec<Vec<u8>>>,
 }
 
 impl BufferPool {
-    /// `bytes`: length of each buffer.
+    /// Creates an empty pool. `bytes`: length of each buffer.
     pub fn new(bytes: usize) -> Arc<Self> {
         Arc::new(Self { bytes, free: Mutex::default() })
     }
 
-    /// A buffer as its last user left it: whoever takes it overwrites it.
+    /// Returns a buffer with undefined contents, to be overwritten.
     pub fn take(self: &Arc<Self>) -> Images {
         let free = self.lock().pop();
         let bytes = free.unwrap_or_else(|| vec![0; self.bytes]);
@@ -73,7 +73,7 @@ impl BufferPool {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Buffers that nobody uses.
+    /// Returns the number of unused buffers.
     #[cfg(test)]
     pub fn free(&self) -> usize {
         self.lock().len()

@@ -1,10 +1,10 @@
-//! Crops without a picture: a vertebra that is not in the scan is cropped all the same, as images
-//! of ones. They are trained on as the notebook does, but nobody should take them for pictures.
+//! Constant crops: a vertebra outside the scan is cropped anyway, as images of ones. They are trained
+//! on as in the notebook, but are reported so that nobody takes them for pictures.
 
 use crate::config::{CHANNELS, VERTEBRAE};
 use std::sync::Arc;
 
-/// The CT planes of a slice; the mask comes after them.
+/// Number of CT planes of a slice; the mask comes after them.
 const PLANES: usize = CHANNELS - 1;
 
 /// A study with constant slices.
@@ -12,17 +12,17 @@ const PLANES: usize = CHANNELS - 1;
 pub struct Constant {
     /// StudyInstanceUID.
     pub study: Arc<str>,
-    /// Constant slices of C1..C7.
+    /// Number of constant slices of C1..C7.
     pub slices: [usize; VERTEBRAE],
 }
 
-/// Whether no CT plane of a slice, uint8 `[H, W, 6]` or a piece of it, has two different pixels,
-/// whatever its mask is.
+/// Whether each CT plane of a slice, uint8 `[H, W, 6]` or a part of it, has a single value, regardless
+/// of its mask.
 pub fn is_constant(image: &[u8]) -> bool {
     let (pixels, _) = image.as_chunks::<CHANNELS>();
     let Some(first) = pixels.first() else { return false };
-    // From the middle on: a crop's border may be empty, and most images are then told from a
-    // constant one by a few pixels.
+    // Start in the middle: a crop's border may be empty, whereas a few pixels of the middle usually show
+    // that an image is not constant.
     let (before, after) = pixels.split_at(pixels.len() / 2);
     after.iter().chain(before).all(|pixel| pixel[..PLANES] == first[..PLANES])
 }

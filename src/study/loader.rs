@@ -1,14 +1,14 @@
-//! Worker threads that fill batches ahead of the trainer.
+//! Worker threads that prepare batches ahead of the trainer.
 //!
-//! The unit of work is one study of one batch. Units are taken in order, through all phases of a
+//! The unit of work is one study of one batch. Units are processed in order, through all phases of a
 //! fold (training epoch, validation, training epoch, …), so the first validation batches are
-//! filled while the last steps compute, and the next epoch's while validation runs. At most
-//! `data.prefetch` + 1 batches are filled or ready at a time, and the trainer holds one more:
-//! memory is bounded by `data.prefetch` + 2 batches, whatever the workers and across the borders
-//! of phases. A study's pixels are written once, where the trainer reads them, into buffers that
-//! are used again.
+//! filled while the last steps compute, and the next epoch's during validation. At most
+//! `data.prefetch` + 1 batches are being filled or ready at a time, and the trainer holds one more:
+//! memory is bounded by `data.prefetch` + 2 batches, regardless of the number of workers and across
+//! phases. A study's pixels are written once, where the trainer reads them, into buffers that
+//! are reused.
 //!
-//! Batches are handed out in step order. Nothing that is drawn depends on which worker draws it.
+//! Batches are returned in step order. Random draws do not depend on which worker makes them.
 
 mod phase;
 
@@ -25,7 +25,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Waits before a slice that cannot be read is tried again: 2 seconds in all.
+/// Delays before another attempt to read a slice, 2 seconds in total.
 const WAITS: [Duration; 4] = [
     Duration::from_millis(100),
     Duration::from_millis(300),
@@ -33,53 +33,53 @@ const WAITS: [Duration; 4] = [
     Duration::from_millis(1000),
 ];
 
-/// Batches in step order, phase after phase; an [`Iterator`] over those of the phase at hand.
-/// It ends with the phase; asked again, it begins the next one.
+/// Batches in step order, phase by phase; an [`Iterator`] over the batches of the current phase.
+/// It returns `None` at the end of the phase; the next call starts the next phase.
 ///
-/// After an error it ends for good. Dropping it, in mid-phase too, stops its workers and waits
-/// for them: for one slice at most.
+/// After an error it returns `None` for good. Dropping it, even in mid-phase, stops its workers and
+/// waits for them, which takes at most the time of one slice.
 pub struct Loader {
     job: Arc<Job>,
     workers: Vec<JoinHandle<()>>,
-    /// Set where no worker could be started.
+    /// Set if no worker could be started.
     failed: Option<Error>,
-    /// The phase at hand: index into the plan's passes.
+    /// The current phase: index into the plan's passes.
     pass: usize,
-    /// Its batches still to come.
+    /// Batches left in the current phase.
     left: usize,
-    /// Whether one of its batches was handed out.
+    /// Whether the current phase has returned a batch.
     some: bool,
-    /// What was wrong with the first study that it lost.
+    /// The problem with the first study lost in the current phase.
     first_lost: Option<String>,
     skipped: Vec<Skipped>,
-    /// Studies with constant slices that are not taken yet, and the names of all that were met.
+    /// Studies with constant slices for `take_constant`, and the names of all found so far.
     constant: Vec<Constant>,
     constant_met: HashSet<Arc<str>>,
 }
 
-/// A study that was left out of a batch.
+/// A study left out of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
     /// StudyInstanceUID.
     pub study: Arc<str>,
-    /// Which slice, its file and what is wrong with it.
+    /// The slice, its file and the problem.
     pub reason: String,
 }
 
-/// What the workers share.
+/// State shared by the workers.
 struct Job {
     source: Arc<dyn SliceSource>,
     plan: Plan,
     on_error: OnError,
-    /// Before each further try of a slice.
+    /// Delays before each further attempt to read a slice.
     waits: Vec<Duration>,
-    /// Batches not yet handed out, those being filled included.
+    /// Maximum number of batches not yet returned, including those being filled.
     window: usize,
     pool: Arc<BufferPool>,
-    /// Looked at between slices.
+    /// Checked between slices.
     stop: AtomicBool,
     state: Mutex<State>,
-    /// A batch was finished or handed out, or `stop` was set.
+    /// Notified when a batch is completed or returned, or `stop` is set.
     changed: Condvar,
 }
 
@@ -87,23 +87,23 @@ struct Job {
 struct State {
     /// The phase being filled.
     phase: Option<Arc<Phase>>,
-    /// Its next batch.
+    /// Next batch of that phase.
     next_batch: usize,
-    /// The pass behind it: index into the plan's passes.
+    /// Next pass: index into the plan's passes.
     next_pass: usize,
-    /// Batches handed out, of all phases.
+    /// Number of batches returned, over all phases.
     taken: usize,
-    /// The batches `taken..` that were begun.
+    /// Batches being filled or ready; the first is number `taken`.
     begun: VecDeque<Slot>,
-    /// Studies that could not be read the last time: they are tried only once the next time, so
-    /// that a file that is gone for good does not hold up every epoch.
+    /// Studies that could not be read the last time. They get only one attempt the next time, so that a
+    /// missing file does not delay every epoch.
     given_up: HashSet<Arc<str>>,
 }
 
 /// One study of one batch.
 struct Unit {
     phase: Arc<Phase>,
-    /// Counted through all phases.
+    /// Number of the batch, counted through all phases.
     batch: usize,
     /// Index into the phase's studies.
     study: usize,
@@ -111,8 +111,8 @@ struct Unit {
 }
 
 impl Loader {
-    /// The training batches of one epoch (from 1) of `fold`: `studies` (those of the other folds)
-    /// shuffled, augmented and mixed as the config says, the short batch dropped.
+    /// Training batches of one epoch (from 1) of `fold`: `studies` (those of the other folds)
+    /// shuffled, augmented and mixed according to the config, without the last short batch.
     pub fn train(
         source: Arc<dyn SliceSource>,
         studies: Arc<[Study]>,
@@ -124,14 +124,14 @@ impl Loader {
         Self::start(source, Plan::new(config, fold, studies, Arc::default(), passes), &WAITS)
     }
 
-    /// The validation batches: `studies` in their order, as they are, the short batch kept.
+    /// Validation batches: `studies` in their order, not augmented, including the last short batch.
     pub fn valid(source: Arc<dyn SliceSource>, studies: Arc<[Study]>, config: &Config) -> Self {
         let passes = vec![Pass::Valid];
         Self::start(source, Plan::new(config, 0, Arc::default(), studies, passes), &WAITS)
     }
 
-    /// A fold from `first_epoch` (from 1) to its end, without the `done` first batches of that epoch:
-    /// the batches of [`Self::train`], then those of [`Self::valid`], and so on with the next epoch.
+    /// Batches of a fold from `first_epoch` (from 1) to its end, without the first `done` batches of that
+    /// epoch: the batches of [`Self::train`], then those of [`Self::valid`], then the next epoch's.
     pub fn fold(
         source: Arc<dyn SliceSource>,
         train: Arc<[Study]>,
@@ -147,7 +147,7 @@ impl Loader {
         Self::start(source, plan, &WAITS)
     }
 
-    /// Batches of the phase at hand that were handed out or left out.
+    /// Number of batches of the current phase that were returned or left out.
     pub fn taken(&self) -> usize {
         self.job.plan.batches_of(self.pass) - self.left
     }
@@ -159,7 +159,7 @@ impl Loader {
             n => n,
         };
         let window = data.prefetch + 1;
-        // More could not all have a study at a time.
+        // More workers than studies in the window would have no work.
         let workers = workers.min(window * plan.config.train.batch_size);
         let left = plan.batches_of(0) - plan.done;
         let job = Arc::new(Job {
@@ -190,7 +190,7 @@ impl Loader {
             let name = format!("loader-{i}");
             match std::thread::Builder::new().name(name).spawn(move || job.work()) {
                 Ok(handle) => loader.workers.push(handle),
-                // Fewer workers only take longer.
+                // With fewer workers loading only takes longer.
                 Err(source) if i == 0 => loader.failed = Some(Error::Threads { source }),
                 Err(_) => break,
             }
@@ -198,19 +198,19 @@ impl Loader {
         loader
     }
 
-    /// The studies left out of the batches since the last call, those of batches that were left
-    /// out wholly included; in order. Empty unless `data.on_error` is `skip`.
+    /// Returns the studies left out of batches since the last call, in order, including those of batches
+    /// lost completely. Empty unless `data.on_error` is `skip`.
     pub fn take_skipped(&mut self) -> Vec<Skipped> {
         std::mem::take(&mut self.skipped)
     }
 
-    /// The studies with slices without a picture that were handed out since the last call, each
-    /// once in the loader's life; in order.
+    /// Returns the studies with constant slices in the batches since the last call, in order, each study
+    /// only once.
     pub fn take_constant(&mut self) -> Vec<Constant> {
         std::mem::take(&mut self.constant)
     }
 
-    /// The next batch as it was filled; waits for it. `None` once stopped.
+    /// Waits for the next batch and returns it. `None` once stopped.
     fn next_slot(&self) -> Option<Slot> {
         let mut state = self.job.lock();
         loop {
@@ -229,11 +229,11 @@ impl Loader {
         Some(slot)
     }
 
-    /// Notes who is missing in `slot`. Errors: one that is to stop the loader.
+    /// Records the studies missing in `slot`. Errors: when one of them must stop the loader.
     fn note_failed(&mut self, slot: &mut Slot) -> Result<(), Error> {
         for (study, error) in slot.take_failed() {
             match (error, self.job.on_error) {
-                // A fault of the program, not of the data.
+                // A bug in the program, not in the data.
                 (error @ Error::Panic { .. }, _) => return Err(error),
                 (error, OnError::Stop) => {
                     let (source, tries) = (Box::new(error), self.job.waits.len() + 1);
@@ -249,7 +249,7 @@ impl Loader {
         Ok(())
     }
 
-    /// Turns to the next phase. Errors: this one had batches, and none was left.
+    /// Moves on to the next phase. Errors: when this phase lost all its batches.
     fn end_phase(&mut self) -> Result<(), Error> {
         let plan = &self.job.plan;
         let Some(&pass) = plan.passes.get(self.pass) else { return Ok(()) };
@@ -300,14 +300,14 @@ impl Drop for Loader {
     fn drop(&mut self) {
         self.job.stop();
         for worker in self.workers.drain(..) {
-            // A worker's panic was told as an error already.
+            // A worker's panic has been reported as an error already.
             let _ = worker.join();
         }
     }
 }
 
 impl Job {
-    /// No user code runs under the lock, so a poisoned one holds nothing half done.
+    /// Locks the state. No user code runs under the lock, so a poisoned one is still consistent.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -321,14 +321,14 @@ impl Job {
     }
 
     fn stop(&self) {
-        // Under the lock, so that no one checks before and sleeps after.
+        // Hold the lock, so that no thread checks `stop` before this and waits after it.
         let state = self.lock();
         self.stop.store(true, Ordering::Relaxed);
         drop(state);
         self.changed.notify_all();
     }
 
-    /// A worker's life.
+    /// Main loop of a worker.
     fn work(&self) {
         let mut scratch = Scratch::default();
         while let Some(unit) = self.take_unit() {
@@ -346,7 +346,7 @@ impl Job {
         }
     }
 
-    /// The next unit; waits while the window is full. `None`: nothing is left.
+    /// Returns the next unit, and waits while the window is full. `None`: no work is left.
     fn take_unit(&self) -> Option<Unit> {
         let mut state = self.lock();
         loop {
@@ -367,7 +367,7 @@ impl Job {
         }
     }
 
-    /// Begins the next batch, in this phase or the next. False: there is none.
+    /// Starts the next batch, in this phase or the next. Returns false if there is none.
     fn begin(&self, state: &mut State) -> bool {
         loop {
             if let Some(phase) = &state.phase
@@ -384,7 +384,7 @@ impl Job {
         }
     }
 
-    /// The study of `unit`; `None` once stopped.
+    /// Fills the study of `unit`. Returns `None` once stopped.
     fn fill(&self, unit: &Unit, scratch: &mut Scratch) -> Result<Option<Filled>, Error> {
         let study = &unit.phase.studies[unit.study];
         let places = unit.phase.recipe.places(study);
@@ -394,7 +394,7 @@ impl Job {
         let mut constant = [0; VERTEBRAE];
         let read = |vertebra: usize, slice, out: &mut [u8]| {
             let whole = self.read(study, vertebra, slice, out, waits)?;
-            // Before it is augmented: noise on nothing is no picture.
+            // Check before augmentation, which may add noise to a constant slice.
             constant[vertebra] += usize::from(whole && is_constant(out));
             Ok(whole)
         };
@@ -402,7 +402,7 @@ impl Job {
         Ok(whole.then_some(Filled { images, places, constant }))
     }
 
-    /// Reads one slice, with a further try after each of `waits` where it cannot be read. False
+    /// Reads one slice, with another attempt after each of `waits` if it cannot be read. Returns false
     /// once stopped.
     fn read(
         &self,
@@ -421,7 +421,7 @@ impl Job {
                 return Ok(true);
             };
             let Some(&wait) = waits.next() else { return Err(error) };
-            // Ends at once when the loader is dropped.
+            // Wakes up at once when the loader is dropped.
             drop(self.changed.wait_timeout_while(self.lock(), wait, |_| !self.stopped()));
         }
     }

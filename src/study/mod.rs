@@ -1,22 +1,22 @@
-//! From disk, or from made-up studies, to a batch.
+//! Reads studies from disk, or draws phantom ones, and makes batches of them.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | [`table`] | the CSV of studies: labels of C1..C7 and folds |
 //! | [`record`] | the studies that a run was trained on, kept in its folder |
-//! | [`slice_source`] | where a slice's pixels come from, as a trait |
+//! | [`slice_source`] | trait for reading the pixels of a slice |
 //! | [`slices`] | a source: the `.npy` files of the crops |
-//! | [`phantom`] | a source: made-up vertebrae for the demo and the tests |
-//! | [`augment`] | one transform a file, and the pipeline that strings them together |
-//! | [`batch`] | one study's images in their order, mixup, pixels as the network takes them |
-//! | [`loader`] | worker threads that fill a fold's batches ahead of the trainer |
-//! | [`constant`] | crops without a picture: every pixel the same |
-//! | [`single_slice`] | one slice by itself, raw and augmented |
-//! | [`Images`] | a study's pixels, in a buffer that is used again |
+//! | [`phantom`] | a source: drawn vertebrae for the demo and the tests |
+//! | [`augment`] | one transform per file, and the pipeline that combines them |
+//! | [`batch`] | order of a study's images, mixup, conversion to the network's input format |
+//! | [`loader`] | worker threads that prepare a fold's batches ahead of the trainer |
+//! | [`constant`] | crops in which all pixels are the same |
+//! | [`single_slice`] | a single slice, raw and augmented |
+//! | [`Images`] | the pixels of a study, in a reusable buffer |
 //!
 //! A *slice* is one `.npy` file, uint8 `[H, W, 6]`: five neighbouring CT planes and the vertebra's
-//! mask. A *study* is 7 vertebrae × 15 slices = 105 of them. All randomness is keyed
-//! ([`crate::rng`]), so the batches do not depend on the number of workers or on where an epoch
+//! mask. A *study* has 7 vertebrae × 15 slices = 105 slices. All randomness is keyed
+//! ([`crate::rng`]), so batches do not depend on the number of workers or on where an epoch
 //! is resumed.
 
 pub mod augment;
@@ -44,7 +44,7 @@ pub use table::{Study, Table, prevalence};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Why no batch can be made: one sentence that names file, row or key, and what to do.
+/// Reasons why no batch can be made: one sentence that names the file, row or key, and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The table cannot be read at all.
@@ -52,34 +52,34 @@ pub enum Error {
     TableUnreadable {
         /// The CSV.
         path: PathBuf,
-        /// Why.
+        /// Reason.
         source: std::io::Error,
-        /// What names the table: `data.table` or `--studies`.
+        /// The setting that names the table: `data.table` or `--studies`.
         key: &'static str,
     },
-    /// The file is something else than a CSV.
+    /// The file is not a CSV.
     #[error("the table {} is {what}, not a CSV (UTF-8 text with commas between the cells); {advice}", path.display())]
     TableKind {
         /// The file.
         path: PathBuf,
-        /// What it is.
+        /// Its actual format.
         what: &'static str,
-        /// What to do.
+        /// Remedy.
         advice: &'static str,
     },
-    /// The table was read, and is wrong.
+    /// The table is readable but has errors.
     #[error("the table {} has {total} problem{}: {shown}; correct it, or give another as {key}", path.display(), plural(*total))]
     Table {
         /// The CSV.
         path: PathBuf,
-        /// How many things are wrong.
+        /// Number of problems.
         total: usize,
-        /// The first of them, with line and column.
+        /// The first problems, with line and column.
         shown: String,
-        /// What names the table: `data.table` or `--studies`.
+        /// The setting that names the table: `data.table` or `--studies`.
         key: &'static str,
     },
-    /// A chosen fold validates on nothing.
+    /// A chosen fold has no validation studies.
     #[error("fold {fold} has no study: the table holds fold{} {folds}; choose among them in train.folds", plural(*count))]
     FoldEmpty {
         /// The fold of `train.folds`.
@@ -89,31 +89,31 @@ pub enum Error {
         /// The folds of the table.
         folds: String,
     },
-    /// A chosen fold trains on less than a batch.
+    /// A chosen fold has fewer training studies than a batch.
     #[error("fold {fold} trains on {studies} stud{}, fewer than train.batch_size = {batch_size}, and a short batch is dropped, so no step would be left; {}", if *studies == 1 { "y" } else { "ies" }, advice_batch_size(*studies))]
     FoldSmall {
         /// The fold of `train.folds`.
         fold: usize,
-        /// Studies of the other folds.
+        /// Number of studies in the other folds.
         studies: usize,
         /// `train.batch_size`.
         batch_size: usize,
     },
-    /// The folder of crops is missing or closed.
+    /// The folder of crops cannot be read.
     #[error("cannot read the folder data.dir = {}: {source}; set data.dir to the folder of the .npy crops", dir.display())]
     DataDir {
         /// `data.dir`.
         dir: PathBuf,
-        /// Why.
+        /// Reason.
         source: std::io::Error,
     },
-    /// A folder without crops.
+    /// The folder contains no crops.
     #[error("{} holds no crops: expected files {{StudyInstanceUID}}_{{1..7}}_{{slice}}.npy; give another folder", dir.display())]
     NoCrops {
         /// The folder.
         dir: PathBuf,
     },
-    /// One slice cannot be used.
+    /// A slice cannot be used.
     #[error("study {study} C{} slice {slice}: {} {problem}", vertebra + 1, path.display())]
     Slice {
         /// StudyInstanceUID.
@@ -124,76 +124,76 @@ pub enum Error {
         slice: usize,
         /// The `.npy` file.
         path: PathBuf,
-        /// What is wrong, as the rest of a sentence.
+        /// The problem, as the rest of a sentence.
         problem: String,
     },
-    /// What the check before training found: everything at once.
+    /// All problems found by the check before training.
     #[error("{total} of {files} slice files under data.dir = {} cannot be used: {shown}; restore these files or leave their studies out of data.table", dir.display())]
     Slices {
         /// `data.dir`.
         dir: PathBuf,
-        /// Files that cannot be used.
+        /// Number of files that cannot be used.
         total: usize,
-        /// Files looked at.
+        /// Number of files checked.
         files: usize,
-        /// The first of them.
+        /// The first problems.
         shown: String,
     },
-    /// Phantoms are never written among other files.
+    /// The folder for phantoms is not empty.
     #[error("{} is not empty; give a new or empty folder to write phantom studies to", path.display())]
     Occupied {
         /// The folder.
         path: PathBuf,
     },
-    /// What was asked of the phantom cannot be drawn.
+    /// A phantom of this size or number cannot be drawn.
     #[error("phantom {what} = {value}: expected {expected}")]
     Phantom {
         /// The quantity.
         what: &'static str,
-        /// As given.
+        /// Its value.
         value: usize,
-        /// What is allowed.
+        /// Allowed values.
         expected: &'static str,
     },
-    /// A file could not be written.
+    /// A file cannot be written.
     #[error("cannot write {}: {reason}; check the free space and the rights of the folder", path.display())]
     Write {
         /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// Reason.
         reason: String,
     },
-    /// A study cannot be read, now that training is under way.
+    /// A study cannot be read during training.
     #[error(
         "{source} (tried {tries} times); restore it, or set data.on_error = \"skip\" to train without such studies"
     )]
     Unreadable {
-        /// What is wrong, and with which file.
+        /// The problem, with the file.
         source: Box<Error>,
-        /// How often it was tried.
+        /// Number of attempts.
         tries: usize,
     },
-    /// So many studies were left out that nothing is left.
+    /// All batches of a pass were lost because their studies cannot be read.
     #[error(
         "no batch of {what} could be made, so many of its studies cannot be read; the first: {first}; restore the files under data.dir"
     )]
     NothingLeft {
-        /// The training epoch or the validation.
+        /// The pass: a training epoch or the validation.
         what: String,
-        /// What was wrong with the first of them.
+        /// The problem with the first of them.
         first: String,
     },
-    /// A worker panicked: a fault of this program, not of the data.
+    /// A worker panicked: a bug in the program, not in the data.
     #[error(
         "a loader thread panicked on study {study}: {message}; this is a fault of rsna-tui, please report it"
     )]
     Panic {
         /// StudyInstanceUID.
         study: Arc<str>,
-        /// What the panic said.
+        /// Message of the panic.
         message: String,
     },
-    /// The system gives no thread.
+    /// The system cannot start a thread.
     #[error(
         "cannot start a loader thread: {source}; lower data.workers or raise the limit on threads"
     )]
@@ -214,7 +214,7 @@ fn advice_batch_size(studies: usize) -> String {
     }
 }
 
-/// The first `most` of `items`, joined by `; `, and how many more there are.
+/// Joins the first `most` of `items` by `; `, and adds how many more there are.
 fn first_of<T: std::fmt::Display>(items: &[T], most: usize) -> String {
     let mut text: Vec<String> = items.iter().take(most).map(T::to_string).collect();
     if items.len() > most {
@@ -225,11 +225,11 @@ fn first_of<T: std::fmt::Display>(items: &[T], most: usize) -> String {
 
 #[cfg(test)]
 mod golden {
-    //! The golden cases, where they are there.
+    //! Reads the golden test cases if they are present.
 
     use std::path::Path;
 
-    /// A file of the golden folder; `None`, said aloud, where it is not there.
+    /// Reads a file of the golden folder. Prints a message and returns `None` if it is missing.
     pub fn read(name: &str) -> Option<Vec<u8>> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let dirs = ["tests/golden", "../shared/golden"];

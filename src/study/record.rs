@@ -1,9 +1,9 @@
-//! The studies that a run was trained on, kept in its folder: labels, folds and a fingerprint of
-//! each study's slices. A table that is edited under a run would otherwise change what its folds
-//! have seen, and no figure would show it.
+//! Record of the studies that a run was trained on, kept in its folder: labels, folds and a
+//! fingerprint of each study's slices. Without it, an edit of the table during a run would change
+//! the data of its folds unnoticed.
 //!
-//! The file is a CSV in the columns of the run's table, with two columns more, below a line that
-//! holds a checksum of the rest:
+//! The file is a CSV in the columns of the run's table, with two more columns, below a line with a
+//! checksum of the rest:
 //!
 //! ```csv
 //! # rsna-tui studies 1 crc32=0c9a51d3
@@ -20,29 +20,29 @@ use std::{
     sync::Arc,
 };
 
-/// How the first line of a record begins.
+/// Start of the first line of a record.
 const FORMAT: &str = "# rsna-tui studies 1";
-/// Says in the first line that the studies are a sample of the table: `--debug`.
+/// Marks in the first line that the studies are a sample of the table: `--debug`.
 const SAMPLE_OF_TABLE: &str = " sample";
-/// Maximum size of a record, bytes.
+/// Maximum size of a record in bytes.
 const LONGEST: u64 = 512 << 20;
-/// Characters of a study's name in a message.
+/// Maximum length of a study's name in a message, in characters.
 const NAMED: usize = 80;
-/// The column of fingerprints.
+/// Column of the fingerprints.
 const SLICES: &str = "slices";
 
-/// Why a record cannot be used, or does not fit; one sentence.
+/// Reasons why a record cannot be used or does not match; one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// The file cannot be read, or is damaged.
+    /// The file cannot be read or is damaged.
     #[error("cannot use the run's record of its studies {}: {why}; restore this file", path.display())]
     Unusable {
         /// The record.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem.
         why: String,
     },
-    /// The table is not the one that the run was trained on.
+    /// The table differs from the one that the run was trained on.
     #[error(
         "{} is not the table that this run was trained on ({}): {first}{}; restore the table, or \
          train another run on this one", table.display(), record.display(), others(*count))]
@@ -53,10 +53,10 @@ pub enum RecordError {
         record: PathBuf,
         /// The first difference.
         first: String,
-        /// Studies that differ.
+        /// Number of studies that differ.
         count: usize,
     },
-    /// The slices of a study are not those that the run was trained on.
+    /// The slices of a study differ from those that the run was trained on.
     #[error(
         "the crops of study {} are not those that this run was trained on ({}): their files have \
          other pixels, or data.slices_per_vertebra or another setting of [data] takes others{}; \
@@ -66,9 +66,9 @@ pub enum RecordError {
     Slices {
         /// The record.
         record: PathBuf,
-        /// The first study with other slices.
+        /// The first study with different slices.
         study: Arc<str>,
-        /// Studies that differ.
+        /// Number of studies that differ.
         count: usize,
     },
 }
@@ -83,11 +83,11 @@ fn others(count: usize) -> String {
 /// The studies that a run was trained on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Where it is kept; named in messages.
+    /// Path of the file, for messages.
     pub path: PathBuf,
-    /// The studies, in the order in which they were trained on.
+    /// The studies in training order.
     pub table: Table,
-    /// Of each study, as [`SliceSource::check`] gives it.
+    /// Fingerprint of each study, from [`SliceSource::check`].
     pub fingerprints: Vec<u32>,
     /// Whether the studies are a sample of the table.
     pub sample: bool,
@@ -95,10 +95,10 @@ pub struct Record {
     pub checksum: u32,
 }
 
-/// A record's bytes. `fingerprints`: of each study of `table`; `sample`: whether the studies are a
+/// Serializes a record. `fingerprints`: one per study of `table`; `sample`: whether the studies are a
 /// sample of `data.table`.
 ///
-/// Errors: out of memory.
+/// Errors: when out of memory.
 pub fn to_bytes(table: &Table, fingerprints: &[u32], sample: bool) -> io::Result<Vec<u8>> {
     let mut rows = csv::Writer::from_writer(Vec::new());
     rows.write_record(Table::COLUMNS.into_iter().chain([SLICES]))?;
@@ -112,7 +112,7 @@ pub fn to_bytes(table: &Table, fingerprints: &[u32], sample: bool) -> io::Result
 }
 
 impl Record {
-    /// Reads a record. `None`: there is none, as in the folder of a run that was begun by an
+    /// Reads a record. Returns `None` if the file does not exist, as in the folder of a run started by an
     /// earlier version.
     ///
     /// Errors: [`RecordError::Unusable`].
@@ -125,7 +125,7 @@ impl Record {
         }
     }
 
-    /// As [`Self::read`], from the file's bytes. Errors: what is wrong.
+    /// Like [`Self::read`], from the file's bytes. Errors: the problem in words.
     pub fn of_bytes(bytes: &[u8], path: &Path) -> Result<Self, String> {
         let other = || format!("expected its first line to be \"{FORMAT} crc32=…\"");
         let end = bytes.iter().position(|&b| b == b'\n').ok_or_else(other)?;
@@ -154,11 +154,11 @@ impl Record {
         Ok(Self { path: path.into(), table, fingerprints, sample, checksum })
     }
 
-    /// Compares it with what `data.table`, read from `path`, holds now. The order of the rows does
-    /// not matter: a run keeps its own.
+    /// Compares the record with the current contents of `data.table`, read from `path`. The order of the
+    /// rows does not matter: a run keeps its own.
     ///
-    /// Errors: [`RecordError::Table`], naming the first difference in the order of `now` (studies
-    /// that are missing there come last).
+    /// Errors: [`RecordError::Table`], with the first difference in the order of `now` (studies
+    /// missing there come last).
     pub fn check_table(&self, now: &Table, path: &Path) -> Result<(), RecordError> {
         let mut missing: HashMap<&str, &Study> =
             self.table.studies.iter().map(|study| (&*study.uid, study)).collect();
@@ -184,11 +184,10 @@ impl Record {
         }
     }
 
-    /// Compares the slices of `studies` with those that the run was trained on. `fingerprints`: as
-    /// [`SliceSource::check`] gives them for `studies`; studies that are not in the record are
-    /// passed over.
+    /// Compares the slices of `studies` with those that the run was trained on. `fingerprints`: those of
+    /// `studies` from [`SliceSource::check`]. Studies that are not in the record are ignored.
     ///
-    /// Errors: [`RecordError::Slices`], naming the first study that differs.
+    /// Errors: [`RecordError::Slices`], with the first study that differs.
     pub fn check_slices(&self, studies: &[Study], fingerprints: &[u32]) -> Result<(), RecordError> {
         let was: HashMap<&str, u32> = self
             .table
@@ -211,16 +210,16 @@ impl Record {
     }
 }
 
-/// Looks at the slices of one study and compares them as [`Record::check_slices`] does.
+/// Checks the slices of one study and compares them like [`Record::check_slices`].
 ///
-/// Errors: slices that cannot be used, or that are others; one sentence.
+/// Errors: when slices cannot be used or differ; one sentence.
 pub fn check_study(record: &Record, source: &dyn SliceSource, study: &Study) -> Result<(), String> {
     let studies = std::slice::from_ref(study);
     let checked = source.check(studies).map_err(|e: Error| e.to_string())?;
     record.check_slices(studies, &checked.fingerprints).map_err(|e| e.to_string())
 }
 
-/// How a study differs from what it was, where it does.
+/// Describes how a study differs from `was`, if it does.
 fn difference(was: &Study, now: &Study) -> Option<String> {
     let labels = was.labels.iter().zip(&now.labels).zip(LABELS);
     if let Some(((before, after), level)) = labels.into_iter().find(|((a, b), _)| a != b) {
@@ -309,7 +308,7 @@ mod tests {
         let crops = folder(&to.join("crops"));
         let again = crops.check(&table.studies).unwrap().fingerprints;
         assert_eq!(again, checked.fingerprints);
-        // Whichever slice is another one.
+        // A change of any slice must be found.
         for vertebra in 0..7 {
             for slice in 0..2 {
                 let path = crops.path(&table.studies[1], vertebra, slice);
@@ -324,7 +323,7 @@ mod tests {
                 std::fs::write(&path, bytes).unwrap();
             }
         }
-        // Two slices that changed places.
+        // So must two swapped slices.
         let [a, b] = [0, 1].map(|slice| crops.path(&table.studies[0], 3, slice));
         let (x, y) = (std::fs::read(&a).unwrap(), std::fs::read(&b).unwrap());
         std::fs::write(&a, y).unwrap();

@@ -1,13 +1,13 @@
-//! One slice by itself, for a person to look at: as its source has it, and as training gets it.
+//! A single slice for display: raw, and as augmented for training.
 
 use super::augment::Scratch;
 use super::batch::{Recipe, SliceIndex};
 use super::{Error, SliceSource, Study};
 use crate::config::Config;
 
-/// The slice at `place` as `source` has it: uint8 `[size, size, 6]`.
+/// Reads the slice at `place` from `source`: uint8 `[size, size, 6]`.
 ///
-/// Errors: the slice cannot be read.
+/// Errors: when the slice cannot be read.
 pub fn raw(
     config: &Config,
     source: &dyn SliceSource,
@@ -17,10 +17,10 @@ pub fn raw(
     image(&Recipe::valid(config), source, study, place)
 }
 
-/// The slice at `place` as fold `fold` trains on it in `epoch` (from 1), before mixup: uint8
-/// `[size, size, 6]`, the very pixels of the loader's batch.
+/// Returns the slice at `place` as augmented for fold `fold` in `epoch` (from 1), before mixup: uint8
+/// `[size, size, 6]`, identical to the pixels of the loader's batch.
 ///
-/// Errors: the slice cannot be read.
+/// Errors: when the slice cannot be read.
 pub fn augmented(
     config: &Config,
     source: &dyn SliceSource,

@@ -1,4 +1,4 @@
-//! The crops on disk: `{data.dir}/{StudyInstanceUID}_{1..7}_{0..14}.npy`.
+//! Crops on disk: `{data.dir}/{StudyInstanceUID}_{1..7}_{0..14}.npy`.
 
 use super::augment::resize::resize;
 use super::{Checked, Error, SliceSource, Study, first_of};
@@ -17,32 +17,32 @@ mod npy;
 pub use listing::Listing;
 use npy::{HEADER, Header, header, usual};
 
-/// Problems told in one message of the check.
+/// Maximum number of problems in the message of the check.
 const SHOWN: usize = 10;
 
-/// The check before training reads as many bytes of each file for the study's fingerprint: from the
-/// middle, where the vertebra is, since the corners of two crops may well be equal, and from one
-/// other place.
+/// Bytes of each of two samples that the check before training reads from a file for the study's
+/// fingerprint: one from the middle, where the vertebra is, because two crops may well have equal
+/// corners, and one from another place.
 const SAMPLE: u64 = 4096;
 
-/// A folder of `.npy` files, each uint8 `[H, W, 6]`; those of another size are resized.
+/// A folder of `.npy` files, each uint8 `[H, W, 6]`; other sizes are resized.
 #[derive(Debug, Clone)]
 pub struct NpyFolder {
     /// `data.dir`.
     pub dir: PathBuf,
-    /// Height and width of every slice as it is handed out, pixels.
+    /// Height and width of every returned slice in pixels.
     pub size: usize,
-    /// Slices of each vertebra.
+    /// Number of slices per vertebra.
     pub slices_per_vertebra: usize,
 }
 
 impl NpyFolder {
-    /// The file of one slice. `vertebra`: 0..7 for C1..C7, 1..=7 in the name.
+    /// Returns the path of a slice's file. `vertebra`: 0..7 for C1..C7, 1..=7 in the name.
     pub fn path(&self, study: &Study, vertebra: usize, slice: usize) -> PathBuf {
         self.dir.join(format!("{}_{}_{slice}.npy", study.uid, vertebra + 1))
     }
 
-    /// What `inspect` says of every file of `studies`, in their order; in parallel.
+    /// Calls `inspect` for every file of `studies`, in parallel; results are in the order of the studies.
     fn each_file<T: Send>(
         &self,
         studies: &[Study],
@@ -61,17 +61,17 @@ impl NpyFolder {
             .collect()
     }
 
-    /// Reads one file into `out`, uint8 `[size, size, 6]` in C order. Errors: as [`inspect`].
+    /// Reads one file into `out`, uint8 `[size, size, 6]` in C order. Errors: as of [`inspect`].
     fn read(&self, path: &Path, out: &mut [u8]) -> Result<(), String> {
         let (mut file, length) = open(path)?;
         decode(&mut file, length, self.size, out)
     }
 }
 
-/// Reads a file of `length` bytes into `out`, uint8 `[size, size, 6]` in C order. No more memory is
-/// taken than a crop of [`LONGEST_SIDE`] has, and that only where the file is as long.
+/// Reads a file of `length` bytes into `out`, uint8 `[size, size, 6]` in C order. Allocates at most the
+/// bytes of a crop of 4096×4096 pixels, and only if the file is that long.
 ///
-/// Errors: what is wrong, as the rest of a sentence.
+/// Errors: the problem, as the rest of a sentence.
 pub fn decode(
     file: &mut (impl Read + Seek),
     length: u64,
@@ -79,8 +79,8 @@ pub fn decode(
     out: &mut [u8],
 ) -> Result<(), String> {
     let mut head = [0; HEADER];
-    // As `numpy.save` writes it: header and pixels in one call, the pixels straight to their
-    // place. Whatever is otherwise is looked at again below, which says what is wrong.
+    // Fast path for files written by `numpy.save`: reads header and pixels in one call, straight to
+    // their place. All other files are read again below, which reports problems.
     if length == (HEADER + out.len()) as u64
         && read_both(file, &mut head, out).is_ok()
         && usual(&head) == Some((size, size))
@@ -101,16 +101,15 @@ pub fn decode(
     Ok(())
 }
 
-/// What one file holds, as far as the check before training looks.
+/// Result of the check of a file before training.
 struct Inspected {
     height: usize,
     width: usize,
-    /// CRC-32 of the file's length, its shape and order, and of twice [`SAMPLE`] bytes of its pixels.
+    /// CRC-32 of the file's length, its shape and order, and the two samples of its pixels.
     sum: u32,
 }
 
-/// Looks at a file without reading all of its pixels. Errors: what is wrong, as the rest of a
-/// sentence.
+/// Checks a file without reading all its pixels. Errors: the problem, as the rest of a sentence.
 fn inspect(path: &Path) -> Result<Inspected, String> {
     let (mut file, length) = open(path)?;
     let Header { height, width, fortran, start } = header(&mut file, length)?;
@@ -119,7 +118,7 @@ fn inspect(path: &Path) -> Result<Inspected, String> {
         sum.update(&figure.to_le_bytes());
     }
     let beyond = (length - start).saturating_sub(SAMPLE);
-    // Somewhere else in each file, so that all of a study's files together are looked at everywhere.
+    // A different place in each file, so that the files of a study together cover all places.
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
     let elsewhere = u64::from(crc32fast::hash(name)) % (beyond + 1);
     let mut sample = Vec::with_capacity(SAMPLE as usize);
@@ -132,7 +131,7 @@ fn inspect(path: &Path) -> Result<Inspected, String> {
     Ok(Inspected { height, width, sum: sum.finalize() })
 }
 
-/// The file and its length, bytes.
+/// Opens a file and returns it with its length in bytes.
 fn open(path: &Path) -> Result<(File, u64), String> {
     let file = bounded::open(path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => "is missing".to_string(),
@@ -146,7 +145,7 @@ fn unreadable(e: std::io::Error) -> String {
     format!("cannot be read: {e}")
 }
 
-/// Fills `head` and then `out` from `file`: one call of the system where it gives all at once.
+/// Fills `head` and then `out` from `file`, with a single system call if that returns everything.
 fn read_both(file: &mut impl Read, head: &mut [u8], out: &mut [u8]) -> std::io::Result<()> {
     let n = file.read_vectored(&mut [IoSliceMut::new(head), IoSliceMut::new(out)])?;
     let in_head = n.min(head.len());
@@ -166,9 +165,9 @@ impl SliceSource for NpyFolder {
         self.read(&path, out).map_err(|problem| wrong(study, vertebra, slice, path, problem))
     }
 
-    /// Looks at every file in parallel: that it is there, its type, shape and length.
+    /// Checks every file in parallel: existence, type, shape and length.
     ///
-    /// Errors: a `data.dir` that cannot be read.
+    /// Errors: when `data.dir` cannot be read.
     fn check_each(&self, studies: &[Study]) -> Result<Checked, Error> {
         std::fs::read_dir(&self.dir)
             .map_err(|source| Error::DataDir { dir: self.dir.clone(), source })?;
@@ -282,7 +281,7 @@ mod tests {
         };
         let started = std::time::Instant::now();
         for (bytes, words) in [
-            // Exponential in the depth, and as deep as the stack, with a parser that backtracks.
+            // A backtracking parser takes time exponential in the depth, and a stack as deep.
             (file(1, 60_000, &"{".repeat(60_000)), "its header is not {'descr'"),
             (file(1, 60_000, &"{'descr': ((((".repeat(4286)), "its header is not {'descr'"),
             (file(2, u32::MAX, ""), "its header has 4294967295 bytes, more than 65536"),
@@ -325,7 +324,7 @@ mod tests {
     fn crops_of_another_size_are_resized() {
         let dir = tempfile::tempdir().unwrap();
         let (folder, study) = folder(dir.path());
-        // The first is as long as a crop of the right size.
+        // The first has the length of a crop of the right size.
         for (height, width) in [(16, 64), (64, 64), (48, 20)] {
             let image = Array3::from_shape_fn((height, width, CHANNELS), |(y, x, c)| {
                 (y * 7 + x * 3 + c * 41) as u8

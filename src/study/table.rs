@@ -1,4 +1,4 @@
-//! `train_seg.csv`: the studies, their labels and their folds.
+//! The table of studies with their labels and folds: `train_seg.csv`.
 
 mod kind;
 mod parse;
@@ -17,50 +17,49 @@ use std::sync::Arc;
 
 /// The label columns, in order.
 pub(super) const LABELS: [&str; VERTEBRAE] = ["C1", "C2", "C3", "C4", "C5", "C6", "C7"];
-/// A longer table is none of ours: the competition's has 2019 rows.
+/// Maximum size of a table in bytes: the competition's has 2019 rows.
 const LONGEST: u64 = 256 << 20;
 
 /// One row of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Study {
-    /// StudyInstanceUID: the first part of its files' names.
+    /// StudyInstanceUID: the start of its files' names.
     pub uid: Arc<str>,
-    /// Fracture (1) or not (0) of C1..C7.
+    /// Labels of C1..C7: fracture (1) or not (0).
     pub labels: [u8; VERTEBRAE],
-    /// The fold that validates on this study.
+    /// The fold that this study validates.
     pub fold: usize,
 }
 
-/// The table, in the order of its rows.
+/// A table, in the order of its rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
-    /// One a row.
+    /// The studies, one per row.
     pub studies: Vec<Study>,
 }
 
 impl Table {
-    /// The columns of the notebook's table.
+    /// Columns of the notebook's table.
     pub const COLUMNS: [&str; VERTEBRAE + 3] =
         ["StudyInstanceUID", "patient_overall", "C1", "C2", "C3", "C4", "C5", "C6", "C7", "fold"];
 
-    /// Reads a CSV with the columns StudyInstanceUID, C1..C7 and fold, in any order, among others.
+    /// Reads a CSV with the columns StudyInstanceUID, C1..C7 and fold, in any order; others are ignored.
     ///
-    /// A byte-order mark and CRLF line ends are fine; labels may be written `1` or `1.0`.
-    /// Errors: an unreadable file; one that is no CSV with commas, with what it is instead; missing
-    /// columns, no rows, each row that has more or fewer cells than the header, and each bad cell
-    /// with its line and column; the first five are shown, with the total.
+    /// A byte-order mark and CRLF line ends are accepted; labels may be written `1` or `1.0`.
+    /// Errors: when the file cannot be read; when it is not a comma-separated CSV, with its actual format;
+    /// when columns or all rows are missing, a row has more or fewer cells than the header, or a cell is
+    /// bad, each with line and column. The first five problems are shown, with the total.
     pub fn read(path: &Path) -> Result<Self, Error> {
         Self::parsed(&Self::bytes(path, Needed::All)?, path, Needed::All)
     }
 
-    /// As [`Self::read`] of a list of studies, which needs no other column than StudyInstanceUID
-    /// and may have several rows of a study: each study once, where it is first. Labels and folds
-    /// are 0.
+    /// Reads a list of studies like [`Self::read`]. It needs only the column StudyInstanceUID and may have
+    /// several rows per study, of which the first counts. Labels and folds are 0.
     pub fn read_uids(path: &Path) -> Result<Self, Error> {
         Self::parsed(&Self::bytes(path, Needed::Uids)?, path, Needed::Uids)
     }
 
-    /// As [`Self::read`], from the file's bytes; `path` is named in errors.
+    /// Like [`Self::read`], from the file's bytes; `path` is for messages.
     pub fn of_bytes(bytes: &[u8], path: &Path) -> Result<Self, Error> {
         Self::parsed(bytes, path, Needed::All)
     }
@@ -99,7 +98,7 @@ impl Table {
         })
     }
 
-    /// Writes [`Self::COLUMNS`].
+    /// Writes the table with the columns [`Self::COLUMNS`].
     pub fn write(&self, path: &Path) -> Result<(), Error> {
         let failed = |e: csv::Error| Error::Write { path: path.into(), reason: e.to_string() };
         let file = std::fs::File::create_new(path).map_err(|e| failed(e.into()))?;
@@ -111,14 +110,14 @@ impl Table {
         writer.flush().map_err(|e| failed(e.into()))
     }
 
-    /// The studies that fold `fold` trains on (all others) and validates on (its own), each in the
-    /// table's order.
+    /// Returns the training studies of `fold` (those of all other folds) and its validation studies (its
+    /// own), each in the table's order.
     pub fn split(&self, fold: usize) -> (Vec<Study>, Vec<Study>) {
         self.studies.iter().cloned().partition(|s| s.fold != fold)
     }
 
-    /// Errors unless each of `folds` has a study to validate on and at least `batch_size` studies
-    /// to train on: a training epoch drops its short batch.
+    /// Errors: when one of `folds` has no validation study or fewer than `batch_size` training studies,
+    /// since a training epoch drops its last short batch.
     pub fn check_folds(&self, folds: &[usize], batch_size: usize) -> Result<(), Error> {
         let present: BTreeSet<usize> = self.studies.iter().map(|s| s.fold).collect();
         for &fold in folds {
@@ -138,8 +137,8 @@ impl Table {
         Ok(())
     }
 
-    /// The notebook's DEBUG: `n` studies (all where there are fewer) drawn without replacement, in
-    /// the order drawn.
+    /// The notebook's DEBUG: `n` studies (or all, if there are fewer) drawn without replacement, in the
+    /// order drawn.
     pub fn sample(&self, n: usize, seed: u64) -> Table {
         let mut studies = self.studies.clone();
         studies.shuffle(&mut Key::new(seed, Purpose::Debug).rng());
@@ -149,7 +148,7 @@ impl Table {
 }
 
 impl Study {
-    /// Its row of a table, in [`Table::COLUMNS`].
+    /// Returns the study's row of a table, in the order of [`Table::COLUMNS`].
     pub fn row(&self) -> Vec<String> {
         let mut row = vec![self.uid.to_string(), u8::from(self.fractured()).to_string()];
         row.extend(self.labels.iter().map(u8::to_string));
@@ -163,7 +162,7 @@ impl Study {
     }
 }
 
-/// The share of positive slices (every slice carries its vertebra's label) and of studies with a
+/// Returns the shares of positive slices (every slice has its vertebra's label) and of studies with a
 /// fracture, each 0..=1; both 0 without studies.
 pub fn prevalence(studies: &[Study]) -> (f64, f64) {
     if studies.is_empty() {

@@ -1,4 +1,4 @@
-//! What a loader goes through, and a batch on its way.
+//! The phases of a loader, and a batch being filled.
 
 use crate::config::Config;
 use crate::config::VERTEBRAE;
@@ -6,10 +6,10 @@ use crate::study::batch::{Batch, Recipe, SliceIndex, study_order};
 use crate::study::{Constant, Error, Images, Study};
 use std::sync::Arc;
 
-/// BatchNorm of the study head takes no single row.
+/// Minimum size of a training batch: the study head's BatchNorm needs two rows.
 const LEAST_IN_TRAINING: usize = 2;
 
-/// One pass over studies.
+/// A pass over studies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pass {
     /// A training epoch, from 1.
@@ -27,11 +27,11 @@ impl std::fmt::Display for Pass {
     }
 }
 
-/// All passes, and what they are made of.
+/// All passes with their studies and settings.
 pub struct Plan {
     pub config: Config,
     pub passes: Vec<Pass>,
-    /// Batches of the first pass that are left out: they were trained on before.
+    /// Batches of the first pass to skip because they are already trained.
     pub done: usize,
     fold: usize,
     train: Arc<[Study]>,
@@ -50,7 +50,7 @@ impl Plan {
         Self { config: config.clone(), passes, done: 0, fold, train, valid }
     }
 
-    /// Number of batches: in training the short one is dropped, in validation it is kept.
+    /// Number of batches: training drops the last short one, validation keeps it.
     pub fn batches(&self, pass: Pass) -> usize {
         let size = self.config.train.batch_size;
         match pass {
@@ -59,7 +59,7 @@ impl Plan {
         }
     }
 
-    /// That of the `i`-th pass, 0 where there is none.
+    /// Number of batches of the `i`-th pass, 0 if there is none.
     pub fn batches_of(&self, i: usize) -> usize {
         self.passes.get(i).map_or(0, |&pass| self.batches(pass))
     }
@@ -70,7 +70,7 @@ impl Plan {
         recipe.images_per_study() * recipe.image_bytes()
     }
 
-    /// The pass with its studies in their order.
+    /// Returns the pass with its studies in their order.
     pub fn phase(&self, pass: Pass) -> Phase {
         let config = &self.config;
         let (studies, recipe, order) = match pass {
@@ -86,39 +86,39 @@ impl Plan {
     }
 }
 
-/// A pass that was begun.
+/// A pass in progress.
 pub struct Phase {
     pub pass: Pass,
     pub studies: Arc<[Study]>,
     pub recipe: Recipe,
-    /// Indices into `studies`, batch after batch.
+    /// Indices into `studies`, batch by batch.
     order: Vec<usize>,
     batch_size: usize,
 }
 
-/// One study of a batch.
+/// A filled study of a batch.
 pub struct Filled {
     pub images: Images,
     pub places: Vec<SliceIndex>,
-    /// Slices of C1..C7 without a picture.
+    /// Number of constant slices of C1..C7.
     pub constant: [usize; VERTEBRAE],
 }
 
 /// A batch being filled.
 pub struct Slot {
     pub phase: Arc<Phase>,
-    /// Its place in the phase, from 0.
+    /// Number of the batch in the phase, from 0.
     number: usize,
-    /// `[B]`; `None` while it is being filled.
+    /// `[B]`: the rows; `None` while being filled.
     rows: Vec<Option<Result<Filled, Error>>>,
-    /// Rows given to workers.
+    /// Number of rows given to workers.
     given: usize,
-    /// Rows still to come.
+    /// Number of rows not yet filled.
     missing: usize,
 }
 
 impl Slot {
-    /// Batch `number` of `phase`, empty.
+    /// Creates batch `number` of `phase`, empty.
     pub fn new(phase: Arc<Phase>, number: usize) -> Self {
         let start = number * phase.batch_size;
         let rows = phase.batch_size.min(phase.order.len() - start);
@@ -126,7 +126,7 @@ impl Slot {
         Self { phase, number, rows: empty, given: 0, missing: rows }
     }
 
-    /// A row to be filled, and its study as an index into the phase's studies.
+    /// Returns the next row to fill, and its study as an index into the phase's studies.
     pub fn give(&mut self) -> Option<(usize, usize)> {
         let row = self.given;
         if row == self.rows.len() {
@@ -140,18 +140,18 @@ impl Slot {
         self.phase.order[self.number * self.phase.batch_size + row]
     }
 
-    /// Puts a row in.
+    /// Stores a row.
     pub fn put(&mut self, row: usize, filled: Result<Filled, Error>) {
         self.rows[row] = Some(filled);
         self.missing -= 1;
     }
 
-    /// Whether every row was tried.
+    /// Whether all rows have been stored, filled or failed.
     pub fn is_full(&self) -> bool {
         self.missing == 0
     }
 
-    /// Takes the studies out that could not be filled, and why; by row.
+    /// Removes the studies that could not be filled and returns them with their errors, by row.
     pub fn take_failed(&mut self) -> Vec<(Arc<str>, Error)> {
         let mut failed = Vec::new();
         for row in 0..self.rows.len() {
@@ -162,7 +162,7 @@ impl Slot {
         failed
     }
 
-    /// The studies with slices without a picture, by row.
+    /// Returns the studies with constant slices, by row.
     pub fn constant(&self) -> impl Iterator<Item = Constant> {
         (0..self.rows.len()).filter_map(|row| match &self.rows[row] {
             Some(Ok(Filled { constant, .. })) if *constant != [0; VERTEBRAE] => Some(Constant {
@@ -173,7 +173,7 @@ impl Slot {
         })
     }
 
-    /// The batch of the rows that are there; `None` where they are too few.
+    /// Makes a batch of the filled rows; `None` if they are too few.
     pub fn into_batch(self) -> Option<Batch> {
         let phase = &self.phase;
         let recipe = &phase.recipe;

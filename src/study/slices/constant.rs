@@ -1,4 +1,4 @@
-//! Looks for crops without a picture on disk, reading no more than it must.
+//! Finds constant crops on disk and reads as little as possible.
 
 use super::npy::{Header, header};
 use super::{NpyFolder, open, unreadable};
@@ -8,14 +8,14 @@ use crate::study::{Error, Study};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-/// Pixels that are looked at before all of a file are.
+/// Number of pixels read before reading the whole file.
 const BLOCK: usize = 680;
 
 impl NpyFolder {
-    /// The studies of `studies` that have constant slices, in their order; in parallel. Of a slice
-    /// with a picture 4 kB are read.
+    /// Returns those of `studies` that have constant slices, in their order. Runs in parallel, and reads
+    /// only 4 kB of a slice that is not constant.
     ///
-    /// Errors: a file that cannot be used.
+    /// Errors: when a file cannot be used.
     pub fn constant(&self, studies: &[Study]) -> Result<Vec<Constant>, Error> {
         let each: Result<Vec<bool>, Error> =
             self.each_file(studies, is_constant_file).into_iter().collect();
@@ -33,7 +33,7 @@ impl NpyFolder {
     }
 }
 
-/// Whether the slice of a file is constant. Errors: what is wrong, as the rest of a sentence.
+/// Whether the slice in a file is constant. Errors: the problem, as the rest of a sentence.
 fn is_constant_file(path: &Path) -> Result<bool, String> {
     let (mut file, length) = open(path)?;
     let Header { height, width, fortran, start } = header(&mut file, length)?;
@@ -45,7 +45,7 @@ fn is_constant_file(path: &Path) -> Result<bool, String> {
         Ok(out)
     };
     if fortran {
-        // Its planes lie one after the other, the mask last.
+        // The planes are stored one after the other, the mask last.
         for plane in 0..CHANNELS - 1 {
             let plane = read(plane * pixels, pixels)?;
             if plane.iter().any(|pixel| *pixel != plane[0]) {
@@ -89,7 +89,7 @@ mod tests {
         }
         assert_eq!(folder.constant(&studies).unwrap(), []);
         for slice in 0..2 {
-            // A vertebra that is not in the scan; a mask without a picture; one bright pixel.
+            // A vertebra outside the scan; a mask without a picture; one bright pixel.
             write(&studies[0], 6, slice, &|_, _, _| 1);
             write(&studies[0], 2, slice, &|y, _, c| if c < 5 { c as u8 } else { y as u8 });
             write(&studies[1], 0, slice, &|y, x, c| u8::from((y, x, c) == (47, 19, 4)));

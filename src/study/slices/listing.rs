@@ -1,33 +1,33 @@
-//! Which studies a folder of crops holds, by its files' names.
+//! Lists the studies in a folder of crops by their file names.
 
 use super::NpyFolder;
 use crate::config::VERTEBRAE;
 use crate::study::{Error, Study};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a folder of crops holds.
+/// Contents of a folder of crops.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Listing {
     /// The studies in the order of their names; labels and folds 0.
     pub studies: Vec<Study>,
-    /// Studies whose files are there under names that are not UTF-8, with `\xNN` for what is not
-    /// ASCII: no table can name them.
+    /// Studies whose file names are not UTF-8, with non-ASCII bytes written as `\xNN`: a table cannot
+    /// name them.
     pub not_utf8: BTreeSet<String>,
-    /// Other `.npy` files, in the same writing: their names are not
-    /// `{StudyInstanceUID}_{1..7}_{slice}.npy`, and they are of no study listed.
+    /// Other `.npy` files, escaped in the same way: their names are not
+    /// `{StudyInstanceUID}_{1..7}_{slice}.npy`, and they belong to no listed study.
     pub strange: BTreeSet<String>,
 }
 
 impl NpyFolder {
-    /// The studies that the folder has a file of. Files whose names begin with a dot are passed
-    /// over: macOS leaves a `._NAME` beside each file that it copies.
+    /// Lists the studies of which the folder has at least one file. Ignores files whose names begin with a
+    /// dot: macOS leaves a `._NAME` beside each file that it copies.
     ///
-    /// Errors: the folder cannot be read, or holds no study.
+    /// Errors: when the folder cannot be read or contains no study.
     pub fn list(&self) -> Result<Listing, Error> {
         let failed = |source| Error::DataDir { dir: self.dir.clone(), source };
         let mut uids = BTreeSet::new();
         let mut not_utf8 = BTreeSet::new();
-        // By name, the study that they would be of.
+        // Study of each file, by file name.
         let mut strange = BTreeMap::new();
         for entry in std::fs::read_dir(&self.dir).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
@@ -41,7 +41,7 @@ impl NpyFolder {
                     let end = bytes.len() - (text.len() - uid.len());
                     not_utf8.insert(bytes[..end].escape_ascii().to_string());
                 }
-                // A study has a hundred of them.
+                // A study has a hundred files.
                 Some((uid, _)) if uids.contains(uid) => {}
                 Some((uid, _)) => {
                     uids.insert(uid.to_string());
@@ -62,7 +62,7 @@ impl NpyFolder {
     }
 }
 
-/// `{uid}` and the slice of `{uid}_{1..7}_{slice}.npy`.
+/// Splits `{uid}_{1..7}_{slice}.npy` into uid and slice.
 fn crop(name: &str) -> Option<(&str, usize)> {
     let mut parts = name.strip_suffix(".npy")?.rsplitn(3, '_');
     let slice = parts.next()?.parse().ok()?;
@@ -85,7 +85,7 @@ mod tests {
         for name in [
             "1.2_1_0.npy",
             "1.2_7_14.npy",
-            // More slices than are read of it.
+            // A slice beyond those that are read.
             "1.2_7_15.npy",
             "a_b_3_2.npy",
             "._1.2_1_0.npy",

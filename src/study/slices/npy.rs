@@ -1,32 +1,32 @@
-//! The header of an `.npy` file of a crop.
+//! Parses the `.npy` header of a crop.
 
 use super::unreadable;
 use crate::bounded::excerpt;
 use crate::config::CHANNELS;
 use std::io::Read;
 
-/// Bytes of the NumPy header of such a file; more is read only where it is longer.
+/// Usual bytes of such a file's NumPy header; more are read only if it is longer.
 pub(super) const HEADER: usize = 128;
-/// A longer header is none of an array `[H, W, 6]`.
+/// Maximum length of a header in bytes.
 const LONGEST_HEADER: u32 = 64 << 10;
-/// A longer crop than this was not meant as one.
+/// Maximum height and width of a crop.
 pub(super) const LONGEST_SIDE: usize = 4096;
-/// What a file holds, for messages.
+/// Description of a valid file for messages.
 pub(super) const EXPECTED: &str = "uint8 [H, W, 6], H and W from 1 to 4096";
 
-/// What a header says of an array `[height, width, 6]`.
+/// The header of an array `[height, width, 6]`.
 pub(super) struct Header {
     pub height: usize,
     pub width: usize,
-    /// Whether the first index runs fastest.
+    /// Whether the first index varies fastest.
     pub fortran: bool,
-    /// Bytes before the first pixel.
+    /// Offset of the first pixel in bytes.
     pub start: u64,
 }
 
-/// Reads and checks the header of `file`, which stands at its start and has `length` bytes.
+/// Reads and checks the header of `file`, which has `length` bytes and is positioned at its start.
 pub(super) fn header(file: &mut impl Read, length: u64) -> Result<Header, String> {
-    // What is read beyond the header is of no use, so no more of it than usual.
+    // Read no more than the usual header: bytes after it would be wasted.
     let mut head = Vec::with_capacity(HEADER);
     file.take(HEADER as u64).read_to_end(&mut head).map_err(unreadable)?;
     let usual = head[..].try_into().ok().and_then(usual);
@@ -47,11 +47,11 @@ pub(super) fn header(file: &mut impl Read, length: u64) -> Result<Header, String
     }
 }
 
-/// Any NumPy header of a uint8 array `[H, W, 6]`, of which `head` was read.
+/// Parses any NumPy header of a uint8 array `[H, W, 6]` whose first bytes are in `head`.
 ///
-/// Format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>. A parser of
-/// our own: that of `ndarray-npy` takes time exponential in the depth of `{{{{…`, and as much
-/// memory as the file says that its header has.
+/// Format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>. We do not use the
+/// parser of `ndarray-npy` because it takes time exponential in the depth of `{{{{…`, and as much
+/// memory as the file claims for its header.
 fn parse(mut head: Vec<u8>, rest: &mut impl Read) -> Result<Header, String> {
     let foreign = |why: &str| format!("is not a NumPy file: {why}");
     let (text_at, length) = match head.strip_prefix(b"\x93NUMPY") {
@@ -88,7 +88,7 @@ fn parse(mut head: Vec<u8>, rest: &mut impl Read) -> Result<Header, String> {
     }
 }
 
-/// What a header's dictionary holds.
+/// Entries of a header's dictionary.
 #[derive(Debug, PartialEq)]
 struct Entries<'a> {
     descr: &'a str,
@@ -96,7 +96,7 @@ struct Entries<'a> {
     shape: Vec<usize>,
 }
 
-/// Reads the dictionary: its three keys in any order, each once, with or without a comma at the end.
+/// Parses the dictionary: three keys in any order, each once, with or without a trailing comma.
 fn entries(text: &str) -> Option<Entries<'_>> {
     let mut rest = text.trim().strip_prefix('{')?.strip_suffix('}')?.trim_start();
     let (mut descr, mut fortran, mut shape) = (None, None, None);
@@ -119,7 +119,7 @@ fn entries(text: &str) -> Option<Entries<'_>> {
                 let (sides, after) = rest.strip_prefix('(')?.split_once(')')?;
                 let sides = sides.trim_end();
                 let sides = sides.strip_suffix(',').unwrap_or(sides);
-                // Python 2 wrote its long integers with an L.
+                // Python 2 wrote long integers with an L.
                 let side = |s: &str| s.trim().trim_end_matches('L').parse().ok();
                 let sides = match sides.trim() {
                     "" => Some(Vec::new()),
@@ -139,18 +139,18 @@ fn entries(text: &str) -> Option<Entries<'_>> {
     Some(Entries { descr: descr?, fortran: fortran?, shape: shape? })
 }
 
-/// A string in quotes at the beginning of `text`, and what comes after it.
+/// Splits a quoted string off the beginning of `text` and returns it with the rest.
 fn quoted(text: &str) -> Option<(&str, &str)> {
     let quote = text.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
     let (inner, after) = text[1..].split_once(quote)?;
     (!inner.contains('\\')).then_some((inner, after))
 }
 
-/// Height and width, where the header is in the very words of `numpy.save` (or of `ndarray-npy`)
-/// for uint8 `[height, width, 6]` in C order. The general parser takes as long as the pixels do:
-/// 40 µs of the 95 that a 224×224 file took from the page cache.
+/// Returns height and width if the header is exactly as `numpy.save` (or `ndarray-npy`) writes it for
+/// uint8 `[height, width, 6]` in C order. The general parser takes as long as reading the pixels:
+/// 40 of the 95 µs for a 224×224 file in the page cache.
 pub(super) fn usual(head: &[u8; HEADER]) -> Option<(usize, usize)> {
-    // Version 1.0, and a text of 118 bytes.
+    // Version 1.0, with 118 bytes of text.
     let text = head.strip_prefix(b"\x93NUMPY\x01\x00\x76\x00")?.strip_suffix(b"\n")?;
     let text = std::str::from_utf8(text).ok()?.trim_end_matches(' ');
     let shape = text.strip_prefix("{'descr': '|u1', 'fortran_order': False, 'shape': (")?;

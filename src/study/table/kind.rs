@@ -1,7 +1,7 @@
-//! What a file is that was given as a table and is none: recognised by its first bytes, so that the
-//! message can say what to do instead of listing parse errors.
+//! Recognises files that are not CSV tables by their first bytes, so that the message can say what to
+//! do instead of listing parse errors.
 
-/// What a file is, and how to get a table out of it.
+/// The format of a file that is not a table, and how to get a table from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Foreign {
     /// As in "it is {what}".
@@ -10,10 +10,10 @@ pub struct Foreign {
     pub advice: &'static str,
 }
 
-/// Whether a character stands between two cells.
+/// Whether a character separates two cells.
 type Separator = fn(char) -> bool;
 
-/// Bytes at the start of a file by which its kind is decided.
+/// Number of bytes at the start of a file that decide its format.
 const HEAD: usize = 4096;
 
 const EXPORT: &str =
@@ -22,7 +22,7 @@ const UNPACK: &str = "unpack it and give the CSV that is in it";
 const CONVERT: &str = "convert it, for example with pandas: to_csv(path, index=False)";
 const UTF8: &str = "save it again as CSV UTF-8";
 
-/// Formats by the bytes that they begin with.
+/// Formats with the bytes that they begin with.
 const MAGIC: [(&[u8], &str, &str); 26] = [
     (b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1", "an Excel workbook of the old kind (.xls)", EXPORT),
     (b"PK\x05\x06", "an empty zip archive", UNPACK),
@@ -52,7 +52,7 @@ const MAGIC: [(&[u8], &str, &str); 26] = [
     (b"\x80\x05\x95", "a Python pickle", CONVERT),
 ];
 
-/// The kind of a file that is no text with cells; `None` where it may be a table.
+/// Returns the format of a file that is not text with cells, or `None` if it may be a table.
 pub fn of_bytes(bytes: &[u8]) -> Option<Foreign> {
     let head = &bytes[..bytes.len().min(HEAD)];
     if head.starts_with(b"PK\x03\x04") {
@@ -95,19 +95,19 @@ pub fn of_bytes(bytes: &[u8]) -> Option<Foreign> {
     }
 }
 
-/// Whether the first line is text and names the column of the studies.
+/// Whether the first line is text and contains the studies' column.
 fn begins_with_header(head: &[u8]) -> bool {
     let line = head.split(|b| matches!(b, b'\n' | b'\r')).next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);
     !line.contains(char::is_control) && normalized(&line).contains("studyinstanceuid")
 }
 
-/// A column's name without what people change about it: case, spaces and other marks.
+/// Normalizes a column's name: removes case, spaces and punctuation.
 pub fn normalized(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
-/// A zip archive: spreadsheets are such.
+/// Returns the kind of a zip archive; many spreadsheet formats are zip archives.
 fn zipped(head: &[u8]) -> Foreign {
     let has = |word: &[u8]| head.windows(word.len()).any(|w| w == word);
     if has(b"xl/") || has(b"[Content_Types].xml") {
@@ -121,7 +121,7 @@ fn zipped(head: &[u8]) -> Foreign {
     }
 }
 
-/// UTF-16 or UTF-32, by the byte-order mark or by where the zero bytes of Latin text lie.
+/// Detects UTF-16 and UTF-32, by the byte-order mark or the positions of zero bytes in Latin text.
 fn wide_text(head: &[u8]) -> Option<&'static str> {
     const UTF_32: &str = "text in UTF-32";
     const LITTLE: &str = "text in UTF-16 (little-endian, as Excel's \"Unicode Text\" is)";
@@ -133,7 +133,7 @@ fn wide_text(head: &[u8]) -> Option<&'static str> {
     } else if head.starts_with(b"\xFE\xFF") {
         return Some(BIG);
     }
-    // Of four places in turn, how many hold a zero byte.
+    // Number of zero bytes at each of four positions.
     let groups = head.chunks_exact(4);
     let n = groups.len();
     let mut zeros = [0; 4];
@@ -150,8 +150,8 @@ fn wide_text(head: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Why the first line of a text is not a header with commas, where another separator or Excel's
-/// `sep=` line explains it. `is_column`: whether a cell is the name of a column that is needed.
+/// Says why the first line of a text is not a comma-separated header, if the cause is another separator
+/// or Excel's `sep=` line. `is_column`: whether a cell is the name of a needed column.
 pub fn of_first_line(line: &str, is_column: impl Fn(&str) -> bool) -> Option<Foreign> {
     let bare = line.trim().trim_matches('"').trim().to_ascii_lowercase();
     if bare.starts_with("sep=") {
@@ -173,7 +173,7 @@ pub fn of_first_line(line: &str, is_column: impl Fn(&str) -> bool) -> Option<For
         (|c| c == '，' || c == '；' || c == '\u{1f}', "separated by other characters than commas"),
         (char::is_whitespace, "separated by spaces"),
     ];
-    // A header of one column is no table with another separator.
+    // A header of one column counts only if it contains the separator.
     let other = others
         .into_iter()
         .find(|(separator, _)| split(*separator) > by_commas && line.trim().contains(*separator));

@@ -1,4 +1,4 @@
-//! From a CSV's text to its studies, with every problem told by line and column.
+//! Parses a CSV's text into studies and reports every problem with line and column.
 
 use super::kind::normalized;
 use super::{LABELS, Study, Table, quotes};
@@ -10,30 +10,30 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-/// Problems told in one message.
+/// Maximum number of problems in a message.
 const SHOWN: usize = 5;
-/// Bytes that a row may have.
+/// Maximum length of a row in bytes.
 pub(super) const LONGEST_ROW: usize = 1 << 20;
-/// Studies that a table may have.
+/// Maximum number of studies in a table.
 const MOST_STUDIES: usize = 1_000_000;
-/// Lines among which a header is looked for that is not the first line.
+/// Number of lines searched for a header that is not on the first line.
 const HEADER_WITHIN: usize = 50;
-/// The column of the studies.
+/// Column of the studies.
 const UID: &str = "StudyInstanceUID";
-/// The column of the folds.
+/// Column of the folds.
 const FOLD: &str = "fold";
 
-/// Which columns a table must have.
+/// Columns that a table must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Needed {
     /// Studies, labels and folds.
     All,
-    /// The studies.
+    /// Studies only.
     Uids,
 }
 
 impl Needed {
-    /// What the user names such a table by.
+    /// The setting that names such a table.
     pub fn key(self) -> &'static str {
         match self {
             Self::All => "data.table",
@@ -41,7 +41,7 @@ impl Needed {
         }
     }
 
-    /// Whether a cell of the header is meant as a column that is needed.
+    /// Whether a cell of the header is meant as a needed column.
     pub fn is_column(self, cell: &str) -> bool {
         let cell = normalized(cell);
         let all = [UID, FOLD].into_iter().chain(LABELS);
@@ -50,7 +50,7 @@ impl Needed {
     }
 }
 
-/// Line ends: LF, CRLF, or CR alone.
+/// Counts line ends: LF, CRLF, or CR alone.
 pub(super) fn newlines(bytes: &[u8]) -> usize {
     let ends = bytes
         .iter()
@@ -59,7 +59,7 @@ pub(super) fn newlines(bytes: &[u8]) -> usize {
     ends.count()
 }
 
-/// Counts lines on from where it stopped: a table is gone through once.
+/// Counts lines incrementally, so that the table is scanned only once.
 #[derive(Default)]
 struct LineCounter {
     /// Bytes counted.
@@ -68,8 +68,8 @@ struct LineCounter {
 }
 
 impl LineCounter {
-    /// The line of the record that the reader met at byte `at`: blank lines and the rest of a CRLF
-    /// still lie between, so the reader's own line number can be too low.
+    /// Returns the line of the record that the reader reports at byte `at`. Blank lines and the rest of a
+    /// CRLF may still come before the record, so the reader's own line number can be too low.
     fn line_of(&mut self, bytes: &[u8], at: usize) -> usize {
         let at = at.clamp(self.at, bytes.len());
         let skipped = bytes[at..].iter().take_while(|b| matches!(b, b'\n' | b'\r')).count();
@@ -79,7 +79,7 @@ impl LineCounter {
     }
 }
 
-/// What is wrong with a table: so many things, and the first of them.
+/// Problems of a table: their number, and the first of them.
 #[derive(Default)]
 pub(super) struct Problems {
     pub total: usize,
@@ -109,8 +109,8 @@ impl From<String> for Problems {
     }
 }
 
-/// `text`, of which each row may take no more than [`LONGEST_ROW`]: a row of nothing but commas
-/// takes the parser nine bytes for each.
+/// A reader of `text` that limits each row to [`LONGEST_ROW`] bytes, because the parser allocates nine
+/// bytes for each comma.
 struct Metered<'a> {
     text: &'a [u8],
     left: &'a Cell<usize>,
@@ -128,15 +128,15 @@ impl Read for Metered<'_> {
     }
 }
 
-/// Where the needed columns are.
+/// Positions of the needed columns.
 struct Columns {
     uid: usize,
-    /// Labels and fold, where they are needed.
+    /// Labels and fold, if needed.
     others: Option<([usize; VERTEBRAE], usize)>,
 }
 
 impl Columns {
-    /// Errors: columns that are missing, under another name, or there twice; no header at all.
+    /// Errors: when columns are missing, misnamed or duplicated, or there is no header at all.
     fn of(
         header: &StringRecord,
         line: usize,
@@ -167,7 +167,7 @@ impl Columns {
     }
 }
 
-/// What is wrong with a first line that names no column that is needed.
+/// Says why a first line without any needed column is not a header.
 fn no_header(header: &StringRecord, line: usize, text: &str, needed: Needed) -> String {
     let wanted = match needed {
         Needed::All => format!("{UID},{},{FOLD}", LABELS.join(",")),
@@ -199,18 +199,18 @@ fn no_header(header: &StringRecord, line: usize, text: &str, needed: Needed) -> 
     format!("line {line} is no header with {wanted}, but has the columns {:?}", cells.join(","))
 }
 
-/// Rows that have not as many cells as the header.
+/// Counts rows whose number of cells differs from the header's.
 #[derive(Default)]
 struct Lengths {
-    /// Rows in all.
+    /// Number of all rows.
     rows: usize,
-    /// Those with one cell more, and those of them that end in an empty one.
+    /// Rows with one cell too many, and those of them whose last cell is empty.
     one_more: usize,
     one_empty: usize,
 }
 
 impl Lengths {
-    /// Whether the row is as long as the header.
+    /// Whether the row has as many cells as the header.
     fn check(
         &mut self,
         record: &StringRecord,
@@ -240,7 +240,7 @@ impl Lengths {
         false
     }
 
-    /// The one thing that is wrong where every row has one cell more.
+    /// Returns a single problem for the case that every row has one cell more than the header.
     fn short_header(&self, columns: usize, line: usize) -> Option<String> {
         if self.rows == 0 || self.one_more < self.rows {
             return None;
@@ -259,14 +259,14 @@ impl Lengths {
     }
 }
 
-/// `0`, `1`, `0.0` or `1.0`, as pandas may have written an integer column.
+/// Parses `0`, `1`, `0.0` or `1.0`, as pandas may write an integer column.
 fn whole(cell: &str) -> Option<usize> {
     let (digits, zeros) = cell.split_once('.').unwrap_or((cell, ""));
     let plain = digits.bytes().all(|b| b.is_ascii_digit()) && zeros.bytes().all(|b| b == b'0');
     if plain { digits.parse().ok() } else { None }
 }
 
-/// What is wrong with a label.
+/// Says what is wrong with a label.
 fn bad_label(cell: &str) -> &'static str {
     match normalized(cell).as_str() {
         "" => "is not 0 or 1: a label is missing",
@@ -277,10 +277,10 @@ fn bad_label(cell: &str) -> &'static str {
     }
 }
 
-/// Bytes of a study's name: with the ending of its crops it is a file's name, of at most 255.
+/// Maximum length of a study's name in bytes: its crops' file names have at most 255.
 const LONGEST_UID: usize = 200;
 
-/// What is wrong with a study's name, if anything is.
+/// Says what is wrong with a study's name, if anything is.
 fn bad_uid(uid: &str) -> Option<&'static str> {
     if uid.contains(['/', '\\', '\0']) {
         Some("cannot be part of a file's name")
@@ -298,12 +298,12 @@ fn bad_uid(uid: &str) -> Option<&'static str> {
     }
 }
 
-/// Reads `text`, without a byte-order mark.
+/// Parses `text`, which must have no byte-order mark.
 pub(super) fn parse(text: &str, needed: Needed) -> Result<Table, Problems> {
     let left = Cell::new(LONGEST_ROW);
     let bytes = text.as_bytes();
     let metered = Metered { text: bytes, left: &left };
-    // Rows of another length are told below, with their lines.
+    // Rows of a different length are reported below, with their lines.
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
@@ -323,7 +323,7 @@ pub(super) fn parse(text: &str, needed: Needed) -> Result<Table, Problems> {
     let columns = match Columns::of(&header, header_line, text, needed) {
         Ok(columns) => columns,
         Err(problems) => {
-            // The column without a name may be the one that is missed.
+            // The unnamed column may be the missing one.
             let (mut lengths, mut aside) = (Lengths::default(), Problems::default());
             let mut record = StringRecord::new();
             left.set(LONGEST_ROW);
@@ -396,7 +396,7 @@ pub(super) fn parse(text: &str, needed: Needed) -> Result<Table, Problems> {
                 0
             });
         }
-        // Of a table that is wrong none is needed.
+        // Once a problem is found, the studies are not needed.
         if problems.total == 0 {
             studies.push(Study { uid, labels, fold });
         }

@@ -1,12 +1,12 @@
-//! Quotation marks that RFC 4180 does not allow: a parser that forgives them joins cells, or whole
-//! rows, without a word.
+//! Finds quotation marks that RFC 4180 does not allow: a lenient parser silently joins cells or whole
+//! rows at them.
 
-/// What is wrong with a quotation mark.
+/// A misplaced quotation mark.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Wrong {
-    /// The byte of the mark.
+    /// Position of the mark in bytes.
     pub at: usize,
-    /// As the rest of "line N …".
+    /// The problem, as the rest of "line N …".
     pub what: &'static str,
 }
 
@@ -16,13 +16,13 @@ const BEHIND: &str = "has text behind a cell's closing quotation mark: put the w
 const SWALLOWS: &str = "has a quoted cell that goes on over further lines and takes whole rows in: a \
                         quotation mark is missing or too many";
 
-/// The first wrong quotation mark of `text`, a CSV of `columns` columns.
+/// Returns the first misplaced quotation mark of `text`, a CSV of `columns` columns.
 ///
-/// A mark within a cell that does not begin with one is taken as it is, as pandas does.
+/// A mark inside a cell that does not begin with one is taken literally, as pandas does.
 pub fn first_wrong(text: &[u8], columns: usize) -> Option<Wrong> {
     let mut at = 0;
     while at < text.len() {
-        // At the start of a cell.
+        // `at` is the start of a cell.
         let start = at;
         if text[at] == b'"' {
             let end = match closing(text, at) {
@@ -34,7 +34,7 @@ pub fn first_wrong(text: &[u8], columns: usize) -> Option<Wrong> {
                 return Some(Wrong { at: end, what: BEHIND });
             }
             let further = text[start..end].split(|b| matches!(b, b'\n' | b'\r')).skip(1);
-            // A note of several lines is fine, a line of as many cells as a row has is a row.
+            // A note may have several lines, but a line with as many cells as a row is a row.
             let commas = |line: &[u8]| line.iter().filter(|&&b| b == b',').count();
             if columns > 2 && further.map(commas).any(|n| n + 1 >= columns) {
                 return Some(Wrong { at: start, what: SWALLOWS });
@@ -49,7 +49,7 @@ pub fn first_wrong(text: &[u8], columns: usize) -> Option<Wrong> {
     None
 }
 
-/// The mark that closes the one at `open`: those inside are doubled.
+/// Returns the mark that closes the one at `open`; doubled marks do not close it.
 fn closing(text: &[u8], open: usize) -> Option<usize> {
     let mut at = open + 1;
     loop {
