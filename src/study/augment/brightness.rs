@@ -1,14 +1,14 @@
-//! Lighter or darker as a whole.
+//! Changes the brightness of the whole slice.
 
 use super::{Canvas, Transform, uniform};
 use crate::simd::vectorised;
 use rand_chacha::ChaCha8Rng;
 
-/// Adds 255 · beta to every value, the mask's too, and clips to 0..=255: albumentations 1.3.1
-/// `RandomBrightness` with `brightness_by_max`, one beta for the six channels.
+/// Adds 255 · beta to every value, including the mask's, and clips to 0..=255: albumentations 1.3.1
+/// `RandomBrightness` with `brightness_by_max`, with the same beta for all six channels.
 #[derive(Debug, Clone, Copy)]
 pub struct RandomBrightness {
-    /// Largest |beta|, 0..=1.
+    /// Maximum |beta|, 0..=1.
     pub limit: f64,
 }
 
@@ -23,8 +23,8 @@ impl Transform for RandomBrightness {
     fn apply(&beta: &f64, canvas: &mut Canvas) {
         let table = table(beta);
         let values = canvas.pixels().as_flattened_mut();
-        // A vector adds 64 values at once and looks up none: where the table is such a sum, and it
-        // is but for roundings, that is what is done.
+        // A vector instruction adds 64 values at once but cannot look any up. So use a saturating sum
+        // if it gives the same values as the table, which it does except for rounding.
         let change = i16::from(table[128]) - 128;
         let (up, down) = (change.clamp(0, 127) as u8, (-change).clamp(0, 128) as u8);
         let sum = |value: u8| value.saturating_add(up).saturating_sub(down);
@@ -36,7 +36,7 @@ impl Transform for RandomBrightness {
     }
 }
 
-/// What becomes of each value: f32 and truncation as in albumentations' lookup table.
+/// Lookup table of the new values: f32 and truncation as in albumentations.
 fn table(beta: f64) -> [u8; 256] {
     let add = (beta * 255.0) as f32;
     std::array::from_fn(|value| (value as f32 + add).clamp(0.0, 255.0) as u8)

@@ -1,4 +1,4 @@
-//! A black square.
+//! Blackens a square.
 
 use super::{Canvas, Transform};
 use crate::config::CHANNELS;
@@ -6,13 +6,13 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use std::ops::Range;
 
-/// Blackens a square, the mask's too: albumentations 1.3.1 `Cutout` with one hole.
+/// Blackens a square in all channels including the mask: albumentations 1.3.1 `Cutout` with one hole.
 ///
-/// The square is centred on a pixel drawn from 0..=size on either axis. Where it is clipped at the
-/// top or on the left it keeps its full side and moves; at the bottom and on the right it shrinks.
+/// The square is centred on a pixel drawn from 0..=size on each axis. At the top and left borders it is
+/// moved inwards and keeps its size; at the bottom and right borders it is clipped.
 #[derive(Debug, Clone, Copy)]
 pub struct Cutout {
-    /// Side as a share of the size, 0..=1; in pixels rounded down.
+    /// Side as a share of the size, 0..=1; rounded down to pixels.
     pub share: f64,
 }
 

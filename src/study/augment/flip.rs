@@ -1,9 +1,9 @@
-//! Mirror images: left to right and top to bottom.
+//! Horizontal and vertical flips.
 
 use super::{Canvas, Transform};
 use rand_chacha::ChaCha8Rng;
 
-/// Left and right change places (albumentations `HorizontalFlip`).
+/// Swaps left and right (albumentations `HorizontalFlip`).
 #[derive(Debug, Clone, Copy)]
 pub struct HorizontalFlip;
 
@@ -20,7 +20,7 @@ impl Transform for HorizontalFlip {
     }
 }
 
-/// Top and bottom change places (albumentations `VerticalFlip`).
+/// Swaps top and bottom (albumentations `VerticalFlip`).
 #[derive(Debug, Clone, Copy)]
 pub struct VerticalFlip;
 

@@ -1,4 +1,4 @@
-//! Grain.
+//! Gaussian noise.
 
 use super::{Canvas, Transform, uniform};
 use crate::config::CHANNELS;
@@ -7,27 +7,27 @@ use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-/// Adds normal noise to each value of each channel on its own and truncates: albumentations 1.3.1
-/// `GaussNoise`, which adds in float64, clips to 0..=255 and truncates.
+/// Adds normal noise to each value of each channel independently: albumentations 1.3.1 `GaussNoise`,
+/// which adds in float64, clips to 0..=255 and truncates.
 ///
-/// A byte v becomes ⌊v + g⌋ clipped, which is v + ⌊g⌋ clipped: so it is ⌊g⌋ that is drawn, an
+/// A byte v becomes ⌊v + g⌋, clipped, which equals v + ⌊g⌋, clipped. So only ⌊g⌋ is drawn, an
 /// integer with P(n) = Φ((n + 1) / σ) − Φ(n / σ).
 #[derive(Debug, Clone, Copy)]
 pub struct GaussNoise {
-    /// The variance σ² is uniform between these, 0..=[`MAX_NOISE_VARIANCE`]: 9.3 σ fit a signed
-    /// byte.
+    /// Range of the variance σ², which is drawn uniformly; 0..=[`MAX_NOISE_VARIANCE`], so that 9.3 σ fit
+    /// into a signed byte.
     ///
     /// [`MAX_NOISE_VARIANCE`]: crate::config::MAX_NOISE_VARIANCE
     pub variance: [f64; 2],
 }
 
 impl Transform for GaussNoise {
-    /// ⌊g⌋ of each value, `[size, size, 6]`.
+    /// ⌊g⌋ for each value, `[size, size, 6]`.
     type Params = Vec<i8>;
 
     fn params(&self, size: usize, rng: &mut ChaCha8Rng) -> Vec<i8> {
         let variance = uniform(rng, self.variance[0], self.variance[1]);
-        // Two numbers a clock instead of ChaCha's one in three: there are 300,000 to draw.
+        // Two numbers per clock instead of ChaCha's one in three clocks: 300,000 are needed.
         let mut bits = Xoshiro256PlusPlus::from_rng(rng);
         Floor::new(variance.sqrt()).draw(size * size * CHANNELS, &mut bits)
     }
@@ -43,24 +43,24 @@ impl Transform for GaussNoise {
     }
 }
 
-/// The distribution of ⌊g⌋, g normal with mean 0.
+/// Distribution of ⌊g⌋, with g normal and mean 0.
 struct Floor {
     /// Smallest value.
     first: i8,
-    /// P(⌊g⌋ ≤ first + i) · 2⁶⁴; beyond the last there is nothing.
+    /// P(⌊g⌋ ≤ first + i) · 2⁶⁴, up to the largest value.
     cumulative: Vec<u64>,
-    /// ⌊g⌋ by the highest bits of a uniform number, [`BETWEEN`] where those do not decide.
+    /// ⌊g⌋ by the highest bits of a uniform number; [`BETWEEN`] if those are not enough.
     table: Box<[i8; CELLS]>,
 }
 
-/// Cells of the table: so many bits decide nearly always.
+/// Number of table cells: that many leading bits decide nearly always.
 const CELLS: usize = 1 << CELL_BITS;
 const CELL_BITS: u32 = 12;
 const BETWEEN: i8 = i8::MIN;
 
 impl Floor {
     fn new(sigma: f64) -> Self {
-        // Beyond 9.3 σ lies less than 2⁻⁶⁴.
+        // The probability beyond 9.3 σ is less than 2⁻⁶⁴.
         let most = (9.3 * sigma).ceil().min(126.0) as i8;
         let first = -most - 1;
         let cumulative: Vec<u64> = (first..most)
@@ -79,13 +79,13 @@ impl Floor {
         floor
     }
 
-    /// The quantile of `uniform` / 2⁶⁴.
+    /// Returns the quantile of `uniform` / 2⁶⁴.
     fn of(&self, uniform: u64) -> i8 {
         let above = self.cumulative.partition_point(|&c| c <= uniform) as i16;
         (i16::from(self.first) + above) as i8
     }
 
-    /// `n` draws.
+    /// Draws `n` values.
     fn draw(&self, n: usize, bits: &mut Xoshiro256PlusPlus) -> Vec<i8> {
         let mut noise = vec![0; n.next_multiple_of(4)];
         for four in noise.as_chunks_mut::<4>().0 {
@@ -95,7 +95,7 @@ impl Floor {
             if four.contains(&BETWEEN) {
                 for (out, sixteen) in four.iter_mut().zip(sixteen) {
                     if *out == BETWEEN {
-                        // 48 bits of another number go on where the sixteen end.
+                        // Extend the sixteen bits by 48 bits of another number.
                         *out = self.of(sixteen << 48 | bits.next_u64() >> 16);
                     }
                 }

@@ -1,11 +1,11 @@
-//! A small Gaussian.
+//! Blur with a small Gaussian.
 
 use super::neighbours::{self, Border, Filter, LANES, Lanes};
 use super::{Canvas, Transform};
 use rand_chacha::ChaCha8Rng;
 
-/// Weights [1, 2, 1]ᵀ [1, 2, 1] / 16, halves rounded up, the outside mirrored: `cv2.GaussianBlur`
-/// of bytes with a 3 × 3 kernel and sigma 0, albumentations 1.3.1 `GaussianBlur(blur_limit=3)`.
+/// Weights [1, 2, 1]ᵀ [1, 2, 1] / 16, halves rounded up, mirrored borders: `cv2.GaussianBlur`
+/// for bytes with a 3 × 3 kernel and sigma 0, albumentations 1.3.1 `GaussianBlur(blur_limit=3)`.
 #[derive(Debug, Clone, Copy)]
 pub struct GaussianBlur;
 

@@ -1,29 +1,29 @@
-//! A grid whose cells are stretched and squeezed.
+//! Distortion by a grid whose cells are stretched and squeezed.
 
 use super::warp::{self, Map};
 use super::{Canvas, Transform, uniform};
 use rand_chacha::ChaCha8Rng;
 
 /// Stretches each column and each row of a grid's cells by its own factor: albumentations 1.3.1
-/// `GridDistortion`, not normalised, bilinear, the outside mirrored.
+/// `GridDistortion`, not normalised, bilinear, with mirrored borders.
 ///
-/// There are `steps` cells of ⌊size / steps⌋ pixels an axis, and one more for the pixels that are
-/// left. Cells begin in the source where the one before ended, so coordinates may reach far past
-/// the image; the last cell ends at its edge.
+/// There are `steps` cells of ⌊size / steps⌋ pixels per axis, and another one for the remaining pixels.
+/// Each cell starts in the source where the previous one ended, so coordinates may lie far outside
+/// the image; the last cell ends at the image's edge.
 #[derive(Debug, Clone, Copy)]
 pub struct GridDistortion {
-    /// Cells an axis, at least 1 and at most the size.
+    /// Number of cells per axis, at least 1 and at most the size.
     pub steps: usize,
-    /// Largest change of a cell's width from 1, either way.
+    /// Maximum deviation of a cell's factor from 1 in either direction.
     pub limit: f64,
 }
 
 /// One draw of [`GridDistortion`]: the factor of each column and of each row of cells, `steps` + 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Grid {
-    /// From left to right.
+    /// Factors of the columns from left to right.
     pub columns: Vec<f64>,
-    /// From top to bottom.
+    /// Factors of the rows from top to bottom.
     pub rows: Vec<f64>,
 }
 
@@ -43,7 +43,7 @@ impl Transform for GridDistortion {
     }
 }
 
-/// x depends on the column alone, y on the row.
+/// x depends only on the column, y only on the row.
 struct GridMap {
     x: Vec<i32>,
     y: Vec<i32>,
@@ -57,8 +57,8 @@ impl Map for GridMap {
     }
 }
 
-/// The source coordinate of each of `size` pixels along an axis, float32 as OpenCV's map; each
-/// cell runs from its start to its end, both included (`np.linspace`).
+/// Returns the source coordinate of each of `size` pixels along an axis, in float32 like OpenCV's map;
+/// each cell includes both its start and its end (`np.linspace`).
 pub(super) fn axis(factors: &[f64], size: usize) -> Vec<f32> {
     let cell = size / (factors.len() - 1);
     let mut map = vec![0.0; size];

@@ -1,10 +1,10 @@
-//! The median of nine.
+//! Median blur over nine pixels.
 
 use super::neighbours::{self, Border, Filter, LANES, Lanes};
 use super::{Canvas, Transform};
 use rand_chacha::ChaCha8Rng;
 
-/// Each value becomes the median of its 3 × 3 neighbours, the outermost pixels repeated:
+/// Replaces each value by the median of its 3 × 3 neighbourhood, with repeated borders:
 /// `cv2.medianBlur`, albumentations 1.3.1 `MedianBlur(blur_limit=3)`.
 #[derive(Debug, Clone, Copy)]
 pub struct MedianBlur;
@@ -24,8 +24,8 @@ struct Median;
 impl Filter for Median {
     const BORDER: Border = Border::Repeat;
 
-    /// The median of nine is the median of the largest of the columns' smallest, the median of
-    /// their medians and the smallest of their largest.
+    /// The median of nine is the median of three values: the largest of the columns' minima, the median
+    /// of their medians, and the smallest of their maxima.
     #[inline(always)]
     fn filter(&self, [above, level, below]: [[&Lanes; 3]; 3]) -> Lanes {
         let mut low = [[0; LANES]; 3];

@@ -1,25 +1,25 @@
-//! Augmentations of one slice, uint8 `[H, W, 6]`: one transform a file, and the [`Pipeline`] that
-//! strings them together as the notebook does.
+//! Augmentations of one slice, uint8 `[H, W, 6]`: one transform per file, and the [`Pipeline`] that
+//! combines them as the notebook does.
 //!
-//! Each computes what albumentations 1.3.1 over OpenCV 4.10 computes, to the bit: fixed-point
-//! warps, their rounding, their borders. A transform's draws ([`Transform::params`]) stand apart
-//! from what it does ([`Transform::apply`]), so that a parameter set can be replayed. The draws
-//! follow the same distributions; they come from this crate's keyed generators ([`crate::rng`])
-//! and not from Python's.
+//! The results equal those of albumentations 1.3.1 with OpenCV 4.10 bit for bit, including
+//! fixed-point warps, rounding and borders. Drawing a transform's parameters ([`Transform::params`])
+//! is separate from applying them ([`Transform::apply`]), so that parameters can be replayed. The
+//! draws follow the same distributions, but come from this crate's keyed generators ([`crate::rng`])
+//! instead of Python's.
 //!
 //! | file | transform | changes |
 //! |---|---|---|
-//! | [`resize`] | Resize | a crop of another size, as it is read |
+//! | [`resize`] | Resize | a crop of another size, when it is read |
 //! | [`flip`] | HorizontalFlip, VerticalFlip | in place |
 //! | [`transpose`] | Transpose | in place |
 //! | [`brightness`] | RandomBrightness | in place |
-//! | [`shift_scale_rotate`] | ShiftScaleRotate | redraws |
-//! | [`motion_blur`], [`median_blur`], [`gaussian_blur`] | the 3 × 3 blurs | redraw |
+//! | [`shift_scale_rotate`] | ShiftScaleRotate | into a new buffer |
+//! | [`motion_blur`], [`median_blur`], [`gaussian_blur`] | the 3 × 3 blurs | into a new buffer |
 //! | [`gauss_noise`] | GaussNoise | in place |
-//! | [`optical_distortion`], [`grid_distortion`] | the warps of the lens and of a grid | redraw |
+//! | [`optical_distortion`], [`grid_distortion`] | warps by a lens and by a grid | into a new buffer |
 //! | [`cutout`] | Cutout | in place |
 //!
-//! To add one: a file with the transform, its keys in `[augment]`, a line in [`Pipeline::new`].
+//! To add one, write a file with the transform, its keys in `[augment]`, and a line in [`Pipeline::new`].
 
 pub mod brightness;
 pub mod canvas;
@@ -62,17 +62,17 @@ pub type Pixel = [u8; CHANNELS];
 
 /// One augmentation.
 pub trait Transform: Send + Sync {
-    /// What is drawn for each slice, the same for its six channels; `()` where nothing is.
+    /// Parameters drawn for each slice, the same for its six channels; `()` if there are none.
     type Params: Send + 'static;
 
-    /// Draws the parameters of one slice of `[size, size]`.
+    /// Draws the parameters for one slice of `[size, size]`.
     fn params(&self, size: usize, rng: &mut ChaCha8Rng) -> Self::Params;
 
-    /// Changes the slice.
+    /// Applies the transform to the slice.
     fn apply(params: &Self::Params, canvas: &mut Canvas);
 }
 
-/// As Python's `random.uniform(low, high)`: low + (high − low) · u, u in 0..1.
+/// Like Python's `random.uniform(low, high)`: low + (high − low) · u, u in 0..1.
 fn uniform(rng: &mut ChaCha8Rng, low: f64, high: f64) -> f64 {
     low + (high - low) * rng.random::<f64>()
 }

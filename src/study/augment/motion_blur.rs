@@ -1,28 +1,28 @@
-//! A short stroke.
+//! Blur along a short line.
 
 use super::neighbours::{self, Border, Filter, LANES, Lanes};
 use super::{Canvas, Transform};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-/// The mean along a line of two or three pixels anywhere in the 3 × 3 neighbourhood, the outside
-/// mirrored: albumentations 1.3.1 `MotionBlur(blur_limit=3)`, that is `cv2.line` in a 3 × 3 kernel,
+/// The mean along a line of two or three pixels anywhere in the 3 × 3 neighbourhood, with mirrored
+/// borders: albumentations 1.3.1 `MotionBlur(blur_limit=3)`, that is `cv2.line` in a 3 × 3 kernel,
 /// normalised, and `cv2.filter2D`.
 #[derive(Debug, Clone, Copy)]
 pub struct MotionBlur;
 
-/// One of the 36 kernels of [`MotionBlur`]: the pixels of a line, (x, y) each 0..3.
+/// One of the 36 kernels of [`MotionBlur`]: the pixels of a line, (x, y), each 0..3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Line {
-    /// Neighbours.
+    /// Two neighbouring pixels.
     Two([(usize, usize); 2]),
-    /// From border to border.
+    /// Three pixels from border to border.
     Three([(usize, usize); 3]),
 }
 
 impl Line {
-    /// As `cv2.line` draws it: the pixel between two ends that lie two apart keeps the place of
-    /// the left one along the shorter direction.
+    /// Draws a line like `cv2.line`: if the ends are two pixels apart, the pixel between them keeps the
+    /// left end's place along the shorter direction.
     pub fn between(a: (usize, usize), b: (usize, usize)) -> Self {
         let (left, right) = if a.0 <= b.0 { (a, b) } else { (b, a) };
         let (dx, dy) = (right.0 - left.0, right.1.abs_diff(left.1));
@@ -41,12 +41,12 @@ impl Line {
 impl Transform for MotionBlur {
     type Params = Line;
 
-    /// Both ends uniform, but never the same pixel.
+    /// Draws both ends uniformly, but never the same pixel twice.
     fn params(&self, _: usize, rng: &mut ChaCha8Rng) -> Line {
         let (x1, x2) = (rng.random_range(0..3), rng.random_range(0..3));
         let y1 = rng.random_range(0..3);
         let y2 = match x1 == x2 {
-            // `random.sample`: one of the other two.
+            // Like `random.sample`: one of the other two.
             true => (y1 + rng.random_range(1..3)) % 3,
             false => rng.random_range(0..3),
         };
@@ -61,7 +61,7 @@ impl Transform for MotionBlur {
     }
 }
 
-/// (a + b) / 2, halves to the even number, as float32 rounds in `cv2.filter2D`.
+/// (a + b) / 2, ties to even, as float32 rounds in `cv2.filter2D`.
 struct MeanOfTwo([(usize, usize); 2]);
 
 impl Filter for MeanOfTwo {
@@ -80,7 +80,7 @@ impl Filter for MeanOfTwo {
     }
 }
 
-/// (a + b + c) / 3 to the nearest; there are no halves.
+/// (a + b + c) / 3, rounded to the nearest; there are no ties.
 struct MeanOfThree([(usize, usize); 3]);
 
 impl Filter for MeanOfThree {
@@ -92,7 +92,7 @@ impl Filter for MeanOfThree {
         let mut out = [0; LANES];
         for i in 0..LANES {
             let sum = u16::from(a[i]) + u16::from(b[i]) + u16::from(c[i]) + 1;
-            // sum / 3 exactly for sum up to 766.
+            // Equals sum / 3 for sums up to 766.
             out[i] = ((u32::from(sum) * 21846) >> 16) as u8;
         }
         out

@@ -1,4 +1,4 @@
-//! 3 × 3 neighbourhoods, 64 bytes at a time.
+//! Filters of 3 × 3 neighbourhoods, 64 bytes at a time.
 
 use super::canvas::Work;
 use super::{Canvas, Pixel};
@@ -6,32 +6,32 @@ use crate::config::CHANNELS;
 use crate::simd::vectorised;
 use pulp::{Simd, WithSimd};
 
-/// Bytes made at once.
+/// Number of bytes computed at once.
 pub(super) const LANES: usize = 64;
 
-/// 64 neighbouring bytes of a row.
+/// 64 consecutive bytes of a row.
 pub(super) type Lanes = [u8; LANES];
 
-/// What stands beside the outermost pixels.
+/// Values outside the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Border {
-    /// Their inner neighbours (`BORDER_REFLECT_101`).
+    /// Mirrored about the outermost pixels (`BORDER_REFLECT_101`).
     Mirror,
-    /// They themselves (`BORDER_REPLICATE`).
+    /// Copies of the outermost pixels (`BORDER_REPLICATE`).
     Repeat,
 }
 
-/// A value made of its eight neighbours and itself.
+/// Computes a value from itself and its eight neighbours.
 pub(super) trait Filter {
-    /// What stands outside.
+    /// Values outside the image.
     const BORDER: Border;
 
-    /// `nine[row][column]`: above, level and below; left, middle and right. Always inlined, so
-    /// that it is compiled for the vectors at hand.
+    /// `nine[row][column]`: above, level and below; left, middle and right. Always inlined, so that it is
+    /// compiled for the vector instructions in use.
     fn filter(&self, nine: [[&Lanes; 3]; 3]) -> Lanes;
 }
 
-/// Filters every value of every channel. The size is at least 11 pixels: 64 bytes.
+/// Filters every value of every channel. The size must be at least 11 pixels, that is 64 bytes.
 pub(super) fn filter(canvas: &mut Canvas, filter: impl Filter) {
     let size = canvas.size();
     canvas.redraw(|from, to, work| vectorised(Kernel { from, to, size, work, filter }));
@@ -51,7 +51,7 @@ impl<F: Filter> WithSimd for Kernel<'_, F> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let Self { from, to, size, work, filter } = self;
-        // Three rows, each with a pixel more on either side.
+        // Three rows, each with an extra pixel on either side.
         let width = (size + 2) * CHANNELS;
         work.rows.resize(3 * width, 0);
         let (above, rest) = work.rows.split_at_mut(width);
@@ -83,7 +83,7 @@ impl<F: Filter> WithSimd for Kernel<'_, F> {
                 if start == last {
                     break;
                 }
-                // The last piece may overlap the one before.
+                // The last piece may overlap the previous one.
                 start = (start + LANES).min(last);
             }
             rows.rotate_left(1);

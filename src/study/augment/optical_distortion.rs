@@ -1,22 +1,22 @@
-//! Barrel and pincushion.
+//! Barrel and pincushion distortion.
 
 use super::warp::{self, Map};
 use super::{Canvas, Transform, uniform};
 use rand_chacha::ChaCha8Rng;
 
-/// A lens's distortion: albumentations 1.3.1 `OpticalDistortion`, that is
-/// `cv2.initUndistortRectifyMap` with k₁ = k₂ = k and `cv2.remap`, bilinear, the outside mirrored.
+/// Distortion by a lens: albumentations 1.3.1 `OpticalDistortion`, that is
+/// `cv2.initUndistortRectifyMap` with k₁ = k₂ = k and `cv2.remap`, bilinear, with mirrored borders.
 ///
-/// The camera's centre is size / 2, the result's (size − 1) / 2, so that k = 0 shifts by half a
-/// pixel. Its `shift_limit` of 0.05 pixel is rounded to 0 there and is left out here.
+/// The camera's centre is size / 2 and the result's is (size − 1) / 2, so k = 0 shifts by half a
+/// pixel. albumentations rounds its `shift_limit` of 0.05 pixel to 0; it is omitted here.
 #[derive(Debug, Clone, Copy)]
 pub struct OpticalDistortion {
-    /// Largest |k|.
+    /// Maximum |k|.
     pub limit: f64,
 }
 
 impl Transform for OpticalDistortion {
-    /// k, −limit..limit; above 0 pinches.
+    /// k, −limit..limit; positive values pinch.
     type Params = f64;
 
     fn params(&self, _: usize, rng: &mut ChaCha8Rng) -> f64 {
@@ -40,14 +40,14 @@ impl Map for Lens {
     }
 }
 
-/// Where each pixel of the result comes from.
+/// Map from the pixels of the result to their sources.
 pub(super) struct Lens {
     k: f64,
-    /// Focal length, pixels.
+    /// Focal length in pixels.
     focal: f64,
-    /// The camera's centre, pixels.
+    /// The camera's centre in pixels.
     centre: f64,
-    /// The ray of each column, and of each row, in focal lengths.
+    /// Ray of each column, and of each row, in focal lengths.
     pub(super) rays: Vec<f64>,
 }
 
@@ -60,7 +60,7 @@ impl Lens {
         let (scale, offset) = (side * inverse_determinant, -(c * side) * inverse_determinant);
         let depth = side * side * inverse_determinant;
         Self {
-            // albumentations hands it over as float32.
+            // albumentations passes it as float32.
             k: f64::from(k as f32),
             focal: side,
             centre: side * 0.5,
@@ -68,7 +68,7 @@ impl Lens {
         }
     }
 
-    /// The source of the pixel at two of the rays, pixels, float32 as OpenCV's map.
+    /// Returns the source of the pixel at two rays, in pixels, in float32 like OpenCV's map.
     #[inline(always)]
     pub(super) fn source(&self, x: f64, y: f64) -> (f32, f32) {
         let r2 = x * x + y * y;

@@ -1,4 +1,4 @@
-//! The notebook's order of transforms, each with its probability.
+//! The notebook's sequence of transforms, each with its probability.
 
 use super::{
     Canvas, Cutout, GaussNoise, GaussianBlur, GridDistortion, HorizontalFlip, MedianBlur,
@@ -9,14 +9,14 @@ use crate::config;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-/// A transform with its parameters, ready to be applied.
+/// A transform with drawn parameters, ready to be applied.
 pub struct Drawn {
-    /// As albumentations calls it.
+    /// Name of the transform in albumentations.
     pub name: &'static str,
     apply: Box<dyn FnOnce(&mut Canvas) + Send>,
 }
 
-/// A transform by name; hides the type of its parameters.
+/// A named transform; hides the type of its parameters.
 trait Draw: Send + Sync {
     fn draw(&self, size: usize, rng: &mut ChaCha8Rng) -> Drawn;
 }
@@ -30,15 +30,15 @@ impl<T: Transform> Draw for Named<T> {
     }
 }
 
-/// One of some transforms, now and then.
+/// A stage of the pipeline: applies one of its transforms with some probability.
 struct Stage {
     probability: f64,
-    /// With their weights.
+    /// Transforms with their weights.
     members: Vec<(f64, Box<dyn Draw>)>,
 }
 
 impl Stage {
-    /// albumentations' `OneOf`, or a transform alone: whichever is chosen is always applied.
+    /// Like albumentations' `OneOf`, or a single transform: the chosen one is always applied.
     fn draw(&self, size: usize, rng: &mut ChaCha8Rng) -> Option<Drawn> {
         if rng.random::<f64>() >= self.probability {
             return None;
@@ -51,7 +51,7 @@ impl Stage {
                 left -= weight;
                 left < 0.0
             });
-            // Rounding may leave the sum of the weights a hair below `total`.
+            // Rounding may leave the sum of the weights slightly below `total`.
             let chosen = chosen.or_else(|| self.members.iter().rfind(|(w, _)| *w > 0.0));
             return chosen.map(|(_, member)| member.draw(size, rng));
         };
@@ -59,14 +59,14 @@ impl Stage {
     }
 }
 
-/// The transforms of a training slice, in order.
+/// Transforms of a training slice, in order.
 pub struct Pipeline {
     stages: Vec<Stage>,
 }
 
 impl Pipeline {
-    /// The notebook's nine stages with the probabilities and limits of `[augment]`. (Its first,
-    /// Resize, is done as a slice is read.)
+    /// Creates the notebook's stages with the probabilities and limits of `[augment]`. (Its first stage,
+    /// Resize, is done when a slice is read.)
     pub fn new(c: &config::Augment) -> Self {
         fn named(name: &'static str, transform: impl Transform + 'static) -> Box<dyn Draw> {
             Box::new(Named(name, transform))
@@ -114,7 +114,7 @@ impl Pipeline {
         }
     }
 
-    /// Draws what happens to one slice of `[size, size]`, in order.
+    /// Draws the transforms for one slice of `[size, size]`, in order.
     pub fn draw(&self, size: usize, rng: &mut ChaCha8Rng) -> Vec<Drawn> {
         self.stages.iter().filter_map(|stage| stage.draw(size, rng)).collect()
     }

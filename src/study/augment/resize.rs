@@ -1,17 +1,17 @@
-//! A crop of another size.
+//! Resizes crops of another size.
 
 use crate::config::CHANNELS;
 
-/// Bits of a weight behind the point, as OpenCV's.
+/// Fractional bits of a weight, as in OpenCV.
 const BITS: u32 = 11;
 const ONE: i32 = 1 << BITS;
 
 /// Resizes `from`, uint8 `[height, width, 6]`, into `to`, uint8 `[size, size, 6]`, both in C
-/// order: `cv2.resize` with INTER_LINEAR, in its fixed point. Exactly half the size is the mean of
-/// each 2 × 2 pixels, as there.
+/// order: `cv2.resize` with INTER_LINEAR in its fixed point. At exactly half the size, each result is
+/// the mean of 2 × 2 pixels, as in OpenCV.
 ///
 /// # Panics
-/// Where a length does not fit its shape, or a side is 0.
+/// When a length does not fit its shape, or a side is 0.
 pub fn resize(from: &[u8], height: usize, width: usize, to: &mut [u8], size: usize) {
     assert_eq!(from.len(), height * width * CHANNELS, "an image is [height, width, 6]");
     assert_eq!(to.len(), size * size * CHANNELS, "an image is [size, size, 6]");
@@ -24,7 +24,7 @@ pub fn resize(from: &[u8], height: usize, width: usize, to: &mut [u8], size: usi
     }
     let stride = width * CHANNELS;
     let columns: Vec<Tap> = (0..size).map(|x| Tap::new(x, size, width).at_edges(width)).collect();
-    // A source row stretched to the new width, and which it is.
+    // Stretches source row `y` to the new width.
     let stretch = |y: usize, out: &mut [i32]| {
         let row = &from[y * stride..(y + 1) * stride];
         for (out, tap) in out.chunks_exact_mut(CHANNELS).zip(&columns) {
@@ -53,7 +53,7 @@ pub fn resize(from: &[u8], height: usize, width: usize, to: &mut [u8], size: usi
         }
         let [a, b] = tap.weights;
         for (out, (upper, lower)) in out.iter_mut().zip(rows[0].iter().zip(&rows[1])) {
-            // The order in which OpenCV drops bits.
+            // OpenCV drops bits in this order.
             let sum = ((a * (upper >> 4)) >> 16) + ((b * (lower >> 4)) >> 16);
             *out = ((sum + 2) >> 2) as u8;
         }
@@ -62,9 +62,9 @@ pub fn resize(from: &[u8], height: usize, width: usize, to: &mut [u8], size: usi
 
 /// The two source pixels of a pixel along an axis.
 struct Tap {
-    /// The first of them; may lie outside.
+    /// Index of the first pixel; may be outside the image.
     at: i32,
-    /// Of both, in 1/2048.
+    /// Weights of both pixels in 1/2048.
     weights: [i32; 2],
 }
 
@@ -76,7 +76,7 @@ impl Tap {
         Self { at: floor as i32, weights: weights(at - floor) }
     }
 
-    /// Along a row a pixel outside gives all weight to the outermost one.
+    /// Along a row, a pixel outside the image gives all its weight to the outermost pixel.
     fn at_edges(self, source: usize) -> Self {
         let last = source as i32 - 1;
         match self.at {

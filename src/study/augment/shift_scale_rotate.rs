@@ -1,31 +1,31 @@
-//! An affine warp about the middle.
+//! An affine warp about the centre.
 
 use super::warp::{self, Map};
 use super::{Canvas, Transform, uniform};
 use rand_chacha::ChaCha8Rng;
 
-/// Turns, scales and shifts, the outside mirrored: albumentations 1.3.1 `ShiftScaleRotate` with
+/// Rotates, scales and shifts, with mirrored borders: albumentations 1.3.1 `ShiftScaleRotate` with
 /// bilinear sampling and `BORDER_REFLECT_101`, that is `cv2.warpAffine`.
 #[derive(Debug, Clone, Copy)]
 pub struct ShiftScaleRotate {
-    /// Largest shift either way, as a share of the size.
+    /// Maximum shift in either direction, as a share of the size.
     pub shift_limit: f64,
-    /// Largest change of the scale from 1, either way; below 1.
+    /// Maximum deviation of the scale from 1 in either direction; below 1.
     pub scale_limit: f64,
-    /// Largest angle either way, degrees.
+    /// Maximum angle in either direction, in degrees.
     pub rotate_limit: f64,
 }
 
 /// One draw of [`ShiftScaleRotate`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Affine {
-    /// Degrees, anti-clockwise.
+    /// Angle in degrees, anti-clockwise.
     pub angle: f64,
-    /// Above 1 magnifies.
+    /// Scale; above 1 magnifies.
     pub scale: f64,
-    /// To the right, as a share of the width.
+    /// Shift to the right, as a share of the width.
     pub dx: f64,
-    /// Downwards, as a share of the height.
+    /// Shift downwards, as a share of the height.
     pub dy: f64,
 }
 
@@ -51,12 +51,12 @@ impl Transform for ShiftScaleRotate {
     }
 }
 
-/// `cv2.warpAffine`'s coordinates: the column's share and the row's, each rounded on its own to 10
-/// bits behind the point, half of 1/32 pixel added and the lowest 5 bits dropped.
+/// Coordinates as in `cv2.warpAffine`: the column's and the row's terms, each rounded separately to 10
+/// fractional bits; half of 1/32 pixel is added and the lowest 5 bits are dropped.
 struct AffineMap {
-    /// The share of each column, of x and of y.
+    /// Term of each column, for x and for y.
     columns: [Vec<i32>; 2],
-    /// Slope and offset by row, of x and of y.
+    /// Slope and offset of the row's term, for x and for y.
     rows: [[f64; 2]; 2],
 }
 
@@ -75,14 +75,14 @@ impl Map for AffineMap {
     }
 }
 
-/// With 10 bits behind the point.
+/// Converts to fixed point with 10 fractional bits.
 #[inline(always)]
 fn fixed(pixels: f64) -> i32 {
     (pixels * 1024.0).round_ties_even() as i32
 }
 
-/// From source to result, two rows of three: `cv2.getRotationMatrix2D` about the middle of the
-/// pixel grid, then the shift.
+/// Returns the matrix from source to result, two rows of three: `cv2.getRotationMatrix2D` about the
+/// centre of the pixel grid, then the shift.
 fn forward(affine: &Affine, size: f64) -> [f64; 6] {
     let centre = size / 2.0 - 0.5;
     let angle = affine.angle * (std::f64::consts::PI / 180.0);
@@ -97,7 +97,7 @@ fn forward(affine: &Affine, size: f64) -> [f64; 6] {
     ]
 }
 
-/// From result to source, in `cv2.warpAffine`'s order of operations.
+/// Returns the matrix from result to source, in `cv2.warpAffine`'s order of operations.
 fn inverse([a, b, c, d, e, f]: [f64; 6]) -> [f64; 6] {
     let determinant = a * e - b * d;
     let scale = if determinant != 0.0 { 1.0 / determinant } else { 0.0 };

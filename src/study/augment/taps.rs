@@ -1,19 +1,18 @@
-//! Source pixels and their weights, a row at a time.
+//! Source pixels and their weights, for a row at a time.
 
 use crate::config::CHANNELS;
 
-/// Parts of a pixel that a coordinate tells apart.
+/// Subpixel resolution of a coordinate: parts per pixel.
 pub(super) const PARTS: i32 = 32;
 
-/// The source pixels of each pixel of a row, and their weights, side by side so that each is
-/// loaded as it is used.
+/// Source pixels and weights for each pixel of a row, packed in the form in which the warp loads them.
 #[derive(Debug, Default)]
 pub(super) struct Taps {
-    /// First byte of the upper left one.
+    /// Offset of the upper left source pixel in bytes.
     pub(super) at: Vec<u32>,
-    /// Weights of the left and the right ones in 1/32, a byte each, twice.
+    /// Weights of the left and right pixels in 1/32, a byte each, repeated twice.
     pub(super) across: Vec<u32>,
-    /// Weights of the upper and the lower ones in 1/32, two bytes each.
+    /// Weights of the upper and lower pixels in 1/32, two bytes each.
     pub(super) down: Vec<u32>,
 }
 
@@ -24,13 +23,13 @@ impl Taps {
         }
     }
 
-    /// From coordinates of an image of `[size, size]`, in 1/32 pixel from 0 to the last pixel's.
+    /// Sets taps from coordinates in an image of `[size, size]`, in 1/32 pixel, from 0 to the last pixel.
     #[inline(always)]
     pub(super) fn set(&mut self, size: usize, xs: &[i32], ys: &[i32]) {
         let size = size as i32;
         let outputs = self.at.iter_mut().zip(&mut self.across).zip(&mut self.down);
         for (((at, across), down), (&x, &y)) in outputs.zip(xs.iter().zip(ys)) {
-            // On the outermost pixel the weight of its inner neighbour is 0.
+            // On the outermost pixel, its inner neighbour gets weight 0.
             let (left, upper) = ((x >> 5).min(size - 2), (y >> 5).min(size - 2));
             let (right, lower) = (x - (left << 5), y - (upper << 5));
             *at = ((upper * size + left) * CHANNELS as i32) as u32;

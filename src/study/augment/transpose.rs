@@ -1,13 +1,13 @@
-//! x and y change places.
+//! Swaps x and y.
 
 use super::{Canvas, Transform};
 use rand_chacha::ChaCha8Rng;
 
-/// Rows become columns (albumentations `Transpose`).
+/// Swaps rows and columns (albumentations `Transpose`).
 #[derive(Debug, Clone, Copy)]
 pub struct Transpose;
 
-/// Side of the square tiles: two of 16 × 16 × 6 bytes stay in the first cache.
+/// Side of the square tiles: two of 16 × 16 × 6 bytes fit into the L1 cache.
 const TILE: usize = 16;
 
 impl Transform for Transpose {

@@ -1,4 +1,4 @@
-//! Bilinear sampling in fixed point, as `cv2.warpAffine` and `cv2.remap` do it for bytes.
+//! Bilinear sampling in fixed point, like `cv2.warpAffine` and `cv2.remap` for bytes.
 
 use super::canvas::Work;
 use super::{Canvas, Pixel, taps::PARTS};
@@ -6,11 +6,11 @@ use crate::config::CHANNELS;
 use crate::simd::vectorised;
 use pulp::{Simd, WithSimd};
 
-/// A source coordinate in 1/32 pixel, to the nearest and halves to the even one, from pixels
+/// Converts a source coordinate to 1/32 pixel, rounded to the nearest, ties to even. `pixels` must be
 /// within ±60,000.
 #[inline(always)]
 pub(super) fn fixed(pixels: f32) -> i32 {
-    // The sum has no bits behind the point and the integer in its lowest ones. (`as` would check
+    // The sum has no fractional bits, and the integer is in its lowest bits. (`as` would check
     // each value for NaN, one by one.)
     const SHIFT: f32 = 1.5 * (1 << 23) as f32;
     let limit = (1 << 21) as f32;
@@ -18,18 +18,18 @@ pub(super) fn fixed(pixels: f32) -> i32 {
     sum.to_bits() as i32 - SHIFT.to_bits() as i32
 }
 
-/// Where the pixels of a result come from.
+/// A map from the pixels of a result to their sources.
 pub(super) trait Map {
-    /// The source coordinates of the pixels of row `y`, in 1/32 pixel; `xs` and `ys` are as long
-    /// as a row. Always inlined, so that it is compiled for the vectors at hand.
+    /// Writes the source coordinates of the pixels of row `y`, in 1/32 pixel; `xs` and `ys` have the
+    /// length of a row. Always inlined, so that it is compiled for the vector instructions in use.
     fn row(&self, y: usize, xs: &mut [i32], ys: &mut [i32]);
 }
 
-/// Redraws the canvas through `map`. Coordinates outside are mirrored about the outermost pixels
-/// (`BORDER_REFLECT_101`).
+/// Redraws the canvas through `map`. Coordinates outside the image are mirrored about the outermost
+/// pixels (`BORDER_REFLECT_101`).
 ///
-/// A result is (Σ wᵢ·pᵢ + 512) / 1024 of the four pixels around it, the weights the products of
-/// 1/32 parts: OpenCV's 15-bit weights are 32 times these and give the same bytes.
+/// Each result is (Σ wᵢ·pᵢ + 512) / 1024 over the four surrounding pixels; the weights are products of
+/// 1/32 parts. OpenCV's 15-bit weights are 32 times these and give the same bytes.
 pub(super) fn warp(canvas: &mut Canvas, map: impl Map) {
     let size = canvas.size();
     canvas.redraw(|from, to, work| {
@@ -61,7 +61,7 @@ impl<M: Map, B: Blend> Warp<'_, M, B> {
         let Self { from, to, size, work, map, blend } = self;
         let (xs, ys, taps) = (&mut work.x[..], &mut work.y[..], &mut work.taps);
         let bytes = from.as_flattened();
-        // All rows but the last, and all but the first.
+        // All rows but the last, and all rows but the first.
         let n = (size - 1) * size * CHANNELS;
         let (upper, lower) = (&bytes[..n], &bytes[size * CHANNELS..][..n]);
         let last = size as i32 - 1;
@@ -79,7 +79,7 @@ impl<M: Map, B: Blend> Warp<'_, M, B> {
                         .map(|row| row[at..at + LOADED].try_into().expect("16 bytes"));
                     blend.blend([upper, lower], across, down)
                 } else {
-                    // At the image's very end there are but twelve.
+                    // At the very end of the image there are only twelve bytes.
                     let [upper, lower] = [upper, lower].map(|row| {
                         let mut end = [0; LOADED];
                         end[..2 * CHANNELS].copy_from_slice(&row[at..at + 2 * CHANNELS]);
@@ -112,8 +112,8 @@ impl<M: Map> pulp::NullaryFnOnce for Warp<'_, M, pulp::x86::V3> {
     }
 }
 
-/// Coordinates mirrored about 0 and `last` until they lie between, as often as it takes: sampling
-/// a mirrored image is sampling it at the mirrored coordinate.
+/// Mirrors coordinates about 0 and `last` as often as necessary until they lie between them: sampling a
+/// mirrored image equals sampling the image at the mirrored coordinate.
 #[inline(always)]
 fn mirror(coordinates: &mut [i32], last: i32) {
     loop {
@@ -128,19 +128,18 @@ fn mirror(coordinates: &mut [i32], last: i32) {
     }
 }
 
-/// Bytes of a row that are loaded for a pixel: two neighbours, twelve bytes, and four more that
-/// count for nothing.
+/// Bytes of a row that are loaded per pixel: two neighbours of six bytes each, and four unused bytes.
 const LOADED: usize = 16;
-/// Bytes of a result, its last two without meaning.
+/// Bytes of a result, of which the last two are unused.
 const STORED: usize = 8;
 
-/// A weighted mean of four pixels.
+/// Computes a weighted mean of four pixels.
 trait Blend: Copy {
-    /// `across` and `down` as of [`super::taps::Taps`].
+    /// `across` and `down`: weights as in [`super::taps::Taps`].
     fn blend(self, rows: [&[u8; LOADED]; 2], across: u32, down: u32) -> [u8; STORED];
 }
 
-/// Without any particular instruction.
+/// Implementation without special instructions.
 #[derive(Debug, Clone, Copy)]
 struct Portable;
 

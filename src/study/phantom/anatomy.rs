@@ -1,27 +1,27 @@
 //! Shapes of the seven cervical vertebrae in axial section, as signed distances.
 //!
-//! Coordinates: the crop is −1..1 in x (right) and y (down, which is the patient's back); one
-//! unit is half the crop. Everything is symmetric in x, so a shape stands for both sides.
-//! `t` runs 0..1 from a vertebra's first slice to its last.
+//! Coordinates: the crop is −1..1 in x (right) and y (down, towards the patient's back); one
+//! unit is half the crop. Everything is symmetric in x, so each shape describes both sides.
+//! `t` is 0..1 from a vertebra's first slice to its last.
 
 /// A point or direction in the plane.
 pub type Point = [f32; 2];
 
-/// One part of a vertebra.
+/// Shape of one part of a vertebra.
 #[derive(Debug, Clone, Copy)]
 enum Form {
-    /// Centre, radii.
+    /// Centre and radii.
     Ellipse(Point, Point),
-    /// Ends, radius.
+    /// Ends and radius.
     Rod(Point, Point, f32),
-    /// C1: an oval ring about a centre with its mean radii; thick at the lateral masses.
+    /// C1: an oval ring with centre and mean radii, thicker at the lateral masses.
     Ring(Point, Point),
-    /// A foramen: taken away from what came before. Centre, radius.
+    /// A foramen, subtracted from the parts before it: centre and radius.
     Hole(Point, f32),
 }
 
 impl Form {
-    /// Half its thickness.
+    /// Half the thickness of the shape.
     fn radius(self) -> f32 {
         match self {
             Ellipse(_, [a, b]) => a.min(b),
@@ -31,7 +31,7 @@ impl Form {
     }
 }
 
-/// A part and the `t` where it is whole; it shrinks away on either side.
+/// A part and the range of `t` where it has full size; it shrinks on either side.
 #[derive(Debug, Clone, Copy)]
 struct Part {
     form: Form,
@@ -48,7 +48,7 @@ use Form::{Ellipse, Hole, Ring, Rod};
 /// Half the thickness of C1's arches.
 const RING: f32 = 0.07;
 
-/// Beyond the first and the last slice: whole everywhere.
+/// Limits beyond the first and the last slice, for parts that always have full size.
 const A: f32 = -1.0;
 const Z: f32 = 2.0;
 
@@ -92,17 +92,17 @@ const C7: &[Part] = &[
     part(Ellipse([0.0, 0.87], [0.10, 0.09]), 0.30, Z),
 ];
 
-/// The dens of C2 stands in C1's ring: bone, but not of this vertebra.
+/// The dens of C2 lies in C1's ring: bone, but of another vertebra.
 const DENS_IN_C1: &[Part] = &[part(Ellipse([0.0, -0.27], [0.12, 0.13]), A, Z)];
 
-/// Where a fracture may run: a point of the bone and the direction across it.
+/// A possible place of a fracture.
 #[derive(Debug, Clone, Copy)]
 pub struct Site {
     /// Middle of the gap.
     pub at: Point,
-    /// Angle of the gap's line from the y axis, radians.
+    /// Angle between the gap's line and the y axis in radians.
     pub angle: f32,
-    /// Half the gap's length.
+    /// Half the length of the gap.
     pub reach: f32,
 }
 
@@ -111,13 +111,13 @@ const fn site(at: Point, angle: f32, reach: f32) -> Site {
 }
 
 const BODY: &[Site] = &[site([0.06, -0.40], 0.0, 0.34)];
-/// Through a lamina, and through an articular pillar.
+/// Fractures through a lamina and through an articular pillar.
 const ARCH: &[Site] = &[site([0.28, 0.30], -0.95, 0.20), site([0.50, 0.04], 1.3, 0.26)];
-/// A Jefferson fracture breaks the ring in front and behind.
+/// A Jefferson fracture breaks the ring at the front and the back.
 const RING_FRONT: &[Site] = &[site([0.24, -0.45], -0.5, 0.20)];
 const RING_BACK: &[Site] = &[site([0.30, 0.46], 0.55, 0.20)];
 
-/// The places that a fracture of `vertebra` (0..7) breaks first, and those of a second gap.
+/// Returns the possible sites of the first and of a second gap in `vertebra` (0..7).
 pub fn sites(vertebra: usize) -> (&'static [Site], &'static [Site]) {
     match vertebra {
         0 => (RING_FRONT, RING_BACK),
@@ -125,14 +125,14 @@ pub fn sites(vertebra: usize) -> (&'static [Site], &'static [Site]) {
     }
 }
 
-/// One vertebra cut at one height: signed distances to its bone, negative inside.
+/// Cross-section of a vertebra, as signed distances to bone: negative inside.
 pub struct Section {
     own: Vec<(Form, f32)>,
     foreign: Vec<(Form, f32)>,
 }
 
 impl Section {
-    /// `vertebra`: 0..7 for C1..C7; `t`: the height, 0..1 and a little beyond.
+    /// Creates a cross-section. `vertebra`: 0..7 for C1..C7; `t`: the height, 0..1 and a little beyond.
     pub fn new(vertebra: usize, t: f32) -> Self {
         let parts = match vertebra {
             0 => C1,
@@ -141,7 +141,7 @@ impl Section {
             _ => C3_TO_C6,
         };
         let foreign = if vertebra == 0 { DENS_IN_C1 } else { &[] };
-        // All of it thins a little towards the vertebra's ends.
+        // All parts get slightly thinner towards the vertebra's ends.
         let thin = 0.05 * (1.0 - smoothstep(-0.2, 0.2, t.min(1.0 - t)));
         let cut = |parts: &[Part], thin: f32| {
             parts
@@ -150,19 +150,19 @@ impl Section {
                     let outside = (p.from - t).max(t - p.to).max(0.0);
                     (p.form, thin + 0.9 * outside)
                 })
-                // Thinner than this, the soft edge of what is gone would still show.
+                // If thinner than this, the soft edge of a vanished part would still show.
                 .filter(|(form, shrink)| form.radius() - shrink > 0.025)
                 .collect()
         };
         Self { own: cut(parts, thin), foreign: cut(foreign, 0.0) }
     }
 
-    /// Distance to this vertebra's bone.
+    /// Returns the signed distance to this vertebra's bone.
     pub fn distance(&self, p: Point) -> f32 {
         distance(&self.own, p)
     }
 
-    /// Distance to bone of a neighbour.
+    /// Returns the signed distance to a neighbour's bone.
     pub fn foreign(&self, p: Point) -> f32 {
         distance(&self.foreign, p)
     }
@@ -187,14 +187,14 @@ fn distance(parts: &[(Form, f32)], [x, y]: Point) -> f32 {
 }
 
 fn ellipse(p: Point, r: Point) -> f32 {
-    // First-order distance: (k − 1) / |∇k|, right at the rim where it matters.
+    // First-order distance: (k − 1) / |∇k|, accurate at the rim, where it matters.
     let q = [p[0] / r[0], p[1] / r[1]];
     let k = length(q);
     let gradient = length([q[0] / r[0], q[1] / r[1]]);
     if gradient < 1e-6 { -r[0].min(r[1]) } else { k * (k - 1.0) / gradient }
 }
 
-/// Distance from a segment between two points.
+/// Returns the distance from a segment between two points.
 pub fn segment(p: Point, [a, b]: [Point; 2]) -> f32 {
     let (pa, ba) = (sub(p, a), sub(b, a));
     let h = ((pa[0] * ba[0] + pa[1] * ba[1]) / (ba[0] * ba[0] + ba[1] * ba[1])).clamp(0.0, 1.0);
@@ -202,13 +202,13 @@ pub fn segment(p: Point, [a, b]: [Point; 2]) -> f32 {
 }
 
 fn ring(p: Point, r: Point) -> f32 {
-    // The lateral masses lie at the side, a little to the front.
+    // The lateral masses lie at the sides, slightly to the front.
     let side = (p[0] * 0.95 - p[1] * 0.3) / length(p).max(1e-6);
     let thick = RING + 0.085 * smoothstep(0.72, 0.97, side);
     ellipse(p, r).abs() - thick
 }
 
-/// The union, with its corners filled.
+/// Union of two shapes with filled corners.
 fn smooth_min(a: f32, b: f32) -> f32 {
     const K: f32 = 0.07;
     let h = (K - (a - b).abs()).max(0.0) / K;
@@ -224,7 +224,7 @@ pub fn length(p: Point) -> f32 {
     (p[0] * p[0] + p[1] * p[1]).sqrt()
 }
 
-/// 0 below `from`, 1 above `to`, smooth between.
+/// Smooth step: 0 below `from`, 1 above `to`.
 pub fn smoothstep(from: f32, to: f32, x: f32) -> f32 {
     let t = ((x - from) / (to - from)).clamp(0.0, 1.0);
     t * t * (3.0 - 2.0 * t)

@@ -1,33 +1,33 @@
-//! What a difficulty means: how fractures show, and how much there is that looks like one.
+//! Difficulty levels: how visible fractures are, and the number of structures that resemble them.
 
 use crate::config::Difficulty;
 use std::ops::Range;
 
-/// The settings of a difficulty. Lengths: half the crop is 1. Heights: 0..1 from a vertebra's first
-/// slice to its last.
+/// Settings of a difficulty level. Lengths are in units of half the crop; heights are 0..1 from a
+/// vertebra's first slice to its last.
 #[derive(Debug)]
 pub struct Level {
     /// Width of a gap.
     pub width: Range<f32>,
-    /// How far the fragment slid along it.
+    /// Distance that the fragment slid along the gap.
     pub slide: Range<f32>,
-    /// The height where the gap begins.
+    /// Height where the gap starts.
     pub from: Range<f32>,
-    /// The height where it ends.
+    /// Height where the gap ends.
     pub to: Range<f32>,
-    /// Grey value of a gap: 1 = fluid, 0 = the bone around it.
+    /// Contrast of a gap: 1 = fluid, 0 = the surrounding bone.
     pub contrast: f32,
-    /// Noise of one pixel; 1: about −7..7 grey values.
+    /// Amplitude of pixel noise; 1 = about −7..7 grey values.
     pub noise: f32,
-    /// Vessels' channels in a vertebra, whole or fractured, at most; at least half as many.
+    /// Maximum number of vascular channels in a vertebra, fractured or not; the minimum is half of it.
     pub channels: usize,
-    /// Cysts and pieces of sclerosed bone, likewise.
+    /// Maximum number of cysts and spots of sclerosed bone, likewise.
     pub spots: usize,
-    /// Streaks through the picture, likewise.
+    /// Maximum number of streaks through the image, likewise.
     pub streaks: usize,
 }
 
-/// Wide, black gaps through 12 of 15 slices or more, and nothing else.
+/// Wide, black gaps through at least 12 of 15 slices, and no similar structures.
 const EASY: Level = Level {
     width: 0.10..0.14,
     slide: 0.05..0.09,
@@ -65,7 +65,7 @@ const HARD: Level = Level {
 };
 
 impl Level {
-    /// Of a difficulty.
+    /// Returns the settings of a difficulty.
     pub fn of(difficulty: Difficulty) -> &'static Self {
         match difficulty {
             Difficulty::Easy => &EASY,

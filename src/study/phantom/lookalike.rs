@@ -1,4 +1,4 @@
-//! What a fracture can be taken for, in whole and in fractured vertebrae alike.
+//! Structures that resemble fractures, in fractured and intact vertebrae alike.
 
 use super::anatomy::{Point, length, segment, sites, smoothstep};
 use super::level::Level;
@@ -6,11 +6,11 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
-/// Grey value of a vessel and of a cyst, and of sclerosed bone.
+/// Grey values: of vessels and cysts, and of sclerosed bone.
 const DARK: f32 = 70.0;
 const BRIGHT: f32 = 235.0;
 
-/// A vertebra's.
+/// Structures of one vertebra that resemble fractures.
 #[derive(Debug, Default)]
 pub struct Lookalikes {
     channels: Vec<Channel>,
@@ -18,8 +18,8 @@ pub struct Lookalikes {
     streaks: Vec<Streak>,
 }
 
-/// A vessel's channel: dark and straight as a gap, but it ends within the bone, nothing slid along
-/// it, and it lies within a few slices.
+/// A vascular channel: dark and straight like a gap, but it ends within the bone, shows no shift, and
+/// spans only a few slices.
 #[derive(Debug)]
 struct Channel {
     ends: [Point; 2],
@@ -27,7 +27,7 @@ struct Channel {
     height: Height,
 }
 
-/// A round cyst, or a round piece of sclerosed bone.
+/// A round cyst or a round spot of sclerosed bone.
 #[derive(Debug)]
 struct Spot {
     at: Point,
@@ -36,19 +36,19 @@ struct Spot {
     grey: f32,
 }
 
-/// A scanner's artefact: a dark band through one or two planes, bone or not.
+/// A scanner artefact: a dark band across one or two planes, in bone and elsewhere.
 #[derive(Debug)]
 struct Streak {
-    /// Unit vector across it, and its distance from the middle.
+    /// Unit vector perpendicular to it, and its distance from the centre.
     across: Point,
     offset: f32,
     half: f32,
     height: Height,
-    /// Grey values.
+    /// Darkening in grey values.
     depth: f32,
 }
 
-/// The heights in which something is seen.
+/// Range of heights in which a structure is visible.
 #[derive(Debug)]
 struct Height {
     middle: f32,
@@ -60,13 +60,13 @@ impl Height {
         Self { middle: rng.random_range(0.0..1.0), half: rng.random_range(half) }
     }
 
-    /// How much of it is left at height `t`, 0..1.
+    /// Returns its visibility at height `t`, 0..1.
     fn at(&self, t: f32) -> f32 {
         1.0 - smoothstep(self.half * 0.7, self.half * 1.3, (t - self.middle).abs())
     }
 }
 
-/// A place in the bone of `vertebra`, near where it may break too.
+/// Draws a point in the bone of `vertebra`, near a possible fracture.
 fn place(vertebra: usize, rng: &mut ChaCha8Rng) -> Point {
     let (first, second) = sites(vertebra);
     let site = if rng.random() { first } else { second };
@@ -81,7 +81,7 @@ fn direction(rng: &mut ChaCha8Rng) -> Point {
 }
 
 impl Lookalikes {
-    /// As many as the level allows, or fewer, down to half.
+    /// Draws between half and all of the level's maximum numbers.
     pub fn draw(level: &Level, vertebra: usize, rng: &mut ChaCha8Rng) -> Self {
         let mut many = |most: usize| match most {
             0 => 0,
@@ -117,10 +117,10 @@ impl Lookalikes {
         }
     }
 
-    /// The grey value at `p` in the plane at height `t`, `depth` deep in bone that would have
-    /// `value`; `edge`: half the width of an outline.
+    /// Returns the grey value at `p` in the plane at height `t`, `depth` deep in bone whose value would be
+    /// `value`. `edge`: half the width of an outline.
     pub fn in_bone(&self, mut value: f32, p: Point, t: f32, depth: f32, edge: f32) -> f32 {
-        // The cortex stays whole.
+        // The cortex stays intact.
         let within = smoothstep(0.02, 0.05, depth);
         if within == 0.0 {
             return value;
@@ -137,7 +137,7 @@ impl Lookalikes {
         value
     }
 
-    /// How much darker streaks are at `p` of the picture in the plane at height `t`.
+    /// Returns the darkening by streaks at image point `p` in the plane at height `t`.
     pub fn streaks(&self, p: Point, t: f32) -> f32 {
         let depth = |s: &Streak| {
             let height = s.height.at(t);

@@ -1,5 +1,5 @@
-//! Made-up studies: vertebrae of the neck in axial section, with plain fractures. For the demo
-//! and the tests; they carry no medical meaning.
+//! Phantom studies: drawn axial sections of neck vertebrae with simple fractures. For the demo and
+//! the tests; they have no medical meaning.
 
 mod anatomy;
 mod level;
@@ -19,12 +19,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use volume::Volume;
 
-/// Share of fractured C1..C7 among the studies of the competition.
+/// Share of studies with a fracture of C1..C7 in the competition.
 const PREVALENCE: [f64; VERTEBRAE] = [0.07, 0.14, 0.04, 0.05, 0.08, 0.14, 0.19];
-/// Bytes of drawn vertebrae kept; beyond, the oldest are drawn again when asked for.
+/// Maximum bytes of drawn vertebrae in the cache; older ones are drawn again when needed.
 const CACHE: usize = 1 << 30;
 
-/// A source of made-up slices: the same for the same seed, study, vertebra and label.
+/// A source of drawn slices, which depend only on seed, study, vertebra and label.
 pub struct Phantom {
     size: usize,
     slices_per_vertebra: usize,
@@ -33,34 +33,34 @@ pub struct Phantom {
     cache: Mutex<Cache>,
 }
 
-/// A study's hash, a vertebra, and whether it is fractured.
+/// Key of a cached vertebra: the study's hash, the vertebra, and whether it is fractured.
 type Drawn = (u64, usize, bool);
 
 #[derive(Default)]
 struct Cache {
     volumes: HashMap<Drawn, Arc<OnceLock<Volume>>>,
-    /// The oldest first.
+    /// Keys from oldest to newest.
     order: VecDeque<Drawn>,
 }
 
 impl Phantom {
-    /// `size`: height and width, pixels; `slices_per_vertebra`: 15 in the competition's crops. Its
-    /// fractures are easy to see.
+    /// Creates a source whose fractures are easy to see. `size`: height and width in pixels;
+    /// `slices_per_vertebra`: 15 in the competition's crops.
     pub fn new(size: usize, slices_per_vertebra: usize, seed: u64) -> Self {
         let level = Level::of(Difficulty::Easy);
         Self { size, slices_per_vertebra, seed, level, cache: Mutex::default() }
     }
 
-    /// With fractures as hard to see as that; labels, shapes and places stay the same.
+    /// Changes how hard fractures are to see; labels, shapes and places stay the same.
     pub fn of_difficulty(self, difficulty: Difficulty) -> Self {
         Self { level: Level::of(difficulty), ..self }
     }
 
-    /// `n` studies `phantom.0000`, … in `folds` folds of about the same size.
+    /// Makes a table of `n` studies `phantom.0000`, … in `folds` folds of about equal size.
     ///
-    /// Labels come about as often as in the competition, level by level, and at least once a
-    /// level; they are dealt out among the folds in turn and fall on half of each fold's studies.
-    /// So with a few studies, too, no fold is without a fracture or without a study that has none.
+    /// Each level is fractured about as often as in the competition, and at least once. The fractures are
+    /// dealt out to the folds in turn, and to only half of each fold's studies. So even with few studies,
+    /// every fold has studies with and without fractures.
     pub fn table(n: usize, folds: usize, seed: u64) -> Table {
         let folds = folds.clamp(1, n.max(1));
         let mut rng = Key::new(seed, Purpose::Phantom).rng();
@@ -87,7 +87,7 @@ impl Phantom {
             while dealt < count {
                 let free =
                     fractured[turn % folds].iter().filter(|s| studies[**s].labels[level] == 0);
-                // The least fractured first, so that all of the half get one before one gets two.
+                // Pick the study with the fewest fractures, so that all get one before any gets two.
                 let next = free
                     .min_by_key(|s| (studies[**s].labels.iter().sum::<u8>(), rng.random::<u32>()));
                 if let Some(&study) = next {
@@ -100,10 +100,10 @@ impl Phantom {
         Table { studies }
     }
 
-    /// Writes `n` studies: `OUT/crops/*.npy`, each uint8 `[size, size, 6]`, and
+    /// Writes `n` studies to `OUT/crops/*.npy`, each uint8 `[size, size, 6]`, and their table to
     /// `OUT/train_seg.csv`.
     ///
-    /// Errors: `out` exists and is not empty; sizes that cannot be drawn; a file that cannot be
+    /// Errors: when `out` exists and is not empty, the sizes cannot be drawn, or a file cannot be
     /// written.
     pub fn write(&self, out: &Path, n: usize, folds: usize) -> Result<Table, Error> {
         let must = |ok: bool, what, value, expected| match ok {
@@ -147,12 +147,12 @@ impl Phantom {
     fn draw(&self, study: &Study, vertebra: usize) -> Volume {
         let key = Key::new(self.seed, Purpose::Phantom).study(hash(&study.uid));
         let what = (vertebra, study.labels[vertebra] == 1);
-        // Slice 0 of study 0 is the table's stream; a study's hash is not 0.
+        // The table uses the stream of slice 0 of study 0; a study's hash is never 0.
         let mut rng = key.slice(vertebra).rng();
         Volume::draw(self.size, self.slices_per_vertebra, self.level, what, &mut rng)
     }
 
-    /// The vertebra's place in the cache, made where there is none.
+    /// Returns the vertebra's entry in the cache, and adds it if necessary.
     fn cached(&self, drawn: Drawn) -> Arc<OnceLock<Volume>> {
         let most = (CACHE / Volume::bytes(self.size, self.slices_per_vertebra)).max(1);
         let mut guard = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
@@ -179,12 +179,12 @@ impl SliceSource for Phantom {
         out: &mut [u8],
     ) -> Result<(), Error> {
         let drawn = (hash(&study.uid), vertebra, study.labels[vertebra] == 1);
-        // Drawn outside the cache's lock: other vertebrae need not wait for it.
+        // Draw outside the cache's lock, so that other vertebrae need not wait.
         self.cached(drawn).get_or_init(|| self.draw(study, vertebra)).slice(slice, out);
         Ok(())
     }
 
-    /// Nothing to look at: a fingerprint is one of what the study is drawn from.
+    /// There is nothing to check: a fingerprint covers the inputs that the study is drawn from.
     fn check_each(&self, studies: &[Study]) -> Result<Checked, Error> {
         let Self { size: _, slices_per_vertebra, seed, level, cache: _ } = self;
         let drawn_from =
@@ -274,7 +274,7 @@ mod tests {
         }
     }
 
-    /// How often a fractured vertebra has more black pixels than a whole one, ties by half.
+    /// Probability that a fractured vertebra has more black pixels than an intact one; ties count half.
     fn auc_of_black_pixels(difficulty: Difficulty) -> f64 {
         let phantom = Phantom::new(64, 3, 7).of_difficulty(difficulty);
         let black = |labels, i: usize| {

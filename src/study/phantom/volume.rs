@@ -1,4 +1,4 @@
-//! One made-up vertebra as a stack of grey planes, bone window, with its mask.
+//! A drawn vertebra: a stack of grey planes in the bone window, with masks.
 
 use super::anatomy::{Point, Section, Site, length, sites, smoothstep};
 use super::{level::Level, lookalike::Lookalikes};
@@ -8,31 +8,31 @@ use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 use std::f32::consts::FRAC_PI_6;
 
-/// CT planes on each side of a slice that its channels show.
+/// Number of neighbouring CT planes on each side of a slice in its channels.
 const NEIGHBOURS: usize = 2;
-/// Side of the cube of random values that smooth noise is read from; a power of two.
+/// Side of the cube of random values for smooth noise; a power of two.
 const LATTICE: usize = 16;
-/// Pixels between two values of the soft tissue's slow noise.
+/// Grid spacing of the soft tissue's slow noise, in pixels.
 const SOFT: usize = 8;
-/// Tiles along a side, see [`Patient::tiles_with_bone`].
+/// Tiles per side; see [`Patient::tiles_with_bone`].
 const TILES: usize = 16;
 
-/// The planes of one vertebra.
+/// Planes and masks of one vertebra.
 pub struct Volume {
     size: usize,
-    /// `[slices + 4, size, size]`: slice i shows the planes i..i + 5.
+    /// `[slices + 4, size, size]`; slice i uses planes i..i + 5.
     planes: Vec<u8>,
     /// `[slices, size, size]`, 0 or 255.
     masks: Vec<u8>,
 }
 
 impl Volume {
-    /// Bytes of a volume.
+    /// Returns the bytes of a volume.
     pub fn bytes(size: usize, slices: usize) -> usize {
         (2 * slices + 2 * NEIGHBOURS) * size * size
     }
 
-    /// Draws `vertebra` (0..7), `fractured` or whole.
+    /// Draws `vertebra` (0..7), `fractured` or intact.
     pub fn draw(
         size: usize,
         slices: usize,
@@ -56,7 +56,7 @@ impl Volume {
         Self { size, planes, masks }
     }
 
-    /// Writes one slice as uint8 `[size, size, 6]`.
+    /// Writes one slice to `out` as uint8 `[size, size, 6]`.
     pub fn slice(&self, slice: usize, out: &mut [u8]) {
         let area = self.size * self.size;
         let channels: [&[u8]; CHANNELS] = std::array::from_fn(|c| {
@@ -70,20 +70,20 @@ impl Volume {
     }
 }
 
-/// What differs from one vertebra to the next.
+/// Properties that vary between vertebrae.
 struct Patient<'a> {
     level: &'a Level,
     vertebra: usize,
     seed: u32,
-    /// `LATTICE³` values, −1..1.
+    /// `LATTICE³` random values, −1..1.
     lattice: Vec<f32>,
-    /// Frequencies and phases of the outline's waviness, x and y.
+    /// Frequency and phase of the outline's waves in x and in y.
     wave: [Point; 2],
     shift: Point,
-    /// Cosine and sine of the rotation, over the scale.
+    /// Cosine and sine of the rotation, divided by the scale.
     turn: Point,
     aspect: f32,
-    /// Grey values.
+    /// Grey values of soft tissue, spongy and cortical bone.
     soft: f32,
     spongy: f32,
     cortical: f32,
@@ -91,13 +91,13 @@ struct Patient<'a> {
     lookalikes: Lookalikes,
 }
 
-/// From pixels to the anatomy's coordinates.
+/// Maps pixels to the anatomy's coordinates.
 struct View<'a> {
     patient: &'a Patient<'a>,
     size: usize,
     /// Width of a pixel.
     step: f32,
-    /// Half the width of an outline: a scanner's edges are never razor-sharp.
+    /// Half the width of an outline, since a scanner's edges are never perfectly sharp.
     edge: f32,
 }
 
@@ -107,7 +107,7 @@ impl<'a> View<'a> {
         Self { patient, size, step, edge: (0.75 * step).max(0.018) }
     }
 
-    /// −1..1 in x and y.
+    /// Coordinates of a pixel in the image, −1..1 in x and y.
     fn picture(&self, row: f32, column: f32) -> Point {
         [(column + 0.5) * self.step - 1.0, (row + 0.5) * self.step - 1.0]
     }
@@ -115,26 +115,26 @@ impl<'a> View<'a> {
     fn point(&self, row: f32, column: f32) -> Point {
         let Patient { shift, turn: [c, s], aspect, wave: [wave_x, wave_y], .. } = self.patient;
         let [x, y] = self.picture(row, column);
-        // No outline is as straight as its drawing.
+        // Make outlines slightly wavy.
         let wavy = |[frequency, phase]: &Point, at: f32| 0.02 * wave(at * frequency + phase);
         let (x, y) = (x - shift[0] + wavy(wave_x, y), y - shift[1] + wavy(wave_y, x));
         [(x * c + y * s) * aspect, y * c - x * s]
     }
 }
 
-/// A fracture line: a dark gap, and the bone on one side of it moved along.
+/// A fracture line: a dark gap, with the bone on one side shifted along it.
 struct Gap {
     at: Point,
     /// Unit vector along the line.
     along: Point,
     reach: f32,
     width: f32,
-    /// How far the fragment slid along the line.
+    /// Distance that the fragment slid along the line.
     slide: f32,
-    /// How far the line moves, across, from the first slice to the last.
+    /// Distance that the line moves sideways from the first slice to the last.
     drift: f32,
     phase: f32,
-    /// The `t` where it can be seen.
+    /// Range of `t` where the gap is visible.
     from: f32,
     to: f32,
 }
@@ -156,7 +156,7 @@ impl Gap {
         }
     }
 
-    /// Along the line, and across it, from the middle of the gap.
+    /// Returns the coordinates along and across the line, relative to the middle of the gap.
     fn local(&self, p: Point, t: f32) -> (f32, f32) {
         let d = [p[0] - self.at[0], p[1] - self.at[1]];
         let along = d[0] * self.along[0] + d[1] * self.along[1];
@@ -165,7 +165,7 @@ impl Gap {
         (along, across + jag + self.drift * (t - 0.5))
     }
 
-    /// How open it is at height `t`, 0..1.
+    /// Returns how open the gap is at height `t`, 0..1.
     fn open(&self, t: f32) -> f32 {
         smoothstep(self.from - 0.05, self.from + 0.05, t)
             * (1.0 - smoothstep(self.to - 0.05, self.to + 0.05, t))
@@ -191,7 +191,7 @@ impl<'a> Patient<'a> {
             vertebra,
             seed: rng.random(),
             lattice: (0..LATTICE.pow(3)).map(|_| rng.random_range(-1.0..1.0)).collect(),
-            // The last draws: where there are none, all else is as it would be.
+            // Drawn last, so that a level without them changes nothing else.
             lookalikes: Lookalikes::draw(level, vertebra, rng),
             wave,
             shift,
@@ -204,7 +204,7 @@ impl<'a> Patient<'a> {
         }
     }
 
-    /// Draws the plane at height `t`, and its mask where one is asked for.
+    /// Draws the plane at height `t`, and its mask if one is requested.
     fn plane(&self, size: usize, t: f32, z: u32, plane: &mut [u8], mut mask: Option<&mut [u8]>) {
         let view = View::new(self, size);
         let section = Section::new(self.vertebra, t);
@@ -231,7 +231,7 @@ impl<'a> Patient<'a> {
         }
     }
 
-    /// The grey value at `p`, where soft tissue would have `value`, and the distance to this
+    /// Returns the grey value at `p`, where soft tissue would have `value`, and the distance to this
     /// vertebra's bone.
     fn bone(
         &self,
@@ -245,7 +245,7 @@ impl<'a> Patient<'a> {
         let mut dark = 0.0f32;
         for (gap, &open) in self.gaps.iter().zip(open) {
             let (along, across) = gap.local(p, t);
-            // The fragment beyond the line slid; further off, nothing moved.
+            // The fragment on one side of the line slid; nothing moves further away.
             let near = 1.0 - smoothstep(gap.reach, gap.reach * 2.0, length([along, across]));
             if near == 0.0 {
                 continue;
@@ -269,17 +269,17 @@ impl<'a> Patient<'a> {
             value = lerp(bone, value, smoothstep(-edge, edge, distance));
             value = self.lookalikes.in_bone(value, p, t, -own, edge);
         }
-        // Only where there was bone: fluid in the gap is darker than muscle.
+        // Only inside bone: fluid in the gap is darker than muscle.
         let gone = dark * (1.0 - smoothstep(0.0, 0.04, own));
         (lerp(value, 42.0, gone * self.level.contrast), own)
     }
 
-    /// Which of `TILES²` tiles may hold bone or a gap: the rest, about half of a crop, is not
-    /// measured pixel by pixel.
+    /// Returns which of `TILES²` tiles may contain bone or a gap. The other tiles, about half of a crop,
+    /// need no distances per pixel.
     fn tiles_with_bone(&self, view: &View, section: &Section) -> Vec<bool> {
         let side = view.size as f32 / TILES as f32;
-        // From a tile's middle to its corner, with room for the stretch of the shapes, the width
-        // of an edge and a fragment's slide.
+        // From a tile's centre to its corner, plus margins for the stretch of the shapes, the width
+        // of an edge and a fragment's shift.
         let slide: f32 = self.gaps.iter().map(|g| g.slide.abs()).sum();
         let most = 1.5 * side * view.step + 0.05 + slide;
         (0..TILES * TILES)
@@ -291,7 +291,7 @@ impl<'a> Patient<'a> {
             .collect()
     }
 
-    /// Muscle and fat without edges: `[size, size]`, read from a coarse grid.
+    /// Draws muscle and fat without edges, `[size, size]`, interpolated from a coarse grid.
     fn soft_tissue(&self, size: usize, t: f32) -> Vec<f32> {
         let cells = size.div_ceil(SOFT) + 1;
         let scale = 6.0 * SOFT as f32 / size as f32;
@@ -320,7 +320,7 @@ impl<'a> Patient<'a> {
         ((h & 0xff) + (h >> 8 & 0xff) + (h >> 16 & 0xff)) as f32 * (14.0 / 765.0) - 7.0
     }
 
-    /// Smooth noise, −1..1, with a lattice of 1.
+    /// Smooth noise, −1..1, on a lattice of spacing 1.
     fn noise(&self, p: [f32; 3]) -> f32 {
         let floor = p.map(f32::floor);
         let [fx, fy, fz]: [f32; 3] = std::array::from_fn(|i| smooth(p[i] - floor[i]));
@@ -334,8 +334,8 @@ impl<'a> Patient<'a> {
     }
 }
 
-/// One or two gaps: the first through the body (C1: the front of its ring), the second through
-/// the arch. C1's ring breaks in two places, as rings do.
+/// Draws one or two gaps: the first through the body (C1: the front of its ring), the second through
+/// the arch. C1's ring always breaks in two places.
 fn fracture(level: &Level, vertebra: usize, rng: &mut ChaCha8Rng) -> Vec<Gap> {
     let (first, second) = sites(vertebra);
     let second = if vertebra == 0 || rng.random() { second } else { &[] };
@@ -347,7 +347,7 @@ fn fracture(level: &Level, vertebra: usize, rng: &mut ChaCha8Rng) -> Vec<Gap> {
         .collect()
 }
 
-/// Much like a sine, −1..1, of the same period, and fast.
+/// A fast approximation of a sine, −1..1, with the same period.
 fn wave(x: f32) -> f32 {
     let turn = x * (0.5 / std::f32::consts::PI);
     let t = turn - turn.floor() - 0.5;
