@@ -1,12 +1,12 @@
-//! Times of the training core to hold beside PyTorch's, as one line of JSON: see
+//! Times of the training core for comparison with PyTorch's, as one line of JSON: see
 //! `benches/vs_pytorch.py`.
 //!
 //! `cargo bench --bench compute -- enc|lstm|step|many [--bs N] [--size S] [--reps N] [--memory MIB]`:
 //! the encoder's forward and forward + backward pass, both LSTMs', or a whole step, of the notebook's
-//! network with random weights, medians after one warm-up, as the peer's `bench_torch.py` takes
-//! them; `fwd_bwd_inputs` is with blocks' inner values computed again. With `many`
-//! both of the encoder's passes over so many images, of which 64 are kept, of 4 of them blocks' inner
-//! values too, and the others encoded again 64 at a time.
+//! network with random weights. Medians after one warm-up, as in the PyTorch counterpart's
+//! `bench_torch.py`. `fwd_bwd_inputs` computes the blocks' inner values again. `many` times both of the
+//! encoder's passes over `--bs` images: 64 are kept, 4 of them with the blocks' inner values, and the
+//! others are encoded again 64 at a time.
 
 mod pixels;
 
@@ -57,7 +57,7 @@ impl Args {
         }
     }
 
-    /// Median of `reps` after one that does not count, seconds.
+    /// Median of `reps` runs after a warm-up, in seconds.
     fn median(&self, mut run: impl FnMut()) -> f64 {
         run();
         let mut times: Vec<f64> = (0..self.reps)
@@ -76,7 +76,7 @@ fn main() {
     memory::small_pages();
     let args = Args::parse();
     let sets = [
-        // A step takes two studies at least; the encoder and the LSTMs do not mind.
+        // A step needs at least two studies; the encoder and the LSTMs do not depend on this.
         format!("train.batch_size={}", args.bs.max(2)),
         format!("data.image_size={}", args.size),
         format!("train.memory={}", args.memory),
@@ -100,7 +100,7 @@ fn peak_rss_mib() -> usize {
     line.split_whitespace().nth(1).and_then(|kib| kib.parse::<usize>().ok()).unwrap_or(0) >> 10
 }
 
-/// Milliseconds an image.
+/// Times in milliseconds per image.
 fn encoder(args: &Args, spec: &Spec) -> Vec<(&'static str, f64)> {
     let model = Classifier::new(spec, 0, 0, DType::F32, &Device::Cpu).expect("a network");
     let pixels = Pixels::new(args.bs, args.size);
@@ -128,7 +128,7 @@ fn encoder(args: &Args, spec: &Spec) -> Vec<(&'static str, f64)> {
     vec![("fwd", forward * each), ("fwd_bwd", both * each), ("fwd_bwd_inputs", inputs * each)]
 }
 
-/// Milliseconds an image.
+/// Times in milliseconds per image.
 fn many(args: &Args, spec: &Spec) -> Vec<(&'static str, f64)> {
     const KEPT: usize = 64;
     let model = Classifier::new(spec, 0, 0, DType::F32, &Device::Cpu).expect("a network");
@@ -136,7 +136,7 @@ fn many(args: &Args, spec: &Spec) -> Vec<(&'static str, f64)> {
     let fill = |range: Range<usize>, out: &mut [f32]| pixels.fill(range, out);
     let arena = Arena::default();
     let encoder = Encoder::new(&model, args.size, &arena);
-    // What a step's plan holds inner values of at 224², unless the config gives it the memory.
+    // By default, a step's plan keeps the inner values of this many images at 224².
     let retention = Retention { inputs: KEPT, inner: 4 };
     let both = args.median(|| {
         let (features, tapes) = encoder.forward(&fill, 0..args.bs, retention).expect("on the CPU");
@@ -156,7 +156,7 @@ fn many(args: &Args, spec: &Spec) -> Vec<(&'static str, f64)> {
     vec![("fwd_bwd", both * 1e3 / args.bs as f64)]
 }
 
-/// Milliseconds.
+/// Times in milliseconds.
 fn lstms(args: &Args, spec: &Spec) -> Vec<(&'static str, f64)> {
     let model = Classifier::new(spec, 0, 0, DType::F32, &Device::Cpu).expect("a network");
     let pool = BufferPool::default();
@@ -169,7 +169,7 @@ fn lstms(args: &Args, spec: &Spec) -> Vec<(&'static str, f64)> {
     });
     let both = args.median(|| {
         let (out, tape) = lstms.forward(&x).expect("weights on the CPU");
-        // Of the mean of squares, as the peer's.
+        // Gradient of the mean of squares, as in the PyTorch counterpart.
         let of = |out: &Tensor| out.affine(2.0 / out.elem_count() as f64, 0.0).expect("in f32");
         let grads = [of(&out[0]), of(&out[1])];
         let (_, sums) = lstms.backward(tape, &grads).expect("weights on the CPU");
@@ -179,7 +179,7 @@ fn lstms(args: &Args, spec: &Spec) -> Vec<(&'static str, f64)> {
     vec![("fwd", forward * 1e3), ("fwd_bwd", both * 1e3)]
 }
 
-/// Seconds.
+/// Times in seconds.
 fn step(args: &Args, spec: &Spec, config: &Config) -> Vec<(&'static str, f64)> {
     let model = Classifier::new(spec, 0, 0, DType::F32, &Device::Cpu).expect("a network");
     let sizes = model.parameters.trainable.iter().map(|p| p.var.elem_count());

@@ -1,7 +1,7 @@
-//! The training core, part by part, in criterion's groups.
+//! The parts of the training core, as criterion groups.
 //!
-//! `cargo bench --bench core` prints times; `-- op/` only those whose name holds that. For the
-//! same beside PyTorch see `vs_pytorch.py`.
+//! `cargo bench --bench core` prints times; `-- op/` only those whose name contains that. For a
+//! comparison with PyTorch see `vs_pytorch.py`.
 
 mod pixels;
 
@@ -29,7 +29,7 @@ fn tensor(shape: &[usize]) -> Tensor {
     Tensor::from_vec(values(shape.iter().product()), shape, &Device::Cpu).expect("its shape")
 }
 
-/// Each op of the graph, forward and with its backward pass, on a map of the second stage.
+/// Each op of the graph, forward and backward, on a feature map of the second stage.
 fn op(c: &mut Criterion) {
     let map = Var::from_tensor(&tensor(&[8, 28, 28, 160])).expect("a leaf");
     let x = map.as_tensor();
@@ -64,7 +64,7 @@ fn model(spec: &Spec) -> Classifier {
     Classifier::new(spec, 0, 0, DType::F32, &Device::Cpu).expect("a network")
 }
 
-/// One block of each stage (beside stem and downsampling), and the whole encoder: 8 images.
+/// One block of each stage (and stem and downsampling), and the whole encoder: 8 images.
 fn encoder(c: &mut Criterion) {
     let spec = Spec::new(&config(&[]));
     let pixels = Pixels::new(8, 224);

@@ -1,6 +1,6 @@
 //! From disk to a batch: each transform, the whole pipeline, a study, the loader.
 //!
-//! `cargo bench --bench data` prints times; `-- transform/` only those whose name holds that.
+//! `cargo bench --bench data` prints times; `-- transform/` only those whose name contains that.
 
 mod studies;
 
@@ -81,8 +81,8 @@ fn pipeline(c: &mut Criterion) {
     });
 }
 
-/// An epoch of two studies of 105 slices on one thread: read from the page cache, augmented, in
-/// their batch.
+/// An epoch of two studies of 105 slices on one thread: read from the page cache, augmented and put
+/// into a batch.
 fn study(c: &mut Criterion) {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let studies = studies::write(dir.path(), 2);

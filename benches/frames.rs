@@ -1,8 +1,8 @@
-//! Building a frame with a long history behind it, and what the terminal is sent for it.
+//! Building a frame after a long history, and the bytes sent to the terminal for it.
 //!
-//! `cargo bench --bench frames`. A row a state and size: milliseconds to build a frame, in between
-//! one more step each, and to build and send one; bytes a frame, and bytes a second at ten frames
-//! and two steps a second.
+//! `cargo bench --bench frames`. Prints a row per view and size: milliseconds to build a frame, with
+//! one more step between frames, and to build and send one; bytes per frame, and bytes per second at
+//! ten frames and two steps per second.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::{Terminal, backend::TestBackend, layout::Size};
@@ -17,11 +17,11 @@ use std::{
 
 const FOLDS: usize = 5;
 const EPOCHS: usize = 50;
-/// Frames that are timed.
+/// Number of timed frames.
 const FRAMES: usize = 1000;
-/// Seconds a step.
+/// Seconds per step.
 const STEP: f64 = 0.5;
-/// Seconds a frame.
+/// Seconds per frame.
 const FRAME: f64 = 0.1;
 
 fn main() {
@@ -39,7 +39,7 @@ fn main() {
     }
 }
 
-/// Times `view`, by its number from 0, in a terminal of that size, and prints its row.
+/// Times `view`, numbered from 0, in a terminal of the given size, and prints its row.
 fn measure(run: &mut Run, view: usize, width: u16, height: u16) {
     let key = KeyCode::Char(char::from_digit(view as u32 + 1, 10).unwrap_or('1'));
     run.screen.key(&KeyEvent::new(key, KeyModifiers::NONE));
@@ -55,7 +55,7 @@ fn measure(run: &mut Run, view: usize, width: u16, height: u16) {
         terminal.draw(|frame| screen.draw(frame, now)).expect("it is memory");
         bytes.push(terminal.backend().device().bytes);
     });
-    // The first frame is all of the screen.
+    // The first frame draws the whole screen.
     let a_frame = (bytes[FRAMES - 1] - bytes[0]) as f64 / (FRAMES - 1) as f64;
     println!(
         "{:>9}  {width:>3}×{height:<3}  {:18}  {}  {}  {a_frame:>6.0} {:>7.0}",
@@ -73,7 +73,7 @@ fn percentiles(mut seconds: Vec<f64>) -> String {
     format!("{:>5.2} {:>5.2} {:>5.2}", at(0.5), at(0.99), at(1.0))
 }
 
-/// Counts what a terminal would be sent.
+/// Counts the bytes sent to a terminal.
 struct Counter {
     size: Size,
     bytes: usize,
@@ -100,7 +100,7 @@ impl Device for Counter {
 struct Run {
     screen: Screen,
     steps: usize,
-    /// Seconds of the run.
+    /// Time in the run in seconds.
     now: f64,
     step: usize,
     next_step: f64,
@@ -137,7 +137,7 @@ impl Run {
         self.screen.apply(&Stamped { at: self.now, event });
     }
 
-    /// Seconds of each frame, steps and a preview now and then in between.
+    /// Returns the seconds of each frame, with steps and an occasional preview in between.
     fn frames(&mut self, mut draw: impl FnMut(&mut Screen, f64)) -> Vec<f64> {
         let mut seconds = Vec::new();
         for frame in 0..FRAMES {
@@ -159,7 +159,7 @@ impl Run {
     }
 }
 
-/// 0 to 1, without a generator.
+/// Pseudo-random value in 0..=1 without a generator.
 fn noise(key: usize) -> f64 {
     (key * 7919 % 1009) as f64 / 1009.0
 }
@@ -234,7 +234,7 @@ fn epoch_event(at: Position) -> Event {
     })
 }
 
-/// Four crops of the size that training sends, others for each `key`.
+/// Four crops of the usual preview's size, different for each `key`.
 fn preview(key: usize) -> Event {
     const SIDE: usize = 96;
     let picture = |shift: usize| Picture {

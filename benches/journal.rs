@@ -1,7 +1,7 @@
 //! Opening a journal of a million steps and drawing the first frame: seconds, and MiB of memory.
 //!
-//! `cargo bench --bench journal`; `-- --steps N` for another length. The journal is written by the
-//! program's own writer, once, into a temporary folder (about 500 MB for a million steps).
+//! `cargo bench --bench journal`; `-- --steps N` for another length. The journal is written once, by the
+//! program's own writer, into a temporary folder (about 500 MB for a million steps).
 
 use ratatui::{Terminal, backend::TestBackend};
 use rsna_tui::{
@@ -35,7 +35,7 @@ fn main() {
         1e6 * seconds / (steps as f64 * 1.3)
     );
     for _ in 0..5 {
-        // A process of its own each time, for its memory.
+        // Use a new process each time to measure its memory.
         let own = std::env::current_exe().expect("this program");
         let _ = Command::new(own).arg("--open").arg(&path).status();
     }
@@ -63,7 +63,7 @@ fn open(path: &Path) {
     );
 }
 
-/// Writes the journal; the seconds that took.
+/// Writes the journal and returns the seconds that took.
 fn write(path: &Path, steps: usize) -> f64 {
     let mut journal = Journal::open(path).expect("a file");
     let mut at = 0.0;
@@ -177,7 +177,7 @@ fn system_event(step: usize) -> Event {
     })
 }
 
-/// With as many digits as figures have.
+/// A step whose numbers have as many digits as real ones.
 fn step_event(at: Position, steps: usize) -> Event {
     let noise = |k: usize| ((at.step * 7919 + at.epoch * 104_729 + k) % 1009) as f64 / 1013.0;
     Event::Step(Step {

@@ -1,7 +1,8 @@
-//! Throughput to hold beside the Python peer's, as one line of JSON: see `benches/vs_python.py`.
+//! Throughput for comparison with the Python counterpart, as one line of JSON: see
+//! `benches/vs_python.py`.
 //!
-//! `pipeline_ms` is taken as the peer takes it: the median of seven times 150 slices, on one
-//! thread, each time the notebook's pipeline on a fresh copy of a 224 × 224 image. The studies are
+//! `pipeline_ms` is measured as in the Python counterpart: the median of seven times 150 slices on one
+//! thread, each running the notebook's pipeline on a fresh copy of a 224 × 224 image. The studies are
 //! read from the page cache.
 
 mod studies;
@@ -37,7 +38,7 @@ fn median(mut times: Vec<f64>) -> f64 {
     times[times.len() / 2]
 }
 
-/// Milliseconds a slice.
+/// Milliseconds per slice.
 fn pipeline() -> f64 {
     let config = Config::load(None, false, &[]).expect("the built-in settings");
     let pipeline = Pipeline::new(&config.augment);
@@ -54,11 +55,11 @@ fn pipeline() -> f64 {
         }
         start.elapsed().as_secs_f64() / 150.0 * 1e3
     });
-    // The first warms up.
+    // The first run is a warm-up.
     median(times.skip(1).collect())
 }
 
-/// Milliseconds a study of 105 slices, read and augmented by so many loader threads.
+/// Milliseconds per study of 105 slices, read and augmented by `workers` loader threads.
 fn load(dir: &Path, studies: &Arc<[Study]>, workers: usize, preset: &str) -> f64 {
     let sets = [
         format!("data.workers={workers}"),

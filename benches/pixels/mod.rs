@@ -1,21 +1,21 @@
-//! Images that are any values, for what is timed.
+//! Arbitrary images for benchmarks whose time does not depend on the values.
 
 use rsna_tui::train::step::Images;
 use std::ops::Range;
 
-/// So many values in 0..=1.
+/// `n` values in 0..=1.
 pub fn values(n: usize) -> Vec<f32> {
     (0..n).map(|i| (i * 7919 % 1009) as f32 / 1008.0).collect()
 }
 
-/// A few images, again and again.
+/// A few images, used repeatedly.
 pub struct Pixels {
     size: usize,
     values: Vec<f32>,
 }
 
 impl Pixels {
-    /// Of `size`², so many of them different.
+    /// `images` different images of `size`².
     pub fn new(images: usize, size: usize) -> Self {
         Self { size, values: values(images * size * size * 6) }
     }

@@ -1,13 +1,13 @@
-//! Made-up crops for the benchmarks.
+//! Artificial crops for the benchmarks.
 
 use rsna_tui::study::Study;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Height and width.
+/// Height and width in pixels.
 pub const SIZE: usize = 224;
 
-/// uint8 `[SIZE, SIZE, 6]`; `salt` makes one unlike the other.
+/// An image, uint8 `[SIZE, SIZE, 6]`; different for each `salt`.
 pub fn image(salt: usize) -> Vec<u8> {
     (0..SIZE * SIZE * 6).map(|i| (i * 7 + i / 41 * 13 + i * i % 97 + salt) as u8).collect()
 }

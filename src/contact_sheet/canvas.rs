@@ -1,31 +1,31 @@
-//! Pixels to draw on.
+//! An image to draw on.
 
 use super::font;
 
 /// Red, green and blue.
 pub type Color = [u8; 3];
 
-/// How large a letter's pixel is drawn.
+/// Size of a letter's pixel in image pixels.
 const LETTER: usize = 2;
 
-/// Height of a line of text, pixels.
+/// Height of a line of text in pixels.
 pub const LINE: usize = LETTER * font::HEIGHT;
 
-/// Width of `letters` letters, pixels.
+/// Returns the width of `letters` letters in pixels.
 pub const fn text_width(letters: usize) -> usize {
     LETTER * font::ADVANCE * letters
 }
 
-/// A part of a picture, as wide as it; what does not fit is left out.
+/// A horizontal strip of an image; drawing outside it has no effect.
 pub struct Canvas<'a> {
-    /// Row by row.
+    /// Pixels, row by row.
     pub pixels: &'a mut [Color],
-    /// Pixels of a row.
+    /// Width of a row in pixels.
     pub width: usize,
 }
 
 impl Canvas<'_> {
-    /// Fills a square of `side` pixels whose upper left corner is (`x`, `y`).
+    /// Fills a square of `side` pixels with its upper left corner at (`x`, `y`).
     fn square(&mut self, x: usize, y: usize, side: usize, color: Color) {
         for y in y..y + side {
             let row = self.pixels.iter_mut().skip(y * self.width).take(self.width);
@@ -33,7 +33,7 @@ impl Canvas<'_> {
         }
     }
 
-    /// Writes one line of text whose upper left corner is (`x`, `y`).
+    /// Writes one line of text with its upper left corner at (`x`, `y`).
     pub fn text(&mut self, x: usize, y: usize, text: &str, color: Color) {
         for (i, letter) in text.chars().enumerate() {
             for (column, bits) in font::columns(letter).into_iter().enumerate() {
@@ -45,8 +45,8 @@ impl Canvas<'_> {
         }
     }
 
-    /// Draws a picture of `size × size` pixels, each `zoom × zoom` large, whose upper left corner
-    /// is (`x`, `y`). `color`: of the picture's pixel, counted row by row.
+    /// Draws an image of `size × size` pixels, each enlarged to `zoom × zoom`, with its upper left corner
+    /// at (`x`, `y`). `color`: colour of a pixel of the image by its index, row by row.
     pub fn picture(
         &mut self,
         (x, y): (usize, usize),

@@ -1,12 +1,12 @@
-//! Letters of 5 × 7 pixels: digits, capitals and what stands in a StudyInstanceUID.
+//! A font of 5 × 7 pixels: digits, capitals and the characters of a StudyInstanceUID.
 
-/// Width of a letter and the space behind it, pixels.
+/// Width of a letter with the space after it, in pixels.
 pub const ADVANCE: usize = 6;
-/// Height of a letter, pixels.
+/// Height of a letter in pixels.
 pub const HEIGHT: usize = 7;
 
-/// The columns of a letter from the left, the top pixel in the lowest bit. Small letters are drawn
-/// as capitals, what is not known as a frame.
+/// Returns the columns of a letter from left to right, with the top pixel in the lowest bit. Lower-case
+/// letters are drawn as capitals, unknown characters as a frame.
 pub fn columns(letter: char) -> [u8; ADVANCE - 1] {
     match letter.to_ascii_uppercase() {
         ' ' => [0; 5],

@@ -1,8 +1,8 @@
-//! A study before and after augmentation, as one picture: the notebook's `dataset_show` figure.
+//! An image of a study before and after augmentation: the notebook's `dataset_show` figure.
 //!
-//! A row is a slice. Its columns are pairs of CT and mask: first the slice as it is, then as
-//! training gets it in some epochs. The CT's colours are the channels 0, 1 and 2, as in the
-//! notebook; in the augmented ones the mask is outlined.
+//! Each row is a slice. Its columns are pairs of CT and mask: first the raw slice, then the slice as
+//! augmented in some epochs. The CT's colours are the channels 0, 1 and 2, as in the notebook; in
+//! augmented slices the mask is outlined.
 
 mod canvas;
 mod font;
@@ -17,58 +17,58 @@ use rayon::prelude::*;
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// Smaller slices are drawn larger, until they have as many pixels a side: room for the headings.
+/// Minimum side of a slice in pixels, so that headings fit; smaller slices are enlarged.
 const READABLE: usize = 128;
-/// Pixels around the sheet and between two pairs.
+/// Margin around the sheet and between two pairs in pixels.
 const MARGIN: usize = 12;
-/// Pixels between two pictures.
+/// Gap between two images in pixels.
 const GAP: usize = 4;
-/// Letters of a row's name: `SLICE 14`.
+/// Letters of a row's name, such as `SLICE 14`.
 const NAME: usize = 8;
-/// Pixels above the first row: two lines of text.
+/// Height above the first row in pixels: two lines of text.
 const TOP: usize = 2 * (LINE + MARGIN) + MARGIN;
 
 const PAPER: Color = [24; 3];
 const INK: Color = [230; 3];
 
-/// What is on the sheet.
+/// Contents of the sheet.
 pub struct ContactSheet<'a> {
-    /// The settings of the training.
+    /// Settings of the training.
     pub config: &'a Config,
     /// The study.
     pub study: &'a Study,
-    /// The fold that trains on it.
+    /// Fold whose training uses the study.
     pub fold: usize,
-    /// Epochs of that fold, from 1; a pair of columns each.
+    /// Epochs of that fold, from 1; a pair of columns for each.
     pub epochs: Range<usize>,
-    /// Slices of the study, a row each.
+    /// Slices of the study, a row for each.
     pub places: Vec<SliceIndex>,
 }
 
 impl ContactSheet<'_> {
-    /// Pixels of a slice's pixel.
+    /// Enlargement of a slice's pixels.
     fn zoom(&self) -> usize {
         READABLE.div_ceil(self.config.data.image_size)
     }
 
-    /// Height and width of a picture.
+    /// Height and width of an image on the sheet in pixels.
     fn tile(&self) -> usize {
         self.zoom() * self.config.data.image_size
     }
 
-    /// Where pair `i` begins: 0 is the raw one.
+    /// Left edge of pair `i`; pair 0 is the raw slice.
     fn x(&self, i: usize) -> usize {
         MARGIN + text_width(NAME) + i * (2 * self.tile() + GAP + MARGIN)
     }
 
-    /// Width and height of the sheet, pixels.
+    /// Returns the width and height of the sheet in pixels.
     pub fn size(&self) -> (usize, usize) {
         (self.x(1 + self.epochs.len()), TOP + self.places.len() * (self.tile() + GAP) + MARGIN)
     }
 
-    /// The sheet as a PNG; the rows are drawn in parallel. The same settings give the same bytes.
+    /// Draws the sheet as a PNG, with its rows in parallel. The same settings give the same bytes.
     ///
-    /// Errors: a slice cannot be read.
+    /// Errors: when a slice cannot be read.
     pub fn png(&self, source: &dyn SliceSource) -> Result<Vec<u8>, Error> {
         let (width, height) = self.size();
         let mut pixels = vec![PAPER; width * height];
@@ -128,7 +128,7 @@ impl ContactSheet<'_> {
         let size = self.config.data.image_size;
         let (pixels, _) = image.as_chunks::<CHANNELS>();
         let mask: Vec<u8> = pixels.iter().map(|p| p[CHANNELS - 1]).collect();
-        // The raw slice is shown as it is.
+        // The raw slice has no outline.
         let edge = if i == 0 { vec![false; mask.len()] } else { outline::edge(&mask, size, size) };
         let ct = |p: usize| match edge[p] {
             true => outline::COLOR,
@@ -140,10 +140,11 @@ impl ContactSheet<'_> {
     }
 }
 
-/// `n` slices of a study, by vertebra and slice: as many of each vertebra as of the next one, give
-/// or take one, and of a vertebra the middle one first, then those that halve what is left out.
+/// Picks `n` slices of a study, sorted by vertebra and slice. The vertebrae get the same number of
+/// slices, give or take one. In each vertebra the middle slice comes first, then the middles of the
+/// remaining ranges.
 ///
-/// `slices`: of each vertebra; `n` is at most 7 × `slices`.
+/// `slices`: number of slices per vertebra; `n` is at most 7 × `slices`.
 pub fn places(n: usize, slices: usize) -> Vec<SliceIndex> {
     let mut places: Vec<SliceIndex> = halving(slices)
         .into_iter()
@@ -155,7 +156,7 @@ pub fn places(n: usize, slices: usize) -> Vec<SliceIndex> {
     places
 }
 
-/// 0..`n`, the middle first, then the middles of both halves, and so on.
+/// Returns 0..`n` with the middle first, then the middles of both halves, and so on.
 fn halving(n: usize) -> Vec<usize> {
     let mut parts = VecDeque::from([(0, n)]);
     let mut order = Vec::new();

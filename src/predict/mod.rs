@@ -1,11 +1,11 @@
-//! What trained networks say of studies: one of them of a fold's own, or several together of
-//! studies that none was trained on.
+//! Predictions by trained networks: by one network for its fold's own studies, or by an ensemble for
+//! studies that none of them was trained on.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
-//! | [`tta`] | a batch flipped and transposed |
+//! | [`tta`] | flipped and transposed batches |
 //! | [`table`] | predictions as CSV |
-//! | [`part`] | predictions so far, on disk, to go on from |
+//! | [`part`] | file of the predictions so far, to resume from |
 
 pub mod part;
 pub mod table;
@@ -34,7 +34,7 @@ use std::{
     sync::Arc,
 };
 
-/// Why nothing can be predicted; one sentence.
+/// Reasons why a prediction fails; one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A network's weights cannot be used.
@@ -42,10 +42,10 @@ pub enum Error {
     Weights {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem.
         why: String,
     },
-    /// A network does not give a number.
+    /// A network's output is NaN or infinite.
     #[error(
         "the network gives no number for study {0}: its weights or this study's crops are broken; look at both"
     )]
@@ -53,52 +53,53 @@ pub enum Error {
     /// A study cannot be read.
     #[error(transparent)]
     Study(#[from] crate::study::Error),
-    /// The network failed.
+    /// The forward pass failed.
     #[error(transparent)]
     Train(#[from] train::Error),
-    /// The engine failed.
+    /// candle reported an error.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
 }
 
 type Result<T> = std::result::Result<T, Error>;
 
-/// What is predicted of a study.
+/// Prediction for a study.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Predicted {
     /// StudyInstanceUID.
     pub study: Arc<str>,
-    /// Fractured (1) or not (0): C1..C7, as the table has it.
+    /// Labels of C1..C7 in the table: fractured (1) or not (0).
     pub labels: [u8; VERTEBRAE],
-    /// The slices' logits, C1's first: [7 × slices]; means over networks and views, as all below.
+    /// Logits of the slices, C1's first: [7 × slices]. All values are means over networks and views.
     pub slices: Vec<f32>,
-    /// Of C1..C7 the mean of the slices' logits, and the study head's.
+    /// Means of the slices' logits for C1..C7, and the study head's logit.
     pub logits: [f64; TARGETS],
-    /// Of C1..C7 and the patient, 0..=1.
+    /// Probabilities of C1..C7 and the patient, 0..=1.
     pub probabilities: [f64; TARGETS],
 }
 
-/// The network of a checkpoint. Errors: it is of another network.
+/// Loads the network of a checkpoint. Errors: when it is for a different network.
 pub fn of_checkpoint(config: &Config, from: &Whole, device: &Device) -> Result<Classifier> {
     let model = Classifier::new(&Spec::new(config), 0, 0, DType::F32, device)?;
     checkpoint::load_weights(&model, from)?;
     Ok(model)
 }
 
-/// A whole network of a file that `model.pretrained` takes. Errors: what is wrong with the file.
+/// Loads a complete network from a file in a format that `model.pretrained` accepts. Errors: when the
+/// file cannot be used.
 pub fn of_file(config: &Config, path: &Path, device: &Device) -> Result<Classifier> {
     let model = Classifier::new(&Spec::new(config), 0, 0, DType::F32, device)?;
     weights::fill(&model, path, Some(Content::Network)).map_err(train::Error::from)?;
     Ok(model)
 }
 
-/// Whether a network, by its index, leaves a study out, by its name.
+/// Whether the network with this index skips the study with this name.
 type LeavesOut<'a> = Box<dyn Fn(&str, usize) -> bool + 'a>;
 
-/// Networks that predict together.
+/// Networks whose predictions are averaged.
 pub struct Ensemble<'a> {
     networks: &'a [Classifier],
-    /// Views of each study: 1, 2, 4 or 8.
+    /// Number of views of each study: 1, 2, 4 or 8.
     views: usize,
     rules: &'a Score,
     device: &'a Device,
@@ -108,7 +109,7 @@ pub struct Ensemble<'a> {
 }
 
 impl<'a> Ensemble<'a> {
-    /// Of at least one network on `device`, each looking at the first `views` of
+    /// Creates an ensemble of at least one network on `device`. Each network predicts the first `views` of
     /// [`tta::FLIPS`].
     pub fn new(
         config: &'a Config,
@@ -122,15 +123,15 @@ impl<'a> Ensemble<'a> {
         Self { networks, views, rules, device, plan, arena, leaves_out }
     }
 
-    /// Predicts a study by those networks only for which `leaves_out` (a study's name, a network's
-    /// index) is false. At least one must be left.
+    /// Excludes networks per study: `leaves_out` is called with a study's name and a network's index. At
+    /// least one network must remain for each study.
     pub fn without(self, leaves_out: impl Fn(&str, usize) -> bool + 'a) -> Self {
         Self { leaves_out: Box::new(leaves_out), ..self }
     }
 
-    /// What they say of each study of a batch.
+    /// Predicts each study of a batch.
     ///
-    /// Errors: the engine; a logit that is not a number.
+    /// Errors: when candle fails, or a logit is not finite.
     pub fn predict(&self, batch: &Batch) -> Result<Vec<Predicted>> {
         let mut sums: Vec<Option<Predicted>> = vec![None; batch.len()];
         let predicts = |n: usize, b: usize| !(self.leaves_out)(&batch.studies[b], n);
@@ -187,12 +188,12 @@ impl<'a> Ensemble<'a> {
         Ok(predicted)
     }
 
-    /// Predicts `studies` one after the other and gives each to `each`. One is in the network at a
-    /// time, and `data.prefetch` and a few are read ahead: memory does not grow with their number.
+    /// Predicts `studies` one by one and passes each prediction to `each`. One study is in the network at a
+    /// time, and about `data.prefetch` studies are read ahead: memory does not grow with their number.
     ///
-    /// Returns those that could not be read, where `data.on_error` is `skip`, with why.
+    /// Returns the studies that could not be read, with the reasons, if `data.on_error` is `skip`.
     ///
-    /// Errors: a study that cannot be read, the network, and what `each` returns.
+    /// Errors: when a study cannot be read or the network fails, and those that `each` returns.
     pub fn run<E: From<Error>>(
         &self,
         config: &Config,
@@ -203,7 +204,7 @@ impl<'a> Ensemble<'a> {
         let mut loader = Loader::valid(source, studies, &alone(config));
         for batch in loader.by_ref() {
             let batch = match batch {
-                // Each of the last ones is told by itself.
+                // The skipped studies are returned below, each with its own reason.
                 Err(study::Error::NothingLeft { .. }) if config.data.on_error == OnError::Skip => {
                     break;
                 }
@@ -215,7 +216,7 @@ impl<'a> Ensemble<'a> {
     }
 }
 
-/// A study at a time: what a study gets does not depend on which others there are.
+/// Sets a batch size of 1, so that a study's prediction does not depend on the other studies.
 fn alone(config: &Config) -> Config {
     let mut config = config.clone();
     config.train.batch_size = 1;

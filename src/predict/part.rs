@@ -1,4 +1,4 @@
-//! Predictions so far: a file that grows by a row a study, and that a second process goes on from.
+//! A file of the predictions so far: it grows by a row per study, and a later process can resume it.
 
 use super::{Predicted, table};
 use crate::{
@@ -12,14 +12,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The first words of the file.
+/// Start of the file's first line.
 const FORMAT: &str = "# rsna-tui predictions 1";
-/// What is said of a file that is something else.
+/// Message for a file of another kind.
 const FOREIGN: &str = "it is no file of predictions of ours";
-/// A row is no longer: a UID and sixteen figures.
+/// Maximum length of a row in bytes: a UID and sixteen numbers.
 const LONGEST_ROW: usize = 1 << 16;
 
-/// Why predictions cannot be kept; one sentence.
+/// Reasons why predictions cannot be stored; one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file cannot be read or written.
@@ -27,51 +27,51 @@ pub enum Error {
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Reason.
         source: io::Error,
     },
-    /// The predictions cannot be written where they are wanted.
+    /// The predictions cannot be written to the output.
     #[error("cannot write the predictions: {0}; give another --out")]
     Write(#[from] io::Error),
-    /// It holds what was predicted otherwise.
+    /// The file contains predictions made in another way.
     #[error(
         "{} holds predictions that were begun with other weights, settings or data; start them anew with --force, or give another --out",
         .0.display()
     )]
     Other(PathBuf),
-    /// It is no such file.
+    /// The file is not a file of predictions.
     #[error("{}: {why}; remove it, or give another --out", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem.
         why: String,
     },
-    /// Another process writes it.
+    /// Another process is writing the file.
     #[error("{} is being written by another rsna-tui", .0.display())]
     InUse(PathBuf),
 }
 
-/// The file.
+/// An open file of predictions.
 #[derive(Debug)]
 pub struct Part {
     file: File,
     path: PathBuf,
     done: HashSet<String>,
-    /// What is in it is known to be ours.
+    /// Whether the contents are known to be predictions, so that the file may be removed.
     ours: bool,
 }
 
 impl Part {
-    /// Where the predictions for `out` are kept until all are there: `out` with `.part` behind it.
+    /// Path of the unfinished predictions for `out`: `out` with `.part` appended.
     pub fn path(out: &Path) -> PathBuf {
         let mut name = out.as_os_str().to_owned();
         name.push(".part");
         name.into()
     }
 
-    /// Opens the file for `out`, or begins it, `anew` also where there is one. `made_with` tells what
-    /// the predictions depend on. A row that was cut off is dropped.
+    /// Opens the file for `out`, or creates it; with `anew`, replaces an existing one. `made_with`
+    /// describes everything that the predictions depend on. An incomplete last row is dropped.
     ///
     /// Errors: see [`Error`].
     pub fn open(out: &Path, made_with: &str, anew: bool) -> Result<Self, Error> {
@@ -102,7 +102,7 @@ impl Part {
         written.map_err(|source| Error::Io { path: self.path.clone(), source })
     }
 
-    /// Reads what is there; returns how many bytes of it are to be kept, 0 where no row is there.
+    /// Reads the existing rows. Returns the number of bytes to keep, 0 if there are no usable rows.
     fn read(&mut self, first: &str) -> Result<u64, Error> {
         let (path, columns) = (self.path.clone(), table::columns());
         let damaged = |why: String| Error::Damaged { path: path.clone(), why };
@@ -120,7 +120,7 @@ impl Part {
                 begun = true;
                 Ok(())
             }
-            // Whatever else it holds, these are predictions.
+            // A file of predictions, whatever its rows contain.
             _ if other => Err(Error::Other(path.clone())),
             n => {
                 let cells = cells(line).filter(|cells| cells.len() == columns.len());
@@ -139,17 +139,17 @@ impl Part {
         Ok(if begun && !other { whole } else { 0 })
     }
 
-    /// Whether a study's prediction is there.
+    /// Whether the file has a prediction for the study.
     pub fn has(&self, study: &str) -> bool {
         self.done.contains(study)
     }
 
-    /// Whether none is there.
+    /// Whether the file has no predictions.
     pub fn is_empty(&self) -> bool {
         self.done.is_empty()
     }
 
-    /// Adds a prediction. It is in the file when this returns.
+    /// Adds a prediction; it has been written to the file when this returns.
     pub fn add(&mut self, predicted: &Predicted) -> Result<(), Error> {
         let failed = |source| Error::Io { path: self.path.clone(), source };
         let mut row = csv::Writer::from_writer(Vec::new());
@@ -160,8 +160,8 @@ impl Part {
         Ok(())
     }
 
-    /// Writes the predictions of `wanted` studies to `out` as the competition wants them, and to `wide`
-    /// a row a study. Returns how many studies there are.
+    /// Writes the predictions of `wanted` studies: to `out` in the competition's format, and to `wide` with
+    /// a row per study. Returns the number of studies.
     pub fn write(
         &self,
         out: impl Write,
@@ -190,7 +190,7 @@ impl Part {
         Ok(written)
     }
 
-    /// Removes the file: what it holds is written elsewhere.
+    /// Removes the file after its contents have been written elsewhere.
     pub fn remove(self) -> Result<(), Error> {
         fs::remove_file(&self.path).map_err(|source| Error::Io { path: self.path.clone(), source })
     }
@@ -198,15 +198,15 @@ impl Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        // Nothing is lost with a file without predictions.
+        // A file without predictions is not worth keeping.
         if self.ours && self.done.is_empty() {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Calls `each` with the number and the text of every whole line of a file, and counts their bytes.
-/// Returns what lies behind the last of them.
+/// Calls `each` with the number and text of every complete line of a file, and counts their bytes in
+/// `whole`. Returns the rest after the last complete line.
 fn lines(
     path: &Path,
     mut each: impl FnMut(usize, &str) -> Result<(), Error>,
@@ -221,7 +221,7 @@ fn lines(
         io::Read::take(&mut file, longest).read_until(b'\n', &mut line).map_err(failed)?;
         let text = match line.strip_suffix(b"\n") {
             None if line.len() > LONGEST_ROW => Err("has no end"),
-            // Cut off, or the end of the file.
+            // An incomplete line, or the end of the file.
             None => return Ok(line),
             Some(text) => std::str::from_utf8(text).map_err(|_| "is not UTF-8"),
         };
@@ -235,14 +235,14 @@ fn lines(
     Ok(Vec::new())
 }
 
-/// The cells of a row.
+/// Splits a row into its cells.
 fn cells(line: &str) -> Option<Vec<String>> {
     let mut csv = csv::ReaderBuilder::new().has_headers(false).from_reader(line.as_bytes());
     let record = csv.records().next()?.ok()?;
     Some(record.iter().map(String::from).collect())
 }
 
-/// Lets no other process write the file, as long as it is open here.
+/// Locks the file against other processes while it is open.
 fn lock(file: &File, path: &Path) -> Result<(), Error> {
     #[cfg(unix)]
     {
@@ -282,7 +282,7 @@ mod tests {
         part.add(&predicted("y", 0.25)).unwrap();
         assert!(matches!(Part::open(&out, "a", false), Err(Error::InUse(_))));
         drop(part);
-        // In the middle of a row.
+        // Cut the file in the middle of a row.
         let text = fs::read_to_string(Part::path(&out)).unwrap();
         fs::write(Part::path(&out), &text[..text.len() - 9]).unwrap();
         assert!(matches!(Part::open(&out, "b", false), Err(Error::Other(_))));
@@ -323,7 +323,7 @@ mod tests {
         let begun = fs::read_to_string(&path).unwrap();
         drop(part);
         assert!(!path.exists(), "nothing is lost with it");
-        // One that was killed before its first prediction is nobody's.
+        // A process that is killed before its first prediction leaves a file that any other may replace.
         fs::write(&path, &begun).unwrap();
         drop(Part::open(&out, "b", false).unwrap());
         fs::write(&path, begun + "x,1\n").unwrap();

@@ -1,26 +1,27 @@
-//! Predictions as CSV: a row a study, or a row an answer as the competition wants it.
+//! Predictions as CSV: with a row per study, or a row per target in the competition's format.
 
 use super::Predicted;
 use crate::print::cell;
 use crate::score::{NAMES, TARGETS};
 use std::io::{self, Write};
 
-/// The columns of a study's row: probabilities and logits of C1..C7 and the patient.
+/// Returns the columns of a study's row: probabilities and logits of C1..C7 and the patient.
 pub fn columns() -> Vec<String> {
     let of = |what: &'static str| NAMES.iter().map(move |name| format!("{name}_{what}"));
     std::iter::once("StudyInstanceUID".into()).chain(of("prob")).chain(of("logit")).collect()
 }
 
-/// A study's row under [`columns`], its UID as it is. A figure's shortest digits are read back as the same figure.
+/// Returns a study's row in the order of [`columns`], with its UID unescaped. Floats have their shortest
+/// exact decimal form.
 pub fn row(predicted: &Predicted) -> Vec<String> {
     let figures = predicted.probabilities.iter().chain(&predicted.logits);
     std::iter::once(predicted.study.to_string()).chain(figures.map(f64::to_string)).collect()
 }
 
-/// Out-of-fold predictions: StudyInstanceUID, fold, the labels under the names that the table of
-/// studies has for them, probabilities and logits.
+/// Writes out-of-fold predictions: StudyInstanceUID, fold, the labels under the names of the table of
+/// studies, probabilities and logits.
 ///
-/// Errors: `out` cannot be written.
+/// Errors: when `out` cannot be written.
 pub fn write_out_of_fold<'a>(
     out: impl Write,
     predicted: impl Iterator<Item = (usize, &'a Predicted)>,
@@ -41,19 +42,19 @@ pub fn write_out_of_fold<'a>(
     csv.flush()
 }
 
-/// The competition's CSV: under `row_id,fractured` eight rows a study,
+/// Writer of the competition's CSV: columns `row_id,fractured` and eight rows per study, with
 /// `{StudyInstanceUID}_{C1..C7, patient_overall}` and the probability of a fracture.
 pub struct Answers<W: Write>(csv::Writer<W>);
 
 impl<W: Write> Answers<W> {
-    /// Writes the header. Errors, as of the others: `out` cannot be written.
+    /// Writes the header. Errors (also of the other functions): when `out` cannot be written.
     pub fn begin(out: W) -> io::Result<Self> {
         let mut csv = csv::Writer::from_writer(out);
         csv.write_record(["row_id", "fractured"])?;
         Ok(Self(csv))
     }
 
-    /// Adds a study, by its cells under [`columns`].
+    /// Adds a study, given its cells in the order of [`columns`].
     pub fn add(&mut self, cells: &[String]) -> io::Result<()> {
         let Some((study, figures)) = cells.split_first() else { return Ok(()) };
         let study = cell(study);
@@ -63,7 +64,7 @@ impl<W: Write> Answers<W> {
         Ok(())
     }
 
-    /// Hands the last rows to `out`.
+    /// Flushes the last rows to `out`.
     pub fn finish(mut self) -> io::Result<()> {
         self.0.flush()
     }

@@ -1,19 +1,19 @@
-//! A batch as seen in a mirror: test-time augmentation by what training flips and transposes.
+//! Test-time augmentation by the flips and the transposition used in training.
 
 use crate::{config::CHANNELS, study::Batch};
 
-/// How a picture is flipped. The eight of [`FLIPS`] are all symmetries of a square.
+/// A symmetry of the square: flips and transposition. [`FLIPS`] has all eight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flip {
-    /// Rows are read from the right.
+    /// Reverses each row.
     horizontal: bool,
-    /// Columns are read from below.
+    /// Reverses each column.
     vertical: bool,
-    /// Rows become columns, after the flips.
+    /// Swaps rows and columns, after the flips.
     transpose: bool,
 }
 
-/// The picture as it is; flipped horizontally; vertically, and both; and the same four transposed.
+/// The identity; the horizontal, the vertical and both flips; and the same four transposed.
 pub const FLIPS: [Flip; 8] = {
     let mut flips = [Flip { horizontal: false, vertical: false, transpose: false }; 8];
     let mut i = 0;
@@ -25,7 +25,7 @@ pub const FLIPS: [Flip; 8] = {
     flips
 };
 
-/// `batch`, not mixed, with every image flipped; `None` where the flip is the picture as it is.
+/// Flips every image of `batch`, which must not be mixed; `None` for the identity.
 pub fn flipped(batch: &Batch, flip: Flip) -> Option<Batch> {
     if flip == FLIPS[0] {
         return None;
@@ -48,7 +48,7 @@ pub fn flipped(batch: &Batch, flip: Flip) -> Option<Batch> {
     })
 }
 
-/// One image, uint8 `[size, size, 6]`.
+/// Flips one image, uint8 `[size, size, 6]`.
 fn image(from: &[u8], size: usize, flip: Flip, to: &mut [u8]) {
     let mirrored = |i: usize, mirror: bool| if mirror { size - 1 - i } else { i };
     for (i, pixel) in to.chunks_exact_mut(CHANNELS).enumerate() {
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    /// A picture of 3 × 3 whose first channel counts the pixels.
+    /// An image of 3 × 3 whose first channel counts the pixels.
     fn picture() -> Vec<u8> {
         (0..9).flat_map(|i| [i, 50 + i, 0, 0, 0, 200]).collect()
     }

@@ -1,31 +1,31 @@
-//! From a study's logits to eight probabilities.
+//! Aggregates a study's logits to eight probabilities.
 //!
-//! The notebook ends at its validation loss. The default here, a vertebra by the mean of its slices'
-//! logits and the patient by the second head, is how models of its family are used: each slice is
-//! trained on its vertebra's label, so its logits are as many votes, and the second head on the
-//! patient's (its author's write-up, which was not at hand here:
-//! <https://www.kaggle.com/competitions/rsna-2022-cervical-spine-fracture-detection/discussion/362787>).
+//! The notebook ends with its validation loss. By default, a vertebra's probability comes from the mean
+//! of its slices' logits and the patient's from the second head, as usual for models of this family:
+//! each slice is trained on its vertebra's label, so its logit is a vote, and the second head is
+//! trained on the patient's label. (The author's write-up, which we could not read:
+//! <https://www.kaggle.com/competitions/rsna-2022-cervical-spine-fracture-detection/discussion/362787>.)
 
 use super::TARGETS;
 use crate::config::{PatientRule, Score, VERTEBRAE, VertebraRule};
 
-/// What the network says of a study.
+/// The network's output for a study.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Logits {
-    /// Of the slices, C1's first: [7 × slices].
+    /// Logits of the slices, C1's first: [7 × slices].
     pub slices: Vec<f32>,
-    /// Of the study head.
+    /// Logit of the study head.
     pub study: f32,
 }
 
 impl Logits {
-    /// The slices of vertebra `v`, 0..7.
+    /// Returns the logits of vertebra `v`, 0..7.
     pub fn of_vertebra(&self, v: usize) -> &[f32] {
         let n = self.slices.len() / VERTEBRAE;
         &self.slices[v * n..(v + 1) * n]
     }
 
-    /// The mean slice logit of C1..C7, and the study head's.
+    /// Returns the mean slice logits of C1..C7, and the study head's logit.
     pub fn means(&self) -> [f64; TARGETS] {
         std::array::from_fn(|t| match t < VERTEBRAE {
             true => mean(self.of_vertebra(t).iter().map(|&x| f64::from(x))),
@@ -33,8 +33,8 @@ impl Logits {
         })
     }
 
-    /// Probabilities of C1..C7 and the patient, 0..=1, by the rules of `[score]`; NaN where a logit
-    /// that one is made from is not finite.
+    /// Computes the probabilities of C1..C7 and the patient, 0..=1, by the rules of `[score]`. NaN if one
+    /// of the logits involved is not finite.
     pub fn probabilities(&self, rules: &Score) -> [f64; TARGETS] {
         let slices = |v: usize| self.of_vertebra(v).iter().map(|&x| probability(x.into()));
         let means = self.means();
@@ -57,7 +57,7 @@ impl Logits {
     }
 }
 
-/// As `f64::max`, but one that is not a number stays.
+/// Like `f64::max`, but keeps NaN.
 fn larger(a: f64, b: f64) -> f64 {
     if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
 }
@@ -67,13 +67,13 @@ fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     values.sum::<f64>() / n
 }
 
-/// The probability that a logit stands for. NaN where the logit is not finite: an infinite one comes
-/// from an overflow, and is no certainty.
+/// Converts a logit to a probability. NaN if the logit is not finite: an infinite logit comes from an
+/// overflow and does not mean certainty.
 pub fn probability(logit: f64) -> f64 {
     sigmoid(finite(logit))
 }
 
-/// The value, or NaN where it is infinite.
+/// Replaces infinite values by NaN.
 pub(super) fn finite(x: f64) -> f64 {
     if x.is_finite() { x } else { f64::NAN }
 }

@@ -1,14 +1,14 @@
-//! Intervals by the bootstrap: studies drawn with replacement, as many as there are
+//! Confidence intervals by the bootstrap: as many studies as there are, drawn with replacement
 //! (Efron & Tibshirani 1993, chapter 13: percentiles).
 
 use super::Figure;
 use crate::rng::{Key, Purpose};
 use rand::Rng;
 
-/// The percentiles that an interval lies between, as shares.
+/// Percentiles at the ends of an interval, as shares.
 const PERCENTILES: (f64, f64) = (0.025, 0.975);
 
-/// How often each study was drawn, for a number of resamples.
+/// Resamples, as the number of times that each study was drawn.
 pub(super) struct Resamples {
     /// `[resamples, studies]`
     weights: Vec<u32>,
@@ -35,7 +35,7 @@ impl Resamples {
         self.weights.chunks_exact(self.studies)
     }
 
-    /// The mean of a value of each study.
+    /// Computes the mean of a value per study.
     pub fn mean(&self, values: &[f64]) -> Figure {
         let n = values.len() as f64;
         let resampled = self.weights().map(|weights| {
@@ -46,7 +46,7 @@ impl Resamples {
     }
 }
 
-/// Within which the middle 95 % of `values` lie; `None` where they are fewer than half of the
+/// Returns the range of the middle 95 % of `values`; `None` if they are fewer than half of the
 /// `resamples`, or one of them is NaN.
 pub(super) fn interval(mut values: Vec<f64>, resamples: usize) -> Option<(f64, f64)> {
     let any_nan = values.iter().any(|value| value.is_nan());
@@ -54,7 +54,7 @@ pub(super) fn interval(mut values: Vec<f64>, resamples: usize) -> Option<(f64, f
         return None;
     }
     values.sort_by(f64::total_cmp);
-    // As NumPy's `percentile`: linear between neighbours.
+    // Like NumPy's `percentile`: linear between neighbours.
     let at = |share: f64| {
         let place = share * (values.len() - 1) as f64;
         let (below, rest) = (place as usize, place.fract());

@@ -1,46 +1,46 @@
-//! What an evaluation found, as it is kept in a file.
+//! Results of an evaluation, as stored in a file.
 
 use super::Scores;
 use crate::config::{BINS, Score};
 use serde::{Deserialize, Serialize};
 
-/// The first words of the file.
+/// Value of `format` in the file.
 pub const FORMAT: &str = "rsna-tui scores 1";
 
-/// Out-of-fold figures of a run.
+/// Out-of-fold scores of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// [`FORMAT`]
+    /// Format of the file, [`FORMAT`].
     pub format: String,
-    /// Unix time.
+    /// Time of the evaluation, as Unix time in seconds.
     pub made: f64,
-    /// How logits became probabilities, and what was counted.
+    /// Rules for turning logits into probabilities and for scoring.
     pub rules: Score,
-    /// Views of each study that were averaged: 1 = the pictures as they are.
+    /// Number of views averaged per study: 1 = only the original images.
     pub views: usize,
-    /// Of all folds together.
+    /// Scores of all folds together.
     pub all: Scores,
-    /// The competition's metric of a guess that knows how often each target is fractured.
+    /// The competition's metric of a guess by the frequency of each target.
     pub guess: f64,
-    /// Of each fold.
+    /// Scores of each fold.
     pub folds: Vec<OfFold>,
 }
 
-/// A fold's own studies.
+/// Scores of a fold's own studies.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OfFold {
-    /// The fold's number.
+    /// Number of the fold.
     pub fold: usize,
-    /// The epoch whose weights were used, where it is known.
+    /// Epoch of the weights, if known.
     pub epoch: Option<usize>,
-    /// Their figures.
+    /// Scores of the fold's studies.
     pub scores: Scores,
 }
 
 impl Evaluation {
     /// Reads it from a file's bytes.
     ///
-    /// Errors: it is none of ours; one sentence.
+    /// Errors: when it is not such a file; one sentence.
     pub fn of_bytes(bytes: &[u8]) -> Result<Self, String> {
         let evaluation: Self = serde_json::from_slice(bytes)
             .map_err(|e| crate::bounded::excerpt(&e.to_string(), 200))?;

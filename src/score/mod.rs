@@ -1,14 +1,14 @@
-//! How good predictions are: the competition's metric and the field's usual ones, with bootstrap
-//! intervals. Plain numbers on the host; knows neither network nor files.
+//! Scores of predictions: the competition's metric and the usual ones of the field, with bootstrap
+//! intervals. Plain numbers on the host, independent of networks and files.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
 //! | [`aggregate`] | from a study's slice logits to eight probabilities |
-//! | [`ranks`] | what depends on the order alone: ROC AUC, average precision, sensitivity |
+//! | [`ranks`] | metrics of the ranking: ROC AUC, average precision, sensitivity |
 //! | [`loss`] | log loss, the competition's metric |
-//! | [`calibration`] | do probabilities mean what they say? |
-//! | [`evaluation`] | figures as a file |
-//! | `bootstrap` | intervals |
+//! | [`calibration`] | calibration of the probabilities |
+//! | [`evaluation`] | the file of an evaluation |
+//! | `bootstrap` | confidence intervals |
 //!
 //! A *target* is one of eight: C1..C7 and the patient. A *study* is one exam.
 
@@ -29,22 +29,22 @@ use serde::{Deserialize, Serialize};
 
 /// C1..C7 and the patient.
 pub const TARGETS: usize = VERTEBRAE + 1;
-/// The patient's place among the targets.
+/// Index of the patient among the targets.
 pub const PATIENT: usize = VERTEBRAE;
-/// What the competition calls them.
+/// The competition's names of the targets.
 pub const NAMES: [&str; TARGETS] = ["C1", "C2", "C3", "C4", "C5", "C6", "C7", "patient_overall"];
 
-/// What is known and predicted of a study.
+/// Labels and predictions of a study.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Study {
-    /// Fractured or not: C1..C7, and whether any is.
+    /// Whether C1..C7 and the patient are fractured.
     pub labels: [bool; TARGETS],
-    /// Their probabilities, 0..=1.
+    /// Probabilities of a fracture, 0..=1.
     pub probabilities: [f64; TARGETS],
 }
 
 impl Study {
-    /// `labels` of C1..C7, 0 or 1; the patient is fractured where one of them is.
+    /// Creates a study from `labels` of C1..C7, 0 or 1; the patient is positive if any of them is.
     pub fn new(labels: [u8; VERTEBRAE], probabilities: [f64; TARGETS]) -> Self {
         let any = labels.contains(&1);
         let labels = std::array::from_fn(|t| labels.get(t).map_or(any, |&label| label == 1));
@@ -52,48 +52,48 @@ impl Study {
     }
 }
 
-/// A figure and how sure it is.
+/// A score and its confidence interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
-    /// Of all studies.
+    /// Value over all studies.
     pub value: f64,
-    /// Within which 95 % of the resamples lie, by percentiles; `None` where there were none, or most
-    /// of them lacked a class.
+    /// Interval of 95 % of the resamples, by percentiles; `None` without resamples, or if most of them
+    /// lacked a class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<(f64, f64)>,
 }
 
-/// Figures over some studies.
+/// Scores over a set of studies.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
-    /// How many there are.
+    /// Number of studies.
     pub studies: usize,
     /// The competition's metric, [`loss::competition`].
     pub competition: Figure,
-    /// Of C1..C7 and the patient.
+    /// Scores of C1..C7 and the patient.
     pub targets: [TargetScores; TARGETS],
 }
 
-/// Figures of a target. What needs both classes is `None` where one is missing.
+/// Scores of a target. Those that need both classes are `None` if one is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TargetScores {
-    /// Studies in which it is fractured.
+    /// Number of studies in which the target is fractured.
     pub positives: usize,
-    /// [`loss::log_loss`]
+    /// Log loss, [`loss::log_loss`].
     pub log_loss: Figure,
     /// Area under the ROC curve.
     pub auc: Option<Figure>,
     /// Average precision.
     pub average_precision: Option<Figure>,
-    /// The highest sensitivity at no less than `score.specificity`.
+    /// Maximum sensitivity at a specificity of at least `score.specificity`.
     pub sensitivity: Option<Figure>,
-    /// [`calibration::error`]
+    /// Expected calibration error, [`calibration::error`].
     pub ece: Figure,
 }
 
 impl Scores {
-    /// The figures of `studies`; `seed` of the resamples. `None` without studies, or where a
-    /// probability is NaN or not within 0..=1.
+    /// Computes the scores of `studies`; `seed` is for the resamples. Returns `None` without studies, or if
+    /// a probability is NaN or outside 0..=1.
     pub fn of(studies: &[Study], settings: &Score, seed: u64) -> Option<Self> {
         let valid = |s: &Study| s.probabilities.iter().all(|p| (0.0..=1.0).contains(p));
         if studies.is_empty() || !studies.iter().all(valid) {
@@ -115,13 +115,13 @@ impl Scores {
         (n > 0).then(|| sum / f64::from(n))
     }
 
-    /// The patient's figures.
+    /// Returns the patient's scores.
     pub fn patient(&self) -> &TargetScores {
         &self.targets[PATIENT]
     }
 }
 
-/// Labels and probabilities of target `t`.
+/// Returns the labels and probabilities of target `t`.
 pub fn column(studies: &[Study], t: usize) -> (Vec<bool>, Vec<f64>) {
     studies.iter().map(|s| (s.labels[t], s.probabilities[t])).unzip()
 }

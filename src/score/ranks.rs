@@ -1,35 +1,35 @@
-//! Figures that depend on the order of the scores alone.
+//! Metrics that depend only on the order of the scores.
 
 use super::aggregate::finite;
 
-/// Slack for the share of negatives that a specificity stands for: 0.9 is no exact number.
+/// Tolerance for the share of negatives at a given specificity: 0.9 has no exact representation.
 const ROUNDING: f64 = 1e-9;
 
-/// Scores in falling order, ties together.
+/// Scores in descending order, with ties grouped.
 #[derive(Debug, Clone)]
 pub struct Ranked {
-    /// Index of a score and whether it is positive.
+    /// Index of each score, and whether it is positive.
     order: Vec<(u32, bool)>,
-    /// Where each group of equal scores ends.
+    /// End of each group of equal scores.
     ends: Vec<usize>,
-    /// Whether a score is NaN: nothing can be said of the order then.
+    /// Whether a score is NaN, which makes the order meaningless.
     any_nan: bool,
 }
 
-/// Of one sweep through the scores.
+/// Metrics computed in one sweep through the scores.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Figures {
-    /// Area under the ROC curve: of a positive and a negative, how often the positive scores higher,
-    /// ties counted half (Mann–Whitney U).
+    /// Area under the ROC curve: the probability that a positive scores higher than a negative, ties
+    /// counted half (Mann–Whitney U).
     pub auc: f64,
-    /// Σ (Rₙ − Rₙ₋₁)·Pₙ over the thresholds, as scikit-learn's `average_precision_score`.
+    /// Σ (Rₙ − Rₙ₋₁)·Pₙ over the thresholds, like scikit-learn's `average_precision_score`.
     pub average_precision: f64,
-    /// The highest sensitivity of a threshold with at least the specificity asked for.
+    /// Maximum sensitivity over the thresholds with at least the requested specificity.
     pub sensitivity: f64,
 }
 
 impl Ranked {
-    /// `scores` and whether each is positive. With a NaN among them there are no figures.
+    /// Ranks `scores`; `labels`: whether each is positive. If one of them is NaN, there are no metrics.
     pub fn new(scores: &[f64], labels: &[bool]) -> Self {
         let mut order: Vec<(u32, bool)> = (0..).zip(labels.iter().copied()).collect();
         let score = |i: u32| scores[i as usize];
@@ -53,7 +53,7 @@ impl Ranked {
         }
     }
 
-    /// Weights of all positives and all negatives; `None` where a class is missing or a score is
+    /// Returns the weights of all positives and all negatives; `None` if a class is missing or a score is
     /// NaN.
     fn totals(&self, weights: &[u32]) -> Option<(f64, f64)> {
         let of = |class| {
@@ -64,7 +64,7 @@ impl Ranked {
         (!self.any_nan && p > 0.0 && n > 0.0).then_some((p, n))
     }
 
-    /// The figures where each score counts `weights` times; `None` where a class is missing or a
+    /// Computes the metrics with each score counted `weights` times; `None` if a class is missing or a
     /// score is NaN.
     pub fn figures(&self, weights: &[u32], specificity: f64) -> Option<Figures> {
         let (p, n) = self.totals(weights)?;
@@ -84,8 +84,8 @@ impl Ranked {
         Some(Figures { auc: area / (p * n), average_precision: precision / p, sensitivity })
     }
 
-    /// The ROC curve: (1 − specificity, sensitivity) at each threshold, from (0, 0) to (1, 1);
-    /// `None` where a class is missing or a score is NaN.
+    /// Returns the ROC curve: (1 − specificity, sensitivity) at each threshold, from (0, 0) to (1, 1);
+    /// `None` if a class is missing or a score is NaN.
     pub fn roc(&self) -> Option<Vec<(f64, f64)>> {
         let ones = vec![1; self.order.len()];
         let (p, n) = self.totals(&ones)?;
@@ -95,7 +95,7 @@ impl Ranked {
     }
 }
 
-/// Area under the ROC curve of logits; `None` where a class is missing or one is not finite.
+/// Area under the ROC curve of logits; `None` if a class is missing or a logit is not finite.
 pub fn roc_auc(logits: impl IntoIterator<Item = f32>, labels: &[bool]) -> Option<f64> {
     let scores: Vec<f64> = logits.into_iter().map(|x| finite(f64::from(x))).collect();
     let ones = vec![1; labels.len()];

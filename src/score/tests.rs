@@ -2,14 +2,14 @@ use super::*;
 use crate::config::Config;
 use loss::competition;
 
-/// As `tests/golden/scores.py` writes them.
+/// Written by `tests/golden/scores.py`.
 const GOLDEN: &str = include_str!("../../tests/golden/scores.csv");
 
 fn settings() -> Score {
     Config::load(None, false, &[]).unwrap().score
 }
 
-/// splitmix64 of a name, as the golden cases' inputs are made.
+/// splitmix64 of a name, which also gives the golden cases' inputs.
 fn splitmix(name: &str, n: usize) -> Vec<u64> {
     let state = crate::rng::hash(name);
     (1..=n as u64)
@@ -32,7 +32,7 @@ fn case(number: usize) -> (Vec<bool>, Vec<f64>) {
     (labels, p.collect())
 }
 
-/// Exams of eight targets each, what is left over dropped.
+/// Groups values into exams of eight targets and drops the remainder.
 fn exams(labels: &[bool], p: &[f64]) -> Vec<Study> {
     let eight = labels.chunks_exact(TARGETS).zip(p.chunks_exact(TARGETS));
     eight
@@ -80,13 +80,13 @@ fn knowing_nothing_costs_ln_2() {
 
 #[test]
 fn an_exams_weights_are_the_competitions() {
-    // C3 fractured, so the patient is: 14 + 2 + 6; by hand.
+    // C3 is fractured, so the patient is: weights 14 + 2 + 6; by hand.
     let mut p = [0.1; TARGETS];
     (p[2], p[PATIENT]) = (0.8, 0.7);
     let study = Study::new([0, 0, 1, 0, 0, 0, 0], p);
     let expected = (14.0 * -(0.7f64.ln()) + 2.0 * -(0.8f64.ln()) + 6.0 * -(0.9f64.ln())) / 22.0;
     assert!((loss::of_exam(&study) - expected).abs() < 1e-15);
-    // None fractured: 7 + 7.
+    // None is fractured: weights 7 + 7.
     let study = Study::new([0; 7], p);
     let expected = (7.0 * -(0.3f64.ln()) - 0.2f64.ln() - 6.0 * 0.9f64.ln()) / 14.0;
     assert!((loss::of_exam(&study) - expected).abs() < 1e-15);
@@ -148,7 +148,7 @@ fn what_cannot_be_scored_is_not() {
         let study = Study { probabilities: [bad; TARGETS], ..study };
         assert_eq!(Scores::of(&[study], &settings(), 0), None);
     }
-    // Each figure by itself: none, or NaN.
+    // Each metric separately: none, or NaN.
     let (labels, p) = ([true, false, true, false], [0.9, f64::NAN, 0.2, 0.4]);
     let ranked = Ranked::new(&p, &labels);
     assert_eq!((ranked.figures(&[1; 4], 0.9), ranked.roc()), (None, None));
@@ -207,7 +207,7 @@ fn rules_make_probabilities_of_logits() {
     near(logits.probabilities(&rules)[PATIENT], sigmoid(2.0));
     let rules = Score { patient: PatientRule::AnyVertebra, ..settings() };
     near(logits.probabilities(&rules)[PATIENT], 1.0 - (1.0 - sigmoid(0.5)).powi(7));
-    // One logit that is not finite spoils what is made from it, by every rule.
+    // One logit that is not finite makes the result NaN by every rule.
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         for vertebra in
             [VertebraRule::MeanLogit, VertebraRule::MeanProbability, VertebraRule::MaxProbability]

@@ -15,7 +15,7 @@ use candle_core::Device;
 /// Share of the free memory that the encoder's activations may fill.
 const SHARE: f64 = 0.5;
 /// Bytes for the blocks' inner values, unless the config sets the memory. Keeping them saves only a
-/// ninth of a step's time, which is not worth gigabytes by default.
+/// ninth of a step's time, which is not worth a gigabyte by default.
 const INNER: usize = 128 << 20;
 /// Share of a GPU's free memory that a step may fill.
 const CARD_SHARE: f64 = 0.95;
@@ -23,9 +23,9 @@ const CARD_SHARE: f64 = 0.95;
 const INNER_ON_CARD: usize = 5 << 29;
 /// Bytes on a GPU for cuBLAS workspaces and small buffers.
 const WORKSPACES: usize = 256 << 20;
-/// Maximum chunk on a GPU: larger ones do not increase its utilisation.
+/// Maximum chunk on a GPU when not all images fit: larger ones do not increase its utilisation.
 const LONGEST_ON_CARD: usize = 256;
-/// Maximum chunk on the CPU: larger ones gain nothing.
+/// Maximum chunk on the CPU when not all images fit: larger ones gain nothing.
 const LONGEST: usize = 64;
 
 /// Activations that a step keeps from the encoder's forward pass to its backward pass.

@@ -60,7 +60,7 @@ pub struct Job {
     pub debug: bool,
     /// Time for the log, formatted as by `time.ctime()`.
     pub clock: fn() -> String,
-    /// Writes the text of `report.txt`.
+    /// Returns the text of `report.txt`.
     pub report: fn(&RunFinished) -> String,
     /// For tests: panic at this step of a fold, counted from 1.
     pub panic_at_step: Option<usize>,

@@ -1,4 +1,4 @@
-//! All transforms: against albumentations, over many draws, and how often what is drawn.
+//! Tests of all transforms: against albumentations, over many draws, and of the distributions.
 
 mod distributions;
 mod golden;
@@ -9,7 +9,7 @@ use super::*;
 use crate::config::{Config, Set};
 use crate::rng::{Key, Purpose};
 
-/// `transform` applied to uint8 `[size, size, 6]`.
+/// Applies `transform` to uint8 `[size, size, 6]`.
 fn applied<T: Transform>(params: &T::Params, image: &[u8], size: usize) -> Vec<u8> {
     let (mut image, mut scratch) = (image.to_vec(), Scratch::default());
     let mut canvas = Canvas::new(&mut image, size, &mut scratch);
@@ -27,7 +27,7 @@ fn config(sets: &[&str]) -> crate::config::Augment {
     Config::load(None, false, &sets).unwrap().augment
 }
 
-/// Nine digits, 1 where the kernel is.
+/// The kernel as nine digits, 1 for the pixels of the line.
 fn kernel(line: Line) -> String {
     let pixels = match line {
         Line::Two(pixels) => pixels.to_vec(),

@@ -1,4 +1,4 @@
-//! The loader with sources that mark, fail, panic or sleep.
+//! Tests of the loader with sources that mark their slices, fail, panic or sleep.
 
 use super::*;
 use crate::config::Set;
@@ -9,15 +9,15 @@ use std::time::Instant;
 const WINDOW: usize = 3;
 const BATCH: usize = 3;
 
-/// Slices that say in each pixel which they are; fails or panics where told to.
+/// Slices whose pixels encode their identity; some fail or panic.
 #[derive(Default)]
 struct Marked {
     broken: &'static [&'static str],
-    /// How often each slice of `broken` fails before it can be read; 0 = for ever.
+    /// Number of failures before a slice of `broken` can be read; 0 = it always fails.
     heals_after: usize,
     panics: Option<&'static str>,
     slow: bool,
-    /// Tries of each slice.
+    /// Attempts to read each slice.
     tries: Mutex<HashMap<(String, usize, usize), usize>>,
 }
 
@@ -26,7 +26,7 @@ impl Marked {
         Arc::new(Self { broken, ..Self::default() })
     }
 
-    /// Slices read of the studies whose UID starts so.
+    /// Number of slices read of the studies whose UIDs begin with `start`.
     fn reads(&self, start: &str) -> usize {
         let tries = self.tries.lock().unwrap();
         tries.iter().filter(|((uid, ..), _)| uid.starts_with(start)).map(|(_, n)| n).sum()
@@ -76,19 +76,19 @@ fn config(sets: &[&str]) -> Config {
     Config::load(None, false, &sets).unwrap()
 }
 
-/// A validation of `n` studies whose tries do not take long.
+/// A validation of `n` studies with short delays between attempts.
 fn valid(source: Arc<Marked>, n: usize, config: &Config) -> Loader {
     let plan = Plan::new(config, 0, Arc::default(), studies(n), vec![Pass::Valid]);
     Loader::start(source, plan, &[Duration::from_millis(1); 2])
 }
 
-/// The first training epoch of `n` studies whose tries do not take long.
+/// The first training epoch of `n` studies with short delays between attempts.
 fn train(source: Arc<Marked>, n: usize, config: &Config) -> Loader {
     let plan = Plan::new(config, 0, studies(n), Arc::default(), vec![Pass::Train { epoch: 1 }]);
     Loader::start(source, plan, &[Duration::from_millis(1); 2])
 }
 
-/// The batches of the phase at hand.
+/// Returns the batches of the current phase.
 fn phase(loader: &mut Loader) -> Vec<Batch> {
     loader.by_ref().map(|b| b.unwrap()).collect()
 }
@@ -97,7 +97,7 @@ fn all(mut loader: Loader) -> Vec<Batch> {
     phase(&mut loader)
 }
 
-/// Waits until it is so.
+/// Waits until `so` returns true.
 fn wait_for(what: &str, so: impl Fn() -> bool) {
     let start = Instant::now();
     while !so() {
@@ -225,7 +225,7 @@ fn the_next_phase_is_begun_before_this_one_ends() {
     let mut loader = Loader::fold(source.clone(), named("t", 6), named("v", 6), &config, 0, (1, 0));
     let (study, batch) = (105, 105 * BATCH);
     let first = loader.next().unwrap().unwrap();
-    // The last training batch and the whole validation, and no more than that.
+    // The last training batch and the whole validation, but no more.
     wait_for("the validation is read", || source.reads("v") == 2 * batch);
     std::thread::sleep(Duration::from_millis(30));
     assert_eq!(source.reads(""), 4 * batch);
@@ -233,7 +233,7 @@ fn the_next_phase_is_begun_before_this_one_ends() {
     loader.next().unwrap().unwrap();
     assert!(loader.next().is_none());
     loader.next().unwrap().unwrap();
-    // One validation batch waits; the next epoch's two are read.
+    // One validation batch is ready; the next epoch's two batches are read.
     wait_for("the next epoch is read", || source.reads("t") == 4 * batch);
     std::thread::sleep(Duration::from_millis(30));
     assert_eq!(source.reads(""), 6 * batch);
@@ -255,7 +255,7 @@ fn the_window_holds_across_phases_and_buffers_are_used_again() {
         let mut batches = 0;
         for _ in 0..8 {
             while let Some(batch) = loader.next() {
-                // What the trainer holds, and time to fill the window behind it.
+                // The trainer holds a batch; give the workers time to fill the window.
                 let batch = batch.unwrap();
                 std::thread::sleep(Duration::from_millis(2));
                 assert!(loader.job.lock().begun.len() <= WINDOW);
@@ -317,7 +317,7 @@ fn a_panic_becomes_an_error() {
 fn a_validation_goes_on_without_what_cannot_be_read() {
     let config = config(&["data.on_error=skip", "data.workers=4"]);
     let healthy = all(valid(Arc::new(Marked::default()), 8, &config));
-    // One of the first batch, all of the second.
+    // One study of the first batch, all of the second.
     let source = Marked::broken(&["s1", "s3", "s4", "s5"]);
     let mut loader = valid(source, 8, &config);
     let first = loader.next().unwrap().unwrap();
@@ -340,7 +340,7 @@ fn a_training_batch_is_mixed_over_what_is_left_and_needs_two_studies() {
     let order = study_order(config.seed, 0, 1, 9);
     let healthy = all(train(Arc::new(Marked::default()), 9, &config));
     let name = |i: usize| -> &'static str { format!("s{}", order[i]).leak() };
-    // Two of the first batch, one of the last.
+    // Two studies of the first batch, one of the last.
     let broken = vec![name(0), name(2), name(7)].leak();
     let mut loader = train(Marked::broken(broken), 9, &config);
     let left = phase(&mut loader);
@@ -383,7 +383,7 @@ fn dropping_in_mid_phase_stops_at_once() {
         drop(loader);
         assert!(source.reads("") < 30 * 105 / 2, "{} slices were read", source.reads(""));
     }
-    // A full window: workers asleep.
+    // The window is full, so the workers sleep.
     let loader = Loader::valid(Arc::new(Marked::default()), studies(30), &config(&[]));
     std::thread::sleep(Duration::from_millis(50));
     drop(loader);
@@ -405,7 +405,7 @@ fn dropping_between_two_tries_stops_at_once() {
 
 #[test]
 fn studies_without_a_picture_are_told_once_whatever_the_workers() {
-    // Marked slices are of one value each, augmented ones are not.
+    // Marked slices are constant, augmented ones are not.
     let config = |workers: usize| {
         config(&[&format!("data.workers={workers}"), "train.epochs=2", "augment.preset=seed"])
     };
@@ -421,7 +421,7 @@ fn studies_without_a_picture_are_told_once_whatever_the_workers() {
             passes.push(found.len());
             constants.extend(found);
         }
-        // Each epoch leaves one of the seven out, not always the same.
+        // Each epoch leaves out one of the seven studies, not always the same.
         assert_eq!((passes[0], passes[1], passes[3]), (6, 2, 0));
         constants
     };

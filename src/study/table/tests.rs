@@ -54,7 +54,7 @@ fn bad_cells_are_told_with_line_and_column() {
 fn where_only_studies_are_needed_the_rest_may_be_anything() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t.csv");
-    // As the competition's test.csv, with several rows a study.
+    // Like the competition's test.csv, with several rows per study.
     std::fs::write(&path, "fold,StudyInstanceUID,C1\nx,a,\n,b,7\n1,a,1\n").unwrap();
     let table = Table::read_uids(&path).unwrap();
     let uids: Vec<&str> = table.studies.iter().map(|s| &*s.uid).collect();
@@ -83,7 +83,7 @@ fn a_hostile_table_costs_one_message_and_little_memory() {
     // Each of these rows is too short.
     let e = read(&(header.to_string() + &"a\n".repeat(500_000))).unwrap_err().to_string();
     assert!(e.contains("500000 problems") && e.len() < 1000, "{e}");
-    // What the reader had buffered with the header comes on top.
+    // The row may have some more bytes, which the reader buffered together with the header.
     let commas = ",".repeat(LONGEST_ROW + (1 << 16));
     let e = read(&(header.to_string() + &commas)).unwrap_err().to_string();
     assert!(e.contains("a row is longer than 1048576 bytes"), "{e}");
@@ -132,7 +132,7 @@ fn sample_is_a_seeded_subset_and_write_reads_back() {
 
 const HEADER: &str = "StudyInstanceUID,C1,C2,C3,C4,C5,C6,C7,fold";
 
-/// What is said of a table, and of a list of studies where that has the same to say.
+/// Returns the error message for a table.
 fn refusal(bytes: &[u8]) -> String {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t.csv");
@@ -154,7 +154,7 @@ fn refused(bytes: &[u8], words: &[&str]) {
 fn rows_of_another_length_than_the_header_are_refused_with_their_line() {
     let good = "a,0,0,0,0,0,0,0,0";
     for (row, cells) in [
-        // Decimal commas, in a column before and behind the labels.
+        // Decimal commas, in a column before and one after the labels.
         ("b,45,1,0,0,0,0,0,0,0,0", "11 cells"),
         ("b,0,0,0,0,0,0,0,0,45,1", "11 cells"),
         ("b,0,0,0,0,0,0,0,0,", "10 cells"),
@@ -167,7 +167,7 @@ fn rows_of_another_length_than_the_header_are_refused_with_their_line() {
         let good = if cells == "11 cells" { format!("{good},3") } else { good.into() };
         let line = format!("line 4 has {cells}");
         refused(format!("{header}\n\n{good}\n{row}\n").as_bytes(), &[line.trim(), "1 problem:"]);
-        // Old Macs ended lines so.
+        // Old Macs ended lines with CR.
         refused(format!("{header}\r{good}\r{row}\r").as_bytes(), &["line 3 has", "line 1, has"]);
     }
     let dir = tempfile::tempdir().unwrap();
@@ -189,14 +189,14 @@ fn a_header_without_a_name_for_the_first_column_is_told_once() {
         format!("{HEADER}\n{rows}").as_bytes(),
         &["1 problem:", "every row has 10", "comma at the end"],
     );
-    // Where the studies are the row names, their column is the one without a name.
+    // If the studies are the row names, their column has no name.
     let (header, rows) = (&HEADER[17..], "a,0,0,0,0,0,0,0,0\nb,0,0,0,0,0,0,0,1\n");
     refused(
         format!("{header}\n{rows}").as_bytes(),
         &["1 problem:", "every row has 9", "row.names"],
     );
     refused(format!("patient\n{rows}").as_bytes(), &["no header with", "patient"]);
-    // pandas' to_csv names an index by an empty cell; a comma at the end of all lines is one more.
+    // pandas' to_csv names an index by an empty cell; a comma at the end of every line adds a column.
     read(&format!(",{HEADER}\n0,a,0,0,0,0,0,0,0,0\n")).unwrap();
     read(&format!("{HEADER},\na,0,0,0,0,0,0,0,0,\n")).unwrap();
 }
@@ -261,7 +261,7 @@ fn files_that_are_no_csv_are_named_for_what_they_are() {
     for sep in ["sep=;", "SEP=,", "\"sep=,\"", "sep=\t"] {
         refused(format!("\u{feff}{sep}\r\n{text}").as_bytes(), &["sep=", "delete that line"]);
     }
-    // A header may begin as a format's magic does.
+    // A header may begin like a format's magic number.
     read(&format!("ORCID,{HEADER}\nx,a,0,0,0,0,0,0,0,0\n")).unwrap();
     refused(b"a\xE4,b\n", &["line 1 is not UTF-8"]);
 }
@@ -340,7 +340,7 @@ fn a_stray_quotation_mark_takes_no_rows_with_it() {
         table("", "").replace("\nb,", "\n\"b\nc\",").as_bytes(),
         &["line 3, column StudyInstanceUID", "line end"],
     );
-    // What a parser can take in one way only is fine, and lines are counted through it.
+    // Unambiguous quoting is accepted, and lines are counted correctly through it.
     let fine = table("\"two\nlines, \"\"quoted\"\"\"", "5\" disc");
     assert_eq!(read(&fine).unwrap().studies.len(), 2);
     let later = format!("{fine}c,0,0,0,0,0,0,0,x,\n");

@@ -49,7 +49,7 @@ impl Mark {
         Ok(Self::Host(Instant::now()))
     }
 
-    /// Seconds from `before` to `self`; on a GPU, of its own time.
+    /// Seconds from `before` to `self`; on a GPU, as measured by the GPU.
     fn since(&self, before: &Self) -> Result<f64> {
         match (self, before) {
             (Self::Host(end), Self::Host(start)) => Ok((*end - *start).as_secs_f64()),

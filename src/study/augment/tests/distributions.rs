@@ -1,11 +1,11 @@
-//! How often what is drawn: 100,000 draws against the notebook's distributions.
+//! Compares the distributions of 100,000 draws with the notebook's.
 
 use super::*;
 use std::collections::HashMap;
 
 const DRAWS: usize = 100_000;
 
-/// Kolmogorov–Smirnov against uniform(low, high); below 1.95 / √n for 99.9 % of all streams.
+/// Kolmogorov–Smirnov test against uniform(low, high); below 1.95 / √n for 99.9 % of all streams.
 fn assert_uniform(what: &str, mut draws: Vec<f64>, low: f64, high: f64) {
     draws.sort_by(f64::total_cmp);
     let n = draws.len() as f64;
@@ -18,7 +18,7 @@ fn assert_uniform(what: &str, mut draws: Vec<f64>, low: f64, high: f64) {
     assert!(low <= draws[0] && draws[draws.len() - 1] <= high, "{what}");
 }
 
-/// Pearson's chi-square; its limit at 99.9 % is Wilson and Hilferty's approximation.
+/// Pearson's chi-square test; its limit at 99.9 % is Wilson and Hilferty's approximation.
 fn assert_frequencies(what: &str, counts: &[(f64, f64)]) {
     let chi: f64 = counts.iter().map(|(got, want)| (got - want).powi(2) / want).sum();
     let free = counts.len() as f64 - 1.0;
@@ -84,7 +84,7 @@ fn holes_are_centred_anywhere() {
 
 #[test]
 fn noise_is_normal_with_a_uniform_variance() {
-    // One variance: the integer parts of 301,056 normal draws.
+    // With a single variance: the integer parts of 301,056 normal draws.
     let sigma = 6f64.sqrt();
     let noise = GaussNoise { variance: [6.0, 6.0] }.params(224, &mut generator(7));
     let cdf = |x: f64| 0.5 * libm::erfc(-x / sigma / std::f64::consts::SQRT_2);
@@ -99,14 +99,14 @@ fn noise_is_normal_with_a_uniform_variance() {
     frequencies.push((all - got, all - want));
     assert_frequencies("noise", &frequencies);
 
-    // Many: the variance of each. 6,144 values tell it to 2 %, too little to matter here.
+    // With a range: the variance of each draw, which 6,144 values give to 2 %, accurate enough here.
     let noise = GaussNoise { variance: [3.0, 9.0] };
     let variances = (0..2000).map(|i| {
         let values = noise.params(32, &mut generator(1000 + i));
         let n = values.len() as f64;
         let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
         let square = values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n;
-        // Rounding down adds the variance of its remainder.
+        // Rounding down adds the variance of the fractional part.
         (square - 1.0 / 12.0).clamp(3.0, 9.0)
     });
     assert_uniform("variance", variances.collect(), 3.0, 9.0);
@@ -114,7 +114,7 @@ fn noise_is_normal_with_a_uniform_variance() {
 
 #[test]
 fn stages_and_their_members_come_as_often_as_asked() {
-    // No pixels: a size of 32 keeps the noise short.
+    // The image does not matter: a size of 32 keeps the noise short.
     let pipeline = Pipeline::new(&config(&[]));
     let mut counts: HashMap<&str, f64> = HashMap::new();
     let mut rng = generator(8);

@@ -1,4 +1,4 @@
-//! albumentations 1.3.1 over OpenCV 4.10, bit by bit.
+//! Compares with albumentations 1.3.1 over OpenCV 4.10 bit by bit.
 
 use super::super::shift_scale_rotate::Affine;
 use super::super::{grid_distortion, grid_distortion::Grid, optical_distortion};
@@ -7,7 +7,7 @@ use crate::study::golden;
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-/// `aug.safetensors` and `aug.json`.
+/// Contents of `aug.safetensors` and `aug.json`.
 struct Golden {
     bytes: Vec<u8>,
     json: Value,
@@ -32,7 +32,7 @@ impl Golden {
         self.data(name).as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
     }
 
-    /// The cases whose name begins with `prefix`, and their parameters.
+    /// Returns the cases whose names begin with `prefix`, and their parameters.
     fn cases(&self, prefix: &str) -> Vec<(&String, &Value)> {
         let cases = self.json["cases"].as_object().unwrap();
         let cases: Vec<_> = cases.iter().filter(|(name, _)| name.starts_with(prefix)).collect();
@@ -141,7 +141,7 @@ fn every_line_is_opencvs_and_every_motion_kernel_blurs_as_its() {
     let all = golden.data("motion_all");
     let order = golden.json["motion_all_order"].as_array().unwrap();
     assert_eq!(order.len(), 36);
-    // The file's header says [36, 64, 64, 2]; its bytes lie as [36, 2, 64, 64], channels 0 and 5.
+    // The file's header says [36, 64, 64, 2], but its bytes are [36, 2, 64, 64], channels 0 and 5.
     for (name, want) in order.iter().zip(all.chunks(2 * 64 * 64)) {
         let name = name.as_str().unwrap();
         let got = applied::<MotionBlur>(&lines[name], &image, 64);
@@ -180,8 +180,8 @@ fn the_chain() {
     Cutout::apply(&cutout::Hole { x: 40..64, y: 10..42 }, &mut canvas);
     canvas.finish();
     assert!(image == golden.data("chain"));
-    // And as the network sees it. (The file holds the image's floats as they lie in memory, from
-    // the first of channel 5 on.)
+    // And in the network's input format. (The file has the image's floats in memory order, starting
+    // with the first of channel 5.)
     let want = golden.floats("chain_chw_f32_ch5");
     assert!(image[5..][..want.len()].iter().map(|&v| f32::from(v) / 255.0).eq(want));
 }
@@ -208,7 +208,7 @@ fn pattern(size: usize) -> Vec<u8> {
     image
 }
 
-/// The draws are not Python's, so 600 results are compared as a sample with its 600.
+/// Compares 600 results with Python's 600 as samples, because the draws differ from Python's.
 #[test]
 fn the_whole_pipeline_has_albumentations_statistics() {
     let Some(golden) = Golden::read() else { return };

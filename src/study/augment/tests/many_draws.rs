@@ -1,4 +1,4 @@
-//! A thousand parameter sets of each transform: no panic, and what must hold of the result.
+//! A thousand draws of each transform: checks that it does not panic, and properties of the result.
 
 use super::*;
 use crate::study::augment::{motion_blur::Line, neighbours::Border};
@@ -9,8 +9,8 @@ fn image(size: usize) -> Vec<u8> {
     (0..size * size * CHANNELS).map(|i| (i * 7 + i / 41 * 13 + i * i % 97) as u8).collect()
 }
 
-/// Applies `transform` to an image with each of `SETS` draws, and to one whose channels hold one
-/// value each; `holds` of (parameters, image, result).
+/// Applies `transform` with each of `SETS` draws to an image, and to one whose channels are
+/// constant. `holds` gets (parameters, image, result).
 fn each<T: Transform>(transform: T, holds: impl Fn(&T::Params, &[u8], &[u8]) -> bool) {
     for size in [64, 224] {
         let image = image(size);
@@ -38,7 +38,7 @@ fn ranges(image: &[u8]) -> [(u8, u8); CHANNELS] {
     ranges
 }
 
-/// A mean of a channel's values lies among them.
+/// Whether each channel's values stay in its range, as those of means do.
 fn within(image: &[u8], result: &[u8]) -> bool {
     let (image, result) = (ranges(image), ranges(result));
     image.iter().zip(&result).all(|(i, r)| i.0 <= r.0 && r.1 <= i.1)
@@ -94,7 +94,7 @@ fn flips_and_transpose_keep_every_value_and_undo_themselves() {
 fn brightness() {
     for limit in [0.1, 1.0] {
         each(RandomBrightness { limit }, |beta, image, result| {
-            // albumentations' own words, value by value.
+            // albumentations' formula, value by value.
             let add = (beta * 255.0) as f32;
             beta.abs() <= limit
                 && image
@@ -125,7 +125,7 @@ fn cutouts() {
         each(Cutout { share }, |hole, image, result| {
             let size = (image.len() / CHANNELS).isqrt();
             let side = (size as f64 * share) as usize;
-            // Clipped at the top or left it keeps its side.
+            // If clipped at the top or left, it keeps its side.
             let fits = |r: &std::ops::Range<usize>| {
                 r.end <= size && (r.len() == side || r.end == size && r.len() < side)
             };
@@ -139,7 +139,7 @@ fn cutouts() {
     }
 }
 
-/// The filters over whole rows against the words of their definition, pixel by pixel.
+/// Compares the filters, which work on whole rows, with their definitions pixel by pixel.
 #[test]
 fn filters_are_what_they_say() {
     let size = 33;
