@@ -198,7 +198,7 @@ pub enum Error {
         "cannot start a loader thread: {source}; lower data.workers or raise the limit on threads"
     )]
     Threads {
-        /// Why.
+        /// Reason.
         source: std::io::Error,
     },
 }

@@ -27,7 +27,7 @@ use crate::{device, net::weights, run::write_errors};
 /// Reasons for training to fail, one sentence each.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The loss or a gradient is NaN or infinite; the weights are unchanged by the step.
+    /// The loss or a gradient is NaN or infinite; the step did not change the weights.
     #[error(
         "{what} is not finite in a step with the studies {}; the weights from before it are kept: lower train.learning_rate or look at these studies",
         studies.join(", ")
@@ -57,7 +57,7 @@ pub enum Error {
     Write {
         /// The file.
         path: std::path::PathBuf,
-        /// Why.
+        /// Reason.
         source: std::io::Error,
     },
     /// Training cannot resume from this checkpoint.
@@ -65,7 +65,7 @@ pub enum Error {
     Resume {
         /// The file.
         path: std::path::PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         why: String,
     },
     /// The weights of this checkpoint cannot be read.
@@ -73,7 +73,7 @@ pub enum Error {
     Checkpoint {
         /// The file.
         path: std::path::PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         why: String,
     },
     /// The system cannot start a thread.

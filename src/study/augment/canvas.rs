@@ -15,9 +15,9 @@ pub struct Scratch {
 pub(super) struct Work {
     /// Rows of bytes with a border.
     pub(super) rows: Vec<u8>,
-    /// Source coordinates of a row of pixels.
+    /// Source x coordinates of a row of pixels.
     pub(super) x: Vec<i32>,
-    /// Source coordinates of a row of pixels.
+    /// Source y coordinates of a row of pixels.
     pub(super) y: Vec<i32>,
     /// Source pixels and weights of a row of pixels.
     pub(super) taps: super::taps::Taps,

@@ -17,7 +17,7 @@ pub enum Part {
     Encode,
     /// Forward and backward pass of LSTMs and heads.
     Tail,
-    /// The encoder's backward pass, and its second forward pass where images are encoded again.
+    /// The encoder's backward pass, and the forward pass of images that are encoded again.
     Backward,
     /// Check of the gradients, and AdamW.
     Optimizer,
