@@ -1,4 +1,4 @@
-//! The run as plain lines, without escape codes: for a cluster's log, a pipe, a dumb terminal.
+//! Prints a run as plain lines without escape codes, for cluster logs, pipes and dumb terminals.
 
 use crate::config::Metric;
 use crate::run::channel::RunHandle;
@@ -7,11 +7,12 @@ use crate::view::{Alert, State, format, report, text};
 use std::io::{self, Write};
 
 /// Writes the run's events to `out` as lines until it ends: a header, a line every
-/// `log_every_steps` steps (0 = none), a line an epoch, what happens to the folds and the
-/// checkpoints, and a summary.
+/// `log_every_steps` steps (0 = none), a line per epoch, changes of folds and checkpoints, and a
+/// summary.
 ///
-/// Returns how the run ended; `None` if the trainer vanished. A closed pipe does not stop the
-/// training: the events are then only drained. Any other error of `out` is returned at the end.
+/// Returns the run's outcome; `None` if the trainer vanished. A closed pipe does not stop training:
+/// the remaining events are drained without printing. Any other write error is returned once the
+/// run has ended.
 pub fn run(
     handle: &RunHandle,
     log_every_steps: usize,
@@ -20,7 +21,7 @@ pub fn run(
     go_on(State::default(), handle, log_every_steps, out)
 }
 
-/// As [`run`], from `state` on: for a run whose terminal went away.
+/// Like [`run`], but continues from `state`, for a run whose terminal went away.
 pub fn go_on(
     mut state: State,
     handle: &RunHandle,
@@ -52,13 +53,13 @@ pub fn go_on(
     }
 }
 
-/// Whether nobody reads any more: a closed pipe, or a terminal that hung up (EIO).
+/// Whether the reader of the output is gone: a closed pipe, or a terminal that hung up (EIO).
 fn is_gone(e: &io::Error) -> bool {
     const EIO: i32 = 5;
     e.kind() == io::ErrorKind::BrokenPipe || e.raw_os_error() == Some(EIO)
 }
 
-/// The lines for an event, each with its end, `state` being the one after it.
+/// Formats an event as complete lines. `state` already includes the event.
 fn lines(stamped: &Stamped, state: &State, every: usize) -> Option<String> {
     let clock = format::duration(stamped.at);
     let text = match &stamped.event {
@@ -94,7 +95,7 @@ fn lines(stamped: &Stamped, state: &State, every: usize) -> Option<String> {
     Some(format!("{clock:>8}  {text}\n"))
 }
 
-/// The lines for the alerts that rose with an event, where it does not tell them itself.
+/// Formats the alerts that an event raised, except those that repeat the event itself.
 fn alerts(stamped: &Stamped, state: &State, raised: u64) -> String {
     let clock = format::duration(stamped.at);
     let risen = state.alerts.since(raised).filter(|alert| !alert.kind.has_own_event());

@@ -1,4 +1,4 @@
-//! The run as a terminal dashboard.
+//! Terminal dashboard of a run.
 
 mod app;
 mod appearance;

@@ -1,10 +1,10 @@
-//! Alerts: what wants a look, found in the events by stated rules.
+//! Alerts: conditions that need the user's attention, detected in the events by fixed rules.
 //!
-//! Every rule is a condition that begins and ends at different values, so that a figure that
-//! wavers about one of them does not begin it again and again. An alert rises when its condition
-//! begins, is brought up to date while that lasts, and stands until it is acknowledged. It rises
-//! once more only after its condition has ended and begun anew. The same events give the same
-//! alerts, whether they are heard or read from a journal.
+//! Every rule has hysteresis: its condition begins and ends at different values, so a figure that
+//! fluctuates around a threshold does not raise it repeatedly. An alert is raised when its
+//! condition begins, its text is updated while the condition holds, and it stays until
+//! acknowledged. It is raised again only after the condition has ended and begun anew. The same
+//! events give the same alerts, whether live or replayed from a journal.
 
 use crate::run::event::{Epoch, Gpu, Level, Position, RunStarted, System};
 use crate::run::journal::{Brief, Pace};
@@ -21,54 +21,56 @@ use epochs::Epochs;
 use machine::Machine;
 use steps::{NotFinite, Steps, What};
 
-/// Folds that are watched, whatever a journal says.
+/// Maximum number of folds tracked, whatever a journal contains.
 const MOST_FOLDS: usize = 100;
 
-/// What an alert is about, the gravest first.
+/// Kinds of alert, most severe first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// An attached view heard the end of the connection and not of the run.
+    /// An attached dashboard lost its connection before the run ended.
     Lost,
-    /// The trainer holds because it cannot write.
+    /// The trainer is on hold because it cannot write.
     Held,
     /// A fold, or the run, ended in an error.
     Error,
-    /// A loss is not finite, a batch was left out because a loss or a gradient is not, or a
-    /// gradient is not in 8 steps in a row (the scaler of f16 skips single ones, as it should).
-    /// Ends after 50 steps as they should be.
+    /// A loss is not finite, a batch was skipped because its loss or gradient was not finite, or
+    /// the gradient was not finite in 8 consecutive steps (the f16 loss scaler skips single steps
+    /// by design). Ends after 50 normal steps.
     NotFinite,
-    /// The smoothed training loss (over about 50 steps) lies for 50 steps in a row above its
-    /// lowest value in the fold by more than half of that value, and by more than a quarter of
-    /// what the fold had gained by then. In place of the lowest value stands twice the loss of a
-    /// constant guess where that is less, so that a fold that never learnt is seen too. Ends after
-    /// 50 steps in a row within half of that.
+    /// For 50 consecutive steps, the smoothed training loss (over about 50 steps) exceeds its
+    /// lowest value in the fold by more than half of that value and by more than a quarter of the
+    /// fold's improvement until then. If twice the loss of a constant guess is below the lowest
+    /// value, it is used instead, so that a fold that never learnt is detected too. Ends after 50
+    /// consecutive steps within half of that margin.
     Diverging,
-    /// Less is free on the disk of the run's folder than 2 GiB, or than three times what the end of
-    /// an epoch writes at most (`best` and `last`: 16 bytes a parameter), whichever is more. Ends
-    /// at a quarter more.
+    /// Free space on the disk of the run's folder is below 2 GiB, or below three times the most
+    /// that the end of an epoch writes (`best` and `last`: 16 bytes per parameter), whichever is
+    /// more. Ends at 1.25 times the limit.
     DiskLow,
-    /// The GPU lowers its clocks in 3 readings in a row because of heat, a power brake or another
-    /// slowdown of its hardware; a power cap is no alert. Ends after 15 readings without.
+    /// In 3 consecutive readings the GPU lowers its clocks because of heat, a power brake or
+    /// another hardware slowdown; a power cap raises no alert. Ends after 15 consecutive readings
+    /// without throttling.
     GpuThrottled,
-    /// The GPU has 87 °C or more in 3 readings in a row. Ends after 3 of at most 82 °C.
+    /// The GPU is at 87 °C or more in 3 consecutive readings. Ends after 3 readings at or below
+    /// 82 °C.
     GpuHot,
-    /// More than 20 % of the last 50 steps' time was spent waiting for data; the first 10 steps
-    /// after a start are not counted. Ends below 10 %.
+    /// More than 20 % of the last 50 steps' time was spent waiting for data, not counting the first
+    /// 10 steps after a start. Ends below 10 %.
     Starving,
-    /// The mean of both heads' validation losses, over 3 epochs, lies in 3 epochs in a row above
-    /// its lowest value in the fold by more than 10 % of that, and by more than 4 times the usual
-    /// change from epoch to epoch (the median of the last 20), while the same mean of the training
-    /// losses against unmixed targets is lower than it was then. The level of a training loss is
-    /// not comparable with validation (mixup, augmentation, dropout); its trend is. Ends within
-    /// half of that.
+    /// For 3 consecutive epochs, the mean of both heads' validation losses over 3 epochs exceeds
+    /// its lowest value in the fold by more than 10 % and by more than 4 times the typical change
+    /// between epochs (the median of the last 20), while the same mean of the training losses
+    /// against unmixed targets is lower than it was then. The level of a training loss is not
+    /// comparable with validation (mixup, augmentation, dropout); its trend is. Ends within half of
+    /// that margin.
     Overfitting,
-    /// No new best in the fold for 10 epochs, or for a fifth of the epochs planned, whichever is
+    /// No new best in the fold for 10 epochs, or for a fifth of the planned epochs, whichever is
     /// more. Ends with a new best.
     Plateau,
 }
 
 impl Kind {
-    /// Its name, for a command: `not_finite`.
+    /// Identifier for commands, such as `not_finite`.
     pub fn word(self) -> &'static str {
         match self {
             Self::Lost => "lost",
@@ -85,7 +87,7 @@ impl Kind {
         }
     }
 
-    /// How grave.
+    /// Severity.
     pub fn level(self) -> Level {
         match self <= Self::Diverging {
             true => Level::Error,
@@ -93,13 +95,13 @@ impl Kind {
         }
     }
 
-    /// Whether it is the run's state itself: it stands as long as it is so, cannot be acknowledged,
-    /// and goes when it ends.
+    /// Whether the alert reflects the run's state itself: it lasts exactly as long as that state
+    /// and cannot be acknowledged.
     fn is_state(self) -> bool {
         matches!(self, Self::Lost | Self::Held)
     }
 
-    /// Whether the event that it comes from is in the log by itself.
+    /// Whether the log already has a line for the event that caused it.
     pub fn has_own_event(self) -> bool {
         matches!(self, Self::Lost | Self::Held | Self::Error)
     }
@@ -108,28 +110,28 @@ impl Kind {
 /// An alert.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Alert {
-    /// What it is about.
+    /// Kind of alert.
     pub kind: Kind,
-    /// Which alert of the run it is, from 1.
+    /// Number within the run, counted from 1.
     pub number: u64,
-    /// Since when, in seconds since the run started.
+    /// When it was raised, in seconds since the run started.
     pub since: f64,
-    /// When its condition ended, if it has.
+    /// When its condition ended, in seconds since the run started.
     pub until: Option<f64>,
-    /// Where training stood, for one that is about training.
+    /// Position of training, for alerts about training.
     pub at: Option<Position>,
-    /// What is so, as of now, in one line.
+    /// Current description, in one line.
     pub text: String,
-    /// Whether the user has seen it.
+    /// Whether the user has acknowledged it.
     acknowledged: bool,
 }
 
-/// All alerts.
+/// All alerts of a run.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Alerts {
     list: Vec<Alert>,
     raised: u64,
-    /// The run's seconds.
+    /// Seconds since the run started.
     now: f64,
     /// The fold in training.
     fold: Option<usize>,
@@ -140,29 +142,29 @@ pub struct Alerts {
 }
 
 impl Alerts {
-    /// Those that stand, the gravest first.
+    /// Unacknowledged alerts, most severe first.
     pub fn standing(&self) -> Vec<&Alert> {
         let mut standing: Vec<&Alert> = self.list.iter().filter(|a| !a.acknowledged).collect();
         standing.sort_by_key(|alert| (alert.kind, std::cmp::Reverse(alert.number)));
         standing
     }
 
-    /// How many have risen so far.
+    /// Number of alerts raised so far.
     pub fn raised(&self) -> u64 {
         self.raised
     }
 
-    /// Those that have risen since there were `raised`, in that order.
+    /// Alerts raised after the first `raised`, in that order.
     pub fn since(&self, raised: u64) -> impl Iterator<Item = &Alert> {
         self.list.iter().filter(move |alert| alert.number > raised)
     }
 
-    /// Whether there is one to acknowledge.
+    /// Whether any alert can be acknowledged.
     pub fn can_acknowledge(&self) -> bool {
         self.list.iter().any(|alert| !alert.acknowledged && !alert.kind.is_state())
     }
 
-    /// Takes the gravest alert that can be acknowledged as seen; `false` where there is none.
+    /// Acknowledges the most severe alert that can be; returns `false` if there is none.
     pub fn acknowledge(&mut self) -> bool {
         let gravest = self.standing().into_iter().find(|alert| !alert.kind.is_state());
         let Some(number) = gravest.map(|alert| alert.number) else { return false };
@@ -173,17 +175,18 @@ impl Alerts {
         true
     }
 
-    /// The past is told: what was and is no more is no alert to whoever comes now.
+    /// Drops alerts that have ended, after a journal was replayed: they are of no use to a new
+    /// viewer.
     pub fn settle(&mut self) {
         self.list.retain(|alert| alert.until.is_none());
     }
 
-    /// `seconds` of the run have passed.
+    /// Advances the clock to `seconds` since the run started.
     pub(super) fn pass(&mut self, seconds: f64) {
         self.now = seconds;
     }
 
-    /// A process begins or goes on with the run: what was of the one before is past.
+    /// A process starts or resumes the run: ends the conditions observed by the previous process.
     pub(super) fn start(&mut self, plan: &RunStarted) {
         self.machine.start(plan);
         self.not_finite = NotFinite::default();
@@ -196,7 +199,7 @@ impl Alerts {
         self.drop(Kind::Lost);
     }
 
-    /// The fold begins anew.
+    /// Forgets the fold's history because its training starts over.
     pub(super) fn retrain(&mut self, fold: usize) {
         self.steps.remove(&fold);
         self.epochs.remove(&fold);
@@ -205,14 +208,14 @@ impl Alerts {
         }
     }
 
-    /// A step's speed.
+    /// Takes in a step's timings.
     pub(super) fn pace(&mut self, pace: Pace) {
         if let Some(condition) = self.machine.pace(pace) {
             self.tell(Kind::Starving, None, condition);
         }
     }
 
-    /// A step's figures. `baseline`: the loss of a constant guess.
+    /// Takes in a step's figures. `baseline`: the loss of a constant guess.
     pub(super) fn step(&mut self, at: Position, step: &Brief, baseline: f64) {
         self.enter_fold(at.fold);
         match step.loss.is_finite() {
@@ -230,7 +233,7 @@ impl Alerts {
         self.tell(Kind::Diverging, Some(at), condition);
     }
 
-    /// A batch was left out.
+    /// Takes in that a batch was skipped.
     pub(super) fn left_out(&mut self, at: Position) {
         self.tell_not_finite(at, What::Batch);
     }
@@ -240,7 +243,7 @@ impl Alerts {
         self.tell(Kind::NotFinite, Some(at), Condition::Holds(text));
     }
 
-    /// An epoch of a fold that has `planned` of them.
+    /// Takes in an epoch of a fold with `planned` epochs.
     pub(super) fn epoch(&mut self, epoch: &Epoch, planned: usize) {
         let at = epoch.at;
         self.enter_fold(at.fold);
@@ -255,13 +258,13 @@ impl Alerts {
         self.tell(Kind::Plateau, Some(at), plateau);
     }
 
-    /// The machine's figures.
+    /// Takes in readings of the machine.
     pub(super) fn system(&mut self, system: &System) {
         let condition = self.machine.disk(system);
         self.tell(Kind::DiskLow, None, condition);
     }
 
-    /// The GPU's figures.
+    /// Takes in readings of the GPU.
     pub(super) fn gpu(&mut self, gpu: &Gpu) {
         let hot = self.machine.temperature(gpu);
         self.tell(Kind::GpuHot, None, hot);
@@ -269,16 +272,16 @@ impl Alerts {
         self.tell(Kind::GpuThrottled, None, throttled);
     }
 
-    /// Something is so that an event says by itself.
+    /// Raises an alert that repeats an event.
     pub(super) fn state(&mut self, kind: Kind, text: String) {
         if kind == Kind::Error {
-            // Another one is another alert.
+            // Each error is an alert of its own.
             self.drop(kind);
         }
         self.tell(kind, None, Condition::Holds(text));
     }
 
-    /// The trainer holds for this reason, or does not.
+    /// Sets or, with `None`, clears the reason why the trainer is on hold.
     pub(super) fn held(&mut self, reason: Option<String>) {
         match reason {
             Some(reason) => self.state(Kind::Held, reason),
@@ -292,7 +295,7 @@ impl Alerts {
         }
     }
 
-    /// What was of the fold before has ended with it.
+    /// Ends the alerts about the fold that was in training.
     fn leave_fold(&mut self) {
         for kind in [Kind::Diverging, Kind::Overfitting, Kind::Plateau] {
             self.end(kind);
@@ -326,17 +329,17 @@ impl Alerts {
         self.list.retain(|alert| alert.kind != kind);
     }
 
-    /// Forgets what is over and seen.
+    /// Drops alerts that have ended and were acknowledged.
     fn clear(&mut self) {
         self.list.retain(|alert| alert.until.is_none() || !alert.acknowledged);
     }
 }
 
-/// What a rule says now.
+/// Result of evaluating a rule.
 #[derive(Debug, Clone, PartialEq)]
 enum Condition {
-    /// Its condition holds, in words.
+    /// The condition holds; with its description.
     Holds(String),
-    /// It does not hold.
+    /// The condition does not hold.
     Ended,
 }

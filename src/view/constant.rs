@@ -1,25 +1,25 @@
-//! Crops without a picture, in words.
+//! Descriptions of crops without image content.
 
 use super::format;
 use crate::run::event::{Constant, ConstantStudy};
 use std::collections::BTreeMap;
 
-/// Studies that are kept, whatever a journal says.
+/// Maximum number of studies kept, whatever a journal contains.
 const MOST: usize = 20_000;
-/// Studies named in a line of the log.
+/// Studies named in a log line.
 const NAMED: usize = 5;
 
-/// The crops without a picture that a run has told of.
+/// Crops without image content that a run has reported.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Constants {
     /// Slices of each vertebra.
     slices_per_vertebra: usize,
-    /// By study, how many slices of C1..C7.
+    /// Constant slices of C1..C7, by study.
     studies: BTreeMap<String, [usize; 7]>,
 }
 
 impl Constants {
-    /// Takes in what a run tells; a run that goes on may tell a study again.
+    /// Takes in a report. A resumed run may report a study again.
     pub fn add(&mut self, constant: &Constant) {
         self.slices_per_vertebra = constant.slices_per_vertebra;
         for study in &constant.studies {
@@ -29,29 +29,29 @@ impl Constants {
         }
     }
 
-    /// Whether there is none.
+    /// Whether none was reported.
     pub fn is_empty(&self) -> bool {
         self.studies.is_empty()
     }
 
-    /// Constant slices of a study's C1..C7.
+    /// Number of constant slices of a study's C1..C7.
     pub fn of(&self, study: &str) -> Option<&[usize; 7]> {
         self.studies.get(study)
     }
 
-    /// How many there are, in words.
+    /// Describes the totals.
     pub fn heading(&self) -> String {
         heading(self.studies.values(), self.slices_per_vertebra)
     }
 
-    /// Each study and its constant crops in words, by the studies' names.
+    /// Each study with a description of its constant crops, sorted by study name.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = (&str, String)> {
         let n = self.slices_per_vertebra;
         self.studies.iter().map(move |(study, slices)| (study.as_str(), crops(slices, n)))
     }
 }
 
-/// What a run tells, in a line of the log.
+/// Formats a report as a log line.
 pub fn line(constant: &Constant) -> String {
     let n = constant.slices_per_vertebra;
     let heading = heading(constant.studies.iter().map(|study| &study.slices), n);
@@ -63,14 +63,14 @@ pub fn line(constant: &Constant) -> String {
     format!("{heading}: {}; they are trained on all the same", named.join("; "))
 }
 
-/// A study with its constant crops: `1.2.3 C1, 4 slices of C7`.
+/// Describes a study's constant crops: `1.2.3 C1, 4 slices of C7`.
 pub fn row(study: &ConstantStudy, slices_per_vertebra: usize) -> String {
     let crops = crops(&study.slices, slices_per_vertebra);
     format!("{} {crops}", format::sanitized(&study.study))
 }
 
-/// `crops without a picture, every pixel the same: 3 whole vertebrae and 4 other slices, in 2
-/// studies`
+/// Describes the totals: `crops without a picture, every pixel the same: 3 whole vertebrae and 4
+/// other slices, in 2 studies`.
 pub fn heading<'a>(
     studies: impl Iterator<Item = &'a [usize; 7]> + Clone,
     slices_per_vertebra: usize,
@@ -91,7 +91,7 @@ pub fn heading<'a>(
     format!("crops without a picture (every pixel the same): {} in {studies}", counts.join(" and "))
 }
 
-/// `C1, C2, 3 slices of C7`
+/// Describes a study's constant crops: `C1, C2, 3 slices of C7`.
 pub fn crops(slices: &[usize; 7], slices_per_vertebra: usize) -> String {
     let constant = (1..).zip(slices).filter(|&(_, &n)| n > 0);
     let words = constant.map(|(vertebra, &n)| match n {

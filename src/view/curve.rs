@@ -1,25 +1,25 @@
-//! A fold's figures over its steps, and what happened on the way.
+//! A fold's figures over its steps, with markers for what happened.
 
 use super::series::{Series, Smoothed};
 use crate::run::journal::Brief;
 
-/// Marks that are kept of a fold.
+/// Maximum number of markers kept per fold.
 const MOST_MARKS: usize = 4096;
 
-/// What happened at a step.
+/// Marker on a fold's curve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
     /// `best` was saved.
     Best,
-    /// `last` was saved in mid-epoch or by hand.
+    /// `last` was saved in mid-epoch or on request.
     Saved,
     /// Training was paused.
     Paused,
-    /// It went on after a pause, or in another process.
+    /// Training resumed after a pause or in another process.
     Resumed,
-    /// A loss or a gradient was not finite.
+    /// A loss or gradient was not finite.
     NonFinite,
-    /// The learning rate took another course than planned.
+    /// The learning rate schedule was changed.
     Rate,
 }
 
@@ -28,22 +28,22 @@ pub enum Mark {
 pub struct Curve {
     /// Training loss of each step.
     pub loss: Series,
-    /// Its moving average.
+    /// Moving average of the training loss.
     pub smooth: Smoothed,
-    /// The slice head's loss of each step, against the unmixed targets.
+    /// The slice head's loss of each step, against unmixed targets.
     pub slice: Series,
-    /// The study head's.
+    /// The study head's loss of each step, against unmixed targets.
     pub study: Series,
     /// L2 norm of all gradients.
     pub grad_norm: Series,
     /// Learning rate.
     pub rate: Series,
-    /// What happened, by step.
+    /// Markers, as (steps since the fold's start, marker).
     pub marks: Vec<(u32, Mark)>,
 }
 
 impl Curve {
-    /// One of at most `capacity` points a figure.
+    /// Creates empty curves that keep at most `capacity` points per figure.
     pub fn new(capacity: usize) -> Self {
         let series = || Series::new(capacity);
         Self {
@@ -69,7 +69,7 @@ impl Curve {
         }
     }
 
-    /// Notes what happened at `x`. Where there are too many, every other one goes.
+    /// Adds a marker at `x`. Above the maximum, every other marker is dropped.
     pub fn mark(&mut self, x: f64, mark: Mark) {
         let x = x.clamp(0.0, f64::from(u32::MAX)) as u32;
         if self.marks.contains(&(x, mark))
@@ -87,7 +87,7 @@ impl Curve {
         }
     }
 
-    /// Drops what lies beyond `x`.
+    /// Drops everything beyond `x`.
     pub fn truncate(&mut self, x: f64) {
         let all =
             [&mut self.loss, &mut self.slice, &mut self.study, &mut self.grad_norm, &mut self.rate];
@@ -96,7 +96,7 @@ impl Curve {
         self.marks.retain(|(at, _)| f64::from(*at) <= x);
     }
 
-    /// The smoothed training loss now.
+    /// Current smoothed training loss.
     pub fn train_now(&self) -> Option<f64> {
         self.smooth.now()
     }

@@ -1,4 +1,4 @@
-//! One fold of the folds × epochs table.
+//! State of one fold.
 
 use super::curve::{Curve, Mark};
 use super::format;
@@ -6,44 +6,44 @@ use super::series::{Ema, SMOOTHING};
 use crate::run::event::{Epoch, FoldPlan, FoldState, Position, Step, ValidStep, Worst, WorstStudy};
 use crate::run::journal::Brief;
 
-/// Studies kept of those that a validation was worst at.
+/// Maximum number of worst validation studies kept.
 const MOST_WORST: usize = 32;
-/// Slices of a study: 64 of each vertebra.
+/// Maximum slices of a study: 64 of each vertebra.
 const MOST_SLICES: usize = 7 * 64;
 
-/// One fold: its plan, its state, its epochs and its curves.
+/// One fold: its plan, state, epochs and curves.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fold {
-    /// Its plan.
+    /// The fold's plan.
     pub plan: FoldPlan,
-    /// Its state.
+    /// The fold's state in the queue.
     pub state: FoldState,
-    /// The seed that it is trained under, where that is not the run's.
+    /// The fold's seed, if different from the run's.
     pub seed: Option<u64>,
-    /// Where it stands.
+    /// Current position of training.
     pub at: Position,
-    /// Validation batches done in the epoch at hand.
+    /// Validation batches done in the current epoch.
     pub valid_batch: usize,
-    /// Mean validation loss of the epoch at hand so far.
+    /// Mean validation loss of the current epoch so far.
     pub valid_so_far: Option<f64>,
-    /// Its epochs, by number − 1; `None` where the epoch is not done.
+    /// Finished epochs, indexed by number − 1; `None` for those not finished.
     pub epochs: Vec<Option<Box<Epoch>>>,
-    /// Its figures over steps.
+    /// Figures over steps.
     pub curve: Curve,
-    /// Slice loss of C1..C7 in training, smoothed.
+    /// Smoothed training slice loss of C1..C7.
     pub vertebrae: [Ema; 7],
-    /// Study head's loss in training, smoothed.
+    /// Smoothed training loss of the study head.
     pub study_head: Ema,
-    /// What its newest validation was worst at.
+    /// Worst studies of the newest validation.
     pub worst: Option<Worst>,
-    /// Path of its newest `best` checkpoint.
+    /// Path of the newest `best` checkpoint.
     pub best_path: Option<String>,
-    /// Path of its newest `last` checkpoint.
+    /// Path of the newest `last` checkpoint.
     pub last_path: Option<String>,
 }
 
 impl Fold {
-    /// A fold that has not begun. `capacity`: points that are kept of a figure.
+    /// Creates a fold that has not begun. `capacity`: points kept per figure.
     pub fn new(plan: FoldPlan, epochs: usize, capacity: usize) -> Self {
         Self {
             at: Position { fold: plan.fold, epoch: 0, step: 0 },
@@ -62,12 +62,12 @@ impl Fold {
         }
     }
 
-    /// Steps since the fold's start.
+    /// Converts a position to steps since the fold's start.
     pub fn x(&self, at: Position) -> f64 {
         at.epoch.saturating_sub(1) as f64 * self.plan.steps as f64 + at.step as f64
     }
 
-    /// An epoch begins, or goes on after its first `at.step` steps.
+    /// Starts an epoch, or resumes it after its first `at.step` steps.
     pub fn start_epoch(&mut self, at: Position) {
         self.curve.truncate(self.x(at));
         for epoch in self.epochs.iter_mut().skip(at.epoch.saturating_sub(1)) {
@@ -78,24 +78,24 @@ impl Fold {
         self.valid_so_far = None;
     }
 
-    /// A step is done.
+    /// Takes in a training step.
     pub fn add_step(&mut self, step: &Step) {
         self.add_brief(step.at, &Brief::of(step));
         self.add_figures(step);
     }
 
-    /// The part of a step that curves are made of.
+    /// Takes in the part of a step that the curves need.
     pub fn add_brief(&mut self, at: Position, step: &Brief) {
         self.at = at;
         self.curve.add_step(self.x(at), step);
     }
 
-    /// Something happened where the fold stands.
+    /// Adds a marker at the given position.
     pub fn mark(&mut self, at: Position, mark: Mark) {
         self.curve.mark(self.x(at), mark);
     }
 
-    /// The rest of a step.
+    /// Takes in the rest of a step.
     pub fn add_figures(&mut self, step: &Step) {
         for (ema, &loss) in self.vertebrae.iter_mut().zip(&step.vertebra_loss) {
             ema.add(loss);
@@ -103,7 +103,7 @@ impl Fold {
         self.study_head.add(step.study_loss);
     }
 
-    /// A validation batch of the epoch at hand is done.
+    /// Takes in a validation batch of the current epoch.
     pub fn add_valid(&mut self, step: &ValidStep) {
         let done = self.epochs.get(step.at.epoch.saturating_sub(1)).is_some_and(Option::is_some);
         if step.at.epoch == self.at.epoch && !done {
@@ -112,10 +112,10 @@ impl Fold {
         }
     }
 
-    /// An epoch is done.
+    /// Takes in a finished epoch.
     pub fn add_epoch(&mut self, epoch: &Epoch) {
         self.at = Position { step: self.plan.steps, ..epoch.at };
-        // One beyond the plan is none of ours.
+        // Ignore an epoch beyond the plan.
         if let Some(slot) =
             epoch.at.epoch.checked_sub(1).and_then(|index| self.epochs.get_mut(index))
         {
@@ -125,7 +125,7 @@ impl Fold {
         self.valid_so_far = None;
     }
 
-    /// What a validation was worst at; what is kept of it is bounded.
+    /// Takes in the worst studies of a validation, up to fixed limits.
     pub fn add_worst(&mut self, worst: &Worst) {
         let kept = |study: &WorstStudy| {
             let mut kept = study.clone();
@@ -137,12 +137,12 @@ impl Fold {
         self.worst = Some(Worst { at: worst.at, studies });
     }
 
-    /// The finished epochs.
+    /// Finished epochs.
     pub fn done(&self) -> impl Iterator<Item = &Epoch> {
         self.epochs.iter().flatten().map(|epoch| &**epoch)
     }
 
-    /// A figure of each finished epoch over the steps at its end, where it is finite.
+    /// A figure of each finished epoch where it is finite, at the step where the epoch ends.
     pub fn at_epochs(&self, figure: impl Fn(&Epoch) -> Option<f64>) -> Vec<(f64, f64)> {
         let end = |epoch: &Epoch| epoch.at.epoch as f64 * self.plan.steps as f64;
         self.done()
@@ -155,12 +155,12 @@ impl Fold {
         self.done().last()
     }
 
-    /// The epoch with the lowest metric, which `best` is chosen by; of equals the first, as `best` is kept.
+    /// The epoch with the lowest metric, which selects `best`; the first of equals, as for `best`.
     pub fn best_epoch(&self) -> Option<&Epoch> {
         self.done().filter(|e| e.metric.is_finite()).min_by(|a, b| a.metric.total_cmp(&b.metric))
     }
 
-    /// Whether nothing more comes.
+    /// Whether the fold has ended for good.
     pub fn is_over(&self) -> bool {
         matches!(
             self.state,
@@ -168,8 +168,8 @@ impl Fold {
         )
     }
 
-    /// Share of the fold that the run has behind it, 0 to 1: a fold that was skipped or failed
-    /// counts as whole, since nothing more of it comes.
+    /// Share of the fold's planned work that is behind the run, 0 to 1. A skipped or failed fold
+    /// counts as 1 because no more work follows.
     pub fn share_behind(&self) -> f64 {
         match self.state {
             FoldState::Done | FoldState::Skipped | FoldState::Failed => 1.0,
@@ -177,7 +177,7 @@ impl Fold {
         }
     }
 
-    /// Epochs wholly done, the one at hand not counted.
+    /// Number of finished epochs, not counting the current one unless finished.
     pub fn epochs_done(&self) -> usize {
         let at_hand = self.at.epoch;
         match at_hand.checked_sub(1).and_then(|i| self.epochs.get(i)) {
@@ -195,7 +195,7 @@ impl Fold {
     }
 }
 
-/// The word for a fold's state.
+/// Display name of a fold's state.
 pub fn word(state: FoldState) -> &'static str {
     match state {
         FoldState::Waiting => "waiting",

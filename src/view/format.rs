@@ -1,10 +1,10 @@
-//! Figures as people read them.
+//! Human-readable figures.
 
 use crate::bounded;
 pub use crate::print::clean as sanitized;
 use crate::run::event::Gpu;
 
-/// `42s`, `2m 05s`, `1h 04m`, `3d 02h`.
+/// Formats a duration: `42s`, `2m 05s`, `1h 04m`, `3d 02h`.
 pub fn duration(seconds: f64) -> String {
     if !seconds.is_finite() {
         return "?".into();
@@ -18,7 +18,7 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-/// A duration too short for whole seconds as `0.84s`, `12ms`; else as [`duration`].
+/// Like [`duration`], but with fractions for short durations: `0.84s`, `12ms`.
 pub fn seconds(seconds: f64) -> String {
     match seconds {
         s if s < 0.1 => format!("{:.0}ms", s.max(0.0) * 1e3),
@@ -27,7 +27,7 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
-/// A loss with four decimals, fewer where it is large: `0.4123`, `12.34`, `1234`, `1.2e6`.
+/// Formats a loss with four decimals, fewer if large: `0.4123`, `12.34`, `1234`, `1.2e6`.
 pub fn loss(x: f64) -> String {
     match x.abs() {
         _ if !x.is_finite() => format!("{x}"),
@@ -38,12 +38,12 @@ pub fn loss(x: f64) -> String {
     }
 }
 
-/// [`loss`], or a dash where there is none.
+/// Like [`loss`], with a dash for `None`.
 pub fn maybe_loss(x: Option<f64>) -> String {
     x.map_or("–".into(), loss)
 }
 
-/// A loss in at most 5 columns.
+/// Formats a loss in at most 5 columns.
 pub fn short_loss(x: f64) -> String {
     match x.abs() {
         _ if !x.is_finite() => format!("{x}"),
@@ -54,17 +54,17 @@ pub fn short_loss(x: f64) -> String {
     }
 }
 
-/// `2.30e-4`.
+/// Formats a learning rate: `2.30e-4`.
 pub fn learning_rate(x: f64) -> String {
     if x == 0.0 { "0".into() } else { format!("{x:.2e}") }
 }
 
-/// An AUC with three decimals, or a dash.
+/// Formats an AUC with three decimals, with a dash for `None`.
 pub fn auc(x: Option<f64>) -> String {
     x.map_or("–".into(), |x| format!("{x:.3}"))
 }
 
-/// `15.6 M`, `842 k`.
+/// Formats a count: `15.6 M`, `842 k`.
 pub fn count(n: usize) -> String {
     match n {
         0..10_000 => n.to_string(),
@@ -73,18 +73,18 @@ pub fn count(n: usize) -> String {
     }
 }
 
-/// A share of a whole, 0 to 1: `0.3%`, `12%`.
+/// Formats a fraction from 0 to 1 as a percentage: `0.3%`, `12%`.
 pub fn share(x: f64) -> String {
     let percent = 100.0 * x;
     if percent < 9.95 { format!("{percent:.1}%") } else { format!("{percent:.0}%") }
 }
 
-/// Images a second: `812`, `8.1`.
+/// Formats images per second: `812`, `8.1`.
 pub fn rate(x: f64) -> String {
     if x < 99.5 { format!("{x:.1}") } else { format!("{x:.0}") }
 }
 
-/// A GPU in a few words: `97% 61°C 212W 12.3/80 GiB`, what it does not tell left out.
+/// Formats the GPU's readings: `97% 61°C 212W 12.3/80 GiB`. Unavailable readings are omitted.
 pub fn gpu(gpu: &Gpu) -> String {
     let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
     let parts = [
@@ -96,7 +96,7 @@ pub fn gpu(gpu: &Gpu) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
-/// A study's UID in at most `width` columns: its end, which tells studies apart.
+/// Shortens a study's UID to at most `width` columns, keeping its end, where UIDs differ.
 pub fn study(uid: &str, width: usize) -> String {
     let uid = sanitized(uid);
     let length = uid.chars().count();
@@ -107,13 +107,13 @@ pub fn study(uid: &str, width: usize) -> String {
     format!("…{tail}")
 }
 
-/// [`sanitized`], and no longer than a message is: what is kept of a journal must not grow with
-/// its lines.
+/// Like [`sanitized`], with a length limit, so that memory does not grow with the lines of a
+/// journal.
 pub fn brief(text: &str) -> String {
     bounded::excerpt(text, 4096)
 }
 
-/// The vertebrae with a label above 0: `C2 C5`, or `none`.
+/// Lists the vertebrae with a label above 0: `C2 C5`, or `none`.
 pub fn fractured(labels: [u8; 7]) -> String {
     let levels = (1..).zip(labels).filter(|(_, label)| *label > 0);
     let levels: Vec<String> = levels.map(|(c, _)| format!("C{c}")).collect();

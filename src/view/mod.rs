@@ -1,5 +1,6 @@
-//! State folded from events. It knows no terminal: both front ends draw the same figures from it,
-//! and a recorded run gives the same state again.
+//! A run's state, folded from its events. Independent of any terminal: the dashboard and the
+//! headless output show the same figures from it, and replaying a recorded run gives the same
+//! state.
 
 pub mod alerts;
 pub mod constant;

@@ -1,9 +1,9 @@
-//! A command that was given, until the trainer answers.
+//! Commands that the trainer has not answered yet.
 
 use crate::run::event::{Answer, Event, FoldState, TrainerState};
 use crate::run::{Command, FoldAction};
 
-/// A command that was given and is not yet answered.
+/// A command sent to the trainer and not answered yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pending {
     /// [`Command::Pause`]
@@ -14,10 +14,10 @@ pub enum Pending {
     Fold {
         /// The fold's number.
         fold: usize,
-        /// What about it.
+        /// The requested action.
         action: FoldAction,
-        /// Whether another fold is in training once it is obeyed: the queue's new order is then
-        /// not yet the answer.
+        /// Whether the action changes which fold is in training. The queue's new order is then not
+        /// yet the answer.
         changes: bool,
     },
     /// [`Command::Plan`]
@@ -31,7 +31,7 @@ pub enum Pending {
 }
 
 impl Pending {
-    /// What is pending after `command`. `in_training`: the fold that is.
+    /// The pending state after `command`. `in_training`: the fold in training.
     pub fn of(command: Command, in_training: Option<usize>) -> Self {
         match command {
             Command::Pause => Self::Pausing,
@@ -52,12 +52,13 @@ impl Pending {
         }
     }
 
-    /// Whether it says more than that of a fold or a checkpoint, which must not hide it.
+    /// Whether it concerns the whole run. Pending requests about a fold or a checkpoint must not
+    /// hide it.
     pub fn concerns_the_run(self) -> bool {
         !matches!(self, Self::Fold { .. } | Self::Saving | Self::Planning)
     }
 
-    /// Whether `event` is the answer, or makes one needless.
+    /// Whether `event` answers the command or makes an answer unnecessary.
     pub fn is_answered_by(self, event: &Event) -> bool {
         if let Event::Trainer(trainer) = event {
             use TrainerState as T;
@@ -65,7 +66,7 @@ impl Pending {
                 T::Stopping => true,
                 T::Running => self == Self::Resuming,
                 T::Paused => self == Self::Pausing,
-                // A pause that is over is told by what the trainer does from then on.
+                // The trainer's next state shows that the pause has ended.
                 T::StoppingAfterEpoch => {
                     matches!(self, Self::StoppingAfterEpoch | Self::Resuming)
                 }
@@ -87,13 +88,14 @@ impl Pending {
                 event.at.fold == fold
                     && !matches!(event.state, FoldState::Training | FoldState::Validating)
             }
-            // The notebook's DEBUG writes none: then the epoch's end is as good.
+            // The notebook's DEBUG mode writes no checkpoints, so the epoch's end also counts as
+            // the answer.
             (Self::Saving, Event::Checkpoint(_) | Event::Epoch(_)) => true,
             _ => false,
         }
     }
 
-    /// Whether `command` is the one that is pending.
+    /// Whether `command` is the pending one.
     fn is_of(self, command: Command) -> bool {
         match (self, command) {
             (Self::Fold { fold, action, .. }, Command::Fold { fold: of, action: what }) => {
@@ -104,8 +106,7 @@ impl Pending {
         }
     }
 
-    /// What is being done, in words: `pausing…`; `None` where what the trainer does anyway says
-    /// more.
+    /// Status text, such as `pausing…`; `None` where the trainer's own state is more informative.
     pub fn words(self) -> Option<String> {
         Some(match self {
             Self::Stopping => "stopping… saving last".into(),

@@ -1,17 +1,17 @@
-//! How far the run is, how fast, and how long it will take.
+//! Progress, speed and remaining time of a run.
 
 use super::fold::Fold;
 use super::recent::Recent;
 use crate::run::event::{Epoch, FoldState, RunStarted, Step, ValidStep};
 
-/// Steps the speed is measured over.
+/// Steps over which speed is measured.
 const WINDOW: usize = 50;
 
-/// Before the first validation: what a validation image costs, as a share of a training image
-/// (one forward pass against a forward and a backward of twice its cost).
+/// Cost of a validation image relative to a training image, used before the first validation: one
+/// forward pass against a forward pass and a backward pass of twice its cost.
 const VALID_COST: f64 = 1.0 / 3.0;
 
-/// Measured speeds. Pauses are no part of a step's seconds, so they are in no figure here.
+/// Measured speeds. Pauses are not part of a step's duration, so they affect nothing here.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Progress {
     data: Recent,
@@ -38,9 +38,10 @@ impl Default for Progress {
 }
 
 impl Progress {
-    /// Takes a step's seconds in.
+    /// Takes in a step's timings.
     pub fn add_step(&mut self, step: &Step) {
-        // The run's first step warms up caches and kernels; it would mislead for 50 steps.
+        // The run's first step warms up caches and kernels and would distort the average for 50
+        // steps.
         if self.steps_seen == 1 {
             self.data.clear();
             self.compute.clear();
@@ -52,14 +53,14 @@ impl Progress {
         self.images.add(step.images as f64);
     }
 
-    /// Takes a validation batch's seconds in.
+    /// Takes in a validation batch's timings.
     pub fn add_valid(&mut self, step: &ValidStep) {
         self.valid_seconds.add(step.seconds);
         self.valid_data.add(step.data_seconds);
         self.valid_images.add(step.images as f64);
     }
 
-    /// Takes a whole validation in, for a view that missed its batches.
+    /// Takes in a finished validation, for a view that missed its batches.
     pub fn add_epoch(&mut self, epoch: &Epoch) {
         if self.valid_seconds.is_empty() && epoch.valid_batches > 0 {
             self.valid_seconds.add(epoch.valid_seconds / epoch.valid_batches as f64);
@@ -69,18 +70,18 @@ impl Progress {
         }
     }
 
-    /// Seconds a training step takes, data included.
+    /// Seconds per training step, data loading included.
     pub fn step_seconds(&self) -> Option<f64> {
         Some(self.compute.mean()? + self.data.mean().unwrap_or(0.0))
     }
 
-    /// Training images a second.
+    /// Training images per second.
     pub fn images_per_second(&self) -> Option<f64> {
         let seconds = self.data.sum() + self.compute.sum();
         (seconds > 0.0 && !self.images.is_empty()).then(|| self.images.sum() / seconds)
     }
 
-    /// Validation images a second.
+    /// Validation images per second.
     pub fn valid_images_per_second(&self) -> Option<f64> {
         let seconds = self.valid_seconds.sum();
         (seconds > 0.0 && !self.valid_images.is_empty()).then(|| self.valid_images.sum() / seconds)
@@ -92,7 +93,7 @@ impl Progress {
         (all > 0.0).then(|| data / all)
     }
 
-    /// Seconds a validation batch takes, data included.
+    /// Seconds per validation batch, data loading included.
     pub fn valid_seconds(&self) -> Option<f64> {
         self.valid_seconds.mean()
     }
@@ -103,7 +104,7 @@ impl Progress {
         (all > 0.0 && !self.valid_data.is_empty()).then(|| data / all)
     }
 
-    /// Seconds a validation batch of `fold` takes; estimated from training before the first.
+    /// Seconds per validation batch of `fold`; estimated from training before the first validation.
     fn valid_batch_seconds(&self, plan: &RunStarted, fold: &Fold) -> Option<f64> {
         if let Some(measured) = self.valid_seconds.mean() {
             return Some(measured);
@@ -114,7 +115,7 @@ impl Progress {
         Some(per_study * studies * VALID_COST)
     }
 
-    /// Seconds from now to the end of the epoch at hand of `fold`, its validation included.
+    /// Seconds left in the current epoch of `fold`, validation included.
     pub fn epoch_left(&self, plan: &RunStarted, fold: &Fold) -> Option<f64> {
         let (step, valid) = (self.step_seconds()?, self.valid_batch_seconds(plan, fold)?);
         if fold.epochs_done() == fold.at.epoch {
@@ -128,8 +129,7 @@ impl Progress {
         Some(steps as f64 * step + batches as f64 * valid)
     }
 
-    /// Seconds from now to the end of `fold`; 0 for one that is set aside, since it is not known
-    /// whether it comes.
+    /// Seconds left in `fold`; 0 for a paused fold, because it may never be resumed.
     pub fn fold_left(&self, plan: &RunStarted, fold: &Fold) -> Option<f64> {
         if fold.is_over() || fold.state == FoldState::Paused {
             return Some(0.0);
@@ -141,13 +141,13 @@ impl Progress {
         Some(at_hand + to_come as f64 * whole)
     }
 
-    /// Seconds from now to the end of the run.
+    /// Seconds left in the run.
     pub fn run_left(&self, plan: &RunStarted, folds: &[Fold]) -> Option<f64> {
         folds.iter().map(|fold| self.fold_left(plan, fold)).sum()
     }
 }
 
-/// Share of the run that is behind, 0 to 1, in steps.
+/// Share of the run's steps that is done, 0 to 1.
 pub fn run_share(folds: &[Fold]) -> f64 {
     let weight = |fold: &Fold| fold.plan.steps as f64 * fold.epochs.len() as f64;
     let all: f64 = folds.iter().map(weight).sum();
@@ -220,8 +220,8 @@ mod tests {
             progress.add_step(&step(1, s, 12.0));
             first.add_step(&step(1, s, 12.0));
         }
-        // A batch of 4 studies: 12 s in training, 4 s in validation.
-        // Epoch at hand: 6 · 12 + 2 · 4 = 80; a whole one: 10 · 12 + 2 · 4 = 128.
+        // A batch of 4 studies takes 12 s in training and 4 s in validation. Left in the current
+        // epoch: 6 · 12 + 2 · 4 = 80; a whole epoch: 10 · 12 + 2 · 4 = 128.
         assert_eq!(progress.epoch_left(&plan, &first), Some(80.0));
         assert_eq!(progress.fold_left(&plan, &first), Some(80.0 + 2.0 * 128.0));
         let folds = [first, fold(1)];

@@ -1,8 +1,8 @@
-//! Means: of the last few values, and with their standard deviation.
+//! Moving-window mean, and mean with standard deviation.
 
 use std::collections::VecDeque;
 
-/// The mean of the last few values.
+/// Mean of the last few values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recent {
     values: VecDeque<f64>,
@@ -10,12 +10,12 @@ pub struct Recent {
 }
 
 impl Recent {
-    /// A window of `capacity` values.
+    /// Creates a window of `capacity` values.
     pub fn new(capacity: usize) -> Self {
         Self { values: VecDeque::with_capacity(capacity), capacity }
     }
 
-    /// Takes a value in; one that is no duration is left out.
+    /// Adds a value; negative and non-finite values are ignored.
     pub fn add(&mut self, x: f64) {
         if x.is_finite() && x >= 0.0 {
             if self.values.len() == self.capacity {
@@ -25,7 +25,7 @@ impl Recent {
         }
     }
 
-    /// Forgets all values.
+    /// Removes all values.
     pub fn clear(&mut self) {
         self.values.clear();
     }
@@ -35,21 +35,21 @@ impl Recent {
         self.values.is_empty()
     }
 
-    /// Their sum.
+    /// Sum of the values.
     pub fn sum(&self) -> f64 {
         self.values.iter().sum()
     }
 
-    /// Their mean; `None` before the first.
+    /// Mean of the values; `None` if empty.
     pub fn mean(&self) -> Option<f64> {
         (!self.values.is_empty()).then(|| self.sum() / self.values.len() as f64)
     }
 }
 
-/// Mean and, of two values or more, the standard deviation of a sample.
+/// Mean, and the sample standard deviation if there are at least two values.
 pub type Mean = (f64, Option<f64>);
 
-/// That of `values`; `None` of none.
+/// Mean of `values`; `None` if empty.
 pub fn mean(values: &[f64]) -> Option<Mean> {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;

@@ -1,11 +1,11 @@
-//! How the run ended: the same words at the end of the plain lines, on the screen and in
+//! Report at the end of a run, with the same wording in the headless output, on the screen and in
 //! `report.txt`.
 
 use super::format;
 use crate::run::event::{FoldBest, Outcome, RunFinished, SkippedStudy};
 
-/// The whole report, a line each: the outcome, every fold's best epoch and its checkpoint, and the
-/// studies that were left out.
+/// Formats the whole report: the outcome, every fold's best epoch with its checkpoint, and the
+/// skipped studies.
 pub fn text(finished: &RunFinished) -> String {
     let mut lines = vec![outcome(finished.outcome).to_string(), String::new()];
     if finished.best.is_empty() {
@@ -25,13 +25,13 @@ pub fn text(finished: &RunFinished) -> String {
     lines.join("\n") + "\n"
 }
 
-/// What stands for the table of results where there is none.
+/// Shown instead of an empty table of results.
 pub const NOTHING: &str = "no epoch was finished";
 
 /// Heading of the table of results.
 pub const RESULTS: &str = "fold  best valid  epoch  baseline  best/baseline  slice AUC";
 
-/// A fold's row under [`RESULTS`].
+/// Formats a fold's row under [`RESULTS`].
 pub fn result(b: &FoldBest) -> String {
     format!(
         "{:>4}  {:>10}  {:>5}  {:>8}  {:>13}  {:>9}",
@@ -44,7 +44,7 @@ pub fn result(b: &FoldBest) -> String {
     )
 }
 
-/// The outcome in words.
+/// Describes the outcome.
 pub fn outcome(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Completed => "finished",
@@ -54,7 +54,7 @@ pub fn outcome(outcome: Outcome) -> &'static str {
     }
 }
 
-/// The line above the studies that were left out.
+/// Heading above the skipped studies.
 pub fn skipped_heading(studies: &[SkippedStudy]) -> String {
     let folds: std::collections::BTreeSet<usize> = studies.iter().map(|s| s.fold).collect();
     let folds: Vec<String> = folds.iter().map(usize::to_string).collect();
@@ -67,7 +67,7 @@ pub fn skipped_heading(studies: &[SkippedStudy]) -> String {
     )
 }
 
-/// A study that was left out, in a line.
+/// Formats a skipped study as one line.
 pub fn skipped(s: &SkippedStudy) -> String {
     let times = format!("{} time{}", s.times, if s.times == 1 { "" } else { "s" });
     format!("fold {} {times}: {}", s.fold, format::sanitized(&s.message))

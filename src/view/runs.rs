@@ -1,4 +1,4 @@
-//! All runs of a folder: what `rsna-tui runs` lists and the dashboard compares.
+//! Listing of a folder's runs, for `rsna-tui runs` and the dashboard's comparison.
 
 use super::{State, format};
 use crate::run::event::{FoldBest, FoldState};
@@ -7,20 +7,20 @@ use crate::run::status::{self, FoldStatus, RunState, Status};
 use std::io;
 use std::path::Path;
 
-/// A run, as it is listed.
+/// A listed run.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Run {
-    /// Its name, without control characters.
+    /// Name, without control characters.
     pub run: String,
     /// `running`, `paused`, `held`, `starting`, `completed`, `stopped`, `requeued`, `failed`, `died` or
     /// `unknown`.
     pub state: &'static str,
-    /// Its state.json, where there is one.
+    /// Contents of the run's state.json, if it can be read.
     pub status: Option<Status>,
 }
 
 impl Run {
-    /// That of `folder`.
+    /// Reads the run in `folder`.
     pub fn of(folder: &Folder) -> Self {
         let status = Status::read(&folder.state()).ok();
         let state = match (&status, folder.is_in_use()) {
@@ -31,7 +31,7 @@ impl Run {
                 (RunState::Paused, true) => "paused",
                 (RunState::Held, true) => "held",
                 (RunState::Running | RunState::Paused | RunState::Held, false) => "died",
-                // It goes on, and has not said so yet.
+                // Resumed, but the process has not updated state.json yet.
                 (_, true) => "starting",
                 (RunState::Completed, false) => "completed",
                 (RunState::Stopped, false) => "stopped",
@@ -42,7 +42,7 @@ impl Run {
         Self { run: format::sanitized(&folder.name), state, status }
     }
 
-    /// Share of its epochs that are trained, 0 to 1, folds that were given up not counted.
+    /// Share of its epochs that are trained, 0 to 1, skipped folds not counted.
     pub fn share(&self) -> Option<f64> {
         let status = self.status.as_ref()?;
         let epochs = status.epochs.max(1) as f64;
@@ -55,39 +55,39 @@ impl Run {
         Some(sum / f64::from(n.max(1)))
     }
 
-    /// Folds that are done, and all.
+    /// Number of finished folds, and of all folds.
     pub fn folds(&self) -> (usize, usize) {
         let folds = self.status.as_ref().map_or(&[][..], |status| &status.folds);
         (folds.iter().filter(|f| f.state == FoldState::Done).count(), folds.len())
     }
 
-    /// The best of its folds.
+    /// Result of the best fold.
     pub fn best(&self) -> Option<&FoldBest> {
         let best = self.status.as_ref()?.folds.iter().filter_map(|f| f.best.as_ref());
         best.min_by(|a, b| a.metric.total_cmp(&b.metric))
     }
 
-    /// Mean of its folds' best validation losses.
+    /// Mean of the folds' best validation losses.
     pub fn mean_best(&self) -> Option<f64> {
         let folds = &self.status.as_ref()?.folds;
         let best: Vec<f64> = folds.iter().filter_map(|f| Some(f.best.as_ref()?.loss())).collect();
         (!best.is_empty()).then(|| best.iter().sum::<f64>() / best.len() as f64)
     }
 
-    /// Seconds since it was written.
+    /// Seconds since state.json was last updated.
     pub fn ago(&self) -> Option<f64> {
         Some((status::now() - self.status.as_ref()?.updated).max(0.0))
     }
 }
 
-/// Every run in `dir`, the one that was begun last first.
+/// Lists all runs in `dir`, the most recently started first.
 ///
-/// Errors: the folder cannot be read.
+/// Errors: when the folder cannot be read.
 pub fn list(dir: &Path) -> io::Result<Vec<Run>> {
     Ok(Folder::all(dir)?.iter().map(Run::of).collect())
 }
 
-/// A run's validation loss over its epochs, mean over the folds that have the epoch.
+/// A run's validation loss by epoch, averaged over the folds that have the epoch.
 pub fn curve(state: &State) -> Vec<(f64, f64)> {
     let epochs = state.folds.iter().map(|fold| fold.epochs.len()).max().unwrap_or(0);
     (0..epochs)
@@ -100,7 +100,7 @@ pub fn curve(state: &State) -> Vec<(f64, f64)> {
         .collect()
 }
 
-/// [`curve`] of the run `name` in `dir`, from its journal; empty where it cannot be read.
+/// [`curve`] of the run `name` in `dir`, read from its journal; empty if it cannot be read.
 pub fn curve_of(dir: &Path, name: &str) -> Vec<(f64, f64)> {
     let Ok(folder) = Folder::open(dir, Some(name)) else { return Vec::new() };
     State::of_journal(&folder.journal(), None).map_or(Vec::new(), |(state, _)| curve(&state))

@@ -1,31 +1,31 @@
-//! Figures over steps: every one of them, found fast at any zoom.
+//! Time series over steps with fast range queries at any zoom level.
 
-/// Points of which the lowest and the highest are kept together.
+/// Points per block; the minimum and maximum of each block are precomputed.
 const BLOCK: usize = 64;
 
-/// A figure at a step; NaN where it was not finite.
+/// A value at a step; NaN if it was not finite.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
     /// Steps since the fold's start.
     pub x: u32,
-    /// The figure.
+    /// The value.
     pub y: f32,
 }
 
-/// What a run of neighbouring points spans.
+/// Summary of consecutive points.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Span {
-    /// The first figure.
+    /// First value.
     pub first: f32,
-    /// The last.
+    /// Last value.
     pub last: f32,
-    /// The lowest.
+    /// Lowest value.
     pub low: f32,
-    /// The highest.
+    /// Highest value.
     pub high: f32,
 }
 
-/// The lowest and highest of a block, and whether one of it was not finite.
+/// Minimum and maximum of a block, and whether any value was not finite.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Block {
     low: f32,
@@ -37,21 +37,21 @@ impl Block {
     const EMPTY: Self = Self { low: f32::INFINITY, high: f32::NEG_INFINITY, broken: false };
 
     fn add(&mut self, y: f32) {
-        // `min` and `max` pass NaN over.
+        // `min` and `max` ignore NaN.
         self.low = self.low.min(y);
         self.high = self.high.max(y);
         self.broken |= y.is_nan();
     }
 }
 
-/// Figures over steps. Once there are more than its capacity, of every four neighbours the lowest and
-/// the highest stay, so that a spike is never lost.
+/// Values over steps. When the capacity is exceeded, each group of four neighbours is reduced to
+/// its lowest and highest, so spikes are never lost.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
     points: Vec<Point>,
     blocks: Vec<Block>,
     capacity: usize,
-    /// How often points went away: who follows must begin anew.
+    /// Counts removals of points; derived series must be rebuilt when it changes.
     generation: u64,
 }
 
@@ -62,14 +62,14 @@ impl Default for Series {
 }
 
 impl Series {
-    /// One of at most `capacity` points (at least 1024).
+    /// Creates a series that keeps at most `capacity` points (at least 1024).
     pub fn new(capacity: usize) -> Self {
         let capacity = capacity.max(1024);
         Self { points: Vec::new(), blocks: Vec::new(), capacity, generation: 0 }
     }
 
-    /// Adds a figure; of the newest step it replaces the one that is there, of older ones it is
-    /// left out.
+    /// Adds a value. A value for the newest step replaces the existing one; values for older steps
+    /// are ignored.
     pub fn add(&mut self, x: f64, y: f64) {
         if !(0.0..=f64::from(u32::MAX)).contains(&x) {
             return;
@@ -116,7 +116,7 @@ impl Series {
         }
     }
 
-    /// Drops what lies beyond `x`: a resumed epoch is drawn anew.
+    /// Drops points beyond `x`, before a resumed epoch records them again.
     pub fn truncate(&mut self, x: f64) {
         let keep = self.points.partition_point(|point| f64::from(point.x) <= x);
         if keep == self.points.len() {
@@ -132,12 +132,12 @@ impl Series {
         self.generation += 1;
     }
 
-    /// The points, by step.
+    /// The points, ordered by step.
     pub fn points(&self) -> &[Point] {
         &self.points
     }
 
-    /// Whether there is no point yet.
+    /// Whether there are no points.
     pub fn is_empty(&self) -> bool {
         self.points.is_empty()
     }
@@ -147,15 +147,16 @@ impl Series {
         self.points.last().copied()
     }
 
-    /// The places of the points from `x0` up to but without `x1`.
+    /// Indices of the points with steps in `x0..x1`.
     pub fn within(&self, x0: f64, x1: f64) -> std::ops::Range<usize> {
         let before = |x: f64| self.points.partition_point(|point| f64::from(point.x) < x);
         let start = before(x0);
         start..before(x1).max(start)
     }
 
-    /// What the points at `places` span, in time that does not grow with their number; and whether
-    /// one of them was not finite. `None` where no figure is there.
+    /// Summarizes the points at the indices `places`, in time nearly independent of their number,
+    /// and returns whether any of them was not finite. The summary is `None` if there is no finite
+    /// value.
     pub fn span(&self, places: std::ops::Range<usize>) -> (Option<Span>, bool) {
         let mut all = Block::EMPTY;
         let (start, end) = (places.start, places.end.min(self.points.len()));
@@ -194,8 +195,8 @@ impl Series {
     }
 }
 
-/// Exponential moving average, corrected for its start at zero as Adam's moments are: after one
-/// value it is that value.
+/// Exponential moving average with bias correction, as for Adam's moments: after one value it
+/// equals that value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ema {
     beta: f64,
@@ -204,25 +205,26 @@ pub struct Ema {
     values: u64,
 }
 
-/// A loss so many times the average, or the average of the first steps so many times a loss, is
-/// out of all proportion.
+/// A loss this many times the average is an outlier, and so is an early average this many times the
+/// loss.
 const OUTLIER: f64 = 10.0;
 
-/// Forgetting of the smoothed training figures: about the last 50 steps.
+/// Decay of the smoothed training figures: about the last 50 steps.
 pub const SMOOTHING: f64 = 0.98;
 
 impl Ema {
-    /// An average that forgets with `beta` a step.
+    /// Creates an average with decay `beta` per step.
     pub fn new(beta: f64) -> Self {
         Self { beta, value: 0.0, weight: 0.0, values: 0 }
     }
 
-    /// Takes a value in; one that is not finite would spoil the average for good and is left out.
+    /// Adds a value; non-finite values are ignored because they would spoil the average for good.
     pub fn add(&mut self, x: f64) {
         self.add_after(1, x);
     }
 
-    /// As [`Self::add`], so many steps after the value before: those between were not seen.
+    /// Like [`Self::add`], but `steps` steps after the previous value, when those between were not
+    /// recorded.
     pub fn add_after(&mut self, steps: u32, x: f64) {
         if x.is_finite() {
             let keep = if steps == 1 { self.beta } else { self.beta.powf(steps.into()) };
@@ -232,8 +234,8 @@ impl Ema {
         }
     }
 
-    /// As [`Self::add_after`], but one value out of all proportion is taken for less: a step of 900
-    /// would otherwise hide the next few hundred of 0.6.
+    /// Like [`Self::add_after`], but clips outliers: a loss of 900 would otherwise dominate the
+    /// next few hundred of 0.6.
     pub fn add_robustly(&mut self, steps: u32, x: f64) {
         match self.get() {
             _ if !x.is_finite() => {}
@@ -252,16 +254,16 @@ impl Ema {
     }
 }
 
-/// A series' moving average, which follows it as it grows.
+/// Moving average of a series, updated incrementally.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Smoothed {
     series: Series,
     ema: Ema,
-    /// Of the series that it follows.
+    /// Generation of the source series.
     generation: u64,
-    /// The place of the next point to take in.
+    /// Index of the next point to take in.
     next: usize,
-    /// The step of the last one.
+    /// Step of the last point taken in.
     x: Option<u32>,
 }
 
@@ -272,15 +274,16 @@ impl Default for Smoothed {
 }
 
 impl Smoothed {
-    /// One that forgets with `beta` a step; 0 = every point as it is.
+    /// Creates an average with decay `beta` per step; 0 = no smoothing.
     pub fn new(beta: f64) -> Self {
         Self { series: Series::default(), ema: Ema::new(beta), generation: 0, next: 0, x: None }
     }
 
-    /// Takes in what of `source` is new.
+    /// Takes in the new points of `source`.
     pub fn follow(&mut self, source: &Series) {
         if self.generation != source.generation {
-            // Where the end alone went away, what is before is still right, but not the average.
+            // Even if only the end was removed, the average itself must be recomputed from the
+            // start.
             *self = Self { generation: source.generation, ..Self::new(self.ema.beta) };
         }
         for point in &source.points[self.next.min(source.points.len())..] {
@@ -295,7 +298,7 @@ impl Smoothed {
         self.next = source.points.len();
     }
 
-    /// The averages.
+    /// The averages over steps.
     pub fn series(&self) -> &Series {
         &self.series
     }
@@ -329,7 +332,7 @@ mod tests {
         ema.add(2.0);
         // (0.9 · 0.1 · 1 + 0.1 · 2) / (1 − 0.9²)
         assert!((ema.get().unwrap() - 0.29 / 0.19).abs() < 1e-12);
-        // A value that comes three steps later has the weight of three.
+        // A value that comes three steps later has the weight of three values.
         let mut sparse = Ema::new(0.9);
         sparse.add(1.0);
         sparse.add_after(3, 2.0);

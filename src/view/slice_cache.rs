@@ -1,21 +1,21 @@
-//! The slices that a view asked for: the newest of them.
+//! Cache of the newest slices that a view requested.
 
 use crate::run::event::{SliceContent, SliceReply, SliceRequest};
 use std::collections::VecDeque;
 
-/// Slices kept.
+/// Maximum number of slices kept.
 const MOST: usize = 64;
-/// Bytes of their pictures that are kept, at the least the newest slice.
+/// Maximum size of their pictures in bytes; the newest slice is always kept.
 const MOST_BYTES: usize = 32 << 20;
 
-/// Answers to what was asked, the newest first.
+/// Replies to requests, newest first.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SliceCache {
     replies: VecDeque<SliceReply>,
 }
 
 impl SliceCache {
-    /// Keeps `reply`; those that were not asked for the longest go.
+    /// Adds `reply`, evicting the oldest replies.
     pub fn add(&mut self, reply: SliceReply) {
         self.replies.retain(|old| old.wanted != reply.wanted);
         self.replies.push_front(reply);
@@ -27,7 +27,7 @@ impl SliceCache {
         self.replies.truncate(fitting.count().max(1));
     }
 
-    /// What there is to see of `wanted`, once it is answered.
+    /// Content of the requested slice, if it has been answered.
     pub fn get(&self, wanted: &SliceRequest) -> Option<&SliceContent> {
         self.replies.iter().find(|reply| reply.wanted == *wanted).map(|reply| &reply.found)
     }

@@ -1,4 +1,4 @@
-//! The state of a run, folded from its events.
+//! State of a run, folded from its events.
 
 use super::alerts::{Alerts, Kind};
 use super::constant::Constants;
@@ -16,13 +16,13 @@ use crate::run::journal::{self, Brief, Pace, Past};
 use std::collections::VecDeque;
 use std::path::Path;
 
-/// Log lines kept.
+/// Maximum number of log lines kept.
 pub const LOG_LINES: usize = 1000;
-/// Folds that are shown, whatever a journal says.
+/// Maximum number of folds shown, whatever a journal contains.
 const MOST_FOLDS: usize = 100;
-/// Epochs of all folds together.
+/// Maximum number of epochs, all folds together.
 const MOST_EPOCHS: usize = 500_000;
-/// Points of all folds' curves together, of each figure: a fold beside others has its share.
+/// Maximum number of points per figure, shared equally by all folds.
 const MOST_POINTS: usize = 1 << 20;
 
 /// A line of the log.
@@ -30,60 +30,60 @@ const MOST_POINTS: usize = 1 << 20;
 pub struct LogLine {
     /// Seconds since the run started.
     pub at: f64,
-    /// How grave.
+    /// Severity.
     pub level: Level,
     /// One line, without control characters.
     pub text: String,
 }
 
-/// The state of a run, folded from its events.
+/// State of a run, folded from its events.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct State {
-    /// The plan, once the trainer has told it.
+    /// The plan, once the trainer has sent it.
     pub plan: Option<RunStarted>,
-    /// The folds, in order.
+    /// The folds, in queue order.
     pub folds: Vec<Fold>,
-    /// Which of `folds` is, or was last, at hand.
+    /// Index in `folds` of the current fold, or of the last one trained.
     pub current: usize,
     /// The newest step.
     pub step: Option<Step>,
     /// The newest preview.
     pub preview: Option<Preview>,
-    /// The slices that were looked at.
+    /// Slices requested by the view of the crops.
     pub slice_cache: SliceCache,
-    /// The GPU, where the network computes on one that tells.
+    /// GPU readings, if the device provides them.
     pub gpu: Option<Gpu>,
-    /// The machine.
+    /// Readings of the machine.
     pub system: Option<System>,
-    /// The machine's and the GPU's figures, and the speed, over the run.
+    /// History of the machine's and the GPU's readings and of the speed.
     pub history: History,
-    /// Counts the previews, so that a picture need not be encoded twice.
+    /// Number of previews so far, so that unchanged pictures need not be encoded again.
     pub previews: u64,
     /// Measured speeds.
     pub progress: Progress,
     /// The newest log lines, oldest first.
     pub log: VecDeque<LogLine>,
-    /// Log lines ever, those forgotten included.
+    /// Number of log lines so far, including dropped ones.
     pub log_total: u64,
-    /// Crops without a picture.
+    /// Crops without image content.
     pub constant: Constants,
     /// What wants a look.
     pub alerts: Alerts,
-    /// The trainer's state; `None` before it has said so.
+    /// The trainer's state; `None` before its first report.
     pub trainer: Option<TrainerState>,
-    /// Whether the run will end after the epoch at hand.
+    /// Whether the run will end after the current epoch.
     pub stops_after_epoch: bool,
-    /// The command that is not yet answered.
+    /// The command that has not been answered yet.
     pub pending: Option<Pending>,
-    /// How the run ended, once it has.
+    /// Result of the run, once it has ended.
     pub finished: Option<RunFinished>,
-    /// Whether the trainer vanished without a word.
+    /// Whether the trainer ended without a final event.
     pub vanished: bool,
-    /// Whether the trainer is another process's: its silence is then a connection's end.
+    /// Whether the trainer is another process; the end of its events then means a lost connection.
     pub attached: bool,
-    /// Whether slices are read though the run is over.
+    /// Whether slices can be read although the run is over.
     pub reads_slices: bool,
-    /// Seconds since the run started, of the newest event.
+    /// Time of the newest event, in seconds since the run started.
     pub at: f64,
 }
 
@@ -91,7 +91,7 @@ impl State {
     /// Folds an event in.
     pub fn apply(&mut self, stamped: &Stamped) {
         let raised = self.alerts.raised();
-        // Once a run is over its time stands still, whatever is looked at.
+        // A finished run's clock stands still, even while slices are viewed.
         if !(self.is_over() && stamped.event.is_picture()) {
             self.pass(stamped.at);
         }
@@ -99,7 +99,7 @@ impl State {
         self.log_alerts(raised);
     }
 
-    /// `at` seconds of the run have passed.
+    /// Advances the clock to `at` seconds since the run started.
     fn pass(&mut self, at: f64) {
         self.at = at;
         self.alerts.pass(at);
@@ -177,7 +177,7 @@ impl State {
                 if let Some(fold) = self.fold_mut(checkpoint.at.fold) {
                     match checkpoint.kind {
                         CheckpointKind::Best => fold.mark(checkpoint.at, Mark::Best),
-                        // At the end of an epoch it is no news.
+                        // Not worth a marker at an epoch's boundary, where it is always saved.
                         CheckpointKind::Last if checkpoint.at.step == 0 => {}
                         CheckpointKind::Last if checkpoint.at.step == fold.plan.steps => {}
                         CheckpointKind::Last => fold.mark(checkpoint.at, Mark::Saved),
@@ -201,7 +201,7 @@ impl State {
                 self.alerts.held(event.reason.as_ref().map(|reason| format::brief(reason)));
                 self.answer(event.state);
             }
-            // The log shows them, and `pending` is answered above.
+            // Shown by the log; `pending` was handled above.
             Event::Answer(_) | Event::Log(_) => {}
             Event::Error(error) => {
                 let error = ErrorEvent { message: format::brief(&error.message), ..*error };
@@ -216,7 +216,7 @@ impl State {
     }
 
     fn start(&mut self, plan: &RunStarted) {
-        // A resumed run tells its plan again; what is known of its folds stays.
+        // A resumed run sends its plan again; keep the state of its folds.
         let mut known = std::mem::take(&mut self.folds);
         let folds = plan.folds.len().min(MOST_FOLDS);
         let epochs = plan.epochs.min(MOST_EPOCHS / folds.max(1));
@@ -252,7 +252,7 @@ impl State {
         self.stops_after_epoch = false;
     }
 
-    /// Takes over another end of training.
+    /// Applies a changed training schedule.
     fn replan(&mut self, planned: &Planned) {
         let epochs = planned.epochs.min(MOST_EPOCHS / self.folds.len().max(1));
         if let Some(plan) = &mut self.plan {
@@ -268,7 +268,7 @@ impl State {
         }
     }
 
-    /// Takes over the queue's order and states.
+    /// Applies the queue's order and states.
     fn order(&mut self, queue: &Queue) {
         let current = self.fold().map(|fold| fold.plan.fold);
         let place = |fold: &Fold| queue.folds.iter().position(|q| q.fold == fold.plan.fold);
@@ -280,7 +280,7 @@ impl State {
         for queued in queue.folds.iter().take(MOST_FOLDS) {
             let at_work = self.in_training().is_some_and(|fold| fold.plan.fold == queued.fold);
             if let Some(fold) = self.fold_mut(queued.fold) {
-                // Of the one in training its own events tell more, and sooner.
+                // The events of the fold in training are more detailed and more recent.
                 if !(at_work && is_to_come(queued.state)) {
                     fold.state = queued.state;
                 }
@@ -289,10 +289,10 @@ impl State {
         }
     }
 
-    /// The state that a run's journal tells, in its first `upto` bytes or all of it, and the lines
-    /// that could not be understood.
+    /// Replays a run's journal, its first `upto` bytes or all of it. Returns the state and the
+    /// number of lines that could not be understood.
     ///
-    /// Errors: it cannot be read, or is no journal that this program knows.
+    /// Errors: when it cannot be read, or has an unknown format.
     pub fn of_journal(path: &Path, upto: Option<u64>) -> Result<(Self, usize), journal::Error> {
         let mut state = Self::default();
         let strange = journal::replay(path, upto, &mut state)?;
@@ -300,7 +300,7 @@ impl State {
         Ok((state, strange))
     }
 
-    /// The run goes on: how it ended before is past.
+    /// Clears the outcome of a run that is being resumed.
     pub fn reopen(&mut self) {
         (self.finished, self.vanished) = (None, false);
         (self.trainer, self.pending) = (None, None);
@@ -353,7 +353,7 @@ impl State {
         self.alerts.pace(pace);
     }
 
-    /// What a step's figures give rise to.
+    /// Checks a step's figures for alerts.
     fn add_figures(&mut self, at: Position, step: &Brief) {
         let fold = self.folds.get(self.current).filter(|fold| fold.plan.fold == at.fold);
         if let Some(fold) = fold {
@@ -361,7 +361,7 @@ impl State {
         }
     }
 
-    /// Says which alerts have risen since there were `raised`.
+    /// Logs the alerts raised after the first `raised`.
     fn log_alerts(&mut self, raised: u64) {
         if self.alerts.raised() == raised {
             return;
@@ -373,7 +373,7 @@ impl State {
         }
     }
 
-    /// Notes what something in this process has printed, at `at` seconds of the run.
+    /// Logs a line that other code in this process printed, at `at` seconds since the run started.
     pub fn stray(&mut self, at: f64, line: &str) {
         self.log_line_at(at, Level::Warn, line);
     }
@@ -400,7 +400,7 @@ impl State {
         }
     }
 
-    /// Notes that `command` was given, so that the screen can say so before the answer comes.
+    /// Records a command that was sent, so that the screen can show it before the answer arrives.
     pub fn command_given(&mut self, command: Command) {
         if self.is_over() || self.pending == Some(Pending::Stopping) {
             return;
@@ -412,7 +412,7 @@ impl State {
         }
     }
 
-    /// The event channel is closed: unless the run has finished, the trainer died.
+    /// Handles the closed event channel: unless the run has finished, the trainer died.
     pub fn disconnected(&mut self) {
         if self.finished.is_none() && !self.vanished {
             self.vanished = true;
@@ -424,17 +424,17 @@ impl State {
         }
     }
 
-    /// Whether no more events come.
+    /// Whether no more events will come.
     pub fn is_over(&self) -> bool {
         self.finished.is_some() || self.vanished
     }
 
-    /// Whether a slice that is asked for is answered.
+    /// Whether a request for a slice would be answered.
     pub fn can_read_slices(&self) -> bool {
         !self.is_over() || self.reads_slices
     }
 
-    /// Whether the trainer holds, or will in a moment.
+    /// Whether the trainer is paused or about to pause.
     pub fn is_paused(&self) -> bool {
         match self.pending {
             Some(Pending::Pausing) => true,
@@ -443,29 +443,29 @@ impl State {
         }
     }
 
-    /// Whether the trainer holds because something is wrong.
+    /// Whether the trainer is on hold because of a problem.
     pub fn is_held(&self) -> bool {
         !self.is_over() && self.trainer == Some(TrainerState::Held)
     }
 
-    /// Whether the run is being ended at once.
+    /// Whether the run is stopping immediately.
     pub fn is_stopping(&self) -> bool {
         !self.is_over()
             && (self.pending == Some(Pending::Stopping)
                 || self.trainer == Some(TrainerState::Stopping))
     }
 
-    /// Whether the trainer is at work on steps or validation batches.
+    /// Whether any training step or validation batch has been done.
     pub fn has_begun(&self) -> bool {
         self.step.is_some() || self.folds.iter().any(|f| f.valid_batch > 0)
     }
 
-    /// The fold at hand, or last at hand.
+    /// The current fold, or the last one trained.
     pub fn fold(&self) -> Option<&Fold> {
         self.folds.get(self.current)
     }
 
-    /// The fold that is being trained or validated.
+    /// The fold in training or validation.
     pub fn in_training(&self) -> Option<&Fold> {
         let at_work = |fold: &&Fold| {
             matches!(fold.state, FoldState::Training | FoldState::Validating) && !self.is_over()
@@ -473,19 +473,19 @@ impl State {
         self.fold().filter(at_work)
     }
 
-    /// Whether all that is left of the run is set aside.
+    /// Whether only paused folds are left.
     pub fn lacks_a_fold(&self) -> bool {
         self.folds.iter().any(|fold| fold.state == FoldState::Paused)
             && !self.folds.iter().any(|fold| is_to_come(fold.state))
     }
 
-    /// Where training stands.
+    /// Current position of training.
     pub fn position(&self) -> Position {
         self.fold().map(|f| f.at).unwrap_or_default()
     }
 
-    /// Seconds to the end of the run, validations and folds to come included, pauses and folds set
-    /// aside not; `None` before the first step and when nothing comes.
+    /// Seconds left in the run, with validations and waiting folds but without pauses and paused
+    /// folds; `None` before the first step and once the run is over.
     pub fn seconds_left(&self) -> Option<f64> {
         let plan = self.plan.as_ref()?;
         if self.is_over() || self.is_stopping() || self.lacks_a_fold() {
@@ -498,7 +498,7 @@ impl State {
     }
 }
 
-/// Whether a fold in this state is trained without being asked for.
+/// Whether a fold in this state will be trained without further commands.
 fn is_to_come(state: FoldState) -> bool {
     matches!(state, FoldState::Waiting | FoldState::Training | FoldState::Validating)
 }

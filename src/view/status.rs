@@ -1,30 +1,30 @@
-//! A run's state in words.
+//! One-line descriptions of a run's state.
 
 use super::fold::word;
 use super::{Pending, State, format, report};
 use crate::run::event::{ErrorEvent, FoldState, Level, Outcome, TrainerState};
 
-/// Of an attached view: nothing more comes, and the run has not said that it is over.
+/// Shown by an attached view whose events ended before the run did.
 const CONNECTION_ENDED: &str =
     "the connection ended: the training process may be gone, see `rsna-tui runs`";
 
-/// What stands at the top of the screen.
+/// Alarm line at the top of the screen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alarm {
-    /// How grave.
+    /// Severity.
     pub level: Level,
-    /// One line: what is so, since when, and how many alerts there are besides.
+    /// One line: the condition, since when it holds, and the number of further alerts.
     pub text: String,
 }
 
-/// An error in words.
+/// Describes an error.
 pub(super) fn of_error(error: &ErrorEvent) -> String {
     let what = if error.fatal { "the run ended in " } else { "" };
     format!("{what}{}: {}", error.at, error.message)
 }
 
 impl State {
-    /// What the trainer is doing, in a few words: `paused at fold 1 epoch 3 step 41`.
+    /// Describes the trainer's activity briefly: `paused at fold 1 epoch 3 step 41`.
     pub fn status(&self) -> String {
         if self.vanished {
             return match self.attached {
@@ -37,7 +37,7 @@ impl State {
         }
         let pending = self.pending.and_then(Pending::words);
         if self.trainer == Some(TrainerState::Held) && self.pending != Some(Pending::Stopping) {
-            // What was asked has to wait until that is over.
+            // A pending command has to wait until the hold is over.
             let held = format!("held at {}", self.position());
             return pending.map_or(held.clone(), |pending| format!("{held} · {pending}"));
         }
@@ -78,7 +78,7 @@ impl State {
         }
     }
 
-    /// What must not be overlooked: the gravest alert that stands.
+    /// The most severe unacknowledged alert.
     pub fn alarm(&self) -> Option<Alarm> {
         let standing = self.alerts.standing();
         let (first, others) = standing.split_first()?;
@@ -90,18 +90,18 @@ impl State {
             }
         }
         if !others.is_empty() {
-            // Its two words stay in one row.
+            // A non-breaking space keeps the two words on one row.
             text += &format!(" · {}\u{a0}more", others.len());
         }
         Some(Alarm { level: first.kind.level(), text })
     }
 
-    /// What the log says of events that ended too early.
+    /// Log message for events that ended too early.
     pub(super) fn lost(&self) -> &'static str {
         if self.attached { CONNECTION_ENDED } else { "the trainer ended without a word" }
     }
 
-    /// Whether the run ended as it should, where it has ended.
+    /// Whether the run has ended without failing.
     pub fn ended_well(&self) -> bool {
         matches!(&self.finished, Some(f) if f.outcome != Outcome::Failed)
     }

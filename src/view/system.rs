@@ -1,35 +1,35 @@
-//! The machine over the run.
+//! History of the machine's readings.
 
 use super::series::Series;
 use crate::run::event::{Gpu, System};
 use crate::run::journal::Pace;
 
-/// Points of a figure at most.
+/// Maximum number of points per figure.
 const POINTS: usize = 2000;
 
-/// Figures over the run's seconds (x = whole seconds), each in bounded memory with its extremes
-/// kept; of several in one second the newest.
+/// Readings by time (x = whole seconds since the run started), each in bounded memory with extremes
+/// preserved. The newest reading of a second wins.
 #[derive(Debug, Clone, PartialEq)]
 pub struct History {
-    /// All cores in percent, 0 to 100.
+    /// CPU utilisation of all cores, percent, 0 to 100.
     pub cpu: Series,
-    /// The training process, in percent of one core.
+    /// CPU utilisation of the training process, percent of one core.
     pub process_cpu: Series,
-    /// Bytes that the training process has resident.
+    /// Resident memory of the training process, bytes.
     pub resident: Series,
-    /// Bytes of memory in use, by whomever.
+    /// Memory in use by all processes, bytes.
     pub memory_used: Series,
-    /// Bytes free on the disk of the run's folder.
+    /// Free space on the disk of the run's folder, bytes.
     pub disk_free: Series,
-    /// The GPU in percent, 0 to 100.
+    /// GPU utilisation, percent, 0 to 100.
     pub gpu_utilisation: Series,
-    /// Bytes of its memory in use.
+    /// GPU memory in use, bytes.
     pub gpu_memory: Series,
-    /// °C
+    /// GPU temperature, °C.
     pub gpu_temperature: Series,
-    /// W
+    /// GPU power, W.
     pub gpu_watts: Series,
-    /// Training images a second, of each step.
+    /// Training images per second, of each step.
     pub images_per_second: Series,
     /// Share of each step spent waiting for data, 0 to 1.
     pub data_share: Series,
@@ -55,7 +55,7 @@ impl Default for History {
 }
 
 impl History {
-    /// Takes the machine's figures in, `at` seconds since the run started.
+    /// Adds readings of the machine, `at` seconds since the run started.
     pub fn add_system(&mut self, at: f64, system: &System) {
         self.cpu.add(at, system.cpu);
         self.process_cpu.add(at, system.process_cpu);
@@ -66,7 +66,7 @@ impl History {
         }
     }
 
-    /// Takes a GPU's figures in, as far as it tells them.
+    /// Adds the available readings of a GPU.
     pub fn add_gpu(&mut self, at: f64, gpu: &Gpu) {
         self.gpu_memory.add(at, gpu.memory_used as f64);
         let readings = [
@@ -81,7 +81,7 @@ impl History {
         }
     }
 
-    /// Takes a step's speed in.
+    /// Adds a step's speed.
     pub fn add_pace(&mut self, at: f64, pace: Pace) {
         let seconds = pace.data_seconds + pace.compute_seconds;
         if seconds > 0.0 {

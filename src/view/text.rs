@@ -1,11 +1,11 @@
-//! Events as lines, for the log pane and the headless output.
+//! Formats events as lines for the log pane and the headless output.
 
 use super::{constant, fold, format, report};
 use crate::run::event::{
     CheckpointKind, Epoch, Event, FoldState, Level, Outcome, RunStarted, TrainerState,
 };
 
-/// The log's line for an event; `None` for those that are drawn and not told (steps, previews).
+/// Formats an event for the log; `None` for events that are only drawn (steps, previews).
 pub fn of_event(event: &Event) -> Option<(Level, String)> {
     let line = match event {
         Event::RunStarted(plan) => (Level::Info, run(plan)),
@@ -75,7 +75,7 @@ pub fn of_event(event: &Event) -> Option<(Level, String)> {
     Some(line)
 }
 
-/// The run in a line.
+/// Describes a run in one line.
 pub fn run(plan: &RunStarted) -> String {
     let folds: Vec<String> = plan.folds.iter().map(|f| f.fold.to_string()).collect();
     format!(
@@ -89,7 +89,7 @@ pub fn run(plan: &RunStarted) -> String {
     )
 }
 
-/// An epoch in a line.
+/// Describes an epoch in one line.
 pub fn epoch(e: &Epoch) -> String {
     format!(
         "fold {} epoch {}: train {} valid {} slice AUC {}{}",

@@ -1,4 +1,4 @@
-//! What the epochs of a fold say.
+//! Rules about a fold's epochs.
 
 use super::Condition;
 use super::gate::{Gate, Reading};
@@ -6,44 +6,45 @@ use crate::run::event::Epoch;
 use crate::view::format;
 use std::collections::VecDeque;
 
-/// Epochs that a loss is averaged over.
+/// Epochs a loss is averaged over.
 const AVERAGED: usize = 3;
-/// Changes from epoch to epoch that the usual one is measured by, and the fewest.
+/// Epoch-to-epoch changes used for the typical change, and the minimum number needed.
 const CHANGES: usize = 20;
 const FEWEST_CHANGES: usize = 5;
-/// By so much of its lowest value an overfitting validation loss lies above it.
+/// Overfitting: excess over the lowest validation loss, as a fraction of it.
 const EXCESS: f64 = 0.1;
-/// And by so many usual changes.
+/// Overfitting: excess in multiples of the typical change.
 const BEYOND_NOISE: f64 = 4.0;
-/// For so many epochs in a row.
+/// Overfitting: consecutive epochs.
 const IN_A_ROW: u32 = 3;
-/// Epochs without a new best, at least, and as a share of those planned.
+/// Plateau: minimum number of epochs without a new best, and the divisor of the planned epochs.
 const PATIENCE: usize = 10;
 const PATIENT_SHARE: usize = 5;
 
-/// A fold's epochs, as far as the rules need them.
+/// State of the rules for one fold.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Epochs {
-    /// The newest epoch.
+    /// Number of the newest epoch.
     last: usize,
     /// Lowest metric, its epoch, and the validation loss there.
     best: Option<(f64, usize, f64)>,
     /// Validation and training loss of the newest epochs.
     recent: VecDeque<(f64, f64)>,
-    /// Changes of the validation loss, without their signs.
+    /// Absolute changes of the validation loss.
     changes: VecDeque<f64>,
-    /// Averaged validation and training loss where the former was lowest, and that epoch.
+    /// Averaged validation and training loss at the lowest averaged validation loss, and that
+    /// epoch.
     lowest: Option<(f64, f64, usize)>,
     overfitting: Gate,
 }
 
 impl Epochs {
-    /// Takes in an epoch of a fold that has `planned`: what the rules for overfitting and for a
-    /// plateau say.
+    /// Takes in an epoch of a fold with `planned` epochs. Returns the conditions for overfitting
+    /// and plateau.
     pub(super) fn add(&mut self, epoch: &Epoch, planned: usize) -> (Condition, Condition) {
         let number = epoch.at.epoch;
         if number <= self.last {
-            // It is made again, and so is all that came after it.
+            // A repeated epoch invalidates everything after it.
             *self = Self::default();
         }
         self.last = number;
@@ -67,8 +68,8 @@ impl Epochs {
         ))
     }
 
-    /// On comparable terms: of both the plain mean of the two heads, the training losses being those
-    /// against unmixed targets.
+    /// Compares like with like: the plain mean of both heads for validation and for training, with
+    /// the training losses taken against unmixed targets.
     fn overfitting(&mut self, epoch: &Epoch) -> Condition {
         let valid = 0.5 * (epoch.valid_slice_loss + epoch.valid_study_loss);
         let train = 0.5 * (epoch.train_slice_loss + epoch.train_study_loss);
@@ -107,7 +108,7 @@ impl Epochs {
         ))
     }
 
-    /// The median of the newest changes.
+    /// Median of the newest changes.
     fn usual_change(&self) -> Option<f64> {
         if self.changes.len() < FEWEST_CHANGES {
             return None;
@@ -118,7 +119,7 @@ impl Epochs {
     }
 }
 
-/// Keeps the newest `most`.
+/// Appends `new`, keeping at most `most` values.
 fn push<T>(ring: &mut VecDeque<T>, new: T, most: usize) {
     if ring.len() == most {
         ring.pop_front();

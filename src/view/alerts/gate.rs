@@ -1,18 +1,18 @@
-//! Conditions that begin and end at different values.
+//! Hysteresis: conditions that begin and end at different thresholds.
 
-/// What a figure says of a condition.
+/// A figure relative to the thresholds of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
-    /// It is beyond the value at which the condition begins.
+    /// Beyond the threshold where the condition begins.
     Bad,
-    /// Neither.
+    /// Between the thresholds.
     Between,
-    /// It is back beyond the value at which the condition ends.
+    /// Beyond the threshold where the condition ends.
     Good,
 }
 
 impl Reading {
-    /// Of `x`, where the condition begins above `begins` and ends below `ends`.
+    /// Classifies `x` for a condition that begins above `begins` and ends below `ends`.
     pub(super) fn of(x: f64, begins: f64, ends: f64) -> Self {
         match x {
             x if x > begins => Self::Bad,
@@ -22,16 +22,17 @@ impl Reading {
     }
 }
 
-/// A condition that so many bad readings in a row begin, and so many good ones end.
+/// A condition that begins after a number of consecutive bad readings and ends after a number of
+/// good ones.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Gate {
     holds: bool,
-    /// Readings in a row that speak for the other state.
+    /// Consecutive readings that contradict the current state.
     others: u32,
 }
 
 impl Gate {
-    /// Takes a reading in; whether the condition holds now.
+    /// Takes in a reading and returns whether the condition holds now.
     pub(super) fn read(&mut self, reading: Reading, begins: u32, ends: u32) -> bool {
         let (other, needed) = match self.holds {
             true => (Reading::Good, ends),

@@ -1,4 +1,4 @@
-//! What the machine says.
+//! Rules about the machine.
 
 use super::Condition;
 use super::gate::{Gate, Reading};
@@ -6,38 +6,40 @@ use crate::run::event::{Gpu, RunStarted, System};
 use crate::run::journal::Pace;
 use crate::view::{format, recent::Recent};
 
-/// Steps that the data's share is measured over, and between two looks at it.
+/// Steps over which the share of data waiting is measured, and the interval in steps between
+/// checks.
 const WINDOW: usize = 50;
 const LOOK_EVERY: u64 = 10;
-/// Steps after a start that are not counted.
+/// Steps ignored after a start.
 const WARM_UP: u64 = 10;
-/// A step's share spent waiting for data: beyond the first it starves, until below the second.
+/// Share of step time spent waiting for data: the alert begins above the first and ends below the
+/// second.
 const STARVES: f64 = 0.2;
 const FEEDS: f64 = 0.1;
-/// Free bytes of the disk, at least.
+/// Minimum free disk space, bytes.
 const FREE: u64 = 2 << 30;
-/// What the end of an epoch writes at most: `best`'s weights, and `last`'s weights and two moments, all
-/// f32.
+/// Most that the end of an epoch writes: `best`'s weights, and `last`'s weights and two moments,
+/// all f32.
 const BYTES_A_PARAMETER: u64 = 16;
-/// So many times that.
+/// Multiple of an epoch's writes that must be free.
 const WRITES: u64 = 3;
-/// So many times what is too little is enough.
+/// Multiple of the limit at which a low disk alert ends.
 const ENOUGH: f64 = 1.25;
-/// °C: from the first on it is hot, until at most the second.
+/// GPU temperature in °C: the alert begins at the first and ends at or below the second.
 const HOT: u32 = 87;
 const COOL: u32 = 82;
-/// Readings of the GPU in a row.
+/// Consecutive GPU readings that begin an alert, and readings without throttling that end one.
 const READINGS: u32 = 3;
 const UNTHROTTLED: u32 = 15;
-/// The words for what should not slow a GPU down.
+/// Throttle reasons that raise an alert.
 const TROUBLE: [&str; 3] = ["thermal", "power brake", "hardware slowdown"];
 
-/// The machine, as far as the rules need it.
+/// State of the rules about the machine.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Machine {
     /// The run's folder.
     folder: String,
-    /// Too few free bytes.
+    /// Minimum free disk space, bytes.
     floor: u64,
     steps: u64,
     data: Recent,
@@ -65,14 +67,14 @@ impl Default for Machine {
 }
 
 impl Machine {
-    /// A process begins.
+    /// Resets the rules for a new process.
     pub(super) fn start(&mut self, plan: &RunStarted) {
         let written = BYTES_A_PARAMETER.saturating_mul(plan.parameters as u64);
         let floor = FREE.max(written.saturating_mul(WRITES));
         *self = Self { folder: format::brief(&plan.folder), floor, ..Self::default() };
     }
 
-    /// Takes a step's speed in; `None` where it says nothing.
+    /// Takes in a step's timings; returns `None` between checks.
     pub(super) fn pace(&mut self, pace: Pace) -> Option<Condition> {
         self.steps += 1;
         if self.steps <= WARM_UP {

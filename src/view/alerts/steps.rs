@@ -1,4 +1,4 @@
-//! What the steps of a fold say.
+//! Rules about a fold's steps.
 
 use super::Condition;
 use super::gate::{Gate, Reading};
@@ -6,29 +6,30 @@ use crate::run::event::Position;
 use crate::view::format;
 use crate::view::series::{Ema, SMOOTHING};
 
-/// Steps that the smoothed loss is made of before it counts.
+/// Steps before the smoothed loss is considered meaningful.
 const SMOOTHED: u64 = 50;
-/// By so much of its lowest value a diverging loss lies above it.
+/// Diverging: excess over the lowest loss, as a fraction of it.
 const EXCESS: f64 = 0.5;
-/// And by so much of what had been gained: a loss near 0 doubles easily.
+/// Diverging: share of the improvement that is lost again. Needed because a loss near 0 doubles
+/// easily.
 const GIVEN_BACK: f64 = 0.25;
-/// A loss of so many constant guesses is nothing to measure others by.
+/// Upper bound of the reference loss, in multiples of a constant guess's loss.
 const GUESSES: f64 = 2.0;
-/// For so many steps in a row.
+/// Diverging: consecutive steps.
 const IN_A_ROW: u32 = 50;
-/// Steps as they should be after which losses that are not finite are past.
+/// Normal steps after which a non-finite alert ends.
 const QUIET: u32 = 50;
-/// Steps in a row whose gradient is not finite; the scaler of f16 finds its scale in fewer.
+/// Consecutive steps with a non-finite gradient; the f16 loss scaler finds its scale in fewer.
 const GRADIENTS: u32 = 8;
 
-/// The training loss of a fold.
+/// Training loss of a fold.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Steps {
     seen: u64,
     smooth: Ema,
-    /// The smoothed loss once it counts.
+    /// The first meaningful smoothed loss.
     first: Option<f64>,
-    /// Its lowest value since, and where.
+    /// Lowest smoothed loss, and its position.
     lowest: Option<(f64, Position)>,
     diverging: Gate,
 }
@@ -46,7 +47,7 @@ impl Default for Steps {
 }
 
 impl Steps {
-    /// Takes in a step's loss. `baseline`: a constant guess's.
+    /// Takes in a step's loss. `baseline`: the loss of a constant guess.
     pub(super) fn add(&mut self, at: Position, loss: f64, baseline: f64) -> Condition {
         self.seen += 1;
         self.smooth.add_robustly(1, loss);
@@ -79,29 +80,29 @@ impl Steps {
     }
 }
 
-/// What is not finite.
+/// Origin of a non-finite value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum What {
     /// A training or validation loss.
     Loss,
-    /// A loss or gradient of a batch that was left out.
+    /// The loss or gradient of a skipped batch.
     Batch,
-    /// The gradients of some steps in a row.
+    /// The gradients of several consecutive steps.
     Gradients,
 }
 
-/// Losses and gradients that are not finite.
+/// Count of non-finite losses and gradients.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct NotFinite {
     count: u64,
-    /// Steps as they should be since.
+    /// Normal steps since the last one.
     quiet: u32,
-    /// Steps in a row whose gradient is not finite.
+    /// Consecutive steps with a non-finite gradient.
     gradients: u32,
 }
 
 impl NotFinite {
-    /// One more; in words.
+    /// Counts one more and returns the alert's text.
     pub(super) fn add(&mut self, at: Position, what: What) -> String {
         (self.count, self.quiet) = (self.count + 1, 0);
         let n = self.count;
@@ -121,13 +122,13 @@ impl NotFinite {
         }
     }
 
-    /// A step's gradient; whether there were too many in a row that are not finite.
+    /// Takes in a step's gradient norm; returns whether too many in a row were not finite.
     pub(super) fn gradients(&mut self, norm: f64) -> bool {
         self.gradients = if norm.is_finite() { 0 } else { self.gradients + 1 };
         self.gradients >= GRADIENTS
     }
 
-    /// A step's loss is finite; whether that was so for long.
+    /// Takes in a step with a finite loss; returns whether enough have passed to end the alert.
     pub(super) fn is_past(&mut self) -> bool {
         self.quiet += 1;
         let past = self.quiet >= QUIET;

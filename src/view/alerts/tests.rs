@@ -6,7 +6,7 @@ use crate::view::State;
 const STEPS: usize = 100;
 const EPOCHS: usize = 60;
 
-/// 0 to 1, by a hash.
+/// Hashes `key` to a uniform value from 0 to 1.
 fn uniform(key: u64) -> f64 {
     let mut x = key.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03;
     x ^= x >> 31;
@@ -15,13 +15,13 @@ fn uniform(key: u64) -> f64 {
     (x % 1_000_003) as f64 / 1_000_003.0
 }
 
-/// Standard normal (Box and Muller).
+/// Standard normal value (Box–Muller).
 fn normal(key: u64) -> f64 {
     let (u, v) = (uniform(2 * key).max(1e-9), uniform(2 * key + 1));
     (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
 }
 
-/// A run that is made up as it goes.
+/// A synthetic run.
 struct Run {
     state: State,
     /// Steps done in fold 0.
@@ -99,7 +99,7 @@ impl Run {
         losses.into_iter().for_each(|loss| self.step(|step| step.loss = loss));
     }
 
-    /// Epochs from the first: unmixed training and validation loss of each.
+    /// Adds epochs, given the unmixed training loss and the validation loss of each.
     fn epochs(&mut self, losses: impl IntoIterator<Item = (f64, f64)>) {
         let mut best_metric = f64::INFINITY;
         for (i, (train, valid)) in losses.into_iter().enumerate() {
@@ -153,7 +153,7 @@ impl Run {
         self.state.alerts.standing().iter().map(|alert| alert.kind).collect()
     }
 
-    /// The kinds whose condition holds, seen or not.
+    /// Kinds whose condition holds, acknowledged or not.
     fn holding(&self) -> Vec<Kind> {
         let list = &self.state.alerts.list;
         list.iter().filter(|alert| alert.until.is_none()).map(|alert| alert.kind).collect()
@@ -234,7 +234,7 @@ fn a_loss_that_was_bad_from_the_start_diverges() {
     assert!(run.text(Kind::Diverging).contains("twice a constant guess's is 1.2000"));
 }
 
-/// Flat, falling slowly, near zero with a heavy tail, and with single spikes; from many seeds.
+/// Flat, slowly falling, near zero with a heavy tail, and with single spikes, over many seeds.
 #[test]
 fn noise_does_not_diverge() {
     type Curve = fn(u64, u64) -> f64;
@@ -285,7 +285,7 @@ fn validation_that_rises_while_training_falls_overfits() {
     assert!(run.holding().contains(&Kind::Overfitting), "{:?}", run.standing());
     let text = run.text(Kind::Overfitting);
     assert!(text.contains("fold 0 overfits: since epoch") && text.contains("unmixed"), "{text}");
-    // Both rise: that is no overfitting, whatever it is.
+    // Both rise, which is not overfitting.
     let mut run = Run::new();
     run.epochs(epochs.map(|e| (0.4 + 0.01 * e, rising(e))));
     assert!(!run.standing().contains(&Kind::Overfitting));
