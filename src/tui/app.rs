@@ -1,4 +1,4 @@
-//! The loop: keys and events in, frames and commands out.
+//! The dashboard's main loop: takes in keys and events, draws frames and sends commands.
 
 use super::appearance::Appearance;
 use super::input::{Input, Waited};
@@ -20,62 +20,62 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How the screen was left.
+/// How the dashboard ended.
 #[derive(Debug)]
 pub enum Exit {
-    /// The user left; the trainer has ended.
+    /// The user quit; the trainer has ended.
     Quit,
-    /// The user left an attached dashboard; training goes on without it.
+    /// The user left an attached dashboard; training continues without it.
     Detached,
-    /// The terminal went away while the trainer goes on; the state so far, for the one who
-    /// carries on with the events.
+    /// The terminal went away while the trainer is still running. Holds the state so far, for the
+    /// code that handles further events.
     TerminalGone(Box<State>),
 }
 
 /// Where the run is trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Attachment {
-    /// In this process: who quits stops it.
+    /// In this process; quitting stops the run.
     #[default]
     Own,
-    /// In another one, if it still is: the dashboard comes and goes.
+    /// In another process, if it is still running; the dashboard can attach and detach.
     Attached,
 }
 
-/// How it looks and is used.
+/// Appearance and controls.
 #[derive(Debug)]
 pub struct Settings<'a> {
-    /// `[ui]`
+    /// The config's `[ui]` section.
     pub ui: &'a config::Ui,
-    /// Which key does what.
+    /// Key bindings.
     pub keys: Keymap,
-    /// Where other runs are kept, to compare with.
+    /// Folder of the runs to compare with.
     pub runs: PathBuf,
 }
 
-/// Flags that signal handlers set, and then wake the dashboard. It takes them down.
+/// Flags set by signal handlers, which then wake the dashboard. The dashboard clears them.
 #[derive(Debug, Clone)]
 pub struct Signals {
     /// SIGHUP: the terminal is gone.
     pub hangup: Arc<AtomicBool>,
-    /// SIGTERM: leave once the run is over (whoever sets this has told the trainer to stop); an
-    /// attached dashboard leaves at once.
+    /// SIGTERM: leave once the run is over (the signal handler has already told the trainer to
+    /// stop). An attached dashboard leaves immediately.
     pub terminate: Arc<AtomicBool>,
-    /// SIGTSTP, sent from outside: the terminal is given back, and then this process stops. (In
-    /// raw mode Ctrl-Z is a key and comes as one.)
+    /// SIGTSTP from outside: give the terminal back, then stop this process. (In raw mode Ctrl-Z
+    /// arrives as a key.)
     pub suspend: Arc<AtomicBool>,
-    /// SIGCONT: this process stood still, by whatever signal; the terminal is taken over again.
+    /// SIGCONT: this process was stopped, by whatever signal; take the terminal over again.
     pub resumed: Arc<AtomicBool>,
-    /// SIGWINCH: the terminal has another size.
+    /// SIGWINCH: the terminal's size changed.
     pub resized: Arc<AtomicBool>,
-    /// For after a flag was set.
+    /// Wakes the dashboard after a flag was set.
     pub waker: Waker,
 }
 
 impl Signals {
-    /// No signal yet.
+    /// Creates the flags, all cleared.
     ///
-    /// Errors: there are no file descriptors left.
+    /// Errors: when there are no file descriptors left.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             hangup: Arc::default(),
@@ -88,22 +88,26 @@ impl Signals {
     }
 }
 
-/// Longest time between two looks at the trainer's events while they come, however rare frames
-/// are: those that nobody hears are dropped. And between two looks for the terminal after `bg`.
+/// Longest interval between reading the trainer's events while they arrive, however low the frame
+/// rate: unread events are dropped. Also the interval between checks for the terminal after `bg`.
 const TICK: Duration = Duration::from_millis(100);
-/// A run that is over does not wait for the user of a terminal that has taken nothing for so long.
+/// Once the run is over, leave a terminal that has accepted no output for this long instead of
+/// waiting for its user.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// Events taken in before a frame is drawn: a flood must not starve the screen.
+/// Maximum number of events handled before drawing a frame, so that a flood of events cannot starve
+/// the screen.
 const MOST_EVENTS: usize = 4096;
-/// How long a process that stops itself may take to stop, with time to spare on a busy machine.
+/// Longest time to wait for this process to stop itself, generous for a busy machine.
 const LONGEST_STOP: Duration = Duration::from_secs(5);
 const SOON: Duration = Duration::from_millis(5);
 
-/// Shows the run until the user leaves or the terminal goes away. An error means that the
-/// terminal could not be taken over; it is as it was then, and the trainer was told nothing.
+/// Shows the run until the user leaves or the terminal goes away.
 ///
-/// `state`: what is known of the run already. Of a run that is over, or that died, it is all there
-/// is to see: `handle` may be closed from the start.
+/// `state`: the state of the run so far. For a finished run or one that died it is complete, and
+/// `handle` may be closed from the start.
+///
+/// Errors: when the terminal cannot be taken over. It is then unchanged, and no command was sent to
+/// the trainer.
 pub fn run(
     handle: &RunHandle,
     state: State,
@@ -134,7 +138,7 @@ pub fn run(
     Ok(match left {
         Ok(Left::Quit) => Exit::Quit,
         Ok(Left::Detached) => Exit::Detached,
-        // An error of a terminal that was fine a moment ago: it went away.
+        // The terminal worked a moment ago, so an error means that it went away.
         Ok(Left::Gone) | Err(_) => Exit::TerminalGone(Box::new(app.screen.state)),
     })
 }
@@ -146,7 +150,7 @@ enum Left {
     Gone,
 }
 
-/// Where all that happens comes from.
+/// Inputs of the main loop.
 struct Sources<'a> {
     input: Input,
     watch: Watch,
@@ -156,24 +160,24 @@ struct Sources<'a> {
 
 struct App {
     screen: Screen,
-    /// Shortest time between two frames.
+    /// Shortest interval between frames.
     frame: Duration,
-    /// Whether the mouse is the program's.
+    /// Whether this program captures the mouse.
     mouse: bool,
-    /// When the newest event was heard: the run's clock goes on from there.
+    /// When the newest event was received; the run's clock continues from there.
     heard: Instant,
     quitting: bool,
     detached: bool,
-    /// The terminal may be another's: this process stood still.
+    /// This process was stopped, so another process may own the terminal.
     away: bool,
-    /// The terminal had another size meanwhile, and may have lost what was drawn even if it has
-    /// this one again.
+    /// The terminal was resized, possibly back to the same size; either way its contents may be
+    /// lost.
     resized: bool,
-    /// No more events come.
+    /// The event channel is closed.
     closed: bool,
-    /// There is something that the newest frame does not show.
+    /// The newest frame is out of date.
     dirty: bool,
-    /// Whether the terminal's bell rings for an alert.
+    /// Whether alerts ring the terminal's bell.
     bell: bool,
     /// When the newest frame was drawn.
     drawn: Option<Instant>,
@@ -181,7 +185,7 @@ struct App {
 
 impl App {
     fn new(mut screen: Screen, config: &config::Ui) -> Self {
-        // What stands already is on the screen.
+        // Alerts that already exist are on the screen.
         screen.rings();
         Self {
             screen,
@@ -219,7 +223,8 @@ impl App {
             }
             if self.away {
                 if !suspend::in_front(&tty) {
-                    // After `bg`. Whoever writes or reads now is stopped again.
+                    // In the background after `bg`, where reading or writing the terminal would
+                    // stop the process again.
                     std::thread::sleep(TICK);
                     continue;
                 }
@@ -231,7 +236,7 @@ impl App {
                 terminal::ring(&mut terminal)?;
             }
             tty.push()?;
-            // A frame that the terminal has no room for is left out; the next one shows it all.
+            // Skip the frame while the terminal accepts no more output; the next one is complete.
             if !tty.is_behind() && self.time_to_frame().is_some_and(|wait| wait.is_zero()) {
                 self.draw(&mut terminal)?;
             }
@@ -259,7 +264,7 @@ impl App {
         }
     }
 
-    /// Does what the flags that are up say.
+    /// Handles the flags that are set.
     fn handle_signals(&mut self, signals: &Signals, handle: &RunHandle) {
         if signals.terminate.swap(false, Ordering::Relaxed) {
             let reply = self.screen.terminate();
@@ -276,7 +281,8 @@ impl App {
 
     fn draw(&mut self, terminal: &mut terminal::Screen) -> io::Result<()> {
         let now = self.clock();
-        // Taken no sooner: what no frame has shown is printed when the screen is left.
+        // Take lines as late as possible: those that no frame has shown are printed on leaving the
+        // screen.
         for (stream, line) in capture::take() {
             self.screen.state.stray(now, &format!("{stream}: {line}"));
         }
@@ -297,7 +303,7 @@ impl App {
                 let reply = self.screen.key(key);
                 self.carry_out(reply, handle, signals);
             }
-            // A mouse that merely moves changes nothing.
+            // Mere mouse movement changes nothing.
             Event::Mouse(mouse) if mouse.kind == MouseEventKind::Moved => {}
             Event::Mouse(mouse) => {
                 self.dirty = true;
@@ -305,18 +311,18 @@ impl App {
                 self.carry_out(reply, handle, signals);
             }
             Event::Resize(..) => (self.resized, self.dirty) = (true, true),
-            // Pasted text comes as one event and is no command.
+            // Pasted text arrives as one event and is ignored.
             _ => {}
         }
     }
 
-    /// Stops until continued; `all`: with the whole job.
+    /// Stops until continued. `all`: stop the whole job.
     fn suspend(&mut self, all: bool, resumed: &AtomicBool) {
         terminal::restore();
         resumed.store(false, Ordering::Relaxed);
         suspend::stop(all);
-        // The system stops one thread after the other: this one must not draw before its turn. A
-        // process that cannot be stopped goes on.
+        // The system stops threads one after the other, so this one must not draw before it is
+        // stopped. If the process cannot be stopped, continue.
         let begun = Instant::now();
         while !resumed.load(Ordering::Relaxed) && begun.elapsed() < LONGEST_STOP {
             std::thread::sleep(SOON);
@@ -324,12 +330,12 @@ impl App {
         self.away = true;
     }
 
-    /// How long no frame is due; `None`: until something happens.
+    /// Time until the next frame is due; `None`: not before something happens.
     fn time_to_frame(&self) -> Option<Duration> {
         let Some(drawn) = self.drawn else { return Some(Duration::ZERO) };
         let by_itself = match (self.screen.is_animated(), self.screen.state.is_over()) {
             (true, _) => Some(Duration::from_millis(250)),
-            // Nothing moves any more.
+            // A finished run's screen does not change by itself.
             (false, true) => None,
             (false, false) => Some(Duration::from_secs(1)),
         };
@@ -349,7 +355,8 @@ impl App {
             match handle.events.try_recv() {
                 Ok(stamped) => {
                     self.heard = Instant::now();
-                    // Somebody else has stopped the run that is this process: it is to end.
+                    // A stop requested by another client also ends this process, which is the
+                    // trainer.
                     let stops = matches!(&stamped.event, run::Event::Trainer(trainer)
                         if trainer.state == TrainerState::Stopping);
                     self.quitting |= stops && !self.screen.state.attached;
@@ -374,7 +381,7 @@ impl App {
             Reply::Nothing => {}
             Reply::Send(command) => {
                 self.quitting |= command == Command::StopNow;
-                // A trainer that is gone is seen by its events' end.
+                // If the trainer is gone, the closed event channel shows it.
                 let _ = handle.commands.send(command);
             }
             Reply::Leave => self.quitting = true,

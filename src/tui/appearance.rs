@@ -1,30 +1,31 @@
-//! What the terminal can show. Panes name colours by the sixteen ANSI names and draw in Unicode;
-//! the last thing that happens to a frame is that both become what this terminal has.
+//! Adapts frames to the terminal's capabilities. Panes use the sixteen ANSI colours and Unicode
+//! characters; as the last step of drawing, both are mapped to what the terminal supports.
 
 use crate::config::{Ascii, Background, Colors, Ui};
 use ratatui::buffer::Buffer;
 use ratatui::style::Color;
 
-/// Is in each cell of a picture in kitty's protocol, whose colour is the picture's number.
+/// Placeholder character of kitty's graphics protocol, in every cell of a picture; the cell's
+/// colour is the picture's number.
 const KITTY: char = '\u{10eeee}';
 
-/// How many colours there are.
+/// Colour depth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// 24 bits.
+    /// 24-bit colour.
     TrueColor,
     /// The 256-colour palette.
     Indexed,
-    /// The terminal's own sixteen.
+    /// The terminal's own sixteen colours.
     Ansi,
-    /// None (`NO_COLOR`).
+    /// No colours (`NO_COLOR`).
     Monochrome,
 }
 
-/// What text stands on.
+/// Background that text is drawn on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ground {
-    /// Not known: colours are taken that can be read on both.
+    /// Unknown: use colours that are readable on both.
     Unknown,
     /// Dark.
     Dark,
@@ -32,12 +33,12 @@ pub enum Ground {
     Light,
 }
 
-/// What the terminal can show.
+/// The terminal's capabilities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appearance {
-    /// Its colours.
+    /// Colour depth.
     pub depth: Depth,
-    /// Its background.
+    /// Background.
     pub ground: Ground,
     /// Whether only ASCII is safe.
     pub ascii: bool,
@@ -47,8 +48,9 @@ impl Appearance {
     /// Sixteen colours and Unicode.
     pub const PLAIN: Self = Self { depth: Depth::Ansi, ground: Ground::Unknown, ascii: false };
 
-    /// From the config, which may leave it to environment variables. The terminal is not asked: an
-    /// answer that comes late over a slow line would be taken for keys.
+    /// Determines the capabilities from the config and, where it says `auto`, from environment
+    /// variables. The terminal itself is not queried: over a slow connection, a late reply would be
+    /// read as key presses.
     pub fn of_terminal(variable: impl Fn(&str) -> Option<String>, config: &Ui) -> Self {
         let set = |name: &str| variable(name).filter(|v| !v.is_empty());
         let term = set("TERM").unwrap_or_default();
@@ -65,7 +67,8 @@ impl Appearance {
             Colors::Auto if term.contains("256color") => Depth::Indexed,
             Colors::Auto => Depth::Ansi,
         };
-        // rxvt, Konsole and others: "foreground;background", of which 7 and 9 to 15 are light.
+        // rxvt, Konsole and others set "foreground;background", where backgrounds 7 and 9 to 15 are
+        // light.
         let colour_number = set("COLORFGBG").and_then(|v| v.rsplit(';').next()?.parse::<u8>().ok());
         let ground = match (config.background, colour_number) {
             (Background::Dark, _) => Ground::Dark,
@@ -83,7 +86,7 @@ impl Appearance {
         Self { depth, ground, ascii }
     }
 
-    /// Makes of a frame's colours and characters what this terminal has.
+    /// Maps a frame's colours and characters to what the terminal supports.
     pub fn apply(self, buffer: &mut Buffer) {
         for cell in &mut buffer.content {
             if cell.symbol().contains(KITTY) {
@@ -110,9 +113,9 @@ impl Appearance {
         }
     }
 
-    /// The colour that stands for an ANSI name: Okabe and Ito's palette, which those who see few
-    /// colours can tell apart (<https://jfly.uni-koeln.de/color/>), for light grounds darkened and for
-    /// unknown ones brought to the middle.
+    /// Maps an ANSI colour to Okabe and Ito's palette, which colour-blind readers can distinguish
+    /// (<https://jfly.uni-koeln.de/color/>); darker on light backgrounds, and medium on unknown
+    /// ones.
     fn named(self, color: Color) -> Option<Color> {
         let (dark, light, either) = match color {
             Color::Cyan => (0x56b4e9, 0x0069a6, 0x3a90cf),
@@ -136,8 +139,9 @@ impl Appearance {
     }
 }
 
-/// A grey in few bytes: a picture of half blocks is most of what goes over a slow line. Of the light
-/// ones the palette has enough, which are written shorter; of the dark ones it has too few.
+/// A grey that takes few bytes to encode, because half-block pictures are most of the traffic on a
+/// slow line. Light greys use the 256-colour palette, which is shorter and fine enough there; it
+/// has too few dark greys.
 fn short_grey(v: u8) -> Color {
     match v {
         0..60 => Color::Rgb(v & !3, v & !3, v & !3),
@@ -145,7 +149,7 @@ fn short_grey(v: u8) -> Color {
     }
 }
 
-/// The nearest of the 256-colour palette.
+/// The nearest colour of the 256-colour palette.
 pub fn indexed(color: Color) -> Color {
     let Color::Rgb(r, g, b) = color else { return color };
     if r == g && g == b {
@@ -163,7 +167,7 @@ pub fn indexed(color: Color) -> Color {
     Color::Indexed(16 + 36 * level(r) + 6 * level(g) + level(b))
 }
 
-/// The nearest of sixteen, roughly: pictures and heat maps where there is no more.
+/// Approximately nearest of the sixteen colours, for pictures and heat maps.
 fn nearest_ansi(r: u8, g: u8, b: u8) -> Color {
     let (high, low) = (r.max(g).max(b), r.min(g).min(b));
     if high - low < 40 {
@@ -186,7 +190,7 @@ fn nearest_ansi(r: u8, g: u8, b: u8) -> Color {
     }
 }
 
-/// The ASCII character that stands for one of those that panes draw.
+/// ASCII replacement for a character that panes draw.
 fn ascii(symbol: &str) -> char {
     match symbol.chars().next().unwrap_or(' ') {
         '─' | '━' | '╌' | '┄' | '┅' | '–' | '—' => '-',
@@ -211,7 +215,7 @@ fn ascii(symbol: &str) -> char {
         '≥' => '>',
         'µ' => 'u',
         '°' => '\'',
-        // A braille cell by how many of its dots are set: 1, 2, 3 or more.
+        // Replace a braille cell by the number of its dots: 1, 2, 3 or more.
         braille @ '\u{2800}'..='\u{28ff}' => match (braille as u32 & 0xff).count_ones() {
             0 => ' ',
             1 => '.',
@@ -271,7 +275,7 @@ mod tests {
     #[test]
     fn a_picture_in_kittys_protocol_stays_as_it_is() {
         let mut buffer = Buffer::empty(Rect::new(0, 0, 1, 1));
-        // The first cell brings the pixels along.
+        // The first cell carries the picture's data.
         buffer.content[0].set_symbol("\x1b_Gi=9;AAAA\x1b\\\u{10eeee}").set_fg(Color::Rgb(0, 0, 9));
         let before = buffer.clone();
         Appearance { ascii: true, ..Appearance::PLAIN }.apply(&mut buffer);

@@ -1,4 +1,4 @@
-//! Frames as bytes: each in one write, and none where nothing changed.
+//! Writes frames to the terminal, each in a single write, and nothing if nothing changed.
 
 use crossterm::cursor::{Hide, MoveTo, Show};
 use crossterm::queue;
@@ -8,41 +8,41 @@ use ratatui::buffer::Cell;
 use ratatui::layout::{Position, Size};
 use std::io::{self, Write};
 
-/// Where frames go.
+/// Output device for frames.
 pub trait Device: Write {
-    /// Its columns and rows now.
+    /// Current columns and rows.
     fn size(&self) -> io::Result<Size>;
 }
 
-/// ratatui's backend. What a frame changes is collected and goes out in one write, marked as one
-/// (`CSI ? 2026 h` to `l`) so that a terminal which knows that shows it at once. A frame that
-/// changes nothing writes nothing.
+/// ratatui backend that collects a frame's changes and sends them in one write, marked as a
+/// synchronized update (`CSI ? 2026 h` to `l`), so that terminals with support show the frame at
+/// once. An unchanged frame writes nothing.
 #[derive(Debug)]
 pub struct Backend<D: Device> {
     device: D,
     frame: Vec<u8>,
-    /// Whether the cursor is shown; `None` = unknown.
+    /// Whether the cursor is shown; `None` if unknown.
     cursor: Option<bool>,
 }
 
 impl<D: Device> Backend<D> {
-    /// Draws on `device`.
+    /// Creates a backend that draws on `device`.
     pub fn new(device: D) -> Self {
         Self { device, frame: Vec::new(), cursor: None }
     }
 
-    /// Where frames go.
+    /// The output device.
     pub fn device(&self) -> &D {
         &self.device
     }
 
-    /// Others have used the device: nothing is known of its cursor.
+    /// Forgets the cursor's state, after other programs used the device.
     pub fn forget(&mut self) {
         self.frame.clear();
         self.cursor = None;
     }
 
-    /// Rings the bell.
+    /// Rings the terminal's bell.
     pub fn ring(&mut self) -> io::Result<()> {
         self.device.write_all(b"\x07")?;
         self.device.flush()
@@ -68,7 +68,7 @@ impl<D: Device> backend::Backend for Backend<D> {
     {
         let mut cells = cells.peekable();
         if cells.peek().is_none() {
-            // crossterm's would put the colours back that nothing has changed.
+            // crossterm would reset the colours even though nothing changed them.
             return Ok(());
         }
         CrosstermBackend::new(&mut self.frame).draw(cells)
@@ -82,7 +82,7 @@ impl<D: Device> backend::Backend for Backend<D> {
         self.show(true)
     }
 
-    /// The terminal is not asked: its answer may come late, among the keys.
+    /// Not supported: the terminal's reply could arrive late, between key presses.
     fn get_cursor_position(&mut self) -> io::Result<Position> {
         Err(io::ErrorKind::Unsupported.into())
     }

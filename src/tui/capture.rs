@@ -1,6 +1,6 @@
-//! Standard output and standard error while the screen is up: pipes, so that what a library or a
-//! driver prints is a line of the log and not a blot on the screen. Whatever happens to the
-//! screen, the pipes are read, or else whoever prints would wait.
+//! Captures standard output and standard error while the screen is up. Both become pipes, so that
+//! output of libraries and drivers goes into the log and does not corrupt the screen. The pipes are
+//! always drained, whatever happens to the screen, because a full pipe would block the writer.
 
 #[cfg(unix)]
 pub use unix::{begin, end, take};
@@ -19,16 +19,17 @@ mod unix {
     use std::sync::{Mutex, MutexGuard, PoisonError};
     use std::time::{Duration, Instant};
 
-    /// Reads after which a stream that never falls silent is left.
+    /// Maximum number of reads per turn from a stream that never falls silent.
     const MOST_READS: usize = 64;
-    /// Until it is tried again where the system cannot wait.
+    /// Delay before retrying when `poll` fails.
     const SOON: Duration = Duration::from_millis(50);
 
-    /// Made at the first use and kept: a program that was started meanwhile may go on printing.
+    /// Created at the first use and then kept, because a child process started meanwhile may
+    /// continue to print.
     static CAPTURE: Mutex<Option<Capture>> = Mutex::new(None);
 
     struct Capture {
-        /// Of standard output, and of standard error if that is the same terminal.
+        /// Standard output, and standard error if it is the same terminal.
         streams: Vec<Stream>,
         /// Whether the screen is up.
         active: bool,
@@ -37,10 +38,10 @@ mod unix {
     struct Stream {
         name: &'static str,
         pipe: PipeReader,
-        /// What stands in for the terminal.
+        /// Write end, which replaces the terminal.
         end: PipeWriter,
         terminal: OwnedFd,
-        /// Makes a file standard output, or standard error.
+        /// Makes a file standard output or standard error.
         put: fn(&dyn AsFd) -> rustix::io::Result<()>,
         lines: Lines,
     }
@@ -57,7 +58,7 @@ mod unix {
             Ok(Self { name, pipe, end, terminal, put, lines: Lines::new(Instant::now()) })
         }
 
-        /// Takes in what is there.
+        /// Reads the available bytes.
         fn read(&mut self) {
             let mut bytes = [0; 1 << 16];
             for _ in 0..MOST_READS {
@@ -73,7 +74,7 @@ mod unix {
     impl Capture {
         fn new() -> io::Result<Self> {
             let mut streams = vec![Stream::new("stdout", &stdout(), |file| dup2_stdout(file))?];
-            // What the user has sent elsewhere is nobody else's business.
+            // Do not capture a stream that the user has redirected elsewhere.
             if stderr().is_terminal() && fstat(stdout())?.st_rdev == fstat(stderr())?.st_rdev {
                 streams.push(Stream::new("stderr", &stderr(), |file| dup2_stderr(file))?);
             }
@@ -95,9 +96,9 @@ mod unix {
         CAPTURE.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on what is printed is kept for [`take`], which `waker` says when to call.
+    /// Starts capturing. `waker` wakes the dashboard when there is something for [`take`].
     ///
-    /// Errors: there are no file descriptors or threads left.
+    /// Errors: when there are no file descriptors or threads left.
     pub fn begin(waker: &Waker) -> io::Result<()> {
         let mut capture = capture();
         let capture = match &mut *capture {
@@ -119,16 +120,15 @@ mod unix {
         Ok(())
     }
 
-    /// Standard output and standard error are the terminal again, and what was not taken is
-    /// printed there.
+    /// Restores standard output and standard error, and prints the lines that were not taken.
     pub fn end() {
-        // Before the lock is taken, under which the pipe is read.
+        // Flush before taking the lock, which the reading thread needs to drain the pipe.
         let _ = stdout().flush();
         let mut capture = capture();
         let Some(capture) = capture.as_mut().filter(|capture| capture.active) else { return };
         capture.active = false;
         for stream in &mut capture.streams {
-            // It was so before: there is no reason why it could not be so again.
+            // Restoring the original file is not expected to fail.
             let _ = (stream.put)(&stream.terminal);
             stream.read();
             stream.lines.close(Instant::now());
@@ -136,7 +136,7 @@ mod unix {
         print(capture.lines());
     }
 
-    /// What was printed since the last call: the stream's name, and a line without its end.
+    /// Returns the lines printed since the last call, without line ends, with their stream's name.
     pub fn take() -> Vec<(&'static str, String)> {
         capture().as_mut().map(Capture::lines).unwrap_or_default()
     }
@@ -148,7 +148,7 @@ mod unix {
         }
     }
 
-    /// Reads `pipes` for as long as the process lives.
+    /// Reads `pipes` until the process ends.
     fn read(pipes: &[PipeReader], waker: &Waker) {
         let mut due: Option<Instant> = None;
         loop {
@@ -156,7 +156,7 @@ mod unix {
                 pipes.iter().map(|pipe| PollFd::new(pipe, PollFlags::IN)).collect();
             let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
             if wait_for(&mut fds, timeout).is_err() {
-                // There is no memory for it; a moment later there may be.
+                // Out of memory; retry a moment later.
                 std::thread::sleep(SOON);
             }
             let mut capture = capture();
@@ -171,24 +171,24 @@ mod unix {
             match capture.active {
                 true if capture.is_ready() && !known => waker.wake(),
                 true => {}
-                // Printed by a program that outlived the screen.
+                // Printed by a child process after the screen was left.
                 false => print(capture.lines()),
             }
         }
     }
 }
 
-/// Elsewhere what is printed goes to the console.
+/// Does nothing: on other platforms, output goes to the console.
 #[cfg(not(unix))]
 pub fn begin(_: &super::wake::Waker) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Nothing was begun.
+/// Does nothing.
 #[cfg(not(unix))]
 pub fn end() {}
 
-/// Nothing is kept.
+/// Returns no lines.
 #[cfg(not(unix))]
 pub fn take() -> Vec<(&'static str, String)> {
     Vec::new()

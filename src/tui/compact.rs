@@ -1,4 +1,4 @@
-//! The overview where there is hardly room: a line for each question.
+//! Overview for small terminals, one line per question.
 
 use super::heat::Scale;
 use super::theme;
@@ -9,7 +9,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-/// Draws how far it is, how long it takes, and how the losses go.
+/// Draws progress, remaining time and losses.
 pub fn draw(frame: &mut Frame, area: Rect, state: &State, fold: Option<&Fold>) {
     let width = usize::from(area.width);
     let Some(fold) = fold else {
@@ -75,7 +75,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, fold: Option<&Fold>) {
     frame.render_widget(Paragraph::new(lines), area);
 }
 
-/// The smoothed training loss in a row of bars, from the lowest to the highest.
+/// Draws the smoothed training loss as a sparkline, from its lowest to its highest value.
 fn sparkline(fold: &Fold, width: usize) -> String {
     let series = fold.curve.smooth.series();
     let Some((first, last)) = series.points().first().zip(series.last()) else {
@@ -83,7 +83,7 @@ fn sparkline(fold: &Fold, width: usize) -> String {
     };
     let (start, span) = (f64::from(first.x), f64::from(last.x - first.x).max(1.0));
     let edge = |bin: usize| start + span * bin as f64 / width as f64;
-    // The last value of each, so that the row ends with the newest.
+    // Use the last value of each bin, so that the line ends with the newest.
     let ends: Vec<Option<f64>> = (0..width)
         .map(|bin| series.within(edge(bin), edge(bin + 1)))
         .map(|places| series.span(places).0.map(|span| span.last.into()))

@@ -1,4 +1,4 @@
-//! A question that wants a yes.
+//! Confirmation dialogs.
 
 use super::keys::Scroll;
 use super::{help, theme};
@@ -8,38 +8,38 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 
-/// What is asked.
+/// A question that needs confirmation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
-    /// Stop training and leave?
+    /// Stop training and quit?
     Quit,
     /// Train the fold with this number now?
     Start(usize),
-    /// Give up the fold with this number?
+    /// Skip the fold with this number?
     Skip(usize),
-    /// Train the fold with this number again?
+    /// Retrain the fold with this number?
     Retrain(usize),
-    /// Train each fold for so many epochs? The arrows change it.
+    /// Train each fold for this many epochs? The arrow keys change the number.
     Epochs(usize),
-    /// Let the learning rate fall to this place of the series 1, 2, 5, 10 …? The arrows change it.
+    /// Let the learning rate fall to this [`rate`]? The arrow keys change it.
     Rate(i32),
 }
 
-/// A place of the series …, 0.1, 0.2, 0.5, 1, 2, 5, 10, … of which 0 is 1.
+/// Element of the series …, 0.1, 0.2, 0.5, 1, 2, 5, 10, …; element 0 is 1.
 pub fn rate(place: i32) -> f64 {
     let power = place.div_euclid(3);
     let text = format!("{}e{power}", [1, 2, 5][place.rem_euclid(3) as usize]);
-    // Read from its digits it is the number that a user would write.
+    // Parsing the digits gives exactly the number that a user would write.
     text.parse().unwrap_or(0.0)
 }
 
-/// The place at or below `rate`; about 1e-6 where it is none.
+/// Index of the largest element that does not exceed `rate_now`; that of 1e-6 if there is none.
 pub fn place(rate_now: f64) -> i32 {
     (-60..30).rev().find(|&at| rate(at) <= rate_now * 1.000_001).unwrap_or(-18)
 }
 
 impl Question {
-    /// What an arrow makes of it; `None` where there is nothing to change.
+    /// The question after an arrow key; `None` if there is nothing to change.
     pub fn changed(self, scroll: Scroll, state: &State) -> Option<Self> {
         let plan = state.plan.as_ref()?;
         let highest = plan.learning_rates.iter().copied().fold(0.0, f64::max);

@@ -1,4 +1,4 @@
-//! Crops of the current batch as pictures, with the mask's outline.
+//! Pane of the current batch's crops as pictures with the mask's outline.
 
 use super::pictures::{Contrast, Encoder, Pictures, Slice, Wanted, placeholder};
 use super::theme;
@@ -9,71 +9,71 @@ use ratatui::layout::{Rect, Size};
 use ratatui::text::Line;
 use ratatui::widgets::Paragraph;
 
-/// Side from which a picture counts as good; more than one are shown only as large as this.
+/// Smallest side of a good picture; several are shown only if each is at least this large.
 const GOOD_SIDE: u16 = 36;
-/// Rows under a picture.
+/// Rows of the caption under a picture.
 const CAPTION: u16 = 2;
 
-/// A picture's place and words.
+/// Area and caption of a picture.
 #[derive(Debug, Clone, PartialEq)]
 struct Tile {
     area: Rect,
     caption: [String; 2],
-    /// Which of the pictures it is; `None`: it cannot be read.
+    /// Index of the picture; `None` if it cannot be read.
     picture: Option<usize>,
 }
 
-/// What the pane draws beside the pictures.
+/// Everything in the pane besides the pictures.
 #[derive(Debug, Clone, PartialEq)]
 struct Tiles {
     inner: Rect,
     tiles: Vec<Tile>,
 }
 
-/// The pane's pictures.
+/// State of the pane.
 pub struct Gallery {
     encoder: Encoder<Tiles>,
-    /// Whether slices are shown as they were before augmentation.
+    /// Whether to show slices before augmentation.
     raw: bool,
 }
 
 impl Gallery {
-    /// An empty pane.
+    /// Creates an empty pane.
     pub fn new(pictures: Pictures) -> Self {
         Self { encoder: Encoder::new(pictures, 0), raw: false }
     }
 
-    /// Whether slices are shown as they were before augmentation.
+    /// Whether slices are shown before augmentation.
     pub fn raw(&self) -> bool {
         self.raw
     }
 
-    /// From now on encodes them aside from drawing; `wake` is called when there are some.
+    /// Moves encoding to a thread of its own, which calls `wake` when pictures are ready.
     pub fn go_aside(&mut self, wake: impl Fn() + Send + 'static) {
         self.encoder.go_aside(wake);
     }
 
-    /// Whether there are newer pictures to draw.
+    /// Whether newer pictures are ready to be drawn.
     pub fn take(&mut self) -> bool {
         self.encoder.take()
     }
 
-    /// Encodes the pictures anew for the next draw.
+    /// Discards the encoded pictures, so that the next draw encodes them again.
     pub fn forget(&mut self) {
         self.encoder.forget();
     }
 
-    /// Shows the slices before augmentation, or as the network sees them.
+    /// Switches between slices before augmentation and as the network sees them.
     pub fn toggle_raw(&mut self) {
         self.raw = !self.raw;
     }
 
-    /// Whether there is a pane at all.
+    /// Whether pictures are shown at all.
     pub fn wanted(&self) -> bool {
         self.encoder.pictures() != Pictures::Off
     }
 
-    /// Draws the newest preview. `covered`: something lies on top.
+    /// Draws the newest preview. `covered`: an overlay is on top.
     pub fn draw(&mut self, frame: &mut Frame, area: Rect, state: &State, covered: bool) {
         let preview = state.preview.as_ref().filter(|p| !p.crops.is_empty());
         let title = preview.map_or("crops".into(), |p| title(p, self.raw, area.width));
@@ -109,7 +109,7 @@ impl Gallery {
     }
 }
 
-/// What is shown, as long as a pane of `width` has room for.
+/// Title of the pane, as long as its width allows.
 fn title(preview: &Preview, raw: bool, width: u16) -> String {
     let what = match raw || !preview.crops.iter().any(is_augmented) {
         true => "raw crops",
@@ -117,18 +117,18 @@ fn title(preview: &Preview, raw: bool, width: u16) -> String {
     };
     let place = format!("{what} · epoch {} step {}", preview.at.epoch, preview.at.step);
     let all = format!("{place} · mask outlined");
-    // The frame's corners and a space to either side.
+    // The frame's corners, and a space on either side.
     let room = usize::from(width.saturating_sub(4));
     let fitting = [all, place].into_iter().find(|title| title.chars().count() <= room);
     fitting.unwrap_or(what.into())
 }
 
-/// Whether the network saw something else than the slice as it is.
+/// Whether the network saw an augmented version of the slice.
 fn is_augmented(crop: &Crop) -> bool {
     crop.raw.as_ref() != Some(&crop.seen)
 }
 
-/// Columns and rows of the grid of pictures: as many as can be good, else one.
+/// Columns and rows of the picture grid: as many pictures as can be good, or one.
 fn grid(area: Size, count: usize) -> (u16, u16) {
     let mut best = (1, 1);
     for columns in 1..=(area.width / GOOD_SIDE).max(1) {
@@ -145,7 +145,7 @@ fn grid(area: Size, count: usize) -> (u16, u16) {
     best
 }
 
-/// The tiles and their pictures.
+/// Lays out the tiles and lists their pictures.
 fn tiles(preview: &Preview, raw: bool, area: Rect) -> (Vec<Tile>, Vec<Wanted>) {
     let (columns, rows) = grid(area.as_size(), preview.crops.len());
     let (width, height) = (area.width / columns, area.height / rows);
@@ -155,7 +155,7 @@ fn tiles(preview: &Preview, raw: bool, area: Rect) -> (Vec<Tile>, Vec<Wanted>) {
     }
     for (i, crop) in preview.crops.iter().take(usize::from(columns * rows)).enumerate() {
         let (column, row) = (i as u16 % columns, i as u16 / columns);
-        // A column of space between two pictures.
+        // Leave a blank column between pictures.
         let gap = u16::from(columns > 1);
         let size = fit((crop.width, crop.height), Size::new(width - gap, height - CAPTION));
         let area = Rect {
@@ -165,7 +165,7 @@ fn tiles(preview: &Preview, raw: bool, area: Rect) -> (Vec<Tile>, Vec<Wanted>) {
             height: size.height + CAPTION,
         };
         let shown = if raw { crop.raw.as_ref() } else { Some(&crop.seen) };
-        // A short caption may be wider than a narrow picture.
+        // A caption may be wider than a narrow picture.
         let caption = caption(crop, raw, area.width as usize);
         tiles.push(Tile { area, caption, picture: shown.is_some().then_some(wanted.len()) });
         wanted.extend(shown.map(|picture| {
@@ -177,7 +177,8 @@ fn tiles(preview: &Preview, raw: bool, area: Rect) -> (Vec<Tile>, Vec<Wanted>) {
     (tiles, wanted)
 }
 
-/// The largest size in cells that keeps the picture's shape, a cell being twice as high as wide.
+/// The largest size in cells that keeps the picture's aspect ratio, with cells twice as high as
+/// wide.
 pub fn fit((width, height): (usize, usize), room: Size) -> Size {
     let (w, h) = (width.max(1) as f64, height.max(1) as f64);
     let scale = (f64::from(room.width) / w).min(2.0 * f64::from(room.height) / h);
@@ -193,7 +194,7 @@ fn caption(crop: &Crop, raw: bool, width: usize) -> [String; 2] {
     let mark = if right { '✓' } else { '×' };
     let label = (crop.label * 100.0).round() / 100.0;
     let p = crop.probability;
-    // The network judged the augmented picture, not the one shown.
+    // The probability belongs to the augmented picture, not to the one shown.
     let of_another = raw && is_augmented(crop);
     let figures = match (width < 24, of_another) {
         (true, false) => format!("y {label} p {p:.2} {mark}"),

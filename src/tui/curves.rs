@@ -1,4 +1,4 @@
-//! What changed, and when? One figure over the steps, as near as one likes.
+//! Curves view: what changed, and when? One figure over the steps, with zoom.
 
 mod lens;
 
@@ -15,21 +15,21 @@ use ratatui::style::Style;
 use ratatui::text::Line;
 use std::collections::HashMap;
 
-/// Strengths of the moving average, and their words.
+/// Decay factors of the moving average, and their labels.
 const STRENGTHS: [(f64, &str); 5] =
     [(0.98, "0.98"), (0.995, "0.995"), (0.999, "0.999"), (0.0, "off"), (0.9, "0.9")];
 
-/// What is drawn.
+/// The figure in the chart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Figure {
-    /// The losses that are trained and chosen by.
+    /// The losses for training and for selecting `best`.
     #[default]
     Loss,
-    /// Both heads' losses, on terms that can be compared.
+    /// Both heads' losses, comparable between training and validation.
     Heads,
     /// The learning rate.
     Rate,
-    /// The gradients' norm.
+    /// L2 norm of the gradients.
     Gradient,
     /// Areas under the ROC curves.
     Auc,
@@ -60,7 +60,7 @@ impl Figure {
     }
 }
 
-/// The view.
+/// State of the view.
 #[derive(Default)]
 pub struct View {
     figure: Figure,
@@ -68,17 +68,17 @@ pub struct View {
     log: bool,
     strength: usize,
     together: bool,
-    /// Moving averages by fold and series, which follow their series from frame to frame.
+    /// Moving averages by fold and series, updated incrementally from frame to frame.
     averages: HashMap<(usize, &'static str), Smoothed>,
 }
 
-/// A line of the chart, before it is drawn.
+/// A line of the chart before drawing.
 enum CurveData<'a> {
-    /// Steps and their average.
+    /// A value per step, with its average.
     Steps(&'a Series, &'static str),
-    /// One figure an epoch.
+    /// A value per epoch.
     Epochs(Vec<(f64, f64)>),
-    /// What a constant guess would cost.
+    /// The loss of a constant guess.
     Level(f64),
 }
 
@@ -93,7 +93,7 @@ struct Curve<'a> {
 }
 
 impl View {
-    /// Does what `key` says.
+    /// Handles `key`.
     pub fn act(&mut self, key: ChartKey) {
         if self.lens.act(key) {
             return;
@@ -114,17 +114,17 @@ impl View {
         }
     }
 
-    /// Puts the cursor away; whether there was one.
+    /// Removes the cursor; returns whether there was one.
     pub fn put_cursor_away(&mut self) -> bool {
         self.lens.cursor.take().is_some()
     }
 
-    /// What is seen, for the mouse.
+    /// The visible range, for mouse input.
     pub fn lens(&mut self) -> &mut Lens {
         &mut self.lens
     }
 
-    /// Draws the chart of the fold at `shown`, or of all.
+    /// Draws the chart of the fold with index `shown`, or of all folds.
     pub fn draw(&mut self, frame: &mut Frame, area: Rect, state: &State, shown: usize) {
         let Some(fold) = state.folds.get(shown) else {
             frame.render_widget(Line::styled("waiting for the trainer's plan", theme::FAINT), area);
@@ -155,7 +155,7 @@ impl View {
         (self.lens.left, self.lens.area) = (left, body);
     }
 
-    /// What is seen, for files.
+    /// Returns the visible chart for export.
     pub fn export(&mut self, state: &State, shown: usize) -> Option<export::Chart> {
         let fold = state.folds.get(shown)?;
         let curves = self.prepare(state, fold);
@@ -166,7 +166,8 @@ impl View {
         Some(self.plot(&curves, fold).export(&format!("{} {of}", self.figure.name())))
     }
 
-    /// The curves of `fold`, or of all, with their averages and the range up to date.
+    /// Collects the curves of `fold` or of all folds, and updates their averages and the visible
+    /// range.
     fn prepare<'a>(&mut self, state: &'a State, fold: &'a Fold) -> Vec<Curve<'a>> {
         let folds: Vec<&Fold> = match self.together {
             true => state.folds.iter().collect(),
@@ -199,7 +200,8 @@ impl View {
         let number = fold.plan.fold;
         let place = state.folds.iter().position(|f| f.plan.fold == number).unwrap_or(0);
         let mark = self.together.then(|| char::from_digit(number as u32 % 36, 36)).flatten();
-        // Alone, a line is told by its colour and shape; beside others by its fold.
+        // A single fold's lines differ in colour and shape; with several, the colour identifies the
+        // fold.
         let style = |alone: Style| if self.together { theme::series(place) } else { alone };
         let named = |name: &str| match self.together {
             true => format!("{number} {name}"),
@@ -247,7 +249,7 @@ impl View {
         curves
     }
 
-    /// Brings the averages up to date.
+    /// Updates the averages.
     fn follow(&mut self, curves: &[Curve]) {
         let beta = self.beta();
         for curve in curves {
@@ -279,7 +281,7 @@ impl View {
                 let raw = Layer::new(Data::Steps(series), Shape::Dots, theme::FAINT)
                     .called(format!("{}, each step", curve.name));
                 let smooth = self.average(curve).map(|average| {
-                    // Beside validations the line of the steps needs no name of its own.
+                    // Next to validation curves, the line of the steps needs no label.
                     Layer::new(Data::Steps(average.series()), Shape::Line, curve.style)
                         .called(format!("{}, smoothed", curve.name))
                 });
@@ -314,7 +316,7 @@ impl View {
                 CurveData::Level(y) => level = Some(*y),
             }
         }
-        // Zoomed in, what is not in sight must not flatten what is.
+        // When zoomed in, invisible values must not flatten the visible ones.
         let level = level.filter(|_| self.lens.window == Window::Whole);
         let (low, high) = match self.figure {
             Figure::Loss | Figure::Heads | Figure::Gradient => range::of_losses(&raw, &must, level),
@@ -381,7 +383,7 @@ impl View {
         }
     }
 
-    /// What stood at the cursor, or what the marks mean.
+    /// Draws the values at the cursor, or the legend of the marks.
     fn draw_foot(&self, frame: &mut Frame, area: Rect, fold: &Fold, curves: &[Curve]) {
         let Some(x) = self.lens.cursor else {
             let kinds =
@@ -414,7 +416,7 @@ impl View {
                     }
                 }
                 CurveData::Epochs(points) => {
-                    // That of the epoch that the cursor is in, once it is over.
+                    // Show the value of the epoch that contains the cursor, once it is finished.
                     let after = points.iter().find(|p| p.0 >= x - 0.5).or(points.last());
                     format::maybe_loss(after.map(|p| p.1))
                 }
@@ -437,7 +439,7 @@ fn appearance(mark: Mark) -> (char, Style, &'static str) {
     }
 }
 
-/// The graver ones last, so that they are seen where several fall on one place.
+/// Marks of a fold, important ones last, so that they are drawn on top of others.
 fn marks(fold: &Fold) -> Vec<(f64, char, Style)> {
     let grave = |mark: Mark| match mark {
         Mark::Saved => 0,

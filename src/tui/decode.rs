@@ -1,21 +1,22 @@
-//! The terminal's bytes as keys and mouse events.
+//! Decodes the terminal's bytes into keys and mouse events.
 //!
-//! A byte stream does not say whether an Esc is a key or the beginning of a sequence, so a sequence
-//! that is not complete after [`PATIENCE`] is given up: nothing that was typed, cut off or lost on
-//! the way keeps later keys waiting. Text up to an end mark (a paste, or a terminal's answer to
-//! another program) is skipped as it comes, so its length costs no memory.
+//! A byte stream does not tell whether an Esc is a key or the beginning of a sequence, so a
+//! sequence that is incomplete after [`PATIENCE`] is given up. Thus nothing incomplete, whether
+//! typed, cut off or lost on the way, holds up later keys. Text up to an end mark (a paste, or a
+//! terminal's reply to another program) is skipped as it arrives, so its length costs no memory.
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyModifiers};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How long the rest of a sequence may take.
+/// Longest time to wait for the rest of a sequence.
 const PATIENCE: Duration = Duration::from_millis(50);
-/// A few bytes that come after text has paused for so long are keys: its end mark is lost.
+/// After a pause this long in skipped text, a few bytes are taken as keys because the end mark was
+/// lost.
 const PAUSE: Duration = Duration::from_millis(150);
-/// As many bytes as somebody types at once. More of them are the rest of a paste that stalled.
+/// Most bytes typed at once. More are the rest of a paste that stalled.
 const TYPED: usize = 16;
-/// Bytes of the longest sequence that is waited for.
+/// Length of the longest sequence to wait for, bytes.
 const LONGEST: usize = 64;
 
 const ESC: u8 = 0x1b;
@@ -24,44 +25,45 @@ const CONTROL_C: u8 = 0x03;
 const PASTE_BEGINS: &[u8] = b"\x1b[200~";
 const PASTE_ENDS: &[u8] = b"\x1b[201~";
 
-/// Text that is skipped.
+/// Kind of skipped text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Text {
-    /// Pasted: it is no command. One Ctrl-C in it is heard, which asks at most a question.
+    /// Pasted text, which is no command. Only the first Ctrl-C in it is handled, because it asks at
+    /// most a question.
     Paste { interrupted: bool },
-    /// OSC, DCS, APC, PM or SOS: an answer that nothing here asked for.
+    /// OSC, DCS, APC, PM or SOS: a reply to another program's query.
     Answer,
 }
 
-/// What the next bytes are.
+/// Kind of the next bytes.
 enum Next {
-    /// A complete sequence, or a character, of so many bytes.
+    /// A complete sequence or character of this many bytes.
     Unit(usize),
-    /// So many bytes that can be the beginning of nothing.
+    /// This many bytes that cannot begin anything.
     Broken(usize),
-    /// The beginning of a text that is skipped, of so many bytes.
+    /// Beginning of skipped text, of this many bytes.
     Text(Text, usize),
-    /// The beginning of something.
+    /// An incomplete sequence or character.
     Incomplete,
 }
 
-/// Bytes in, events out.
+/// Converts bytes to events.
 #[derive(Debug)]
 pub struct Decoder {
     bytes: Vec<u8>,
     text: Option<Text>,
-    /// When the newest byte came.
+    /// When the newest byte was received.
     heard: Instant,
     events: VecDeque<Event>,
 }
 
 impl Decoder {
-    /// No byte yet.
+    /// Creates a decoder without any input.
     pub fn new(now: Instant) -> Self {
         Self { bytes: Vec::new(), text: None, heard: now, events: VecDeque::new() }
     }
 
-    /// The oldest event that was not taken yet.
+    /// Removes and returns the oldest event.
     pub fn next(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
@@ -71,13 +73,13 @@ impl Decoder {
         !self.events.is_empty()
     }
 
-    /// When to call [`Self::expire`]; `None`: nothing waits for more bytes.
+    /// When to call [`Self::expire`]; `None` if no sequence is incomplete.
     pub fn deadline(&self) -> Option<Instant> {
         let waits = self.text.is_none() && !self.bytes.is_empty();
         waits.then(|| self.heard + PATIENCE)
     }
 
-    /// Takes in bytes as they were read together.
+    /// Takes in bytes that were read together.
     pub fn add(&mut self, bytes: &[u8], now: Instant) {
         if bytes.is_empty() {
             return;
@@ -94,7 +96,7 @@ impl Decoder {
         while self.step() {}
     }
 
-    /// Gives up what has been waited for long enough.
+    /// Gives up a sequence that has been incomplete for too long.
     pub fn expire(&mut self, now: Instant) {
         if self.deadline().is_some_and(|deadline| deadline <= now) {
             let bytes = std::mem::take(&mut self.bytes);
@@ -102,7 +104,7 @@ impl Decoder {
         }
     }
 
-    /// Takes one thing off the front; `false`: more bytes are needed.
+    /// Consumes one unit from the front; returns `false` if more bytes are needed.
     fn step(&mut self) -> bool {
         if let Some(text) = self.text {
             return self.skip(text);
@@ -125,7 +127,7 @@ impl Decoder {
         true
     }
 
-    /// Skips `text` as far as it is there; `true`: its end was found.
+    /// Skips the available part of `text`; returns whether its end was found.
     fn skip(&mut self, text: Text) -> bool {
         let (skipped, ended) = match text {
             Text::Paste { interrupted } => {
@@ -134,7 +136,7 @@ impl Decoder {
                     (1..PASTE_ENDS.len()).rev().find(|&n| self.bytes.ends_with(&PASTE_ENDS[..n]))
                 };
                 let upto = end.unwrap_or_else(|| self.bytes.len() - kept().unwrap_or(0));
-                // Nobody is kept from leaving by a paste that goes on and on.
+                // Allow leaving even during an endless paste.
                 if !interrupted && self.bytes[..upto].contains(&CONTROL_C) {
                     self.key(KeyCode::Char('c'), KeyModifiers::CONTROL);
                     self.text = Some(Text::Paste { interrupted: true });
@@ -147,7 +149,7 @@ impl Decoder {
                     [BEL, ..] => (end + 1, true),
                     [ESC, b'\\', ..] => (end + 2, true),
                     [ESC] => (end, false),
-                    // A key, or another sequence: the answer was cut off.
+                    // The reply was cut off by a key or another sequence.
                     _ => (end, true),
                 },
             },
@@ -159,35 +161,35 @@ impl Decoder {
         ended
     }
 
-    /// What a complete sequence means, if it means anything here.
+    /// Converts a complete sequence to an event, if it has a meaning here.
     fn decode(&mut self, unit: &[u8]) {
         let parsed = match misleads(unit) {
             true => None,
             false => terminput::Event::parse_from(unit).ok().flatten(),
         };
         match (parsed.and_then(|event| terminput_crossterm::to_crossterm(event).ok()), unit) {
-            // No key here is pressed with Alt: Esc and a key, pressed fast.
+            // No key here uses Alt, so this is Esc and a key pressed in quick succession.
             (Some(Event::Key(key)), [ESC, _]) if key.modifiers == KeyModifiers::ALT => {
                 self.keys(unit);
             }
             (Some(event), _) => self.events.push_back(event),
-            // No terminal sends that: keys that were pressed fast.
+            // No terminal sends this, so it is keys pressed in quick succession.
             (None, [ESC, b'[' | b'O', _]) => self.keys(unit),
             (None, _) => {}
         }
     }
 
-    /// What the beginning of a sequence means when the rest does not come.
+    /// Handles the beginning of a sequence whose rest did not arrive.
     fn give_up(&mut self, bytes: &[u8]) {
         match bytes {
             [ESC] | [ESC, b'[' | b'O'] | [ESC, b'[', b'['] => self.keys(bytes),
             [ESC, _] => self.decode(bytes),
-            // A report of the mouse or an answer that was cut off, or half a character.
+            // A truncated mouse report, reply or character.
             _ => {}
         }
     }
 
-    /// Each byte as a key of its own.
+    /// Takes each byte as a key of its own.
     fn keys(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             match byte {
@@ -202,8 +204,8 @@ impl Decoder {
     }
 }
 
-/// Whether the parser would make of `unit` what it is not: a place before the first from the mouse in
-/// column or row 0, which there is not, and F3 from the place of the cursor.
+/// Whether the parser would misread `unit`: a mouse report with column or row 0, which do not
+/// exist, or a cursor position report, which it takes for F3.
 fn misleads(unit: &[u8]) -> bool {
     let is_zero = |field: &[u8]| !field.is_empty() && field.iter().all(|&b| b == b'0');
     match unit {
@@ -213,11 +215,11 @@ fn misleads(unit: &[u8]) -> bool {
     }
 }
 
-/// What `bytes` begin with.
+/// Classifies the beginning of `bytes`.
 fn next(bytes: &[u8]) -> Next {
     match bytes {
         [] | [ESC] => Next::Incomplete,
-        // Esc, and then something of its own.
+        // Esc, followed by something unrelated.
         [ESC, 0..=0x1f, ..] => Next::Unit(1),
         [ESC, b'[', rest @ ..] => control_sequence(rest),
         [ESC, b'O', rest @ ..] => match rest.iter().position(|b| !b.is_ascii_digit()) {
@@ -233,10 +235,10 @@ fn next(bytes: &[u8]) -> Next {
     }
 }
 
-/// After `ESC [`.
+/// Classifies the bytes after `ESC [`.
 fn control_sequence(rest: &[u8]) -> Next {
-    // Function keys of the Linux console, and the mouse of an old xterm: so many bytes, whatever
-    // they are.
+    // Function keys of the Linux console and old xterm mouse reports have a fixed length, whatever
+    // the bytes.
     let fixed = match rest.first() {
         Some(b'[') => 2,
         Some(b'M') => 4,
@@ -261,7 +263,7 @@ fn control_sequence(rest: &[u8]) -> Next {
     }
 }
 
-/// A character in UTF-8 after `before` bytes.
+/// Classifies a UTF-8 character after `before` bytes.
 fn character(bytes: &[u8], before: usize) -> Next {
     let len = match bytes[0] {
         0..=0x7f => 1,
@@ -287,7 +289,7 @@ mod tests {
 
     const LATER: Duration = Duration::from_secs(1);
 
-    /// Whole sequences, each with a name for the assertion.
+    /// Complete sequences, each with a name for assertion messages.
     const SEQUENCES: [(&str, &[u8]); 26] = [
         ("an arrow", b"\x1b[A"),
         ("an arrow with Ctrl", b"\x1b[1;5C"),
@@ -440,7 +442,7 @@ mod tests {
         let mut decoder = Decoder::new(now);
         decoder.add(PASTE_BEGINS, now);
         for second in 0..100 {
-            // It stalls on the way.
+            // The paste stalls on the way.
             decoder.add(&b"qy".repeat(2000), now + LATER * second);
             assert!(decoder.bytes.len() < 10);
         }

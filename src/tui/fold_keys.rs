@@ -1,4 +1,5 @@
-//! What the keys mean for a fold in its state: a command, a question before it, or why not.
+//! Meaning of a key for a fold in its current state: a command, a question first, or a refusal with
+//! the reason.
 
 use super::confirm::Question;
 use super::keys::OfFold;
@@ -6,18 +7,19 @@ use crate::run::event::FoldState;
 use crate::run::{Command, FoldAction};
 use crate::view::{Fold, State, fold::word};
 
-/// What is to be done about a key.
+/// Response to a key.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
-    /// Send this.
+    /// Send this command.
     Send(Command),
-    /// Ask first.
+    /// Ask this question first.
     Ask(Question),
-    /// Nothing: why, in a line.
+    /// Do nothing; the reason, in one line.
     Refuse(String),
 }
 
-/// What `key` asks of `fold`. The trainer has the last word; what it would refuse is told at once.
+/// Decides what `key` does to `fold`. The trainer makes the final decision; foreseeable refusals
+/// are reported at once.
 pub fn verdict(key: OfFold, state: &State, fold: &Fold) -> Verdict {
     use FoldAction as A;
     use FoldState as S;
@@ -55,10 +57,10 @@ pub fn verdict(key: OfFold, state: &State, fold: &Fold) -> Verdict {
     }
 }
 
-/// What the key line calls `key` for `fold`; `None` where it has no sense.
+/// Label of `key` on the key line for `fold`; `None` if it does not apply.
 pub fn label(key: OfFold, state: &State, fold: &Fold) -> Option<&'static str> {
     match (key, verdict(key, state, fold)) {
-        // One of the two ways is open wherever there are two folds.
+        // With two folds or more, at least one of the two directions is possible.
         (OfFold::Act(FoldAction::Earlier), _) if fold.state != FoldState::Done => {
             (state.folds.len() > 1).then_some("move")
         }

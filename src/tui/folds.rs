@@ -1,4 +1,5 @@
-//! How do the folds compare? A table, a heat map of fold × epoch, and all validations in one chart.
+//! Folds view: how do the folds compare? A table, a heat map of fold × epoch, and a chart of all
+//! validation losses.
 
 use super::heat::Scale;
 use super::plot::{self, Data, Layer, Plot, Shape};
@@ -12,15 +13,15 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-/// What is looked at.
+/// State of the view.
 #[derive(Debug, Default)]
 pub struct View {
-    /// The epoch, from 1; `None` = each fold's newest.
+    /// Selected epoch, counted from 1; `None` = each fold's newest.
     epoch: Option<usize>,
 }
 
 impl View {
-    /// Another epoch.
+    /// Selects another epoch.
     pub fn select_epoch(&mut self, by: isize, state: &State) {
         let last = state.folds.iter().map(|fold| fold.epochs.len()).max().unwrap_or(0);
         let now = self.epoch.unwrap_or_else(|| newest(state) + usize::from(by < 0));
@@ -28,19 +29,19 @@ impl View {
         self.epoch = Some(next).filter(|&n| (1..=last).contains(&n) && n <= newest(state));
     }
 
-    /// Each fold's newest epoch again; whether another was looked at.
+    /// Goes back to each fold's newest epoch; returns whether another was selected.
     pub fn follow(&mut self) -> bool {
         self.epoch.take().is_some()
     }
 
-    /// Draws the view; `shown`: the place of the fold that keys act on.
+    /// Draws the view. `shown`: index of the fold that keys act on.
     pub fn draw(&self, frame: &mut Frame, area: Rect, state: &State, shown: usize) {
         if state.folds.is_empty() {
             frame.render_widget(Line::styled("waiting for the trainer's plan", theme::FAINT), area);
             return;
         }
         let folds = state.folds.len().min(50) as u16;
-        // Where there is no room for all three, the chart goes.
+        // If there is no room for all three, omit the chart.
         let table = folds + 3;
         let heat = folds + 2;
         let chart = area.height.saturating_sub(table + heat);
@@ -148,7 +149,7 @@ impl View {
             }
             lines.push(Line::from(spans));
         }
-        // The numbers of the epochs, and the one whose figures are told.
+        // Epoch numbers, and a mark at the selected epoch.
         let mut axis = vec![' '; room.min(epochs.div_ceil(each) * cell)];
         let mut write = |epoch: usize, text: &str| {
             let start = (epoch - 1) / each * cell;
@@ -173,13 +174,13 @@ impl View {
     }
 }
 
-/// The newest epoch that a fold has finished.
+/// Newest epoch that any fold has finished.
 fn newest(state: &State) -> usize {
     let last = |fold: &Fold| fold.last_epoch().map(|epoch| epoch.at.epoch);
     state.folds.iter().filter_map(last).max().unwrap_or(0)
 }
 
-/// Mean and standard deviation over the folds that have a best epoch.
+/// Row with mean and standard deviation over the folds that have a best epoch.
 fn mean_row(folds: &[Fold]) -> Line<'static> {
     let best: Vec<f64> = folds.iter().filter_map(|f| Some(f.best_epoch()?.valid_loss)).collect();
     let auc: Vec<f64> =
@@ -198,12 +199,12 @@ fn mean_row(folds: &[Fold]) -> Line<'static> {
     Line::styled(text, theme::KEY)
 }
 
-/// Mean and sample standard deviation (0 of one).
+/// Mean and sample standard deviation (0 for a single value).
 fn mean(figures: &[f64]) -> Option<(f64, f64)> {
     view::mean(figures).map(|(mean, sd)| (mean, sd.unwrap_or(0.0)))
 }
 
-/// The chart for files.
+/// The chart for export.
 pub fn export(state: &State) -> Option<export::Chart> {
     with_plot(state, |plot| plot.export("validation loss, all folds"))
 }
@@ -225,13 +226,13 @@ fn draw_chart(frame: &mut Frame, area: Rect, state: &State) {
     }
 }
 
-/// Mean of the folds' constant guesses.
+/// Mean over the folds of the constant guess's loss.
 fn baseline(state: &State) -> f64 {
     state.folds.iter().map(|f| f.plan.baseline).sum::<f64>() / state.folds.len() as f64
 }
 
-/// All folds' validation losses over epochs, their mean, and how far they spread; `None` before the
-/// first epoch.
+/// Passes a plot of all folds' validation losses by epoch, with their mean and spread, to `then`;
+/// `None` before the first epoch.
 fn with_plot<R>(state: &State, then: impl FnOnce(&Plot) -> R) -> Option<R> {
     let folds: Vec<Vec<(f64, f64)>> = state
         .folds
@@ -241,7 +242,7 @@ fn with_plot<R>(state: &State, then: impl FnOnce(&Plot) -> R) -> Option<R> {
             fold.done().map(loss).filter(|p| p.1.is_finite()).collect()
         })
         .collect();
-    // Epoch by epoch, where at least two folds have it.
+    // Mean and spread by epoch, where at least two folds have it.
     let mut spread: [Vec<(f64, f64)>; 3] = Default::default();
     for epoch in 1..=newest(state).min(100_000) {
         let at = |f: &Fold| f.epochs.get(epoch - 1)?.as_ref().map(|e| e.valid_loss);

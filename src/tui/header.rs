@@ -1,4 +1,4 @@
-//! The top line: the run, what it is doing, and what computes.
+//! Top line: the run, its status, and the device.
 
 use super::theme;
 use crate::run::event::TrainerState;
@@ -20,7 +20,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, now: f64) {
     let clock = format!("elapsed {} ", format::duration(now));
     let room = (area.width as usize).saturating_sub(left.width() + 2);
     let gpu = state.gpu.as_ref().map(format::gpu).unwrap_or_default();
-    // As much as there is room for: how the GPU is doing before what it is called.
+    // Show as much as fits; GPU readings take precedence over the device's name.
     let ways = [vec![device, &gpu, &clock], vec![&gpu, &clock], vec![device, &clock]];
     let join = |parts: Vec<&str>| {
         let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
@@ -37,7 +37,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, now: f64) {
     }
 }
 
-/// A mark for the state, so that it is not told by colour alone.
+/// Symbol of the run's state, so that the state is not shown by colour alone.
 fn mark(state: &State, now: f64) -> (String, Style) {
     const SPINNER: [&str; 4] = ["◐", "◓", "◑", "◒"];
     let spin = || SPINNER[(now.max(0.0) * 4.0) as u64 as usize % 4].to_string();

@@ -1,10 +1,10 @@
-//! Cells that tell a figure by how full they are and by their colour.
+//! Heat map cells that show a value by bar height and colour.
 
 use crate::view::Fold;
 use ratatui::style::{Color, Style};
 use ratatui::text::Span;
 
-/// The range of figures that cells span: the lowest is the best.
+/// Range of the values; the lowest is the best.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scale {
     low: f64,
@@ -12,8 +12,8 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// Of all `figures`; none is taken for worse than `worst`, so that one bad epoch does not flatten
-    /// all others.
+    /// Creates the range of `figures`, with values clipped at `worst`, so that one bad epoch does
+    /// not flatten all others.
     pub fn of(figures: impl Iterator<Item = f64>, worst: f64) -> Self {
         let (low, high) = figures
             .filter(|y| y.is_finite())
@@ -22,19 +22,19 @@ impl Scale {
         Self { low, high }
     }
 
-    /// Of all epochs of `folds`. Twice the loss of a constant guess is bad enough.
+    /// Creates the range of all epochs of `folds`, clipped at twice the loss of a constant guess.
     pub fn of_folds(folds: &[Fold]) -> Self {
         let baseline = folds.iter().map(|f| f.plan.baseline).fold(0.0, f64::max);
         Self::of(folds.iter().flat_map(Fold::done).map(|e| e.valid_loss), 2.0 * baseline)
     }
 
-    /// Where `figure` lies, 0 (best) to 1; `None` where all are alike.
+    /// Position of `figure` in the range, 0 (best) to 1; `None` if all values are equal.
     fn share(self, figure: f64) -> Option<f64> {
         let span = self.high - self.low;
         (span > 0.0).then(|| ((figure - self.low) / span).clamp(0.0, 1.0))
     }
 
-    /// The bar of a figure; `!` for one that is not finite.
+    /// Bar for a value; `!` if it is not finite.
     pub fn bar(self, figure: f64) -> char {
         const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
         match (figure.is_finite(), self.share(figure)) {
@@ -44,7 +44,7 @@ impl Scale {
         }
     }
 
-    /// `width` cells of a figure.
+    /// Draws a value in `width` cells.
     pub fn cells(self, figure: f64, width: usize) -> Span<'static> {
         let style = match figure.is_finite() {
             true => Style::new().fg(color(self.share(figure).unwrap_or(0.5))),
@@ -54,8 +54,8 @@ impl Scale {
     }
 }
 
-/// From good (0) over grey to bad (1): bluish green and vermilion, which those who see few colours
-/// can tell apart too.
+/// Colour scale from good (0) over grey to bad (1): bluish green to vermilion, which colour-blind
+/// readers can distinguish.
 fn color(share: f64) -> Color {
     const STOPS: [[f64; 3]; 3] =
         [[26.0, 178.0, 136.0], [150.0, 150.0, 150.0], [224.0, 106.0, 36.0]];

@@ -1,4 +1,4 @@
-//! What lies on top of the panes: the keys, and the frame that the other overlays share.
+//! Help overlay with the key bindings, and the frame shared by all overlays.
 
 use super::keys::{Keymap, Scroll};
 use super::theme;
@@ -8,7 +8,7 @@ use ratatui::layout::{Constraint, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Clear, Padding, Paragraph};
 
-/// Draws `lines` in a frame of their size in the middle of `area`; too long ones are cut.
+/// Draws `lines` in a frame in the middle of `area`; lines that are too long are cut.
 pub fn popup(frame: &mut Frame, area: Rect, title: &str, lines: Vec<Line<'static>>) {
     let width = lines.iter().map(Line::width).max().unwrap_or(0).min(u16::MAX as usize - 4) as u16;
     let height = lines.len().min(u16::MAX as usize - 2) as u16;
@@ -18,14 +18,14 @@ pub fn popup(frame: &mut Frame, area: Rect, title: &str, lines: Vec<Line<'static
     frame.render_widget(Paragraph::new(lines).block(block), area);
 }
 
-/// The keys, from a line on where there is no room for all.
+/// State of the help overlay, which scrolls if there is no room for all keys.
 #[derive(Debug, Default)]
 pub struct Keys {
     first: usize,
 }
 
 impl Keys {
-    /// Moves.
+    /// Scrolls.
     pub fn scroll(&mut self, scroll: Scroll) {
         self.first = match scroll {
             Scroll::Up => self.first.saturating_sub(1),
@@ -35,7 +35,7 @@ impl Keys {
         };
     }
 
-    /// Draws those of `view`.
+    /// Draws the keys of `view`.
     pub fn draw(&mut self, frame: &mut Frame, area: Rect, map: &Keymap, view: View) {
         let lines = map.lines(view);
         let rows = usize::from(area.height.saturating_sub(2)).max(1);

@@ -1,11 +1,11 @@
-//! Waiting for the keyboard, and for what else there is to do.
+//! Waits for keyboard input and other work.
 
 use super::wake::Waker;
 use crossterm::event::Event;
 use std::io;
 use std::time::Duration;
 
-/// What became of waiting.
+/// Outcome of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waited {
     /// There may be events to take.
@@ -31,11 +31,11 @@ mod unix {
     use std::os::fd::AsFd;
     use std::time::Instant;
 
-    /// Reads before other things are looked at: keys that never end must not starve the rest.
+    /// Maximum number of reads per turn, so that endless input cannot starve other work.
     const MOST_READS: usize = 16;
 
-    /// The terminal that keys come from. No read waits: crossterm's reader waits for the end of
-    /// every sequence, and for ever for one that was cut off.
+    /// The terminal that keys come from. Reads never block; crossterm's reader would wait for the
+    /// end of every sequence, forever if it was cut off.
     pub struct Input {
         tty: File,
         decoder: Decoder,
@@ -43,20 +43,21 @@ mod unix {
     }
 
     impl Input {
-        /// Standard input if it is a terminal, else the controlling terminal. `waker` ends a wait.
+        /// Opens standard input if it is a terminal, else the controlling terminal. `waker` ends a
+        /// wait.
         ///
-        /// Errors: there is no terminal to read from.
+        /// Errors: when there is no terminal to read from.
         pub fn open(waker: Waker) -> io::Result<Self> {
             use std::io::IsTerminal;
             let tty = match io::stdin().is_terminal() {
-                // Where it cannot be opened anew, it is read only after `poll` has seen a byte.
+                // If it cannot be reopened, it is read only after `poll` has reported input.
                 true => tty::reopened(io::stdin()).or_else(|_| tty::duplicate(io::stdin()))?,
                 false => tty::controlling()?,
             };
             Ok(Self { tty, decoder: Decoder::new(Instant::now()), waker })
         }
 
-        /// Waits for an event, a wake, or for room in `full`, at most `timeout` if there is one.
+        /// Waits for an event, a wake-up or room in `full`, for at most `timeout` if given.
         pub fn wait(
             &mut self,
             timeout: Option<Duration>,
@@ -87,17 +88,17 @@ mod unix {
             Ok(Waited::Fine)
         }
 
-        /// The oldest event that was not taken yet.
+        /// Removes and returns the oldest event.
         pub fn next(&mut self) -> Option<Event> {
             self.decoder.next()
         }
 
-        /// Takes in the bytes that are there.
+        /// Reads the available bytes.
         fn read(&mut self) -> Waited {
             let mut bytes = [0; 4096];
             for _ in 0..MOST_READS {
                 match (&self.tty).read(&mut bytes) {
-                    // A terminal in raw mode has no end but its own.
+                    // A terminal in raw mode has no end of file, so it is gone.
                     Ok(0) => return Waited::Gone,
                     Ok(n) => {
                         self.decoder.add(&bytes[..n], Instant::now());
@@ -115,18 +116,18 @@ mod unix {
     }
 }
 
-/// The console.
+/// Input from the console.
 #[cfg(not(unix))]
 pub struct Input {}
 
 #[cfg(not(unix))]
 impl Input {
-    /// Never an error.
+    /// Opens the console; never fails.
     pub fn open(_: Waker) -> io::Result<Self> {
         Ok(Self {})
     }
 
-    /// Waits for input, at most `timeout`, and not for long: nothing else ends it.
+    /// Waits for input, for at most `timeout` and only briefly, because nothing else ends the wait.
     pub fn wait(
         &mut self,
         timeout: Option<Duration>,
@@ -137,7 +138,7 @@ impl Input {
         crossterm::event::poll(timeout).map(|_| Waited::Fine)
     }
 
-    /// The oldest event that was not taken yet.
+    /// Removes and returns the oldest event.
     pub fn next(&mut self) -> Option<Event> {
         let is_there = crossterm::event::poll(Duration::ZERO).unwrap_or(false);
         is_there.then(crossterm::event::read)?.ok()

@@ -1,4 +1,4 @@
-//! The bottom line: the keys that have a sense now, as many as there is room for, or a notice.
+//! Bottom line: the keys that currently apply, as many as fit, or a notice.
 
 use super::keys::{Action, BINDINGS, Binding, Keymap};
 use super::views::View;
@@ -10,15 +10,15 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Clear, Paragraph, Wrap};
 use unicode_width::UnicodeWidthStr;
 
-/// What the line depends on.
+/// Input of the key line.
 pub struct Context<'a> {
-    /// The run.
+    /// The run's state.
     pub state: &'a State,
     /// The fold that keys act on.
     pub fold: Option<&'a Fold>,
-    /// The view at hand.
+    /// The current view.
     pub view: View,
-    /// Which key does what.
+    /// Key bindings.
     pub keys: &'a Keymap,
     /// Whether there is a pane of crops.
     pub crops: bool,
@@ -38,7 +38,7 @@ pub fn draw(frame: &mut Frame, area: Rect, context: &Context) {
     let mut room = usize::from(area.width);
     for i in by_rank {
         let (_, key, label) = &shown[i];
-        // The word that goes before the first of them.
+        // The group's heading precedes its first key.
         let named = (0..shown.len()).any(|i| chosen[i] && is_of_fold(i));
         let word = if is_of_fold(i) && !named { about.chars().count() } else { 0 };
         let width = word + key.chars().count() + label.chars().count() + 3;
@@ -82,8 +82,8 @@ fn label(binding: &Binding, context: &Context) -> Option<&'static str> {
     }
 }
 
-/// Draws `text` over the line, and over the one above it where it needs two. `done`: it tells of
-/// something that was done, not why something was not.
+/// Draws `text` over the line, and over the one above if it needs two. `done`: reports a completed
+/// action rather than a refusal.
 pub fn notice(frame: &mut Frame, area: Rect, text: &str, done: bool) {
     let (text, style) = match done {
         true => (format!(" {text}"), theme::GOOD),

@@ -70,7 +70,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Identifier for commands, such as `not_finite`.
+    /// Identifier passed to the alert command, such as `not_finite`.
     pub fn word(self) -> &'static str {
         match self {
             Self::Lost => "lost",

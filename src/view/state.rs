@@ -484,8 +484,9 @@ impl State {
         self.fold().map(|f| f.at).unwrap_or_default()
     }
 
-    /// Seconds left in the run, with validations and waiting folds but without pauses and paused
-    /// folds; `None` before the first step and once the run is over.
+    /// Seconds left in the run, or in the current epoch if the run stops after it. Includes
+    /// validations and waiting folds, but neither pauses nor paused folds. `None` before the first
+    /// step and when no work is left.
     pub fn seconds_left(&self) -> Option<f64> {
         let plan = self.plan.as_ref()?;
         if self.is_over() || self.is_stopping() || self.lacks_a_fold() {

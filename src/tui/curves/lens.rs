@@ -1,33 +1,33 @@
-//! Which steps a chart shows, and the cursor among them.
+//! Visible range of a chart, and the cursor in it.
 
 use super::{ChartKey, range};
 use ratatui::layout::Rect;
 
-/// Fewest steps that are seen.
+/// Minimum width of the visible range, steps.
 const NEAREST: f64 = 16.0;
 
-/// What of a fold is seen.
+/// Visible part of a fold.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Window {
     /// All of it.
     Whole,
-    /// So many of its newest steps.
+    /// This many of the newest steps.
     Newest(f64),
     /// From one step to another.
     Fixed(f64, f64),
 }
 
-/// What of a chart is seen, and where it was drawn.
+/// Visible range of a chart, and where the chart was drawn.
 pub struct Lens {
     pub window: Window,
     pub cursor: Option<f64>,
-    /// From where to where at the last draw.
+    /// First and last visible x at the last draw.
     pub seen: (f64, f64),
-    /// Where the chart ends, a little beyond the newest step.
+    /// End of the chart, a little beyond the newest step.
     end: f64,
     /// The newest step.
     last: f64,
-    /// Where it was drawn, and the column where its lines began.
+    /// Area of the chart, and the column where its lines begin.
     pub area: Rect,
     pub left: u16,
 }
@@ -40,7 +40,7 @@ impl Default for Lens {
 }
 
 impl Lens {
-    /// Does what `key` says, where it is about what is seen; whether it is.
+    /// Handles `key` if it concerns the visible range or the cursor; returns whether it does.
     pub fn act(&mut self, key: ChartKey) -> bool {
         let width = self.seen.1 - self.seen.0;
         match key {
@@ -56,7 +56,7 @@ impl Lens {
         true
     }
 
-    /// The newest step is `last` now.
+    /// Sets the newest step.
     pub fn reach(&mut self, last: f64) {
         self.last = last;
         self.end = range::end(last.max(NEAREST));
@@ -69,18 +69,18 @@ impl Lens {
         self.seen = self.range();
     }
 
-    /// The cursor to a column of the screen.
+    /// Moves the cursor to a column of the screen.
     pub fn point_at(&mut self, column: u16) {
         self.cursor = self.x_at(column).or(self.cursor);
     }
 
-    /// Nearer or farther around a column of the screen.
+    /// Zooms around a column of the screen.
     pub fn zoom_at(&mut self, factor: f64, column: u16) {
         let around = self.x_at(column);
         self.zoom(factor, around);
     }
 
-    /// What is seen, moved by so many columns.
+    /// Moves the visible range by `columns`.
     pub fn drag(&mut self, columns: i32) {
         let width = f64::from(self.area.right().saturating_sub(self.left).max(1));
         self.pan(-f64::from(columns) / width * (self.seen.1 - self.seen.0));
@@ -125,7 +125,7 @@ impl Lens {
             return;
         }
         self.window = match (around, self.window) {
-            // Without a point to look at the newest steps are what is wanted.
+            // Without a cursor, keep the newest steps in sight.
             (None, Window::Whole | Window::Newest(_)) => Window::Newest(width),
             (around, _) => {
                 let around = around.unwrap_or((x0 + x1) / 2.0);
@@ -136,8 +136,8 @@ impl Lens {
         };
     }
 
-    /// Steps that are seen at least. Of huge ones, as a damaged journal may count them, fewer would
-    /// begin and end at the same number.
+    /// Minimum width of the visible range. At the huge step numbers of a damaged journal, a
+    /// narrower range would have equal ends.
     fn narrowest(&self) -> f64 {
         NEAREST.max(1e-9 * self.end)
     }
