@@ -1,6 +1,6 @@
-//! A monkey at the dashboard: whatever is pressed, told and resized, in whatever order, it stands.
+//! Monkey test of the dashboard: random keys, events and sizes in random order must not break it.
 //!
-//! `MONKEY_EVENTS=N` for more or fewer than 100,000, `MONKEY_SEED=N` for others.
+//! `MONKEY_EVENTS=N` sets the number of events (default 100,000), `MONKEY_SEED=N` the seed.
 
 mod common;
 
@@ -26,7 +26,7 @@ fn of_environment(name: &str, default: u64) -> u64 {
     given.map_or(default, |n| n.parse().unwrap_or_else(|_| panic!("{name}={n}: no number")))
 }
 
-/// Tells where a panic happened.
+/// Prints where a panic happened.
 struct FailureContext {
     seed: u64,
     event: u64,
@@ -61,7 +61,8 @@ fn no_row_of_random_events_ends_it() {
     ];
     let mut context = FailureContext { seed, event: 0, size: (80, 24) };
     let mut terminal = Terminal::new(TestBackend::new(80, 24)).unwrap();
-    // A screen now and then, so that not all is seen at the end of a run that went wrong.
+    // Start a new screen now and then, so that not everything is tested on a finished or failed
+    // run.
     for chunk in 0..count.div_ceil(2000) {
         let pictures = *pictures.choose(&mut rng).unwrap();
         let mut screen = Screen::new(pictures, random_appearance(&mut rng), Keymap::default());
@@ -109,7 +110,7 @@ fn random_appearance(rng: &mut ChaCha8Rng) -> Appearance {
     }
 }
 
-/// A click, a drag or a turn of the wheel, seldom outside of the screen.
+/// A click, a drag or a turn of the wheel, occasionally outside of the screen.
 fn random_mouse(rng: &mut ChaCha8Rng, (width, height): (u16, u16)) -> MouseEvent {
     let kinds = [
         MouseEventKind::Down(MouseButton::Left),
@@ -151,7 +152,7 @@ fn random_key(rng: &mut ChaCha8Rng) -> KeyEvent {
     KeyEvent::new_with_kind(code, modifiers, kind)
 }
 
-/// From one cell to a wall, small ones more often.
+/// A size from a single cell to a very large screen, small ones more often.
 fn random_size(rng: &mut ChaCha8Rng) -> (u16, u16) {
     let (width, height) = match rng.random_range(0..4) {
         0 => (12, 8),
@@ -161,11 +162,11 @@ fn random_size(rng: &mut ChaCha8Rng) -> (u16, u16) {
     (rng.random_range(1..=width), rng.random_range(1..=height))
 }
 
-/// `stamped` with some of its figures, texts and lists wrong.
+/// `stamped` with some of its figures, texts and lists corrupted.
 fn spoilt(stamped: &Stamped, rng: &mut ChaCha8Rng) -> Stamped {
     let mut value = serde_json::to_value(stamped).unwrap();
     spoil(&mut value, rng);
-    // What no longer is an event cannot come.
+    // If the result is not a valid event, it could not occur.
     serde_json::from_value(value).unwrap_or_else(|_| stamped.clone())
 }
 
@@ -205,7 +206,8 @@ fn a_monkey_at_the_terminal_leaves_it_as_it_was() {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut s = session::Session::start(120, 36, &["--set", "ui.mouse=true", "--set", "ui.fps=60"]);
     s.wait("training fold 0");
-    // All keys but those that could end it early: `y`, `s` followed by `q`, and Ctrl-C twice.
+    // All keys except those that could end the run early: `y`, `s` followed by `q`, and Ctrl-C
+    // twice.
     let keys: Vec<String> =
         ('!'..='~').filter(|c| !"yYsS".contains(*c)).map(String::from).collect();
     let others = [
@@ -244,8 +246,8 @@ fn a_monkey_at_the_terminal_leaves_it_as_it_was() {
         std::thread::sleep(Duration::from_millis(rng.random_range(0..20)));
     }
     s.resize(120, 36);
-    // It still answers. A key may be taken for the end of a sequence that was cut off, or close
-    // what lay on top; those after it are not.
+    // The dashboard still responds. The first key may complete a truncated sequence or close an
+    // overlay; later keys do not.
     session::wait_until("the keys", || {
         assert!(s.child.try_wait().unwrap().is_none(), "it has left:\n{}", s.text());
         s.press("\x1b");
@@ -255,7 +257,7 @@ fn a_monkey_at_the_terminal_leaves_it_as_it_was() {
         s.text().contains("keys · ")
     });
     assert!(s.is_up());
-    // At once, whatever state the run is in.
+    // Immediately, whatever state the run is in.
     s.signal("-TERM");
     s.signal("-TERM");
     s.end(143);

@@ -1,4 +1,4 @@
-//! The dashboard in a real terminal (a PTY), used as a person would.
+//! The dashboard in a real terminal (a PTY), used as by a person.
 #![cfg(unix)]
 
 #[path = "pty/keys.rs"]
@@ -26,7 +26,7 @@ fn pause_resume_help_paste_resize_and_quit() {
         s.press("\x1b");
         s.wait_until("no help", |t| !t.contains("keys · Overview"));
         assert_eq!(s.journal(STEP), held, "it went on");
-        // A paste is not a row of keys: it must not skip, stop or quit.
+        // A paste is not a sequence of keys: it must not skip, stop or quit.
         s.press("\x1b[200~qnyspy\x1b[201~");
         s.press("p");
         s.wait("training fold 0");
@@ -63,7 +63,7 @@ fn a_paused_run_is_looked_at_slice_by_slice() {
         before.rsplit(' ').next().unwrap_or_default().parse::<u8>().unwrap()
     };
     let first = slice(&s.text());
-    // To and fro, faster than frames are drawn.
+    // Back and forth, faster than frames are drawn.
     s.press("\x1b[C".repeat(20));
     s.wait("slice 14 of 15");
     s.press("\x1b[D".repeat(20));
@@ -107,7 +107,7 @@ fn training_outlives_its_terminal_and_a_pause_is_ended_from_elsewhere() {
     let before = s.journal(STEP);
     s.signal("-HUP");
     s.wait_until("the shell's screen", |_| !s.is_up());
-    // What the user paused stays paused, and can be reached.
+    // A run paused by the user stays paused and remains reachable.
     assert!(s.command(&["pause", "demo"]).contains("paused"));
     assert_eq!(s.journal(STEP), before, "it went on by itself");
     s.command(&["unpause", "demo"]);
@@ -124,9 +124,9 @@ fn what_is_printed_lands_in_the_log_and_not_on_the_screen() {
     s.wait("stderr: a stray write to fd 2");
     s.press("p");
     s.wait("paused at fold 0 epoch");
-    // Drawn anew from nothing it looks the same, but for the clock.
+    // Redrawn from scratch, the screen is the same except for the clock.
     let rest = |text: &str| -> Vec<String> { text.lines().skip(1).map(String::from).collect() };
-    // A pause is saved too, which is told a moment later.
+    // A pause also saves, which is reported a moment later.
     s.wait("saved last of fold 0");
     let mut before = rest(&s.text());
     wait_until("a screen that stands still", || {
@@ -153,7 +153,7 @@ fn a_signal_ends_it_with_the_terminal_as_it_was() {
     s.wait("training fold 0");
     s.press("p");
     s.wait("paused at fold 0 epoch");
-    // The second one does not wait for the trainer.
+    // The second signal does not wait for the trainer.
     s.signal("-TERM");
     s.signal("-TERM");
     s.end(143);
@@ -169,7 +169,7 @@ fn stopped_it_gives_the_terminal_back_and_takes_it_again() {
             s.wait_until("the shell's screen", |_| !s.is_up());
             s.restored();
         }
-        // Only what has stopped can be continued.
+        // Only a stopped process can be continued.
         wait_until("a process that is stopped", || s.stat(3).is_none_or(|state| state == "T"));
         s.signal("-CONT");
         s.wait_until("the dashboard", |text| s.is_up() && text.contains("training fold 0"));
@@ -197,8 +197,8 @@ fn a_signal_that_ends_it_at_once_leaves_the_terminal_as_it_was() {
     s.restored();
 }
 
-/// In a shell, where the key stops the whole job: every thread of it, and none of them after another
-/// has drawn on the shell's screen.
+/// In a shell, where the key stops the whole job: every thread of it, and none after another has
+/// drawn on the shell's screen.
 #[test]
 fn control_z_gives_the_shell_its_screen_however_busy_training_is() {
     let dir = std::sync::Arc::new(tempfile::tempdir().unwrap());
@@ -209,7 +209,7 @@ fn control_z_gives_the_shell_its_screen_however_busy_training_is() {
         s.wait_until("the dashboard", |text| s.is_up() && text.contains("training fold 0"));
         s.press("\x1a");
         s.wait_until("the shell", |text| !s.is_up() && text.contains("Stopped"));
-        // What the shell answers comes after all that the job has drawn.
+        // The shell's answer comes after everything that the job has drawn.
         s.press("printf '\\e[2J\\e[H'; echo answer$((40 + 2))\n");
         s.wait("answer42");
         assert!(!s.is_up() && !s.text().contains("training fold 0"), "{}", s.text());
@@ -232,13 +232,14 @@ fn it_is_quiet_when_nothing_changes() {
     assert!(training <= 20_000.0, "{training} bytes a second while training");
     s.press("p");
     s.wait("paused at fold 0 epoch");
-    // What the pause itself leads to (a checkpoint, a last frame) ends when the machine lets it.
+    // Work caused by the pause itself (a checkpoint, a last frame) takes as long as the machine
+    // needs.
     wait_until("rest: no bytes and hardly any processor time", || {
         let ticks = s.ticks();
         let rest = s.rate(4);
         let ticks = ticks.zip(s.ticks()).map_or(0, |(before, after)| after - before);
         println!("{rest} bytes a second and {ticks} ticks in 4 s at rest");
-        // 100 ticks a second: 1 % of a processor.
+        // At 100 ticks per second: 1 % of a processor.
         rest <= 200.0 && ticks <= 4
     });
     s.press("q");

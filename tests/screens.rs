@@ -1,4 +1,4 @@
-//! The whole screen, drawn from a made-up run without a clock or a terminal.
+//! The whole screen, drawn from a synthetic run without a clock or a terminal.
 
 mod common;
 
@@ -64,7 +64,7 @@ fn of_fold(fold: usize, action: FoldAction) -> Reply {
     Reply::Send(Command::Fold { fold, action })
 }
 
-/// The last row: the keys, or why the last one did nothing.
+/// The last row: the keys, or why the last key did nothing.
 fn bottom(screen: &mut Screen) -> String {
     let drawn = draw(screen, 80, 24).to_string();
     drawn.lines().last().unwrap_or_default().into()
@@ -310,7 +310,7 @@ fn crops_are_shown_raw_or_augmented_whatever_draws_them() {
             let raw = draw(&mut screen, width, height);
             assert!(raw.to_string().contains(" raw crops "), "{pictures:?} {raw}");
             let changed = augmented.buffer().diff(raw.buffer()).len();
-            // Sixel's and iTerm2's picture is its first cell's.
+            // A sixel or iTerm2 picture is stored in its first cell.
             let least = if matches!(pictures, Sixel | Iterm) { 1 } else { 50 };
             assert!(changed > least, "{pictures:?} {width}: {changed} cells changed");
             press(&mut screen, KeyCode::Char('r'));
@@ -333,7 +333,7 @@ fn a_raw_crop_says_that_the_probability_is_of_the_augmented_one() {
     tell(&mut screen, Event::Preview(preview.clone()));
     let text = draw(&mut screen, 120, 36).to_string();
     assert!(text.contains("(cannot be read)") && text.contains("augmented 0.18"), "{text}");
-    // In validation both are the same picture, and the probability is its own.
+    // In validation both are the same picture, so the probability belongs to the one shown.
     preview.crops.iter_mut().for_each(|crop| crop.raw = Some(crop.seen.clone()));
     for key in ['r', 'r'] {
         press(&mut screen, KeyCode::Char(key));

@@ -1,4 +1,4 @@
-//! The keys: one table that dispatches, explains, and can be changed by the config.
+//! Key bindings: a single table for dispatch, help and the config's changes.
 
 mod map;
 mod table;
@@ -10,97 +10,97 @@ use super::views::{VIEWS, View};
 use crate::run::FoldAction;
 use crossterm::event::KeyCode;
 
-/// What a key does.
+/// Effect of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Pause, or go on.
+    /// Pause or resume training.
     TogglePause,
-    /// End after the epoch at hand.
+    /// End the run after the current epoch.
     StopAfterEpoch,
-    /// Save `last` and go on.
+    /// Save `last` and continue.
     Checkpoint,
-    /// Ask for more epochs.
+    /// Open the question about more epochs.
     MoreEpochs,
-    /// Ask for another learning rate to end at.
+    /// Open the question about another final learning rate.
     RateEnd,
-    /// Something about the fold looked at.
+    /// Act on the selected fold.
     Fold(OfFold),
-    /// Leave the dashboard and training alone, where training is another process.
+    /// Leave the dashboard without affecting training in another process.
     Detach,
-    /// Ask, then end at once; when the run is over, leave.
+    /// Ask, then stop immediately; once the run is over, leave.
     Quit,
-    /// Back to the shell until it says `fg`.
+    /// Return to the shell until `fg`.
     Suspend,
-    /// Show another view.
+    /// Switch to this view.
     Show(View),
-    /// Show the view to the right.
+    /// Switch to the view to the right.
     NextView,
-    /// Show the view to the left.
+    /// Switch to the view to the left.
     PreviousView,
-    /// Look at the fold before.
+    /// Select the previous fold.
     FoldBefore,
-    /// Look at the fold after.
+    /// Select the next fold.
     FoldAfter,
-    /// Scroll the log by lines (negative = back), by pages, or to an end.
+    /// Scroll the log by lines or pages, or to an end.
     Log(Scroll),
-    /// Something about what of the log is seen.
+    /// Change the visible part of the log.
     LogFilter(LogKey),
-    /// Something about the chart in view.
+    /// Act on the visible chart.
     Chart(ChartKey),
-    /// Look at another vertebra.
+    /// Select another vertebra.
     Vertebra(Scroll),
-    /// Move along the table of the folds' epochs, by epochs.
+    /// Select the previous epoch in the folds' table.
     EpochBefore,
-    /// As [`Self::EpochBefore`], on.
+    /// Select the next epoch in the folds' table.
     EpochAfter,
-    /// Move through the runs.
+    /// Scroll the list of runs.
     Runs(Scroll),
-    /// Lay the run's curve over the others, or take it away.
+    /// Add the selected run's curve to the chart, or remove it.
     MarkRun,
-    /// Something about the crops in view.
+    /// Act on the view of the crops.
     Crops(CropKey),
-    /// Show the crops before augmentation, or as the network sees them.
+    /// Switch between crops before augmentation and as the network sees them.
     ToggleRaw,
-    /// Take the alert at the top as seen.
+    /// Acknowledge the alert at the top.
     Acknowledge,
-    /// Write the chart in view as files.
+    /// Export the visible chart to files.
     Export,
-    /// Show the summary of a run that is over.
+    /// Show the summary of a finished run.
     Summary,
-    /// Show the keys.
+    /// Show the help overlay.
     Help,
-    /// Close what lies on top.
+    /// Close the overlay.
     Close,
 }
 
-/// What a key does about the fold looked at.
+/// Action on the selected fold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OfFold {
-    /// Set it aside, or put it back into the queue.
+    /// Pause the fold, or put it back into the queue.
     Hold,
-    /// Anything else, which is one thing whatever its state.
+    /// An action that does not depend on the fold's state.
     Act(FoldAction),
 }
 
-/// How a list moves.
+/// Movement in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scroll {
-    /// A line back.
+    /// One line up.
     Up,
-    /// A line on.
+    /// One line down.
     Down,
-    /// A page back.
+    /// One page up.
     PageUp,
-    /// A page on.
+    /// One page down.
     PageDown,
-    /// The oldest line.
+    /// To the oldest line.
     Home,
-    /// The newest line, and follow.
+    /// To the newest line, and follow.
     End,
 }
 
 impl Scroll {
-    /// What a key does to a list that lies on top, whatever the view's keys are.
+    /// Movement for a key in an overlay, independent of the view's bindings.
     pub fn of(code: KeyCode) -> Option<Self> {
         Some(match code {
             KeyCode::Up => Self::Up,
@@ -114,90 +114,90 @@ impl Scroll {
     }
 }
 
-/// What a key does about what of the log is seen.
+/// Action on the visible part of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogKey {
-    /// All lines, warnings and errors, or errors alone.
+    /// Cycle through all lines, warnings and errors, and errors only.
     Level,
-    /// Type what to look for.
+    /// Type a search term.
     Search,
-    /// The match before, upwards.
+    /// Go to the previous match, upwards.
     Older,
-    /// The match after, downwards.
+    /// Go to the next match, downwards.
     Newer,
 }
 
-/// What a key does about a chart.
+/// Action on a chart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChartKey {
-    /// The cursor to the left.
+    /// Move the cursor to the left.
     CursorLeft,
-    /// The cursor to the right.
+    /// Move the cursor to the right.
     CursorRight,
-    /// What is seen to the left.
+    /// Pan to the left.
     PanLeft,
-    /// What is seen to the right.
+    /// Pan to the right.
     PanRight,
-    /// Nearer, around the cursor.
+    /// Zoom in around the cursor.
     ZoomIn,
-    /// Farther.
+    /// Zoom out.
     ZoomOut,
-    /// All of it.
+    /// Show everything.
     Whole,
-    /// A logarithmic axis, or a linear one.
+    /// Switch between a logarithmic and a linear axis.
     Log,
-    /// More smoothing; after the strongest none.
+    /// Cycle through the smoothing strengths, including none.
     Smoothing,
-    /// The next figure.
+    /// Show the next figure.
     Figure,
-    /// All folds in one chart, or the one looked at.
+    /// Switch between all folds and the selected one.
     Together,
 }
 
-/// What a key does about the crops.
+/// Action on the view of the crops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CropKey {
-    /// The slice before.
+    /// Select the previous slice.
     SliceBefore,
-    /// The slice after.
+    /// Select the next slice.
     SliceAfter,
-    /// The vertebra above.
+    /// Select the vertebra above.
     VertebraAbove,
-    /// The vertebra below.
+    /// Select the vertebra below.
     VertebraBelow,
-    /// The slice that the network is most wrong about.
+    /// Select the slice with the largest error.
     MostWrong,
-    /// The study before.
+    /// Select the previous study.
     StudyBefore,
-    /// The study after.
+    /// Select the next study.
     StudyAfter,
-    /// The worst studies, or those of the batch at hand.
+    /// Switch between the worst studies and those of the current batch.
     List,
-    /// All studies at once, or one.
+    /// Switch between all studies and one.
     Grid,
-    /// With the mask's outline, or without it.
+    /// Switch the mask's outline on or off.
     Outline,
-    /// More contrast.
+    /// Increase the contrast.
     Narrower,
-    /// Less contrast.
+    /// Decrease the contrast.
     Wider,
-    /// A brighter picture.
+    /// Make the picture brighter.
     Brighter,
-    /// A darker picture.
+    /// Make the picture darker.
     Darker,
-    /// The picture's own contrast.
+    /// Reset the contrast to the picture's own.
     Reset,
 }
 
-/// The views in which a key works.
+/// Views in which a key works, as a bit set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scope(u8);
 
 impl Scope {
-    /// Everywhere.
+    /// All views.
     pub const ALL: Self = Self(0xff);
 
-    /// In these.
+    /// Only these views.
     pub const fn of(views: &[View]) -> Self {
         let (mut bits, mut i) = (0, 0);
         while i < views.len() {
@@ -207,40 +207,40 @@ impl Scope {
         Self(bits)
     }
 
-    /// Everywhere but in these.
+    /// All views except these.
     pub const fn but(views: &[View]) -> Self {
         Self(!Self::of(views).0)
     }
 
-    /// Whether `view` is among them.
+    /// Whether `view` is included.
     pub fn holds(self, view: View) -> bool {
         self.0 & (1 << view.index()) != 0
     }
 
-    /// Whether there is a view in both.
+    /// Whether any view is in both.
     pub fn meets(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 
-    /// The first of them.
+    /// The first view included.
     pub fn first(self) -> View {
         VIEWS.into_iter().find(|&view| self.holds(view)).unwrap_or_default()
     }
 }
 
-/// An action, its keys and its words.
+/// An action with its keys and descriptions.
 #[derive(Debug)]
 pub struct Binding {
-    /// Its name in the config's `[keys]`.
+    /// Name in the config's `[keys]`.
     pub name: &'static str,
-    /// What it does.
+    /// The action.
     pub action: Action,
-    /// Its keys, unless the config says others.
+    /// Default keys.
     pub keys: &'static [Key],
-    /// Where it works.
+    /// Views where it works.
     pub scope: Scope,
-    /// For the key line, and who gets room there first, from 1; empty = not on it.
+    /// Rank on the key line, from 1 (first to get room), and label; an empty label hides it.
     pub short: (u8, &'static str),
-    /// For the help; empty: it shares the line of the one before, whose opposite it is.
+    /// Help text. If empty, the action is the opposite of the previous one and shares its line.
     pub help: &'static str,
 }

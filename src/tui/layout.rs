@@ -1,13 +1,13 @@
-//! Which panes there are at a size, and where.
+//! Layout of the panes for a given size.
 
 use ratatui::layout::{Constraint, Layout, Rect};
 
-/// Below this the screen says so and draws nothing else.
+/// Minimum size; on smaller terminals only a message is shown.
 pub const MINIMUM: (u16, u16) = (40, 12);
-/// Below this the overview's panes become a line each.
+/// Minimum size for the overview's panes; below it the compact overview is shown.
 const OVERVIEW: (u16, u16) = (60, 13);
 
-/// The parts of any view's screen; `None` = no room for it.
+/// Parts of the screen common to all views; `None` = no room for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parts {
     pub header: Rect,
@@ -17,8 +17,7 @@ pub struct Parts {
     pub keys: Rect,
 }
 
-/// The parts of `area`; `None` if it is too small. `alarm`: rows kept for what must not be
-/// overlooked.
+/// Computes the parts of `area`; `None` if it is too small. `alarm`: rows reserved for the alarm.
 pub fn parts(area: Rect, alarm: u16) -> Option<Parts> {
     if area.width < MINIMUM.0 || area.height < MINIMUM.1 {
         return None;
@@ -30,7 +29,7 @@ pub fn parts(area: Rect, alarm: u16) -> Option<Parts> {
     Some(Parts { header, tabs, alarm: (alarm > 0).then_some(alarm_area), body, keys })
 }
 
-/// Where the overview's panes lie; `None` = no room for it.
+/// Areas of the overview's panes; `None` = no room for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Panes {
     pub overview: Rect,
@@ -42,8 +41,8 @@ pub struct Panes {
     pub log: Option<Rect>,
 }
 
-/// The panes of `body`; `None` if it is too small. `folds`: rows of the overview; `crops`: whether
-/// there will be pictures.
+/// Computes the panes of `body`; `None` if it is too small. `folds`: number of folds in the
+/// overview; `crops`: whether there is a pane of crops.
 pub fn panes(body: Rect, folds: u16, crops: bool) -> Option<Panes> {
     if body.width < OVERVIEW.0 || body.height < OVERVIEW.1 {
         return None;
@@ -55,18 +54,18 @@ pub fn panes(body: Rect, folds: u16, crops: bool) -> Option<Panes> {
     })
 }
 
-/// Rows of the overview with its frame and its heading.
+/// Rows of the overview, including its frame and heading.
 fn overview_rows(folds: u16, most: u16) -> u16 {
     (folds + 3).clamp(8, most.max(8))
 }
 
-/// Two columns: figures to the left, progress and pictures to the right.
+/// Two columns: figures on the left, progress and pictures on the right.
 fn wide(mut panes: Panes, body: Rect, folds: u16, crops: bool) -> Panes {
     let right_width = (body.width * 2 / 5).clamp(44, 96);
     let [left, right] =
         Layout::horizontal([Constraint::Fill(1), Constraint::Length(right_width)]).areas(body);
     let top = overview_rows(folds, body.height / 3);
-    // The C levels, the study head and the AUCs, framed.
+    // Vertebrae, study head and AUCs, with a frame.
     let low = if body.height >= 44 { 13 } else { 11 };
     let [overview, loss, low] =
         Layout::vertical([Constraint::Length(top), Constraint::Fill(1), Constraint::Length(low)])
@@ -81,7 +80,7 @@ fn wide(mut panes: Panes, body: Rect, folds: u16, crops: bool) -> Panes {
     panes.progress = progress;
     match (crops, body.height >= 44) {
         (true, true) => {
-            // Two rows of good pictures are enough; the log takes what is left.
+            // Two rows of good pictures suffice; the log gets the rest.
             let log = rest.height.saturating_sub(42).max(8);
             let [crops, log] =
                 Layout::vertical([Constraint::Fill(1), Constraint::Length(log)]).areas(rest);
@@ -97,7 +96,8 @@ fn wide(mut panes: Panes, body: Rect, folds: u16, crops: bool) -> Panes {
     panes
 }
 
-/// Overview and progress above; loss, vertebrae and a picture below; a log if there is height.
+/// Overview and progress at the top; loss, vertebrae and a picture below; a log if there is enough
+/// height.
 fn small(mut panes: Panes, body: Rect, folds: u16, crops: bool) -> Panes {
     let top = overview_rows(folds, body.height / 3).min(body.height / 2);
     let log = if body.height >= 32 { body.height / 5 } else { 0 };
@@ -112,7 +112,7 @@ fn small(mut panes: Panes, body: Rect, folds: u16, crops: bool) -> Panes {
     .areas(upper);
     (panes.overview, panes.progress) = (overview, progress);
     let crop_width = match crops && body.width >= 76 && lower.height >= 10 {
-        // A half-block picture is twice as wide as high, in cells.
+        // In cells, a half-block picture is twice as wide as high.
         true => (2 * lower.height.saturating_sub(4) + 2).clamp(20, body.width / 3),
         false => 0,
     };

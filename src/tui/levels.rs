@@ -1,4 +1,5 @@
-//! Which level is hard? C1 to C7 and the study head: newest figures, every epoch, and one's curve.
+//! Vertebrae view: which level is hard? Newest figures and all epochs of C1 to C7 and the study
+//! head, and the selected level's curve.
 
 use super::heat::Scale;
 use super::keys::Scroll;
@@ -14,16 +15,16 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-/// Columns that the scores take, and that there must be in all for them.
+/// Columns of the scores, and the total width from which they are shown.
 const SCORES: usize = 14;
 const WIDE: u16 = 100;
-/// Rows: seven vertebrae and the study head.
+/// Number of rows: seven vertebrae and the study head.
 const ROWS: usize = 8;
 
-/// What is looked at.
+/// State of the view.
 #[derive(Debug, Default)]
 pub struct View {
-    /// The row, 0 for C1.
+    /// Selected row, 0 for C1.
     row: usize,
 }
 
@@ -43,7 +44,7 @@ fn train(fold: &Fold, row: usize) -> Option<f64> {
 }
 
 impl View {
-    /// Another row.
+    /// Selects another row.
     pub fn scroll(&mut self, scroll: Scroll) {
         self.row = match scroll {
             Scroll::Up | Scroll::PageUp => self.row.saturating_sub(1),
@@ -165,7 +166,7 @@ impl View {
         Line::from(spans)
     }
 
-    /// The chart for files.
+    /// The chart for export.
     pub fn export(&self, fold: &Fold) -> Option<export::Chart> {
         let title = format!("validation loss by level, fold {}", fold.plan.fold);
         self.with_plot(fold, |plot| plot.export(&title))
@@ -182,8 +183,8 @@ impl View {
         self.with_plot(fold, |plot| frame.render_widget(plot, body));
     }
 
-    /// The chosen level's validation loss, the others' faintly behind it; `None` before the first
-    /// epoch.
+    /// Passes a plot of the selected level's validation loss, with the others' faintly behind it,
+    /// to `then`; `None` before the first epoch.
     fn with_plot<R>(&self, fold: &Fold, then: impl FnOnce(&Plot) -> R) -> Option<R> {
         let points: Vec<Vec<(f64, f64)>> = (0..ROWS)
             .map(|row| {

@@ -1,5 +1,5 @@
-//! The log, newest line at the bottom: a pane of the overview, and a view of its own that filters and
-//! searches.
+//! The log, newest line at the bottom, as a pane of the overview and as a view with filter and
+//! search.
 
 use super::keys::{LogKey, Scroll};
 use super::theme;
@@ -12,23 +12,23 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-/// Characters of what is looked for.
+/// Maximum number of characters in the search term.
 const LONGEST_QUERY: usize = 100;
 
-/// What of the log is seen.
+/// State of the log's view.
 #[derive(Debug)]
 pub struct View {
-    /// Lines ever up to the one at the bottom; `None` = follow the newest. Counted from the
-    /// run's start, so that new lines don't move what is being read.
+    /// Number of the line at the bottom, counted from the run's start, so that new lines do not
+    /// move the text being read; `None` = follow the newest.
     bottom: Option<u64>,
-    /// Rows at the last draw: a page.
+    /// Rows at the last draw, the size of a page.
     rows: u64,
-    /// The least grave lines that the view shows.
+    /// Lowest severity shown in the view.
     level: Level,
-    /// What is looked for, in lower case.
+    /// Search term, in lower case.
     query: String,
     typing: bool,
-    /// Lines ever up to the match that was jumped to.
+    /// Number of the line of the current match, counted from the run's start.
     found: Option<u64>,
 }
 
@@ -40,7 +40,7 @@ impl Default for View {
 }
 
 impl View {
-    /// Moves. `filtered`: through the lines of the view, else through all.
+    /// Scrolls. `filtered`: through the view's filtered lines instead of all.
     pub fn scroll(&mut self, scroll: Scroll, state: &State, filtered: bool) {
         let lines = self.lines(state, filtered);
         let last = lines.len().saturating_sub(1);
@@ -60,7 +60,7 @@ impl View {
         self.bottom = Some(next.max(first)).filter(|&n| n < last).map(|n| lines[n]);
     }
 
-    /// Does what `key` says.
+    /// Handles `key`.
     pub fn act(&mut self, key: LogKey, state: &State) {
         match key {
             LogKey::Level => {
@@ -81,12 +81,12 @@ impl View {
         }
     }
 
-    /// Whether keys are letters of what is looked for.
+    /// Whether keys are input to the search term.
     pub fn is_typing(&self) -> bool {
         self.typing
     }
 
-    /// A key while [`Self::is_typing`].
+    /// Handles a key while [`Self::is_typing`].
     pub fn type_key(&mut self, key: &KeyEvent, state: &State) {
         match key.code {
             KeyCode::Enter => self.typing = false,
@@ -105,7 +105,7 @@ impl View {
         self.jump(state, true);
     }
 
-    /// Shows all lines again and follows; whether something was hidden.
+    /// Ends the search and follows the newest line; returns whether that changed anything.
     pub fn clear(&mut self) -> bool {
         let was = self.typing || !self.query.is_empty() || self.bottom.is_some();
         (self.typing, self.found, self.bottom) = (false, None, None);
@@ -113,7 +113,7 @@ impl View {
         was
     }
 
-    /// To the match above or below.
+    /// Jumps to the next match above or below.
     fn jump(&mut self, state: &State, older: bool) {
         let lines = self.lines(state, true);
         let mut found = lines.iter().copied().filter(|&line| {
@@ -125,7 +125,7 @@ impl View {
         };
         let Some(line) = next.or(self.found) else { return };
         self.found = Some(line);
-        // With what follows it in sight.
+        // Keep the lines after the match in sight.
         let at = lines.partition_point(|&other| other < line);
         let below = (at + self.rows as usize / 2).min(lines.len().saturating_sub(1));
         self.bottom = Some(lines[below]).filter(|_| below + 1 < lines.len());
@@ -135,7 +135,7 @@ impl View {
         line.text.to_lowercase().contains(&self.query)
     }
 
-    /// The lines that are shown, each as lines ever up to it.
+    /// Numbers of the visible lines, counted from the run's start.
     fn lines(&self, state: &State, filtered: bool) -> Vec<u64> {
         let before = state.log_total - state.log.len() as u64;
         let numbered = state.log.iter().zip(before + 1..);
@@ -155,7 +155,7 @@ impl View {
         self.draw_lines(frame, inner, state, false);
     }
 
-    /// Draws the view: no frame, so that what is copied off the screen is text alone.
+    /// Draws the view, without a frame, so that text copied from the screen contains nothing else.
     pub fn draw(&mut self, frame: &mut Frame, area: Rect, state: &State) {
         let [head, body] =
             Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
@@ -211,8 +211,8 @@ fn line_at(state: &State, number: u64) -> Option<&LogLine> {
     state.log.get(number.checked_sub(before + 1)? as usize)
 }
 
-/// A line in rows of `width`, the later ones indented under the first one's text; what is looked
-/// for stands out.
+/// Wraps a line into rows of `width`, indenting the later rows under the text, and highlights the
+/// search term.
 fn wrapped(line: &LogLine, width: usize, query: &str, found: bool) -> Vec<Line<'static>> {
     let (mark, style) = match line.level {
         Level::Info => ("", Style::new()),
@@ -227,7 +227,7 @@ fn wrapped(line: &LogLine, width: usize, query: &str, found: bool) -> Vec<Line<'
     let mut rows = Vec::new();
     while !rest.is_empty() || rows.is_empty() {
         let mut end = room.min(rest.len());
-        // Break at a blank where there is one in the second half of the row.
+        // Break at a blank if there is one in the second half of the row.
         if end < rest.len()
             && let Some(blank) =
                 rest[..end].iter().rposition(|&c| c == ' ').filter(|b| *b > end / 2)
@@ -244,10 +244,10 @@ fn wrapped(line: &LogLine, width: usize, query: &str, found: bool) -> Vec<Line<'
     rows
 }
 
-/// `text` with each place where `query` stands reversed.
+/// Styles `text`, with each match of `query` reversed.
 fn highlighted(text: &str, query: &str, style: Style) -> Vec<Span<'static>> {
     let lower = text.to_lowercase();
-    // Lower case that is of another length points elsewhere.
+    // If lower case changes the length, positions in it do not apply to `text`.
     if query.is_empty() || lower.len() != text.len() {
         return vec![Span::styled(text.to_string(), style)];
     }

@@ -1,5 +1,5 @@
-//! The loss over a fold's steps: raw and smoothed in training, each epoch's in validation, and
-//! what a constant guess would cost.
+//! Loss over a fold's steps: raw and smoothed training loss, validation loss of each epoch, and the
+//! loss of a constant guess.
 
 use super::plot::{Data, Layer, Plot, Shape, Unit};
 use super::{range, theme};
@@ -9,14 +9,14 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
 
-/// The fold, and of what else there is to say as much as a pane of `width` has room for.
+/// Title of a pane of `width`: the fold, and as much more as fits.
 fn title(fold: &Fold, looking: bool, width: u16) -> String {
     let mut title = format!("loss · fold {}", fold.plan.fold);
     let seed = fold.seed.map(|seed| format!(" · seed {seed}"));
     let place = (fold.state == FoldState::Paused)
         .then(|| format!(" · epoch {} step {}", fold.at.epoch, fold.at.step));
     let back = looking.then(|| " · → back to training".into());
-    // The frame's corners and a space to either side.
+    // The frame's corners, and a space on either side.
     let room = usize::from(width.saturating_sub(4));
     for part in [seed, place, back].into_iter().flatten() {
         if title.chars().count() + part.chars().count() <= room {
@@ -26,7 +26,7 @@ fn title(fold: &Fold, looking: bool, width: u16) -> String {
     title
 }
 
-/// Draws the curves of `fold`; `looking`: whether another fold than the trained one is shown.
+/// Draws the curves of `fold`. `looking`: another fold than the one in training is shown.
 pub fn draw(frame: &mut Frame, area: Rect, fold: Option<&Fold>, looking: bool) {
     let title = fold.map_or("loss".into(), |fold| title(fold, looking, area.width));
     let block = theme::pane(&title);
@@ -68,7 +68,7 @@ pub fn draw(frame: &mut Frame, area: Rect, fold: Option<&Fold>, looking: bool) {
     frame.render_widget(&plot, rest);
 }
 
-/// What the lines are and their newest values, as much as fits.
+/// Legend with the newest values, as much as fits.
 fn legend(fold: &Fold, spikes: bool, width: u16) -> Line<'static> {
     let train = format::maybe_loss(fold.curve.train_now());
     let valid = match (fold.valid_so_far, fold.last_epoch()) {

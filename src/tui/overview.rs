@@ -1,4 +1,4 @@
-//! Folds × epochs: a row a fold, a cell an epoch.
+//! Table of folds × epochs: a row per fold, a cell per epoch.
 
 use super::heat::Scale;
 use super::theme;
@@ -10,18 +10,18 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-/// How wide the figures before the strips of epochs are.
+/// Column widths.
 #[derive(Debug, Clone, Copy)]
 struct Columns {
     epoch: usize,
-    /// Of the folds with a seed of their own; 0 = there is none.
+    /// Column for seeds that differ from the run's; 0 = none.
     seed: usize,
     strip: usize,
 }
 
-/// Characters of a seed that are shown; of a longer one the last.
+/// Maximum number of characters of a seed; of a longer one the last are shown.
 const SEED: usize = 8;
-/// A strip that is narrower tells less than a seed.
+/// A narrower strip is less useful than the seed.
 const STRIP: usize = 4;
 
 impl Columns {
@@ -32,7 +32,7 @@ impl Columns {
             0 => 0,
             n => n.max(4),
         };
-        // Mark and fold, state, best@ep. and the spaces after all four.
+        // Mark and fold, state, best@ep., and the space after each.
         let figures = 4 + 1 + 10 + 1 + epoch + 1 + 9 + 1;
         let strip = width.saturating_sub(figures);
         match strip.checked_sub(seed + 1) {
@@ -54,8 +54,8 @@ fn seed(f: &Fold) -> String {
     }
 }
 
-/// Draws the table in the queue's order; `shown`: the fold whose curves are on the screen, and
-/// which keys act on.
+/// Draws the table in queue order. `shown`: index of the fold whose curves are visible and that
+/// keys act on.
 pub fn draw(frame: &mut Frame, area: Rect, state: &State, shown: usize) {
     let title = match state.folds.get(shown) {
         Some(fold) if shown != state.current => {
@@ -86,7 +86,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, shown: usize) {
         ),
         theme::FAINT,
     )];
-    // With more folds than rows, the one shown must be among them.
+    // With more folds than rows, scroll the shown one into view.
     let rows = (inner.height as usize).saturating_sub(1).max(1);
     let first = (shown + 1).saturating_sub(rows).min(state.folds.len().saturating_sub(rows));
     for (index, f) in state.folds.iter().enumerate().skip(first).take(rows) {
@@ -95,7 +95,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, shown: usize) {
     frame.render_widget(Paragraph::new(lines), inner);
 }
 
-/// The strips' heading, as long as they are.
+/// Heading of the strips, as wide as they are.
 fn heading(strip: usize, epochs: usize) -> String {
     let each = match epochs.div_ceil(strip.max(1)) {
         0 | 1 => String::new(),
@@ -143,19 +143,19 @@ fn row(f: &Fold, columns: Columns, scale: Scale, shown: bool) -> Line<'static> {
     Line::from(spans)
 }
 
-/// Whether it goes on in the middle of an epoch when its turn comes.
+/// Whether the fold will resume in the middle of an epoch.
 fn stands(f: &Fold) -> bool {
     matches!(f.state, FoldState::Paused | FoldState::Waiting) && f.epochs_done() < f.at.epoch
 }
 
-/// A cell an epoch; a cell a few epochs (the best of them) where there is no room.
+/// Draws one cell per epoch or, if there is no room, per group of epochs (with its best).
 fn cells(f: &Fold, width: usize, scale: Scale) -> Vec<Span<'static>> {
     let epochs = f.epochs.len();
     if width == 0 || epochs == 0 {
         return Vec::new();
     }
     let bucket = epochs.div_ceil(width);
-    // Wide enough to be told apart, where there is room.
+    // Widen the cells, if there is room, so that they can be told apart.
     let repeat = (width / epochs.div_ceil(bucket)).clamp(1, 3);
     let best = f.best_epoch().map(|e| e.at.epoch);
     let at_hand = f.epochs_done() + 1;

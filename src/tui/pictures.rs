@@ -1,4 +1,4 @@
-//! Slices as pictures: what this terminal can show them as, and encoding them aside from drawing.
+//! Slices as pictures: what the terminal supports, and encoding in the background.
 
 mod encode;
 mod encoder;
@@ -9,26 +9,28 @@ pub use encoder::{Encoder, Ready};
 use super::appearance::{Appearance, Depth};
 use crate::config;
 
-/// How pictures are drawn.
+/// Technique for drawing pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pictures {
-    /// Pixels by kitty's graphics protocol, whose pictures are cells of text to everyone between.
+    /// Pixels by kitty's graphics protocol, with placeholder characters, which multiplexers pass on
+    /// as text.
     Kitty,
     /// Pixels by DEC's sixel graphics.
     Sixel,
     /// Pixels by iTerm2's inline images.
     Iterm,
-    /// Half blocks: two pixels a cell.
+    /// Half-block characters: two pixels per cell.
     Blocks,
-    /// A character a cell, without colour.
+    /// One character per cell, without colour.
     Characters,
-    /// None.
+    /// No pictures.
     Off,
 }
 
 impl Pictures {
-    /// What the config asks for, or else what environment variables say that the terminal can show.
-    /// It is not asked itself: an answer that comes late over a slow line would be taken for keys.
+    /// Determines the technique from the config or, if it says `auto`, from environment variables.
+    /// The terminal itself is not queried: over a slow connection, a late reply would be read as
+    /// key presses.
     pub fn of_terminal(variable: impl Fn(&str) -> Option<String>, asked: config::Pictures) -> Self {
         match asked {
             config::Pictures::Auto => {}
@@ -46,7 +48,7 @@ impl Pictures {
         if is_set("NO_COLOR") || ["linux", "vt100", "vt220"].contains(&term.as_str()) {
             Self::Characters
         } else if is_set("TMUX") || is_set("STY") || begins(&["tmux", "screen"]) {
-            // What lies between passes pixels on only where it was told to.
+            // A terminal multiplexer passes pixels on only if configured to.
             Self::Blocks
         } else if begins(&["xterm-kitty", "xterm-ghostty"])
             || program == "ghostty"
@@ -64,7 +66,7 @@ impl Pictures {
         }
     }
 
-    /// The same, as far as the terminal's colours and characters go: half blocks need both.
+    /// Replaces half blocks if the terminal lacks the colours or characters for them.
     pub fn within(self, appearance: Appearance) -> Self {
         let plain = appearance.ascii || appearance.depth == Depth::Monochrome;
         match self {
@@ -73,8 +75,8 @@ impl Pictures {
         }
     }
 
-    /// Whether the terminal keeps a picture's pixels until something is written over them: what is
-    /// drawn on top and taken away again leaves a hole.
+    /// Whether a picture's pixels stay on the terminal until overwritten, so that an overlay drawn
+    /// on top and removed leaves a hole.
     pub fn are_painted(self) -> bool {
         matches!(self, Self::Sixel | Self::Iterm)
     }

@@ -1,7 +1,7 @@
-//! A chart of lines over steps: axes, dots of braille, marks on the time axis, a cursor.
+//! Line chart over steps: axes, braille dots, marks on the time axis, and a cursor.
 //!
-//! Of the points that fall into a column of dots the lowest and the highest are drawn, so that a
-//! spike of one step is always seen, and what it costs does not grow with their number.
+//! For each column of dots, the lowest and the highest of its points are drawn, so that a spike of
+//! a single step is always visible and the cost does not grow with the number of points.
 
 mod axis;
 mod dots;
@@ -21,25 +21,25 @@ use ratatui::style::Style;
 use ratatui::text::Line;
 use ratatui::widgets::Widget;
 
-/// Points over x.
+/// Points of a line.
 #[derive(Debug, Clone, Copy)]
 pub enum Data<'a> {
-    /// One a step.
+    /// One per step.
     Steps(&'a Series),
-    /// Few: one an epoch.
+    /// Few points, such as one per epoch.
     Points(&'a [(f64, f64)]),
-    /// The same everywhere.
+    /// A constant value.
     Level(f64),
 }
 
-/// How they are drawn.
+/// How points are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
-    /// Each by itself, faintly.
+    /// Separate faint dots.
     Dots,
-    /// A line from one to the next.
+    /// A line through the points.
     Line,
-    /// A line, and a mark at each where there is room.
+    /// A line, with a mark at each point if there is room.
     Beads,
     /// A dashed line.
     Dashes,
@@ -48,73 +48,73 @@ pub enum Shape {
 /// A line of the chart.
 #[derive(Debug, Clone)]
 pub struct Layer<'a> {
-    /// Its points.
+    /// The points.
     pub data: Data<'a>,
-    /// How they are drawn.
+    /// How the points are drawn.
     pub shape: Shape,
-    /// In which colour.
+    /// The line's style.
     pub style: Style,
-    /// What stands at its end, so that it is told by more than its colour.
+    /// Label at the line's end, so that lines differ in more than colour.
     pub name: Option<char>,
-    /// What it is called where it is exported.
+    /// Name in exported files.
     pub title: String,
 }
 
 impl<'a> Layer<'a> {
-    /// One without a name.
+    /// Creates a line without a label or name.
     pub fn new(data: Data<'a>, shape: Shape, style: Style) -> Self {
         Self { data, shape, style, name: None, title: String::new() }
     }
 
-    /// The same called `title`.
+    /// Returns the line with the name `title`.
     pub fn called(self, title: impl Into<String>) -> Self {
         Self { title: title.into(), ..self }
     }
 }
 
-/// What x counts.
+/// Unit of x.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Unit {
-    /// Steps, of which so many make an epoch: whichever reads better.
+    /// Steps, with this many per epoch; the axis shows whichever reads better.
     Steps(f64),
     /// Epochs.
     Epochs,
-    /// Seconds of the run.
+    /// Seconds since the run started.
     Seconds,
 }
 
 /// A chart.
 #[derive(Debug, Clone)]
 pub struct Plot<'a> {
-    /// From where to where, x.
+    /// Range of x.
     pub x: (f64, f64),
-    /// From where to where, y; finite, the second above the first, both above 0 with `log`.
+    /// Range of y; finite, ascending, and positive with `log`.
     pub y: (f64, f64),
     /// Whether y is logarithmic.
     pub log: bool,
-    /// What x counts.
+    /// Unit of x.
     pub unit: Unit,
-    /// How y is written, and in how large units it is round: bytes in GiB.
+    /// Formats y; `round` is the unit in which ticks are round, such as GiB for bytes.
     pub label: fn(f64) -> String,
     /// See [`Self::label`].
     pub round: f64,
-    /// The lines; the later ones lie on top.
+    /// The lines; later ones are drawn on top.
     pub layers: Vec<Layer<'a>>,
-    /// What happened at an x, on the time axis.
+    /// Marks on the time axis, as (x, character, style).
     pub marks: Vec<(f64, char, Style)>,
-    /// The x whose figures are told.
+    /// Position of the cursor.
     pub cursor: Option<f64>,
 }
 
-/// Where things lie.
+/// Geometry of the chart.
 struct Frame {
     inner: Rect,
     scale: Scale,
 }
 
 impl<'a> Plot<'a> {
-    /// Losses over epochs, drawn as `layers`; `lines`: all their points, `level`: what is always in
-    /// sight. `None` before the first epoch.
+    /// Creates a plot of losses over epochs. `lines`: points that determine the ranges; `level`: a
+    /// value that is always in sight. `None` before the first epoch.
     pub fn over_epochs(
         lines: &[&[(f64, f64)]],
         level: Option<f64>,
@@ -137,7 +137,7 @@ impl<'a> Plot<'a> {
 }
 
 impl Plot<'_> {
-    /// The same for files: what is seen of it, every point.
+    /// Converts the visible part to a chart for export, with every point.
     pub fn export(&self, title: &str) -> export::Chart {
         let (divisor, label) = match self.unit {
             Unit::Steps(steps) => (steps, "epoch"),
@@ -168,7 +168,7 @@ impl Plot<'_> {
         }
     }
 
-    /// The points that lie within.
+    /// Visible points.
     fn seen(&self, data: Data) -> Vec<(f64, f64)> {
         let within = |x: &f64| (self.x.0..=self.x.1).contains(x);
         match data {
@@ -181,7 +181,7 @@ impl Plot<'_> {
         }
     }
 
-    /// The column where the lines begin, where the chart is drawn in `area`.
+    /// Column where the lines begin if the chart is drawn in `area`.
     pub fn left(&self, area: Rect) -> u16 {
         self.inner(area).x
     }
@@ -203,7 +203,7 @@ impl Plot<'_> {
         Rect { x: area.x + left, width: area.width - left, height: area.height - low, ..area }
     }
 
-    /// Draws it. Nothing is drawn where there is no room for a chart.
+    /// Draws the chart, if there is room for one.
     pub fn draw(&self, buffer: &mut Buffer, area: Rect) {
         let inner = self.inner(area);
         let sound = self.x.1 > self.x.0 && self.y.1 > self.y.0 && self.y.1.is_finite();
@@ -287,7 +287,7 @@ impl Plot<'_> {
         }
     }
 
-    /// The column of cells that x falls into.
+    /// Column of cells that contains x.
     fn column(&self, width: u16, x: f64) -> Option<u16> {
         let share = (x - self.x.0) / (self.x.1 - self.x.0);
         (0.0..=1.0)
@@ -319,7 +319,7 @@ impl Plot<'_> {
                     let share = (x - self.x.0) / (self.x.1 - self.x.0);
                     ((share * most).clamp(-most, 2.0 * most) as i32, scale.dot(y))
                 };
-                // Of epochs without number some are drawn.
+                // Of a very large number of epochs, draw only some.
                 let every = points.len().div_ceil(8 * columns).max(1);
                 let mut before = None;
                 for point in points.iter().step_by(every) {
@@ -343,7 +343,8 @@ impl Plot<'_> {
                     let places = series.within(x_of(i), x_of(i + 1));
                     let (span, broken) = series.span(places);
                     let Some(span) = span else {
-                        // Nothing there: not sampled so finely, or a figure that was none.
+                        // Empty column: either points are sparser than columns, or the value was
+                        // not finite, which breaks the line.
                         before = before.filter(|_| !broken);
                         continue;
                     };
@@ -376,7 +377,7 @@ impl Plot<'_> {
         }
     }
 
-    /// Marks at the points of an epoch each, where they do not crowd, and the name at the end.
+    /// Draws marks at the points, unless they are too dense, and the label at the line's end.
     fn draw_beads(&self, buffer: &mut Buffer, layer: &Layer, frame: &Frame) {
         let Frame { inner, scale } = frame;
         let place = |x: f64, y: f64| {
@@ -440,7 +441,7 @@ fn set(buffer: &mut Buffer, x: u16, y: u16, symbol: char, style: Style) {
     }
 }
 
-/// A line of legend: a mark and a text in a series' colour, as many as fit.
+/// Legend as one line of coloured marks and texts, as many as fit.
 pub fn legend(parts: Vec<(String, Style)>, width: u16) -> Line<'static> {
     let mut line = Line::default();
     for (text, style) in parts {

@@ -1,4 +1,4 @@
-//! How far, how fast, how long.
+//! Progress pane: bars, speed and remaining time.
 
 use super::theme;
 use crate::run::event::FoldState;
@@ -17,7 +17,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) {
     let mut lines = bars(state, width);
     lines.extend(figures(state));
     if lines.len() > inner.height as usize {
-        // The figures tell more than the innermost bar.
+        // The figures are more useful than the innermost bar.
         lines.remove(0);
     }
     frame.render_widget(Paragraph::new(lines), inner);

@@ -1,14 +1,14 @@
-//! Which figures a chart spans.
+//! Value ranges of charts.
 
 use super::theme;
 use crate::view::Series;
 use std::ops::Range;
 
-/// Figures that are looked at to find a range.
+/// Maximum number of values sampled to find a range.
 const SAMPLES: usize = 2048;
 
-/// Finite figures at `places` of `series`, evenly spread where there are many; the lowest of them
-/// all too.
+/// Finite values at the indices `places` of `series`: an even sample if there are many, and always
+/// the lowest.
 pub fn sample(series: &Series, places: Range<usize>) -> Vec<f64> {
     let points = &series.points()[places.clone()];
     let every = points.len().div_ceil(SAMPLES).max(1);
@@ -17,8 +17,8 @@ pub fn sample(series: &Series, places: Range<usize>) -> Vec<f64> {
     some.chain(lowest).map(f64::from).collect()
 }
 
-/// The range of losses shown: all that matters for judging, but not a first step or a spike so high
-/// that the rest would be a flat line. `raw`: of single steps; `must`: what is always seen.
+/// Range for losses, without a first step or spike so high that it would flatten the rest. `raw`:
+/// losses of single steps; `must`: losses to keep in sight.
 pub fn of_losses(raw: &[f64], must: &[f64], baseline: Option<f64>) -> (f64, f64) {
     let mut losses = raw.to_vec();
     losses.sort_by(f64::total_cmp);
@@ -36,7 +36,7 @@ pub fn of_losses(raw: &[f64], must: &[f64], baseline: Option<f64>) -> (f64, f64)
     widened(low, high)
 }
 
-/// The range of all of `figures`.
+/// Range of all `figures`.
 pub fn of_all(figures: impl Iterator<Item = f64>) -> (f64, f64) {
     let (low, high) = figures
         .filter(|y| y.is_finite())
@@ -44,16 +44,16 @@ pub fn of_all(figures: impl Iterator<Item = f64>) -> (f64, f64) {
     if low <= high { widened(low, high) } else { (0.0, 1.0) }
 }
 
-/// An end of x that stands still while `last` grows by a tenth, so that a chart is not drawn
-/// anew for every step.
+/// End of the x axis, which stays constant until `last` has grown by about a tenth, so that a chart
+/// is not redrawn for every step.
 pub fn end(last: f64) -> f64 {
     const GROWTH: f64 = 1.12;
     let steps = (last.max(1.0).ln() / GROWTH.ln()).ceil();
     GROWTH.powf(steps).max(last)
 }
 
-/// With a margin, and never empty; what is never negative stays so. The ends are round, so that they
-/// stand still while the figures hardly change.
+/// Adds a margin and rounds the ends, so that they stay constant while the values hardly change.
+/// The range is never empty, and does not become negative if `low` is not.
 fn widened(low: f64, high: f64) -> (f64, f64) {
     let [low, high] = [low, high].map(|y| y.clamp(-theme::HIGHEST, theme::HIGHEST));
     let margin = (0.05 * (high - low)).max(1e-3 * high.abs()).max(1e-9);

@@ -1,4 +1,5 @@
-//! Is it better than before? All runs beside this one, and their validation losses in one chart.
+//! Runs view: is it better than before? All runs next to this one, and their validation losses in
+//! one chart.
 
 use super::keys::Scroll;
 use super::plot::{self, Data, Layer, Plot, Shape};
@@ -15,11 +16,11 @@ use ratatui::widgets::Paragraph;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// Seconds after which the list is read again.
+/// Interval of reading the list again, seconds.
 const FRESH: f64 = 5.0;
-/// What the run that is watched is called.
+/// Label of the run being watched.
 const OWN: &str = "this run";
-/// Curves in one chart.
+/// Maximum number of curves in the chart.
 const MOST_CURVES: usize = 7;
 
 enum Question {
@@ -27,15 +28,15 @@ enum Question {
     Curve(String),
 }
 
-/// What the reader has read.
+/// Answer from the reading thread.
 pub enum Answer {
     /// All runs.
     List(Vec<runs::Run>),
-    /// A run's validation loss by epoch.
+    /// A run's name, and its validation loss by epoch.
     Curve(String, Vec<(f64, f64)>),
 }
 
-/// Reads runs on a thread of its own: a disk can be slow, and a journal long.
+/// Reads runs on a thread of its own, because disks can be slow and journals long.
 struct Reader {
     questions: Sender<Question>,
     answers: Receiver<Answer>,
@@ -64,24 +65,24 @@ impl Reader {
     }
 }
 
-/// The view.
+/// State of the view.
 #[derive(Default)]
 pub struct View {
     reader: Option<Reader>,
     rows: Option<Vec<runs::Run>>,
-    /// Those that are laid over each other; empty until they are read.
+    /// Curves in the chart, by run name; `None` until read.
     curves: BTreeMap<String, Option<Vec<(f64, f64)>>>,
     row: usize,
     asked: Option<f64>,
 }
 
 impl View {
-    /// One that reads the runs in `dir`, once it is shown.
+    /// Creates a view that reads the runs in `dir` when shown.
     pub fn of(dir: PathBuf) -> Self {
         Self { reader: Reader::start(dir), ..Self::default() }
     }
 
-    /// Takes in what was read.
+    /// Takes in an answer from the reading thread.
     pub fn take(&mut self, answer: Answer) {
         match answer {
             Answer::List(rows) => {
@@ -96,14 +97,14 @@ impl View {
         }
     }
 
-    /// Whether an answer is on its way: the screen is to look again soon.
+    /// Whether an answer is pending, so that the screen should be redrawn soon.
     pub fn is_waiting(&self) -> bool {
         self.reader.is_some() && (self.rows.is_none() || self.curves.values().any(Option::is_none))
     }
 
     fn ask(&self, question: Question) {
         if let Some(reader) = &self.reader {
-            // Full: it reads already.
+            // If the channel is full, the thread is busy reading already.
             let _ = reader.questions.try_send(question);
         }
     }
@@ -119,7 +120,7 @@ impl View {
         };
     }
 
-    /// Lays the chosen run's curve over the others, or takes it away; why not, if so.
+    /// Adds the selected run's curve to the chart, or removes it; returns the reason if it cannot.
     pub fn mark(&mut self, own: Option<&str>) -> Option<&'static str> {
         let Some(row) = self.rows.as_ref().and_then(|rows| rows.get(self.row)) else {
             return Some("there is no run to compare with");
@@ -204,7 +205,7 @@ impl View {
         frame.render_widget(Paragraph::new(lines), area);
     }
 
-    /// The chart for files.
+    /// The chart for export.
     pub fn export(&self, state: &State) -> Option<export::Chart> {
         self.with_plot(state, |plot| plot.export("mean validation loss of runs"))
     }
@@ -223,7 +224,8 @@ impl View {
         }
     }
 
-    /// This run's and the chosen runs' curves; `None` where there is no epoch.
+    /// Passes a plot of this run's and the selected runs' curves to `then`; `None` before the first
+    /// epoch.
     fn with_plot<R>(&self, state: &State, then: impl FnOnce(&Plot) -> R) -> Option<R> {
         let own = runs::curve(state);
         let others = self

@@ -1,4 +1,4 @@
-//! The learning rate over the whole run, and where training is.
+//! Learning rate over the whole run, with the current position.
 
 use super::theme;
 use crate::view::{State, format};
@@ -9,7 +9,7 @@ use ratatui::symbols::Marker;
 use ratatui::text::Line;
 use ratatui::widgets::{Axis, Chart, Dataset, GraphType};
 
-/// Draws the schedule: x = epochs of all folds, one after the other.
+/// Draws the schedule: x = epochs of all folds, one fold after the other.
 pub fn draw(frame: &mut Frame, area: Rect, state: &State) {
     let Some(plan) = state.plan.as_ref().filter(|p| !p.learning_rates.is_empty()) else {
         frame.render_widget(theme::pane("learning rate"), area);
@@ -35,7 +35,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) {
         });
     let high = plan.learning_rates.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
     let high = high.min(theme::HIGHEST);
-    // An epoch has one rate, so the line is a staircase.
+    // The rate is constant within an epoch, so the line is a staircase.
     let line: Vec<(f64, f64)> = (0..all)
         .flat_map(|i| {
             let rate = plan.learning_rates[i % epochs].min(theme::HIGHEST);

@@ -1,5 +1,5 @@
-//! The whole screen: what is on it, and what a key does to it. It knows neither clock nor
-//! terminal, so that a test can draw it.
+//! The whole screen: its contents, and the effects of keys. Independent of clock and terminal, so
+//! that tests can draw it.
 
 use super::appearance::Appearance;
 use super::confirm::{self, Question};
@@ -22,22 +22,22 @@ mod draw;
 mod files;
 mod mouse;
 
-/// What is to be done about a key.
+/// Response to a key.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Reply {
-    /// Nothing beyond drawing anew.
+    /// Nothing beyond redrawing.
     Nothing,
-    /// Send this to the trainer.
+    /// Send this command to the trainer.
     Send(Command),
     /// Leave the screen once the run is over.
     Leave,
-    /// Leave the screen and training alone.
+    /// Leave the screen without affecting training.
     Detach,
-    /// Give the terminal back to the shell until it says `fg`.
+    /// Give the terminal back to the shell until `fg`.
     Suspend,
 }
 
-/// What lies on top of the panes.
+/// Overlay on top of the panes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Overlay {
     Help,
@@ -45,16 +45,16 @@ enum Overlay {
     Confirm(Question),
 }
 
-/// A line that stands at the bottom, in the place of the keys.
+/// Notice at the bottom, in place of the key line.
 struct Notice {
     text: String,
-    /// Whether it tells of something done; else why a key did nothing.
+    /// Whether it reports a completed action; otherwise it says why a key did nothing.
     done: bool,
-    /// The run's second until which it stands, once it has been drawn.
+    /// When it disappears, in seconds since the run started; set at the first draw.
     until: Option<f64>,
 }
 
-/// The screen: the run's state, and what the user looks at.
+/// The screen: the run's state and the state of the user interface.
 pub struct Screen {
     /// The run's state.
     pub state: State,
@@ -63,30 +63,30 @@ pub struct Screen {
     appearance: Appearance,
     pictures: crops::Gallery,
     overlay: Option<Overlay>,
-    /// The user has asked to leave a run that had not ended.
+    /// The user has quit before the run ended.
     leaving: bool,
     help: help::Keys,
-    /// The number of the fold looked at, which keys act on; `None` = whichever is in training.
+    /// Number of the selected fold, which keys act on; `None` = the one in training.
     selected_fold: Option<usize>,
     notice: Option<Notice>,
     log: log::View,
-    /// Alerts for which the bell was rung, or need not be.
+    /// Number of alerts for which the bell was rung or is not needed.
     rung: u64,
     curves: curves::View,
     folds: folds::View,
     levels: levels::View,
     runs: runs::View,
     slices: slices::Slices,
-    /// Where runs are kept.
+    /// Folder of the runs.
     dir: Option<PathBuf>,
-    /// Where the tabs were drawn.
+    /// Area of the tabs at the last draw.
     tabs: Rect,
-    /// Where the mouse was while its button is held.
+    /// Column of the mouse while its button is held.
     dragged_from: Option<u16>,
 }
 
 impl Screen {
-    /// An empty screen.
+    /// Creates an empty screen.
     pub fn new(pictures: Pictures, appearance: Appearance, keys: Keymap) -> Self {
         Self {
             state: State::default(),
@@ -112,26 +112,26 @@ impl Screen {
         }
     }
 
-    /// The same for training in another process, which goes on when the screen is left.
+    /// Marks the run as trained in another process, which continues when the screen is left.
     pub fn attached(mut self) -> Self {
         self.state.attached = true;
         self
     }
 
-    /// The same with the runs in `dir` to compare with.
+    /// Adds the runs in `dir` for comparison.
     pub fn beside_runs_in(mut self, dir: PathBuf) -> Self {
         self.dir = Some(dir.clone());
         self.runs = runs::View::of(dir);
         self
     }
 
-    /// The same for a run that shows no crops of its batches.
+    /// Removes the pane of crops, for a run without previews.
     pub fn without_previews(mut self) -> Self {
         self.pictures = crops::Gallery::new(Pictures::Off);
         self
     }
 
-    /// Takes in what was read of other runs.
+    /// Takes in data of other runs.
     pub fn take_runs(&mut self, answer: runs::Answer) {
         self.runs.take(answer);
     }
@@ -140,19 +140,19 @@ impl Screen {
     pub fn apply(&mut self, stamped: &Stamped) {
         let was_over = self.state.is_over();
         self.state.apply(stamped);
-        // Whoever looks at the fold in training follows training.
+        // A selection of the fold in training follows training.
         let current = self.state.fold().map(|fold| fold.plan.fold);
         self.selected_fold = self.selected_fold.filter(|&number| Some(number) != current);
         self.after_end(was_over);
     }
 
-    /// Whether an alert has risen since this was last asked.
+    /// Whether an alert was raised since the last call.
     pub fn rings(&mut self) -> bool {
         let raised = self.state.alerts.raised();
         std::mem::replace(&mut self.rung, raised) < raised
     }
 
-    /// The trainer is gone.
+    /// Handles the end of the trainer's events.
     pub fn disconnected(&mut self) {
         let was_over = self.state.is_over();
         self.state.disconnected();
@@ -161,14 +161,14 @@ impl Screen {
 
     fn after_end(&mut self, was_over: bool) {
         if self.state.is_over() && !was_over {
-            // Who was asked whether to end the run need not answer any more.
+            // A pending question about quitting counts as confirmed, because the run has ended.
             self.leaving |= self.overlay == Some(Overlay::Confirm(Question::Quit));
-            // Another question about a run that is over has no answer; its results are what matters.
+            // Other questions have become meaningless; show the results instead.
             self.overlay = self.state.finished.is_some().then_some(Overlay::Summary);
         }
     }
 
-    /// Does what `key` says to the screen, and tells what remains to be done.
+    /// Handles `key` and returns what the caller has to do.
     pub fn key(&mut self, key: &KeyEvent) -> Reply {
         if key.kind == KeyEventKind::Release {
             return Reply::Nothing;
@@ -191,7 +191,7 @@ impl Screen {
         }
     }
 
-    /// A key while `question` is asked.
+    /// Handles a key while `question` is asked.
     fn reply(&mut self, question: Question, code: KeyCode, action: Option<Action>) -> Reply {
         if let Some(changed) = Scroll::of(code).and_then(|s| question.changed(s, &self.state)) {
             self.overlay = Some(Overlay::Confirm(changed));
@@ -206,11 +206,11 @@ impl Screen {
             }
             (_, Some(Action::Detach)) if question == Question::Quit => self.detach(),
             _ if control_c && question == Question::Quit => match self.state.attached {
-                // Pressed twice in haste it must not end what it did not begin.
+                // A hasty second Ctrl-C must not stop a run in another process.
                 true => self.detach(),
                 false => self.answer(question),
             },
-            // Ctrl-C only: a stray `q` must not turn one question into a worse one.
+            // Only Ctrl-C, so that a stray `q` does not replace the question by a more serious one.
             _ if control_c => {
                 self.overlay = Some(Overlay::Confirm(Question::Quit));
                 Reply::Nothing
@@ -235,7 +235,7 @@ impl Screen {
             Question::Skip(fold) => (fold, FoldAction::Skip),
             Question::Retrain(fold) => (fold, FoldAction::Retrain),
         };
-        // Asked of one fold, meant for that one alone, if it still has a sense.
+        // The answer applies only to the fold in the question, and only if it still makes sense.
         let asked = self.state.folds.iter().find(|f| f.plan.fold == fold);
         match asked.map(|f| verdict(OfFold::Act(action), &self.state, f)) {
             Some(Verdict::Ask(_)) => self.send(Command::Fold { fold, action }),
@@ -245,7 +245,7 @@ impl Screen {
         }
     }
 
-    /// A quit that was confirmed.
+    /// Carries out a confirmed quit.
     fn quit(&mut self) -> Reply {
         match self.state.is_over() {
             true => Reply::Leave,
@@ -253,12 +253,12 @@ impl Screen {
         }
     }
 
-    /// Whether the run is over and the user asked to leave before.
+    /// Whether the run is over and the user had asked to quit before.
     pub fn is_left(&self) -> bool {
         self.leaving && self.state.is_over()
     }
 
-    /// SIGTERM: this process is to end. What is trained in it was told to stop by the same signal.
+    /// Handles SIGTERM. A run in this process was told to stop by the same signal.
     pub fn terminate(&mut self) -> Reply {
         if self.state.attached {
             return Reply::Detach;
@@ -285,7 +285,7 @@ impl Screen {
         Reply::Send(command)
     }
 
-    /// Why the trainer would hear nothing, if so.
+    /// The reason why commands would have no effect, if any.
     fn deaf(&self) -> Option<&'static str> {
         if self.state.is_over() {
             return Some("the run is over: q leaves");
@@ -297,13 +297,13 @@ impl Screen {
         }
     }
 
-    /// Tells why a key does nothing, until the next one or for a while.
+    /// Shows why a key does nothing, until the next key or for a while.
     pub fn notice(&mut self, why: impl Into<String>) -> Reply {
         self.notice = Some(Notice { text: why.into(), done: false, until: None });
         Reply::Nothing
     }
 
-    /// Tells what a key has done, as long as a notice stands.
+    /// Shows what a key has done, for as long as a notice.
     fn done(&mut self, what: String) -> Reply {
         self.notice = Some(Notice { text: what, done: true, until: None });
         Reply::Nothing
@@ -312,7 +312,7 @@ impl Screen {
     fn act(&mut self, action: Action) -> Reply {
         match action {
             Action::Quit if self.state.is_over() => return Reply::Leave,
-            // Nothing is left to be asked: the run ends by itself.
+            // No need to ask, because the run is ending already.
             Action::Quit if self.state.is_stopping() => {
                 self.leaving = true;
                 return self.notice(match self.state.attached {
@@ -323,7 +323,7 @@ impl Screen {
             Action::Quit => self.overlay = Some(Overlay::Confirm(Question::Quit)),
             Action::Detach => return self.detach(),
             Action::Suspend => return Reply::Suspend,
-            // Going on without a fold would be the run's end.
+            // Resuming without a waiting fold would end the run.
             Action::TogglePause if self.state.is_paused() && self.state.lacks_a_fold() => {
                 return self.notice("no fold waits: ← → choose one, f or g bring it back");
             }
@@ -439,40 +439,41 @@ impl Screen {
         self.selected_fold = next.map(|fold| fold.plan.fold);
     }
 
-    /// Which of the state's folds is looked at.
+    /// Index of the selected fold.
     fn shown(&self) -> usize {
         let place = |number| self.state.folds.iter().position(|f| f.plan.fold == number);
         self.selected_fold.and_then(place).unwrap_or(self.state.current)
     }
 
-    /// The fold whose curves are shown, and which keys act on.
+    /// The selected fold, whose curves are shown and which keys act on.
     fn fold(&self) -> Option<&Fold> {
         self.state.folds.get(self.shown())
     }
 
-    /// From now on pictures are encoded aside from drawing; `wake` is called when there are some.
+    /// Moves encoding of pictures to threads of their own, which call `wake` when pictures are
+    /// ready.
     pub fn encode_aside(&mut self, wake: impl Fn() + Clone + Send + 'static) {
         self.pictures.go_aside(wake.clone());
         self.slices.go_aside(wake);
     }
 
-    /// Whether there are newer pictures to draw.
+    /// Whether newer pictures are ready to be drawn.
     pub fn take_pictures(&mut self) -> bool {
         self.pictures.take() | self.slices.take()
     }
 
-    /// The slice that is to be asked for, once.
+    /// Returns a slice to request, once.
     pub fn take_slice_request(&mut self) -> Option<SliceRequest> {
         self.slices.take_slice_request()
     }
 
-    /// The terminal has forgotten what was drawn.
+    /// Encodes pictures again, after the terminal has lost its contents.
     pub fn forget_pictures(&mut self) {
         self.pictures.forget();
         self.slices.forget();
     }
 
-    /// Whether something moves by the clock faster than once a second.
+    /// Whether anything changes faster than once a second without events.
     pub fn is_animated(&self) -> bool {
         (self.view == View::Runs && self.runs.is_waiting()) || self.moves()
     }

@@ -1,5 +1,5 @@
-//! What does it see, and where is it wrong? The studies that a validation was worst at, or those of
-//! the batch at hand, slice by slice.
+//! Crops view: what does the network see, and where is it wrong? Shows the worst studies of a
+//! validation, or those of the current batch, slice by slice.
 
 mod listed;
 mod panes;
@@ -17,50 +17,51 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::Line;
 use tiles::{SliceTile, TileStyle, Tiles};
 
-/// Seconds after which a slice that was asked for in vain is asked for again.
+/// Seconds after which an unanswered request for a slice is repeated.
 const PATIENCE: f64 = 2.0;
-/// What is said where none is to be drawn.
+/// Shown when pictures are switched off.
 const OFF: &str = "pictures are off: ui.pictures";
-/// What is said where a slice can no longer be read.
+/// Shown when a slice can no longer be read.
 const OVER: &str =
     "the run is over: rsna-tui attach reads its slices, where the crops are still there";
 
-/// The view.
+/// State of the view.
 pub struct Slices {
     encoder: Encoder<Tiles>,
     list: StudyList,
-    /// The batch at which somebody looks; `None`: the newest.
+    /// The batch being looked at; `None` = the newest.
     held: Option<Preview>,
-    /// The chosen study, and its row, which the next list takes where the study is not in it.
+    /// The selected study and its row. The row selects a study if the list does not contain this
+    /// one.
     study: (Option<String>, usize),
-    /// The chosen slice; `None`: where the network is most wrong.
+    /// The selected slice; `None` = the one with the largest error.
     place: Option<SliceNumber>,
-    /// All studies at once.
+    /// Whether to show all studies at once.
     grid: bool,
     outline: bool,
     contrast: Contrast,
-    /// What was asked for last, and when, once that is known.
+    /// The newest request and, once known, its time in seconds since the run started.
     asked: Option<(SliceRequest, Option<f64>)>,
-    /// What is to be asked for.
+    /// The request to send next.
     wanted: Option<SliceRequest>,
 }
 
-/// What the view is drawn from.
+/// Input for drawing the view.
 pub struct Context<'a> {
-    /// The run.
+    /// The run's state.
     pub state: &'a State,
-    /// The fold looked at.
+    /// The selected fold.
     pub fold: Option<&'a Fold>,
-    /// Whether slices are shown as they were before augmentation.
+    /// Whether to show slices before augmentation.
     pub raw: bool,
-    /// Whether something lies on top.
+    /// Whether an overlay is on top.
     pub covered: bool,
     /// Seconds since the run started.
     pub now: f64,
 }
 
 impl Slices {
-    /// The worst studies, one at a time.
+    /// Creates a view that shows the worst studies, one at a time.
     pub fn new(pictures: Pictures) -> Self {
         Self {
             encoder: Encoder::new(pictures, 1),
@@ -76,32 +77,32 @@ impl Slices {
         }
     }
 
-    /// From now on encodes its pictures aside from drawing; `wake` is called when there are some.
+    /// Moves encoding to a thread of its own, which calls `wake` when pictures are ready.
     pub fn go_aside(&mut self, wake: impl Fn() + Send + 'static) {
         self.encoder.go_aside(wake);
     }
 
-    /// Whether there are newer pictures to draw.
+    /// Whether newer pictures are ready to be drawn.
     pub fn take(&mut self) -> bool {
         self.encoder.take()
     }
 
-    /// Encodes the pictures anew for the next draw.
+    /// Discards the encoded pictures, so that the next draw encodes them again.
     pub fn forget(&mut self) {
         self.encoder.forget();
     }
 
-    /// The slice that is to be asked for, once.
+    /// Returns the slice to request, once.
     pub fn take_slice_request(&mut self) -> Option<SliceRequest> {
         self.wanted.take()
     }
 
-    /// Goes on with the newest batch.
+    /// Follows the newest batch again.
     pub fn release(&mut self) {
         self.held = None;
     }
 
-    /// Does what a key says; why not, if so.
+    /// Handles a key; returns the reason if it cannot.
     pub fn key(
         &mut self,
         key: CropKey,
@@ -129,7 +130,7 @@ impl Slices {
         Ok(())
     }
 
-    /// Goes to another study or slice.
+    /// Selects another study or slice.
     fn walk(
         &mut self,
         key: CropKey,
@@ -137,7 +138,7 @@ impl Slices {
         fold: Option<&Fold>,
     ) -> Result<(), &'static str> {
         if self.list == StudyList::Batch && self.held.is_none() {
-            // The next batch must not take it away.
+            // Keep this batch when the next one arrives.
             self.held = state.preview.clone();
         }
         let held = self.held.clone();
@@ -171,9 +172,9 @@ impl Slices {
             (None, place) => {
                 self.study = (Some(entry.prediction.study.clone()), at);
                 self.place = place;
-                // One looks at a slice in one picture.
+                // Single slices are shown in one picture.
                 self.grid = false;
-                // Before the next frame, which may be a while off.
+                // Request the slice now instead of at the next frame, which may be a while off.
                 let request = place.map(|place| listed.request(entry.prediction, place));
                 let request =
                     request.filter(|request| listed.slice(state, request, false).is_none());
@@ -186,7 +187,7 @@ impl Slices {
         Ok(())
     }
 
-    /// Which of the listed studies is looked at.
+    /// Index of the selected study.
     fn chosen(&self, listed: &Listed) -> usize {
         let (study, row) = &self.study;
         let same = |entry: &Entry| Some(&entry.prediction.study) == study.as_ref();
@@ -194,13 +195,13 @@ impl Slices {
         listed.entries.iter().position(same).unwrap_or((*row).min(last))
     }
 
-    /// Which slice of the chosen study is looked at.
+    /// The selected slice of the selected study.
     fn slice_in(&self, listed: &Listed, prediction: &Prediction) -> SliceNumber {
         let own = self.study.0.as_ref() == Some(&prediction.study);
         self.place.filter(|_| own).unwrap_or_else(|| listed.first_slice(prediction))
     }
 
-    /// Draws the view. What it lacks [`Self::take_slice_request`] tells.
+    /// Draws the view. If a slice is missing, [`Self::take_slice_request`] returns the request.
     pub fn draw(&mut self, frame: &mut Frame, area: Rect, context: &Context) {
         let held = self.held.take();
         let listed = listed(self.list, held.as_ref(), context.state, context.fold);
@@ -284,7 +285,8 @@ impl Slices {
         format!("{many}{what}{mask}{contrast}")
     }
 
-    /// Draws the pictures of the studies `shown`, the chosen one, `at`, by its slice at `place`.
+    /// Draws the pictures of the studies `shown`; the selected one, with index `at`, by its slice
+    /// `place`.
     fn draw_pictures(
         &mut self,
         frame: &mut Frame,
@@ -316,7 +318,7 @@ impl Slices {
         let style = TileStyle { raw: context.raw, outline: self.outline, contrast: self.contrast };
         let painted = self.encoder.pictures().are_painted();
         let ready = match there.is_empty() {
-            // Until the picture is there the one before stays.
+            // Keep the previous picture until the new one is ready.
             true => self.encoder.last(),
             false => {
                 let (tiles, wanted) = tiles::tiles(inner, there, style);
@@ -329,7 +331,7 @@ impl Slices {
         }
     }
 
-    /// Asks for `missing`, unless that is done already.
+    /// Requests `missing`, unless that was done recently.
     fn ask(&mut self, missing: Option<&SliceRequest>, now: f64) {
         let asked = self.asked.take().filter(|(asked, _)| Some(asked) == missing);
         let when = asked.map(|(_, when)| when.unwrap_or(now)).filter(|when| now - when < PATIENCE);
@@ -353,7 +355,7 @@ fn listed<'a>(
     }
 }
 
-/// Where the panes lie; `None` = no room for it.
+/// Areas of the panes; `None` = no room for it.
 struct Areas {
     studies: Option<Rect>,
     levels: Option<Rect>,
@@ -361,11 +363,12 @@ struct Areas {
     picture: Rect,
 }
 
-/// The list and the figures to the left, the picture beside them. `studies`: how many are listed.
+/// Places list and figures on the left and the picture next to them. `studies`: number of listed
+/// studies.
 fn areas(area: Rect, studies: u16) -> Areas {
-    // A head and seven rows, framed.
+    // A heading and seven rows, framed.
     const LEVELS: u16 = 10;
-    // Bars are not easier to read for being higher.
+    // Higher bars are no easier to read.
     const STRIP: u16 = 16;
     let left = match area.width {
         ..60 => 0,
@@ -380,7 +383,7 @@ fn areas(area: Rect, studies: u16) -> Areas {
     }
     let rest = area.height - LEVELS;
     let strip = match rest.saturating_sub(studies + 3) {
-        // Too little for a pane: the list has it.
+        // Too low for a pane, so the list gets the room.
         0..6 => 0,
         rest => rest.min(STRIP),
     };

@@ -1,39 +1,40 @@
-//! What was printed while the screen is up, as lines that the log can bear: few, short, plain.
+//! Converts captured output to lines for the log, limited in number and length and without control
+//! sequences.
 
 use crate::bounded;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Bytes of a line that are kept.
+/// Maximum length of a line, bytes.
 const LONGEST: usize = 1000;
-/// Lines that may come at once.
+/// Maximum number of lines in a burst.
 const BURST: u32 = 100;
-/// After a burst, one more line may come each time this has passed.
+/// After a burst, interval between further lines.
 const PAUSE: Duration = Duration::from_secs(2);
-/// Lines kept for a screen that does not take them.
+/// Maximum number of lines kept until they are taken.
 const MOST: usize = 200;
-/// A line that is not ended is shown after this.
+/// An unfinished line is shown after this time.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// The lines of one stream.
+/// Lines of one stream.
 #[derive(Debug)]
 pub struct Lines {
-    /// The line that is not ended yet, up to [`LONGEST`].
+    /// The unfinished line, up to [`LONGEST`].
     begun: Vec<u8>,
-    /// Bytes of it beyond that.
+    /// Bytes of it beyond that limit.
     beyond: usize,
     /// When it began.
     since: Option<Instant>,
     ready: VecDeque<String>,
     left_out: u64,
-    /// Lines that may come now.
+    /// Lines currently allowed.
     allowed: u32,
-    /// Since when `allowed` is as it is.
+    /// When `allowed` was last updated.
     counted: Instant,
 }
 
 impl Lines {
-    /// No line yet.
+    /// Creates an empty stream.
     pub fn new(now: Instant) -> Self {
         Self {
             begun: Vec::new(),
@@ -46,7 +47,7 @@ impl Lines {
         }
     }
 
-    /// Takes in what was printed. A carriage return ends a line too, as in a progress bar.
+    /// Takes in printed bytes. A carriage return ends a line too, for progress bars.
     pub fn add(&mut self, mut bytes: &[u8], now: Instant) {
         while let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) {
             self.begin(&bytes[..end], now);
@@ -70,7 +71,7 @@ impl Lines {
         let text = String::from_utf8_lossy(&self.begun);
         let mut text = bounded::excerpt(&without_escapes(&text), LONGEST).trim_end().to_string();
         if self.beyond > 0 {
-            // The cut may have gone through a character.
+            // The cut may have split a character.
             text.truncate(text.trim_end_matches('\u{fffd}').len());
             text += &format!("… ({} bytes more)", self.beyond);
         }
@@ -97,7 +98,7 @@ impl Lines {
         }
     }
 
-    /// Whether one more line may come, which then counts.
+    /// Whether one more line is allowed now; counts it if so.
     fn may_come(&mut self, now: Instant) -> bool {
         let since = now.saturating_duration_since(self.counted);
         let more = (since.as_nanos() / PAUSE.as_nanos()).try_into().unwrap_or(BURST);
@@ -110,15 +111,15 @@ impl Lines {
         may
     }
 
-    /// What is due without more being printed: a line that nobody ends, or that lines were left
-    /// out. `None`: nothing is.
+    /// When to call [`Self::tick`] if nothing more is printed, to show an unfinished line or the
+    /// number of dropped lines; `None` if neither is pending.
     pub fn due(&self) -> Option<Instant> {
         let line = self.since.map(|since| since + PATIENCE);
         let left_out = (self.left_out > 0 && self.ready.len() < MOST).then(|| self.counted + PAUSE);
         line.into_iter().chain(left_out).min()
     }
 
-    /// Does what is due.
+    /// Handles what [`Self::due`] announced.
     pub fn tick(&mut self, now: Instant) {
         if self.since.is_some_and(|since| since + PATIENCE <= now) {
             self.end(now);
@@ -126,7 +127,7 @@ impl Lines {
         self.tell_left_out(now);
     }
 
-    /// Ends all at once: nothing more is waited for.
+    /// Ends the stream: shows everything that is pending.
     pub fn close(&mut self, now: Instant) {
         self.end(now);
         (self.allowed, self.counted) = (BURST, now);
@@ -138,21 +139,21 @@ impl Lines {
         !self.ready.is_empty()
     }
 
-    /// The lines so far, oldest first, once.
+    /// Removes and returns the lines so far, oldest first.
     pub fn take(&mut self) -> impl Iterator<Item = String> {
         self.ready.drain(..)
     }
 }
 
-/// `text` without what would colour or steer a terminal: CSI sequences as a whole; of any other
-/// escape sequence the rest is text.
+/// Removes escape sequences that would control a terminal from `text`: CSI sequences entirely, of
+/// others only the escape character.
 fn without_escapes(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('\x1b') {
         out += before;
         rest = match after.strip_prefix('[') {
-            // Parameters, then one final byte.
+            // Parameters, then a final byte.
             Some(sequence) => {
                 let end = sequence.find(|c| ('@'..='~').contains(&c));
                 end.map_or("", |end| &sequence[end + 1..])
@@ -221,7 +222,7 @@ mod tests {
         let mut lines = Lines::new(start);
         let flood = b"the same again\n".repeat(1000);
         let mut taken_lines = Vec::new();
-        // 100 s of it, drawn ten times a second.
+        // 100 s of output, drawn ten times per second.
         for tenth in 0..1000 {
             lines.add(&flood, start + tenth * Duration::from_millis(100));
             taken_lines.extend(lines.take());
@@ -232,7 +233,7 @@ mod tests {
             "{}",
             taken_lines[BURST as usize]
         );
-        // The last ones are told although nothing more comes.
+        // The last dropped lines are reported even if nothing more is printed.
         let due = lines.due().unwrap();
         assert!(due <= start + Duration::from_secs(100) + PAUSE);
         lines.tick(due);

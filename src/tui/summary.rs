@@ -1,4 +1,4 @@
-//! The results, once the run is over.
+//! Results overlay of a finished run.
 
 use super::{help, theme};
 use crate::run::event::SkippedStudy;
@@ -8,14 +8,14 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::Line;
 
-/// Studies that were left out, as many as are named.
+/// Maximum number of skipped studies named.
 const LEFT_OUT: usize = 4;
 
 /// Draws the results in the middle of `area`.
 pub fn draw(frame: &mut Frame, area: Rect, state: &State) {
     let width = area.width.saturating_sub(6).into();
-    // Where it is too long, the folder alone tells where the checkpoints are, and the report which
-    // studies were left out.
+    // If the text is too long, show only the folder of the checkpoints, and then leave the skipped
+    // studies to the report.
     let mut all = lines(state, width, true, LEFT_OUT);
     for named in [LEFT_OUT, 0] {
         if all.len() + 2 > area.height.into() {
@@ -65,7 +65,7 @@ fn lines(state: &State, width: usize, with_paths: bool, named: usize) -> Vec<Lin
     lines
 }
 
-/// The first `named` studies that were left out, and how many more there are.
+/// The first `named` skipped studies, and the number of others.
 fn left_out(skipped: &[SkippedStudy], width: usize, named: usize) -> Vec<Line<'static>> {
     if skipped.is_empty() {
         return Vec::new();

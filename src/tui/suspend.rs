@@ -1,5 +1,5 @@
-//! Stopping as Ctrl-Z stops any program: the shell gets the terminal until it says `fg`. Training
-//! in this process stands still meanwhile; with `bg` it goes on without the screen.
+//! Suspends the program, as Ctrl-Z does: the shell gets the terminal until `fg`. Training in this
+//! process stops meanwhile; with `bg` it continues without the screen.
 
 #[cfg(unix)]
 pub use unix::{has_shell, in_front, stop};
@@ -10,16 +10,17 @@ mod unix {
     use rustix::termios::tcgetpgrp;
     use std::os::fd::AsFd;
 
-    /// Whether a shell would notice: where this process, or the one that merely started it, is all
-    /// of its session (`ssh -t host rsna-tui`, `tmux new rsna-tui`), nobody could say `fg`.
+    /// Whether a shell would notice. If this process, or the one that merely started it, is the
+    /// only job of its session (`ssh -t host rsna-tui`, `tmux new rsna-tui`), nobody could enter
+    /// `fg`.
     pub fn has_shell() -> bool {
         getsid(None).is_ok_and(|session| session != getpgrp())
     }
 
-    /// Stops, and returns when it is continued. `all`: the whole job, as the terminal itself does
-    /// at Ctrl-Z, so that `cargo run` and pipelines stop too; else this process.
+    /// Stops, and returns once continued. `all`: stop the whole job, as the terminal does at
+    /// Ctrl-Z, so that `cargo run` and pipelines stop too; otherwise only this process.
     pub fn stop(all: bool) {
-        // What cannot be stopped goes on: there is nobody to tell.
+        // If stopping fails, continue; there is nobody to report to.
         if all {
             let _ = kill_current_process_group(Signal::STOP);
         } else {
@@ -28,23 +29,24 @@ mod unix {
         }
     }
 
-    /// Whether the terminal is this job's; who writes or reads it from behind is stopped again.
+    /// Whether this job is in the foreground; a background job is stopped again when it reads or
+    /// writes the terminal.
     pub fn in_front(tty: impl AsFd) -> bool {
         tcgetpgrp(tty).map_or(true, |group| group == getpgrp())
     }
 }
 
-/// There are no jobs here.
+/// No job control on other platforms.
 #[cfg(not(unix))]
 pub fn has_shell() -> bool {
     false
 }
 
-/// There are no jobs here.
+/// No job control on other platforms.
 #[cfg(not(unix))]
 pub fn stop(_all: bool) {}
 
-/// There are no jobs here.
+/// No job control on other platforms.
 #[cfg(not(unix))]
 pub fn in_front<T>(_tty: T) -> bool {
     true

@@ -1,4 +1,5 @@
-//! Is the machine busy, and with what? The speed of training and what it is made of, over the run.
+//! System view: is the machine busy, and with what? Speed of training and use of the machine over
+//! the run.
 
 use super::plot::{Data, Layer, Plot, Shape, Unit};
 use super::{range, theme};
@@ -9,20 +10,20 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-/// Columns that a chart needs, its axis included.
+/// Minimum width of a chart with its axis, columns.
 const WIDTH: u16 = 34;
-/// Rows that it needs with its title and its axis.
+/// Minimum height of a chart with title and axis, rows.
 const HEIGHT: u16 = 7;
 
-/// A small chart: its name, its newest figure, its lines.
+/// A small chart with its name, its newest value and its lines.
 struct Panel<'a> {
     name: &'static str,
     now: String,
     lines: Vec<(&'a Series, Style)>,
-    /// The end of its axis, where that does not follow from the figures.
+    /// End of the y axis, if it does not follow from the values.
     high: Option<f64>,
     label: fn(f64) -> String,
-    /// Whether figures are bytes.
+    /// Whether values are bytes.
     bytes: bool,
 }
 
@@ -46,7 +47,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) {
     }
 }
 
-/// What computes, and how far it is from idle.
+/// Summary of the device and its utilisation.
 fn headline(state: &State) -> Line<'static> {
     let p = &state.progress;
     let mut parts = Vec::new();
@@ -162,7 +163,7 @@ fn panels(state: &State) -> Vec<Panel<'_>> {
     ]
 }
 
-/// `12.3G`, `512M`: bytes in 1024s.
+/// Formats bytes in units of 1024: `12.3G`, `512M`.
 fn gib(bytes: f64) -> String {
     let gib = bytes / f64::from(1 << 30);
     match gib {
@@ -175,7 +176,7 @@ fn gib(bytes: f64) -> String {
     }
 }
 
-/// The charts for files.
+/// The charts for export.
 pub fn export(state: &State) -> Vec<export::Chart> {
     let panels = panels(state).into_iter().filter(is_there);
     panels.map(|panel| with_plot(&panel, |plot| plot.export(panel.name))).collect()

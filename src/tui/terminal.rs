@@ -1,4 +1,4 @@
-//! Taking the terminal over, and giving it back whatever happens.
+//! Takes the terminal over, and restores it whatever happens.
 
 use super::backend::Backend;
 use super::capture;
@@ -21,7 +21,7 @@ use std::thread::ThreadId;
 /// The terminal in use.
 pub type Screen = ratatui::Terminal<Backend<Tty>>;
 
-/// What is taken over, for whoever gives it back.
+/// What is needed to restore the terminal.
 #[derive(Debug, Clone)]
 struct Taken {
     /// The thread that owns the screen.
@@ -30,34 +30,35 @@ struct Taken {
     mouse: bool,
 }
 
-/// The terminal while it is taken over.
+/// The terminal, while taken over.
 static TAKEN: Mutex<Option<Taken>> = Mutex::new(None);
 
-/// Gives the terminal back when dropped.
+/// Restores the terminal when dropped.
 pub struct Guard;
 
-/// Takes the terminal over: raw mode, alternate screen, pasted text told from keys, and what others
-/// print caught, of which `waker` tells. `mouse`: whether it is the program's; else it stays the
-/// terminal's, so that text can be selected.
+/// Takes the terminal over: raw mode, alternate screen, bracketed paste, and capture of other
+/// output, for which `waker` wakes the dashboard. `mouse`: capture the mouse; otherwise the
+/// terminal keeps it for selecting text.
 pub fn enter(mouse: bool, waker: &Waker) -> io::Result<(Screen, Guard)> {
     static HOOK: Once = Once::new();
     HOOK.call_once(install_panic_hook);
     let tty = Tty::open()?;
-    // From here on, also when a line below fails, the guard puts all back.
+    // From here on, the guard restores the terminal even if a later line fails.
     let guard = Guard;
     take(&tty, mouse)?;
     capture::begin(waker)?;
     Ok((Screen::new(Backend::new(tty))?, guard))
 }
 
-/// Takes it over once more, after this process stood still and others used it; the next draw
+/// Takes the terminal over again after this process was stopped and others used it. The next draw
 /// writes every cell.
 pub fn enter_again(terminal: &mut Screen, mouse: bool, waker: &Waker) -> io::Result<()> {
-    // Who was stopped unasked still believes it raw; the shell has made it otherwise.
+    // After an unexpected stop, crossterm still considers the terminal raw although the shell has
+    // changed it.
     disable_raw_mode()?;
     take(terminal.backend().device(), mouse)?;
     capture::begin(waker)?;
-    // Both frames are blank now, as the screen is.
+    // Both frames are blank, like the screen.
     terminal.current_buffer_mut().reset();
     terminal.swap_buffers();
     terminal.backend_mut().forget();
@@ -70,13 +71,14 @@ pub fn ring(terminal: &mut Screen) -> io::Result<()> {
 }
 
 fn take(tty: &Tty, mouse: bool) -> io::Result<()> {
-    // What was printed before belongs to the screen that is left.
+    // Earlier output belongs to the screen that is being left.
     let _ = io::stdout().flush();
     let mut tty = tty.clone();
     let thread = std::thread::current().id();
     *taken() = Some(Taken { thread, tty: tty.clone(), mouse });
     enable_raw_mode()?;
-    // Not `Terminal::clear`, which asks the terminal where its cursor is and waits for the answer.
+    // Not `Terminal::clear`, which queries the terminal for its cursor position and waits for the
+    // reply.
     execute!(tty, EnterAlternateScreen, EnableBracketedPaste, Clear(ClearType::All))?;
     if mouse {
         execute!(tty, EnableMouseCapture)?;
@@ -94,24 +96,24 @@ fn taken() -> MutexGuard<'static, Option<Taken>> {
     TAKEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Puts the terminal back once, in bounded time whether it reads or not; a terminal that is gone
-/// needs nothing, so errors are no news.
+/// Restores the terminal once, in bounded time whether or not it reads. Errors are ignored, because
+/// they mean that the terminal is gone.
 pub fn restore() {
     let Some(Taken { tty, mouse, .. }) = taken().take() else { return };
     let mut last = Vec::new();
     if mouse {
         let _ = queue!(last, DisableMouseCapture);
     }
-    // A frame may have been cut off.
+    // The last frame may have been cut off.
     let _ = queue!(last, EndSynchronizedUpdate, DisableBracketedPaste, LeaveAlternateScreen, Show);
     tty.leave(&last);
     let _ = disable_raw_mode();
     capture::end();
 }
 
-/// While the screen is taken over, a panic's report would be written into the log. Of the owner's
-/// own panic one sentence is told once the terminal is back; one of another thread stays silent
-/// here, because whoever joins that thread tells it.
+/// Replaces the panic hook while the screen is taken over, because the report would go into the
+/// log. A panic of the screen's own thread is reported in one sentence after the terminal is
+/// restored. A panic of another thread is not reported here but by the code that joins the thread.
 fn install_panic_hook() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -122,7 +124,8 @@ fn install_panic_hook() {
                 restore();
                 let what = crate::panics::message(info.payload());
                 let place = info.location().map(|l| format!(" at {l}")).unwrap_or_default();
-                // Not `eprintln!`: it panics where standard error is gone, and once more is an abort.
+                // Not `eprintln!`, which panics if standard error is gone; a second panic would
+                // abort.
                 print::warn(format_args!("the display failed: {what}{place}"));
             }
             Some(_) => {}
@@ -141,7 +144,7 @@ mod tests {
     use portable_pty::{CommandBuilder, PtySize, native_pty_system};
     use std::io::Read;
 
-    /// Set where this test is the program in the terminal.
+    /// Set for the test process that runs inside the terminal.
     const INSIDE: &str = "RSNA_TUI_TEST_INSIDE";
 
     #[test]
@@ -170,7 +173,7 @@ mod tests {
         });
         assert!(!child.wait().unwrap().success());
         assert_eq!(modes(), before);
-        // The reader ends when nobody has the terminal open.
+        // The reader ends when the terminal is closed everywhere.
         let portable_pty::PtyPair { slave, master: _master } = pty;
         drop(slave);
         let mut screen = Emulator::new(80, 200);
@@ -191,7 +194,7 @@ mod tests {
         let (mut terminal, _guard) = enter(true, &Waker::new().unwrap()).unwrap();
         terminal.draw(|frame| frame.render_widget("the dashboard", frame.area())).unwrap();
         println!("printed meanwhile");
-        // More than a pipe holds, and nobody takes it.
+        // More than a pipe holds, with no reader.
         for i in 0..100_000 {
             println!("flood {i}");
         }

@@ -1,25 +1,25 @@
 //! Colours and marks. Text uses the 16 colours that every terminal maps to its own dark or light
-//! scheme, and no meaning is told by colour alone.
+//! scheme, and no meaning is conveyed by colour alone.
 
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, BorderType};
 
-/// The smoothed training loss.
+/// Smoothed training loss.
 pub const TRAIN: Style = Style::new().fg(Color::Cyan);
-/// Validation.
+/// Validation loss.
 pub const VALID: Style = Style::new().fg(Color::Magenta);
-/// The constant guess.
+/// Loss of a constant guess.
 pub const BASELINE: Style = Style::new().fg(Color::Green);
-/// What is there but not looked at: raw points, borders, what is to come.
+/// Unobtrusive elements: raw points, borders, future epochs.
 pub const FAINT: Style = Style::new().fg(Color::DarkGray);
-/// What went wrong.
+/// Failures.
 pub const ALARM: Style = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD);
-/// Worth a look.
+/// Warnings.
 pub const WARN: Style = Style::new().fg(Color::Yellow);
-/// As it should be.
+/// Success.
 pub const GOOD: Style = Style::new().fg(Color::Green);
-/// The line of one fold or run among several; each has a name at its end too.
+/// Line of a fold or run among several; each also has a label at its end.
 pub fn series(index: usize) -> Style {
     const COLORS: [Color; 7] = [
         Color::Cyan,
@@ -33,16 +33,16 @@ pub fn series(index: usize) -> Style {
     Style::new().fg(COLORS[index % COLORS.len()])
 }
 
-/// A key on the key line.
+/// Key on the key line.
 pub const KEY: Style = Style::new().add_modifier(Modifier::BOLD);
-/// A pane's title.
+/// Title of a pane.
 pub const TITLE: Style = Style::new().fg(Color::Reset).add_modifier(Modifier::BOLD);
 
-/// What lies beyond is drawn as if it lay there: near the largest floats the chart's arithmetic
-/// overflows, and it draws a line of 2⁶⁴ points.
+/// Largest drawable value; larger ones are clipped. Near the largest floats the chart's arithmetic
+/// overflows, and it would draw a line of 2⁶⁴ points.
 pub const HIGHEST: f64 = 1e100;
 
-/// A pane's frame.
+/// Frame of a pane.
 pub fn pane(title: &str) -> Block<'static> {
     Block::bordered()
         .border_type(BorderType::Rounded)
@@ -50,7 +50,7 @@ pub fn pane(title: &str) -> Block<'static> {
         .title(Line::from(Span::styled(format!(" {title} "), TITLE)))
 }
 
-/// A bar of `width` cells, filled from the left by `share` (0 to 1) to an eighth of a cell.
+/// Bar of `width` cells, filled from the left by `share` (0 to 1) to an eighth of a cell.
 pub fn bar(share: f64, width: usize) -> (String, String) {
     const EIGHTHS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
     let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };

@@ -1,4 +1,4 @@
-//! The terminal as a file. Nothing here waits for a terminal that does not read.
+//! The terminal as a file with non-blocking output.
 
 #[cfg(not(unix))]
 use super::backend::Device;
@@ -21,23 +21,23 @@ mod unix {
     use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
     use std::time::{Duration, Instant};
 
-    /// A terminal that does not know its size, as a serial line, has this one.
+    /// Size of a terminal that does not know its own, such as a serial line.
     const USUAL: Size = Size { width: 80, height: 24 };
-    /// A terminal that has taken nothing for so long gets no more when it is left.
+    /// On leaving, a terminal that has accepted nothing for this long gets no more output.
     const GRACE: Duration = Duration::from_millis(300);
-    /// Leaving takes no longer, however slowly the terminal reads.
+    /// Maximum time for leaving, however slowly the terminal reads.
     const LONGEST_LEAVE: Duration = Duration::from_secs(2);
     const TICK: Duration = Duration::from_millis(10);
-    /// Ends whatever sequence was cut off.
+    /// Ends any sequence that was cut off.
     const STRING_TERMINATOR: &[u8] = b"\x1b\\";
 
-    /// The terminal that `fd` is, opened once more: its reads and writes do not wait, and those of
-    /// other programs that were given the same file (the shell's) go on doing so.
+    /// Opens the terminal of `fd` once more, for non-blocking reads and writes that do not affect
+    /// other programs with the same file, such as the shell.
     ///
-    /// Errors: it has no name here, or is another user's.
+    /// Errors: when it has no name here, or belongs to another user.
     pub fn reopened(fd: impl AsFd) -> io::Result<File> {
         ttyname(&fd, Vec::new()).and_then(|name| open_terminal(&name)).or_else(|error| {
-            // Only the controlling terminal has a foreground group that one may ask for.
+            // Only the controlling terminal can be asked for its foreground group.
             match tcgetpgrp(&fd) {
                 Ok(_) => controlling(),
                 Err(_) => Err(error.into()),
@@ -45,9 +45,9 @@ mod unix {
         })
     }
 
-    /// The controlling terminal, opened as by [`reopened`].
+    /// Opens the controlling terminal like [`reopened`].
     ///
-    /// Errors: there is none.
+    /// Errors: when there is none.
     pub fn controlling() -> io::Result<File> {
         Ok(open_terminal(c"/dev/tty")?)
     }
@@ -57,13 +57,13 @@ mod unix {
         open(name, flags, Mode::empty()).map(File::from)
     }
 
-    /// Another descriptor of the same file, which waits if that does.
+    /// Another descriptor of the same file, which blocks if that does.
     pub fn duplicate(fd: impl AsFd) -> io::Result<File> {
         Ok(fd.as_fd().try_clone_to_owned()?.into())
     }
 
-    /// The terminal to draw on, whatever standard output is meanwhile. What it does not take at
-    /// once is kept until [`Tty::push`].
+    /// The terminal to draw on, independent of redirected standard output. Output that it does not
+    /// accept immediately is kept until [`Tty::push`].
     #[derive(Debug, Clone)]
     pub struct Tty {
         file: Arc<File>,
@@ -73,14 +73,14 @@ mod unix {
     #[derive(Debug, Default)]
     struct Unsent {
         bytes: Vec<u8>,
-        /// Bytes of these that are out.
+        /// Number of bytes sent.
         sent: usize,
-        /// Since when the terminal has taken nothing.
+        /// Since when the terminal has accepted nothing.
         since: Option<Instant>,
     }
 
     impl Unsent {
-        /// Writes what the terminal takes.
+        /// Writes what the terminal accepts.
         fn push(&mut self, file: &File) -> io::Result<()> {
             while self.sent < self.bytes.len() {
                 match Watched(file).write(&self.bytes[self.sent..]) {
@@ -103,39 +103,39 @@ mod unix {
     }
 
     impl Tty {
-        /// The terminal that standard output is.
+        /// Opens the terminal of standard output.
         ///
-        /// Errors: there are no file descriptors left.
+        /// Errors: when there are no file descriptors left.
         pub fn open() -> io::Result<Self> {
-            // One that cannot be opened anew waits in its writes; whoever waits for this process
-            // sees that by `print::hangs_for`.
+            // If it cannot be reopened, its writes block; code that waits for this process detects
+            // that by `print::hangs_for`.
             let file = reopened(io::stdout()).or_else(|_| duplicate(io::stdout()))?;
             Ok(Self { file: Arc::new(file), unsent: Arc::default() })
         }
 
-        /// Whether there is more to send: a frame drawn now would only wait.
+        /// Whether output is waiting, so that drawing a frame now would only queue it.
         pub fn is_behind(&self) -> bool {
             !self.unsent().bytes.is_empty()
         }
 
-        /// How long the terminal has taken nothing of what there is to send.
+        /// How long the terminal has accepted none of the waiting output.
         pub fn silence(&self) -> Duration {
             self.unsent().silence()
         }
 
-        /// Sends what the terminal takes now.
+        /// Sends what the terminal accepts now.
         ///
-        /// Errors: it is gone.
+        /// Errors: when it is gone.
         pub fn push(&self) -> io::Result<()> {
             self.unsent().push(&self.file)
         }
 
-        /// Sends the rest and then `last`, if the terminal reads. If it does not, what it has not
-        /// read is thrown away to make room for `last`.
+        /// Sends the waiting output and then `last`, if the terminal reads. Otherwise discards the
+        /// unread output to make room for `last`.
         pub fn leave(&self, last: &[u8]) {
             let begun = Instant::now();
             let Some(mut unsent) = self.unsent_within(GRACE) else {
-                // Another thread waits in a write.
+                // Another thread is blocked in a write.
                 let _ = tcflush(&self.file, QueueSelector::OFlush);
                 return;
             };
@@ -191,8 +191,8 @@ mod unix {
     }
 
     impl Device for Tty {
-        /// Asked of the terminal's own file: crossterm asks standard output where there is no
-        /// /dev/tty, and that is a pipe now.
+        /// Uses the terminal's own file, because without /dev/tty crossterm would use standard
+        /// output, which is a pipe now.
         fn size(&self) -> io::Result<Size> {
             let size = rustix::termios::tcgetwinsize(&self.file)?;
             Ok(match (size.ws_col, size.ws_row) {
@@ -203,29 +203,29 @@ mod unix {
     }
 }
 
-/// The console.
+/// Output to the console.
 #[cfg(not(unix))]
 #[derive(Debug, Clone)]
 pub struct Tty {}
 
 #[cfg(not(unix))]
 impl Tty {
-    /// Never an error.
+    /// Opens the console; never fails.
     pub fn open() -> std::io::Result<Self> {
         Ok(Self {})
     }
 
-    /// Its writes wait.
+    /// Always false, because writes block.
     pub fn is_behind(&self) -> bool {
         false
     }
 
-    /// Its writes wait.
+    /// Always zero, because writes block.
     pub fn silence(&self) -> std::time::Duration {
         std::time::Duration::ZERO
     }
 
-    /// Its writes wait.
+    /// Does nothing, because writes block.
     pub fn push(&self) -> std::io::Result<()> {
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Losses of C1..C7 and of the study head: training (smoothed) against the last validation.
+//! Losses of C1..C7 and the study head: smoothed training loss against the last validation.
 
 use super::theme;
 use crate::view::{Fold, format};
@@ -7,10 +7,10 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-/// Columns of a row without its bar.
+/// Width of a row without its bar.
 const FIGURES: usize = 17;
 
-/// Draws a row a vertebra, the study head's row, and the AUCs where there is room.
+/// Draws a row per vertebra, the study head's row and, if there is room, the AUCs.
 pub fn draw(frame: &mut Frame, area: Rect, fold: Option<&Fold>) {
     let block = theme::pane(if area.width < 30 { "vertebrae" } else { "loss by vertebra" });
     let inner = block.inner(area);
@@ -65,14 +65,14 @@ pub fn draw(frame: &mut Frame, area: Rect, fold: Option<&Fold>) {
             lines.push(Line::from(format!("AUC study {:>7}", format::auc(e.study_auc))));
         }
     }
-    // Framed to its nine rows there is no room for the blank line.
+    // With only the nine rows inside the frame, there is no room for the blank line.
     if lines.len() > inner.height as usize {
         lines.retain(|l| l.width() > 0);
     }
     frame.render_widget(Paragraph::new(lines), inner);
 }
 
-/// A bar as long as the training loss with a mark at the validation loss.
+/// Bar as long as the training loss, with a mark at the validation loss.
 fn bar(train: Option<f64>, valid: Option<f64>, high: f64, width: usize) -> Vec<Span<'static>> {
     let share = |x: Option<f64>| match x {
         Some(x) if x.is_finite() && high > 0.0 => x / high,

@@ -1,4 +1,4 @@
-//! The views, each for a question, and the row of tabs that leads to them.
+//! The views, each answering a question, and the row of tabs.
 
 use super::theme;
 use ratatui::Frame;
@@ -6,7 +6,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Modifier;
 use ratatui::text::{Line, Span};
 
-/// What fills the screen between the head and the keys.
+/// A view, which fills the screen between header and key line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum View {
     /// Is it going well?
@@ -22,7 +22,7 @@ pub enum View {
     Folds,
     /// Is the machine busy, and with what?
     System,
-    /// What was told?
+    /// What has happened?
     Log,
     /// Is it better than before?
     Runs,
@@ -41,7 +41,7 @@ pub const VIEWS: [View; 8] = [
 ];
 
 impl View {
-    /// Its name.
+    /// Name of the view.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Overview => "Overview",
@@ -55,26 +55,26 @@ impl View {
         }
     }
 
-    /// Its place in [`VIEWS`].
+    /// Index in [`VIEWS`].
     pub const fn index(self) -> usize {
         self as usize
     }
 
-    /// The one that lies `by` to the right, round and round.
+    /// The view `by` places to the right, wrapping around.
     pub fn beside(self, by: isize) -> Self {
         let count = VIEWS.len() as isize;
         VIEWS[(self.index() as isize + by).rem_euclid(count) as usize]
     }
 }
 
-/// How much a row of tabs says.
+/// Amount of text in the tabs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Words {
     All,
     Own,
 }
 
-/// The tabs' texts at a width.
+/// Texts of the tabs for a width.
 fn texts(shown: View, width: u16) -> Vec<String> {
     let with = |words: Words| -> Vec<String> {
         let text = |(i, view): (usize, &View)| match words {
@@ -100,7 +100,7 @@ pub fn draw(frame: &mut Frame, area: Rect, shown: View) {
     frame.render_widget(Line::from_iter(tabs), area);
 }
 
-/// The view whose tab lies at `column` of a row that is `width` wide.
+/// The view whose tab is at `column` of a row of the given width.
 pub fn at(column: u16, width: u16, shown: View) -> Option<View> {
     let mut end = 0;
     texts(shown, width).into_iter().zip(VIEWS).find_map(|(text, view)| {

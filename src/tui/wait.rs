@@ -1,9 +1,10 @@
-//! Waiting for file descriptors.
+//! Waits for file descriptors.
 
 use rustix::event::{PollFd, Timespec, poll};
 use std::{io, time::Duration};
 
-/// Waits for what `fds` ask for, at most `timeout` if there is one; a signal ends it too.
+/// Waits for the events requested in `fds`, for at most `timeout` if given; a signal ends the wait
+/// too.
 pub fn wait_for(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result<()> {
     let timeout = timeout.map(|t| Timespec {
         tv_sec: t.as_secs().try_into().unwrap_or(i64::MAX),
@@ -15,7 +16,7 @@ pub fn wait_for(fds: &mut [PollFd<'_>], timeout: Option<Duration>) -> io::Result
     }
 }
 
-/// Whether `fd` can be read within `timeout`.
+/// Whether `fd` becomes readable within `timeout`.
 #[cfg(test)]
 pub fn is_readable(fd: std::os::fd::BorrowedFd<'_>, timeout: Duration) -> io::Result<bool> {
     use rustix::event::PollFlags;

@@ -1,4 +1,4 @@
-//! What ends the loop's wait: a signal, an event of the run, something that was printed.
+//! Ends the main loop's wait on signals, events of the run and captured output.
 
 use crate::run::event::Stamped;
 use crossbeam_channel::{Receiver, Select, Sender, bounded};
@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-/// Ends the wait of the dashboard's loop from any thread. Cheap to clone.
+/// Ends the main loop's wait from any thread. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Waker {
     #[cfg(unix)]
@@ -22,7 +22,7 @@ pub struct Waker {
 
 #[cfg(unix)]
 impl Waker {
-    /// Errors: there are no file descriptors left.
+    /// Errors: when there are no file descriptors left.
     pub fn new() -> io::Result<Self> {
         let ends = UnixStream::pair()?;
         ends.0.set_nonblocking(true)?;
@@ -30,38 +30,38 @@ impl Waker {
         Ok(Self { ends: Arc::new(ends) })
     }
 
-    /// Ends the wait, or the next one.
+    /// Ends the current wait, or the next one.
     pub fn wake(&self) {
-        // One that is full wakes as well.
+        // If the socket is full, it wakes the loop as well.
         let _ = (&self.ends.0).write(&[0]);
     }
 
-    /// Wakes so far are forgotten.
+    /// Discards the wake-ups so far.
     pub(super) fn settle(&self) {
         let mut bytes = [0; 64];
         while matches!((&self.ends.1).read(&mut bytes), Ok(1..)) {}
     }
 
-    /// Readable from a wake on.
+    /// File descriptor that is readable after a wake-up.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.ends.1.as_fd()
     }
 }
 
-/// Elsewhere the loop looks by itself.
+/// On other platforms the loop polls.
 #[cfg(not(unix))]
 impl Waker {
-    /// Never an error.
+    /// Creates a waker; never fails.
     pub fn new() -> io::Result<Self> {
         Ok(Self {})
     }
 
-    /// The loop looks by itself.
+    /// Does nothing, because the loop polls.
     pub fn wake(&self) {}
 }
 
-/// Wakes the loop when there are events to hear, without hearing them itself: those that the loop
-/// has not heard when it is left are still there for whoever goes on.
+/// Wakes the loop when events arrive, without receiving them, so that events left over when the
+/// loop ends remain for the code that continues with the run.
 pub struct Watch {
     ask: Sender<()>,
 }
@@ -69,7 +69,7 @@ pub struct Watch {
 impl Watch {
     /// Watches `events` on a thread that ends when this is dropped.
     ///
-    /// Errors: no thread can be started.
+    /// Errors: when the thread cannot be started.
     pub fn over(events: Receiver<Stamped>, waker: Waker) -> io::Result<Self> {
         let (ask, asked) = bounded(1);
         let watch = move || {
@@ -86,9 +86,10 @@ impl Watch {
         Ok(Self { ask })
     }
 
-    /// Asks for one wake at the next event, which may be there already, or at the channel's end.
+    /// Requests a wake-up at the next event, which may have arrived already, or at the end of the
+    /// channel.
     pub fn ask(&self) {
-        // Asked already: one wake is enough.
+        // If the channel is full, a wake-up was requested already.
         let _ = self.ask.try_send(());
     }
 }

@@ -1,16 +1,16 @@
-//! What a terminal shows.
+//! Terminal emulator that records what a terminal shows.
 
 #![allow(dead_code)] // each test uses its part
 
 pub struct Emulator {
     terminal: avt::Terminal,
-    /// A character that has not come whole.
+    /// An incomplete character.
     rest: Vec<u8>,
-    /// All that was ever written to it.
+    /// Everything written so far.
     written: Vec<u8>,
 }
 
-/// Modes that tell a terminal to report the mouse.
+/// Modes that make a terminal report the mouse.
 const MOUSE: [u16; 6] = [9, 1000, 1002, 1003, 1006, 1015];
 const BRACKETED_PASTE: u16 = 2004;
 
@@ -35,7 +35,7 @@ impl Emulator {
         self.terminal.resize(cols.into(), rows.into());
     }
 
-    /// The screen's rows; one that goes on in the next is not ended.
+    /// The screen's rows; a row that continues in the next has no line end.
     pub fn text(&self) -> String {
         let mut text = String::new();
         for line in self.terminal.screen().visible_lines() {
@@ -51,7 +51,7 @@ impl Emulator {
         self.terminal.active_screen_kind() == avt::ScreenKind::Alternate
     }
 
-    /// Whether `mark` was written, which is then forgotten.
+    /// Whether `mark` was written; forgets it if so.
     pub fn take(&mut self, mark: &[u8]) -> bool {
         let found = self.written.windows(mark.len()).rposition(|bytes| bytes == mark);
         if let Some(at) = found {
@@ -60,7 +60,7 @@ impl Emulator {
         found.is_some()
     }
 
-    /// What of a program that has left is still on, if anything is.
+    /// What a program has left switched on, if anything.
     pub fn left_on(&self) -> Option<&'static str> {
         if self.is_alternate() {
             return Some("the alternate screen");

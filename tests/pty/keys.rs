@@ -1,9 +1,9 @@
-//! Keys that were cut off on their way.
+//! Keys that were cut off in transit.
 
 use crate::session::{STEP, Session, wait_until};
 use std::{collections::BTreeSet, time::Duration};
 
-/// What terminals send, one of each kind.
+/// Sequences that terminals send, one of each kind.
 const SEQUENCES: [&[u8]; 13] = [
     b"\x1b[A",
     b"\x1b[1;5C",
@@ -24,8 +24,8 @@ fn prefixes() -> BTreeSet<&'static [u8]> {
     SEQUENCES.iter().flat_map(|sequence| (1..sequence.len()).map(|n| &sequence[..n])).collect()
 }
 
-/// Presses `key` until the screen is as it should be. One that follows what was cut off too soon may
-/// be taken for its end, so it is pressed again, no sooner than a person could.
+/// Presses `key` until `done` accepts the screen. A key that follows a truncated sequence too soon
+/// may be taken for its end, so it is repeated, no faster than a person would.
 fn press_until(s: &mut Session, key: &str, after: &[u8], done: impl Fn(&str) -> bool) {
     let mut ticks = 0;
     wait_until(&format!("{key:?} after {:?}", String::from_utf8_lossy(after)), || {
@@ -49,12 +49,12 @@ fn after_any_beginning_of_a_sequence_the_dashboard_answers() {
         press_until(&mut s, "?", prefix, |text| text.contains("keys · Overview"));
         press_until(&mut s, "\x1b", prefix, |text| !text.contains("keys · Overview"));
     }
-    // Pressed fast they are keys as well.
+    // Pressed in quick succession, they are keys as well.
     s.press("?");
     s.wait("keys · Overview");
     s.press("\x1b[");
     s.wait_until("no help", |text| !text.contains("keys · Overview"));
-    // In the middle of one.
+    // In the middle of a sequence.
     s.press("\x1b[<");
     s.signal("-TERM");
     let dir = s.dir.clone();
@@ -88,7 +88,7 @@ fn a_terminal_that_closes_in_the_middle_of_a_sequence_leaves_nothing_busy() {
             std::thread::sleep(Duration::from_secs(1));
             before.zip(s.ticks()).is_none_or(|(before, after)| after - before <= 5)
         });
-        // Training has outlived it, and can be reached.
+        // Training has continued without the dashboard and can be reached.
         let steps = s.journal(STEP);
         s.command(&["unpause", "demo"]);
         wait_until("training to go on", || s.journal(STEP) > steps);

@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// No test is about time: whatever is waited for comes sooner, also on a machine that is kept busy.
+/// Generous timeout, so that no test fails because the machine is busy.
 const PATIENCE: Duration = Duration::from_secs(120);
 const TICK: Duration = Duration::from_millis(20);
 
@@ -31,7 +31,7 @@ pub struct Session {
     reader: Arc<Reader>,
     reading: Option<JoinHandle<()>>,
     open: Option<Terminal>,
-    /// Of the terminal, before the program had it.
+    /// The terminal's modes before the program started.
     modes: Option<String>,
     pub child: Box<dyn Child + Send + Sync>,
     pub dir: Arc<tempfile::TempDir>,
@@ -40,11 +40,11 @@ pub struct Session {
 struct Terminal {
     master: Box<dyn MasterPty + Send>,
     keys: Box<dyn Write + Send>,
-    /// Kept open: a terminal lasts longer than one program.
+    /// Kept open, because a terminal outlives the programs in it.
     _slave: Box<dyn SlavePty + Send>,
 }
 
-/// Whether the terminal is read, as by somebody's SSH client.
+/// Controls whether the terminal is read, as by an SSH client.
 #[derive(Default)]
 struct Reader {
     state: Mutex<Reading>,
@@ -55,7 +55,7 @@ struct Reader {
 enum Reading {
     #[default]
     On,
-    /// To stop before the next read.
+    /// Stops before the next read.
     Stopping,
     Stopped,
     Closing,
@@ -67,7 +67,7 @@ impl Reader {
         self.changed.notify_all();
     }
 
-    /// Waits while nobody is to read; `false`: the terminal closes.
+    /// Waits while reading is stopped; returns `false` once the terminal closes.
     fn may_read(&self) -> bool {
         let mut state = self.state.lock().unwrap();
         if *state == Reading::Stopping {
@@ -86,7 +86,7 @@ fn modes(master: &dyn MasterPty) -> Option<String> {
     master.get_termios().map(|modes| format!("{modes:?}"))
 }
 
-/// Waits until `done` says that it is.
+/// Waits until `done` returns true.
 pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
@@ -95,19 +95,20 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// The arguments of a small demo, longer than any test.
+/// Arguments of a small demo that takes longer than any test.
 pub const DEMO: &str = "--demo --run demo --set data.image_size=32 --set data.phantom_studies=24 \
                         --set model.lstm_hidden=16 --set train.epochs=500";
 
 impl Session {
-    /// [`DEMO`] on a usual terminal.
+    /// Runs [`DEMO`] on a usual terminal.
     pub fn start(cols: u16, rows: u16, more: &[&str]) -> Self {
         let args: Vec<&str> = DEMO.split_whitespace().chain(more.iter().copied()).collect();
         let dir = Arc::new(tempfile::tempdir().unwrap());
         Self::run(dir, (cols, rows), Some("xterm-256color"), &args)
     }
 
-    /// The program with these arguments in `dir`; `None` for a terminal whose name is not set.
+    /// Runs the program with these arguments in `dir`; with `None`, on a terminal whose name is not
+    /// set.
     pub fn run(
         dir: Arc<tempfile::TempDir>,
         size: (u16, u16),
@@ -117,7 +118,7 @@ impl Session {
         Self::program(env!("CARGO_BIN_EXE_rsna-tui"), dir, size, term, args)
     }
 
-    /// As [`Self::run`], any program.
+    /// Like [`Self::run`], for any program.
     pub fn program(
         program: &str,
         dir: Arc<tempfile::TempDir>,
@@ -161,7 +162,7 @@ impl Session {
         self.screen.lock().unwrap().text()
     }
 
-    /// Waits until the screen holds `what`.
+    /// Waits until the screen contains `what`.
     pub fn wait(&self, what: &str) {
         self.wait_until(what, |text| text.contains(what));
     }
@@ -174,12 +175,12 @@ impl Session {
         }
     }
 
-    /// Whether the program has the terminal.
+    /// Whether the program has taken over the terminal.
     pub fn is_up(&self) -> bool {
         self.screen.lock().unwrap().is_alternate()
     }
 
-    /// Presses keys; a program that has left hears none.
+    /// Presses keys; a program that has left ignores them.
     pub fn press(&mut self, keys: impl AsRef<[u8]>) {
         let open = self.open.as_mut().expect("the terminal was closed");
         let _ = open.keys.write_all(keys.as_ref());
@@ -190,7 +191,7 @@ impl Session {
         self.open().master.resize(size(cols, rows)).unwrap();
     }
 
-    /// From now on nobody reads the terminal, and it takes no more.
+    /// Stops reading the terminal, until it accepts no more output.
     pub fn stall(&self) {
         self.reader.set(Reading::Stopping);
         let mut terminal = self.other_end();
@@ -204,49 +205,50 @@ impl Session {
         });
     }
 
-    /// The terminal is read again.
+    /// Reads the terminal again.
     pub fn unstall(&self) {
         self.reader.set(Reading::On);
     }
 
-    /// The terminal's end that programs have.
+    /// Opens the programs' end of the terminal.
     fn other_end(&self) -> File {
         let name: PathBuf = self.open().master.tty_name().unwrap();
         let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32;
         File::options().write(true).custom_flags(flags).open(name).unwrap()
     }
 
-    /// The terminal's window is closed.
+    /// Closes the terminal's window.
     pub fn close(&mut self) {
         self.reader.set(Reading::Closing);
-        // The reader may be waiting for a byte.
+        // Write a byte, because the reader may be waiting for one.
         let _ = self.other_end().write(&[0]);
         self.reading.take().unwrap().join().unwrap();
         self.open = None;
     }
 
-    /// Sends the program a signal, as in `-TERM`.
+    /// Sends the program a signal, such as `-TERM`.
     pub fn signal(&self, name: &str) {
         let pid = self.child.process_id().unwrap().to_string();
         let sent = std::process::Command::new("kill").args([name, &pid]).status().unwrap();
         assert!(sent.success());
     }
 
-    /// A field of what Linux tells of the program, from 3, its state; `None` elsewhere.
+    /// A field of the program's /proc stat file, from field 3, its state; `None` on systems other
+    /// than Linux.
     pub fn stat(&self, field: usize) -> Option<String> {
         let stat =
             std::fs::read_to_string(format!("/proc/{}/stat", self.child.process_id()?)).ok()?;
-        // The name, in brackets, may hold blanks.
+        // The name, in brackets, may contain blanks.
         let fields = stat.rsplit_once(')')?.1;
         fields.split_whitespace().nth(field - 3).map(String::from)
     }
 
-    /// Hundredths of a second of processor time that the program has used, where that is told.
+    /// Processor time used by the program, in hundredths of a second, if available.
     pub fn ticks(&self) -> Option<u64> {
         Some(self.stat(14)?.parse::<u64>().ok()? + self.stat(15)?.parse::<u64>().ok()?)
     }
 
-    /// Bytes that the program sends the terminal in a second, over `seconds`.
+    /// Bytes per second that the program sends to the terminal, measured over `seconds`.
     pub fn rate(&self, seconds: u64) -> f64 {
         let (start, before) = (Instant::now(), self.bytes.load(Ordering::Relaxed));
         std::thread::sleep(Duration::from_secs(seconds));
@@ -254,7 +256,7 @@ impl Session {
         sent as f64 / start.elapsed().as_secs_f64()
     }
 
-    /// Another `rsna-tui` in the same folder, to its end: what it prints.
+    /// Runs another `rsna-tui` in the same folder to its end; returns its output.
     pub fn command(&self, args: &[&str]) -> String {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rsna-tui"));
         let out = command.current_dir(self.dir.path()).args(args).output().unwrap();
@@ -262,20 +264,20 @@ impl Session {
         String::from_utf8(out.stdout).unwrap()
     }
 
-    /// Lines of the run's journal that hold `what`.
+    /// Number of lines in the run's journal that contain `what`.
     pub fn journal(&self, what: &str) -> usize {
         let path = self.dir.path().join("runs/demo/journal.jsonl");
         let journal = std::fs::read_to_string(path).unwrap_or_default();
         journal.lines().filter(|line| line.contains(what)).count()
     }
 
-    /// Waits until as many steps more are trained.
+    /// Waits until `steps` more steps are trained.
     pub fn train_on(&self, steps: usize) {
         let before = self.journal(STEP);
         wait_until("training to go on", || self.journal(STEP) >= before + steps);
     }
 
-    /// Waits until the terminal has shown all that was written to it so far.
+    /// Waits until the terminal has shown everything written so far.
     fn settle(&self) {
         let mut terminal = self.other_end();
         let start = Instant::now();
@@ -286,7 +288,7 @@ impl Session {
         wait_until("the mark", || self.screen.lock().unwrap().take(MARK));
     }
 
-    /// The terminal is as it was; what it shows.
+    /// Asserts that the terminal is restored; returns its contents.
     pub fn restored(&self) -> String {
         self.settle();
         let left_on = || {
@@ -294,7 +296,7 @@ impl Session {
             let left = self.screen.lock().unwrap().left_on();
             left.or((!same).then_some("other modes of the line"))
         };
-        // The modes of the line are put back last.
+        // The terminal's line modes are restored last.
         let start = Instant::now();
         while let Some(left) = left_on() {
             assert!(start.elapsed() < PATIENCE, "{left}, still on:\n{}", self.text());
@@ -303,7 +305,7 @@ impl Session {
         self.text()
     }
 
-    /// Waits for the program to end.
+    /// Waits for the program to end with the exit code `code`.
     pub fn exit(&mut self, code: u32) {
         let start = Instant::now();
         let status = loop {
@@ -319,22 +321,23 @@ impl Session {
         assert_eq!(status.exit_code(), code, "{}", self.text());
     }
 
-    /// Waits for the program to leave; the terminal is as it was.
+    /// Waits for the program to end, asserts that the terminal is restored, and returns its
+    /// contents.
     pub fn end(mut self, code: u32) -> String {
         self.exit(code);
         self.restored()
     }
 }
 
-/// Shows nothing, and comes after whatever was written before.
+/// Shows nothing, and arrives after everything written before.
 const MARK: &[u8] = b"\x1b]999;mark\x07";
 
-/// A step in the journal.
+/// Marks a step in the journal.
 pub const STEP: &str = "\"type\":\"step\"";
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // No test leaves a process behind.
+        // Do not leave a process behind.
         if let Ok(None) = self.child.try_wait() {
             let _ = self.child.kill();
         }

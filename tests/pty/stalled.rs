@@ -1,4 +1,4 @@
-//! Terminals and pipes that nobody reads any more, as behind an SSH connection that stalled.
+//! Terminals and pipes that are no longer read, as after an SSH connection stalls.
 
 use crate::session::{DEMO, STEP, Session, wait_until};
 use rustix::fs::{OFlags, fcntl_setfl};
@@ -8,15 +8,14 @@ use std::{
     sync::Arc,
 };
 
-/// How the run is shown on the terminal that stalls.
+/// Ways to show the run on the terminal that stalls.
 const SHOWN: [&[&str]; 2] = [&[], &["--no-tui", "--set", "run.log_every_steps=1"]];
 
 fn state(s: &Session) -> String {
     std::fs::read_to_string(s.dir.path().join("runs/demo/state.json")).unwrap()
 }
 
-/// A run that trains on a terminal that nobody reads. Enough is trained meanwhile for a frame and a
-/// line to wait.
+/// Trains a run on a terminal that is not read, long enough for a frame and a line to be waiting.
 fn stalled(more: &[&str]) -> Session {
     let s = Session::start(120, 36, more);
     s.wait("fold 0");
@@ -40,7 +39,7 @@ fn whoever_ends_a_run_on_a_stalled_terminal_ends_its_process() {
             end(&s);
             s.exit(code);
             assert!(state(&s).contains(word), "{}", state(&s));
-            // Its user comes back to the terminal as it was.
+            // The user finds the terminal restored.
             s.unstall();
             s.restored();
         }
@@ -64,7 +63,7 @@ fn a_run_that_ends_by_itself_on_a_stalled_terminal_ends_its_process() {
 #[test]
 fn a_second_signal_ends_it_at_once() {
     let mut s = stalled(&[]);
-    // It cannot save while it stands still.
+    // A stopped process cannot save.
     s.signal("-STOP");
     wait_until("a process that is stopped", || s.stat(3).is_none_or(|state| state == "T"));
     s.signal("-TERM");
@@ -121,7 +120,7 @@ fn an_attached_dashboard_leaves_its_stalled_terminal() {
     run.end(143);
 }
 
-/// A pipe that takes no more, and how much is in it.
+/// A full pipe, and the number of bytes in it.
 fn full_pipe() -> (PipeReader, PipeWriter, usize) {
     let (reader, mut writer) = std::io::pipe().unwrap();
     fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();

@@ -1,4 +1,4 @@
-//! The row at the top.
+//! The alarm line at the top.
 
 use super::*;
 
@@ -18,7 +18,7 @@ fn not_finite(screen: &mut Screen) {
 
 fn top(screen: &mut Screen) -> String {
     let drawn = draw(screen, 120, 36).to_string();
-    // Below the header: the views' names, and then the alert.
+    // Below the header are the tabs, and then the alarm.
     drawn.lines().skip(1).take(2).collect()
 }
 

@@ -1,4 +1,4 @@
-//! Dashboards of runs that are trained in another process, or were.
+//! Dashboards of runs that are or were trained in another process.
 
 use super::*;
 

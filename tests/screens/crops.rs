@@ -1,4 +1,4 @@
-//! The view of the crops: which studies, which slices, and what is asked for.
+//! The view of the crops: its studies, slices and requests.
 
 use super::{MIDDLE, draw, press, screen, tell, training};
 use crate::common::{self, Script, studies};
@@ -7,7 +7,7 @@ use ratatui::backend::TestBackend;
 use rsna_tui::run::{SliceRequest, event::*};
 use rsna_tui::tui::{Reply, Screen};
 
-/// The view in training, its first slice looked at.
+/// The view during training, with its first slice selected.
 fn crops() -> Screen {
     let mut screen = training();
     press(&mut screen, KeyCode::Char('4'));
@@ -15,7 +15,7 @@ fn crops() -> Screen {
     screen
 }
 
-/// Draws and answers until nothing more is asked for.
+/// Draws the screen and answers its requests until there are no more; returns them.
 fn settle(screen: &mut Screen) -> Vec<SliceRequest> {
     let mut asked = Vec::new();
     loop {
@@ -78,7 +78,7 @@ fn scrubbing_asks_for_the_slice_and_shows_the_answer() {
     press(&mut screen, KeyCode::Down);
     let below = screen.take_slice_request().unwrap();
     assert_eq!((below.vertebra, below.slice), (wanted.vertebra + 1, wanted.slice));
-    // What was seen before need not be asked for again.
+    // Slices seen before are not requested again.
     press(&mut screen, KeyCode::Up);
     assert!(screen.take_slice_request().is_none());
     assert!(text(&draw(&mut screen, 120, 36)).contains(&caption));
@@ -250,7 +250,7 @@ fn a_crop_without_a_picture_says_so_and_whose_they_are() {
     let constant =
         Constant { at: MIDDLE, slices_per_vertebra: 15, studies: vec![constant(&wanted.study)] };
     tell(&mut screen, Event::Constant(constant));
-    // As augmented it looks like a picture of noise.
+    // The augmented version looks like a picture of noise.
     let flat = Picture { pixels: vec![1; 96 * 96].into(), mask: vec![0; 96 * 96].into() };
     let seen = common::neck(|x, y| (x, y));
     let found = SliceContent::Slice { height: 96, width: 96, seen, raw: flat };
@@ -267,7 +267,7 @@ fn a_crop_without_a_picture_says_so_and_whose_they_are() {
     }
     assert!(!screen_text.contains('▀'), "no picture is drawn\n{screen_text}");
 
-    // The same of a crop of the batch.
+    // The same for a crop of the batch.
     let Event::Preview(mut preview) = common::preview(MIDDLE) else { unreachable!() };
     let flat = Picture { pixels: vec![7; 96 * 96].into(), mask: vec![0; 96 * 96].into() };
     preview.crops.iter_mut().for_each(|crop| crop.raw = Some(flat.clone()));

@@ -1,4 +1,4 @@
-//! The table of keys, walked.
+//! Tests every entry of the key table.
 
 use super::*;
 use rsna_tui::tui::{Action, BINDINGS, Binding, VIEWS, View};
@@ -8,7 +8,7 @@ fn show(screen: &mut Screen, view: View) {
     press(screen, KeyCode::Char(number));
 }
 
-/// Whether pressing the key in `view` does anything that a user could see, or that the trainer hears.
+/// Whether pressing the key in `view` has any effect visible to the user or the trainer.
 fn does_something(mut screen: Screen, view: View, binding: &Binding) -> bool {
     show(&mut screen, view);
     let before = draw(&mut screen, 120, 36);
@@ -16,10 +16,12 @@ fn does_something(mut screen: Screen, view: View, binding: &Binding) -> bool {
     reply != Reply::Nothing || draw(&mut screen, 120, 36) != before
 }
 
-/// Whether in the middle of training there is nowhere to go from where one is at first.
+/// Whether the key has no effect at first in the middle of training, because its selection is at an
+/// end.
 fn has_nowhere_to_go(binding: &Binding, view: View) -> bool {
     match binding.action {
-        // Fold 1 is the last of two, the newest line is at the bottom, all is seen, C1 is the first.
+        // Fold 1 is the last of two, the newest line is at the bottom, everything is visible, C1 is
+        // the first.
         Action::FoldAfter | Action::EpochAfter => true,
         Action::Log(scroll) => {
             let back = format!("{scroll:?}");
@@ -33,7 +35,7 @@ fn has_nowhere_to_go(binding: &Binding, view: View) -> bool {
         Action::Runs(_) => true,
         Action::Show(own) => own == view,
         Action::Close => true,
-        // The worst study is the first, looked at where it is most wrong, in its own contrast.
+        // The worst study is the first, shown at its largest error, in its own contrast.
         Action::Crops(key) => {
             ["StudyBefore", "MostWrong", "Reset"].contains(&format!("{key:?}").as_str())
         }
@@ -119,7 +121,7 @@ fn the_log_is_filtered_and_searched() {
     press(&mut screen, KeyCode::Char('v'));
     press(&mut screen, KeyCode::Char('v'));
     press(&mut screen, KeyCode::Char('/'));
-    // Letters are letters now: q does not quit.
+    // Letters are input now, so q does not quit.
     "acme q".chars().for_each(|c| {
         press(&mut screen, KeyCode::Char(c));
     });
@@ -213,7 +215,7 @@ fn the_chart_in_view_is_written_into_the_runs_folder() {
     assert!(svg.starts_with("<svg") || svg.starts_with("<?xml"), "{}", &svg[..40]);
     let csv = std::fs::read_to_string(run.join("exports/loss-fold-1.csv")).unwrap();
     let of = |name: &str| csv.lines().filter(|line| line.contains(name)).count();
-    // Two epochs of 40 steps and 23 of the third.
+    // Two epochs of 40 steps, and 23 steps of the third.
     assert_eq!((of("each step"), of("train, smoothed"), of("valid,")), (103, 103, 2), "{csv}");
     for view in VIEWS {
         show(&mut screen, view);
@@ -222,7 +224,7 @@ fn the_chart_in_view_is_written_into_the_runs_folder() {
     assert!(std::fs::read_dir(run.join("exports")).unwrap().count() >= 8);
 }
 
-/// However soon before a run's end `q` is pressed, it is not lost.
+/// `q` takes effect even if pressed just before the run ends.
 #[test]
 fn who_asks_to_leave_is_let_go_when_the_run_ends_by_itself() {
     let end = Script::default().finished(Outcome::Stopped);

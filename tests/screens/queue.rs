@@ -1,4 +1,4 @@
-//! The folds as a queue in the user's hand.
+//! The queue of folds under the user's control.
 
 use super::*;
 
@@ -7,8 +7,8 @@ fn queue(folds: &[(usize, FoldState, u64)]) -> Event {
     Event::Queue(Queue { folds: folds.iter().map(queued).collect() })
 }
 
-/// Five folds, 1 in training, after the user has had a hand in them: 3 before 2, which stands in
-/// the middle of its fifth epoch; 4 given up; 0 to be trained again.
+/// Five folds, with fold 1 in training, after several commands: 3 is before 2, which stopped in the
+/// middle of its fifth epoch; 4 was skipped; 0 will be retrained.
 pub fn held() -> Screen {
     use FoldState::*;
     let script = Script { folds: (0..5).collect(), ..Script::default() };
@@ -39,7 +39,7 @@ pub fn held() -> Screen {
     screen
 }
 
-/// The row of the table of folds that the keys act on.
+/// The row in the table of folds that the keys act on.
 fn cursor(screen: &mut Screen) -> String {
     let drawn = draw(screen, 80, 24).to_string();
     drawn.lines().find(|line| line.contains("│▸")).unwrap_or_default().into()
@@ -76,7 +76,7 @@ fn the_fold_looked_at_is_followed_through_the_queue() {
     let text = draw(&mut screen, 80, 24).to_string();
     assert!(cursor(&mut screen).contains("3 waiting"), "{text}");
     assert!(text.contains("folds × epochs · keys act on fold 3"), "{text}");
-    // Once it is in training, the screen follows training.
+    // Once the selected fold is in training, the screen follows training.
     let at = Position { fold: 3, epoch: 0, step: 0 };
     tell(&mut screen, Event::Fold(FoldEvent { at, state: Training }));
     assert!(cursor(&mut screen).contains("3 training"));
@@ -103,7 +103,7 @@ fn keys_act_on_the_fold_looked_at() {
         });
         screen
     };
-    // How far from the one in training; the key; what it asks of which fold.
+    // Distance from the fold in training; the key; the fold and the action requested.
     for (steps, key, fold, action) in [
         (0, 'f', 1, Pause),
         (0, ']', 1, Later),
@@ -181,7 +181,7 @@ fn what_has_no_sense_is_told_on_the_key_line_until_the_next_key() {
         press(&mut screen, KeyCode::Char(key));
         assert!(bottom(&mut screen).contains(why), "{key}");
     }
-    // And not for ever.
+    // The notice disappears after a while.
     screen.state.at += 9.0;
     draw(&mut screen, 80, 24);
     assert!(bottom(&mut screen).contains(" p pause "));

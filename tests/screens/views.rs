@@ -1,4 +1,4 @@
-//! Each view at each size, from one made-up run.
+//! Every view at every size, for one synthetic run.
 
 use super::*;
 use rsna_tui::tui::{Answer, VIEWS, View};
@@ -9,7 +9,7 @@ fn show(screen: &mut Screen, view: View) {
     press(screen, KeyCode::Char(number));
 }
 
-/// Three folds in the middle of the third, with what a run meets on its way.
+/// A run of three folds in the middle of the third, with typical incidents.
 fn run() -> Screen {
     let script = Script { folds: vec![0, 1, 3], epochs: 12, ..Script::default() };
     let at = Position { fold: 3, epoch: 7, step: 23 };

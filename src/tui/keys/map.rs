@@ -1,18 +1,18 @@
-//! Which key does what, the config's changes included.
+//! Key bindings after applying the config's changes.
 
 use super::{Action, BINDINGS, Binding, Scope};
 use crate::tui::views::{VIEWS, View};
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use std::collections::BTreeMap;
 
-/// A key.
+/// A key, with or without Ctrl.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
     code: KeyCode,
     control: bool,
 }
 
-/// The keys that have names, as the config and the help write them.
+/// Names of special keys, as the config and the help write them.
 const NAMED: [(&str, KeyCode); 18] = [
     ("←", KeyCode::Left),
     ("→", KeyCode::Right),
@@ -35,28 +35,28 @@ const NAMED: [(&str, KeyCode); 18] = [
 ];
 
 impl Key {
-    /// A character.
+    /// A character key.
     pub const fn char(c: char) -> Self {
         Self { code: KeyCode::Char(c), control: false }
     }
 
-    /// A key that writes nothing.
+    /// A key that produces no character.
     pub const fn code(code: KeyCode) -> Self {
         Self { code, control: false }
     }
 
-    /// A character with Ctrl.
+    /// A character key with Ctrl.
     pub const fn control(c: char) -> Self {
         Self { code: KeyCode::Char(c), control: true }
     }
 
-    /// The key that an event is of; `None` for one that none is bound to.
+    /// The key of an event; `None` if it can have no binding.
     pub fn of(event: &KeyEvent) -> Option<Self> {
         let alt = event.modifiers.contains(KeyModifiers::ALT);
         if event.kind == KeyEventKind::Release || alt {
             return None;
         }
-        // Caps lock is no reason to be deaf.
+        // Ignore Caps Lock.
         let code = match event.code {
             KeyCode::Char(c) => KeyCode::Char(c.to_ascii_lowercase()),
             code => code,
@@ -64,13 +64,13 @@ impl Key {
         Some(Self { code, control: event.modifiers.contains(KeyModifiers::CONTROL) })
     }
 
-    /// What pressing it looks like.
+    /// The event that pressing the key produces.
     pub fn event(self) -> KeyEvent {
         let modifiers = if self.control { KeyModifiers::CONTROL } else { KeyModifiers::NONE };
         KeyEvent::new(self.code, modifiers)
     }
 
-    /// From its name: `p`, `Ctrl-P`, `F5`, `Left`, `Space`.
+    /// Parses a key's name: `p`, `Ctrl-P`, `F5`, `Left`, `Space`.
     pub fn parse(text: &str) -> Option<Self> {
         let lower = text.to_lowercase();
         if let Some(rest) = lower.strip_prefix("ctrl-") {
@@ -107,10 +107,10 @@ impl std::fmt::Display for Key {
     }
 }
 
-/// Which key does what.
+/// Key bindings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Keymap {
-    /// Of each of [`BINDINGS`].
+    /// Keys of each entry of [`BINDINGS`].
     keys: Vec<Vec<Key>>,
 }
 
@@ -121,10 +121,11 @@ impl Default for Keymap {
 }
 
 impl Keymap {
-    /// The table's keys with the config's changes: an action's name and its keys, between blanks.
+    /// Applies the config's changes to the table. A change maps an action's name to its keys,
+    /// separated by blanks.
     ///
-    /// Errors: one sentence about a name that is no action's, a key that is none, or one that would
-    /// do two things in a view.
+    /// Errors: when a name is not an action, a key is invalid, or a key would have two meanings in
+    /// a view; one sentence.
     pub fn new(changes: &BTreeMap<String, String>) -> Result<Self, String> {
         let mut map = Self::default();
         for (name, text) in changes {
@@ -159,7 +160,7 @@ impl Keymap {
         Ok(())
     }
 
-    /// What `event` does in `view`, if anything.
+    /// Action of `event` in `view`, if any.
     pub fn action(&self, event: &KeyEvent, view: View) -> Option<Action> {
         let key = Key::of(event)?;
         let bound = |(i, binding): &(usize, &Binding)| {
@@ -168,7 +169,7 @@ impl Keymap {
         BINDINGS.iter().enumerate().find(bound).map(|(_, binding)| binding.action)
     }
 
-    /// The keys of `view` as they are explained: those of a line, and its words.
+    /// Help lines of `view`: the keys and the help text of each.
     pub fn lines(&self, view: View) -> Vec<(String, &'static str)> {
         let mut lines: Vec<(Vec<&Key>, &'static str)> = Vec::new();
         for (binding, keys) in BINDINGS.iter().zip(&self.keys) {
@@ -185,7 +186,7 @@ impl Keymap {
         lines.into_iter().map(|(keys, help)| (text(keys), help)).collect()
     }
 
-    /// All actions, a line each: name, keys, where they work, and what they do.
+    /// Table of all actions, one per line: name, keys, views and help text.
     pub fn table(&self) -> String {
         let mut lines = vec![format!("{:18} {:14} {:34} {}", "action", "keys", "where", "what")];
         let mut help = "";
@@ -207,7 +208,7 @@ impl Keymap {
         lines.join("\n")
     }
 
-    /// How the key line writes `binding`: its first key, and that of its opposite.
+    /// Label of a binding on the key line: its first key, and that of its opposite.
     pub fn label(&self, index: usize) -> String {
         let first = self.keys[index][0].to_string();
         match BINDINGS.get(index + 1) {
@@ -269,7 +270,7 @@ mod tests {
             no(&[("pause", "q")]),
             "keys.pause and keys.quit: q cannot mean both; give one of them another"
         );
-        // In different views a key may mean different things.
+        // A key may have different meanings in different views.
         assert!(changed(&[("log_level", "f")]).is_ok());
     }
 }

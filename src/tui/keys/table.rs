@@ -1,4 +1,4 @@
-//! All keys, in the order in which they are explained.
+//! All key bindings, in the order of the help.
 
 use super::Action::{
     Acknowledge, Chart, Checkpoint, Close, Crops, Detach, EpochAfter, EpochBefore, Export, Fold,
@@ -11,16 +11,16 @@ use crate::tui::views::View;
 use crossterm::event::KeyCode;
 
 const ALL: Scope = Scope::ALL;
-/// Where folds are steered.
+/// Views with actions on the selected fold.
 const FOLDS: Scope = Scope::of(&[View::Overview, View::Folds]);
-/// Where the fold looked at is chosen sideways.
+/// Views where the left and right keys select the fold.
 const LOOK: Scope = Scope::of(&[View::Overview, View::Vertebrae]);
-/// Where it is a row.
+/// Views where the up and down keys select the fold.
 const ROWS: Scope = Scope::of(&[View::Curves, View::Folds]);
 const CURVES: Scope = Scope::of(&[View::Curves]);
 const CROPS: Scope = Scope::of(&[View::Crops]);
 const VERTEBRAE: Scope = Scope::of(&[View::Vertebrae]);
-/// Where the log scrolls.
+/// Views where the log scrolls.
 const LINES: Scope = Scope::of(&[View::Overview, View::Log]);
 const LOG: Scope = Scope::of(&[View::Log]);
 const RUNS: Scope = Scope::of(&[View::Runs]);
@@ -40,10 +40,10 @@ const fn bind(
     Binding { name, action, keys, scope, short, help }
 }
 
-/// Not on the key line.
+/// Hidden on the key line.
 const NOT_SHOWN: (u8, &str) = (0, "");
 
-/// All keys, in the order in which they are explained.
+/// All key bindings, in the order of the help.
 pub const BINDINGS: &[Binding] = &[
     bind(
         "pause",

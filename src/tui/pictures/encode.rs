@@ -1,4 +1,4 @@
-//! A slice as the terminal takes it.
+//! Encodes a slice for the terminal.
 
 use super::Pictures;
 use crate::outline;
@@ -17,48 +17,47 @@ use ratatui_image::protocol::{
 use std::fmt::Write;
 use std::io::Cursor;
 
-/// Pixels of a cell where the terminal does not tell.
+/// Pixels per cell if the terminal does not report them.
 const CELL: (u16, u16) = (8, 16);
-/// Pixels of a picture's side that the terminal scales by itself: at the most what there is, at
-/// the least so many that an outline is a line.
+/// Side in pixels of a picture that the terminal scales itself: at most the slice's own resolution,
+/// and at least enough for a thin outline.
 const SIDES: std::ops::RangeInclusive<usize> = 288..=512;
-/// Grey values that a step changes the level by.
+/// Change of the window's level per step, grey values.
 const LEVEL_STEP: i32 = 8;
-/// A step makes the window narrower by a fifth.
+/// Change of the window's width per step: narrower by a fifth.
 const WIDTH_STEP: (i32, i32) = (4, 5);
 
-/// A slice's planes.
+/// Planes of a slice.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Slice {
-    /// Pixels.
+    /// Height, pixels.
     pub height: usize,
-    /// Pixels.
+    /// Width, pixels.
     pub width: usize,
     /// The planes, `height × width` each.
     pub picture: event::Picture,
 }
 
-/// The grey values that become black and white: in steps from those that are chosen by the
-/// picture's own, its 1st and 99th percentile.
+/// Grey window, in steps relative to the default from the picture's 1st to its 99th percentile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Contrast {
-    /// The window narrower (more contrast) or wider.
+    /// Steps by which the window is narrower (positive, more contrast) or wider (negative).
     pub width: i8,
-    /// Its middle brighter grey values (a darker picture) or darker ones.
+    /// Steps by which the window's centre is higher (positive, darker picture) or lower (negative).
     pub level: i8,
 }
 
 impl Contrast {
-    /// Most steps either way.
+    /// Maximum number of steps in either direction.
     const MOST: i8 = 8;
 
-    /// So many steps further, as far as it goes.
+    /// Changes the window by this many steps, within the limits.
     pub fn changed(self, width: i8, level: i8) -> Self {
         let further = |x: i8, by: i8| x.saturating_add(by).clamp(-Self::MOST, Self::MOST);
         Self { width: further(self.width, width), level: further(self.level, level) }
     }
 
-    /// Which values become black and white.
+    /// Grey values that become black and white.
     fn limits(self, low: i32, high: i32) -> (i32, i32) {
         let (mut low, mut high) = (low, high);
         for _ in 0..self.width.unsigned_abs() {
@@ -74,20 +73,20 @@ impl Contrast {
     }
 }
 
-/// A picture that is wanted.
+/// A picture to encode.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wanted {
-    /// Of what.
+    /// The slice.
     pub slice: Slice,
-    /// How large, in cells.
+    /// Size in cells.
     pub size: Size,
-    /// Whether the mask is outlined.
+    /// Whether to outline the mask.
     pub outline: bool,
-    /// How its greys are spread.
+    /// The grey window.
     pub contrast: Contrast,
 }
 
-/// A picture that is ready to be drawn.
+/// An encoded picture, ready to be drawn.
 pub struct Encoded {
     form: Form,
 }
@@ -95,12 +94,12 @@ pub struct Encoded {
 enum Form {
     Cells(Protocol),
     Characters(Vec<String>),
-    /// Its pixels are not those of its size.
+    /// The number of pixels does not match the size.
     Broken,
 }
 
 impl Encoded {
-    /// Encodes what is wanted. `id`: kitty's number for it.
+    /// Encodes a picture. `id`: its number in kitty's protocol.
     pub fn new(pictures: Pictures, wanted: &Wanted, id: u32) -> Self {
         let form = match pictures {
             Pictures::Kitty => kitty(wanted, id),
@@ -112,7 +111,7 @@ impl Encoded {
         Self { form: form.unwrap_or(Form::Broken) }
     }
 
-    /// Draws it in the upper left of `area`.
+    /// Draws the picture in the upper left of `area`.
     pub fn draw(&self, frame: &mut Frame, area: Rect) {
         match &self.form {
             Form::Cells(protocol) => {
@@ -127,18 +126,19 @@ impl Encoded {
     }
 }
 
-/// Where a picture is to come: a mark in the middle of `area`.
+/// Draws a placeholder for a pending picture in the middle of `area`.
 pub fn placeholder(frame: &mut Frame, area: Rect) {
     let middle = Rect { y: area.y + area.height / 2, height: area.height.min(1), ..area };
     frame.render_widget(Line::styled("·", theme::FAINT).centered(), middle);
 }
 
-/// Whether a picture can have such a side.
+/// Whether `side` is a plausible size of a picture.
 fn is_sensible(side: usize) -> bool {
     (1..=4096).contains(&side)
 }
 
-/// The slice in `width × height` pixels with its contrast spread, and where its mask ends.
+/// Scales the slice to `width × height` pixels, spreads its contrast, and finds the edge of its
+/// mask.
 fn scaled(wanted: &Wanted, width: u32, height: u32) -> Option<(GrayImage, Vec<bool>)> {
     let Slice { height: from_height, width: from_width, picture } = &wanted.slice;
     if !is_sensible(*from_width) || !is_sensible(*from_height) {
@@ -158,8 +158,8 @@ fn scaled(wanted: &Wanted, width: u32, height: u32) -> Option<(GrayImage, Vec<bo
     Some((grey, edge))
 }
 
-/// Spreads the greys between the 1st and the 99th percentile, or as `contrast` changes that, over
-/// the whole range.
+/// Spreads the greys between the 1st and the 99th percentile, modified by `contrast`, over the
+/// whole range.
 fn spread(grey: &mut GrayImage, contrast: Contrast) {
     let mut sorted = grey.as_raw().clone();
     sorted.sort_unstable();
@@ -172,15 +172,15 @@ fn spread(grey: &mut GrayImage, contrast: Contrast) {
     }
 }
 
-/// The slice in `width × height` pixels with its mask's outline.
+/// Scales the slice to `width × height` pixels and draws the mask's outline.
 fn outlined(wanted: &Wanted, width: u32, height: u32) -> Option<RgbImage> {
     let (grey, edge) = scaled(wanted, width, height)?;
-    // In a small picture the outline is a large part of the bone, so more of that shines through.
+    // In a small picture the outline covers much of the bone, so make it more transparent.
     let share = if width.min(height) < 30 { 1 } else { 2 };
     Some(RgbImage::from_fn(width, height, |x, y| {
         let v = grey.get_pixel(x, y)[0];
         if edge[(y * width + x) as usize] {
-            // What lies under the outline still shows.
+            // Blend, so that the pixels under the outline still show.
             Rgb(outline::COLOR
                 .map(|c| ((u16::from(c) * share + u16::from(v) * (3 - share)) / 3) as u8))
         } else {
@@ -196,7 +196,7 @@ fn blocks(wanted: &Wanted) -> Option<Form> {
     Some(Form::Cells(Protocol::Halfblocks(blocks)))
 }
 
-/// The slice in about as many pixels as it has, for a terminal that scales it to its cells.
+/// The slice at about its own resolution, for a terminal that scales it to cells.
 fn native(wanted: &Wanted) -> Option<RgbImage> {
     let Slice { width, height, .. } = wanted.slice;
     if !is_sensible(width) || !is_sensible(height) {
@@ -207,7 +207,7 @@ fn native(wanted: &Wanted) -> Option<RgbImage> {
     outlined(wanted, scaled(width) as u32, scaled(height) as u32)
 }
 
-/// Whether pixels have a multiplexer to pass.
+/// Whether pixels pass through a terminal multiplexer.
 fn is_multiplexed() -> bool {
     std::env::var_os("TMUX").is_some_and(|v| !v.is_empty())
 }
@@ -220,7 +220,7 @@ fn kitty(wanted: &Wanted, id: u32) -> Option<Form> {
 
 fn sixel(wanted: &Wanted) -> Option<Form> {
     let size = wanted.size;
-    // Known by the terminal's driver, not by asking the terminal.
+    // Reported by the terminal's driver, so the terminal is not queried.
     let window = crossterm::terminal::window_size().ok();
     let cell = window
         .filter(|w| w.width > 0 && w.height > 0 && w.columns > 0 && w.rows > 0)
@@ -231,7 +231,8 @@ fn sixel(wanted: &Wanted) -> Option<Form> {
     Some(Form::Cells(Protocol::Sixel(sixel)))
 }
 
-/// <https://iterm2.com/documentation-images.html>, sized in cells: whatever a cell's pixels are.
+/// <https://iterm2.com/documentation-images.html>. The size is given in cells, so a cell's size in
+/// pixels does not matter.
 fn iterm(wanted: &Wanted) -> Option<Form> {
     let size @ Size { width, height } = wanted.size;
     let mut png = Cursor::new(Vec::new());
@@ -243,7 +244,7 @@ fn iterm(wanted: &Wanted) -> Option<Form> {
         false => ("", "\x1b", ""),
     };
     let mut data = String::from(start);
-    // What stood there, row by row, and back up.
+    // Erase the area row by row, then move the cursor back up.
     for _ in 0..height {
         let _ = write!(data, "{escape}[{width}X{escape}[1B");
     }

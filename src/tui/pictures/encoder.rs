@@ -1,37 +1,37 @@
-//! A pane's pictures, encoded aside from drawing.
+//! Encodes a pane's pictures in the background.
 
 use super::{Encoded, Pictures, Wanted};
 use crate::run::Latest;
 use crossbeam_channel::{Receiver, unbounded};
 use std::thread;
 
-/// Encodes a pane's pictures in a thread of its own, the newest that are wanted first; until they
-/// are ready the pane has those from before. `T`: what the pane draws beside them, which must not
-/// be another's.
+/// Encodes a pane's pictures on a thread of its own, only the newest request; until they are ready,
+/// the pane keeps the previous ones. `T`: what the pane draws next to the pictures, which must
+/// belong to the same request.
 pub struct Encoder<T> {
     pictures: Pictures,
-    /// Kitty's number of the pane's first picture.
+    /// Number of the pane's first picture in kitty's protocol.
     first: u32,
-    /// `None`: pictures are ready at once, for the tests.
+    /// Background encoding; with `None`, used in tests, pictures are ready immediately.
     aside: Option<Aside<T>>,
     asked: Option<Job<T>>,
     ready: Option<Ready<T>>,
-    /// Counts what was asked.
+    /// Number of requests so far.
     turn: u32,
 }
 
-/// What is to be encoded.
+/// A request.
 #[derive(Clone, PartialEq)]
 struct Job<T> {
     of: T,
     wanted: Vec<Wanted>,
 }
 
-/// Pictures that are ready.
+/// Encoded pictures.
 pub struct Ready<T> {
-    /// What is drawn beside them.
+    /// What to draw next to them.
     pub of: T,
-    /// Those that were wanted, in their order.
+    /// The pictures, in the order of the request.
     pub pictures: Vec<Encoded>,
 }
 
@@ -40,22 +40,24 @@ struct Aside<T> {
     done: Receiver<Ready<T>>,
 }
 
-/// Pictures of a pane, at the most.
+/// Maximum number of pictures in a pane.
 const MOST: u32 = 64;
 
 impl<T: Clone + PartialEq + Send + 'static> Encoder<T> {
-    /// Encodes in the thread that draws. `pane` tells those that draw pictures apart.
+    /// Creates an encoder that works on the drawing thread. `pane`: number of the pane, unique
+    /// among those with pictures.
     pub fn new(pictures: Pictures, pane: u8) -> Self {
-        // Another dashboard behind the same multiplexer has other numbers; a number is a colour of
-        // 24 bits, and not black. A picture has two: a new one is not drawn under the number of the
-        // one that it replaces, or the terminal would draw only the cells that changed.
+        // The process id keeps apart dashboards behind the same multiplexer. A picture's number is
+        // written as a 24-bit colour, which must not be black. Each picture alternates between two
+        // numbers: if a new picture reused the number of the one that it replaces, only the changed
+        // cells would be drawn.
         let process = std::process::id() & 0x3fff;
         let first = (1 << 23) | (process << 9) | ((u32::from(pane) & 3) * 2 * MOST);
         Self { pictures, first, aside: None, asked: None, ready: None, turn: 0 }
     }
 
-    /// From now on encodes in a thread of its own, if the system has one, which calls `wake` when
-    /// there are pictures to draw.
+    /// Moves encoding to a thread of its own, if one can be started, which calls `wake` when
+    /// pictures are ready.
     pub fn go_aside(&mut self, wake: impl Fn() + Send + 'static) {
         let (jobs, (sender, done)) = (Latest::<(Job<T>, u32)>::default(), unbounded());
         let (taker, pictures) = (jobs.taker(), self.pictures);
@@ -71,8 +73,8 @@ impl<T: Clone + PartialEq + Send + 'static> Encoder<T> {
         self.aside = started.ok().map(|_| Aside { jobs, done });
     }
 
-    /// Asks for `wanted`, which is drawn with `of`, unless that is what was asked last. Returns the
-    /// newest that are ready, which may still be those from before.
+    /// Requests `wanted`, to be drawn with `of`, unless that is the newest request already. Returns
+    /// the newest pictures that are ready, possibly of an earlier request.
     pub fn show(&mut self, of: T, wanted: Vec<Wanted>) -> Option<&Ready<T>> {
         let job = Job { of, wanted };
         if self.asked.as_ref() != Some(&job) {
@@ -88,13 +90,13 @@ impl<T: Clone + PartialEq + Send + 'static> Encoder<T> {
         self.ready.as_ref()
     }
 
-    /// The newest that are ready; nothing is asked.
+    /// The newest pictures that are ready, without a new request.
     pub fn last(&mut self) -> Option<&Ready<T>> {
         self.take();
         self.ready.as_ref()
     }
 
-    /// Whether there are newer pictures than were drawn last.
+    /// Whether newer pictures are ready to be drawn.
     pub fn take(&mut self) -> bool {
         let Some(aside) = &self.aside else { return false };
         let newest = aside.done.try_iter().last();
@@ -103,12 +105,12 @@ impl<T: Clone + PartialEq + Send + 'static> Encoder<T> {
         came
     }
 
-    /// The terminal has forgotten what was drawn: all is encoded anew.
+    /// Encodes everything again, after the terminal has lost its contents.
     pub fn forget(&mut self) {
         self.asked = None;
     }
 
-    /// How they are drawn.
+    /// Technique for drawing the pictures.
     pub fn pictures(&self) -> Pictures {
         self.pictures
     }

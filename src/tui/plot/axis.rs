@@ -1,6 +1,6 @@
-//! Where figures lie on an axis, and which of them are written beside it.
+//! Axis scales and ticks.
 
-/// From a figure to a row of dots.
+/// Maps values to rows of dots.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scale {
     low: f64,
@@ -10,23 +10,25 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    /// Of `range` over `dots` rows.
+    /// Creates a scale of `range` over `dots` rows.
     pub fn new((low, high): (f64, f64), log: bool, dots: u16) -> Self {
         let log = log && low > 0.0;
         let (low, high) = if log { (low.ln(), high.ln()) } else { (low, high) };
         Self { low, high, log, dots: dots.into() }
     }
 
-    /// The row, 0 at the top; outside the range outside the rows, but not far.
+    /// The row of a value, 0 at the top; values outside the range map to rows outside, up to a
+    /// limit.
     pub fn dot(&self, y: f64) -> i32 {
         let y = if self.log { y.max(f64::MIN_POSITIVE).ln() } else { y };
         let share = (self.high - y) / (self.high - self.low);
-        // Beyond that a line's way there is not seen. (NaN becomes 0 in the conversion.)
+        // Further out, the part of a line that is visible hardly changes. (NaN becomes 0 in the
+        // conversion.)
         (share * self.dots).clamp(-2.0 * self.dots, 3.0 * self.dots).floor() as i32
     }
 }
 
-/// Round figures within `range`, about `count` of them, from the lowest.
+/// About `count` round values within `range`, ascending.
 pub fn ticks((low, high): (f64, f64), count: usize, log: bool) -> Vec<f64> {
     let sound = low.is_finite() && high.is_finite() && high > low;
     match (sound, log && low > 0.0) {
@@ -43,7 +45,7 @@ fn rounds(low: f64, high: f64, count: usize) -> Vec<f64> {
         [1.0, 2.0, 2.5, 5.0, 10.0].map(|m| m * power).into_iter().find(|&s| s >= rough * 0.999);
     let Some(step) = step.filter(|s| s.is_normal()) else { return Vec::new() };
     let first = (low / step).ceil();
-    // One step more than fits is no tick; so many are none at all.
+    // Bound the loop, because adding a step to a huge value may not change it.
     let most = 4 * count.max(1) + 4;
     (0..most)
         .map(|i| (first + i as f64) * step)
@@ -52,7 +54,7 @@ fn rounds(low: f64, high: f64, count: usize) -> Vec<f64> {
         .collect()
 }
 
-/// Powers of ten, with 2 and 5 between them where there is room.
+/// Powers of ten, with 2 and 5 between them if there is room.
 fn decades(low: f64, high: f64, count: usize) -> Vec<f64> {
     let (first, last) = (low.log10().floor() as i32, high.log10().ceil() as i32);
     let powers = (last - first).max(1) as usize;
@@ -69,7 +71,7 @@ fn decades(low: f64, high: f64, count: usize) -> Vec<f64> {
         .collect()
 }
 
-/// A figure of an axis as short as it can be: `0`, `12`, `0.5`, `20k`.
+/// Formats an axis value as briefly as possible: `0`, `12`, `0.5`, `20k`.
 pub(super) fn plain(x: f64) -> String {
     match x {
         x if x.abs() >= 10_000.0 && x % 1000.0 == 0.0 => format!("{}k", x / 1000.0),

@@ -1,10 +1,10 @@
-//! Dots of braille: eight in a cell, two by four.
+//! Grid of braille dots: eight per cell, two by four.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
-/// A field of dots. A cell has the colour of what was drawn on it last.
+/// Grid of dots. A cell has the colour of the last dot set in it.
 pub(super) struct Dots {
     width: i32,
     height: i32,
@@ -12,15 +12,15 @@ pub(super) struct Dots {
 }
 
 impl Dots {
-    /// An empty one of so many cells.
+    /// Creates an empty grid of `width × height` cells.
     pub fn new(width: u16, height: u16) -> Self {
         let cells = vec![(0, Style::new()); usize::from(width) * usize::from(height)];
         Self { width: 2 * i32::from(width), height: 4 * i32::from(height), cells }
     }
 
-    /// Sets a dot, where it is within.
+    /// Sets a dot, if it is within the grid.
     pub fn set(&mut self, x: i32, y: i32, style: Style) {
-        // The bits of Unicode's braille patterns, row by row.
+        // Bits of Unicode's braille patterns, row by row.
         const BITS: [[u8; 2]; 4] = [[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]];
         if (0..self.width).contains(&x) && (0..self.height).contains(&y) {
             let cell = &mut self.cells[(y / 4 * (self.width / 2) + x / 2) as usize];
@@ -29,7 +29,7 @@ impl Dots {
         }
     }
 
-    /// A straight line, both ends included.
+    /// Draws a straight line, both ends included.
     pub fn line(&mut self, (x0, y0): (i32, i32), (x1, y1): (i32, i32), style: Style) {
         let (dx, dy) = (x1 - x0, y1 - y0);
         let steps = dx.abs().max(dy.abs());
@@ -42,7 +42,7 @@ impl Dots {
         }
     }
 
-    /// Draws what is set.
+    /// Draws the dots that are set.
     pub fn draw(&self, buffer: &mut Buffer, area: Rect) {
         for (i, &(bits, style)) in self.cells.iter().enumerate().filter(|(_, cell)| cell.0 != 0) {
             let (x, y) = (i as i32 % (self.width / 2), i as i32 / (self.width / 2));

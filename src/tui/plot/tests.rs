@@ -49,7 +49,7 @@ fn a_figure_that_was_none_is_a_gap() {
     let line = row(&series);
     let gap = line.chars().skip(8).skip_while(|c| *c != ' ').take_while(|c| *c == ' ').count();
     assert!((8..=12).contains(&gap), "{gap} in {line}");
-    // Steps that were not told are none.
+    // Skipped steps do not break the line.
     let mut sparse = Series::default();
     for x in [0.0, 500.0, 999.0] {
         sparse.add(x, 0.5);

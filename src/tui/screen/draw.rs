@@ -1,4 +1,4 @@
-//! Drawing the screen: its head, the view at hand, the keys, and what lies on top.
+//! Draws the screen: header, current view, key line and overlay.
 
 use super::{Notice, Overlay, Screen};
 use crate::run::event::Level;
@@ -11,7 +11,7 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 use ratatui::widgets::{Paragraph, Wrap};
 
-/// Seconds for which a notice stands, unless a key comes before.
+/// Seconds for which a notice is shown, unless a key is pressed earlier.
 const NOTICE: f64 = 8.0;
 
 impl Screen {
@@ -75,7 +75,7 @@ impl Screen {
         }
     }
 
-    /// Draws the view at hand; whether it has crops.
+    /// Draws the current view; returns whether it shows crops.
     fn draw_view(&mut self, frame: &mut Frame, area: Rect, now: f64) -> bool {
         match self.view {
             View::Overview => return self.draw_overview(frame, area),

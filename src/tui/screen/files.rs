@@ -1,4 +1,4 @@
-//! The chart in view as files of the run's folder.
+//! Export of the visible chart to the run's folder.
 
 use super::{Reply, Screen};
 use crate::export::{self, Chart};
@@ -7,7 +7,7 @@ use crate::tui::views::View;
 use crate::tui::{curves, folds, system};
 
 impl Screen {
-    /// Writes what is in view into `exports/` of the run's folder, and says where.
+    /// Writes the visible charts to `exports/` in the run's folder and shows where.
     pub(super) fn export(&mut self) -> Reply {
         let charts: Vec<Chart> = self.charts().into_iter().filter(|c| !c.is_empty()).collect();
         if matches!(self.view, View::Crops | View::Log) {

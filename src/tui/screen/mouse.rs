@@ -1,16 +1,16 @@
-//! What the mouse does, where it is listened to (`ui.mouse`).
+//! Mouse input, if enabled by `ui.mouse`.
 
 use super::{Overlay, Reply, Screen};
 use crate::tui::keys::Scroll;
 use crate::tui::views::{self, View};
 use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
 
-/// Lines that a notch of the wheel moves.
+/// Lines per notch of the wheel.
 const NOTCH: usize = 3;
 
 impl Screen {
-    /// Tabs are clicked; the chart of the curves has its cursor clicked to a place, is dragged, and
-    /// zoomed by the wheel; elsewhere the wheel scrolls.
+    /// Handles a mouse event. Clicks select tabs and place the chart's cursor, dragging pans the
+    /// chart, and the wheel zooms it; elsewhere the wheel scrolls.
     pub fn mouse(&mut self, event: &MouseEvent) -> Reply {
         let wheel = match event.kind {
             MouseEventKind::ScrollUp => Some(Scroll::Up),

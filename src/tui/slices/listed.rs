@@ -1,32 +1,32 @@
-//! The studies that can be looked at, and where the network is most wrong about one.
+//! The studies to choose from, and the slice with the largest error of each.
 
 use super::super::pictures::Slice;
 use crate::run::event::{Crop, Picture, Position, Prediction, Preview, SliceContent, SliceRequest};
 use crate::view::{Fold, State};
 
-/// Studies listed at the most.
+/// Maximum number of studies listed.
 const MOST: usize = 16;
 
-/// Which studies are listed.
+/// Choice of the listed studies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StudyList {
-    /// Those that the fold's newest validation was worst at.
+    /// The worst studies of the fold's newest validation.
     #[default]
     Worst,
-    /// Those of the batch at hand.
+    /// The studies of the current batch.
     Batch,
 }
 
-/// A study of the list.
+/// A listed study.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a> {
-    /// What the network says of it.
+    /// The network's prediction.
     pub prediction: &'a Prediction,
-    /// Its validation loss, where it was validated.
+    /// Validation loss, if validated.
     pub loss: Option<f64>,
 }
 
-/// A slice of a study: 1..=7 for C1..C7, and 0-based within the vertebra.
+/// Number of a slice in a study: vertebra 1..=7 for C1..C7, and the 0-based slice within it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SliceNumber {
     pub vertebra: u8,
@@ -35,17 +35,17 @@ pub struct SliceNumber {
 
 /// The list.
 pub struct Listed<'a> {
-    /// When the network said so.
+    /// Position of training at the predictions.
     pub at: Position,
-    /// The seed that the fold was trained under.
+    /// The fold's seed.
     seed: u64,
-    /// The worst first, or in the batch's order.
+    /// The studies, worst first or in the batch's order.
     pub entries: Vec<Entry<'a>>,
     preview: Option<&'a Preview>,
 }
 
 impl<'a> Listed<'a> {
-    /// The fold's worst studies.
+    /// Lists the fold's worst studies.
     pub fn worst(state: &'a State, fold: &'a Fold) -> Option<Self> {
         let worst = fold.worst.as_ref()?;
         let entries = worst.studies.iter().take(MOST);
@@ -54,7 +54,7 @@ impl<'a> Listed<'a> {
         Some(Self { at: worst.at, seed: seed(state, fold)?, entries, preview: None })
     }
 
-    /// The studies of a preview.
+    /// Lists the studies of a preview.
     pub fn batch(state: &'a State, preview: &'a Preview) -> Option<Self> {
         let fold = state.folds.iter().find(|fold| fold.plan.fold == preview.at.fold)?;
         let entries = preview.predictions.iter().take(MOST);
@@ -62,7 +62,8 @@ impl<'a> Listed<'a> {
         Some(Self { at: preview.at, seed: seed(state, fold)?, entries, preview: Some(preview) })
     }
 
-    /// Where to begin with a study: at the slice of the preview, or where the network is most wrong.
+    /// Slice to show first for a study: the one in the preview, or else the one with the largest
+    /// error.
     pub fn first_slice(&self, prediction: &Prediction) -> SliceNumber {
         let crops = self.preview.iter().flat_map(|preview| &preview.crops);
         let mut crops = crops.filter(|crop| crop.study == prediction.study);
@@ -74,15 +75,17 @@ impl<'a> Listed<'a> {
         crops.next().map_or_else(|| most_wrong(prediction), place)
     }
 
-    /// What to ask for to see a slice of the list.
+    /// The request for a slice of the list.
     pub fn request(&self, prediction: &Prediction, place: SliceNumber) -> SliceRequest {
         let Position { fold, epoch, .. } = self.at;
         let (study, SliceNumber { vertebra, slice }) = (prediction.study.clone(), place);
         SliceRequest { fold, epoch, seed: self.seed, study, vertebra, slice }
     }
 
-    /// The slice, raw or as the network saw it, and whether these are two; `None`: it has to be
-    /// asked for. Errors: why there is none.
+    /// Returns the slice, raw or as the network saw it, and whether the two differ; `None` if it
+    /// has to be requested.
+    ///
+    /// Errors: when there is no such picture; the reason.
     pub fn slice(
         &self,
         state: &State,
@@ -116,13 +119,13 @@ impl<'a> Listed<'a> {
     }
 }
 
-/// Whether all pixels are one grey. Of a slice before augmentation: noise on it is no picture.
+/// Whether all pixels have the same grey. Tested before augmentation, because added noise hides it.
 fn is_constant(picture: &Picture) -> bool {
     let pixels = &picture.pixels;
     pixels.first().is_some_and(|first| pixels.iter().all(|pixel| pixel == first))
 }
 
-/// What is said in the place of such a picture.
+/// Message in place of a constant picture.
 fn no_picture(picture: &Picture) -> String {
     let grey = picture.pixels.first().copied().unwrap_or_default();
     format!("no picture: every pixel of this crop is {grey}")
@@ -132,13 +135,13 @@ fn seed(state: &State, fold: &Fold) -> Option<u64> {
     fold.seed.or(state.plan.as_ref().map(|plan| plan.seed))
 }
 
-/// How far a probability is from its label, 0 to 1; one that is not a number as far as can be.
+/// Distance of a probability from its label, 0 to 1; 1 if it is not a number.
 pub fn wrong_by(probability: f32, label: u8) -> f32 {
     let by = (probability - f32::from(label.min(1))).abs();
     if by.is_nan() { 1.0 } else { by }
 }
 
-/// The slice whose probability is farthest from its label, of equals the first.
+/// The slice whose probability is farthest from its label; the first of equals.
 pub fn most_wrong(prediction: &Prediction) -> SliceNumber {
     let mut worst = (f32::NEG_INFINITY, SliceNumber { vertebra: 1, slice: 0 });
     for vertebra in 1..=7u8 {

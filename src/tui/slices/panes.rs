@@ -1,4 +1,5 @@
-//! Beside the picture: the studies, and what the network says of one's slices.
+//! Panes next to the picture: the list of studies, and the predictions for the selected study's
+//! slices.
 
 use super::listed::{Entry, SliceNumber, wrong_by};
 use crate::run::event::Prediction;
@@ -11,17 +12,17 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-/// Columns of a study's row without its UID.
+/// Width of a study's row without its UID.
 const FIGURES: usize = 19;
-/// Columns of a vertebra's row without its slices.
+/// Width of a vertebra's row without its slices.
 const WORDS: usize = 14;
-/// What the columns and marks mean.
+/// Legend of columns and marks.
 const LEGEND: [&str; 3] =
     ["  y 1 ● fractured, 0 ○ not", "  p study head's probability", "  × on the wrong side of .5"];
-/// A level of 1/8 to 8/8.
+/// Bars for levels from 1/8 to 8/8.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// Draws the studies, the chosen one marked and in view, and those with crops without a picture.
+/// Draws the studies, with the selected one marked and in view, and a note about constant crops.
 pub fn studies(
     frame: &mut Frame,
     area: Rect,
@@ -50,7 +51,7 @@ pub fn studies(
         let text = format!("{mark}{study:<width$} {flag}{loss:>5}  {label} {probability:>4.2} ");
         lines.push(Line::from(vec![Span::styled(text, style), verdict(*probability, label)]));
     }
-    // What the columns and marks mean, where there is room for it.
+    // Legend and notes, if there is room.
     let below = usize::from(inner.height).saturating_sub(lines.len());
     let notes = (!constants.is_empty()).then(|| {
         let text = format!("= {}; the report names all", constants.heading());
@@ -68,7 +69,7 @@ pub fn studies(
     frame.render_widget(Paragraph::new(lines), inner);
 }
 
-/// `text` in lines of at most `width` columns, broken between words and indented.
+/// Wraps `text` between words into indented lines of at most `width` columns.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = " ".to_string();
@@ -83,7 +84,7 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// ✓ where the probability is on its label's side, else ×.
+/// ✓ if the probability is on its label's side, else ×.
 pub fn verdict(probability: f32, label: u8) -> Span<'static> {
     match wrong_by(probability, label) > 0.5 {
         true => Span::styled("×", theme::WARN),
@@ -91,7 +92,7 @@ pub fn verdict(probability: f32, label: u8) -> Span<'static> {
     }
 }
 
-/// Draws a row a vertebra: its label, its slices' probabilities as bars, and their mean.
+/// Draws a row per vertebra: its label, its slices' probabilities as bars, and their mean.
 pub fn levels(frame: &mut Frame, area: Rect, prediction: &Prediction, place: SliceNumber) {
     let block = theme::pane("probability by slice");
     let inner = block.inner(area);
@@ -108,7 +109,7 @@ pub fn levels(frame: &mut Frame, area: Rect, prediction: &Prediction, place: Sli
     frame.render_widget(Paragraph::new(lines), inner);
 }
 
-/// Numbers over the slices: of the first, and then of every fifth that has room.
+/// Axis labels above the slices: the first, then every fifth if there is room.
 fn scale(slices: usize, wide: usize) -> String {
     let mut text = String::new();
     for slice in (0..slices).step_by(5) {
@@ -132,7 +133,7 @@ fn level(
     let (mark, dot) = (if here { '▸' } else { ' ' }, if label > 0 { '●' } else { '○' });
     let mut spans = vec![Span::styled(format!("{mark}C{vertebra} {dot} "), style)];
     for column in 0..shown {
-        // Of those that share a column, the most wrong.
+        // Of several slices in a column, show the one with the largest error.
         let own = column * all.len() / shown..((column + 1) * all.len() / shown).min(all.len());
         let chosen = here && own.contains(&usize::from(place.slice));
         let worst =
@@ -159,7 +160,7 @@ fn bar(p: f32) -> char {
     }
 }
 
-/// Draws the chosen vertebra's slices as high bars with a line at one half.
+/// Draws the selected vertebra's slices as tall bars with a line at one half.
 pub fn strip(
     frame: &mut Frame,
     area: Rect,
@@ -180,7 +181,7 @@ pub fn strip(
     frame.render_widget(block, area);
     let all = prediction.of_vertebra(place.vertebra);
     let (width, rows) = (usize::from(inner.width), usize::from(inner.height).saturating_sub(1));
-    // An axis, and a column between two bars where there is room for it.
+    // Leave an axis, and a blank column between bars if there is room.
     let room = width.saturating_sub(4);
     let pitch = room / all.len().max(1);
     if pitch == 0 || rows < 3 {

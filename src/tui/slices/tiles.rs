@@ -1,4 +1,4 @@
-//! The pictures of one study or of several, with their words.
+//! Tiles: pictures of one or several studies, with captions.
 
 use super::listed::{SliceNumber, wrong_by};
 use crate::run::event::Prediction;
@@ -12,58 +12,59 @@ use ratatui::style::Style;
 use ratatui::text::Line;
 use ratatui::widgets::{Paragraph, Wrap};
 
-/// Rows under a picture.
+/// Rows of the caption under a picture.
 const CAPTION: u16 = 2;
-/// Least side of a picture among several, in columns.
+/// Minimum side of a picture among several, columns.
 const LEAST_SIDE: u16 = 14;
-/// Columns from which a caption is in whole words.
+/// Minimum width for a caption without abbreviations, columns.
 const ROOMY: usize = 30;
 
-/// What is drawn beside the pictures.
+/// Everything in the pane besides the pictures.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tiles {
-    /// Where all of them lie.
+    /// Area of all tiles.
     pub inner: Rect,
-    /// Each.
+    /// The tiles.
     pub tiles: Vec<Tile>,
 }
 
-/// A picture's place and words.
+/// Area and caption of a picture.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tile {
     area: Rect,
     caption: [String; 2],
-    /// Which of the listed studies it is of.
+    /// Index of the study in the list.
     entry: usize,
-    /// Which of the pictures it is, or why there is none.
+    /// Index of the picture, or the reason why there is none.
     picture: Result<usize, String>,
 }
 
-/// A slice to be shown.
+/// A slice to show.
 pub struct SliceTile<'a> {
-    /// Which of the listed studies it is of.
+    /// Index of the study in the list.
     pub entry: usize,
-    /// What the network says of that.
+    /// The network's prediction for the study.
     pub prediction: &'a Prediction,
-    /// Which slice.
+    /// The slice's number.
     pub place: SliceNumber,
-    /// It, and whether the network saw it otherwise than it is; or why there is none.
+    /// The slice, and whether the network saw an augmented version of it; or the reason why there
+    /// is none.
     pub slice: Result<(Slice, bool), String>,
 }
 
-/// How slices are shown.
+/// Display options of slices.
 #[derive(Debug, Clone, Copy)]
 pub struct TileStyle {
-    /// As they were before augmentation.
+    /// Before augmentation.
     pub raw: bool,
     /// With the mask's outline.
     pub outline: bool,
-    /// How their greys are spread.
+    /// Grey window.
     pub contrast: Contrast,
 }
 
-/// Areas for `count` pictures with their captions: as large as they can be, and fewer where they
-/// would be too small.
+/// Areas for `count` pictures with captions, as large as possible; fewer if they would be too
+/// small.
 pub fn grid(inner: Rect, count: usize) -> Vec<Rect> {
     let side = |columns: u16, rows: u16| {
         let width = inner.width / columns - u16::from(columns > 1);
@@ -89,7 +90,7 @@ pub fn grid(inner: Rect, count: usize) -> Vec<Rect> {
     (0..columns * rows).take(count).map(area).collect()
 }
 
-/// The tiles of `shown`, each in its area, and the pictures that they want.
+/// Lays out the tiles of `shown`, each in its area, and lists their pictures.
 pub fn tiles(inner: Rect, shown: Vec<(SliceTile, Rect)>, style: TileStyle) -> (Tiles, Vec<Wanted>) {
     let mut wanted = Vec::new();
     let tile = |(tile, area): (SliceTile, Rect)| {
@@ -117,7 +118,8 @@ pub fn tiles(inner: Rect, shown: Vec<(SliceTile, Rect)>, style: TileStyle) -> (T
     (Tiles { inner, tiles }, wanted)
 }
 
-/// `of_another`: the probability is of another picture than the one shown.
+/// Caption of a slice. `of_another`: the probability belongs to the augmented version, not to the
+/// picture shown.
 fn caption(
     prediction: &Prediction,
     place: SliceNumber,
@@ -146,7 +148,7 @@ fn caption(
     [format!("{level}{study}"), figures]
 }
 
-/// Draws what is ready; `chosen`: the study that is marked among several.
+/// Draws the pictures that are ready. `chosen`: index of the study to mark among several.
 pub fn draw(frame: &mut Frame, ready: &Ready<Tiles>, chosen: Option<usize>) {
     for tile in &ready.of.tiles {
         let height = tile.area.height.saturating_sub(CAPTION);
