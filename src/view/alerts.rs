@@ -3,7 +3,7 @@
 //! Every rule has hysteresis: its condition begins and ends at different values, so a figure that
 //! fluctuates around a threshold does not raise it repeatedly. An alert is raised when its
 //! condition begins, its text is updated while the condition holds, and it stays until
-//! acknowledged. It is raised again only after the condition has ended and begun anew. The same
+//! acknowledged. It is raised again only after the condition has ended and begun again. The same
 //! events give the same alerts, whether live or replayed from a journal.
 
 use crate::run::event::{Epoch, Gpu, Level, Position, RunStarted, System};

@@ -67,7 +67,7 @@ pub struct State {
     pub log_total: u64,
     /// Crops without image content.
     pub constant: Constants,
-    /// What wants a look.
+    /// Alerts of the run.
     pub alerts: Alerts,
     /// The trainer's state; `None` before its first report.
     pub trainer: Option<TrainerState>,

@@ -71,7 +71,7 @@ fn no_key_is_silent_whatever_the_run_does() {
                 Action::FoldAfter => name == "queue",
                 Action::Log(_) => false,
                 Action::Close => false,
-                // The same crops, or none.
+                // The crops look the same, or there are none.
                 Action::ToggleRaw => false,
                 Action::Show(view) => view != View::Overview,
                 _ => true,
