@@ -58,8 +58,8 @@ pub struct Settings<'a> {
 pub struct Signals {
     /// SIGHUP: the terminal is gone.
     pub hangup: Arc<AtomicBool>,
-    /// SIGTERM: leave once the run is over (the signal handler has already told the trainer to
-    /// stop). An attached dashboard leaves immediately.
+    /// SIGTERM: leave once the run is over (the signal handler also tells the trainer to stop). An
+    /// attached dashboard leaves immediately.
     pub terminate: Arc<AtomicBool>,
     /// SIGTSTP from outside: give the terminal back, then stop this process. (In raw mode Ctrl-Z
     /// arrives as a key.)
