@@ -184,8 +184,10 @@ fn recovery_from_too_little_memory() {
     }
     let logits = || values(&stepper.predict(&Noise(1), 2).unwrap().0).unwrap();
     let expected = logits();
-    driver.refuse(100);
+    driver.refuse(20);
     let got = logits();
+    // A refusal that was not reached must not fail another test.
+    driver.refuse(0);
     assert!(apart(&got, &expected) < 1e-5);
     // Too little for any plan: the error must say so.
     driver.leave(100 << 10);
