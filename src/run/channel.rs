@@ -1,9 +1,9 @@
-//! From the trainer to the journal and to whoever watches, and back.
+//! Channels between the trainer, the journal and the views.
 //!
-//! Every event but one of pictures is in the journal before anyone hears of it. A watcher that is slow
-//! or gone never slows training: once [`BACKLOG`] events wait for it, those that it can live
-//! without are dropped; those that it cannot (epochs, folds, checkpoints, errors) are few and
-//! always queued.
+//! Every event except pictures is written to the journal before any watcher receives it. A slow or
+//! disconnected watcher never slows training: once [`BACKLOG`] events are queued for it, events that
+//! it can do without are dropped. The others (epochs, folds, checkpoints, errors) are few and always
+//! queued.
 
 use super::{
     command::Command,
@@ -19,9 +19,9 @@ use std::{
     time::Instant,
 };
 
-/// Events that may wait for a watcher before steps and previews are dropped.
+/// Queue length of a watcher from which steps and previews are dropped.
 pub const BACKLOG: usize = 256;
-/// A watcher for whom so many wait has gone.
+/// Queue length at which a watcher counts as gone and is removed.
 const GONE: usize = 1 << 16;
 
 /// The trainer's end of the event channel. Cheap to clone.
@@ -29,33 +29,32 @@ const GONE: usize = 1 << 16;
 pub struct EventSender {
     hub: Arc<Mutex<Hub>>,
     start: Instant,
-    /// The run's seconds before this process.
+    /// Seconds of the run before this process.
     before: f64,
 }
 
 #[derive(Debug)]
 struct Hub {
     journal: Option<Journal>,
-    /// Why the journal's newest lines are not written.
+    /// Error of the journal's last write; its newest lines are not on disk.
     trouble: Option<io::Error>,
     watchers: Vec<Watcher>,
-    /// Events that the first watcher, the run's own view, did not get.
+    /// Events dropped for the run's own view.
     dropped: u64,
-    /// The run has finished: nothing comes after that which can be left out.
+    /// The run has finished: no later event may be dropped.
     over: bool,
 }
 
 #[derive(Debug)]
 struct Watcher {
     sender: Sender<Stamped>,
-    /// The run's own view.
+    /// Whether this is the run's own view.
     own: bool,
 }
 
 impl EventSender {
-    /// Queues `event`, stamped with the run's seconds, and writes it to the journal. Never waits
-    /// for a watcher; an event for one that is gone, or a droppable one for one that lags, is lost
-    /// to it.
+    /// Queues `event`, stamped with the run's seconds, and writes it to the journal. Never waits for a
+    /// watcher: a disconnected one misses the event, and a lagging one misses it if it may be dropped.
     pub fn send(&self, event: Event) {
         let mut hub = self.hub();
         let stamped = Stamped { at: self.before + self.start.elapsed().as_secs_f64(), event };
@@ -73,7 +72,7 @@ impl EventSender {
                 *dropped += u64::from(watcher.own);
                 return true;
             }
-            // A watcher that has gone is no reason to stop training.
+            // Training continues without a watcher that is gone.
             watcher.sender.send(stamped.clone()).is_ok() && (watcher.own || waiting < GONE)
         });
     }
@@ -83,17 +82,18 @@ impl EventSender {
         self.send(Event::Log(Log { level, message: message.into() }));
     }
 
-    /// Events that the run's own view did not get because it lagged.
+    /// Number of events that the run's own view missed because it lagged.
     pub fn dropped(&self) -> u64 {
         self.hub().dropped
     }
 
-    /// The run's seconds so far.
+    /// Seconds of the run so far.
     pub fn seconds(&self) -> f64 {
         self.before + self.start.elapsed().as_secs_f64()
     }
 
-    /// One more watcher: how much of the journal happened before, and all that comes after.
+    /// Adds a watcher. Returns the bytes of the journal that hold the past, and a channel of all later
+    /// events.
     pub fn watch(&self) -> (u64, Receiver<Stamped>) {
         let (sender, receiver) = unbounded();
         let mut hub = self.hub();
@@ -101,7 +101,7 @@ impl EventSender {
         (hub.journal.as_ref().map_or(0, Journal::written), receiver)
     }
 
-    /// Writes what of the journal could not be written; `Err` where it still cannot.
+    /// Writes the journal lines that could not be written before. Errors: when they still cannot be.
     pub fn flush(&self) -> io::Result<()> {
         let mut hub = self.hub();
         let Hub { journal, trouble, .. } = &mut *hub;
@@ -113,12 +113,12 @@ impl EventSender {
         Ok(())
     }
 
-    /// Waits until all of the journal is on the disk itself.
+    /// Waits until the whole journal is synced to disk.
     pub fn sync(&self) -> io::Result<()> {
         self.hub().journal.as_mut().map_or(Ok(()), Journal::sync)
     }
 
-    /// Nothing more comes: watchers hear what is queued for them, and then the end.
+    /// Closes the event channels: watchers receive what is queued, then the end.
     pub fn close(&self) {
         self.hub().watchers.clear();
     }
@@ -128,19 +128,19 @@ impl EventSender {
     }
 }
 
-/// A view's end of both channels.
+/// A view's ends of both channels.
 #[derive(Debug, Clone)]
 pub struct RunHandle {
-    /// What the trainer says; disconnected when the trainer thread has ended.
+    /// Events from the trainer; disconnected once the trainer thread has ended.
     pub events: Receiver<Stamped>,
-    /// What the trainer is asked.
+    /// Commands to the trainer.
     pub commands: Sender<Command>,
-    /// The slice to be shown; not the trainer's to read, and answered while it works or holds.
+    /// The requested slice. The slice reader answers it, not the trainer, also during steps and pauses.
     pub slice_requests: Latest<SliceRequest>,
 }
 
-/// Makes the trainer's ends, and those of the run's own view. `before`: the run's seconds before
-/// this process.
+/// Makes the trainer's ends and those of the run's own view. `before`: seconds of the run before this
+/// process.
 pub fn channel(
     journal: Option<Journal>,
     before: f64,

@@ -1,63 +1,62 @@
-//! Views → trainer.
+//! Commands from the views to the trainer.
 
 use serde::{Deserialize, Serialize};
 
-/// What a view may ask of the trainer. Each takes effect between two steps and is acknowledged
-/// by an [`Event::Trainer`](super::event::Event::Trainer),
-/// [`Event::Fold`](super::event::Event::Fold), [`Event::Queue`](super::event::Event::Queue),
-/// [`Event::Planned`](super::event::Event::Planned) or
-/// [`Event::Checkpoint`](super::event::Event::Checkpoint). What is refused, and when a command
-/// about a fold or the plan is done, an [`Event::Answer`](super::event::Event::Answer) says. (A
-/// slice to be shown is asked for by a [`SliceRequest`](super::SliceRequest): the trainer has no
-/// part in it.)
+/// A command from a view to the trainer. Each takes effect between two steps and is acknowledged by an
+/// [`Event::Trainer`](super::event::Event::Trainer), [`Event::Fold`](super::event::Event::Fold),
+/// [`Event::Queue`](super::event::Event::Queue), [`Event::Planned`](super::event::Event::Planned) or
+/// [`Event::Checkpoint`](super::event::Event::Checkpoint). An
+/// [`Event::Answer`](super::event::Event::Answer) reports refusals, and the completion of commands about
+/// a fold or the plan. (Views request slices by [`SliceRequest`](super::SliceRequest); the trainer does
+/// not handle those.)
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {
-    /// Hold after the step (or validation batch) at hand.
+    /// Pause after the current step (or validation batch).
     Pause,
-    /// Go on after a pause.
+    /// Continue after a pause.
     Resume,
     /// Finish this epoch with its validation and checkpoints, then end the run.
     StopAfterEpoch,
-    /// Save `last` and end the run after the step at hand.
+    /// Save `last` and end the run after the current step.
     StopNow,
-    /// As [`Self::StopNow`], with the outcome that asks a batch system to start the run again.
+    /// Like [`Self::StopNow`], with the outcome that asks a batch system to start the run again.
     Requeue,
-    /// Save `last` after the step at hand and go on.
+    /// Save `last` after the current step and continue.
     Checkpoint,
-    /// Another end of training, from the next step on. What is `None` stays.
+    /// Change how long training lasts, from the next step on. `None` leaves a value unchanged.
     Plan {
-        /// Epochs a fold: more than before.
+        /// Epochs per fold: more than before.
         epochs: Option<usize>,
-        /// The learning rate that the schedule falls to, 0 to its highest.
+        /// Final learning rate of the schedule, from 0 to the schedule's maximum.
         min_learning_rate: Option<f64>,
     },
-    /// Something about one fold of the queue.
+    /// Act on one fold of the queue.
     Fold {
         /// The fold's number.
         fold: usize,
-        /// What about it.
+        /// What to do with it.
         action: FoldAction,
     },
 }
 
-/// What can be asked about one fold.
+/// An action on one fold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FoldAction {
-    /// Train it now: it goes on where it stood; the one at hand is paused in its place.
+    /// Train it now from where it stood; the fold in training pauses and keeps its place.
     Start,
-    /// Set it aside where it stands, until it is started; the next one in the queue goes on.
+    /// Pause it until it is started again; the next fold in the queue trains.
     Pause,
-    /// Give it up; the next one in the queue goes on.
+    /// Give it up; the next fold in the queue trains.
     Skip,
-    /// Take one that was given up, paused, stopped or failed back into the queue.
+    /// Put a skipped, paused, stopped or failed fold back into the queue.
     Restore,
-    /// One place forward in the queue.
+    /// Move it one place forward in the queue.
     Earlier,
-    /// One place back in the queue.
+    /// Move it one place back in the queue.
     Later,
-    /// Train one that is done again from its start, under a new seed; what it left is kept.
+    /// Train a finished fold again from the start, under a new seed; its earlier files are kept.
     #[serde(rename = "again")]
     Retrain,
 }

@@ -1,11 +1,11 @@
-//! `control.sock` in a run's folder: watching and steering a run from another process of the same
-//! user. JSON, one object a line.
+//! `control.sock` in a run's folder: lets another process of the same user watch and steer the run.
+//! JSON, one object per line.
 //!
-//! A client says `{"message":"watch"}` and is told `{"type":"hello","version":1,"journal":BYTES,
-//! "pid":PID}`: what the journal held by then, and from there on every event, as the journal has it,
-//! pictures too. `{"message":"command","command":"pause"}` and so on (see
-//! [`Command`](super::Command)) steer, and `{"message":"look","fold":0,"epoch":1,"seed":0,"study":UID,
-//! "vertebra":3,"slice":7}` asks for a slice to be shown; the answers are events.
+//! A client sends `{"message":"watch"}` and receives `{"type":"hello","version":1,"journal":BYTES,
+//! "pid":PID}`: the length of the journal so far, then every later event in the journal's format,
+//! pictures included. `{"message":"command","command":"pause"}` and so on (see
+//! [`Command`](super::Command)) steer the run, and `{"message":"look","fold":0,"epoch":1,"seed":0,
+//! "study":UID,"vertebra":3,"slice":7}` requests a slice; the answers are events.
 
 use super::{
     channel::{EventSender, RunHandle},
@@ -33,28 +33,28 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What both sides speak.
+/// Version of the protocol.
 const VERSION: u32 = 1;
-/// A longer line from a client is none of ours.
+/// Longest line accepted from a client, in bytes.
 const LONGEST_MESSAGE: u64 = 4096;
-/// Clients at once.
+/// Most clients at a time.
 const MOST_CLIENTS: usize = 32;
-/// A longer path does not fit into a socket's address.
+/// Longest path that fits into a socket's address, in bytes.
 const LONGEST_ADDRESS: usize = 100;
-/// A client that takes nothing for so long is gone.
+/// Timeout of writes to a client, after which it is disconnected.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// At the end of a run clients are waited for so long.
+/// Longest wait for clients at the end of a run.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// A client's line.
+/// A message from a client, one line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "message", rename_all = "snake_case")]
 pub enum Message {
-    /// Tell me what happens.
+    /// Send the run's events.
     Watch,
-    /// To the trainer.
+    /// A command for the trainer.
     Command(Command),
-    /// Show me a slice.
+    /// A request for a slice.
     #[serde(rename = "look")]
     SliceRequest(SliceRequest),
 }
@@ -67,12 +67,12 @@ struct Hello {
     pid: u32,
 }
 
-/// A client's line, understood. Errors: one sentence.
+/// Parses a line from a client. Errors: when it is no message; one sentence.
 pub fn parse_message(line: &[u8]) -> Result<Message, String> {
     serde_json::from_slice(line).map_err(|e| format!("this message is not understood: {e}"))
 }
 
-/// Listens in a run's folder.
+/// The socket of a run, listening in its folder.
 pub struct Server {
     path: PathBuf,
     events: EventSender,
@@ -80,7 +80,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// The run is over: clients are told what they have not heard yet, as far as they listen.
+    /// Ends the server with the run: waits a moment for clients to receive the remaining events.
     pub fn close(self) {
         let _ = std::fs::remove_file(&self.path);
         self.events.close();
@@ -91,10 +91,10 @@ impl Server {
     }
 }
 
-/// Listens in the run's folder as long as the process lives. `commands`, `slice_requests`: where
-/// what is asked goes.
+/// Listens in the run's folder until the process ends. Forwards commands to `commands` and requests for
+/// slices to `slice_requests`.
 ///
-/// Errors: the socket cannot be made; training can do without.
+/// Errors: when the socket cannot be made. Training works without it.
 pub fn serve(
     folder: &Folder,
     events: EventSender,
@@ -102,7 +102,7 @@ pub fn serve(
     slice_requests: Latest<SliceRequest>,
 ) -> io::Result<Server> {
     let path = folder.socket();
-    // The folder is locked: a socket that is there is one of a process that is no more.
+    // This process holds the folder's lock, so the process that made an existing socket has died.
     match std::fs::remove_file(&path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
@@ -128,7 +128,7 @@ pub fn serve(
             }
             let (events, commands, slice_requests) =
                 (events.clone(), commands.clone(), slice_requests.clone());
-            // Without a thread this client is not heard.
+            // If no thread can be started, this client goes unserved.
             let _ = thread::Builder::new().name("client".into()).spawn(move || {
                 let _counted = counted;
                 let _ = attend(&stream, &events, &commands, &slice_requests);
@@ -139,7 +139,7 @@ pub fn serve(
     Ok(server)
 }
 
-/// Counts a client as long as it lives.
+/// Counts a client while it is connected.
 struct Counted(Arc<AtomicUsize>);
 
 impl Counted {
@@ -155,7 +155,7 @@ impl Drop for Counted {
     }
 }
 
-/// Whether a user of the same number (or root) is at the other end, whatever the file's mode says.
+/// Whether the peer is the same user (or root), whatever the file's mode allows.
 fn is_own(stream: &UnixStream) -> bool {
     #[cfg(target_os = "linux")]
     {
@@ -175,7 +175,7 @@ fn refuse(mut stream: &UnixStream, why: &str) {
     let _ = writeln!(stream, "{line}");
 }
 
-/// Hears a client until it goes.
+/// Reads a client's messages until it disconnects.
 fn attend(
     stream: &UnixStream,
     events: &EventSender,
@@ -210,7 +210,7 @@ fn attend(
     Ok(())
 }
 
-/// Tells a client what happens until it goes or the run ends.
+/// Sends events to a client until it disconnects or the run ends.
 fn tell(stream: &UnixStream, journal: u64, events: &Receiver<Stamped>) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(1 << 16, stream);
     let pid = std::process::id();
@@ -221,7 +221,7 @@ fn tell(stream: &UnixStream, journal: u64, events: &Receiver<Stamped>) -> io::Re
         out.flush()?;
         let mut stamped = match events.recv_timeout(PATIENCE) {
             Ok(stamped) => stamped,
-            // An empty line, to see whether anybody is there.
+            // Send an empty line to find out whether the client is still there.
             Err(RecvTimeoutError::Timeout) => {
                 out.write_all(b"\n")?;
                 continue;
@@ -238,7 +238,7 @@ fn tell(stream: &UnixStream, journal: u64, events: &Receiver<Stamped>) -> io::Re
     }
 }
 
-/// A line without its end; `false` at the end of it all. Errors: one that is too long.
+/// Reads a line without its end; `false` at the end of the stream. Errors: when the line is too long.
 fn bounded_line(reader: &mut impl BufRead, most: u64, line: &mut Vec<u8>) -> io::Result<bool> {
     line.clear();
     reader.by_ref().take(most).read_until(b'\n', line)?;
@@ -247,24 +247,24 @@ fn bounded_line(reader: &mut impl BufRead, most: u64, line: &mut Vec<u8>) -> io:
         Some(_) if line.len() as u64 + 1 >= most => {
             Err(io::Error::new(io::ErrorKind::InvalidData, "a line without end"))
         }
-        // Cut short.
+        // The stream ended within a line.
         _ => Ok(false),
     }
 }
 
-/// A client's end.
+/// The client's side of a connection.
 pub struct Connection {
-    /// What happens from now on, and what is asked.
+    /// Later events, and channels for commands and requests.
     pub handle: RunHandle,
-    /// Bytes of the journal that tell what happened before.
+    /// Bytes of the journal that hold the earlier events.
     pub journal: u64,
-    /// The process that trains.
+    /// ID of the training process.
     pub pid: u32,
 }
 
-/// Connects to who trains the run.
+/// Connects to the process that trains the run.
 ///
-/// Errors: nobody listens there, or somebody who speaks otherwise.
+/// Errors: when nothing listens there, or it speaks another protocol.
 pub fn connect(folder: &Folder) -> io::Result<Connection> {
     let address = Address::of(&folder.socket())?;
     let stream = UnixStream::connect(&address.path)?;
@@ -295,7 +295,7 @@ pub fn connect(folder: &Folder) -> io::Result<Connection> {
     thread::Builder::new().name("listener".into()).spawn(move || {
         let mut line = Vec::new();
         while bounded_line(&mut reader, journal::LONGEST_EVENT as u64, &mut line).unwrap_or(false) {
-            // What a newer trainer tells and this does not know is passed over.
+            // Skip events of a newer trainer that this version does not know.
             if let Some(stamped) = journal::parse(&line)
                 && event_sender.send(stamped).is_err()
             {
@@ -322,7 +322,7 @@ pub fn connect(folder: &Folder) -> io::Result<Connection> {
                 return;
             }
         }
-        // Nobody asks any more.
+        // All senders of commands are gone.
         let _ = stream.shutdown(std::net::Shutdown::Both);
     })?;
     Ok(Connection {
@@ -335,7 +335,7 @@ pub fn connect(folder: &Folder) -> io::Result<Connection> {
 /// A path that fits into a socket's address.
 struct Address {
     path: PathBuf,
-    /// Stands for a folder whose path is too long.
+    /// Folder that a shorter path refers to, if the real path is too long; kept open.
     _folder: Option<std::fs::File>,
 }
 
@@ -396,7 +396,7 @@ mod tests {
     #[test]
     fn two_watch_and_one_steers() {
         let dir = tempfile::tempdir().unwrap();
-        // A name that does not fit into an address.
+        // A name that is too long for an address.
         let name = "n".repeat(100);
         let folder = Folder::create(dir.path(), &name).unwrap();
         folder.write_config("seed = 0\n").unwrap();
@@ -421,7 +421,7 @@ mod tests {
             SliceRequest { fold: 0, epoch: 1, seed: 0, study: "1.2".into(), vertebra: 1, slice: 0 };
         one.handle.slice_requests.put(wanted.clone());
         assert_eq!(handle.slice_requests.taker().recv_timeout(PATIENCE).unwrap(), wanted);
-        // Nonsense costs its sender a message and nobody else anything.
+        // Nonsense earns its sender an error and affects nobody else.
         let mut rude = UnixStream::connect(Address::of(&folder.socket()).unwrap().path).unwrap();
         rude.write_all(b"{]\n").unwrap();
         let mut answer = String::new();

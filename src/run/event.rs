@@ -1,7 +1,7 @@
-//! Trainer → views.
+//! Events from the trainer to the views.
 //!
-//! Events are cheap values: figures, and previews as raw pixels; never tensors. Times are
-//! seconds since the run started, so that a recorded run replays at any speed.
+//! Events are cheap values: numbers, and previews as raw pixels; never tensors. Times are seconds since
+//! the run started, so that a recorded run replays at any speed.
 
 pub use super::position::Position;
 pub use super::studies::{
@@ -14,122 +14,122 @@ use crate::score::Scores;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// An event and when it happened.
+/// An event with its time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stamped {
     /// Seconds since the run started.
     pub at: f64,
-    /// What happened.
+    /// The event.
     pub event: Event,
 }
 
-/// What the trainer tells the views.
+/// An event from the trainer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
-    /// Once, before anything else.
+    /// The run started; once, before any other event.
     RunStarted(RunStarted),
     /// A fold changed its state.
     Fold(FoldEvent),
-    /// The folds' order or what is planned of them changed.
+    /// The queue's order or the state of a fold in it changed.
     Queue(Queue),
-    /// A fold that was done is trained again, under another seed.
+    /// A finished fold is trained again, under another seed.
     #[serde(rename = "again")]
     Retrain(Retrain),
-    /// Training was given another end.
+    /// The number of epochs or the final learning rate changed.
     Planned(Planned),
-    /// An epoch begins.
+    /// An epoch starts.
     EpochStarted(EpochStarted),
-    /// One optimizer step is done. May be dropped when the view is slow.
+    /// An optimizer step is done. May be dropped for a slow view.
     Step(Step),
-    /// One validation batch is done. May be dropped when the view is slow.
+    /// A validation batch is done. May be dropped for a slow view.
     ValidStep(ValidStep),
     /// An epoch and its validation are done.
     Epoch(Epoch),
-    /// The studies that a validation was worst at.
+    /// The studies with the highest loss of a validation.
     Worst(Worst),
-    /// Crops of the current batch. May be dropped when the view is slow.
+    /// Crops of the current batch. May be dropped for a slow view.
     Preview(Preview),
-    /// A slice that a view asked for. May be dropped when the view is slow.
+    /// A slice that a view requested. May be dropped for a slow view.
     #[serde(rename = "look")]
     SliceReply(SliceReply),
-    /// How the GPU is doing, every few seconds. May be dropped when the view is slow.
+    /// State of the GPU, every few seconds. May be dropped for a slow view.
     Gpu(Gpu),
-    /// How the machine is doing, every few seconds. May be dropped when the view is slow.
+    /// State of the machine, every few seconds. May be dropped for a slow view.
     System(System),
-    /// A batch was left out because its loss or a gradient is not finite.
+    /// A batch was left out because its loss or a gradient was not finite.
     LeftOut(LeftOut),
-    /// Crops without a picture were met, each study once.
+    /// Training met crops without a picture; each study is reported once.
     Constant(Constant),
-    /// A checkpoint is on disk.
+    /// A checkpoint was written.
     Checkpoint(Checkpoint),
-    /// The trainer as a whole changed its state: the answer to a command.
+    /// The trainer changed its state: the answer to a command.
     Trainer(TrainerEvent),
-    /// What became of a command, where no other event says it.
+    /// The result of a command that no other event reports.
     Answer(Answer),
     /// A line for the log.
     Log(Log),
     /// Something went wrong; the fold or the run has ended because of it.
     Error(ErrorEvent),
-    /// Last of all.
+    /// The run ended; the last event.
     RunFinished(RunFinished),
 }
 
 impl Event {
-    /// Whether a slow view can live without it (the next one replaces it).
+    /// Whether a slow view may miss it, because the next event of its kind replaces it.
     pub fn may_be_dropped(&self) -> bool {
         matches!(self, Event::Step(_) | Event::ValidStep(_) | Event::Gpu(_) | Event::System(_))
             || self.is_picture()
     }
 
-    /// Whether it carries pictures: the journal does without them.
+    /// Whether it carries pictures, which the journal leaves out.
     pub fn is_picture(&self) -> bool {
         matches!(self, Event::Preview(_) | Event::SliceReply(_))
     }
 }
 
-/// What became of a command: of those about a fold or the plan always, of others where they are
-/// refused.
+/// Result of a command: sent for every command about a fold or the plan, and for any other command that
+/// was refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
-    /// The command, as it was given.
+    /// The command as received.
     pub command: Command,
-    /// `None`: it was obeyed. Else why it was refused, in one sentence.
+    /// Why the command was refused, in one sentence; `None` if it was carried out.
     #[serde(default)]
     pub refused: Option<String>,
 }
 
-/// The plan of the run.
+/// Description of the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunStarted {
-    /// Name of the run, the last part of its folder.
+    /// Name of the run: the last part of its folder's path.
     pub name: String,
-    /// The run's folder, as it is to be shown.
+    /// The run's folder, for display.
     pub folder: String,
-    /// What computes: `CPU, 2 threads`, `CUDA 0: NVIDIA H100`.
+    /// Device: `CPU, 2 threads`, `CUDA 0: NVIDIA H100`.
     pub device: String,
-    /// `convnext_nano`.
+    /// Backbone: `convnext_nano`.
     pub model: String,
     /// Trainable parameters.
     pub parameters: usize,
     /// Height and width of the crops, in pixels.
     pub image_size: usize,
-    /// Images a study (7 × slices).
+    /// Images per study (7 × slices).
     pub images_per_study: usize,
-    /// Studies a step.
+    /// Studies per step.
     pub batch_size: usize,
-    /// Epochs a fold.
+    /// Epochs per fold.
     pub epochs: usize,
     /// Learning rate of each epoch, `epochs` long.
     pub learning_rates: Vec<f64>,
-    /// The folds, in the order in which they were planned.
+    /// The folds, in their planned order.
     pub folds: Vec<FoldPlan>,
-    /// The seed of the run.
+    /// Seed of the run.
     pub seed: u64,
-    /// What `best` is chosen by.
+    /// Metric by which `best` is chosen.
     #[serde(default)]
     pub select: Metric,
-    /// Whether it goes on where an earlier process left it.
+    /// Whether the run continues from an earlier process.
     #[serde(default)]
     pub resumed: bool,
 }
@@ -137,32 +137,32 @@ pub struct RunStarted {
 /// One fold of the plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FoldPlan {
-    /// The fold's number, as in the table.
+    /// Number of the fold, as in the table.
     pub fold: usize,
-    /// Studies trained on.
+    /// Number of training studies.
     pub train_studies: usize,
-    /// Studies validated on.
+    /// Number of validation studies.
     pub valid_studies: usize,
-    /// Optimizer steps an epoch (the short batch dropped).
+    /// Optimizer steps per epoch (a short last batch is dropped).
     pub steps: usize,
-    /// Validation batches an epoch (the short batch kept).
+    /// Validation batches per epoch (a short last batch is kept).
     pub valid_batches: usize,
-    /// Validation loss of a constant guess at the training prevalence.
+    /// Validation loss when always predicting the training prevalence.
     #[serde(with = "figure")]
     pub baseline: f64,
 }
 
-/// A fold's state.
+/// State of a fold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FoldState {
-    /// Not begun.
+    /// Not started.
     Waiting,
     /// Being trained.
     Training,
     /// Being validated.
     Validating,
-    /// Set aside by the user, to go on where it stands.
+    /// Paused by the user.
     Paused,
     /// All epochs done.
     Done,
@@ -177,56 +177,56 @@ pub enum FoldState {
 /// A fold changed its state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FoldEvent {
-    /// Where it stands.
+    /// Current position.
     pub at: Position,
-    /// Its state from now on.
+    /// New state.
     pub state: FoldState,
 }
 
-/// The folds in the order in which they are to be trained.
+/// The folds in training order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Queue {
-    /// Each fold of the run once.
+    /// Every fold of the run, once.
     pub folds: Vec<Queued>,
 }
 
 /// A fold in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Queued {
-    /// The fold's number.
+    /// Number of the fold.
     pub fold: usize,
     /// Its state.
     pub state: FoldState,
-    /// The seed that it is trained under; another than the run's where it is trained again.
+    /// Seed of its training; differs from the run's once it is retrained.
     pub seed: u64,
 }
 
-/// Another end of training.
+/// A changed plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Planned {
-    /// Where it was asked for; it counts from the next step on.
+    /// Where it was requested; it applies from the next step on.
     pub at: Position,
-    /// Epochs a fold.
+    /// Epochs per fold.
     pub epochs: usize,
     /// Learning rate of each epoch, `epochs` long.
     pub learning_rates: Vec<f64>,
-    /// What is another now, a line each: `train.epochs: 50 → 60`.
+    /// The changed settings, one per line: `train.epochs: 50 → 60`.
     pub changes: Vec<String>,
 }
 
-/// A fold begins anew.
+/// A fold starts again from the beginning.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Retrain {
-    /// The fold; epoch and step 0.
+    /// The fold, with epoch and step 0.
     pub at: Position,
-    /// The seed that it is trained under from now on.
+    /// Seed of its training from now on.
     pub seed: u64,
 }
 
-/// An epoch begins, or goes on after an interruption.
+/// An epoch starts, or continues after an interruption.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochStarted {
-    /// Fold, epoch, and the steps of it that are done already.
+    /// Fold, epoch, and the steps of it that are already done.
     pub at: Position,
     /// Learning rate of the epoch.
     pub learning_rate: f64,
@@ -235,7 +235,7 @@ pub struct EpochStarted {
 /// One optimizer step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// Where; `at.step` is this step, from 1.
+    /// Position; `at.step` is this step, from 1.
     pub at: Position,
     /// Steps in this epoch.
     pub steps: usize,
@@ -248,17 +248,17 @@ pub struct Step {
     /// The study head's loss against the unmixed targets (the notebook's `loss2`).
     #[serde(with = "figure")]
     pub study_loss: f64,
-    /// Slice loss of C1..C7, the mixed targets counted by their share.
+    /// Slice loss of C1..C7, mixed targets weighted by their share.
     #[serde(with = "figure::seven")]
     pub vertebra_loss: [f64; 7],
-    /// L2 norm of all gradients; not finite where the step was skipped.
+    /// L2 norm of all gradients; not finite if the step was skipped.
     #[serde(with = "figure")]
     pub grad_norm: f64,
-    /// With f16: a gradient was not finite, so the scaler skipped the optimizer's step.
+    /// f16 only: a gradient was not finite, so the scaler skipped the optimizer's step.
     pub skipped: bool,
     /// Learning rate of the step.
     pub learning_rate: f64,
-    /// Mixup's lambda, where the batch was mixed.
+    /// Mixup's lambda, if the batch was mixed.
     pub mixup: Option<f64>,
     /// Images in the step.
     pub images: usize,
@@ -280,48 +280,48 @@ pub struct ValidStep {
     pub loss: f64,
     /// Images in the batch.
     pub images: usize,
-    /// Seconds spent, waiting for data included.
+    /// Seconds spent, including the wait for data.
     pub seconds: f64,
-    /// Those of them that were spent waiting for the batch.
+    /// Seconds of those spent waiting for the batch.
     pub data_seconds: f64,
 }
 
-/// A GPU at a moment.
+/// State of a GPU.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Gpu {
-    /// Bytes of its memory in use, by whomever.
+    /// GPU memory in use by all processes, in bytes.
     pub memory_used: u64,
-    /// Bytes of memory that it has.
+    /// Total GPU memory, in bytes.
     pub memory_total: u64,
-    /// Percent of the last moments in which it computed.
+    /// Percent of the last sampling period in which it computed.
     pub utilisation: Option<u32>,
-    /// °C
+    /// Temperature in °C.
     pub temperature: Option<u32>,
-    /// W
+    /// Power draw in W.
     pub watts: Option<f64>,
-    /// Why its clocks are lower than they could be, in short words: `power cap, thermal`.
+    /// Reasons for reduced clocks, in short: `power cap, thermal`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttled: Option<String>,
 }
 
-/// The machine at a moment, and this process in it.
+/// State of the machine and of this process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct System {
-    /// Percent of all cores' time in which they computed, by whomever, since the last one: 0 to 100.
+    /// CPU use of all processes since the last event, in percent of all cores: 0 to 100.
     pub cpu: f64,
-    /// The same of this process alone, in percent of one core.
+    /// CPU use of this process, in percent of one core.
     pub process_cpu: f64,
-    /// Bytes of memory that this process has resident.
+    /// Resident memory of this process, in bytes.
     pub resident: u64,
-    /// Bytes of the machine's, or the container's, memory in use.
+    /// Memory in use on the machine or in the container, in bytes.
     pub memory_used: u64,
-    /// Bytes of memory that it has.
+    /// Total memory, in bytes.
     pub memory_total: u64,
-    /// Bytes that this user can still write to the disk of the run's folder.
+    /// Space on the run folder's disk that this user can still write, in bytes.
     pub disk_free: Option<u64>,
-    /// Bytes of that disk.
+    /// Size of that disk, in bytes.
     pub disk_total: Option<u64>,
-    /// Threads that ran or waited to run, averaged over a minute.
+    /// Load average over one minute: threads that ran or waited to run.
     pub load: Option<f64>,
 }
 
@@ -330,9 +330,9 @@ pub struct System {
 pub struct LeftOut {
     /// The step before it.
     pub at: Position,
-    /// What is not finite: `the loss` or `the gradient of NAME`.
+    /// The value that is not finite: `the loss` or `the gradient of NAME`.
     pub what: String,
-    /// UIDs of the batch.
+    /// Study UIDs of the batch.
     pub studies: Vec<String>,
 }
 
@@ -346,131 +346,131 @@ pub struct Epoch {
     /// Mean training loss over the steps.
     #[serde(with = "figure")]
     pub train_loss: f64,
-    /// Mean over the steps of the slice head's loss.
+    /// Mean of the slice head's loss over the steps.
     #[serde(with = "figure")]
     pub train_slice_loss: f64,
-    /// Mean over the steps of the study head's loss.
+    /// Mean of the study head's loss over the steps.
     #[serde(with = "figure")]
     pub train_study_loss: f64,
     /// Validation loss: mean over batches of (slice loss + study loss) / 2.
     #[serde(with = "figure")]
     pub valid_loss: f64,
-    /// Mean over batches of the slice head's validation loss.
+    /// Mean of the slice head's validation loss over the batches.
     #[serde(with = "figure")]
     pub valid_slice_loss: f64,
-    /// Mean over batches of the study head's validation loss.
+    /// Mean of the study head's validation loss over the batches.
     #[serde(with = "figure")]
     pub valid_study_loss: f64,
-    /// Validation slice loss of C1..C7; NaN-free: `None` where there was no slice.
+    /// Validation slice loss of C1..C7; `None` instead of NaN where there was no slice.
     #[serde(with = "figure::maybe_seven")]
     pub valid_vertebra_loss: [Option<f64>; 7],
     /// ROC AUC over all validation slices; `None` where one class is missing.
     pub slice_auc: Option<f64>,
     /// ROC AUC of the study head; `None` where one class is missing.
     pub study_auc: Option<f64>,
-    /// What `best` is chosen by, lower is better: the validation loss, or of what else
-    /// `select.metric` names, where higher is better, 1 minus it. NaN where the epoch cannot be the
-    /// best: it was not trained, its validation loss is not finite, or there is no such figure.
+    /// The value that selects `best`, lower is better: the validation loss or, if `select.metric` names a
+    /// metric where higher is better, 1 minus it. NaN if the epoch cannot become the best: it was not
+    /// trained, its validation loss is not finite, or the metric is undefined.
     #[serde(with = "figure")]
     pub metric: f64,
-    /// The best metric of the fold so far, this epoch included.
+    /// Best `metric` of the fold so far, including this epoch.
     #[serde(with = "figure")]
     pub best_metric: f64,
     /// Whether this epoch became the best.
     pub is_best: bool,
-    /// Figures over the validation's studies; `None` where a logit was not a number.
+    /// Scores over the validation studies; `None` if a logit was NaN.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scores: Option<Arc<Scores>>,
-    /// Seconds spent in training.
+    /// Seconds of training.
     pub train_seconds: f64,
-    /// Seconds spent in validation.
+    /// Seconds of validation.
     pub valid_seconds: f64,
-    /// Validation batches that took `valid_seconds`.
+    /// Validation batches done in `valid_seconds`.
     pub valid_batches: usize,
 }
 
 /// Crops of the current batch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Preview {
-    /// Where training stands.
+    /// Current position of training.
     pub at: Position,
     /// The crops.
     pub crops: Vec<Crop>,
-    /// What the network says of all slices of their studies, each study once.
+    /// Predictions for all slices of their studies, each study once.
     #[serde(default)]
     pub predictions: Vec<Prediction>,
 }
 
-/// One crop of the batch at hand.
+/// One crop of the current batch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Crop {
     /// StudyInstanceUID.
     pub study: String,
-    /// 1..=7 for C1..C7.
+    /// Vertebra: 1..=7 for C1..C7.
     pub vertebra: u8,
-    /// 0..15.
+    /// Slice within the vertebra: 0..15.
     pub slice: u8,
     /// The slice's target, 0 or 1.
     #[serde(with = "figure::single")]
     pub label: f32,
-    /// The slice head's probability.
+    /// Probability from the slice head.
     #[serde(with = "figure::single")]
     pub probability: f32,
-    /// Height of the picture.
+    /// Height of the picture, in pixels.
     pub height: usize,
-    /// Width of the picture.
+    /// Width of the picture, in pixels.
     pub width: usize,
-    /// The picture that the network saw and that the probability belongs to.
+    /// The network's input, which `probability` belongs to.
     pub seen: Picture,
-    /// The same slice before augmentation, equal to `seen` where nothing is augmented; `None`
-    /// where it could not be read once more.
+    /// The same slice before augmentation, equal to `seen` without augmentation; `None` if it could not be
+    /// read again.
     pub raw: Option<Picture>,
 }
 
-/// A checkpoint is on disk.
+/// A checkpoint was written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
-    /// Where training stood.
+    /// Position of training in it.
     pub at: Position,
     /// `best` or `last`.
     pub kind: CheckpointKind,
-    /// The file, as it is to be shown.
+    /// The file's path, for display.
     pub path: String,
-    /// Seconds it took to write.
+    /// Seconds spent writing it.
     pub seconds: f64,
 }
 
-/// Which checkpoint.
+/// Kind of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckpointKind {
-    /// Lowest metric of the fold.
+    /// The weights with the fold's lowest metric.
     Best,
-    /// The newest weights with the optimizer's state: what training goes on from.
+    /// The newest weights with the optimizer's state; training resumes from them.
     Last,
 }
 
-/// The trainer's state, in answer to a command or by itself.
+/// A change of the trainer's state, in answer to a command or on its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainerEvent {
-    /// Where training stands.
+    /// Current position of training.
     pub at: Position,
-    /// The state from now on.
+    /// New state.
     pub state: TrainerState,
-    /// Why, where it was not asked for: `cannot write …: no space left`.
+    /// Why the state changed, if no command asked for it: `cannot write …: no space left`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// The trainer's state.
+/// State of the trainer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TrainerState {
-    /// Working.
+    /// Training or validating.
     Running,
-    /// Holding until resumed or stopped.
+    /// Paused until resumed or stopped.
     Paused,
-    /// Holding until what is wrong (`reason`) is not any more: a full disk.
+    /// Waiting until a problem (`reason`) is resolved, such as a full disk.
     Held,
     /// Will end after this epoch.
     StoppingAfterEpoch,
@@ -481,32 +481,32 @@ pub enum TrainerState {
 /// A line for the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Log {
-    /// How grave.
+    /// Severity.
     pub level: Level,
-    /// One line.
+    /// The message, one line.
     pub message: String,
 }
 
-/// How grave a log line is.
+/// Severity of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
-    /// For the record.
+    /// Information.
     Info,
-    /// Worth a look.
+    /// Warning.
     Warn,
-    /// Something failed.
+    /// Error.
     Error,
 }
 
-/// Something went wrong.
+/// An error that ended a fold or the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ErrorEvent {
-    /// Where.
+    /// Position when it happened.
     pub at: Position,
-    /// One sentence: what happened, to which file or study, what to do.
+    /// One sentence: what happened, to which file or study, and what to do.
     pub message: String,
-    /// Whether the whole run has ended (a fold alone otherwise).
+    /// Whether the whole run has ended (otherwise only the fold).
     pub fatal: bool,
 }
 
@@ -515,49 +515,49 @@ pub struct ErrorEvent {
 pub struct RunFinished {
     /// Why.
     pub outcome: Outcome,
-    /// For each fold that finished an epoch: its number, best metric and the epoch of it.
+    /// Best epoch of each fold that finished an epoch.
     pub best: Vec<FoldBest>,
-    /// Studies that were left out of batches because they could not be read; by fold.
+    /// Studies left out of batches because they could not be read, by fold.
     pub skipped: Vec<SkippedStudy>,
 }
 
-/// A study that was left out of a fold's batches.
+/// A study left out of a fold's batches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedStudy {
-    /// The fold's number.
+    /// Number of the fold.
     pub fold: usize,
     /// StudyInstanceUID.
     pub study: String,
-    /// How many batches it was missing in.
+    /// Number of batches without it.
     pub times: usize,
-    /// Why, the first time: the slice, its file and what is wrong with it.
+    /// Reason the first time: the slice, its file and what is wrong with it.
     pub message: String,
 }
 
 /// A fold's best epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FoldBest {
-    /// The fold's number.
+    /// Number of the fold.
     pub fold: usize,
     /// Lowest metric.
     #[serde(with = "figure")]
     pub metric: f64,
-    /// Its epoch, from 1.
+    /// Epoch of that metric, from 1.
     pub epoch: usize,
-    /// Validation loss of that epoch, where the metric is another figure.
+    /// Validation loss of that epoch, if the metric is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_loss: Option<f64>,
     /// Slice AUC of that epoch, if any.
     pub slice_auc: Option<f64>,
-    /// The constant guess's validation loss.
+    /// Validation loss when always predicting the training prevalence.
     #[serde(with = "figure")]
     pub baseline: f64,
-    /// Its checkpoint, as it is to be shown.
+    /// Path of its checkpoint, for display.
     pub path: String,
 }
 
 impl FoldBest {
-    /// The validation loss of the best epoch.
+    /// Returns the validation loss of the best epoch.
     pub fn loss(&self) -> f64 {
         self.valid_loss.unwrap_or(self.metric)
     }
@@ -567,11 +567,11 @@ impl FoldBest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Every fold is done or skipped.
+    /// Every fold was done or skipped.
     Completed,
     /// The user stopped it.
     Stopped,
-    /// It was interrupted and is to be started again: a batch system's preemption.
+    /// It was interrupted and should be started again: a batch system's preemption.
     Requeued,
     /// At least one fold failed.
     Failed,

@@ -1,8 +1,8 @@
-//! Figures in JSON: a number, or `"nan"`, `"inf"`, `"-inf"`, which JSON has no numbers for.
+//! Floats in JSON: a number, or `"nan"`, `"inf"`, `"-inf"`, which JSON numbers cannot express.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A figure on its way in or out.
+/// An `f64` in that form.
 #[derive(Clone, Copy)]
 struct Figure(f64);
 
@@ -57,41 +57,41 @@ pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
     Figure::deserialize(d).map(|x| x.0)
 }
 
-/// `#[serde(with = "figure::seven")]` of one for each vertebra.
+/// `#[serde(with = "figure::seven")]` of an `f64` per vertebra.
 pub mod seven {
     use super::*;
 
-    /// Seven figures.
+    /// Writes seven numbers.
     pub fn serialize<S: Serializer>(x: &[f64; 7], s: S) -> Result<S::Ok, S::Error> {
         x.map(Figure).serialize(s)
     }
 
-    /// Seven figures.
+    /// Reads seven numbers.
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<[f64; 7], D::Error> {
         <[Figure; 7]>::deserialize(d).map(|x| x.map(|x| x.0))
     }
 }
 
-/// `#[serde(with = "figure::maybe_seven")]` of one, or none, for each vertebra.
+/// `#[serde(with = "figure::maybe_seven")]` of an optional `f64` per vertebra.
 pub mod maybe_seven {
     use super::*;
 
-    /// Seven figures or `null`.
+    /// Writes seven numbers or `null`s.
     pub fn serialize<S: Serializer>(x: &[Option<f64>; 7], s: S) -> Result<S::Ok, S::Error> {
         x.map(|x| x.map(Figure)).serialize(s)
     }
 
-    /// Seven figures or `null`.
+    /// Reads seven numbers or `null`s.
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<[Option<f64>; 7], D::Error> {
         <[Option<Figure>; 7]>::deserialize(d).map(|x| x.map(|x| x.map(|x| x.0)))
     }
 }
 
-/// `#[serde(with = "figure::single")]` of an `f32`, in as few digits as tell it apart.
+/// `#[serde(with = "figure::single")]` of an `f32`, with the fewest digits that identify it.
 pub mod single {
     use super::*;
 
-    /// An `f32`.
+    /// Writes an `f32`.
     pub fn serialize<S: Serializer>(x: &f32, s: S) -> Result<S::Ok, S::Error> {
         match x.is_finite() {
             true => s.serialize_f32(*x),
@@ -99,25 +99,25 @@ pub mod single {
         }
     }
 
-    /// An `f32`; what is beyond its range is infinite.
+    /// Reads an `f32`; a value beyond its range becomes infinite.
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<f32, D::Error> {
         Figure::deserialize(d).map(|x| x.0 as f32)
     }
 }
 
-/// `#[serde(with = "figure::singles")]` of a row of `f32`.
+/// `#[serde(with = "figure::singles")]` of a list of `f32`.
 pub mod singles {
     use super::*;
 
     #[derive(Serialize)]
     struct Single(#[serde(with = "single")] f32);
 
-    /// Any number of them.
+    /// Writes a list.
     pub fn serialize<S: Serializer>(x: &[f32], s: S) -> Result<S::Ok, S::Error> {
         s.collect_seq(x.iter().map(|&x| Single(x)))
     }
 
-    /// Any number of them.
+    /// Reads a list.
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<f32>, D::Error> {
         Ok(Vec::<Figure>::deserialize(d)?.into_iter().map(|x| x.0 as f32).collect())
     }

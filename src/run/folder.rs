@@ -1,4 +1,4 @@
-//! A run's folder: where everything lies.
+//! A run's folder and the paths of its files.
 
 use crate::bounded;
 use std::{
@@ -9,29 +9,29 @@ use std::{
     sync::Arc,
 };
 
-/// A run folder that cannot be used; one sentence.
+/// A run folder that cannot be used; its message is one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A name that is no file name.
+    /// The name is not a valid run name.
     #[error(
         "--run {0:?}: expected a name without slashes, at most 100 characters, not starting with a dot, not \"latest\""
     )]
     Name(String),
-    /// A run of that name is there.
+    /// A run of that name exists.
     #[error("{} already holds a run; give another --run NAME or remove the folder", .0.display())]
     Taken(PathBuf),
-    /// There is none of that name, or none at all.
+    /// There is no run of that name, or no run at all.
     #[error("{} holds no run: expected a folder with the config.toml of one; see `rsna-tui runs`, or begin with `rsna-tui --demo`", .0.display())]
     NotThere(PathBuf),
-    /// It is being trained.
+    /// Another process trains the run.
     #[error("{} is in use by another rsna-tui{}", path.display(), .pid.as_ref().map(|pid| format!(" (process {pid})")).unwrap_or_default())]
     InUse {
         /// The folder.
         path: PathBuf,
-        /// Of the other one, where it said.
+        /// PID of the other process, if it wrote one.
         pid: Option<String>,
     },
-    /// It cannot be made or written.
+    /// The folder cannot be made or written.
     #[error("cannot write the run folder {}: {source}; choose another with --runs-dir", path.display())]
     Io {
         /// The folder or file.
@@ -47,13 +47,13 @@ pub struct Folder {
     /// The run's name.
     pub name: String,
     path: PathBuf,
-    /// Held as long as this lives: a lock of the system's, which ends with the process however it
-    /// ends. `None` where it is only looked at.
+    /// Lock held while this lives; the system releases it however the process ends. `None` if the folder
+    /// is only read.
     lock: Option<Arc<File>>,
 }
 
 impl Folder {
-    /// Makes `dir/name`, which must not exist or be empty, with its `logs`.
+    /// Creates `dir/name`, which must not exist or be empty, with its `logs`.
     pub fn create(dir: &Path, name: &str) -> Result<Self, Error> {
         if !is_name(name) || name == LATEST {
             return Err(Error::Name(name.into()));
@@ -70,7 +70,7 @@ impl Folder {
             Err(e) => return Err(failed(e)),
         }
         fs::create_dir_all(&path).map_err(failed)?;
-        // Of two runs that start at once, one makes this folder.
+        // If two runs start at once, only one creates this folder.
         match fs::create_dir(path.join("logs")) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(Error::Taken(path)),
             made => made.map_err(failed)?,
@@ -80,10 +80,10 @@ impl Folder {
         Ok(Self { name: name.into(), path, lock: Some(lock) })
     }
 
-    /// Takes the run for this process, to train it. Removes what a process that died had half
+    /// Locks the run for training by this process. Removes files that a crashed process left half
     /// written.
     ///
-    /// Errors: another process trains it.
+    /// Errors: when another process trains it.
     pub fn lock(mut self) -> Result<Self, Error> {
         self.lock = Some(lock(&self.path)?);
         for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
@@ -95,14 +95,14 @@ impl Folder {
         Ok(self)
     }
 
-    /// The run `name` in `dir`, or without a name the one that was begun last, to look at it.
+    /// Opens the run `name` in `dir`, or without a name the newest run, for reading.
     pub fn open(dir: &Path, name: Option<&str>) -> Result<Self, Error> {
         let path = match name {
             Some(name) if is_name(name) => dir.join(name),
             Some(name) => return Err(Error::Name(name.into())),
             None => latest(dir).ok_or_else(|| Error::NotThere(dir.into()))?,
         };
-        // `latest` by its own name.
+        // Resolve `latest` to the run's own name.
         let path = match fs::read_link(&path) {
             Ok(to) if path.ends_with(LATEST) => dir.join(to.file_name().unwrap_or_default()),
             _ => path,
@@ -110,22 +110,22 @@ impl Folder {
         Self::at(path)
     }
 
-    /// The run whose folder this is, to look at it.
+    /// Opens the run in the folder `path`, for reading.
     pub fn at(path: PathBuf) -> Result<Self, Error> {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        // Whether it is a file that can be read is said where it is.
+        // Reading it later reports an unreadable file.
         let Some(name) = name.filter(|_| has_config(&path)) else {
             return Err(Error::NotThere(path));
         };
         Ok(Self { name, path, lock: None })
     }
 
-    /// Every run in `dir`, the one that was begun last first.
+    /// Returns every run in `dir`, the newest first.
     pub fn all(dir: &Path) -> io::Result<Vec<Self>> {
         let mut runs: Vec<_> = runs(dir)?.collect();
         runs.sort_by(|a, b| b.cmp(a));
-        // A dot file is none; a name that is not UTF-8, which others may have given it, is shown as
-        // far as it is.
+        // Skip dot files. Show a name that is not UTF-8, perhaps given by another program, with
+        // replacement characters.
         let named = runs.into_iter().filter_map(|(_, path)| Self::at(path).ok());
         Ok(named.filter(|folder| is_name(&folder.name)).collect())
     }
@@ -135,7 +135,7 @@ impl Folder {
         self.lock.is_some() || matches!(lock_of(&self.path, false), Err(Error::InUse { .. }))
     }
 
-    /// As [`Self::create`], with a number behind the name where it is taken.
+    /// Like [`Self::create`], but appends a number to a name that is taken.
     pub fn create_new(dir: &Path, name: &str) -> Result<Self, Error> {
         let mut tried = name.to_string();
         for n in 2.. {
@@ -147,75 +147,75 @@ impl Folder {
         unreachable!("there are more numbers than folders")
     }
 
-    /// Errors: the folder, or one that was made where it was, is no longer the run's. It may be
-    /// renamed or deleted in mid-run.
+    /// Errors: when the folder at the path, or another in its place, is no longer this run's. Users may
+    /// rename or delete it during the run.
     pub fn check(&self) -> io::Result<()> {
-        // Nothing but `create` makes it.
+        // Only `create` makes this subfolder.
         fs::metadata(self.path.join("logs")).map(drop)
     }
 
-    /// The folder.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The folder of runs that it lies in.
+    /// The runs folder that it lies in.
     pub fn dir(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new("."))
     }
 
-    /// The resolved configuration.
+    /// Path of the resolved configuration.
     pub fn config(&self) -> PathBuf {
         self.path.join("config.toml")
     }
 
-    /// The studies that it is trained on.
+    /// Path of the list of the run's studies.
     pub fn studies(&self) -> PathBuf {
         self.path.join("studies.csv")
     }
 
-    /// Every event.
+    /// Path of the journal.
     pub fn journal(&self) -> PathBuf {
         self.path.join("journal.jsonl")
     }
 
-    /// Where who trains it listens.
+    /// Path of the training process's control socket.
     pub fn socket(&self) -> PathBuf {
         self.path.join("control.sock")
     }
 
-    /// What a run in the background prints.
+    /// Path of a background run's output.
     pub fn output(&self) -> PathBuf {
         self.path.join("output.log")
     }
 
-    /// Where the run stands.
+    /// Path of the run's state.
     pub fn state(&self) -> PathBuf {
         self.path.join("state.json")
     }
 
-    /// The notebook's log; `retrain_seed` = the seed of a fold that is trained again.
+    /// Path of the notebook's log; `retrain_seed`: the seed of a fold that is trained again.
     pub fn log(&self, kernel_type: &str, retrain_seed: Option<u64>) -> PathBuf {
         self.path.join("logs").join(format!("{kernel_type}{}.txt", seed_suffix(retrain_seed)))
     }
 
-    /// The fold's best weights.
+    /// Path of the fold's best weights.
     pub fn best(&self, fold: usize, retrain_seed: Option<u64>) -> PathBuf {
         self.path.join(format!("fold{fold}{}_best.safetensors", seed_suffix(retrain_seed)))
     }
 
-    /// The fold's newest weights with the optimizer's state; `older` = so many before it.
+    /// Path of the fold's `last` checkpoint, `older` generations back.
     pub fn last(&self, fold: usize, retrain_seed: Option<u64>, older: usize) -> PathBuf {
         let older = if older == 0 { String::new() } else { format!("-{older}") };
         self.path.join(format!("fold{fold}{}_last{older}.safetensors", seed_suffix(retrain_seed)))
     }
 
-    /// TensorBoard's folder of a fold.
+    /// Path of a fold's TensorBoard folder.
     pub fn tensorboard(&self, fold: usize, retrain_seed: Option<u64>) -> PathBuf {
         self.path.join("tensorboard").join(format!("fold{fold}{}", seed_suffix(retrain_seed)))
     }
 
-    /// How the run ended.
+    /// Path of the final report.
     pub fn report(&self) -> PathBuf {
         self.path.join("report.txt")
     }
@@ -227,7 +227,7 @@ impl Folder {
     }
 }
 
-/// The name of the link to the run that was begun last.
+/// Name of the link to the newest run.
 const LATEST: &str = "latest";
 
 fn is_name(name: &str) -> bool {
@@ -237,7 +237,7 @@ fn is_name(name: &str) -> bool {
         && !name.chars().any(|c| matches!(c, '/' | '\\') || c.is_control())
 }
 
-/// Whether something of the name of a run's configuration is in the folder.
+/// Whether the folder has an entry named config.toml.
 fn has_config(path: &Path) -> bool {
     path.join("config.toml").symlink_metadata().is_ok()
 }
@@ -246,7 +246,7 @@ fn seed_suffix(retrain_seed: Option<u64>) -> String {
     retrain_seed.map(|seed| format!("_seed{seed}")).unwrap_or_default()
 }
 
-/// The folder that `latest` points to, or else the one in `dir` whose config.toml is the newest.
+/// Returns the target of `latest`, or else the folder in `dir` whose config.toml is the newest.
 fn latest(dir: &Path) -> Option<PathBuf> {
     let link = dir.join(LATEST);
     match has_config(&link) {
@@ -255,7 +255,7 @@ fn latest(dir: &Path) -> Option<PathBuf> {
     }
 }
 
-/// The runs in `dir` and when their config was written.
+/// Returns the runs in `dir` with the modification times of their configs.
 fn runs(dir: &Path) -> io::Result<impl Iterator<Item = (std::time::SystemTime, PathBuf)>> {
     Ok(fs::read_dir(dir)?.filter_map(|entry| {
         let entry = entry.ok()?;
@@ -267,7 +267,7 @@ fn runs(dir: &Path) -> io::Result<impl Iterator<Item = (std::time::SystemTime, P
     }))
 }
 
-/// Lets `latest` point to the run. Without links there is none.
+/// Points `latest` to the run, on file systems with links.
 fn point_latest(dir: &Path, name: &OsStr) {
     #[cfg(unix)]
     {
@@ -282,10 +282,10 @@ fn point_latest(dir: &Path, name: &OsStr) {
     let _ = (dir, name);
 }
 
-/// Bytes of a process number and a line end.
+/// Most bytes of a PID and a line end.
 #[cfg(unix)]
 const LONGEST_PID: u64 = 32;
-/// Who only looks whether a run is locked holds the lock for a moment.
+/// Tries to take the lock: a process that only checks it holds it for a moment.
 #[cfg(unix)]
 const LOCK_TRIES: usize = 5;
 
@@ -303,12 +303,12 @@ fn try_lock(file: &File, tries: usize) -> rustix::io::Result<()> {
     flock(file, FlockOperation::NonBlockingLockExclusive)
 }
 
-/// Takes the run for this process alone.
+/// Locks the run for this process alone.
 fn lock(path: &Path) -> Result<Arc<File>, Error> {
     lock_of(path, true).map(Arc::new)
 }
 
-/// As [`lock`]; without `take` the file is left as it is.
+/// Like [`lock`]; without `take`, only tests the lock and leaves the file unchanged.
 fn lock_of(path: &Path, take: bool) -> Result<File, Error> {
     let file = path.join("lock");
     let failed = |source| Error::Io { path: file.clone(), source };
@@ -323,7 +323,7 @@ fn lock_of(path: &Path, take: bool) -> Result<File, Error> {
             let pid = pid.filter(|pid| !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit()));
             return Err(Error::InUse { path: path.into(), pid });
         }
-        // A file system without locks: as before there were any.
+        // The file system has no locks: go without one.
         Err(_) => {}
     }
     if take {
@@ -335,13 +335,13 @@ fn lock_of(path: &Path, take: bool) -> Result<File, Error> {
     Ok(lock)
 }
 
-/// Writes a file so that it is there whole or not at all: a temporary one beside it, fsync,
-/// rename, fsync of the folder.
+/// Writes a file completely or not at all: writes a temporary file beside it, fsyncs and renames it,
+/// and fsyncs the folder.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_keeping(path, bytes, &[])
 }
 
-/// As [`write_atomically`]; what was there before is kept as the first of `older`, that as the
+/// Like [`write_atomically`], but keeps the previous file as the first of `older`, that one as the
 /// second, and so on.
 pub fn write_keeping(path: &Path, bytes: &[u8], older: &[PathBuf]) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
@@ -357,7 +357,7 @@ pub fn write_keeping(path: &Path, bytes: &[u8], older: &[PathBuf]) -> io::Result
         }
         Ok(())
     };
-    // What is there is removed, not written into: a link or a pipe would lead elsewhere.
+    // Remove an existing file instead of writing into it: it may be a link or a pipe.
     let _ = fs::remove_file(&temporary);
     let written = File::create_new(&temporary)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
@@ -367,14 +367,14 @@ pub fn write_keeping(path: &Path, bytes: &[u8], older: &[PathBuf]) -> io::Result
         let _ = fs::remove_file(&temporary);
         return written;
     }
-    // The file is whole and in its place; not every file system can sync a folder.
+    // The file is complete and in place; not every file system can sync a folder.
     if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
         let _ = File::open(dir).and_then(|dir| dir.sync_all());
     }
     Ok(())
 }
 
-/// Appends a line, or nothing of it. Errors: the file cannot be opened or written.
+/// Appends a complete line or nothing. Errors: when the file cannot be opened or written.
 pub fn append_line(path: &Path, line: &str) -> io::Result<()> {
     let mut file = bounded::open_with(path, File::options().create(true).append(true))?;
     let length = file.metadata()?.len();

@@ -1,9 +1,9 @@
-//! `journal.jsonl`: every event of a run but those of pictures, one JSON object a line.
+//! `journal.jsonl`: every event of a run except pictures, one JSON object per line.
 //!
-//! A line is the event under its `type`, with `elapsed` (seconds of the run, without the time between a
-//! process that ended and the one that went on) and `time` (Unix, by the wall clock). The first
-//! line is `{"type":"journal","version":1,…}`. A figure that is not finite is `"nan"`, `"inf"` or
-//! `"-inf"`. Lines that this version does not know are passed over.
+//! A line is the event under its `type`, with `elapsed` (seconds of the run, without the gaps between
+//! its processes) and `time` (wall clock, Unix). The first line is
+//! `{"type":"journal","version":1,…}`. Non-finite numbers are `"nan"`, `"inf"` or `"-inf"`. Readers
+//! skip lines that they do not know.
 
 use super::{
     event::{Event, Gpu, Position, Stamped, Step, System},
@@ -29,21 +29,21 @@ mod tests;
 
 pub use for_each::{for_each, highlights};
 
-/// The version that this program writes, and the newest that it reads.
+/// Version that this program writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
-/// Bytes of a line between processes, at most. The longest are previews: six crops of 1024 × 1024
-/// pixels, each as two pictures with a mask, in base64.
+/// Most bytes of a line between processes. Previews are the longest: six crops of 1024 × 1024 pixels,
+/// each as two pictures with a mask, in base64.
 pub const LONGEST_EVENT: usize = 64 << 20;
-/// Of each fold so many of the newest steps are read whole; of those before only the loss. The
-/// smoothed figures forget 2 % a step: what is further back weighs less than a float's last bit.
+/// Number of newest steps of each fold that are read completely; of earlier ones only the loss. The
+/// smoothed values forget 2 % per step, so earlier steps weigh less than a float's last bit.
 const RECENT: usize = 2000;
-/// So many of the newest validation batches are read at all: speeds are measured over fewer.
+/// Number of newest validation batches that are read; speeds are measured over fewer.
 const RECENT_VALID: usize = 64;
 
-/// A journal that cannot be read; one sentence.
+/// A journal that cannot be used; its message is one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It cannot be read or written.
+    /// The file cannot be read or written.
     #[error("cannot use the journal {}: {source}", path.display())]
     Io {
         /// The file.
@@ -51,12 +51,12 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// It begins with something else.
+    /// Its first line is not a journal's.
     #[error(
         "{} is no journal of rsna-tui: its first line is not {{\"type\":\"journal\",\"version\":…}}", .0.display()
     )]
     Foreign(PathBuf),
-    /// A newer program wrote it.
+    /// A newer version of the program wrote it.
     #[error("{} is of version {version}, this rsna-tui reads {VERSION} and older; use a newer one", path.display())]
     Newer {
         /// The file.
@@ -89,23 +89,23 @@ struct Header {
     program: String,
 }
 
-/// A journal that is being written.
+/// A journal open for writing.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
     file: File,
-    /// Bytes in the file that are whole lines.
+    /// Length of the file's complete lines, in bytes.
     written: u64,
-    /// Lines that are not in the file yet: those of a full disk wait here.
+    /// Lines that are not in the file yet, for example because the disk is full.
     pending: Vec<u8>,
-    /// The last write failed: the open file may be of no use any more, as a stale NFS handle is.
+    /// The last write failed: the open file may be unusable, like a stale NFS handle.
     failed: bool,
 }
 
 impl Journal {
-    /// Goes on with `path`, or begins it.
+    /// Opens `path` to append to it, or creates it.
     ///
-    /// Errors: it cannot be opened or begun.
+    /// Errors: when it cannot be opened or created.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::Io { path: path.into(), source };
         let mut options = File::options();
@@ -117,7 +117,7 @@ impl Journal {
         if written == 0 {
             let program = concat!("rsna-tui ", env!("CARGO_PKG_VERSION")).into();
             let header = Header { r#type: "journal".into(), version: VERSION, program };
-            // Plain data into memory: it cannot fail.
+            // Serializing plain data into memory cannot fail.
             let _ = serde_json::to_writer(&mut journal.pending, &header);
             journal.pending.push(b'\n');
             journal.flush().map_err(failed)?;
@@ -125,7 +125,7 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Writes an event. What a full disk does not take waits for [`Self::flush`].
+    /// Writes an event. Lines that do not fit on a full disk wait for [`Self::flush`].
     pub fn append(&mut self, stamped: &Stamped) -> io::Result<()> {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let time = time.as_millis() as f64 / 1e3;
@@ -134,7 +134,7 @@ impl Journal {
         self.flush()
     }
 
-    /// Writes what is not yet written.
+    /// Writes the pending lines.
     pub fn flush(&mut self) -> io::Result<()> {
         if self.pending.is_empty() {
             return Ok(());
@@ -152,24 +152,24 @@ impl Journal {
                 Ok(())
             }
             Err(error) => {
-                // No half of a line for who reads meanwhile.
+                // Leave no partial line to concurrent readers.
                 let _ = self.file.set_len(self.written);
                 Err(error)
             }
         }
     }
 
-    /// Waits until all of it is on the disk itself.
+    /// Waits until everything is synced to disk.
     pub fn sync(&mut self) -> io::Result<()> {
         self.flush()?;
         self.reopen()?;
         self.file.sync_data().inspect_err(|_| self.failed = true)
     }
 
-    /// Opens the file at the path where that is no longer the open one: what is written must end up
-    /// in the run's folder, also where that was renamed, deleted or copied back meanwhile.
+    /// Reopens the path if it now names another file: lines must end up in the run's folder even after it
+    /// was renamed, deleted or copied back.
     ///
-    /// Errors: none is there, or one that lacks what was written.
+    /// Errors: when no file is there, or it lacks lines already written.
     #[cfg(unix)]
     fn reopen(&mut self) -> io::Result<()> {
         use std::os::unix::fs::MetadataExt;
@@ -194,25 +194,25 @@ impl Journal {
         Ok(())
     }
 
-    /// Bytes of whole lines in the file.
+    /// Length of the file's complete lines, in bytes.
     pub fn written(&self) -> u64 {
         self.written
     }
 
-    /// The file.
+    /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// The part of a step that curves are made of, as in [`Step`].
+/// The values of a [`Step`] that curves show.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Brief {
     /// Training loss.
     pub loss: f64,
-    /// The slice head's.
+    /// Loss of the slice head.
     pub slice_loss: f64,
-    /// The study head's.
+    /// Loss of the study head.
     pub study_loss: f64,
     /// L2 norm of all gradients.
     pub grad_norm: f64,
@@ -221,7 +221,7 @@ pub struct Brief {
 }
 
 impl Brief {
-    /// That of `step`.
+    /// Extracts the values of `step`.
     pub fn of(step: &Step) -> Self {
         Self {
             loss: step.loss,
@@ -233,7 +233,7 @@ impl Brief {
     }
 }
 
-/// How fast a step was, as in [`Step`].
+/// The speed of a [`Step`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pace {
     /// Images in the step.
@@ -245,30 +245,30 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// That of `step`.
+    /// Extracts the speed of `step`.
     pub fn of(step: &Step) -> Self {
         let Step { images, data_seconds, compute_seconds, .. } = *step;
         Self { images, data_seconds, compute_seconds }
     }
 }
 
-/// Who takes in a journal's past.
+/// A receiver of a journal's earlier events.
 pub trait Past {
-    /// Any event but a step or a validation batch.
+    /// Receives any event except a step or a validation batch.
     fn event(&mut self, stamped: &Stamped);
-    /// When a step was done, and how fast; before its figures are told.
+    /// Receives the time and speed of a step, before its values.
     fn pace(&mut self, at: f64, pace: Pace);
-    /// The figures of a step.
+    /// Receives the values of a step.
     fn step(&mut self, at: Position, step: &Brief);
-    /// The newest steps and validation batches, whole, after all the rest; their figures were
-    /// told before.
+    /// Receives the newest steps and validation batches completely, after everything else; their values
+    /// were passed before.
     fn recent(&mut self, stamped: &Stamped);
 }
 
-/// Reads the first `upto` bytes of a journal, or all of it, in one pass and bounded memory.
-/// Returns the lines that could not be understood.
+/// Reads the first `upto` bytes of a journal, or all of it, in one pass and bounded memory. Returns the
+/// number of lines that could not be parsed.
 ///
-/// Errors: it cannot be read, is no journal, or one of a newer version.
+/// Errors: when it cannot be read, is no journal, or is of a newer version.
 pub fn replay(path: &Path, upto: Option<u64>, past: &mut dyn Past) -> Result<usize, Error> {
     let failed = |source| Error::Io { path: path.into(), source };
     let mut lines = Lines::open(path, upto)?;
@@ -299,7 +299,7 @@ pub fn replay(path: &Path, upto: Option<u64>, past: &mut dyn Past) -> Result<usi
                 ring(&mut valid, start, RECENT_VALID);
                 continue;
             }
-            // There are many of these too, and nothing in them but numbers.
+            // These are frequent too, and hold only numbers.
             Some("gpu") => {
                 if let Some(stamped) = plain::<Gpu>(line, Event::Gpu) {
                     past.event(&stamped);
@@ -338,10 +338,10 @@ pub fn replay(path: &Path, upto: Option<u64>, past: &mut dyn Past) -> Result<usi
     Ok(strange)
 }
 
-/// Seconds that the first `steps` steps of an epoch took, waiting and computing, in the order in
-/// which they were made; of the fold's newest training.
+/// Returns the seconds, waiting and computing, of the first `steps` steps of an epoch, in the order of
+/// training; of the fold's newest training.
 ///
-/// Errors: as [`replay`].
+/// Errors: as for [`replay`].
 pub fn step_seconds(path: &Path, fold: usize, epoch: usize, steps: usize) -> Result<f64, Error> {
     let failed = |source| Error::Io { path: path.into(), source };
     let mut lines = Lines::open(path, None)?;
@@ -361,28 +361,28 @@ pub fn step_seconds(path: &Path, fold: usize, epoch: usize, steps: usize) -> Res
     Ok(seconds)
 }
 
-/// A line as an event.
+/// Parses a line.
 pub fn parse(line: &[u8]) -> Option<Stamped> {
     let read: Read = serde_json::from_slice(line).ok()?;
     read.elapsed.is_finite().then_some(Stamped { at: read.elapsed, event: read.event })
 }
 
-/// As [`parse`] where the line's type is known, in a fraction of the time: serde need not look for
-/// the type, nor keep the rest until it has found it.
+/// Like [`parse`] for a line of known type, in a fraction of the time: serde need not search for the
+/// type and buffer everything before it.
 fn plain<T: DeserializeOwned>(line: &[u8], event: fn(T) -> Event) -> Option<Stamped> {
     let at = scan::elapsed(line)?;
     Some(Stamped { at, event: event(serde_json::from_slice(line).ok()?) })
 }
 
-/// The event as a line between processes, with its end, of at most [`LONGEST_EVENT`] bytes.
+/// Formats the event as a line between processes, with its end, of at most [`LONGEST_EVENT`] bytes.
 pub fn line(stamped: &Stamped) -> Vec<u8> {
     fit::line(&stamped.event, stamped.at, 0.0, LONGEST_EVENT)
 }
 
-/// What a checkpoint knows of a fold.
+/// Progress of a fold in its checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Known {
-    /// The fold's number.
+    /// Number of the fold.
     pub fold: usize,
     /// Epochs done.
     pub epochs: usize,
@@ -391,7 +391,7 @@ pub struct Known {
 }
 
 impl Known {
-    /// Whether an event of `kind` at `at` is of something that is done again.
+    /// Whether training repeats an event of `kind` at `at`, because the checkpoint does not include it.
     fn lacks(&self, kind: &str, at: Position) -> bool {
         let next = self.epochs.saturating_add(1);
         let later = at.epoch > next;
@@ -406,10 +406,10 @@ impl Known {
     }
 }
 
-/// Takes out what is beyond the folds' checkpoints, and an unfinished last line: those steps are
-/// made again. Returns the run's seconds at its end.
+/// Removes events after the folds' checkpoints, whose steps are repeated, and an unfinished last line.
+/// Returns the run's seconds at the end.
 ///
-/// Errors: it cannot be read or written, is no journal, or one of a newer version.
+/// Errors: when it cannot be read or written, is no journal, or is of a newer version.
 pub fn trim(path: &Path, known: &[Known]) -> Result<f64, Error> {
     let failed = |source| Error::Io { path: path.into(), source };
     if !path.exists() {
@@ -418,7 +418,7 @@ pub fn trim(path: &Path, known: &[Known]) -> Result<f64, Error> {
     let of = |line: &[u8]| -> Option<(&'static str, Position)> {
         Some((scan::kind(line)?, scan::at(line)?))
     };
-    // Only what came after a fold was last begun anew is of the training that goes on.
+    // Only events after a fold's last restart belong to the training that continues.
     let mut begun: BTreeMap<usize, u64> = BTreeMap::new();
     let (mut seconds, mut end) = (0.0, 0);
     let mut lines = Lines::open(path, None)?;

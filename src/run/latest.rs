@@ -1,9 +1,9 @@
-//! A place for one thing that is asked for: the newest.
+//! A slot for the newest request.
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-/// A place for one thing between two threads. Who puts a newer one there replaces it, so that a
-/// row of requests, one for each repeat of a key that is held down, never queues up.
+/// A slot for one value between two threads. A newer value replaces an older one, so that the requests
+/// of a key held down never queue up.
 #[derive(Debug)]
 pub struct Latest<T> {
     sender: Sender<T>,
@@ -11,7 +11,7 @@ pub struct Latest<T> {
 }
 
 impl<T> Latest<T> {
-    /// Puts `new` in the place of what nobody has taken yet. Never waits.
+    /// Puts `new` in place of a value that nobody has taken yet. Never waits.
     pub fn put(&self, mut new: T) {
         while let Err(TrySendError::Full(back)) = self.sender.try_send(new) {
             let _ = self.receiver.try_recv();
@@ -19,7 +19,7 @@ impl<T> Latest<T> {
         }
     }
 
-    /// The end where it is taken; disconnected once every clone of `self` is gone.
+    /// Returns the receiving end; disconnected once every clone of `self` is gone.
     pub fn taker(&self) -> Receiver<T> {
         self.receiver.clone()
     }
@@ -33,7 +33,7 @@ impl<T> Default for Latest<T> {
 }
 
 impl<T> Clone for Latest<T> {
-    /// The same place.
+    /// Returns another handle to the same slot.
     fn clone(&self) -> Self {
         Self { sender: self.sender.clone(), receiver: self.receiver.clone() }
     }

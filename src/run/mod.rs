@@ -1,4 +1,4 @@
-//! What the trainer and the views say to each other, and a run's folder.
+//! A run's folder, and the messages between the trainer and the views.
 
 pub mod channel;
 pub mod command;

@@ -1,11 +1,11 @@
-//! Where training stands.
+//! A position within training.
 
 use serde::{Deserialize, Serialize};
 
-/// Where training stands. Epoch and step count from 1, as in the log; 0 = before the first.
+/// A position within training. Epoch and step count from 1, as in the log; 0: before the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Position {
-    /// The fold's number.
+    /// Number of the fold.
     pub fold: usize,
     /// Epoch within the fold, from 1.
     pub epoch: usize,

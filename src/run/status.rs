@@ -1,4 +1,4 @@
-//! `state.json`: where a run stands, for `rsna-tui runs` and for the process that goes on with it.
+//! `state.json`: the state of a run, for `rsna-tui runs` and for the process that resumes it.
 
 use super::{
     event::{FoldBest, FoldState},
@@ -12,69 +12,69 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// The first words of the file.
+/// Value of [`Status::format`].
 pub const FORMAT: &str = "rsna-tui state 1";
-/// Bytes of the file, at most: [`MOST_FOLDS`] folds with the paths of their checkpoints.
+/// Most bytes of the file: [`MOST_FOLDS`] folds with the paths of their checkpoints.
 const LONGEST: u64 = 16 << 20;
-/// Epochs and steps beyond this no run has.
+/// Upper limit of epochs and steps.
 const MOST: usize = u32::MAX as usize;
 
-/// Where a run stands.
+/// State of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// [`FORMAT`]
     pub format: String,
-    /// What the trainer does, or how the run ended.
+    /// State of the trainer, or how the run ended.
     pub state: RunState,
-    /// Why, where it is held.
+    /// Why, if it is held.
     #[serde(default)]
     pub reason: Option<String>,
-    /// Of the process that trains or trained it.
+    /// PID of the process that trains or trained it.
     pub pid: u32,
-    /// The run's seconds so far, the time between two processes not counted.
+    /// Seconds of the run so far, without the gaps between its processes.
     pub seconds: f64,
-    /// When this was written, Unix.
+    /// Unix time of this update.
     pub updated: f64,
-    /// Epochs a fold.
+    /// Epochs per fold.
     pub epochs: usize,
-    /// The queue, in its order.
+    /// The queue, in order.
     pub folds: Vec<FoldStatus>,
 }
 
-/// What the trainer does, or how the run ended.
+/// State of the trainer, or how the run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunState {
-    /// At work.
+    /// Training.
     Running,
     /// Paused by the user.
     Paused,
-    /// Holding for a reason.
+    /// Waiting until a problem is resolved.
     Held,
-    /// Ended: every fold is done or given up.
+    /// Ended: every fold is done or skipped.
     Completed,
     /// Ended by the user.
     Stopped,
-    /// Ended, to be started again.
+    /// Ended, and should be started again.
     Requeued,
     /// Ended in an error, or a fold did.
     Failed,
 }
 
-/// Where a fold stands.
+/// State of a fold.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FoldStatus {
-    /// The fold's number.
+    /// Number of the fold.
     pub fold: usize,
     /// Its state.
     pub state: FoldState,
-    /// The seed that it is trained under.
+    /// Seed of its training.
     pub seed: u64,
     /// Epochs done.
     pub epoch: usize,
-    /// Steps done in the next.
+    /// Steps done in the next epoch.
     pub step: usize,
-    /// Steps an epoch.
+    /// Steps per epoch.
     pub steps: usize,
     /// The best epoch so far.
     #[serde(default)]
@@ -82,21 +82,21 @@ pub struct FoldStatus {
 }
 
 impl Status {
-    /// Writes it, whole or not at all.
+    /// Writes it atomically.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
         write_atomically(path, &text)
     }
 
-    /// Reads it. Errors: there is none, or none of ours; one sentence.
+    /// Reads it. Errors: when there is no file, or it is not a state of this format; one sentence.
     pub fn read(path: &Path) -> io::Result<Self> {
         let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
         let text = bounded::read(path, LONGEST).map_err(named)?;
         Self::of_bytes(&text).map_err(|why| named(io::Error::new(io::ErrorKind::InvalidData, why)))
     }
 
-    /// As [`Self::read`], from the file's bytes.
+    /// Like [`Self::read`], from the file's bytes.
     pub fn of_bytes(text: &[u8]) -> Result<Self, String> {
         let status: Self =
             serde_json::from_slice(text).map_err(|e| bounded::excerpt(&e.to_string(), 200))?;
@@ -107,7 +107,7 @@ impl Status {
         if status.folds.len() > MOST_FOLDS {
             return Err(format!("it has {} folds, more than {MOST_FOLDS}", status.folds.len()));
         }
-        // Whoever reads it counts on from these.
+        // Readers do arithmetic with these.
         let counts = status.folds.iter().flat_map(|f| [f.epoch, f.step, f.steps]);
         if counts.chain([status.epochs]).any(|n| n > MOST) {
             return Err(format!("it counts epochs or steps beyond {MOST}"));
@@ -116,7 +116,7 @@ impl Status {
     }
 }
 
-/// Unix time.
+/// Returns the current Unix time.
 pub fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }

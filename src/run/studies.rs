@@ -1,36 +1,36 @@
-//! What is told of single studies: what the network says of them, and their slices as pictures.
+//! Messages about single studies: predictions, and slices as pictures.
 
 use super::{figure, position::Position};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// What the network says of a study.
+/// The network's predictions for a study.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
     /// StudyInstanceUID.
     pub study: String,
     /// Fracture (1) or not (0) of C1..C7.
     pub labels: [u8; 7],
-    /// The study head's probability.
+    /// Probability from the study head.
     #[serde(with = "figure::single")]
     pub probability: f32,
-    /// The slice head's probabilities, those of C1 first: `7 × slices`, to 4 digits.
+    /// Probabilities from the slice head, C1 first: `7 × slices`, to 4 digits.
     #[serde(with = "figure::singles")]
     pub slices: Vec<f32>,
 }
 
 impl Prediction {
-    /// The study's target: whether any vertebra is fractured.
+    /// Returns the study's target: whether any vertebra is fractured.
     pub fn fractured(&self) -> bool {
         self.labels.iter().any(|&label| label > 0)
     }
 
-    /// Slices of each vertebra.
+    /// Returns the number of slices per vertebra.
     pub fn slices_per_vertebra(&self) -> usize {
         self.slices.len() / 7
     }
 
-    /// Probabilities of a vertebra's slices; `vertebra` 1..=7 for C1..C7, of any other none.
+    /// Returns the probabilities of a vertebra's slices, `vertebra` 1..=7 for C1..C7; empty for any other.
     pub fn of_vertebra(&self, vertebra: u8) -> &[f32] {
         let n = self.slices_per_vertebra();
         let from = usize::from(vertebra).wrapping_sub(1).saturating_mul(n);
@@ -43,97 +43,97 @@ impl Prediction {
 pub struct Worst {
     /// Fold and epoch; `at.step` = steps in the epoch.
     pub at: Position,
-    /// The worst first.
+    /// The studies, worst first.
     pub studies: Vec<WorstStudy>,
 }
 
-/// One of them.
+/// A study with a high loss.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorstStudy {
-    /// (slice loss + study loss) / 2, as validation has it, of this study alone.
+    /// (slice loss + study loss) / 2 of this study alone, as in validation.
     #[serde(with = "figure")]
     pub loss: f64,
-    /// The slice head's.
+    /// Loss of the slice head.
     #[serde(with = "figure")]
     pub slice_loss: f64,
-    /// The study head's.
+    /// Loss of the study head.
     #[serde(with = "figure")]
     pub study_loss: f64,
-    /// What the network says of it.
+    /// Predictions for it.
     pub prediction: Prediction,
 }
 
-/// Crops without a picture that training has met: every pixel of their CT planes is the same, as of
-/// a vertebra that is not in the scan. They are trained on.
+/// Crops without a picture that training has met: all pixels of their CT planes are equal, as for a
+/// vertebra outside the scan. They are trained on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Constant {
-    /// Where training stood.
+    /// Position of training.
     pub at: Position,
-    /// Slices of each vertebra.
+    /// Slices per vertebra.
     pub slices_per_vertebra: usize,
-    /// The studies with such crops that were not told before.
+    /// The studies with such crops that were not reported before.
     pub studies: Vec<ConstantStudy>,
 }
 
-/// A study with such crops.
+/// A study with crops without a picture.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConstantStudy {
     /// StudyInstanceUID.
     pub study: String,
-    /// How many slices of C1..C7 are such.
+    /// Number of such slices in C1..C7.
     pub slices: [usize; 7],
 }
 
-/// A slice that a view wants to see: as it is, and as training augments it.
+/// A view's request for a slice: its original and as training augments it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SliceRequest {
-    /// The fold whose draws augment it.
+    /// Fold of the augmentation.
     pub fold: usize,
-    /// The epoch whose draws augment it, from 1.
+    /// Epoch of the augmentation, from 1.
     pub epoch: usize,
-    /// The seed that the fold is trained under.
+    /// Seed of the fold's training.
     pub seed: u64,
     /// StudyInstanceUID.
     pub study: String,
-    /// 1..=7 for C1..C7.
+    /// Vertebra: 1..=7 for C1..C7.
     pub vertebra: u8,
-    /// 0-based within the vertebra.
+    /// Slice within the vertebra, from 0.
     pub slice: u8,
 }
 
 /// The answer to a [`SliceRequest`]. It is not in the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SliceReply {
-    /// What was asked for.
+    /// The request.
     pub wanted: SliceRequest,
-    /// What there is to see.
+    /// The pictures, or why there are none.
     pub found: SliceContent,
 }
 
-/// What there is to see of a slice.
+/// Pictures of a slice.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SliceContent {
     /// Two pictures.
     Slice {
-        /// Height of each.
+        /// Height of each, in pixels.
         height: usize,
-        /// Width of each.
+        /// Width of each, in pixels.
         width: usize,
-        /// As the fold's network gets it in that epoch, before mixup; equal to `raw` where the fold
-        /// validates on the study.
+        /// The network's input in that fold and epoch, before mixup; equal to `raw` if the fold validates on
+        /// the study.
         seen: Picture,
-        /// As it is.
+        /// Without augmentation.
         raw: Picture,
     },
-    /// None: why, in one sentence.
+    /// No pictures: why, in one sentence.
     Nothing(String),
 }
 
-/// A slice as the eye can take it in.
+/// A slice for display.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Picture {
-    /// The centre CT slice, grey, row by row, `height × width`.
+    /// The centre CT slice in grey, row by row, `height × width`.
     #[serde(with = "pixels")]
     pub pixels: Arc<[u8]>,
     /// The mask channel, row by row, `height × width`.

@@ -1,13 +1,13 @@
-//! A run's figures as TensorBoard's event files: `tensorboard/fold0/`, a folder for each fold, so
-//! that TensorBoard lays their curves over each other.
+//! Writes a run's metrics as TensorBoard event files: `tensorboard/fold0/`, one folder per fold, so
+//! that TensorBoard shows their curves in one chart.
 //!
-//! Of each step: `train/loss`, `train/slice_loss`, `train/study_loss`, `train/vertebra_loss/C1` to `C7`,
+//! Per step: `train/loss`, `train/slice_loss`, `train/study_loss`, `train/vertebra_loss/C1` to `C7`,
 //! `train/learning_rate`, `train/grad_norm`, `train/images_per_second` and `train/data_wait` (the share
-//! of the step that was spent waiting for the batch, 0 to 1). Of each epoch: `valid/loss`,
-//! `valid/slice_loss`, `valid/study_loss`, `valid/vertebra_loss/C1` to `C7`, and where they are
-//! known `valid/slice_auc`, `valid/study_auc`, `valid/competition`, `valid/patient_auc`,
-//! `valid/patient_average_precision` and `valid/vertebra_auc`. TensorBoard's step counts the fold's optimizer steps from
-//! 1; a validation is at the step after which it was made.
+//! of the step spent waiting for the batch, 0 to 1). Per epoch: `valid/loss`, `valid/slice_loss`,
+//! `valid/study_loss`, `valid/vertebra_loss/C1` to `C7`, and where defined `valid/slice_auc`,
+//! `valid/study_auc`, `valid/competition`, `valid/patient_auc`, `valid/patient_average_precision` and
+//! `valid/vertebra_auc`. TensorBoard's step counts the fold's optimizer steps from 1; a validation is at
+//! the step that preceded it.
 
 pub mod file;
 
@@ -24,30 +24,30 @@ use std::{
     time::SystemTime,
 };
 
-/// Puts the events of a run down as curves.
+/// Writes a run's events as curves.
 #[derive(Debug)]
 pub struct Curves {
     folder: Folder,
-    /// The run's seed.
+    /// Seed of the run.
     seed: u64,
-    /// Of each fold, the seed that it is trained under.
+    /// Seed of each fold's training.
     seeds: BTreeMap<usize, u64>,
-    /// Of each fold, the steps of an epoch.
+    /// Steps per epoch of each fold.
     steps: BTreeMap<usize, usize>,
-    /// By the folder of each.
+    /// Curves by folder.
     folds: BTreeMap<PathBuf, Curve>,
 }
 
 impl Curves {
-    /// Of the run in `folder`. Nothing is written before there is a figure.
+    /// Makes the writer for the run in `folder`. It creates no file before the first value.
     pub fn new(folder: Folder) -> Self {
         let (seeds, steps, folds) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         Self { folder, seed: 0, seeds, steps, folds }
     }
 
-    /// Takes in an event that was heard `now`. It wants to hear the run from its start on.
+    /// Takes in an event received at `now`. Needs all events from the start of the run.
     ///
-    /// Errors: a file or its folder cannot be written; the figures of this event are then lost.
+    /// Errors: when a file or its folder cannot be written; the values of this event are then lost.
     pub fn hear(&mut self, event: &Event, now: SystemTime) -> io::Result<()> {
         match event {
             Event::RunStarted(RunStarted { seed, folds, .. }) => {
@@ -76,7 +76,7 @@ impl Curves {
         Ok(())
     }
 
-    /// Steps of the fold that are done at `at`.
+    /// Returns the fold's optimizer steps up to `at`.
     fn step(&self, at: Position) -> usize {
         let steps = self.steps.get(&at.fold).copied().unwrap_or(0);
         at.epoch.saturating_sub(1) * steps + at.step
@@ -94,19 +94,19 @@ impl Curves {
     }
 }
 
-/// The figures of one fold.
+/// The event file of one fold.
 #[derive(Debug)]
 struct Curve {
     dir: PathBuf,
     file: Option<EventFile>,
-    /// The last step that is written.
+    /// The last step written.
     last: usize,
-    /// The step that training goes on with, while that is not yet written.
+    /// The step that training continues with, until the file says so.
     restart: Option<usize>,
 }
 
 impl Curve {
-    /// What was written of `next` and of later steps is void, also by an earlier process.
+    /// Marks values of `next` and later steps as void, including those from earlier processes.
     fn go_on(&mut self, next: usize) {
         if self.file.is_none() || next <= self.last {
             self.restart = Some(self.restart.map_or(next, |before| before.min(next)));
@@ -123,7 +123,7 @@ impl Curve {
         let file = match &mut self.file {
             Some(file) => file,
             none => {
-                // Only within a run: a folder that was deleted stays so.
+                // Do not recreate a run folder that was deleted.
                 folder.check()?;
                 none.insert(EventFile::create(&self.dir, now)?)
             }
@@ -172,7 +172,7 @@ fn of_epoch(epoch: &Epoch) -> Vec<Scalar> {
     tagged("valid", &figures, epoch.valid_vertebra_loss)
 }
 
-/// Under tags such as `train/loss` and `train/vertebra_loss/C1`. What is not known has none.
+/// Adds tags such as `train/loss` and `train/vertebra_loss/C1`. Leaves out unknown values.
 fn tagged(part: &str, figures: &[(&str, f64)], vertebrae: [Option<f64>; 7]) -> Vec<Scalar> {
     let figures = figures.iter().map(|&(name, figure)| (format!("{part}/{name}"), figure));
     let vertebrae = vertebrae.into_iter().zip(1..);

@@ -1,4 +1,4 @@
-//! A file that takes its place once it is whole, or not at all; written bit by bit.
+//! A file written in pieces that takes its place once complete, or not at all.
 
 use std::{
     fs::{self, File},
@@ -6,8 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The file, under another name beside its place until it is finished. Dropped before that, nothing
-/// of it stays.
+/// The file, under a temporary name beside its place until finished. Dropping it before that deletes
+/// it.
 pub struct Unfinished {
     out: BufWriter<File>,
     path: PathBuf,
@@ -15,21 +15,21 @@ pub struct Unfinished {
 }
 
 impl Unfinished {
-    /// Begins it. Errors: `path` has no file name, or nothing can be written beside it.
+    /// Creates it. Errors: when `path` has no file name, or no file can be created beside it.
     pub fn create(path: &Path) -> io::Result<Self> {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
         let mut hidden = std::ffi::OsString::from(".");
         hidden.push(name);
         hidden.push(format!(".{}.tmp", std::process::id()));
         let temporary = path.with_file_name(hidden);
-        // One that is there, or a link to elsewhere, is not written through.
+        // Remove an existing file or link instead of writing through it.
         let _ = fs::remove_file(&temporary);
         let out = File::create_new(&temporary)?;
         keep_rights(path, &out);
         Ok(Self { out: BufWriter::new(out), path: path.into(), temporary })
     }
 
-    /// Puts it in its place, on the disk.
+    /// Syncs the file and moves it into place.
     pub fn finish(mut self) -> io::Result<()> {
         self.out.flush()?;
         self.out.get_ref().sync_all()?;
@@ -37,8 +37,8 @@ impl Unfinished {
     }
 }
 
-/// Gives a new file the owner and the mode of the regular file that it is to replace, as far as this
-/// process may.
+/// Gives a new file the owner and mode of the regular file that it will replace, as far as this process
+/// may.
 fn keep_rights(path: &Path, file: &File) {
     #[cfg(unix)]
     if let Ok(before) = fs::symlink_metadata(path).and_then(|before| match before.is_file() {
@@ -67,7 +67,7 @@ impl Write for Unfinished {
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        // Once it has taken its place there is nothing left to remove.
+        // After a successful rename there is nothing left to remove.
         let _ = fs::remove_file(&self.temporary);
     }
 }

@@ -1,16 +1,16 @@
-//! Errors of writing: whether trying again may help, and what they are in words.
+//! Write errors: whether to retry, and how to word them.
 
 use std::io::{self, ErrorKind};
 
-/// An error in words, and when writing goes on.
+/// Words for an error, and the condition for writing to continue.
 struct Words {
     what: &'static str,
     goes_on: &'static str,
 }
 
-/// Whether an error may pass, by itself or by somebody's doing. Only what trying again cannot mend
-/// is final: a write that is not allowed, or makes no sense. A disk, a file server and a machine
-/// that run out of something come back.
+/// Whether an error may go away, by itself or once somebody acts. Only errors that no retry can fix are
+/// final: a write that is not permitted or makes no sense. A disk, a file server or a machine that ran
+/// out of something recovers.
 pub fn passes(error: &io::Error) -> bool {
     #[cfg(unix)]
     {
@@ -30,21 +30,21 @@ pub fn passes(error: &io::Error) -> bool {
             | ErrorKind::InvalidFilename
             | ErrorKind::CrossesDevices
             | ErrorKind::Unsupported
-            // An error of ours.
+            // An error of this program.
             | ErrorKind::Other
     )
 }
 
-/// What the error is, with the system's number where there is one.
+/// Describes the error, with the system's number if it has one.
 pub fn what(error: &io::Error) -> String {
     match (words(error), error.raw_os_error()) {
         (Some(words), Some(number)) => format!("{} (os error {number})", words.what),
-        // It has words of its own.
+        // It brings its own message.
         _ => error.to_string(),
     }
 }
 
-/// When writing goes on: the end of a sentence.
+/// Says when writing continues: the end of a sentence.
 pub fn goes_on(error: &io::Error) -> &'static str {
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "when there is room",
@@ -53,7 +53,7 @@ pub fn goes_on(error: &io::Error) -> &'static str {
     }
 }
 
-/// What to do about an error that ended a run: the end of a sentence.
+/// Says what to do about an error that ended a run: the end of a sentence.
 pub fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
@@ -88,7 +88,7 @@ fn words(error: &io::Error) -> Option<Words> {
     Some(Words { what, goes_on })
 }
 
-/// Errors that Rust has no kind for.
+/// Words for errors that Rust has no kind for.
 #[cfg(unix)]
 fn by_number(error: &io::Error) -> Option<Words> {
     use rustix::io::Errno;

@@ -1,4 +1,4 @@
-//! Lines that their readers take: no event is longer than the longest line, whatever a run is made of.
+//! Limits the length of journal lines: no event may exceed the longest line that readers accept.
 
 use super::Written;
 use crate::{
@@ -6,10 +6,10 @@ use crate::{
     run::event::{Event, Level, Log, SliceContent},
 };
 
-/// Characters of a text and items of a list that an event keeps, tried one after the other.
+/// Limits tried in turn: characters per text and items per list of an event.
 const KEPT: [(usize, usize); 4] = [(4096, 100_000), (1024, 4096), (256, 1024), (64, 128)];
 
-/// The event as a line with its end, of at most `most` bytes; one that would be longer is shortened.
+/// Formats the event as a line with its end, shortened if necessary to `most` bytes.
 pub(super) fn line(event: &Event, elapsed: f64, time: f64, most: usize) -> Vec<u8> {
     let whole = serialized(event, elapsed, time);
     if whole.len() <= most {
@@ -28,13 +28,13 @@ pub(super) fn line(event: &Event, elapsed: f64, time: f64, most: usize) -> Vec<u
 }
 
 fn serialized(event: &Event, elapsed: f64, time: f64) -> Vec<u8> {
-    // Plain data into memory: it cannot fail.
+    // Serializing plain data into memory cannot fail.
     let mut line = serde_json::to_vec(&Written { event, elapsed, time }).unwrap_or_default();
     line.push(b'\n');
     line
 }
 
-/// Cuts every text and every list of an event whose length a run decides.
+/// Cuts every text and every list of an event that has no fixed length.
 fn shorten(event: &mut Event, texts: usize, items: usize) {
     let cut = |text: &mut String| {
         if text.chars().nth(texts).is_some() {
@@ -93,7 +93,7 @@ fn shorten(event: &mut Event, texts: usize, items: usize) {
                 cut(&mut of.message);
             }
         }
-        // Nothing but figures.
+        // These hold only numbers.
         Event::Fold(_)
         | Event::Retrain(_)
         | Event::EpochStarted(_)

@@ -1,4 +1,4 @@
-//! A journal line by line, with the wall clock's time.
+//! Reads a journal line by line, with wall-clock times.
 
 use super::{Error, Lines, scan};
 use crate::run::event::{Event, Stamped};
@@ -14,10 +14,11 @@ struct Read {
     time: f64,
 }
 
-/// Hands every event of a journal to `take`, whole and in its order, with its Unix time (0 where it
-/// has none). Returns the lines that could not be understood.
+/// Passes every event of a journal to `take`, complete and in order, with its Unix time (0 if it has
+/// none). Returns the number of lines that could not be parsed.
 ///
-/// Errors: the journal cannot be read, is none, or one of a newer version; and those of `take`.
+/// Errors: when the journal cannot be read, is no journal, or is of a newer version; and those of
+/// `take`.
 pub fn for_each<E: From<Error>>(
     path: &Path,
     mut take: impl FnMut(&Stamped, f64) -> Result<(), E>,
@@ -34,10 +35,10 @@ pub fn for_each<E: From<Error>>(
     Ok(strange)
 }
 
-/// As [`for_each`], without what a journal is full of: steps, validation batches, how the GPU and
-/// the machine do. Returns the Unix times of the first and the newest event, where they have some.
+/// Like [`for_each`], without the most frequent events: steps, validation batches, and the state of the
+/// GPU and the machine. Returns the Unix times of the first and the newest event, if they have any.
 ///
-/// Errors: the journal cannot be read, is none, or one of a newer version.
+/// Errors: when the journal cannot be read, is no journal, or is of a newer version.
 pub fn highlights(
     path: &Path,
     mut take: impl FnMut(&Stamped),

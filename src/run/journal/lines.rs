@@ -1,4 +1,4 @@
-//! A journal line by line.
+//! Iterates over a journal's lines.
 
 use super::{Error, Header, VERSION};
 use crate::bounded;
@@ -8,14 +8,14 @@ use std::{
     path::Path,
 };
 
-/// Bytes of a line with its end: none that is written is longer, and none that is longer is read. The
-/// learning rates of 100000 epochs take half of it.
+/// Longest line written or read, in bytes, with its end. The learning rates of 100000 epochs take half
+/// of it.
 pub(super) const LONGEST_LINE: usize = 4 << 20;
 
-/// The whole lines of a journal after its first.
+/// The complete lines of a journal after the first.
 pub(super) struct Lines {
     file: BufReader<File>,
-    /// Where the next line begins.
+    /// Byte offset of the next line.
     next: u64,
     upto: u64,
     line: Vec<u8>,
@@ -44,7 +44,7 @@ impl Lines {
         Ok(lines)
     }
 
-    /// Where the next line begins.
+    /// Returns the byte offset of the next line.
     pub(super) fn next_start(&self) -> u64 {
         self.next
     }
@@ -56,7 +56,7 @@ impl Lines {
         Ok(())
     }
 
-    /// Where it begins, and the line without its end; one that is too long is an empty one.
+    /// Returns the offset of the next line and the line without its end; empty if it is too long.
     pub(super) fn next(&mut self) -> io::Result<Option<(u64, &[u8])>> {
         let start = self.next;
         self.line.clear();

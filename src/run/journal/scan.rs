@@ -1,13 +1,13 @@
-//! The beginning of a line, read without the rest of it: a journal has a million of them.
+//! Reads a line's first fields without parsing the rest: a journal has a million lines.
 //!
-//! Only what this program writes is found, in the order in which it writes it; of anything else
-//! nothing is said, and the line is read as JSON.
+//! Only recognizes lines as this program writes them, with the fields in its order. Any other line
+//! yields `None`, and the caller parses it as JSON.
 
 use super::{Brief, Pace};
 use crate::run::event::Position;
 use memchr::memchr;
 
-/// The event's `type`, where it is one that is looked for.
+/// Returns the event's `type`, if it is one of those below.
 pub(super) fn kind(line: &[u8]) -> Option<&'static str> {
     const KINDS: [&str; 11] = [
         "step",
@@ -27,21 +27,21 @@ pub(super) fn kind(line: &[u8]) -> Option<&'static str> {
     KINDS.into_iter().find(|kind| kind.as_bytes() == &rest[..end])
 }
 
-/// The event's `at`.
+/// Returns the event's `at`.
 pub(super) fn at(line: &[u8]) -> Option<Position> {
     Some(position(line)?.0)
 }
 
-/// What is read of a step.
+/// The scanned parts of a step.
 #[derive(Debug)]
 pub(super) struct Step {
     pub at: Position,
     pub brief: Brief,
-    /// Its `elapsed`, and how fast it was.
+    /// Its `elapsed` and its speed.
     pub pace: Option<(f64, Pace)>,
 }
 
-/// A step's `at` and figures, in one way through the line.
+/// Scans a step's `at` and values in one pass.
 pub(super) fn step(line: &[u8]) -> Option<Step> {
     let (at, rest) = position(line)?;
     let (_, rest) = number(rest.strip_prefix(br#","steps":"#)?)?;
@@ -56,7 +56,7 @@ pub(super) fn step(line: &[u8]) -> Option<Step> {
     Some(Step { at, brief, pace: pace(rest) })
 }
 
-/// What follows the learning rate.
+/// Scans the fields after the learning rate.
 fn pace(rest: &[u8]) -> Option<(f64, Pace)> {
     let rest = upto(rest.strip_prefix(br#","mixup":"#)?, b',', 32)?.1;
     let (images, rest) = number(rest.strip_prefix(br#","images":"#)?)?;
@@ -66,12 +66,12 @@ fn pace(rest: &[u8]) -> Option<(f64, Pace)> {
     elapsed.is_finite().then_some((elapsed, Pace { images, data_seconds, compute_seconds }))
 }
 
-/// What stands before the first `end` within `most` bytes, and what begins with it.
+/// Splits before the first `end` within `most` bytes.
 fn upto(text: &[u8], end: u8, most: usize) -> Option<(&[u8], &[u8])> {
     text.split_at_checked(memchr(end, &text[..text.len().min(most)])?)
 }
 
-/// A figure, and what follows it from the comma on.
+/// Parses a number. Returns it and the rest, from the comma on.
 fn figure(text: &[u8]) -> Option<(f64, &[u8])> {
     let (text, rest) = upto(text, b',', 32)?;
     let figure = match text {
@@ -83,17 +83,17 @@ fn figure(text: &[u8]) -> Option<(f64, &[u8])> {
     Some((figure, rest))
 }
 
-/// The line's `elapsed`, which stands before its `time` at its end.
+/// Returns the line's `elapsed`, the second field from the end.
 pub(super) fn elapsed(line: &[u8]) -> Option<f64> {
     last(line, br#","elapsed":"#, b',')
 }
 
-/// The line's `time`, at its end.
+/// Returns the line's `time`, the last field.
 pub(super) fn time(line: &[u8]) -> Option<f64> {
     last(line, br#","time":"#, b'}')
 }
 
-/// The number behind the last `key` of the line's end, up to `end`.
+/// Returns the number between the last `key` near the line's end and `end`.
 fn last(line: &[u8], key: &[u8], end: u8) -> Option<f64> {
     let tail = &line[line.len().saturating_sub(80)..];
     let start = tail.windows(key.len()).rposition(|w| w == key)? + key.len();

@@ -51,7 +51,7 @@ fn what_is_written_is_read_and_a_cut_line_is_passed_over() {
     assert!(seen.losses[0].1.is_nan());
     assert_eq!(seen.losses[1], (Position { fold: 3, epoch: 1, step: 3 }, 0.25));
 
-    // An event may have fields of the same kind.
+    // An event may have a field of its own named `kind`.
     let saved = Event::Checkpoint(crate::run::event::Checkpoint {
         at: Position::default(),
         kind: crate::run::event::CheckpointKind::Last,
@@ -110,7 +110,7 @@ fn a_machines_figures_are_read_as_serde_reads_them() {
     assert_eq!(parse(&line(&gpu)), Some(gpu));
     assert_eq!(plain::<System>(&line(&system), Event::System), Some(system.clone()));
     assert_eq!(parse(&line(&system)), Some(system));
-    // Of before throttling was told.
+    // A line from before `throttled` existed.
     let old = br#"{"type":"gpu","memory_used":1,"memory_total":2,"utilisation":null,
         "temperature":61,"watts":null,"elapsed":3.5,"time":1.0}"#;
     assert!(plain::<Gpu>(old, Event::Gpu).is_some_and(|stamped| stamped.at == 3.5));
@@ -145,7 +145,7 @@ fn what_is_no_journal_is_refused() {
         let error = replay(&path, None, &mut Seen::default()).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     }
-    // A line without an end costs no more than its limit.
+    // Reading a line without an end takes no more memory than the limit.
     std::fs::write(
         &path,
         format!("{{\"type\":\"journal\",\"version\":1}}\n{}\n", "x".repeat(3 << 20)),
@@ -154,7 +154,7 @@ fn what_is_no_journal_is_refused() {
     assert_eq!(replay(&path, None, &mut Seen::default()).unwrap(), 1);
 }
 
-/// An event of every kind whose length a run decides, each far longer than a line may be.
+/// Returns an event of every kind without a fixed length, each far longer than a line may be.
 fn monsters() -> Vec<Event> {
     use crate::run::event::*;
     let long = |n: usize| "1.2.826\u{1b}\"ä".repeat(n);
@@ -264,7 +264,7 @@ fn nothing_that_is_written_is_too_long_to_be_read() {
     assert_eq!(strange.unwrap(), 0);
     let kinds = |events: &[Event]| events.iter().map(kind_of).collect::<Vec<_>>();
     assert_eq!(kinds(&read), kinds(&monsters), "each is still what it was");
-    // What the trimming of a journal and its replay look for stands where it stood.
+    // The fields that trimming and replay scan for are in their usual places.
     let text = std::fs::read(&path).unwrap();
     let lines = text.split(|&b| b == b'\n').filter(|line| line.starts_with(b"{\"type\":\"worst\""));
     assert_eq!(lines.map(|line| scan::at(line).unwrap().epoch).collect::<Vec<_>>(), [8]);
@@ -313,7 +313,7 @@ fn logged(message: &str) -> Stamped {
     Stamped { at: 1.0, event: Event::Log(Log { level: Level::Info, message: message.into() }) }
 }
 
-/// The messages that a journal holds.
+/// Returns the messages in a journal.
 fn messages(path: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(path).unwrap();
     let message = |line: &str| -> Option<String> {
@@ -333,7 +333,7 @@ fn what_is_written_ends_up_in_the_folder_once_it_is_back() {
     let mut journal = Journal::open(&path).unwrap();
     journal.append(&logged("a")).unwrap();
 
-    // Renamed and back: the open file is the same.
+    // Renamed and renamed back: the open file is the same one.
     std::fs::rename(&run, &away).unwrap();
     assert_eq!(journal.append(&logged("b")).unwrap_err().kind(), io::ErrorKind::NotFound);
     assert!(!run.exists() && journal.sync().is_err());
@@ -342,7 +342,7 @@ fn what_is_written_ends_up_in_the_folder_once_it_is_back() {
     journal.sync().unwrap();
     assert_eq!(messages(&path), ["a", "b"]);
 
-    // Copied back: another file.
+    // Copied back: it is another file.
     let text = std::fs::read(&path).unwrap();
     std::fs::remove_dir_all(&run).unwrap();
     assert!(journal.append(&logged("c")).is_err());

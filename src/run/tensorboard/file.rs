@@ -1,9 +1,9 @@
-//! An event file of TensorBoard's: TFRecords of the protobuf message `Event`.
+//! A TensorBoard event file: TFRecords of the protobuf message `Event`.
 //!
-//! A record is its length (u64), the length's checksum (u32), the message, the message's checksum
-//! (u32), all little-endian. Messages and the numbers of their fields: `event.proto` and
-//! `summary.proto` in tensorboard/compat/proto. Of these messages a handful of fields is written,
-//! so they are put together here by hand.
+//! A record is its length (u64), the length's checksum (u32), the message and the message's checksum
+//! (u32), all little-endian. For the messages and their field numbers see `event.proto` and
+//! `summary.proto` in tensorboard/compat/proto. Only a handful of their fields is needed, so this module
+//! encodes them by hand.
 
 use crc::{CRC_32_ISCSI, Crc};
 use std::{
@@ -13,29 +13,29 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// What the name of an event file begins with.
+/// Prefix of an event file's name.
 const PREFIX: &str = "events.out.tfevents.";
 
 /// CRC-32C.
 static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
 
-/// A figure under its tag.
+/// A value with its tag.
 pub type Scalar = (String, f64);
 
-/// An event file that is being written. Each record is in the file when the call returns, so that
-/// TensorBoard can read along.
+/// An event file open for writing. Each record is in the file when the call returns, so that
+/// TensorBoard can read it during the run.
 #[derive(Debug)]
 pub struct EventFile {
     file: File,
-    /// Bytes in the file that are whole records.
+    /// Length of the file's complete records, in bytes.
     written: u64,
 }
 
 impl EventFile {
-    /// Begins a file in `dir`, which is made where it is missing. Its name sorts behind those that
-    /// are there: TensorBoard reads the files of a folder one after the other.
+    /// Creates a file in `dir`, which is created if missing. The new name sorts after the existing ones,
+    /// because TensorBoard reads the files of a folder in order.
     ///
-    /// Errors: the folder or the file cannot be made or written.
+    /// Errors: when the folder or the file cannot be created or written.
     pub fn create(dir: &Path, now: SystemTime) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
         let mut seconds = unix(now).as_secs();
@@ -50,16 +50,16 @@ impl EventFile {
         let mut event = Message::event(now, 0);
         event.bytes(3, b"brain.Event:2");
         events.record(&event).inspect_err(|_| {
-            // A full disk takes empty files, one after the other.
+            // Repeated tries on a full disk would leave many empty files.
             let _ = fs::remove_file(&path);
         })?;
         Ok(events)
     }
 
-    /// Says that training goes on with `step`: what files of this folder hold of it and of later
-    /// steps is void.
+    /// Records that training continues with `step`: values of it and of later steps in this folder's
+    /// files are void.
     ///
-    /// Errors: the file cannot be written.
+    /// Errors: when the file cannot be written.
     pub fn restart(&mut self, now: SystemTime, step: usize) -> io::Result<()> {
         const START: u64 = 1;
         let mut log = Message::default();
@@ -69,9 +69,9 @@ impl EventFile {
         self.record(&event)
     }
 
-    /// Writes the figures of a step. NaN and infinities are written as such.
+    /// Writes the values of a step. NaN and infinities are written unchanged.
     ///
-    /// Errors: the file cannot be written; no part of them is then in it.
+    /// Errors: when the file cannot be written; it then holds no part of them.
     pub fn scalars(&mut self, now: SystemTime, step: usize, scalars: &[Scalar]) -> io::Result<()> {
         let mut summary = Message::default();
         for (tag, figure) in scalars {
@@ -94,25 +94,25 @@ impl EventFile {
             &checksum(message).to_le_bytes(),
         ]
         .concat();
-        // After a write that failed, the place is another.
+        // A failed write may have moved the file's position.
         let written = self
             .file
             .seek(SeekFrom::Start(self.written))
             .and_then(|_| self.file.write_all(&record))
             .inspect_err(|_| {
-                // No half of a record for who reads meanwhile.
+                // Leave no partial record to concurrent readers.
                 let _ = self.file.set_len(self.written);
             });
         written.map(|()| self.written += record.len() as u64)
     }
 }
 
-/// The seconds in the name of an event file.
+/// Returns the seconds in the name of an event file.
 fn begun(name: &str) -> Option<u64> {
     name.strip_prefix(PREFIX)?.split('.').next()?.parse().ok()
 }
 
-/// This machine, as a part of a file's name.
+/// Returns the host name, as a part of a file's name.
 fn host() -> String {
     let name = sysinfo::System::host_name().filter(|name| !name.is_empty());
     let name = name.unwrap_or_else(|| "rsna-tui".into());
@@ -123,17 +123,17 @@ fn unix(time: SystemTime) -> Duration {
     time.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// TFRecord's: a CRC-32C that is safe to take the CRC of once more.
+/// TFRecord's masked CRC-32C, which is safe to take the CRC of again.
 fn checksum(bytes: &[u8]) -> u32 {
     CRC.checksum(bytes).rotate_right(15).wrapping_add(0xA282_EAD8)
 }
 
-/// A protobuf message: each field is its number and kind, then its value.
+/// A protobuf message under construction: each field is its number and wire type, then its value.
 #[derive(Debug, Default)]
 struct Message(Vec<u8>);
 
 impl Message {
-    /// `Event` with its time and step; what happened is still to come.
+    /// Starts an `Event` with its time and step.
     fn event(now: SystemTime, step: usize) -> Self {
         let mut event = Self::default();
         event.double(1, unix(now).as_secs_f64());
@@ -141,7 +141,7 @@ impl Message {
         event
     }
 
-    /// 0 is what the lack of the field means.
+    /// Appends an integer. Leaves out 0, the default.
     fn varint(&mut self, field: u8, value: u64) {
         if value != 0 {
             self.key(field, 0);
@@ -154,7 +154,7 @@ impl Message {
         self.0.extend_from_slice(&value.to_le_bytes());
     }
 
-    /// A string, or a message in this one.
+    /// Appends a string or a nested message.
     fn bytes(&mut self, field: u8, value: &[u8]) {
         self.key(field, 2);
         self.number(value.len() as u64);
@@ -166,12 +166,12 @@ impl Message {
         self.0.extend_from_slice(&value.to_le_bytes());
     }
 
-    /// `field`: 1 to 15, which take one byte.
+    /// Appends a field's key. `field`: 1 to 15, which take one byte.
     fn key(&mut self, field: u8, kind: u8) {
         self.0.push(field << 3 | kind);
     }
 
-    /// Seven bits a byte, the lowest first; the eighth says that more come.
+    /// Appends a varint: seven bits per byte, lowest first; the eighth bit marks that more follow.
     fn number(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.0.push(value as u8 | 0x80);
@@ -188,8 +188,8 @@ mod tests {
 
     const NOW: Duration = Duration::from_millis(1_700_000_000_250);
 
-    /// What tensorboard 2.21 writes (`RecordWriter` of `Event`s) at that time: the version, a
-    /// START at step 301, and its figures.
+    /// Output of tensorboard 2.21 (`RecordWriter` of `Event`s) at that time: the version, a START at step
+    /// 301, and its values.
     const WRITTEN: &str = "1800000000000000a37f4b22\
         0900001040fc54d9411a0d627261696e2e4576656e743a32338d2fe9\
         100000000000000095fbfe18\
