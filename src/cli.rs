@@ -395,21 +395,21 @@ pub struct Man {
 }
 
 impl Bench {
-    /// All that the command line sets in the config.
+    /// Returns the settings given on the command line.
     pub fn sets(&self) -> Vec<Set> {
         self.sets.iter().map(Set::new).collect()
     }
 }
 
 impl Check {
-    /// All that the command line sets in the config.
+    /// Returns the settings given on the command line.
     pub fn sets(&self) -> Vec<Set> {
         self.sets.iter().map(Set::new).collect()
     }
 }
 
 impl Augment {
-    /// All that the command line sets in the config.
+    /// Returns the settings given on the command line.
     pub fn sets(&self) -> Vec<Set> {
         self.sets.iter().map(Set::new).chain(self.seed.map(seed)).collect()
     }
@@ -466,8 +466,8 @@ pub struct Train {
 }
 
 impl Train {
-    /// All that the command line sets in the config, `--set` first. A `--runs-dir` that is not UTF-8
-    /// cannot be in a config.
+    /// Returns the settings given on the command line, `--set` first. Leaves out a `--runs-dir` that is
+    /// not UTF-8, because a config cannot hold it.
     pub fn sets(&self) -> Vec<Set> {
         let mut sets: Vec<Set> = self.sets.iter().map(Set::new).collect();
         sets.extend(self.seed.map(seed));
@@ -483,20 +483,20 @@ impl Train {
     }
 }
 
-/// What `--flag` sets.
+/// Makes the setting of `--flag`.
 fn flag(flag: &str, key: &str, value: toml::Value) -> Set {
     Set { text: format!("{key}={value}"), origin: format!("--{flag}") }
 }
 
-/// What `--seed` sets.
+/// Makes the setting of `--seed`.
 fn seed(seed: u64) -> Set {
     // TOML's integers end at 2^63 - 1; a larger seed is refused with the key's name.
     let value = i64::try_from(seed).map(toml::Value::from);
     flag("seed", "seed", value.unwrap_or_else(|_| seed.to_string().into()))
 }
 
-/// An argument with the home folder in the place of `~`, where a shell leaves it as it is: in
-/// `--out=~/file`, or in quotation marks.
+/// Replaces `~` with the home folder where a shell does not: in `--out=~/file`, or in quotation
+/// marks.
 pub fn expand_home(arg: OsString) -> OsString {
     let Some(text) = arg.to_str() else { return arg };
     let (flag, path) = match text.split_once('=') {

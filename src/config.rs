@@ -1,8 +1,8 @@
-//! `config.toml`: types, defaults, checks, and messages that name the key.
+//! `config.toml`: types, defaults, checks, and error messages that name the key.
 //!
-//! The defaults are the repository's own `config.toml`, embedded, so that the documented file and
-//! the program cannot disagree. On top of it come, in this order: the user's file, the demo's
-//! settings (`assets/demo.toml`) with `--demo`, and each `--set SECTION.KEY=VALUE`.
+//! The defaults are the repository's own `config.toml`, embedded, so that documentation and program
+//! cannot disagree. These override it, in this order: the user's file, the demo's settings
+//! (`assets/demo.toml`) with `--demo`, and each `--set SECTION.KEY=VALUE`.
 
 mod changes;
 mod check;
@@ -24,7 +24,7 @@ pub use ui::{Ascii, Background, Colors, Pictures, Ui};
 
 /// The repository's `config.toml`.
 pub const DEFAULTS: &str = include_str!("../config.toml");
-/// What `--demo` changes.
+/// Settings of `--demo`.
 pub const DEMO: &str = include_str!("../assets/demo.toml");
 
 /// Vertebrae of the neck, C1..C7.
@@ -32,10 +32,10 @@ pub const VERTEBRAE: usize = 7;
 /// Channels of a crop: five CT slices and a mask.
 pub const CHANNELS: usize = 6;
 
-/// A longer config is none of ours.
+/// Maximum config size, in bytes.
 const LONGEST: u64 = 1 << 20;
 
-/// Folds that a run may have.
+/// Maximum folds of a run.
 pub const MOST_FOLDS: usize = 1000;
 /// Maximum epochs of a fold.
 pub const MOST_EPOCHS: usize = 100_000;
@@ -54,7 +54,7 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// The file is no TOML.
+    /// The file is not valid TOML.
     #[error("{origin} is not valid TOML: {message}")]
     Syntax {
         /// The file or flag.
@@ -62,19 +62,19 @@ pub enum Error {
         /// Line and reason.
         message: String,
     },
-    /// A key or its value is refused.
+    /// A key or its value is not accepted.
     #[error("{key} = {value}: {expected} (from {origin})")]
     Key {
         /// `section.key`.
         key: String,
-        /// As given.
+        /// The value as given.
         value: String,
         /// What is allowed.
         expected: String,
         /// The file or flag.
         origin: String,
     },
-    /// A setting is given by its name and by the one that it had in an earlier version.
+    /// A setting is given both by its name and by its name in an earlier version.
     #[error("{origin} gives both {new} and {old}, its earlier name: keep {new} alone")]
     Twice {
         /// The earlier name.
@@ -84,7 +84,7 @@ pub enum Error {
         /// The file or flag.
         origin: String,
     },
-    /// A setting of a run that goes on is another than before.
+    /// A resumed run has a changed setting.
     #[error(
         "the run cannot go on with other settings: {0}; put them back as they were, or begin a new run (train.epochs may grow; data.dir, data.workers, checkpoint, run, ui and the like are free)"
     )]
@@ -96,7 +96,7 @@ pub enum Error {
 
 type Result<T> = std::result::Result<T, Error>;
 
-/// One key given on the command line.
+/// A setting given on the command line.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Set {
     /// `SECTION.KEY=VALUE`
@@ -106,38 +106,38 @@ pub struct Set {
 }
 
 impl Set {
-    /// From `--set`.
+    /// Makes a setting from `--set`.
     pub fn new(text: impl Into<String>) -> Self {
         let text = text.into();
         Self { origin: format!("--set {text}"), text }
     }
 }
 
-/// Every setting of a run.
+/// All settings of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// One seed gives one run.
+    /// Random seed. The same seed gives the same run.
     pub seed: u64,
-    /// Where the crops are and how they are read.
+    /// Location and format of the crops.
     pub data: Data,
-    /// The training itself.
+    /// Training.
     pub train: Train,
     /// The network.
     pub model: Model,
     /// The augmentations.
     pub augment: Augment,
-    /// How predictions are made and scored.
+    /// Rules for predictions and scores.
     pub score: Score,
-    /// What `best` is chosen by.
+    /// Metric by which `best` is chosen.
     pub select: Select,
-    /// When `last` is written.
+    /// Intervals of `last` checkpoints.
     pub checkpoint: Checkpoint,
-    /// The run's folder and lines.
+    /// The run's folder and output.
     pub run: Run,
-    /// The screen.
+    /// The dashboard's appearance.
     pub ui: Ui,
-    /// Other keys than the dashboard's own: the action's name, and keys between blanks.
+    /// Key bindings that replace the dashboard's own: action name to keys, separated by spaces.
     pub keys: BTreeMap<String, String>,
 }
 
@@ -147,21 +147,21 @@ pub struct Config {
 pub struct Data {
     /// Folder of the `.npy` files, or `phantom`.
     pub dir: PathBuf,
-    /// The CSV.
+    /// The CSV with the studies' labels and folds.
     pub table: PathBuf,
-    /// Number of made-up studies where `dir` is `phantom`.
+    /// Number of made-up studies if `dir` is `phantom`.
     pub phantom_studies: usize,
     /// How hard their fractures are to see.
     pub phantom_difficulty: Difficulty,
-    /// Height and width the network sees, a multiple of 32.
+    /// Height and width of the network's input in pixels, a multiple of 32.
     pub image_size: usize,
-    /// Slices of each vertebra.
+    /// Slices per vertebra.
     pub slices_per_vertebra: usize,
-    /// Loader threads; 0 = from the cores.
+    /// Loader threads; 0: one less than the cores, 1 to 8.
     pub workers: usize,
-    /// Batches kept ready.
+    /// Number of batches prepared ahead.
     pub prefetch: usize,
-    /// What becomes of a study that cannot be read in mid-training.
+    /// How to treat a study that cannot be read during training.
     pub on_error: OnError,
 }
 
@@ -177,7 +177,7 @@ pub enum Difficulty {
     Hard,
 }
 
-/// What to do about a study that still cannot be read after some tries.
+/// How to treat a study that still cannot be read after several tries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnError {
@@ -193,47 +193,47 @@ pub enum OnError {
 pub struct Train {
     /// Folds to train, in order.
     pub folds: Vec<usize>,
-    /// Epochs a fold.
+    /// Epochs per fold.
     pub epochs: usize,
-    /// Studies a step, at least 2 (BatchNorm of the study head).
+    /// Studies per step, at least 2 (BatchNorm of the study head).
     pub batch_size: usize,
-    /// At the first epoch.
+    /// Learning rate of the first epoch.
     pub learning_rate: f64,
-    /// The cosine's end.
+    /// Learning rate at the end of the cosine schedule.
     pub min_learning_rate: f64,
-    /// AdamW's.
+    /// AdamW's betas.
     pub betas: [f64; 2],
-    /// AdamW's.
+    /// AdamW's epsilon.
     pub eps: f64,
-    /// AdamW's.
+    /// AdamW's weight decay.
     pub weight_decay: f64,
-    /// Probability of a mixed batch.
+    /// Probability that a batch is mixed.
     pub mixup: f64,
-    /// Probability of a changed vertebra order.
+    /// Probability that a study's vertebrae are shuffled.
     pub vertebra_shuffle: f64,
-    /// Probability of a changed slice order.
+    /// Probability that a vertebra's slices are shuffled.
     pub slice_shuffle: f64,
-    /// Share of the slice head's loss.
+    /// Weight of the slice head's loss.
     pub slice_weight: f64,
-    /// Share of the study head's loss.
+    /// Weight of the study head's loss.
     pub study_weight: f64,
-    /// Weight of positives.
+    /// Weight of positive targets.
     pub positive_weight: f64,
-    /// Compute type.
+    /// Floating-point type of training.
     pub precision: Precision,
-    /// What becomes of a step whose loss or gradient is not finite.
+    /// How to treat a step whose loss or gradient is not finite.
     pub on_nonfinite: OnNonFinite,
-    /// On CUDA: f32 products in TF32.
+    /// Whether f32 matrix products on CUDA use TF32.
     pub tf32: bool,
-    /// Images the encoder takes at once; 0 = from free memory.
+    /// Images per pass through the encoder; 0: from free memory.
     pub chunk_size: usize,
-    /// MiB for the encoder's activations; 0 = from free memory.
+    /// Memory for the encoder's activations in MiB; 0: from free memory.
     pub memory: usize,
-    /// Threads that compute; 0 = the cores.
+    /// Compute threads; 0: `RAYON_NUM_THREADS`, or one per core.
     pub threads: usize,
 }
 
-/// What to do about a loss or gradient that is not finite.
+/// How to treat a loss or gradient that is not finite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnNonFinite {
@@ -243,7 +243,7 @@ pub enum OnNonFinite {
     Skip,
 }
 
-/// Compute type of training; validation is always f32.
+/// Floating-point type of training; validation is always f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -256,7 +256,7 @@ pub enum Precision {
 }
 
 impl std::fmt::Display for Precision {
-    /// As in the config.
+    /// Writes the name used in the config.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::F32 => "f32",
@@ -272,7 +272,7 @@ impl std::fmt::Display for Precision {
 pub struct Model {
     /// The encoder.
     pub backbone: Backbone,
-    /// Weights to start from, a file or `hf:OWNER/NAME`; empty = none.
+    /// Pretrained weights, a file or `hf:OWNER/NAME`; empty: none.
     pub pretrained: PathBuf,
     /// Width of each LSTM direction.
     pub lstm_hidden: usize,
@@ -282,12 +282,12 @@ pub struct Model {
     pub dropout: f64,
 }
 
-/// A ConvNeXt, by its name in timm 1.0. `_ols`: with an overlapping stem.
+/// A ConvNeXt, named as in timm 1.0. `_ols`: with an overlapping stem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]
 pub enum Backbone {
-    /// Not timm's: widths 16, 32, 64, 128, depths 1, 1, 2, 1, for the demo and the tests.
+    /// Not in timm: widths 16, 32, 64, 128, depths 1, 1, 2, 1, for the demo and the tests.
     ConvnextMicro,
     ConvnextAtto,
     ConvnextAttoOls,
@@ -301,7 +301,7 @@ pub enum Backbone {
 }
 
 impl Backbone {
-    /// Every one.
+    /// All backbones.
     pub const ALL: [Self; 10] = [
         Self::ConvnextMicro,
         Self::ConvnextAtto,
@@ -320,53 +320,53 @@ impl Backbone {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Augment {
-    /// What the others were set to before they were set themselves.
+    /// Preset that supplies the probabilities not set by other keys.
     pub preset: Preset,
-    /// Probability.
+    /// Probability of a horizontal flip.
     pub horizontal_flip: f64,
-    /// Probability.
+    /// Probability of a vertical flip.
     pub vertical_flip: f64,
-    /// Probability.
+    /// Probability of a transpose.
     pub transpose: f64,
-    /// Probability.
+    /// Probability of a brightness change.
     pub brightness: f64,
-    /// Largest change, as a share of 255.
+    /// Largest brightness change, as a share of 255.
     pub brightness_limit: f64,
-    /// Probability.
+    /// Probability of a shift, scale and rotation.
     pub shift_scale_rotate: f64,
-    /// Largest shift either way, as a share of the size.
+    /// Largest shift in either direction, as a share of the size.
     pub shift_limit: f64,
-    /// Largest change of the scale from 1, either way.
+    /// Largest change of the scale from 1 in either direction.
     pub scale_limit: f64,
-    /// Largest angle either way, degrees.
+    /// Largest rotation in either direction, in degrees.
     pub rotate_limit: f64,
     /// Probability of one of the three blurs or the noise.
     pub blur_or_noise: f64,
-    /// Its share among the four.
+    /// Relative probability of motion blur among the four.
     pub motion_blur_weight: f64,
-    /// Its share among the four.
+    /// Relative probability of median blur among the four.
     pub median_blur_weight: f64,
-    /// Its share among the four.
+    /// Relative probability of Gaussian blur among the four.
     pub gaussian_blur_weight: f64,
-    /// Its share among the four.
+    /// Relative probability of Gaussian noise among the four.
     pub gauss_noise_weight: f64,
     /// Smallest and largest variance, in grey values squared.
     pub gauss_noise_variance: [f64; 2],
     /// Probability of one of the two distortions.
     pub distortion: f64,
-    /// Its share among the two.
+    /// Relative probability of optical distortion among the two.
     pub optical_distortion_weight: f64,
-    /// Largest |k|.
+    /// Largest |k| of the optical distortion.
     pub optical_distortion_limit: f64,
-    /// Its share among the two.
+    /// Relative probability of grid distortion among the two.
     pub grid_distortion_weight: f64,
-    /// Largest change of a cell's width from 1.
+    /// Largest change of a grid cell's width from 1.
     pub grid_distortion_limit: f64,
-    /// Cells an axis.
+    /// Grid cells per axis.
     pub grid_steps: usize,
-    /// Probability.
+    /// Probability of a cutout.
     pub cutout: f64,
-    /// Side of the square, as a share of the size.
+    /// Side of the cutout's square, as a share of the size.
     pub cutout_size: f64,
 }
 
@@ -374,16 +374,16 @@ pub struct Augment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
-    /// The notebook's.
+    /// The notebook's augmentations.
     Seed,
-    /// Its flips, transpose and brightness.
+    /// The notebook's flips, transpose and brightness.
     Light,
-    /// None.
+    /// No augmentation.
     None,
 }
 
 impl Preset {
-    /// The keys of `[augment]` that it sets.
+    /// Returns the keys of `[augment]` that it sets.
     fn layer(self) -> Table {
         let mut augment = defaults();
         let Some(Value::Table(mut augment)) = augment.remove("augment") else {
@@ -408,11 +408,11 @@ impl Preset {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Checkpoint {
-    /// `last` is written every so many steps; 0 = not by steps.
+    /// Steps between `last` checkpoints; 0: not by steps.
     pub every_steps: usize,
-    /// And every so many minutes; 0 = not by time.
+    /// Minutes between `last` checkpoints; 0: not by time.
     pub every_minutes: f64,
-    /// Newest `last` of a fold that are kept.
+    /// Number of newest `last` checkpoints kept per fold.
     pub keep: usize,
 }
 
@@ -420,23 +420,23 @@ pub struct Checkpoint {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Run {
-    /// Where runs are kept.
+    /// Folder of the runs.
     pub dir: PathBuf,
-    /// The log's name.
+    /// Name of the log file.
     pub kernel_type: String,
-    /// Headless: a line every so many steps.
+    /// Steps between lines of headless output.
     pub log_every_steps: usize,
-    /// The signal at which the run saves and leaves, to be started again.
+    /// Signal at which the run saves and exits, to be started again.
     pub requeue_signal: RequeueSignal,
-    /// Event files for TensorBoard.
+    /// Whether to write event files for TensorBoard.
     pub tensorboard: bool,
 }
 
-/// How a batch system announces that it takes the machine away.
+/// Signal by which a batch system announces preemption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RequeueSignal {
-    /// It does not.
+    /// No signal.
     None,
     /// SIGUSR1
     Usr1,
@@ -447,10 +447,10 @@ pub enum RequeueSignal {
 }
 
 impl Config {
-    /// Puts the layers together and checks the result.
+    /// Merges the layers and checks the result.
     ///
-    /// `file`: the user's config, laid over the defaults. `sets`: the last word. Errors name the
-    /// key, its value, what is allowed and where it came from.
+    /// `file`: the user's config, which overrides the defaults. `sets`: override everything else. Errors
+    /// name the key, its value, the allowed values and the source.
     pub fn load(file: Option<&Path>, demo: bool, sets: &[Set]) -> Result<Self> {
         let mut layers = Layers::new();
         if let Some(path) = file {
@@ -468,24 +468,24 @@ impl Config {
         layers.finish()
     }
 
-    /// As [`Self::load`], from the text of a file; `origin` stands for its name.
+    /// Like [`Self::load`], from a config's text; `origin` is its name in messages.
     pub fn of_text(text: &str, origin: &str) -> Result<Self> {
         let mut layers = Layers::new();
         layers.add(parse(text, origin)?, origin)?;
         layers.finish()
     }
 
-    /// Images a study: 7 × slices.
+    /// Returns the number of images per study: 7 × slices.
     pub fn images_per_study(&self) -> usize {
         VERTEBRAE * self.data.slices_per_vertebra
     }
 
-    /// Whether the studies are made up instead of read: `data.dir = "phantom"`.
+    /// Whether the studies are made up: `data.dir = "phantom"`.
     pub fn is_phantom(&self) -> bool {
         self.data.dir.as_os_str() == "phantom"
     }
 
-    /// The whole configuration as TOML, for the run's folder.
+    /// Returns the whole configuration as TOML, for the run's folder.
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).expect("a config is plain data")
     }

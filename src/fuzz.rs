@@ -1,9 +1,9 @@
-//! What reads from outside, as functions of bytes.
+//! Fuzz targets: everything that reads outside input, as functions of bytes.
 //!
-//! Each takes any bytes as a file or a message and does with them what the program would. None may
-//! panic, whatever it is given, take more memory than docs/src/security.md states, or take long. They are
-//! here, and not in `fuzz/`, so that the fuzzer (which needs a nightly compiler and hours) and
-//! `cargo test` (which runs the fuzzer's seeds, and small changes of them) call the same code.
+//! Each takes any bytes as a file or a message and processes them as the program would. For no input may
+//! it panic, take more memory than docs/src/security.md states, or take long. The targets are here, and
+//! not in `fuzz/`, so that the fuzzer (which needs a nightly compiler and hours) and `cargo test` (which
+//! runs the fuzzer's seeds and small changes of them) call the same code.
 
 #[cfg(unix)]
 use crate::run::control_socket::{Message, parse_message};
@@ -37,7 +37,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-/// A config file: what it resolves to is written for the run and must read back the same.
+/// Reads a config file. The resolved config, which a run saves, must read back the same.
 pub fn config(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     match Config::of_text(text, "config.toml") {
@@ -49,7 +49,7 @@ pub fn config(bytes: &[u8]) {
     }
 }
 
-/// `train_seg.csv`.
+/// Reads `train_seg.csv`.
 pub fn table(bytes: &[u8]) {
     match Table::of_bytes(bytes, Path::new("train_seg.csv")) {
         Ok(table) => {
@@ -67,7 +67,7 @@ pub fn table(bytes: &[u8]) {
     }
 }
 
-/// A crop.
+/// Reads a crop.
 pub fn npy(bytes: &[u8]) {
     const SIZE: usize = 8;
     let mut out = [0; SIZE * SIZE * crate::config::CHANNELS];
@@ -76,8 +76,8 @@ pub fn npy(bytes: &[u8]) {
     }
 }
 
-/// A journal, to be looked at and to be gone on with. The fuzzer need not find the first line: half
-/// of the inputs, those whose first byte is even, get it.
+/// Reads and trims a journal. Half of the inputs, those whose first byte is even, get a valid first
+/// line, so that the fuzzer need not find one.
 pub fn journal(bytes: &[u8]) {
     const HEAD: &[u8] = b"{\"type\":\"journal\",\"version\":1,\"program\":\"rsna-tui\"}\n";
     let Some((first, rest)) = bytes.split_first() else { return };
@@ -98,7 +98,7 @@ pub fn journal(bytes: &[u8]) {
         Known { fold: 1, epochs: usize::MAX, steps: usize::MAX },
     ];
     match journal::trim(&file.0, &known) {
-        // What is left is a journal that needs no more trimming.
+        // The trimmed journal needs no more trimming.
         Ok(_) => {
             let left = std::fs::read(&file.0).expect("the journal");
             journal::trim(&file.0, &known).expect("it was trimmed before");
@@ -108,7 +108,7 @@ pub fn journal(bytes: &[u8]) {
     }
 }
 
-/// What comes through a socket: a client's commands, and the trainer's events, a line each.
+/// Reads messages of a socket: a client's commands and the trainer's events, one per line.
 pub fn message(bytes: &[u8]) {
     let mut screen = Screen::new(Pictures::Blocks, Appearance::PLAIN, Keymap::default());
     let (sender, events) = crossbeam_channel::unbounded::<Stamped>();
@@ -138,7 +138,7 @@ pub fn message(bytes: &[u8]) {
     assert!(!out.iter().any(steers), "what is printed steers the terminal");
 }
 
-/// A checkpoint. The fuzzer need not find a checksum: what has a place for one gets the right one.
+/// Reads a checkpoint. Inserts the right checksum into the input, so that the fuzzer need not find it.
 pub fn checkpoint(bytes: &[u8]) {
     let mut bytes = bytes.to_vec();
     checkpoint::set_sum(&mut bytes);
@@ -165,7 +165,7 @@ pub fn checkpoint(bytes: &[u8]) {
     load(&whole);
 }
 
-/// `state.json`.
+/// Reads `state.json`.
 pub fn state(bytes: &[u8]) {
     match Status::of_bytes(bytes) {
         Ok(status) => {
@@ -177,8 +177,8 @@ pub fn state(bytes: &[u8]) {
     }
 }
 
-/// A file of pretrained weights; and a description as it stands in a `.pth`, for the fuzzer will not
-/// find an archive's checksums.
+/// Reads a file of pretrained weights, and a pickled description as in a `.pth`, because the fuzzer will
+/// not find an archive's checksums.
 pub fn weights(bytes: &[u8]) {
     const STORED: [u8; 256] = [1; 256];
     if let Err(why) = weights::of_pickle(bytes, &STORED) {
@@ -192,7 +192,7 @@ pub fn weights(bytes: &[u8]) {
     });
 }
 
-/// Reads it into a small network.
+/// Loads the weights into a small network.
 fn load(whole: &Whole) {
     with_network(|model, optimizer| {
         if let Err(error) = checkpoint::load_last(model, &mut optimizer.clone(), whole) {
@@ -201,7 +201,7 @@ fn load(whole: &Whole) {
     });
 }
 
-/// Gives a small network, made once a thread.
+/// Passes on a small network, made once per thread.
 fn with_network(then: impl FnOnce(&Classifier, &AdamW)) {
     thread_local! {
         static NETWORK: OnceCell<(Classifier, AdamW)> = const { OnceCell::new() };
@@ -221,7 +221,7 @@ fn with_network(then: impl FnOnce(&Classifier, &AdamW)) {
     });
 }
 
-/// Draws the state, with its results on top where it has some.
+/// Draws the state, and the results view if there are results.
 fn show(state: State) {
     let mut screen = Screen::new(Pictures::Characters, Appearance::PLAIN, Keymap::default());
     screen.state = state;
@@ -239,13 +239,13 @@ fn draw(screen: &mut Screen) {
     assert!(!drawn.iter().any(steers), "what is drawn steers the terminal");
 }
 
-/// An error is short, in one line, and steers no terminal.
+/// Asserts that an error is short, one line, and free of terminal control characters.
 fn is_one_sentence(text: &str) {
     assert!(!text.is_empty() && text.len() < 8000, "{} bytes: {text:.200?}…", text.len());
     assert!(!text.contains(char::is_control), "{text:?}");
 }
 
-/// A file that goes when this does.
+/// A file that is deleted when this is dropped.
 struct Temporary(PathBuf);
 
 impl Temporary {

@@ -1,4 +1,4 @@
-//! `rsna-tui`: parse the command line and do what it says.
+//! `rsna-tui`: parses the command line and runs the command.
 
 use clap::Parser;
 use eyre::{Report, Result};
@@ -13,14 +13,14 @@ use rsna_tui::{
 };
 use std::{ffi::OsString, io::ErrorKind, process::ExitCode};
 
-/// A step's tensors come and go by the hundred megabytes: an allocator that keeps the pages spares
-/// the kernel's zeroing of them.
+/// Each step allocates and frees hundreds of megabytes of tensors. An allocator that keeps the pages
+/// saves the kernel from zeroing them again.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Bad input, as clap's own.
+/// Exit code for bad input, as clap's.
 const BAD_INPUT: u8 = 2;
-/// Printing failed, studies were left out, or a device computes wrong.
+/// Exit code when printing failed, studies were left out, or a device computes incorrectly.
 const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// An error without the stack trace that the engine adds to its own.
+/// Formats an error without the stack trace that candle adds to its own.
 fn sentence(error: &Report) -> String {
     match error.downcast_ref() {
         Some(engine) if device::is_out_of_memory(engine) => {
@@ -48,7 +48,7 @@ fn sentence(error: &Report) -> String {
     }
 }
 
-/// The command line; `None` where clap has said what is wrong with it.
+/// Parses the command line; `None` if it is invalid and clap's message has been printed.
 fn parse(args: impl Iterator<Item = OsString>) -> Option<Cli> {
     let args = args.map(cli::expand_home);
     let args: Vec<OsString> = std::iter::once("rsna-tui".into()).chain(args).collect();
@@ -58,7 +58,7 @@ fn parse(args: impl Iterator<Item = OsString>) -> Option<Cli> {
         Err(error) if !error.use_stderr() => error.exit(),
         Err(error) => error,
     };
-    // clap repeats what it does not understand, over several lines: none of them may be the user's.
+    // clap quotes invalid arguments over several lines; clean them so that none starts a line of its own.
     let plain = args.iter().map(|arg| print::clean(&arg.to_string_lossy()));
     let plain = Cli::try_parse_from(plain).err().filter(clap::Error::use_stderr);
     print::lines_aside(&plain.unwrap_or(error).render().to_string());
@@ -119,7 +119,7 @@ fn start(cli: &Cli) -> Result<ExitCode> {
     })
 }
 
-/// Trains in a process of its own where that is asked for, else here.
+/// Trains in a background process if requested, otherwise in this one.
 fn in_background(
     background: &Background,
     train: impl FnOnce() -> Result<ExitCode>,
@@ -141,13 +141,13 @@ fn front_end(no_tui: bool, background: &Background) -> FrontEnd {
     }
 }
 
-/// As [`print()`], of a command that may be done without all being well.
+/// Like [`print()`], for a command that can finish and still report a problem.
 fn judged((output, well): &(CommandOutput, bool)) -> ExitCode {
     let printed = print(output);
     if *well { printed } else { ExitCode::from(FAILED) }
 }
 
-/// Prints what a command says; a reader that has enough of it is no failure.
+/// Prints a command's output. It is no failure if the reader closes the pipe early.
 fn print(output: &CommandOutput) -> ExitCode {
     match print::command_output(output) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => {

@@ -1,16 +1,16 @@
-//! Where a mask ends, for drawing it over a picture.
+//! The outline of a mask, to draw over a picture.
 
-/// Its colour: none that a picture of grey values has.
+/// Colour of the outline, distinct from all greys.
 pub const COLOR: [u8; 3] = [255, 190, 0];
 
-/// `[height, width]`, row by row: whether a pixel of the mask (above 127) has a neighbour to its
-/// left, right, above or below that is not of it; beyond the picture there is no mask.
+/// Returns for each pixel, `[height, width]`, row by row, whether it is in the mask (above 127) and its
+/// left, right, upper or lower neighbour is not. Pixels beyond the picture are outside the mask.
 ///
 /// `mask`: `[height, width]`, row by row, 0..=255.
 pub fn edge(mask: &[u8], width: usize, height: usize) -> Vec<bool> {
     let inside = |x: usize, y: usize| x < width && y < height && mask[y * width + x] > 127;
     let ends = |x: usize, y: usize| {
-        // Left of column 0 lies a column that is never inside.
+        // Column -1 wraps to an index that is never inside.
         let around = [(x.wrapping_sub(1), y), (x + 1, y), (x, y.wrapping_sub(1)), (x, y + 1)];
         inside(x, y) && around.iter().any(|&(x, y)| !inside(x, y))
     };

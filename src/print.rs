@@ -1,8 +1,7 @@
-//! Text as it leaves the program: to a terminal, to a log, to a spreadsheet.
+//! Cleans all text that leaves the program: to a terminal, a log or a spreadsheet.
 //!
-//! Study ids, file names and messages of other programs may hold characters that steer a terminal,
-//! reorder a line or begin another one. All that is printed goes through this module, which leaves
-//! none of them in it.
+//! Study IDs, file names and messages of other programs may hold characters that control a terminal,
+//! reorder a line or start another one. All output goes through this module, which removes them.
 
 mod timeout;
 
@@ -14,14 +13,14 @@ use std::{
     io::{self, IsTerminal, Write, stdout},
 };
 
-/// Text in one line: each control character, and each that is not seen but changes how its
-/// neighbours are shown, is a space.
+/// Makes text a single line: replaces control characters, and invisible characters that change how
+/// their neighbours are shown, with spaces.
 pub fn clean(text: &str) -> String {
     text.chars().map(|c| if is_harmful(c) { ' ' } else { c }).collect()
 }
 
-/// Control characters (of one byte, and U+0080 to U+009F), line separators, and Unicode's format
-/// characters: overrides of the direction, marks without a width, tags.
+/// Whether it is a control character (one byte, or U+0080 to U+009F), a line separator, or one of
+/// Unicode's format characters: direction overrides, zero-width marks, tags.
 fn is_harmful(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -48,22 +47,22 @@ fn is_harmful(c: char) -> bool {
         )
 }
 
-/// Text of several lines, each of them clean.
+/// Cleans each line of a text.
 fn clean_lines(text: &str) -> String {
     text.split('\n').map(clean).collect::<Vec<_>>().join("\n")
 }
 
-/// What a command says once it is done, line by line.
+/// Output of a finished command, by lines.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CommandOutput {
     /// The lines, without their ends.
     pub lines: Vec<String>,
-    /// They go to stderr, because stdout holds what was asked for.
+    /// Whether the lines go to stderr, because stdout holds the requested data.
     pub aside: bool,
 }
 
 impl CommandOutput {
-    /// The lines of a text that is made here, in which nothing from outside begins a line.
+    /// Splits text made by this program, in which outside text never starts a line.
     pub fn of_text(text: &str) -> Self {
         text.lines().map(String::from).collect::<Vec<_>>().into()
     }
@@ -81,9 +80,9 @@ impl From<String> for CommandOutput {
     }
 }
 
-/// Prints what a command says.
+/// Prints a command's output.
 ///
-/// Errors: stdout cannot be written.
+/// Errors: when stdout cannot be written.
 pub fn command_output(output: &CommandOutput) -> io::Result<()> {
     let text: String = output.lines.iter().map(|line| clean(line) + "\n").collect();
     if output.aside {
@@ -93,33 +92,33 @@ pub fn command_output(output: &CommandOutput) -> io::Result<()> {
     timeout::out(&text)
 }
 
-/// A line on stdout. One that cannot be printed is lost: who reads has gone.
+/// Prints a line to stdout. Ignores errors: the reader has gone.
 pub fn line(line: impl Display) {
     let _ = timeout::out(&(clean(&line.to_string()) + "\n"));
 }
 
-/// A line on stderr, without the program's name.
+/// Prints a line to stderr, without the program's name.
 pub fn note(line: impl Display) {
     timeout::err(&(clean(&line.to_string()) + "\n"));
 }
 
-/// As [`note`], from a thread that must not wait for whoever reads it.
+/// Like [`note`], for threads that must not wait for the reader.
 pub fn note_aside(line: impl Display) {
     timeout::err_aside(&(clean(&line.to_string()) + "\n"));
 }
 
-/// A warning or an error, one line on stderr.
+/// Prints a warning or an error to stderr, as one line.
 pub fn warn(message: impl Display) {
     note(format_args!("rsna-tui: {message}"));
 }
 
-/// Lines of another's making on stderr: clap's usage.
+/// Prints lines made by another library to stderr: clap's usage.
 pub fn lines_aside(text: &str) {
     timeout::err(&clean_lines(text));
 }
 
-/// stdout for lines that are written one after the other, each in one call. Another thread can see
-/// by [`hangs_for`] that nobody reads them.
+/// stdout for lines written one at a time, each in one call. Another thread can see by [`hangs_for`]
+/// that nobody reads them.
 pub struct Lines;
 
 impl Write for Lines {
@@ -135,8 +134,8 @@ impl Write for Lines {
     }
 }
 
-/// stdout for a file that was asked for with `--out -`: byte for byte into a pipe or a file, and as
-/// clean lines where a terminal shows it.
+/// stdout for a file requested with `--out -`: unchanged bytes into a pipe or a file, clean lines on a
+/// terminal.
 pub struct Data;
 
 impl Write for Data {
@@ -152,9 +151,9 @@ impl Write for Data {
     }
 }
 
-/// Text as a cell of a CSV: a spreadsheet runs one that begins with `=`, `+`, `-`, `@`, a tab or a line
-/// end as a formula, so an apostrophe goes before it, which spreadsheets do not show. A number is
-/// left as it is, and so is every name that the data's own tools give.
+/// Makes text safe for a CSV cell. A spreadsheet runs text that starts with `=`, `+`, `-`, `@`, a tab or
+/// a line end as a formula, so this adds an apostrophe before it, which spreadsheets hide. Numbers stay
+/// unchanged, and so does every name that the data's own tools produce.
 pub fn cell(text: &str) -> Cow<'_, str> {
     const FORMULA: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
     match text.starts_with(FORMULA) && text.parse::<f64>().is_err() {

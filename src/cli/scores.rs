@@ -77,7 +77,7 @@ pub struct Predict {
 }
 
 impl Predict {
-    /// The run's name, or its folder as a path.
+    /// Returns the run's name, or its folder as a path.
     pub fn run(&self) -> Option<&str> {
         self.run.as_deref().or(self.run_flag.as_deref())
     }
@@ -102,12 +102,12 @@ pub struct Network {
 }
 
 impl Network {
-    /// 1, 2, 4 or 8.
+    /// Returns the number of views: 1, 2, 4 or 8.
     pub fn views(&self) -> usize {
         self.views.parse().unwrap_or(1)
     }
 
-    /// All that the command line sets in the config.
+    /// Returns the settings given on the command line.
     pub fn sets(&self) -> Vec<Set> {
         self.sets.iter().map(Set::new).collect()
     }

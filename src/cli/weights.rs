@@ -82,7 +82,7 @@ pub enum WeightsFormat {
 }
 
 impl Weights {
-    /// All that the command line sets in the config.
+    /// Returns the settings given on the command line.
     pub fn sets(&self) -> Vec<Set> {
         self.sets.iter().map(Set::new).collect()
     }

@@ -1,9 +1,9 @@
-//! What of a run's settings may be another in its middle.
+//! Decides which settings of a run may change between its start and its resumption.
 
 use super::{Config, Error, Result, defaults, renamed};
 use toml::{Table, Value};
 
-/// Settings that change nothing of what comes out, or that a user may well want to change.
+/// Settings without influence on the results, or that users have good reason to change.
 const FREE: [&str; 20] = [
     "train.epochs",
     "train.folds",
@@ -28,21 +28,21 @@ const FREE: [&str; 20] = [
 ];
 
 impl Config {
-    /// What is another than in `before`, the configuration that a checkpoint was written under, as
-    /// TOML: a line each, `train.epochs: 50 → 60`.
+    /// Lists the changes since `before`, the TOML configuration that a checkpoint was written under, one
+    /// line each: `train.epochs: 50 → 60`.
     ///
-    /// `seed` is left aside: a fold that is trained again has one of its own.
+    /// Ignores `seed`: a retrained fold has its own.
     ///
-    /// Errors: a setting that cannot change in mid-run, and fewer epochs.
+    /// Errors: when a setting changed that must stay the same, or the epochs decreased.
     pub fn changes(&self, before: &str) -> Result<Vec<String>> {
         let Ok(mut before) = before.parse::<Table>() else { return Ok(Vec::new()) };
-        // Where it gives both names of a key it is no configuration that this program wrote.
+        // Ignore the error of both names of a key: this program never writes such a configuration.
         let _ = renamed::rename(&mut before);
         let now = self.to_toml().parse::<Table>().unwrap_or_default();
         if before.is_empty() {
             return Ok(Vec::new());
         }
-        // What an earlier version did not know was as it is unless it is set.
+        // A setting unknown to an earlier version had today's default.
         let unset = flat(&defaults());
         let (before, now) = (flat(&before), flat(&now));
         let mut changes = Vec::new();
@@ -68,7 +68,7 @@ impl Config {
     }
 }
 
-/// `section.key` and value of each setting.
+/// Returns `section.key` and value of each setting.
 fn flat(table: &Table) -> Vec<(String, Value)> {
     let mut out = Vec::new();
     for (name, value) in table {
@@ -102,7 +102,7 @@ mod tests {
         let error = other.changes(&before).unwrap_err().to_string();
         assert!(error.contains("train.batch_size: 8 → 4, train.epochs: 50 → 2"), "{error}");
         assert!(!error.contains("workers:"), "{error}");
-        // One that an earlier version began.
+        // A configuration written by an earlier version.
         let (earlier, _) = before.split_once("[score]").unwrap();
         assert!(load(&[]).changes(earlier).unwrap().is_empty());
         let error = load(&["select.metric=competition"]).changes(earlier).unwrap_err().to_string();

@@ -1,8 +1,8 @@
-//! What the values may be.
+//! Checks the values of settings.
 
 use super::{Augment, BINS, Config, Error, MAX_NOISE_VARIANCE, MOST_EPOCHS, MOST_FOLDS, Result};
 
-/// Refuses values that cannot be; `refuse` makes the error from the key and what is allowed.
+/// Rejects invalid values; `refuse` makes the error from the key and the allowed values.
 pub(super) fn check(c: &Config, refuse: &dyn Fn(&str, String) -> Error) -> Result<()> {
     let must = |ok: bool, key: &str, expected: &str| match ok {
         true => Ok(()),

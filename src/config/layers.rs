@@ -1,11 +1,11 @@
-//! Tables laid over each other, and where each key came from.
+//! Merges TOML tables and records the source of each key.
 
 use super::{Config, DEFAULTS, Error, Preset, Result, check, renamed};
 use crate::bounded::excerpt;
 use serde::Deserialize;
 use toml::{Table, Value};
 
-/// Characters of the file that a message repeats.
+/// Most characters of the file that a message quotes.
 const SHOWN: usize = 200;
 
 pub(super) fn parse(text: &str, origin: &str) -> Result<Table> {
@@ -15,13 +15,13 @@ pub(super) fn parse(text: &str, origin: &str) -> Result<Table> {
     })
 }
 
-/// The settings that hold a path.
+/// Settings that hold a path.
 const PATHS: [(&str, &str); 4] =
     [("data", "dir"), ("data", "table"), ("model", "pretrained"), ("run", "dir")];
 
-/// `a.b=VALUE` → `{a: {b: VALUE}}`. VALUE is read as TOML, a bare word as a string. For a setting
-/// that is a string it is taken as it was typed, so that `data.dir=2023` and `run.dir=1.10` name
-/// folders; only quotes around it are removed.
+/// Parses `a.b=VALUE` as `{a: {b: VALUE}}`. VALUE is TOML, or a bare word, read as a string. String
+/// settings take VALUE as typed, without quotes around it, so that `data.dir=2023` and `run.dir=1.10`
+/// name folders.
 pub(super) fn parse_set(set: &str) -> Result<Table> {
     let (key, text) = set.split_once('=').ok_or_else(|| Error::Set(set.into()))?;
     let (key, text) = (key.trim(), text.trim());
@@ -55,8 +55,8 @@ fn is_text(sections: &[&str], key: &str) -> bool {
     section.and_then(|table| table.get(key)).is_some_and(Value::is_str)
 }
 
-/// The path that `~` or `~/…` means, as a shell replaces it in words of its own; `None`: it is no such
-/// path, or there is no home folder.
+/// Expands `~` or `~/…` as a shell does at the start of a word. `None`: the path does not start so, or
+/// there is no home folder.
 pub fn in_home(path: &str) -> Option<String> {
     let rest = path.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/'))?;
     let home = std::env::home_dir().filter(|home| home.is_absolute())?;
@@ -74,12 +74,12 @@ fn expand_home(table: &mut Table) {
     }
 }
 
-/// The embedded config.
+/// Returns the embedded config.
 pub(super) fn defaults() -> Table {
     DEFAULTS.parse().expect("the embedded config is valid TOML")
 }
 
-/// The tables laid over each other, and which layer each key came from.
+/// The merged tables, and the source of each key.
 pub(super) struct Layers {
     table: Table,
     origins: std::collections::HashMap<String, String>,
@@ -90,7 +90,8 @@ impl Layers {
         Self { table: defaults(), origins: Default::default() }
     }
 
-    /// Lays `layer` over the others. Errors: it gives one setting by its name and by an earlier one.
+    /// Merges `layer` over the others. Errors: when it gives a setting by both its current and earlier
+    /// name.
     pub fn add(&mut self, mut layer: Table, origin: &str) -> Result<()> {
         renamed::rename(&mut layer).map_err(|(old, new)| Error::Twice {
             old,
@@ -115,7 +116,7 @@ impl Layers {
         let mut note = |key| {
             origins.insert(key, origin.into());
         };
-        // A preset comes before the keys beside it; one that is none is refused at the end.
+        // Apply a preset before the keys beside it. An invalid one is rejected at the end.
         let preset = layer.get("augment").and_then(|augment| augment.get("preset"));
         if let Some(preset) = preset.and_then(|p| Preset::deserialize(p.clone()).ok()) {
             let augment = Table::from_iter([("augment".into(), Value::Table(preset.layer()))]);
@@ -132,7 +133,7 @@ impl Layers {
                 let message = e.inner().to_string();
                 let message = message.lines().next().unwrap_or_default().trim().to_string();
                 let path = e.path().to_string();
-                // An unknown key's own name stands in the message; its path may be the section's.
+                // The message names the unknown key; the error's path may be only its section.
                 let unknown =
                     message.strip_prefix("unknown field `").and_then(|m| m.split('`').next());
                 let key = match unknown {
@@ -148,7 +149,7 @@ impl Layers {
     }
 
     fn refuse(&self, key: &str, expected: impl Into<String>) -> Error {
-        // A value inside an array is shown, and told, as the whole array.
+        // For a value inside an array, name and show the whole array.
         let key = key.split('[').next().unwrap_or(key);
         let value = key
             .split('.')

@@ -1,16 +1,16 @@
-//! Settings that had another name in an earlier version: what was written then still reads.
+//! Renamed settings: configurations of earlier versions can still be read.
 
 use toml::{Table, Value};
 
-/// A key's section, what it was called, and what it is called.
+/// Section, old name and new name of a key.
 const KEYS: [(&str, &str, &str); 1] = [("model", "size", "backbone")];
 
-/// What the backbones were called, without timm's `convnext_`.
+/// Old names of the backbones, without timm's `convnext_`.
 const BACKBONES: [&str; 6] = ["micro", "atto", "femto", "pico", "nano", "tiny"];
 
-/// Puts today's keys and values in the place of those of earlier versions.
+/// Replaces keys and values of earlier versions with the current ones.
 ///
-/// Errors: both names of a key are there: (the old one, the new one).
+/// Errors: when both names of a key are there; (old name, new name).
 pub fn rename(table: &mut Table) -> Result<(), (String, String)> {
     for (section, old, new) in KEYS {
         let Some(Value::Table(of)) = table.get_mut(section) else { continue };
@@ -43,7 +43,7 @@ mod tests {
         for name in ["model.size=atto", "model.backbone=atto", "model.size=convnext_atto"] {
             assert_eq!(backbone(&[name]), Backbone::ConvnextAtto, "{name}");
         }
-        // The last word wins, by whichever name.
+        // The last setting wins, under either name.
         let both = ["model.size=atto", "model.backbone=convnext_pico"];
         assert_eq!(backbone(&both), Backbone::ConvnextPico);
         assert_eq!(backbone(&[both[1], both[0]]), Backbone::ConvnextAtto);

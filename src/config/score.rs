@@ -1,28 +1,28 @@
-//! How predictions are made of logits, how they are scored, and what `best` is chosen by.
+//! Settings for predictions, scores and the choice of `best`.
 
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
-/// What `score.bins` may be.
+/// Allowed values of `score.bins`.
 pub const BINS: RangeInclusive<usize> = 1..=1000;
 
 /// `[score]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Score {
-    /// From a vertebra's slices to its probability.
+    /// How a vertebra's probability follows from its slices.
     pub vertebra: VertebraRule,
-    /// From the study head, or the vertebrae, to the patient's probability.
+    /// How the patient's probability follows from the study head or the vertebrae.
     pub patient: PatientRule,
-    /// Specificity at which sensitivity is told, 0..1.
+    /// Specificity at which sensitivity is reported, 0..1.
     pub specificity: f64,
-    /// Bins of the calibration error.
+    /// Number of bins for the calibration error.
     pub bins: usize,
-    /// Resamples of the bootstrap; 0 = no intervals.
+    /// Bootstrap resamples; 0: no intervals.
     pub bootstrap: usize,
 }
 
-/// From a vertebra's slices to its probability.
+/// How a vertebra's probability follows from its slices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VertebraRule {
@@ -30,19 +30,19 @@ pub enum VertebraRule {
     MeanLogit,
     /// Mean of the slices' probabilities.
     MeanProbability,
-    /// The highest of them.
+    /// Maximum of the slices' probabilities.
     MaxProbability,
 }
 
-/// How the patient's probability comes about.
+/// How the patient's probability is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PatientRule {
     /// Sigmoid of the study head's logit.
     Head,
-    /// The highest of the vertebrae's.
+    /// Maximum of the vertebrae's probabilities.
     MaxVertebra,
-    /// That at least one is fractured, were they independent: 1 − Π (1 − p).
+    /// Probability that any vertebra is fractured, if they were independent: 1 − Π (1 − p).
     AnyVertebra,
 }
 
@@ -50,11 +50,11 @@ pub enum PatientRule {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Select {
-    /// What `best` is chosen by.
+    /// Metric by which `best` is chosen.
     pub metric: Metric,
 }
 
-/// A figure of a validation.
+/// A metric of a validation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
@@ -72,7 +72,7 @@ pub enum Metric {
 }
 
 impl Metric {
-    /// In words.
+    /// Returns the metric's name for display.
     pub fn name(self) -> &'static str {
         match self {
             Self::Loss => "valid loss",
@@ -83,7 +83,7 @@ impl Metric {
         }
     }
 
-    /// The figure whose cost this is, and the cost of a figure: where higher is better, 1 minus it.
+    /// Converts a cost (lower is better) to the metric's value, or back: 1 minus it if higher is better.
     pub fn of_cost(self, cost: f64) -> f64 {
         match self {
             Self::Loss | Self::Competition => cost,

@@ -1,4 +1,4 @@
-//! `[ui]`: the screen.
+//! `[ui]`: settings of the dashboard.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,23 +6,23 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ui {
-    /// Seconds between previews; 0 = none.
+    /// Seconds between previews; 0: no previews.
     pub preview_seconds: f64,
-    /// Frames a second at most.
+    /// Maximum frames per second.
     pub fps: u32,
     /// How slices are drawn.
     pub pictures: Pictures,
-    /// Whether the mouse is the dashboard's instead of the terminal's.
+    /// Whether the dashboard receives mouse events instead of the terminal.
     pub mouse: bool,
-    /// Whether the terminal's bell rings for a new alert.
+    /// Whether to ring the terminal's bell for a new alert.
     pub bell: bool,
-    /// What `sh -c` runs for a new alert; empty = nothing.
+    /// Command that `sh -c` runs for a new alert; empty: none.
     pub on_alert: String,
-    /// How many colours there are.
+    /// Number of colours to use.
     pub colors: Colors,
-    /// What they stand on.
+    /// Background of the terminal.
     pub background: Background,
-    /// Whether characters beyond ASCII are avoided.
+    /// When to avoid non-ASCII characters.
     pub ascii: Ascii,
 }
 
@@ -30,45 +30,45 @@ pub struct Ui {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pictures {
-    /// By the environment.
+    /// Detected from the environment.
     Auto,
-    /// Pixels by kitty's graphics protocol.
+    /// Pixels, by kitty's graphics protocol.
     Kitty,
-    /// Pixels by sixel graphics.
+    /// Pixels, by sixel graphics.
     Sixel,
-    /// Pixels by iTerm2's inline images.
+    /// Pixels, by iTerm2's inline images.
     Iterm,
     /// Half blocks.
     Blocks,
     /// Characters.
     Characters,
-    /// Not at all.
+    /// No pictures.
     Off,
 }
 
-/// How many colours the terminal has.
+/// Number of colours of the terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Colors {
-    /// By the environment: `NO_COLOR`, `COLORTERM`, `TERM`.
+    /// Detected from the environment: `NO_COLOR`, `COLORTERM`, `TERM`.
     Auto,
-    /// 24 bits.
+    /// 24-bit colour.
     Truecolor,
-    /// A palette of 256.
+    /// A palette of 256 colours.
     #[serde(rename = "256")]
     Indexed,
-    /// Its own sixteen.
+    /// The terminal's 16 colours.
     #[serde(rename = "16")]
     Ansi,
-    /// None.
+    /// No colour.
     None,
 }
 
-/// What the terminal's text stands on.
+/// Background of the terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Background {
-    /// By the environment (`COLORFGBG`), or colours that can be read on both.
+    /// Detected from the environment (`COLORFGBG`); otherwise colours legible on both.
     Auto,
     /// Dark.
     Dark,
@@ -76,11 +76,11 @@ pub enum Background {
     Light,
 }
 
-/// Whether characters beyond ASCII are avoided.
+/// When to avoid non-ASCII characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Ascii {
-    /// Where the locale is not UTF-8, and on the Linux console.
+    /// If the locale is not UTF-8, and on the Linux console.
     Auto,
     /// Always.
     Always,

@@ -1,11 +1,11 @@
-//! A chart as data: what is drawn, and nothing of how.
+//! A chart as data, independent of how it is drawn.
 
 use super::ticks;
 
-/// What lies beyond is taken as if it lay there: near the largest floats a range's width is no
-/// number any more.
+/// Limit of coordinates; larger ones are clamped to it. Near the largest floats a range's width would
+/// overflow.
 const HIGHEST: f64 = 1e100;
-/// A range is at least this share of its ends wide, so that its ticks are different numbers.
+/// Minimum width of a range, as a share of its ends, so that its ticks are different numbers.
 const NARROWEST: f64 = 1e-9;
 /// Empty room above and below the points, as a share of the range.
 const MARGIN: f64 = 0.05;
@@ -13,119 +13,119 @@ const MARGIN: f64 = 0.05;
 /// A chart.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Chart {
-    /// What it shows, in a few words.
+    /// Title, a few words.
     pub title: String,
-    /// The axis to the right.
+    /// The horizontal axis.
     pub x: Axis,
-    /// The axis upwards.
+    /// The vertical axis.
     pub y: Axis,
-    /// The curves, the first one lowest.
+    /// The curves, from back to front.
     pub series: Vec<Series>,
-    /// What happened where.
+    /// Events along x.
     pub marks: Vec<Mark>,
 }
 
 /// An axis.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Axis {
-    /// What is counted along it.
+    /// Name of the quantity.
     pub label: String,
-    /// In which unit; empty where there is none.
+    /// Its unit; empty: none.
     pub unit: String,
-    /// How values become lengths.
+    /// How values map to lengths.
     pub scale: Scale,
-    /// The lowest and the highest value shown; `None` = as the points need it.
+    /// Lowest and highest value shown; `None`: from the points.
     pub range: Option<(f64, f64)>,
-    /// Whether it counts: its ticks are then whole numbers.
+    /// Whether it shows a count: its ticks are then whole numbers.
     pub counts: bool,
 }
 
-/// How values become lengths.
+/// How values map to lengths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Scale {
-    /// Equal differences are equal lengths.
+    /// Equal differences have equal lengths.
     #[default]
     Linear,
-    /// Equal ratios are equal lengths; what is not above 0 is not shown.
+    /// Equal ratios have equal lengths; values ≤ 0 are not shown.
     Log,
 }
 
 /// A curve.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Series {
-    /// Its name in the legend; one without is not listed there.
+    /// Its name in the legend; an empty one is not listed.
     pub name: String,
-    /// (x, y), by x. Where y is not finite the curve has a gap.
+    /// (x, y), sorted by x. A y that is not finite leaves a gap.
     pub points: Vec<(f64, f64)>,
     /// How its points are joined.
     pub kind: Kind,
-    /// What tells it from the others.
+    /// Colour, dashes, markers and weight.
     pub style: Style,
 }
 
 /// How points are joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Kind {
-    /// By straight lines.
+    /// Joined by straight lines.
     #[default]
     Line,
-    /// Not at all.
+    /// Not joined.
     Scatter,
-    /// A value holds until the next one.
+    /// Each value holds until the next one.
     Step,
 }
 
-/// What tells a curve from the others: never its colour alone.
+/// A curve's look. Curves differ in more than their colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Style {
-    /// Which of the palette's colours, counted round: see [`Style::INK`].
+    /// Index of a palette colour, wrapping around: see [`Style::INK`].
     pub color: usize,
-    /// Which of the dash patterns, counted round; 0 = a solid line.
+    /// Index of a dash pattern, wrapping around; 0: a solid line.
     pub dash: usize,
-    /// Which of the shapes stands on its points, counted round; `None` = none does.
+    /// Index of the shape on its points, wrapping around; `None`: no shapes.
     pub marker: Option<usize>,
-    /// How much it stands out.
+    /// Visual weight.
     pub weight: Weight,
 }
 
-/// How much a curve stands out.
+/// Visual weight of a curve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Weight {
     /// In the background.
     Faint,
-    /// As most do.
+    /// The usual weight.
     #[default]
     Normal,
     /// In the foreground.
     Strong,
 }
 
-/// Something that happened at `x`.
+/// An event at `x`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mark {
-    /// Where.
+    /// Its x value.
     pub x: f64,
-    /// What, in a word or two.
+    /// Its name, a word or two.
     pub label: String,
 }
 
 impl Style {
-    /// The colour of text, for what belongs to no series.
+    /// The text colour, for curves that belong to no series.
     pub const INK: usize = 6;
 
-    /// The `i`th of several equals: a colour, a dash and a shape of its own.
+    /// Returns the style of the `i`th of several similar curves: its own colour, dash and shape.
     pub fn nth(i: usize) -> Self {
         Self { color: i % Self::INK, dash: i, marker: Some(i), weight: Weight::Normal }
     }
 }
 
 impl Axis {
-    /// An axis with a label, without a unit.
+    /// Makes an axis with a label and no unit.
     pub fn new(label: &str) -> Self {
         Self { label: label.into(), ..Self::default() }
     }
 
-    /// Its label with its unit and, where it is not linear, its scale: `rate (1/s, log)`.
+    /// Returns its label with unit and, if not linear, scale: `rate (1/s, log)`.
     pub fn heading(&self) -> String {
         let log = match self.scale {
             Scale::Linear => "",
@@ -138,13 +138,13 @@ impl Axis {
         }
     }
 
-    /// Whether it has a place for `value`.
+    /// Whether `value` can be shown on it.
     pub fn shows(&self, value: f64) -> bool {
         value.is_finite() && (self.scale == Scale::Linear || value > 0.0)
     }
 
-    /// The range asked for, or that of `values` with some room around them. Finite, never empty,
-    /// and above 0 where the scale is logarithmic.
+    /// Returns the requested range, or that of `values` with a margin. Finite, never empty, and above 0 on
+    /// a logarithmic scale.
     fn resolve(&self, values: impl Iterator<Item = f64>, margin: f64) -> Span {
         let shown = |&value: &f64| self.shows(value);
         let clamp = |value: f64| value.clamp(-HIGHEST, HIGHEST);
@@ -165,7 +165,7 @@ impl Axis {
                 if high - low > least {
                     (low - room, high + room)
                 } else {
-                    // One value stands in the middle.
+                    // Centre a single value.
                     let half = if low == 0.0 { 1.0 } else { 0.1 * low.abs() };
                     (low - half, high + half)
                 }
@@ -186,14 +186,14 @@ impl Axis {
 }
 
 impl Series {
-    /// A line through `points`.
+    /// Makes a line through `points`.
     pub fn line(name: impl Into<String>, points: Vec<(f64, f64)>, style: Style) -> Self {
         Self { name: name.into(), points, kind: Kind::Line, style }
     }
 }
 
 impl Chart {
-    /// The ranges shown of x and y, each finite and not empty.
+    /// Returns the ranges of x and y shown, each finite and not empty.
     pub fn bounds(&self) -> Bounds {
         let points = || self.series.iter().flat_map(|series| &series.points);
         let x = self.x.resolve(points().map(|p| p.0), 0.0);
@@ -220,16 +220,16 @@ pub struct Bounds {
 /// The part of an axis that is shown.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Span {
-    /// Its left or lower end, finite.
+    /// Left or lower end, finite.
     pub low: f64,
-    /// Its right or upper end, finite and above the other one.
+    /// Right or upper end, finite and above the other one.
     pub high: f64,
     scale: Scale,
     counts: bool,
 }
 
 impl Span {
-    /// Where `value` lies between the ends, 0 to 1; outside of that where it lies beyond them.
+    /// Returns the position of `value` between the ends, 0 to 1; outside of that if it lies beyond them.
     pub fn share(&self, value: f64) -> f64 {
         let Self { low, high, .. } = *self;
         match self.scale {
@@ -243,7 +243,7 @@ impl Span {
         (self.low..=self.high).contains(&value)
     }
 
-    /// Round values between the ends, about `most` at most, and how they are written.
+    /// Returns round values between the ends, at most about `most`, with their labels.
     pub fn ticks(&self, most: usize) -> Vec<(f64, String)> {
         let Self { low, high, .. } = *self;
         let (ticks, labels) = match self.scale {

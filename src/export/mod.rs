@@ -1,4 +1,4 @@
-//! A chart as files: SVG for the eye, CSV for a program.
+//! Exports charts to files: SVG to look at, CSV for programs.
 
 pub mod chart;
 mod palette;
@@ -19,13 +19,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Charts of one name in a folder.
+/// Most charts of one name in a folder.
 const MOST: usize = 10_000;
 
-/// Writes a chart into `folder`, which is made where it is missing, as `name.svg` and, every point
-/// of it, `name.csv`; where one of them is there, as `name-2` and so on. Returns both paths.
+/// Writes a chart as `name.svg` and all its points as `name.csv` into `folder`, which is created if
+/// missing; if one of them exists, as `name-2` and so on. Returns both paths.
 ///
-/// Errors: the folder or a file cannot be written; of a chart no part stays then.
+/// Errors: when the folder or a file cannot be written; no part of the chart then remains.
 pub fn write(folder: &Path, name: &str, chart: &Chart) -> io::Result<Vec<PathBuf>> {
     fs::create_dir_all(folder)?;
     let name = file_name(name);
@@ -47,11 +47,11 @@ pub fn write(folder: &Path, name: &str, chart: &Chart) -> io::Result<Vec<PathBuf
     ))
 }
 
-/// Writes new files, all or none.
+/// Creates all files or none.
 fn write_new(files: &[(PathBuf, &[u8])]) -> io::Result<()> {
     for (i, (path, bytes)) in files.iter().enumerate() {
         let file = File::create_new(path);
-        // What was there before is none of ours.
+        // Do not delete a file that existed before.
         let own = if file.is_ok() { i + 1 } else { i };
         if let Err(error) = file.and_then(|mut file| file.write_all(bytes)) {
             for (path, _) in &files[..own] {
@@ -63,10 +63,10 @@ fn write_new(files: &[(PathBuf, &[u8])]) -> io::Result<()> {
     Ok(())
 }
 
-/// The chart's own points, none left out: `series`, and the labels of x and y as the other
-/// columns. What is not finite is `NaN`, `inf` or `-inf`.
+/// Writes all points of the chart as CSV: `series`, and the labels of x and y as the other columns.
+/// Non-finite values are `NaN`, `inf` or `-inf`.
 ///
-/// Errors: `out` cannot be written.
+/// Errors: when `out` cannot be written.
 pub fn points(chart: &Chart, out: impl Write) -> io::Result<()> {
     let mut csv = csv::Writer::from_writer(out);
     csv.write_record(["series", &chart.x.heading(), &chart.y.heading()])?;
@@ -82,7 +82,7 @@ pub fn points(chart: &Chart, out: impl Write) -> io::Result<()> {
     csv.flush()
 }
 
-/// A name with nothing in it that could lead elsewhere.
+/// Makes a name without characters that could lead out of the folder.
 fn file_name(name: &str) -> String {
     let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     let name: String = name.chars().take(80).map(|c| if safe(c) { c } else { '-' }).collect();

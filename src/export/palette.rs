@@ -1,18 +1,18 @@
-//! What tells curves apart: Okabe and Ito's colours, which colour-blind eyes can tell apart, and
-//! with each of them a dash and a shape.
+//! The looks of curves: Okabe and Ito's colours, which colour-blind readers can tell apart, each with
+//! its own dash and shape.
 //!
-//! Colours are given to each element as on a white page, so that a program without CSS draws them
-//! too, and [`STYLE`] changes them where the reader prefers a dark one.
+//! Each element carries its colour for a white page, so that programs without CSS draw it too;
+//! [`STYLE`] changes the colours for readers who prefer a dark page.
 
 use std::fmt::Write;
 
-/// A colour on a white and on a dark page.
+/// A colour for a white and for a dark page.
 struct Color {
     class: &'static str,
     light: &'static str,
 }
 
-/// Of curves; the last is that of text.
+/// Colours of curves; the last is that of text.
 const COLORS: [Color; 7] = [
     Color { class: "c0", light: "#0072b2" },
     Color { class: "c1", light: "#d55e00" },
@@ -22,20 +22,21 @@ const COLORS: [Color; 7] = [
     Color { class: "c5", light: "#56b4e9" },
     Color { class: "c6", light: "#24292f" },
 ];
-/// Of labels.
+/// Colour of labels.
 pub const MUTED: &str = r##"class="cm" fill="#57606a""##;
-/// Of a title.
+/// Colour of a title.
 pub const TITLE: &str = r##"class="c6" fill="#24292f""##;
-/// Of the grid.
+/// Colour of the grid.
 pub const GRID: &str = r##"class="cg" stroke="#e4e8ec""##;
-/// Of the axis, and of what stands on it.
+/// Colour of the axis and the marks on it.
 pub const AXIS: &str = r##"class="ca" stroke="#8c959f""##;
-/// Of the page behind a chart of its own.
+/// Colour of the page behind a chart in its own file.
 pub const PAGE: &str = r##"class="cp" fill="#ffffff""##;
-/// Of the rim around a shape.
+/// Colour of the rim around a shape.
 pub const RIM: &str = r##"class="cr" stroke="#ffffff""##;
 
-/// The colours on a dark page, and the rest that an element cannot say itself. For a `<style>`.
+/// Contents of a `<style>`: the colours of a dark page, and properties that elements cannot carry
+/// themselves.
 pub const STYLE: &str = "\
 @media (prefers-color-scheme:dark){\
 line.c0,path.c0{stroke:#56b4e9}g.c0{fill:#56b4e9}\
@@ -45,22 +46,22 @@ line.c6,path.c6{stroke:#e6e8eb}g.c6,text.c6{fill:#e6e8eb}\
 
 /// Dash patterns; the first is a solid line.
 const DASHES: [&str; 6] = ["", "7 3", "2 3", "9 3 2 3", "12 4", "4 2"];
-/// Shapes.
+/// Number of shapes.
 const SHAPES: usize = 6;
 
-/// The `color`th colour as that of a line.
+/// Returns the attributes of a line in the `color`th colour.
 pub fn stroke(color: usize) -> String {
     let Color { class, light } = COLORS[color % COLORS.len()];
     format!(r#"class="{class}" stroke="{light}""#)
 }
 
-/// The `color`th colour as that of shapes, for a `<g>` around them.
+/// Returns the attributes of a `<g>` around shapes in the `color`th colour.
 pub fn fill(color: usize) -> String {
     let Color { class, light } = COLORS[color % COLORS.len()];
     format!(r#"class="{class}" fill="{light}""#)
 }
 
-/// The `dash`th dash pattern, with a space before it; nothing for a solid line.
+/// Returns the attribute of the `dash`th dash pattern after a space; nothing for a solid line.
 pub fn dash(dash: usize) -> String {
     match DASHES[dash % DASHES.len()] {
         "" => String::new(),
@@ -68,7 +69,7 @@ pub fn dash(dash: usize) -> String {
     }
 }
 
-/// Draws the `shape`th shape around (x, y), with `tip` told where the mouse rests on it.
+/// Draws the `shape`th shape around (x, y), with `tip` as its tooltip.
 pub fn shape(out: &mut String, shape: usize, (x, y): (f64, f64), tip: &str) {
     let path = match shape % SHAPES {
         0 => "M-3.5 0a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0-7 0z",

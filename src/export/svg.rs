@@ -1,4 +1,4 @@
-//! A chart as SVG: text and paths, no script, no font and no link.
+//! Draws a chart as SVG: text and paths, without scripts, fonts or links.
 
 use super::{
     chart::{Bounds, Chart, Kind, Mark, Series, Span, Style, Weight},
@@ -10,14 +10,14 @@ use std::fmt::Write;
 
 pub use super::palette::STYLE;
 
-/// How large a chart is drawn, in pixels, and with what around it.
+/// Size of a chart in pixels, and its surroundings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// Its width, 160 or more.
+    /// Width, 160 or more.
     pub width: u32,
-    /// Its height, 120 or more.
+    /// Height, 120 or more.
     pub height: u32,
-    /// Whether it tells what the curves and axes are; one of many alike need not.
+    /// Whether to explain curves and axes; small multiples need not.
     pub legend: bool,
 }
 
@@ -27,21 +27,21 @@ impl Default for Options {
     }
 }
 
-/// Between two shapes on a curve lie so many pixels at least; some of more points have none.
+/// Minimum distance of two shapes on a curve, in pixels; denser curves have no shapes.
 const APART: f64 = 16.0;
-/// Marks that are drawn.
+/// Most marks drawn.
 const MOST_MARKS: usize = 200;
-/// Room left of text and right of the plot.
+/// Margins left of the text and right of the plot, in pixels.
 const LEFT: f64 = 14.0;
 const RIGHT: f64 = 20.0;
-/// A line's height.
+/// Height of a line of text.
 const LINE: f64 = 18.0;
-/// A curve's sample in the legend.
+/// Width of a curve's sample in the legend.
 const SAMPLE: f64 = 26.0;
-/// Beyond so many pixels a line's direction is all that is left of it.
+/// Largest coordinate in pixels; of lines that go further only the direction remains.
 const FAR: f64 = 1e4;
 
-/// A chart as a file of its own, readable on a white and on a dark page.
+/// Draws a chart as a file of its own, readable on a white and on a dark page.
 pub fn document(chart: &Chart, options: &Options) -> String {
     let Options { width, height, .. } = options;
     let title = escape(&chart.title);
@@ -54,7 +54,7 @@ pub fn document(chart: &Chart, options: &Options) -> String {
     )
 }
 
-/// A chart as a part of an HTML page whose style has [`STYLE`]; without room at its left, where the
+/// Draws a chart for an HTML page whose style includes [`STYLE`], without a left margin, because the
 /// page has its own.
 pub fn figure(chart: &Chart, options: &Options) -> String {
     let Options { width, height, .. } = options;
@@ -69,13 +69,13 @@ pub fn figure(chart: &Chart, options: &Options) -> String {
 const FONT: &str = "font-family=\"system-ui,-apple-system,'Segoe UI',Roboto,Helvetica,Arial,\
                     sans-serif\" font-size=\"12\"";
 
-/// A chart being drawn. Writing to a String cannot fail, so what it returns is passed over.
+/// A chart being drawn. Writing to a String cannot fail, so results are ignored.
 struct Drawing<'a> {
     chart: &'a Chart,
     bounds: Bounds,
     x_ticks: Vec<(f64, String)>,
     y_ticks: Vec<(f64, String)>,
-    /// The curves in as few points as are needed.
+    /// The curves, thinned to the points needed.
     curves: Vec<Vec<(f64, f64)>>,
     left: f64,
     top: f64,
@@ -84,7 +84,7 @@ struct Drawing<'a> {
     out: String,
 }
 
-/// What the legend tells of a curve, or of what stands for points without a place.
+/// A legend entry: a curve, or a sign for points outside the plot.
 enum Entry<'a> {
     Curve(&'a Series),
     Sign(&'static str, String),
@@ -145,7 +145,7 @@ impl<'a> Drawing<'a> {
         );
     }
 
-    /// Title, legend and what y is; what is below begins under them.
+    /// Draws the title, the legend and the y axis's heading, and sets the plot's top below them.
     fn head(&mut self, legend: bool, all_wide: f64) {
         let mut y = 6.0;
         if !self.chart.title.is_empty() {
@@ -157,7 +157,7 @@ impl<'a> Drawing<'a> {
             let mut x = LEFT;
             let mut begun = false;
             let mut entries = self.entries();
-            // One curve needs no name to be told apart.
+            // A single curve needs no name.
             if let [Entry::Curve(_)] = entries[..] {
                 entries.clear();
             }
@@ -204,7 +204,7 @@ impl<'a> Drawing<'a> {
                     Kind::Scatter => format!("M{centre:.1} {middle:.1}h0"),
                     Kind::Line | Kind::Step => format!("M{x:.1} {middle:.1}h{SAMPLE}"),
                 };
-                // What is faint where there is much of it must still be seen as one line.
+                // The sample of a faint curve must still be visible as a single line.
                 let weight = match series.style.weight {
                     Weight::Faint => Weight::Normal,
                     weight => weight,
@@ -247,7 +247,7 @@ impl<'a> Drawing<'a> {
         let mut marks: Vec<&Mark> =
             self.chart.marks.iter().filter(shown).take(MOST_MARKS).collect();
         marks.sort_by(|a, b| a.x.total_cmp(&b.x));
-        // How far each row of labels is taken.
+        // Right end of each row of labels.
         let mut taken = [f64::NEG_INFINITY; 3];
         for mark in marks {
             let x = self.x(mark.x);
@@ -276,7 +276,7 @@ impl<'a> Drawing<'a> {
         let width = if dots { 2.0 * width } else { width };
         let dash = if dots { String::new() } else { palette::dash(style.dash) };
         let stroke = palette::stroke(style.color);
-        // A dot is a line of no length with round ends.
+        // A dot is a line of length 0 with round ends.
         let _ = write!(
             self.out,
             "<path {stroke} fill=\"none\" stroke-width=\"{width}\"{dash}{opacity} \
@@ -285,7 +285,7 @@ impl<'a> Drawing<'a> {
         );
     }
 
-    /// The curves, cut off at the plot's edge.
+    /// Draws the curves, clipped at the plot's edge.
     fn lines(&mut self) {
         let (x, y, width, height) = (self.left, self.top, self.width, self.height);
         let _ = write!(
@@ -326,7 +326,7 @@ impl<'a> Drawing<'a> {
         for i in 0..self.curves.len() {
             let Series { name, style, points, .. } = &self.chart.series[i];
             let Some(marker) = style.marker else { continue };
-            // Of a curve that was thinned a shape would stand on some of its points by chance.
+            // On a thinned curve, shapes would mark an arbitrary selection of points.
             let shown: Vec<_> = points.iter().filter(|p| in_plot(&self.bounds, p)).collect();
             let most = (self.width / APART).max(1.0) as usize;
             let every = shown.len().div_ceil(most).max(1);
@@ -342,7 +342,7 @@ impl<'a> Drawing<'a> {
         }
     }
 
-    /// Points above or below the range, and the x of those that are not finite.
+    /// Returns points above or below the range, and the x of those that are not finite.
     fn without_place(&self) -> (Vec<Beyond>, Vec<f64>) {
         let Bounds { x: across, y: Span { low, high, .. } } = self.bounds;
         let (mut beyond, mut gaps): (Vec<Beyond>, Vec<f64>) = (Vec::new(), Vec::new());
@@ -361,7 +361,7 @@ impl<'a> Drawing<'a> {
         (beyond, gaps)
     }
 
-    /// What has no place in the plot, at its edge; of those side by side the first.
+    /// Draws signs at the plot's edge for points outside it; only the first of adjacent ones.
     fn signs(&mut self) {
         let (beyond, gaps) = self.without_place();
         let (top, bottom) = (self.top, self.bottom());

@@ -15,7 +15,7 @@ fn chart() -> Chart {
     }
 }
 
-/// Elements are closed in the order in which they were opened.
+/// Asserts that elements are closed in the right order.
 fn is_well_formed(svg: &str) {
     let mut open = Vec::new();
     for tag in svg.split('<').skip(1) {
@@ -64,7 +64,7 @@ fn text_is_no_markup() {
     assert_eq!(escape("<a href=\"x\">'&'"), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;&#39;");
 }
 
-/// The path of the curve, of which there is one.
+/// Returns the path of the chart's only curve.
 fn path(chart: &Chart) -> String {
     let svg = figure(chart, &Options { legend: false, ..Options::default() });
     let (_, path) = svg.split_once("fill=\"none\"").expect("a path");
@@ -143,7 +143,7 @@ fn files_are_never_written_over() {
         names(write(&folder, name, &chart).unwrap()),
         ["loss-of-fold-0.svg", "loss-of-fold-0.csv"]
     );
-    // One of the two is enough.
+    // One existing file of the two is enough.
     fs::write(folder.join("loss-of-fold-0-2.csv"), "mine").unwrap();
     assert_eq!(
         names(write(&folder, name, &chart).unwrap()),

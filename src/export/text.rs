@@ -2,11 +2,11 @@
 
 use crate::bounded::excerpt;
 
-/// Text that is drawn, in characters.
+/// Most characters of a text that are drawn.
 const LONGEST: usize = 120;
 
-/// Text as a part of XML or HTML: at most 4096 characters, in one line, and nothing in it is a tag
-/// or ends an attribute.
+/// Escapes text for XML or HTML: at most 4096 characters, on one line, and without tags or characters
+/// that end an attribute.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in excerpt(text, 4096).chars() {
@@ -16,7 +16,7 @@ pub fn escape(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
-            // XML has no place for them.
+            // XML does not allow these.
             '\u{fffe}' | '\u{ffff}' => {}
             c => escaped.push(c),
         }
@@ -24,17 +24,17 @@ pub fn escape(text: &str) -> String {
     escaped
 }
 
-/// As [`escape`], and no longer than a chart has room for.
+/// Like [`escape`], but shortened to fit into a chart.
 pub fn short(text: &str) -> String {
     escape(&excerpt(text, LONGEST))
 }
 
-/// About how wide text is, in pixels.
+/// Estimates the width of a text, in pixels.
 pub fn wide(text: &str) -> f64 {
     6.4 * text.chars().count().min(LONGEST + 1) as f64
 }
 
-/// A figure with four digits, without zeros behind them.
+/// Formats a number with four significant digits, without trailing zeros.
 pub fn figure_of(x: f64) -> String {
     match x.abs() {
         0.0 => "0".into(),

@@ -1,15 +1,15 @@
-//! A curve in as few points as can be told apart.
+//! Thins a curve to as many points as can be told apart.
 
 use super::chart::Span;
 
-/// Of so many strips of the axis the lowest and the highest point are kept, and a gap.
+/// Number of strips along the axis, of which the lowest and highest point and a gap are kept.
 const STRIPS: usize = 500;
-/// Points that a curve has at most, once it is thinned.
+/// Most points of a curve after thinning.
 pub const MOST: usize = 3 * STRIPS + 2;
 
-/// The points of a curve within `x`, and the next one to either side so that lines leave
-/// the chart where they should. Of more than [`MOST`] the lowest and the highest of each strip, by
-/// x: a spike of one point stays. A y that is not finite is a gap: it comes back as NaN.
+/// Returns the points of a curve within `x`, and the next one on either side so that lines leave the
+/// chart in the right direction. Above [`MOST`] points, keeps the lowest and the highest of each strip,
+/// sorted by x: a spike of one point stays visible. A y that is not finite is a gap, returned as NaN.
 pub fn thin(points: &[(f64, f64)], x: &Span) -> Vec<(f64, f64)> {
     let mut points: Vec<(f64, f64)> = points.iter().copied().filter(|p| p.0.is_finite()).collect();
     if !points.is_sorted_by(|a, b| a.0 <= b.0) {

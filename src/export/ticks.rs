@@ -1,11 +1,11 @@
-//! Round values along an axis, and how they are written.
+//! Round values along an axis, and their labels.
 
-/// An axis that reaches beyond is written with powers of ten.
+/// Limit above which an axis uses powers of ten.
 const LARGE: f64 = 1e9;
-/// An axis whose values are all below is written with powers of ten.
+/// Limit below which, if all its values are, an axis uses powers of ten.
 const SMALL: f64 = 1e-2;
 
-/// Multiples of 1, 2 or 5 times a power of ten from `low` to `high`, about `most` at most.
+/// Returns multiples of 1, 2 or 5 times a power of ten from `low` to `high`, at most about `most`.
 ///
 /// `low < high`, both finite.
 pub fn linear(low: f64, high: f64, most: usize) -> Vec<f64> {
@@ -14,17 +14,17 @@ pub fn linear(low: f64, high: f64, most: usize) -> Vec<f64> {
     let step = [1.0, 2.0, 5.0].map(|n| n * power).into_iter().find(|&step| step >= rough);
     let step = step.unwrap_or(10.0 * power);
     let (first, last) = ((low / step - 1e-9).ceil(), (high / step + 1e-9).floor());
-    // Near the smallest floats a step may be none.
+    // Near the smallest floats a step may round to 0.
     if !(step > 0.0 && first.is_finite() && last.is_finite()) {
         return vec![low, high];
     }
     let count = (last - first).clamp(0.0, 2.0 * most as f64) as usize;
-    // Adding 0 makes a zero of −0.
+    // Adding 0 turns −0 into 0.
     (0..=count).map(|i| (first + i as f64) * step + 0.0).collect()
 }
 
-/// Powers of ten from `low` to `high`, with 2 and 5 times them between where there is room, about
-/// `most` at most; where not two of these are within, as [`linear`].
+/// Returns powers of ten from `low` to `high`, with 2 and 5 times them if there is room, at most about
+/// `most`. If the range contains fewer than two of these, returns the ticks of [`linear`].
 ///
 /// `0 < low < high`, both finite.
 pub fn log(low: f64, high: f64, most: usize) -> Vec<f64> {
@@ -46,7 +46,7 @@ pub fn log(low: f64, high: f64, most: usize) -> Vec<f64> {
     if coarse.len() < 2 { fine } else { coarse }
 }
 
-/// Ticks of [`linear`] in words, all alike: `0.25`, `20k`, `2e-4`.
+/// Formats ticks of [`linear`], all in the same style: `0.25`, `20k`, `2e-4`.
 pub fn linear_labels(ticks: &[f64]) -> Vec<String> {
     let largest = ticks.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
     let steps = ticks.windows(2).map(|pair| (pair[1] - pair[0]).abs());
@@ -58,7 +58,7 @@ pub fn linear_labels(ticks: &[f64]) -> Vec<String> {
         _ if finest >= 1e6 => format!("{}M", x / 1e6),
         _ if finest >= 1e3 && largest >= 1e4 => format!("{}k", x / 1e3),
         _ => {
-            // Steps of 0.05 need two decimals; a float may be a little less than what it stands for.
+            // Steps of 0.05 need two decimals; the float may be slightly less than the number it stands for.
             let decimals = (-(finest * (1.0 + 1e-9)).log10().floor()).clamp(0.0, 12.0);
             format!("{x:.*}", decimals as usize)
         }
@@ -66,7 +66,7 @@ pub fn linear_labels(ticks: &[f64]) -> Vec<String> {
     ticks.iter().map(label).collect()
 }
 
-/// Ticks of [`log`] in words: `0.5`, `100`, or powers of ten for all.
+/// Formats ticks of [`log`]: `0.5`, `100`, or all as powers of ten.
 pub fn log_labels(ticks: &[f64]) -> Vec<String> {
     let plain = ticks.iter().all(|x| (1e-3..1e5).contains(x));
     let label = |&x: &f64| match plain {
@@ -76,7 +76,7 @@ pub fn log_labels(ticks: &[f64]) -> Vec<String> {
     ticks.iter().map(label).collect()
 }
 
-/// `2.5e-4`.
+/// Formats a number as `2.5e-4`.
 fn power(x: f64) -> String {
     let text = format!("{x:.3e}");
     match text.split_once('e') {
@@ -85,7 +85,7 @@ fn power(x: f64) -> String {
     }
 }
 
-/// Without zeros at the end of its decimals.
+/// Removes trailing zeros of the decimals.
 fn trimmed(digits: &str) -> &str {
     digits.trim_end_matches('0').trim_end_matches('.')
 }

@@ -1,5 +1,5 @@
-//! Printing that does not hold the process: a terminal may stop reading at any time (a stalled SSH
-//! connection, Ctrl-S), and whoever writes to it then waits for as long as that lasts.
+//! Prints without blocking the process: a terminal may stop reading at any time (a stalled SSH
+//! connection, Ctrl-S), and a write to it then blocks until it reads again.
 
 use std::{
     io::{self, IsTerminal, Write, stderr, stdout},
@@ -12,26 +12,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a terminal may take nothing of a text.
+/// Longest time without room for a text in the terminal.
 const PATIENCE: Duration = Duration::from_millis(400);
-/// How long a text may take on a machine that is kept busy, though the terminal has room for it.
+/// Longest time for a text on a busy machine whose terminal has room.
 const LONGEST: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(20);
 
-/// Whether a text that does not come out within [`PATIENCE`] is left to itself.
+/// Whether to abandon a text that the terminal does not take within [`PATIENCE`].
 static BOUNDED: AtomicBool = AtomicBool::new(false);
-/// Since when the write of [`Watched`] that is going on has not come back.
+/// Start of the current write of [`Watched`].
 static WRITING: Mutex<Option<Instant>> = Mutex::new(None);
 
-/// From now on a text for a terminal that does not read is left out. For a process that handles
-/// SIGTERM itself: before, the signal ends whoever waits in a write.
+/// From now on, abandons text for a terminal that does not read. For a process that handles SIGTERM
+/// itself: without a handler, the signal would end a process blocked in a write.
 pub fn bound() {
     BOUNDED.store(true, Ordering::Relaxed);
 }
 
 /// Prints `text` to standard output.
 ///
-/// Errors: it cannot be written; `TimedOut` where a terminal does not read.
+/// Errors: when it cannot be written; `TimedOut` if a terminal does not read.
 pub fn out(text: &str) -> io::Result<()> {
     let text = text.to_string();
     let write = move || {
@@ -44,8 +44,8 @@ pub fn out(text: &str) -> io::Result<()> {
     }
 }
 
-/// Prints `text` to standard error. Where that fails nobody can be told. A pipe that is full, as one
-/// that nobody reads, is not waited for either.
+/// Prints `text` to standard error. Ignores errors, because there is nowhere to report them. Does not
+/// wait for a full pipe that nobody reads either.
 pub fn err(text: &str) {
     let bounded = match stderr().is_terminal() {
         true => BOUNDED.load(Ordering::Relaxed),
@@ -57,7 +57,7 @@ pub fn err(text: &str) {
     }
 }
 
-/// Prints `text` to standard error, whatever that is, and does not wait for it.
+/// Prints `text` to standard error of any kind, without waiting.
 pub fn err_aside(text: &str) {
     let _ = begin(err_write(text));
 }
@@ -67,7 +67,7 @@ fn err_write(text: &str) -> impl FnOnce() -> io::Result<()> + Send + 'static {
     move || stderr().write_all(text.as_bytes())
 }
 
-/// Does `write` on a thread of its own: whoever waits for it need not wait for ever.
+/// Runs `write` on its own thread, so that the caller need not wait forever.
 fn begin(
     write: impl FnOnce() -> io::Result<()> + Send + 'static,
 ) -> io::Result<mpsc::Receiver<io::Result<()>>> {
@@ -77,7 +77,7 @@ fn begin(
     Ok(waits)
 }
 
-/// Does `write`, and leaves it behind once there was no room for it for [`PATIENCE`].
+/// Runs `write`, and abandons it when there was no room for [`PATIENCE`].
 fn within(
     write: impl FnOnce() -> io::Result<()> + Send + 'static,
     has_room: impl Fn() -> bool,
@@ -95,7 +95,7 @@ fn within(
     Err(io::ErrorKind::TimedOut.into())
 }
 
-/// Whether the terminal takes more bytes now.
+/// Whether the terminal can take more bytes now.
 #[cfg(unix)]
 fn has_room(terminal: &impl std::os::fd::AsFd) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -104,13 +104,13 @@ fn has_room(terminal: &impl std::os::fd::AsFd) -> bool {
     poll(&mut fds, Some(&at_once)).is_ok() && fds[0].revents().contains(PollFlags::OUT)
 }
 
-/// Not known here.
+/// Assumes no room, because it is unknown here.
 #[cfg(not(unix))]
 fn has_room<T>(_: &T) -> bool {
     false
 }
 
-/// A writer whose writes another thread can see hanging, by [`hangs_for`].
+/// A writer whose blocked writes another thread can detect by [`hangs_for`].
 pub struct Watched<W>(pub W);
 
 impl<W: Write> Write for Watched<W> {
@@ -130,7 +130,7 @@ fn watched<T>(write: impl FnOnce() -> T) -> T {
     result
 }
 
-/// How long a write of [`Watched`] has been waiting for its reader.
+/// Returns how long the current write of [`Watched`] has been blocked.
 pub fn hangs_for() -> Duration {
     writing().map_or(Duration::ZERO, |since| since.elapsed())
 }

@@ -1,4 +1,4 @@
-//! A run's figures as CSV, all of them, read from its journal line by line.
+//! Exports all of a run's metrics as CSV, read from its journal line by line.
 
 use crate::{
     run::{
@@ -9,10 +9,10 @@ use crate::{
 };
 use std::{collections::BTreeMap, io, io::Write, path::Path};
 
-/// Folds whose seeds are kept, whatever a journal says.
+/// Most folds whose seeds are kept, whatever the journal contains.
 const MOST_FOLDS: usize = 1000;
 
-/// Columns of the steps.
+/// Columns of the table of steps.
 const STEPS: [&str; 24] = [
     "fold",
     "epoch",
@@ -39,7 +39,7 @@ const STEPS: [&str; 24] = [
     "compute_seconds",
     "steps_in_epoch",
 ];
-/// Columns of the epochs.
+/// Columns of the table of epochs.
 const EPOCHS: [&str; 33] = [
     "fold",
     "epoch",
@@ -76,7 +76,7 @@ const EPOCHS: [&str; 33] = [
     "valid_batches",
 ];
 
-/// Figures that could not be written; one sentence.
+/// Metrics that could not be exported; the message is one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The journal cannot be read.
@@ -87,23 +87,23 @@ pub enum Error {
     Write(#[from] io::Error),
 }
 
-/// What was written.
+/// Counts of what was exported.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Counted {
-    /// Rows of steps.
+    /// Rows of the table of steps.
     pub steps: u64,
-    /// Rows of epochs.
+    /// Rows of the table of epochs.
     pub epochs: u64,
-    /// Lines of the journal that could not be understood.
+    /// Lines of the journal that could not be parsed.
     pub damaged: usize,
 }
 
-/// Writes every step and every epoch of a journal, a row each under a row of names, in its order.
-/// `seed` is what the fold was trained under: the steps of a fold that was trained again come
-/// twice, under two. `elapsed` is seconds of the run, `time` Unix time. An empty field is none; a
-/// figure that is not finite is `NaN`, `inf` or `-inf`.
+/// Writes every step and every epoch of a journal, one per row, in order, under a header. `seed` is the
+/// seed of the fold's training: the steps of a retrained fold appear twice, under different seeds.
+/// `elapsed` is in seconds of the run, `time` is Unix time. A missing value is an empty field; a
+/// non-finite one is `NaN`, `inf` or `-inf`.
 ///
-/// Errors: the journal cannot be read, or a row not be written.
+/// Errors: when the journal cannot be read, or a row cannot be written.
 pub fn write(journal: &Path, steps: impl Write, epochs: impl Write) -> Result<Counted, Error> {
     let mut writer = ::csv::WriterBuilder::new();
     writer.has_headers(false);
@@ -157,7 +157,7 @@ fn epoch_row(e: &Epoch, stamped: &Stamped, time: f64, seed: Option<u64>) -> impl
     (at, train, valid, metrics, scores, (e.train_seconds, e.valid_seconds, e.valid_batches))
 }
 
-/// The seed that each fold is trained under.
+/// Seeds of the folds' training.
 #[derive(Default)]
 struct Seeds {
     run: Option<u64>,

@@ -1,4 +1,4 @@
-//! What `rsna-tui evaluate` left in a run's folder.
+//! Reads the results of `rsna-tui evaluate` from a run's folder.
 
 use crate::{
     bounded,
@@ -6,20 +6,20 @@ use crate::{
 };
 use std::path::Path;
 
-/// A longer file of figures, and of out-of-fold predictions, is none of ours.
+/// Maximum size of the scores and of the out-of-fold predictions, in bytes.
 const LONGEST: [u64; 2] = [16 << 20, 256 << 20];
 
-/// What `rsna-tui evaluate` left.
+/// Results of `rsna-tui evaluate`.
 #[derive(Debug, PartialEq)]
 pub struct Evaluated {
-    /// Its figures.
+    /// The scores.
     pub evaluation: Evaluation,
-    /// What they are of; empty where the file of them cannot be read.
+    /// The predictions that were scored; empty if their file cannot be read.
     pub studies: Vec<Study>,
 }
 
 impl Evaluated {
-    /// Reads `dir`; `None` where there are no figures in it.
+    /// Reads `dir`; `None` if it contains no scores.
     pub(super) fn of(dir: &Path) -> Option<Result<Self, String>> {
         let path = dir.join("scores.json");
         path.symlink_metadata().ok()?;
@@ -33,8 +33,8 @@ impl Evaluated {
     }
 }
 
-/// Labels and probabilities of out-of-fold predictions, by the names of their columns; `None` where
-/// one is missing or no number.
+/// Parses labels and probabilities of out-of-fold predictions, by column name; `None` if a value is
+/// missing or not a number.
 fn studies(bytes: &[u8]) -> Option<Vec<Study>> {
     let mut csv = csv::Reader::from_reader(bytes);
     let header = csv.headers().ok()?.clone();

@@ -1,4 +1,4 @@
-//! The report's headline: how the run stands or ended, and the facts about it.
+//! The report's headline: state or outcome of the run, and facts about it.
 
 use super::{
     gather::{Report, TrainedOn},
@@ -14,19 +14,19 @@ use crate::{
 };
 use jiff::{Timestamp, tz::TimeZone};
 
-/// How the run stands.
+/// State of the run, as a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
-    /// It ended as it should.
+    /// It ended well.
     Good,
-    /// It goes on, or was stopped.
+    /// It is still running, or was stopped.
     Open,
     /// It failed or died.
     Bad,
 }
 
 impl Tone {
-    /// A sign beside its words.
+    /// Returns a symbol to show beside the words.
     pub fn sign(self) -> &'static str {
         match self {
             Self::Good => "✓",
@@ -36,11 +36,11 @@ impl Tone {
     }
 }
 
-/// How the run stands or ended, in a few words.
+/// Describes the run's state or outcome in a few words.
 pub fn outcome(report: &Report) -> (Tone, String) {
     let state = &report.state;
     let ended = state.finished.as_ref().map(|finished| finished.outcome);
-    // A journal may lack its end where state.json does not.
+    // The journal may lack its end even though state.json has one.
     let ended = ended.or_else(|| match report.status.as_ref()?.state {
         RunState::Completed => Some(Outcome::Completed),
         RunState::Stopped => Some(Outcome::Stopped),
@@ -65,7 +65,7 @@ pub fn outcome(report: &Report) -> (Tone, String) {
     }
 }
 
-/// What came of it, in a sentence or two.
+/// Summarizes the results in a sentence or two.
 pub fn lead(report: &Report) -> String {
     let folds = tables::sorted(report);
     let done = folds.iter().filter(|fold| fold.state == FoldState::Done).count();
@@ -99,7 +99,7 @@ pub fn lead(report: &Report) -> String {
     said + "."
 }
 
-/// What else is to know, each under its name.
+/// Returns further facts with their names.
 pub fn facts(report: &Report) -> Vec<(&'static str, String)> {
     let state = &report.state;
     let mut facts = Vec::new();
@@ -145,7 +145,7 @@ pub fn facts(report: &Report) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// `2026-11-26 20:41 UTC`, in this machine's time zone.
+/// Formats a time as `2026-11-26 20:41 UTC`, in this machine's time zone.
 fn date(unix: f64) -> String {
     match Timestamp::from_second(unix as i64) {
         Ok(time) => time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M %Z").to_string(),
@@ -153,7 +153,7 @@ fn date(unix: f64) -> String {
     }
 }
 
-/// What must not be overlooked: the newest alert of each kind, and a damaged journal.
+/// Returns what readers must not overlook: the newest alert of each kind, and a damaged journal.
 pub fn alarms(report: &Report) -> Vec<String> {
     let describe = |alert: &Alert| {
         let since = format::duration(alert.since);

@@ -9,29 +9,29 @@ use crate::{
 
 type Points = Vec<(f64, f64)>;
 
-/// A text-coloured line, for what is of no fold.
+/// Style of a line that belongs to no fold, in the text colour.
 const INK: Style = Style { color: Style::INK, dash: 0, marker: None, weight: Weight::Strong };
-/// A line to compare with.
+/// Style of a reference line.
 const CONSTANT: Style = Style { color: 2, dash: 1, marker: None, weight: Weight::Normal };
-/// The training loss.
+/// Style of the training loss.
 const TRAIN: Style = Style { color: 0, dash: 0, marker: None, weight: Weight::Normal };
-/// The validation loss.
+/// Style of the validation loss.
 const VALID: Style = Style { color: 1, dash: 0, marker: Some(0), weight: Weight::Normal };
 
-/// The folds of which something was trained, by their numbers.
+/// Returns the folds with any training, by number.
 pub fn begun(report: &Report) -> Vec<&Fold> {
     let begun = |fold: &&Fold| fold.last_epoch().is_some() || !fold.curve.loss.is_empty();
     tables::sorted(report).into_iter().filter(begun).collect()
 }
 
-/// Those of them that are drawn.
+/// Returns the folds of [`begun`] that are drawn.
 pub fn drawn(report: &Report) -> Vec<&Fold> {
     let mut folds = begun(report);
     folds.truncate(MOST_DRAWN);
     folds
 }
 
-/// A fold's training loss, step by step and smoothed, and its validation loss.
+/// Draws a fold's training loss, per step and smoothed, and its validation loss.
 pub fn loss(fold: &Fold) -> Chart {
     let number = fold.plan.fold;
     let steps = fold.plan.steps.max(1) as f64;
@@ -71,7 +71,7 @@ pub fn loss(fold: &Fold) -> Chart {
     }
 }
 
-/// Where training did not simply go on.
+/// Returns marks where training was interrupted.
 fn interruptions(fold: &Fold, steps: f64) -> Vec<Mark> {
     let mut marks: Vec<Mark> = Vec::new();
     for &(x, what) in &fold.curve.marks {
@@ -79,11 +79,11 @@ fn interruptions(fold: &Fold, steps: f64) -> Vec<Mark> {
             view::Mark::Paused => "paused",
             view::Mark::Resumed => "resumed",
             view::Mark::Rate => "rate changed",
-            // Told by the best of all, of no interest, and signs of their own.
+            // The best epoch has its own mark, saves are of no interest, and gaps have signs.
             view::Mark::Best | view::Mark::Saved | view::Mark::NonFinite => continue,
         };
         let x = f64::from(x) / steps;
-        // A pause says that it ended.
+        // A resume at the same step as its pause needs no mark of its own.
         if marks.last().is_none_or(|last| last.x < x) {
             marks.push(Mark { x, label: label.into() });
         }
@@ -95,14 +95,14 @@ fn epochs() -> Axis {
     Axis { counts: true, ..Axis::new("epoch") }
 }
 
-/// A figure of each epoch that is done; NaN where it has none.
+/// Returns a metric per finished epoch; NaN if undefined.
 fn by_epoch(fold: &Fold, figure: impl Fn(&Epoch) -> f64) -> Points {
     fold.done().map(|epoch| (epoch.at.epoch as f64, figure(epoch))).collect()
 }
 
-/// The range of losses that tells something: a step or an epoch out of all proportion would make
-/// the rest a flat line. What is half as high again as the rest is none such. `None` where all of
-/// `losses` fit; else `must` are within, as far as they are no such themselves.
+/// Returns the range of losses worth showing, because an outlying step or epoch would flatten the rest.
+/// Values within 1.5 times the rest are no outliers. `None` if all `losses` fit; otherwise the range
+/// includes `must`, except for outliers among them.
 fn range(mut losses: Vec<f64>, must: &[f64]) -> Option<(f64, f64)> {
     losses.retain(|x| x.is_finite());
     losses.sort_by(f64::total_cmp);
@@ -118,15 +118,15 @@ fn range(mut losses: Vec<f64>, must: &[f64]) -> Option<(f64, f64)> {
     (spikes < losses.len() && room > 0.0 && top.is_finite()).then_some((low - room, top + room))
 }
 
-/// The folds that a mean is taken over: those of which most epochs are done, so that it is one of
-/// the same folds from its beginning to its end.
+/// Returns the folds to average: those with the most finished epochs, so that the mean is over the same
+/// folds from start to end.
 fn furthest<'a>(folds: &[&'a Fold]) -> Vec<&'a Fold> {
     let done = |fold: &Fold| fold.done().count();
     let most = folds.iter().map(|fold| done(fold)).max().unwrap_or(0);
     folds.iter().copied().filter(|fold| most > 0 && done(fold) == most).collect()
 }
 
-/// The mean of a figure over folds, of each epoch that all of them have.
+/// Averages a metric over folds, for each epoch that all of them have finished.
 fn mean(folds: &[&Fold], figure: impl Fn(&Epoch) -> f64) -> Points {
     let Some(first) = folds.first() else { return Vec::new() };
     let of = |index: usize| {
@@ -145,7 +145,7 @@ fn mean_name(folds: &[&Fold]) -> String {
     }
 }
 
-/// All folds' values of one figure by epoch, and their mean.
+/// Draws one metric of all folds by epoch, and their mean.
 fn overlay(report: &Report, title: &str, y: &str, figure: impl Fn(&Epoch) -> f64 + Copy) -> Chart {
     let folds = drawn(report);
     let of = |(i, fold): (usize, &&Fold)| {
@@ -159,14 +159,14 @@ fn overlay(report: &Report, title: &str, y: &str, figure: impl Fn(&Epoch) -> f64
     Chart { title: title.into(), x: epochs(), y: Axis::new(y), series, marks: Vec::new() }
 }
 
-/// Keeps an epoch out of all proportion from flattening the rest.
+/// Prevents an outlying epoch from flattening the rest.
 fn ranged(mut chart: Chart) -> Chart {
     let all = chart.series.iter().flat_map(|series| &series.points).map(|p| p.1);
     chart.y.range = range(all.collect(), &[]);
     chart
 }
 
-/// All folds' validation losses, and what a constant guess would cost.
+/// Draws all folds' validation losses, and the loss of a constant prediction.
 pub fn validation(report: &Report) -> Chart {
     let mut chart = overlay(report, "Validation loss", "loss", |epoch| epoch.valid_loss);
     let folds = drawn(report);
@@ -181,7 +181,7 @@ pub fn validation(report: &Report) -> Chart {
     ranged(chart)
 }
 
-/// ROC AUC of the slice head and of the study head.
+/// Draws ROC AUC of the slice head and of the study head.
 pub fn aucs(report: &Report) -> [Chart; 2] {
     let or_gap = |auc: Option<f64>| auc.unwrap_or(f64::NAN);
     [
@@ -190,7 +190,7 @@ pub fn aucs(report: &Report) -> [Chart; 2] {
     ]
 }
 
-/// Training and validation of one head on the same terms: the slice head's, and the study head's.
+/// Draws comparable training and validation losses of each head: the slice head's, the study head's.
 pub fn heads(report: &Report) -> [Chart; 2] {
     [
         head(report, "Slice head", |e| e.train_slice_loss, |e| e.valid_slice_loss),
@@ -222,7 +222,7 @@ fn head(report: &Report, title: &str, train: fn(&Epoch) -> f64, valid: fn(&Epoch
     ranged(Chart { title: title.into(), x: epochs(), y, series, marks: Vec::new() })
 }
 
-/// The validation slice loss of C1 to C7, each on the same axes.
+/// Draws the validation slice loss of C1 to C7, all on the same axes.
 pub fn vertebrae(report: &Report) -> Vec<Chart> {
     let of = |v: usize| {
         let figure = move |epoch: &Epoch| epoch.valid_vertebra_loss[v].unwrap_or(f64::NAN);
@@ -248,11 +248,11 @@ pub fn vertebrae(report: &Report) -> Vec<Chart> {
     charts
 }
 
-/// The learning rate by epoch: as planned and, where it was another one, as it was.
+/// Draws the learning rate by epoch: planned and, where it differed, actual.
 pub fn learning_rates(report: &Report) -> Chart {
     let plan = report.state.plan.as_ref();
     let planned = plan.map_or(&[][..], |plan| &plan.learning_rates);
-    // A rate holds from the epoch's begin to its end.
+    // A rate holds from the start of its epoch to the end.
     let held = |rates: &[(usize, f64)]| -> Points {
         let begin = rates.iter().map(|&(epoch, rate)| (epoch as f64 - 1.0, rate));
         begin.chain(rates.last().map(|&(epoch, rate)| (epoch as f64, rate))).collect()
@@ -275,7 +275,7 @@ pub fn learning_rates(report: &Report) -> Chart {
     Chart { title, x: epochs(), y: Axis::default(), series, marks: Vec::new() }
 }
 
-/// What each epoch took, its validation included.
+/// Draws the duration of each epoch, including validation.
 pub fn times(report: &Report) -> Chart {
     let seconds = |epoch: &Epoch| epoch.train_seconds + epoch.valid_seconds;
     let mut chart = overlay(report, "Time an epoch", "", seconds);

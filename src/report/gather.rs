@@ -1,4 +1,4 @@
-//! What a report tells of, read from a run's folder.
+//! Reads the contents of a report from a run's folder.
 
 use super::{evaluated::Evaluated, settings::Settings};
 use crate::{
@@ -19,87 +19,87 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A longer config is none of ours.
+/// Maximum config size, in bytes.
 const LONGEST_CONFIG: u64 = 1 << 20;
-/// Bytes of a picture of crops, and of all of them together.
+/// Maximum size of a picture of crops, and of all of them together, in bytes.
 const LARGEST_PICTURE: u64 = 4 << 20;
 const LARGEST_PICTURES: usize = 24 << 20;
-/// Its height and width, in pixels.
+/// Maximum height and width of a picture, in pixels.
 const HIGHEST: u32 = 1 << 13;
-/// Files that are looked at in the folder of pictures.
+/// Most files examined in the folder of pictures.
 const MOST_FILES: usize = 100_000;
-/// Folds with pictures, whatever is in the folder.
+/// Most folds with pictures, whatever the folder contains.
 const MOST_FOLDS: usize = 100;
-/// Warnings and errors that are kept: the first and the newest ones.
+/// Most warnings and errors kept: the first and the newest.
 const MOST_TROUBLES: usize = 200;
-/// What a report tells of.
+/// Contents of a report.
 #[derive(Debug)]
 pub struct Report {
-    /// The run's name.
+    /// Name of the run.
     pub name: String,
-    /// The run, folded from its journal.
+    /// State of the run, from its journal.
     pub state: State,
-    /// Its `state.json`, where it can be read.
+    /// Its `state.json`, if it can be read.
     pub status: Option<Status>,
-    /// Whether a process trains it.
+    /// Whether a process is training it.
     pub in_use: bool,
     /// Unix times of the journal's first and newest event.
     pub times: Option<(f64, f64)>,
     /// Unix time of the report.
     pub now: f64,
-    /// What else the journal tells.
+    /// Further contents of the journal.
     pub past: Past,
-    /// Its out-of-fold figures, where `rsna-tui evaluate` has left some; or why they are not told.
+    /// Its out-of-fold scores, if `rsna-tui evaluate` wrote any; or why they are missing.
     pub evaluated: Option<Result<Evaluated, String>>,
-    /// Its settings; or why there are none.
+    /// Its settings, or why they are missing.
     pub settings: Result<Settings, String>,
-    /// The newest crops of each fold, by its number.
+    /// The newest crops of each fold, by fold number.
     pub pictures: Vec<Picture>,
-    /// The studies that it was trained on, where they were recorded; or why they are not known.
+    /// The studies that it was trained on, if recorded; or why they are unknown.
     pub trained_on: Result<Option<TrainedOn>, String>,
-    /// Lines of the journal that cannot be understood.
+    /// Number of journal lines that cannot be parsed.
     pub damaged: usize,
 }
 
-/// The run's record of its studies, in numbers.
+/// Summary of the run's record of its studies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrainedOn {
-    /// Studies of all folds.
+    /// Number of studies in all folds.
     pub studies: usize,
     /// CRC-32 of the record.
     pub checksum: u32,
 }
 
-/// What the journal tells that is not in the run's state.
+/// Contents of the journal beyond the run's state.
 #[derive(Debug, Default)]
 pub struct Past {
-    /// Warnings and errors, the oldest first.
+    /// Warnings and errors, oldest first.
     pub troubles: VecDeque<LogLine>,
-    /// How many there were, those not kept included.
+    /// Number of warnings and errors, including those not kept.
     pub troubles_total: usize,
-    /// How often it was gone on with in another process.
+    /// Number of times that another process resumed the run.
     pub resumed: usize,
 }
 
 /// A PNG of a fold's crops.
 #[derive(Debug, PartialEq)]
 pub struct Picture {
-    /// The fold's number.
+    /// Number of the fold.
     pub fold: usize,
-    /// The epoch, from 1, at whose end they were the newest.
+    /// The epoch, from 1, at whose end they were the newest crops.
     pub epoch: usize,
-    /// The file.
+    /// The file's bytes.
     pub png: Vec<u8>,
-    /// Its width in pixels.
+    /// Width in pixels.
     pub width: u32,
-    /// Its height in pixels.
+    /// Height in pixels.
     pub height: u32,
 }
 
 impl Report {
     /// Reads a run's folder. `now`: Unix time.
     ///
-    /// Errors: its journal cannot be read. What else is missing or damaged the report says.
+    /// Errors: when its journal cannot be read. The report itself states what else is missing or damaged.
     pub fn of(folder: &Folder, now: f64) -> Result<Self, journal::Error> {
         let in_use = folder.is_in_use();
         let mut report = Self::of_journal(&folder.journal())?;
@@ -121,9 +121,9 @@ impl Report {
         })
     }
 
-    /// What a journal alone tells.
+    /// Makes a report from a journal alone.
     ///
-    /// Errors: it cannot be read.
+    /// Errors: when it cannot be read.
     pub fn of_journal(path: &Path) -> Result<Self, journal::Error> {
         let (state, damaged) = State::of_journal(path, None)?;
         let mut past = Past::default();
@@ -149,7 +149,7 @@ impl Past {
     fn hear(&mut self, stamped: &Stamped) {
         match &stamped.event {
             Event::RunStarted(plan) if plan.resumed => self.resumed += 1,
-            // The report has its own words for how the run ended.
+            // The report words the run's outcome itself.
             Event::RunFinished(_) => return,
             _ => {}
         }
@@ -182,7 +182,7 @@ fn trained_on(path: &Path) -> Result<Option<TrainedOn>, String> {
     Ok(record.map(|r| TrainedOn { studies: r.table.studies.len(), checksum: r.checksum }))
 }
 
-/// The newest picture of each fold in `dir`, as far as there are any.
+/// Reads the newest picture of each fold in `dir`, if any.
 fn pictures(dir: &Path) -> Vec<Picture> {
     let mut newest: BTreeMap<usize, (usize, PathBuf)> = BTreeMap::new();
     for entry in fs::read_dir(dir).into_iter().flatten().take(MOST_FILES).flatten() {
@@ -203,7 +203,7 @@ fn pictures(dir: &Path) -> Vec<Picture> {
     newest.into_iter().filter_map(read).take_while(fits).collect()
 }
 
-/// Of `fold0_epoch012.png`.
+/// Parses `fold0_epoch012.png`.
 fn fold_and_epoch(name: &str) -> Option<(usize, usize)> {
     let (fold, epoch) = name.strip_prefix("fold")?.strip_suffix(".png")?.split_once("_epoch")?;
     let number = |digits: &str| {
@@ -213,7 +213,7 @@ fn fold_and_epoch(name: &str) -> Option<(usize, usize)> {
     Some((number(fold)?, number(epoch)?))
 }
 
-/// A picture, where it is one of a size that a page can show.
+/// Reads a picture; `None` if it is invalid or too large for a page.
 fn picture(fold: usize, epoch: usize, path: &Path) -> Option<Picture> {
     bounded::plain_file(path).ok()?;
     let png = bounded::read(path, LARGEST_PICTURE).ok()?;

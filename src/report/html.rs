@@ -1,5 +1,5 @@
-//! The report as an HTML page: one file without scripts, fonts or links, in the reader's light or
-//! dark colours.
+//! Writes the report as an HTML page: one file without scripts, fonts or links, in light or dark colours
+//! as the reader prefers.
 
 use super::{
     evaluated::Evaluated,
@@ -19,16 +19,16 @@ use crate::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::fmt::Write;
 
-/// A chart as wide as the page.
+/// Size of a chart as wide as the page.
 const WIDE: Options = Options { width: 1040, height: 380, legend: true };
-/// One of two side by side.
+/// Size of one of two charts side by side.
 const HALF: Options = Options { width: 520, height: 320, legend: true };
-/// One of many side by side.
+/// Size of one of many charts side by side.
 const SMALL: Options = Options { width: 250, height: 170, legend: false };
-/// A picture that is not as wide is drawn larger, up to so wide.
+/// Width to which narrower pictures are enlarged, in pixels.
 const PICTURE: u32 = 1000;
 
-/// The page. All that came with the run is in it as text, or as a picture that is no program.
+/// Writes the page. Everything from the run's folder is escaped text or a decoded picture.
 pub fn page(report: &Report) -> String {
     let mut page = Page(String::new());
     page.head(report);
@@ -51,7 +51,7 @@ pub fn page(report: &Report) -> String {
     page.0
 }
 
-/// The page being written. Writing to a String cannot fail, so what it returns is passed over.
+/// The page under construction. Writing to a String cannot fail, so results are ignored.
 struct Page(String);
 
 impl Page {

@@ -1,4 +1,4 @@
-//! The report as Markdown: tables, and curves as rows of bars.
+//! Writes the report as Markdown: tables, and curves as rows of bars.
 
 use super::{
     evaluated::Evaluated,
@@ -13,12 +13,12 @@ use crate::{
 };
 use std::fmt::Write;
 
-/// Bars in a row.
+/// Most bars in a row.
 const BARS: usize = 50;
-/// A text's length, in characters.
+/// Most characters of a text.
 const LONGEST: usize = 4096;
 
-/// The report. All that came with the run is in it as text.
+/// Writes the report. Everything from the run's folder is escaped text.
 pub fn text(report: &Report) -> String {
     let mut text = Text(String::new());
     text.head(report);
@@ -46,7 +46,7 @@ pub fn text(report: &Report) -> String {
     text.0
 }
 
-/// Text in which nothing is markup.
+/// Escapes all markup in a text.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in bounded::excerpt(text, LONGEST).chars() {
@@ -64,8 +64,8 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// Values as bars from the lowest, `▁`, to the highest, `█`; of more than [`BARS`] the means of as
-/// many neighbours. What is not finite is a gap.
+/// Draws values as bars from the lowest, `▁`, to the highest, `█`; averages neighbours if there are more
+/// than [`BARS`]. A value that is not finite is a gap.
 fn bars(values: &[f64]) -> String {
     const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let each = values.len().div_ceil(BARS).max(1);
@@ -84,7 +84,7 @@ fn bars(values: &[f64]) -> String {
     means.iter().map(bar).collect()
 }
 
-/// The text being written. Writing to a String cannot fail, so what it returns is passed over.
+/// The text under construction. Writing to a String cannot fail, so results are ignored.
 struct Text(String);
 
 impl Text {
@@ -136,7 +136,7 @@ impl Text {
         }
     }
 
-    /// Of each fold the training and the validation loss, first and last, and what lies between.
+    /// Writes each fold's training and validation loss: the first, the last, and bars in between.
     fn curves(&mut self, report: &Report) {
         let folds = figures::drawn(report);
         if folds.is_empty() {
@@ -193,7 +193,7 @@ impl Text {
                     self.table(&tables::changed(settings));
                 }
                 self.paragraph("All of them, config.toml:");
-                // An indented block has no end that a line of it could be.
+                // No line can end an indented block.
                 for line in settings.text.lines() {
                     let _ = writeln!(self.0, "    {}", bounded::excerpt(line, LONGEST));
                 }

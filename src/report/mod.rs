@@ -1,8 +1,8 @@
-//! A run as one file to send: what its journal, config and previews tell, as an HTML page, as
-//! Markdown, or its figures as CSV.
+//! Summarizes a run in one file to send to others: results from its journal, config and previews, as an
+//! HTML page, as Markdown, or its metrics as CSV.
 //!
-//! It reads what a run left and asks nothing of the process that trains it, so that a run can be
-//! told of while it goes on, when it died, and wherever its folder was moved.
+//! Reads only the run's files, without asking the training process, so that reports work during
+//! training, after a crash, and wherever the folder was moved.
 
 pub mod csv;
 mod evaluated;
@@ -21,20 +21,20 @@ pub use gather::Report;
 
 use crate::{config::Metric, view::constant::Constants};
 
-/// Folds that are drawn; of more the tables tell alone.
+/// Most folds drawn in charts; tables show the others too.
 const MOST_DRAWN: usize = 20;
-/// Rows of a table of epochs or studies; the figures of more are in the CSV.
+/// Most rows of a table of epochs or studies; the CSV has all values.
 const MOST_ROWS: usize = 500;
 
-/// Studies of each fold that its validation was worst at.
+/// Number of worst studies listed per fold.
 const MOST_WORST: usize = 5;
 
-/// What the table of the worst studies shows.
+/// Caption of the table of the worst studies.
 const WORST: &str = "The studies that the newest validation of each fold was worst at, by (slice \
                      loss + study loss) / 2; predicted is the study head's probability of a \
                      fracture anywhere.";
 
-/// What the table of results shows.
+/// Returns the caption of the table of results.
 fn results(report: &Report) -> String {
     let select = report.state.plan.as_ref().map_or(Metric::Loss, |plan| plan.select);
     let best = match select {
@@ -50,20 +50,20 @@ fn results(report: &Report) -> String {
     )
 }
 
-/// What the table of scores shows.
+/// Caption of the table of scores.
 const SCORES: &str = "Of each fold's best epoch, over the studies that it validates on: vertebrae by \
                       the mean of their slices' logits, the patient by the study head, unless the \
                       settings say otherwise. Intervals are of 95 %, by the bootstrap. Chosen by \
                       these same studies, the best epoch looks a little better than it is.";
 
-/// What the out-of-fold figures are.
+/// Caption of the out-of-fold scores.
 const OUT_OF_FOLD: &str = "Every study scored by the best weights of the fold that was not trained \
                            on it, as rsna-tui evaluate found.";
 
 /// Heading of the crops without a picture.
 const CONSTANT: &str = "Crops without a picture";
 
-/// How many they are, and what that means.
+/// Returns the number of crops without a picture and what they mean.
 fn constant(constants: &Constants) -> String {
     format!(
         "There are {}, as of a vertebra that is not in the scan. The run trains and validates on \
@@ -72,17 +72,17 @@ fn constant(constants: &Constants) -> String {
     )
 }
 
-/// What the two heads' charts show.
+/// Caption of the charts of the two heads.
 const HEADS: &str = "Here training and validation are on the same terms: each head's loss by \
                      itself, against the unmixed targets. Training is still the harder of the two \
                      where batches are mixed up and augmented, and it is a mean over the epoch \
                      while the network changed; so it may lie above validation.";
 
-/// What the table of vertebrae shows.
+/// Caption of the table of vertebrae.
 const VERTEBRAE: &str = "Validation loss of each vertebra's slices at the best epoch: the darker, \
                          the higher.";
 
-/// What the charts of losses show: that the two losses are not on one scale.
+/// Returns the caption of the charts of losses: the two losses have different scales.
 fn losses(report: &Report) -> String {
     let (slice, study) = match &report.settings {
         Ok(settings) => settings.weights.unwrap_or((15.0, 1.0)),

@@ -1,4 +1,4 @@
-//! Out-of-fold figures: as lines, as tables, as curves.
+//! Out-of-fold scores as text lines, tables and charts.
 
 use super::{
     gather::Report,
@@ -14,7 +14,7 @@ use crate::{
     view::Fold,
 };
 
-/// Of each fold's best epoch the figures over its validation; `None` where no epoch has any.
+/// Returns the validation scores of each fold's best epoch; `None` if no epoch has any.
 pub(super) fn at_best(report: &Report) -> Option<Table> {
     let row = |epoch: &Epoch| -> Option<Vec<Cell>> {
         let scores = epoch.scores.as_ref()?;
@@ -48,12 +48,12 @@ pub(super) fn at_best(report: &Report) -> Option<Table> {
     (!rows.is_empty()).then(|| Table { head, words: 1, rows, ..Table::default() })
 }
 
-/// A target's name in a table.
+/// Returns a target's name in a table.
 fn name(target: usize) -> &'static str {
     if target == PATIENT { "patient" } else { NAMES[target] }
 }
 
-/// `0.912 [0.870, 0.951]`
+/// Formats as `0.912 [0.870, 0.951]`.
 fn figure(figure: Option<Figure>) -> String {
     match figure {
         None => "–".into(),
@@ -64,7 +64,7 @@ fn figure(figure: Option<Figure>) -> String {
     }
 }
 
-/// `0.912 [0.87, 0.95]`
+/// Formats as `0.912 [0.87, 0.95]`.
 fn brief(figure: Option<Figure>) -> String {
     match figure {
         Some(Figure { value, interval: Some((low, high)) }) => {
@@ -74,7 +74,7 @@ fn brief(figure: Option<Figure>) -> String {
     }
 }
 
-/// A target's figures, in the order of [`HEADS`].
+/// Formats a target's scores, in the order of [`HEADS`].
 fn figures(target: &TargetScores) -> [String; 5] {
     let TargetScores { log_loss, auc, average_precision, sensitivity, ece, .. } = *target;
     [auc, average_precision, sensitivity, Some(log_loss), Some(ece)].map(figure)
@@ -82,7 +82,7 @@ fn figures(target: &TargetScores) -> [String; 5] {
 
 const HEADS: [&str; 5] = ["ROC AUC", "average precision", "sensitivity", "log loss", "ECE"];
 
-/// The evaluation in lines of 80 characters; figures whose interval has no room are told without.
+/// Formats the evaluation in lines of 80 characters, without intervals that do not fit.
 pub fn lines(evaluation: &Evaluation) -> Vec<String> {
     let all = &evaluation.all;
     let mut lines = vec![
@@ -135,7 +135,7 @@ pub fn lines(evaluation: &Evaluation) -> Vec<String> {
     lines
 }
 
-/// What knowing nothing of the pictures would score.
+/// Describes the scores of a constant prediction.
 pub fn guess(evaluation: &Evaluation) -> String {
     format!(
         "a guess at each target's share of positives scores {:.3}, all 0.5 score 0.693",
@@ -143,7 +143,7 @@ pub fn guess(evaluation: &Evaluation) -> String {
     )
 }
 
-/// Which folds have another best epoch now than when they were evaluated; `None` where none has.
+/// Names folds whose best epoch has changed since they were evaluated; `None` if no fold's has.
 pub fn outdated(evaluation: &Evaluation, folds: &[Fold]) -> Option<String> {
     let now = |number: usize| {
         folds.iter().find(|f| f.plan.fold == number)?.best_epoch().map(|epoch| epoch.at.epoch)
@@ -158,7 +158,7 @@ pub fn outdated(evaluation: &Evaluation, folds: &[Fold]) -> Option<String> {
     })
 }
 
-/// What the columns mean, in a sentence.
+/// Explains the columns in a sentence.
 pub fn notes(evaluation: &Evaluation) -> String {
     let rules = &evaluation.rules;
     let intervals = match rules.bootstrap {
@@ -175,7 +175,7 @@ pub fn notes(evaluation: &Evaluation) -> String {
     )
 }
 
-/// A row a target.
+/// Makes a table with one row per target.
 pub fn targets(evaluation: &Evaluation) -> Table {
     let scores = &evaluation.all;
     let row = |t: usize| -> Vec<Cell> {
@@ -187,7 +187,7 @@ pub fn targets(evaluation: &Evaluation) -> Table {
     Table { head, words: 1, rows: (0..TARGETS).map(row).collect(), ..Table::default() }
 }
 
-/// A row a fold.
+/// Makes a table with one row per fold.
 pub fn folds(evaluation: &Evaluation) -> Table {
     let row = |name: String, epoch: String, scores: &Scores| -> Vec<Cell> {
         let patient = scores.patient();
@@ -214,7 +214,7 @@ pub fn folds(evaluation: &Evaluation) -> Table {
     }
 }
 
-/// ROC curves of C1..C7, faintly, and of the patient.
+/// Draws ROC curves of C1..C7, faintly, and of the patient.
 pub fn roc(studies: &[Study]) -> Chart {
     let mut series = vec![diagonal()];
     for t in 0..TARGETS {
@@ -236,8 +236,8 @@ pub fn roc(studies: &[Study]) -> Chart {
     }
 }
 
-/// Of each bin the mean probability and the share of positives: all vertebrae together, and the
-/// patient.
+/// Draws the mean probability and the share of positives of each bin, for all vertebrae together and
+/// for the patient.
 pub fn reliability(studies: &[Study], bins: usize) -> Chart {
     let curve = |targets: &[usize]| -> Vec<(f64, f64)> {
         let columns = targets.iter().map(|&t| column(studies, t));
@@ -275,7 +275,7 @@ fn diagonal() -> Series {
 fn style(target: usize) -> Style {
     match target {
         PATIENT => Style { color: Style::INK, dash: 0, marker: None, weight: Weight::Strong },
-        // Once round the colours, another dash.
+        // After using every colour, change the dash.
         t => Style { marker: None, dash: t + t / Style::INK, ..Style::nth(t) },
     }
 }

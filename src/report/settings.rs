@@ -1,53 +1,53 @@
-//! A run's settings, and which of them are not the defaults.
+//! A run's settings, and which of them differ from the defaults.
 
 use crate::{bounded, config};
 use std::collections::BTreeMap;
 use toml::{Table, Value};
 
-/// Settings that are told one by one.
+/// Most settings listed.
 const MOST: usize = 200;
-/// Of a value so many characters.
+/// Most characters of a value.
 const LONGEST: usize = 60;
-/// Sections in one another.
+/// Maximum nesting of sections.
 const DEEPEST: usize = 4;
 
 /// A run's settings.
 #[derive(Debug, PartialEq)]
 pub struct Settings {
-    /// The file.
+    /// Text of the config file.
     pub text: String,
-    /// Those that are not the defaults, which are the notebook's.
+    /// Settings that differ from the defaults, which are the notebook's.
     pub changed: Vec<Changed>,
     /// Weights of the slice head and of the study head in the training loss.
     pub weights: Option<(f64, f64)>,
 }
 
-/// A setting that is not the default.
+/// A setting that differs from its default.
 #[derive(Debug, PartialEq)]
 pub struct Changed {
     /// `section.key`
     pub key: String,
-    /// As it was.
+    /// Its value.
     pub value: String,
-    /// The default; `None` where this version has no such setting.
+    /// Its default; `None` if this version has no such setting.
     pub default: Option<String>,
 }
 
 impl Settings {
-    /// From the text of a config.toml, of whatever version of this program.
+    /// Parses a config.toml written by any version of this program.
     ///
-    /// Errors: it is no TOML; one sentence.
+    /// Errors: when it is not valid TOML; one sentence.
     pub fn of(text: &str) -> Result<Self, String> {
         let parse = |text: &str| text.parse::<Table>().map_err(|e| e.message().to_string());
         let mut table = parse(text)
             .map_err(|e| format!("config.toml is no TOML: {}", bounded::excerpt(&e, LONGEST)))?;
-        // A file with both names of a setting is told as it is.
+        // Ignore the error of both names of a setting; show the file unchanged.
         let _ = config::renamed::rename(&mut table);
         let defaults = parse(config::DEFAULTS)?;
         let (own, defaults) = (flat(&table), flat(&defaults));
         let differs = |(key, value): (&String, &String)| {
             let default = defaults.get(key);
-            // How it was looked at makes it no other run.
+            // The dashboard's settings do not affect the run.
             let cosmetic = key.starts_with("ui.") || key.starts_with("keys.");
             (default != Some(value) && !cosmetic).then(|| Changed {
                 key: bounded::excerpt(key, LONGEST),
@@ -67,7 +67,7 @@ impl Settings {
     }
 }
 
-/// `section.key` and its value.
+/// Returns `section.key` and value of each setting.
 fn flat(table: &Table) -> BTreeMap<String, String> {
     fn add(flat: &mut BTreeMap<String, String>, section: &str, table: &Table, depth: usize) {
         for (key, value) in table {
@@ -85,7 +85,7 @@ fn flat(table: &Table) -> BTreeMap<String, String> {
     all
 }
 
-/// A value in one form, however it was written.
+/// Formats a value uniformly, however it was written.
 fn display(value: &Value) -> String {
     match value {
         Value::Float(x) if *x != 0.0 && !(1e-3..1e6).contains(&x.abs()) => format!("{x:e}"),

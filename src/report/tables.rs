@@ -1,4 +1,4 @@
-//! The report's tables as text, for whatever draws them.
+//! The report's tables as text, independent of the output format.
 
 use super::{MOST_ROWS, MOST_WORST, gather::Report, settings::Settings};
 use crate::{
@@ -9,24 +9,24 @@ use crate::{
 /// A table.
 #[derive(Debug, Default, PartialEq)]
 pub struct Table {
-    /// Its columns' names.
+    /// Names of its columns.
     pub head: Vec<&'static str>,
-    /// So many of the columns, from the left, are words; the others are figures.
+    /// Number of leading columns that hold words; the others hold numbers.
     pub words: usize,
     /// Its rows, each as long as the head.
     pub rows: Vec<Vec<Cell>>,
-    /// Rows that sum up the others.
+    /// Summary rows.
     pub foot: Vec<Vec<Cell>>,
-    /// Rows that were left out.
+    /// Number of rows left out.
     pub more: usize,
 }
 
 /// A cell.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Cell {
-    /// What it says.
+    /// Its text.
     pub text: String,
-    /// How dark it is, 0 to 1, where the table is a map.
+    /// Its darkness, 0 to 1, if the table is a heat map.
     pub tint: Option<f64>,
 }
 
@@ -36,7 +36,7 @@ impl<T: Into<String>> From<T> for Cell {
     }
 }
 
-/// A row a fold, and mean and standard deviation over the folds that have a best epoch.
+/// Makes a table with one row per fold, and mean and standard deviation over folds with a best epoch.
 pub fn folds(report: &Report) -> Table {
     let three: fn(f64) -> String = |x| format!("{x:.3}");
     let ratio = |fold: &Fold, best: &Epoch| {
@@ -106,14 +106,14 @@ pub fn folds(report: &Report) -> Table {
     }
 }
 
-/// The folds by their numbers; the run's own order is that of its queue.
+/// Returns the folds by number; the run's state lists them in queue order.
 pub fn sorted(report: &Report) -> Vec<&Fold> {
     let mut folds: Vec<&Fold> = report.state.folds.iter().collect();
     folds.sort_by_key(|fold| fold.plan.fold);
     folds
 }
 
-/// A fold's state; one that was at work in a process that is no more is not.
+/// Returns a fold's state. A fold whose process died is not active.
 fn state(report: &Report, fold: &Fold) -> String {
     let at_work = matches!(fold.state, FoldState::Training | FoldState::Validating);
     let word = match at_work && !report.in_use {
@@ -126,7 +126,7 @@ fn state(report: &Report, fold: &Fold) -> String {
     }
 }
 
-/// Of each fold's best epoch the validation slice loss of C1..C7, as a map; `None` without one.
+/// Makes a heat map of C1..C7's validation slice loss at each fold's best epoch; `None` if none has one.
 pub fn vertebrae(report: &Report) -> Option<Table> {
     let best: Vec<&Epoch> = sorted(report).into_iter().filter_map(Fold::best_epoch).collect();
     let finite = |epoch: &Epoch| epoch.valid_vertebra_loss.map(|x| x.filter(|x| x.is_finite()));
@@ -154,7 +154,7 @@ pub fn vertebrae(report: &Report) -> Option<Table> {
     })
 }
 
-/// The studies that each fold's newest validation was worst at.
+/// Makes a table of the studies with the highest loss in each fold's newest validation.
 pub fn worst(report: &Report) -> Table {
     let mut rows: Vec<Vec<Cell>> = Vec::new();
     for worst in sorted(report).into_iter().filter_map(|fold| fold.worst.as_ref()) {
@@ -186,7 +186,7 @@ pub fn worst(report: &Report) -> Table {
     Table { head, words: 2, rows, ..Table::default() }
 }
 
-/// A row an epoch.
+/// Makes a table with one row per epoch.
 pub fn epochs(fold: &Fold) -> Table {
     let best = fold.best_epoch().map(|best| best.at.epoch);
     let row = |e: &Epoch| -> Vec<Cell> {
@@ -228,7 +228,7 @@ pub fn epochs(fold: &Fold) -> Table {
     }
 }
 
-/// Warnings and errors, the oldest first.
+/// Makes a table of warnings and errors, oldest first.
 pub fn troubles(report: &Report) -> Table {
     let past = &report.past;
     let word = |level| if level == Level::Error { "error" } else { "warning" };
@@ -241,7 +241,7 @@ pub fn troubles(report: &Report) -> Table {
     Table { head: vec!["at", "", "what"], words: 3, rows, foot: Vec::new(), more }
 }
 
-/// The studies that were left out.
+/// Makes a table of the studies that were left out.
 pub fn left_out(studies: &[SkippedStudy]) -> Table {
     let row = |study: &SkippedStudy| -> Vec<Cell> {
         let times = study.times.to_string();
@@ -257,7 +257,7 @@ pub fn left_out(studies: &[SkippedStudy]) -> Table {
     }
 }
 
-/// The studies with crops without a picture.
+/// Makes a table of the studies with crops without a picture.
 pub fn constant(constants: &Constants) -> Table {
     let rows = constants.rows();
     let more = rows.len().saturating_sub(MOST_ROWS);
@@ -271,7 +271,7 @@ pub fn constant(constants: &Constants) -> Table {
     }
 }
 
-/// The settings that are not the defaults.
+/// Makes a table of the settings that differ from the defaults.
 pub fn changed(settings: &Settings) -> Table {
     let rows = settings.changed.iter().map(|changed| {
         let default = changed.default.as_deref().unwrap_or("–");

@@ -80,7 +80,7 @@ fn epoch(at: Position, valid: f64) -> Event {
     })
 }
 
-/// Two folds, one of them with a loss that is not finite; then trained again.
+/// Returns the events of two folds, one with a non-finite loss.
 fn events(name: &str) -> Vec<Event> {
     let log = Log { level: Level::Warn, message: name.into() };
     let mut events = vec![plan(name), Event::Log(log)];
@@ -107,7 +107,7 @@ fn finished(name: &str) -> Event {
     Event::RunFinished(RunFinished { outcome: Outcome::Completed, best: Vec::new(), skipped })
 }
 
-/// A run's folder with these events, and its report.
+/// Makes a run's folder with these events, and its report.
 fn report_of(dir: &Path, events: &[Event]) -> Report {
     let path = dir.join("run");
     fs::create_dir_all(&path).unwrap();
@@ -176,7 +176,7 @@ fn hostile_text_stays_text() {
     let dir = tempfile::tempdir().unwrap();
     let run = dir.path().join("run");
     fs::create_dir(&run).unwrap();
-    // TOML without its own quotes, so that it is one.
+    // TOML strings must not contain the escape character.
     let config = format!("[train]\n\"</pre><script>\" = '''{}'''\n", HOSTILE.replace('\u{1b}', ""));
     fs::write(run.join("config.toml"), config).unwrap();
     let mut events = events(HOSTILE);
