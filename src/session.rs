@@ -1,5 +1,4 @@
-//! From a command line to a run: the configuration, the data and the folder, checked before
-//! anything is trained.
+//! Turns a command line into a run: configuration, data and folder, checked before any training.
 
 mod attach;
 mod augment;
@@ -63,20 +62,20 @@ use candle_core::{DType, Device};
 use eyre::{Result, bail, eyre};
 use std::{path::Path, sync::Arc};
 
-/// The notebook's DEBUG samples as many studies.
+/// Number of studies sampled with the notebook's DEBUG.
 const DEBUG_STUDIES: usize = 16;
-/// Folds that made-up studies are dealt to, at least.
+/// Minimum number of folds for made-up studies.
 const PHANTOM_FOLDS: usize = 4;
-/// A check of more files than this is announced: it may take a while.
+/// Number of files above which a check is announced, because it may take a while.
 const MANY_FILES: usize = 20_000;
 
-/// The configuration that the command line asks for.
+/// Builds the configuration from the command line.
 pub fn config(args: &cli::Train) -> Result<Config> {
     check_runs_dir(args.runs_dir.as_deref())?;
     load(args.config.as_deref(), args.demo, &args.sets())
 }
 
-/// A run's settings name the folder of runs as text.
+/// Rejects a runs folder that is not UTF-8, because a run's settings name it as text.
 fn check_runs_dir(dir: Option<&Path>) -> Result<()> {
     match dir.filter(|dir| dir.to_str().is_none()) {
         Some(dir) => bail!(
@@ -91,7 +90,7 @@ fn check_runs_dir(dir: Option<&Path>) -> Result<()> {
 fn load(given: Option<&Path>, demo: bool, sets: &[Set]) -> Result<Config> {
     let file = if demo { given } else { file_or_default(given) };
     if let (true, Some(file)) = (demo, file) {
-        // Checked by itself: the demo's settings, laid over it, would hide what is wrong there.
+        // Check it by itself: the demo's settings override it and would hide errors.
         Config::load(Some(file), false, &[])?;
         print::warn(format_args!("--demo's settings win over those in {}", file.display()));
     }
@@ -100,29 +99,29 @@ fn load(given: Option<&Path>, demo: bool, sets: &[Set]) -> Result<Config> {
     Ok(config)
 }
 
-/// Which key does what on the dashboard.
+/// Builds the dashboard's key bindings.
 fn keys(config: &Config) -> Result<tui::Keymap> {
     tui::Keymap::new(&config.keys).map_err(|why| eyre!("{why}"))
 }
 
-/// The config that was given, or ./config.toml where it exists.
+/// Returns the given config, or ./config.toml if it exists.
 fn file_or_default(given: Option<&Path>) -> Option<&Path> {
     let default = Path::new("config.toml");
     given.or_else(|| default.symlink_metadata().is_ok().then_some(default))
 }
 
-/// `rsna-tui keys`.
+/// Runs `rsna-tui keys`.
 pub fn keys_table() -> Result<String> {
     Ok(keys(&load(None, false, &[])?)?.table())
 }
 
-/// The table of `--print-model`.
+/// Makes the table of `--print-model`.
 pub fn model_table(config: &Config) -> Result<String> {
     let model = Classifier::new(&Spec::new(config), config.seed, 0, DType::F32, &Device::Cpu)?;
     Ok(summary::table(&model, config.train.batch_size, config.data.image_size))
 }
 
-/// `rsna-tui phantom`: writes the studies and says how to train on them.
+/// Runs `rsna-tui phantom`: writes the studies and explains how to train on them.
 pub fn phantom(args: &cli::Phantom) -> Result<CommandOutput> {
     if !args.size.is_multiple_of(32) {
         bail!("--size {}: expected a multiple of 32, from 32 to 512", args.size);
@@ -158,13 +157,13 @@ pub fn phantom(args: &cli::Phantom) -> Result<CommandOutput> {
     Ok(vec![wrote, train].into())
 }
 
-/// Checks all that a run needs and makes its folder. Of bad input nothing is left behind.
+/// Checks everything a run needs and creates its folder. Leaves nothing behind on bad input.
 pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
     let device = set_up(&config, &args.device, config.train.precision)?;
     let (mut table, source) = data_or_demo(&config)?;
     if args.debug {
         table = table.sample(DEBUG_STUDIES, config.seed);
-        // A fold may have no study among so few.
+        // With few studies, a fold may have none.
         let holds = |fold: &usize| table.studies.iter().any(|s| s.fold == *fold);
         let (folds, empty) = config.train.folds.iter().partition(|f| holds(f));
         config.train.folds = folds;
@@ -178,7 +177,7 @@ pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
         Some(name) => Folder::create(&config.run.dir, name)?,
         None => Folder::create_new(&config.run.dir, &default_name(args.demo))?,
     };
-    // First: a folder with a config is a run.
+    // Write the studies first: once the folder has a config, it counts as a run.
     recorded::write(&folder, &table, checked, args.debug)?;
     folder.write_config(&config.to_toml())?;
     let job = job(config, device, (table, source), folder);
@@ -191,7 +190,7 @@ pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
     })
 }
 
-/// The run that is to go on, with the settings that it was begun with.
+/// Prepares the run to resume, with its original settings.
 pub fn resume(args: &cli::Resume) -> Result<Job> {
     check_runs_dir(args.runs_dir.as_deref())?;
     let folder = named_run::named_run(args.run.as_deref(), args.runs_dir.as_ref())?.lock()?;
@@ -202,7 +201,7 @@ pub fn resume(args: &cli::Resume) -> Result<Job> {
     let precision = config.train.precision;
     let device = set_up(&config, &args.device, precision).map_err(|error| {
         match error.downcast_ref() {
-            // What the error advises, another precision, a run cannot go on with.
+            // The error suggests another precision, but a run cannot change it.
             Some(device::Error::Precision { why, .. }) => {
                 let why = why.as_ref().map(|why| format!(" (no CUDA: {why})")).unwrap_or_default();
                 eyre!(
@@ -228,7 +227,7 @@ pub fn resume(args: &cli::Resume) -> Result<Job> {
     Ok(Job { resume: Some(left), nan_at_batch: args.nan_at_batch, ..job })
 }
 
-/// Where the run was trained last, as its journal says.
+/// Returns the device that last trained the run, from its journal.
 fn device_before(folder: &Folder) -> Option<String> {
     let mut device = None;
     let hear = |stamped: &Stamped| {
@@ -240,12 +239,12 @@ fn device_before(folder: &Folder) -> Option<String> {
     device
 }
 
-/// A device's name without what makes no difference to the numbers, the CPU's threads.
+/// Returns a device's name without the CPU's threads, which do not affect the numbers.
 fn kind(device: &str) -> &str {
     if device.starts_with("CPU,") { "CPU" } else { device }
 }
 
-/// Where the run was left. The journal is brought back to what the checkpoints know.
+/// Reads the run's progress. Trims the journal to the checkpoints.
 fn left(folder: &Folder, config: &Config, device: &str) -> Result<Left> {
     let folds = match Status::read(&folder.state()) {
         Ok(status) => status.folds,
@@ -273,7 +272,7 @@ fn left(folder: &Folder, config: &Config, device: &str) -> Result<Left> {
                 (progress.epoch, progress.step)
             }
             (None, refused) if refused.is_empty() => (0, 0),
-            // Its fold will not go on, so its past stays.
+            // Keep the journal of a fold that will not continue.
             (None, _) => continue,
         };
         known.push(journal::Known { fold, epochs: progress.0, steps: progress.1 });
@@ -313,7 +312,7 @@ fn job(
     }
 }
 
-/// Threads and device as they are asked for. Before anything is computed.
+/// Sets up threads and the requested device. Must precede any computation.
 fn set_up(config: &Config, device: &str, precision: Precision) -> Result<device::Chosen> {
     use_threads(config)?;
     let chosen = device::choose(device, precision)?;
@@ -321,7 +320,7 @@ fn set_up(config: &Config, device: &str, precision: Precision) -> Result<device:
     Ok(chosen)
 }
 
-/// Lets `train.threads` threads compute. Before anything is computed.
+/// Uses `train.threads` threads for computation. Must precede any computation.
 fn use_threads(config: &Config) -> Result<()> {
     let threads = config.train.threads;
     if threads > 0 {
@@ -331,12 +330,12 @@ fn use_threads(config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// The studies of `data.table`, and where their slices are read from.
+/// Reads the studies of `data.table` and opens the source of their slices.
 fn data(config: &Config) -> Result<(Table, Arc<dyn SliceSource>)> {
     Ok((table(config)?, source(config)))
 }
 
-/// As [`data`], for a command that can do without the user's own studies.
+/// Like [`data`], for a command that also works with made-up studies.
 fn data_or_demo(config: &Config) -> Result<(Table, Arc<dyn SliceSource>)> {
     data(config).map_err(|error| match error.downcast_ref() {
         Some(study::Error::TableUnreadable { source, .. })
@@ -371,12 +370,12 @@ fn npy_folder(config: &Config) -> NpyFolder {
     NpyFolder { dir: d.dir.clone(), size: d.image_size, slices_per_vertebra: d.slices_per_vertebra }
 }
 
-/// Checks all that training would stop at, before the screen is up.
+/// Checks everything that could stop training, before the dashboard opens.
 fn check_inputs(config: &Config, table: &Table, source: &dyn SliceSource) -> Result<Checked> {
     table.check_folds(&config.train.folds, config.train.batch_size)?;
     let checked = check_slices(config, source, &table.studies)?;
     if !config.model.pretrained.as_os_str().is_empty() {
-        // Each fold loads it again into fresh weights.
+        // Check that the weights fit; each fold loads them again into a new network.
         let model = Classifier::new(&Spec::new(config), 0, 0, DType::F32, &Device::Cpu)?;
         let filled = weights::fill_from(&model, &config.model.pretrained, None, false)?;
         if let Some(note) = filled.note {
@@ -393,7 +392,7 @@ fn check_slices(config: &Config, source: &dyn SliceSource, studies: &[Study]) ->
     Ok(checked)
 }
 
-/// As [`check_slices`], with what is wrong with each study in the place of one error for all.
+/// Like [`check_slices`], but returns each study's problem instead of one error for all.
 fn check_each_slice(
     config: &Config,
     source: &dyn SliceSource,

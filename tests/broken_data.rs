@@ -1,4 +1,4 @@
-//! Files that go wrong while a run trains on them.
+//! Tests files that break while a run trains on them.
 
 use std::{
     fs,
@@ -30,8 +30,8 @@ impl Run {
         self.dir.path().join("runs/r").join(name)
     }
 
-    /// Trains fold 0 for `epochs`, spoils the crops once an epoch is done, and returns the exit
-    /// code and what was said.
+    /// Trains fold 0 for `epochs`, breaks the crops after an epoch, and returns the exit code and the
+    /// output.
     fn train(&self, epochs: usize, on_error: &str, spoil: impl Fn(&Path)) -> (i32, String) {
         let flags = format!(
             "--no-tui --run r --folds 0 --set data.dir=p/crops --set data.table=p/train_seg.csv \
@@ -75,17 +75,17 @@ fn truncate(crops: &Path) {
     file.set_len(1000).unwrap();
 }
 
-/// Root may read every file, but no folder as one.
+/// Replaces a file with a folder, because root can read any file.
 fn make_unreadable(crops: &Path) {
     let path = crops.join("phantom.0005_1_0.npy");
     fs::remove_file(&path).unwrap();
     fs::create_dir(path).unwrap();
 }
 
-/// How a file is spoilt, its slice, and what is said of it.
+/// How to break a file, its slice, and the expected message.
 type Spoilt = (fn(&Path), &'static str, &'static str);
 
-/// Whichever of them fold 0 trains on, one of its two batches keeps two studies.
+/// Whichever of these studies fold 0 trains on, one of its two batches keeps two studies.
 const SPOILT: [Spoilt; 3] = [
     (delete, "study phantom.0001 C2 slice 3", "phantom.0001_2_3.npy is missing"),
     (truncate, "study phantom.0003 C7 slice 14", "phantom.0003_7_14.npy is truncated"),
@@ -126,7 +126,7 @@ fn spoilt_files_are_left_out_where_the_config_says_so() {
         let names_it = |line: &&str| line.contains(slice) && line.contains(reason);
         assert!(report.lines().any(|l| names_it(&l) && l.contains(" times: ")), "{report}");
         let warnings = said.lines().filter(names_it).filter(|l| l.contains("warning: ")).count();
-        // In each epoch after the first two or three, and once more when the fold ends.
+        // In each epoch after the first two or three, and again when the fold ends.
         assert!(warnings > 4, "{warnings} of {slice}");
     }
     assert!(said.contains("fold 0: 3 studies were left out of batches:"), "{said}");

@@ -1,4 +1,4 @@
-//! The program from outside, without a terminal: what it trains, writes and refuses.
+//! Tests the program's command line without a terminal: what it trains, writes and refuses.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A folder with six phantom studies of 32² in two folds, and the flags that train on them.
+/// Makes a folder with six phantom studies of 32² in two folds, and the flags that train on them.
 fn phantoms(dir: &Path) -> Vec<String> {
     let out = rsna_tui(dir, &["phantom", "p", "--studies", "6", "--size", "32", "--folds", "2"]);
     assert!(out.status.success(), "{}", text(&out.stderr));
@@ -29,7 +29,7 @@ fn with<'a>(flags: &'a [String], more: &[&'a str]) -> Vec<&'a str> {
     flags.iter().map(String::as_str).chain(more.iter().copied()).collect()
 }
 
-/// The log without its times.
+/// Returns the log without its times.
 fn log(run: &Path) -> Vec<String> {
     let log = fs::read_to_string(run.join("logs/k.txt")).unwrap();
     log.lines().map(|l| l[l.find("Fold").unwrap()..].to_string()).collect()
@@ -59,7 +59,7 @@ fn a_run_leaves_config_log_and_checkpoints_and_the_seed_decides_it() {
     assert!(other.status.success());
     assert_ne!(lines, log(&dir.path().join("runs/c")));
 
-    // `last` goes with its metadata; `best` holds nothing but the state dict.
+    // `last` has metadata; `best` holds nothing but the state dict.
     let bytes = fs::read(run.join("fold0_last.safetensors")).unwrap();
     let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
     let metadata = header.metadata().clone().unwrap();
@@ -110,13 +110,13 @@ fn control_c_saves_and_exits_130() {
     }
     let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(kill.success());
-    // The pipe is read to its end, so that the child is not held up by it.
+    // Read the pipe to its end, so that the child does not block on it.
     std::io::copy(&mut child.stdout.take().unwrap(), &mut std::io::sink()).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(dir.path().join("runs/i/fold0_last.safetensors").is_file());
 }
 
-/// Runs and expects one sentence on stderr with these words, exit code 2 and no run folder.
+/// Expects one sentence on stderr with these words, exit code 2 and no run folder.
 fn refused(dir: &Path, args: &[&str], words: &[&str]) {
     let out = rsna_tui(dir, args);
     let said = text(&out.stderr);
@@ -216,7 +216,7 @@ fn harder_phantoms_have_the_same_labels_and_other_pixels() {
     assert_eq!(read(&["--difficulty", "easy"], "b"), [table.clone(), pixels.clone()]);
     let hard = read(&["--difficulty", "hard"], "c");
     assert!(hard[0] == table && hard[1] != pixels);
-    // The same as are made up on the fly.
+    // Studies made up without files are the same.
     let flags = "augment --set data.image_size=32 --study phantom.0001 --set train.folds=[0] \
                  --set data.phantom_studies=2 --set data.table=c/train_seg.csv --n 105 --fold 9";
     let sheet = |more: &[&str]| {
@@ -231,7 +231,7 @@ fn harder_phantoms_have_the_same_labels_and_other_pixels() {
     assert!(written == made_up);
 }
 
-/// `augment` on the phantoms' files.
+/// Returns the arguments of `augment` for the phantoms' files.
 fn sheet<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let flags = "augment --set data.dir=p/crops --set data.table=p/train_seg.csv \
                  --set data.image_size=32 --out";
@@ -250,7 +250,7 @@ fn augment_draws_a_sheet_and_the_seed_decides_it() {
         assert!(said.contains("phantom.0002.png") && said.contains("epochs 1 to 4"), "{said}");
         fs::read(dir.path().join(out).join("phantom.0002.png")).unwrap()
     };
-    // Other studies' files are not asked for.
+    // Files of other studies are not needed.
     fs::remove_file(dir.path().join("p/crops/phantom.0001_2_3.npy")).unwrap();
     let png = draw("a", &[]);
     assert!(png.starts_with(b"\x89PNG"));
@@ -314,7 +314,7 @@ fn bad_sheets() {
 fn a_sheet_that_cannot_be_written_is_one_sentence() {
     let dir = tempfile::tempdir().unwrap();
     phantoms(dir.path());
-    // Where root too may make neither file nor folder.
+    // A place where even root can create neither file nor folder.
     std::os::unix::fs::symlink("nowhere/at/all", dir.path().join("s")).unwrap();
     let words = ["cannot make the folder s", "--out"];
     refused(dir.path(), &sheet("s", &["--study", "phantom.0002"]), &words);
@@ -369,7 +369,7 @@ fn crops_without_a_picture_are_told_by_check_by_the_run_and_by_its_report() {
     let sets: Vec<&str> = flags.iter().skip(1).map(String::as_str).collect();
     let check = || rsna_tui(dir.path(), &[&["check"], &sets[..]].concat());
     let run = |name: &'static str| {
-        // An epoch leaves none of a fold's three studies out.
+        // With this batch size an epoch uses all three studies of a fold.
         let more = ["--set", "train.batch_size=3", "--run", name];
         let out = rsna_tui(dir.path(), &with(&flags, &more));
         assert!(out.status.success(), "{}", text(&out.stderr));
@@ -390,7 +390,7 @@ fn crops_without_a_picture_are_told_by_check_by_the_run_and_by_its_report() {
         assert!(output.contains(words), "{output} lacks {words}");
     }
     let output = run("gone");
-    // Once, though two folds meet them in two epochs each.
+    // Reported once, although two folds meet them in two epochs each.
     assert_eq!(output.matches("crops without a picture").count(), 1, "{output}");
     let line = output.lines().find(|line| line.contains("crops without a picture")).unwrap();
     let named = "phantom.0001 C1, C7; phantom.0004 2 slices of C3";

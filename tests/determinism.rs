@@ -1,4 +1,4 @@
-//! The same seed and number of threads give the same weights, to the bit.
+//! The same seed and number of threads give bit-identical weights.
 
 use candle_core::{DType, Device};
 use rsna_tui::{
@@ -13,7 +13,7 @@ use rsna_tui::{
     },
 };
 
-/// The gradients of the first step, and the weights after `steps`, on so many threads.
+/// Returns the gradients of the first step, and the weights after `steps`, on `threads` threads.
 fn run(threads: usize, steps: usize, plan: Plan) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.install(|| {
@@ -48,8 +48,8 @@ fn twenty_steps_give_the_same_bits() {
     }
 }
 
-/// Another number of threads groups the images otherwise, so that sums are rounded otherwise; no
-/// gradient moves by more than a millionth of the norm of all.
+/// Another number of threads groups the images differently, so that sums round differently; no gradient
+/// changes by more than a millionth of the norm of all gradients.
 #[test]
 fn the_number_of_threads_changes_the_last_digits_only() {
     let plan = Plan::of_chunk(42, 42);

@@ -1,5 +1,4 @@
-//! The fuzzer's seeds, and small changes of them, through the same functions: see `fuzz/README.md`.
-//! None may panic.
+//! Runs the fuzz targets on their seeds and small changes of them: see `fuzz/README.md`. None may panic.
 
 mod common;
 
@@ -20,7 +19,7 @@ use rsna_tui::{
 };
 use std::path::Path;
 
-/// Changes of the seeds of a target.
+/// Number of changed seeds per target.
 const CHANGES: usize = 600;
 
 fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
@@ -35,7 +34,7 @@ fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
-/// Runs every seed of a target, and changes of them.
+/// Runs a target on every seed, and on changes of them.
 fn run(target: &str, function: fn(&[u8]), changes: usize) {
     let seeds = seeds(target);
     for (name, seed) in &seeds {
@@ -55,8 +54,8 @@ fn run(target: &str, function: fn(&[u8]), changes: usize) {
     }
 }
 
-/// What a file may suffer: flipped bits, other bytes, a lost or doubled part, a part of another file,
-/// another number.
+/// Corrupts a file: flips bits, replaces bytes, deletes or duplicates a part, inserts a part of another
+/// file, or changes a number.
 fn alter(bytes: &mut Vec<u8>, other: &[u8], rng: &mut ChaCha8Rng) {
     if bytes.is_empty() {
         return bytes.extend(other);

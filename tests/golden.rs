@@ -1,4 +1,4 @@
-//! The network, loss and optimizer against PyTorch, case by case with the golden tolerances.
+//! Compares network, loss and optimizer with PyTorch, within the golden files' tolerances.
 
 #[path = "golden/mixed_precision.rs"]
 mod mixed_precision;
@@ -36,7 +36,7 @@ fn config() -> Config {
     Config::load(None, false, &[]).unwrap()
 }
 
-/// f64 array of a JSON value.
+/// Returns the numbers of a JSON array.
 fn numbers(v: &serde_json::Value) -> Vec<f64> {
     v.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
 }
@@ -152,7 +152,7 @@ fn small_lstm() {
     let x = Var::from_tensor(&t["lstm.x"]).unwrap();
     let y = lstm::forward(&[&lstm], x.as_tensor(), true).unwrap().remove(0);
     assert!(max_abs(&values(&y), &values(&t["lstm.y"])) < 1e-6);
-    // The case's loss is Σ y·u with u by the inputs' formula.
+    // The case's loss is Σ y·u, with u from the formula of the inputs.
     let u: Vec<f32> = (0..112).map(|i| unit("lstm.gy", i) as f32).collect();
     let u = Tensor::from_vec(u, (2, 7, 8), &Device::Cpu).unwrap();
     let grads = (y * u).unwrap().sum_all().unwrap().backward().unwrap();
@@ -209,7 +209,7 @@ fn fresh_weights_are_drawn_as_pytorch_and_timm_draw_them() {
 
 // ---------------------------------------------------------------- whole network
 
-/// The golden input, from the formula.
+/// The golden input, made by its formula.
 struct Input {
     pixels: Vec<f32>,
     size: usize,
@@ -289,7 +289,7 @@ fn eval_mode(case: &Case) {
     }
     let features = model.encoder.forward(&images, false).unwrap().reshape((4, 105, ())).unwrap();
     let out = model.tail(&features).unwrap();
-    // The files of the full model hold the first part of each.
+    // The full model's files hold only the first part of each.
     let part = |got: &Tensor, key: &str, tolerance: f64| {
         let expected = &t[key];
         let mut got = got.clone();
@@ -299,7 +299,7 @@ fn eval_mode(case: &Case) {
         check(&got, expected, tolerance, key);
     };
     match case.name {
-        // 35 slices a study: every third.
+        // Every third of 35 slices per study.
         "nano" => {
             let every = Tensor::arange_step(0u32, 105, 3, device()).unwrap();
             check(
@@ -322,7 +322,7 @@ fn eval_mode(case: &Case) {
     part(&out.lstm2, "eval.lstm2_out", case.logits);
     check(&out.slices.unsqueeze(1).unwrap(), &t["eval.logits"], case.logits, "logits");
     check(&out.studies.unsqueeze(1).unwrap(), &t["eval.logits2"], case.logits, "logits2");
-    // The same by hand.
+    // The same through the training stepper.
     let (slices, studies) = stepper(&model, 420).predict(&input, 4).unwrap();
     check(&slices.unsqueeze(1).unwrap(), &t["eval.logits"], case.logits, "logits");
     check(&studies.unsqueeze(1).unwrap(), &t["eval.logits2"], case.logits, "logits2");
@@ -365,7 +365,7 @@ fn tiny_weights_are_the_formulas() {
     }
 }
 
-/// Gradients of one training batch, plain and mixed up, in chunks of `chunk`.
+/// Compares gradients of one training batch, plain and mixed up, in chunks of `chunk`.
 fn gradients(case: &Case, chunk: usize) {
     let files = (
         tensors(&format!("{}_grads.safetensors", case.name)),
@@ -458,8 +458,8 @@ fn chunks_do_not_change_the_gradients() {
     }
 }
 
-/// AdamW on one batch: losses of the steps, and the parameters after 1, 2 and 5.
-/// `loss`: what a step's loss is held against, if not the golden f32 one, and its tolerance.
+/// Runs AdamW on one batch and compares the steps' losses, and the parameters after 1, 2 and 5.
+/// `loss`: the expected loss of a step, if not the golden f32 one, and its tolerance.
 fn train_steps(case: &Case, steps: usize, loss: &dyn Fn(usize) -> (Option<f64>, f64)) {
     let files = (
         tensors(&format!("{}_adamw.safetensors", case.name)),
@@ -510,12 +510,12 @@ fn tiny_adamw() {
 
 #[test]
 fn nano_adamw() {
-    // The golden f32 loss of step 3 (0.7382693) is itself 3.3e-4 from PyTorch's in f64
-    // (0.7385108): from the second update on, Adam follows the sign of gradients that are
-    // rounding noise. So steps 2 and 3 are held against PyTorch in f64, measured with the
-    // reference model on the same input; the third only roughly. Our gradients of the first step,
-    // each nearer to those in f64 than PyTorch's in f32 are, put into PyTorch in f64 give the loss
-    // that we get, 4e-4 to 5e-4 away.
+    // The golden f32 loss of step 3 (0.7382693) itself differs by 3.3e-4 from PyTorch's in f64
+    // (0.7385108): from the second update on, Adam follows the sign of gradients that are rounding
+    // noise. So steps 2 and 3 are compared with PyTorch in f64, measured with the reference model on
+    // the same input; the third only roughly. With this program's gradients of the first step, each
+    // nearer to the f64 ones than PyTorch's f32 gradients are, PyTorch in f64 gives the same loss as
+    // this program, 4e-4 to 5e-4 away.
     train_steps(&nano_case(), 3, &|step| match step {
         1 => (None, 1e-5),
         2 => (Some(0.6185567353864179), 5e-6),

@@ -1,4 +1,4 @@
-//! The same run as plain lines.
+//! Tests a run shown as plain lines.
 
 mod common;
 

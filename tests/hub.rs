@@ -1,5 +1,5 @@
-//! Pretrained encoders by name: from a hub on this machine, from the cache, and where there is neither.
-//! Built with the feature `hub` only.
+//! Tests pretrained encoders by name: from a local hub, from the cache, and with neither. Built only
+//! with the feature `hub`.
 #![cfg(feature = "hub")]
 
 use candle_core::{DType, Device};
@@ -18,14 +18,14 @@ use std::{
 const SMALL: [&str; 3] =
     ["model.backbone=convnext_micro", "model.lstm_hidden=2", "model.head_hidden=2"];
 
-/// `rsna-tui import timm hf:timm/small` against the hub at `endpoint`: exit code and what it said.
+/// Runs `rsna-tui import timm hf:timm/small` against the hub at `endpoint`. Returns exit code and output.
 fn import(dir: &Path, endpoint: &str, name: &str, out: &str) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rsna-tui"));
     command.current_dir(dir).args(["import", "timm", name, "--out", out]);
     for set in SMALL {
         command.args(["--set", set]);
     }
-    // Whatever proxy there is does not lead to this machine.
+    // A proxy could not reach the local hub.
     for proxy in
         ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]
     {
@@ -37,8 +37,7 @@ fn import(dir: &Path, endpoint: &str, name: &str, out: &str) -> (Option<i32>, St
     (out.status.code(), String::from_utf8_lossy(&said).into_owned())
 }
 
-/// Answers one request as the hub does: the one file of the one repository, as a range where one is
-/// asked for.
+/// Answers one request as the hub does, from one repository with one file; supports range requests.
 fn answer(mut stream: TcpStream, file: &[u8]) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut request = String::new();
@@ -81,7 +80,7 @@ fn a_model_of_the_hub_is_downloaded_once() {
     let (code, said) = import(dir, &endpoint, "hf:timm/small@v1", "a.safetensors");
     assert!(code == Some(0), "{said}");
     assert!(dir.join("cache/hub/models--timm--small").is_dir());
-    // Without the hub: from the cache.
+    // Without the hub, take it from the cache.
     let nowhere = "http://127.0.0.1:9";
     let (code, said) = import(dir, nowhere, "hf:timm/small@v1", "b.safetensors");
     assert!(code == Some(0), "{said}");

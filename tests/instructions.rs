@@ -1,10 +1,10 @@
-//! Instructions of the hot kernels, counted under valgrind: the same on a busy machine as on an
-//! idle one. Not among the ordinary tests, since it wants valgrind and a few minutes:
+//! Counts the instructions of the hot kernels under valgrind, which gives the same numbers on a busy
+//! machine as on an idle one. Ignored by default, because it needs valgrind and a few minutes:
 //!
 //!     cargo test --release --test instructions -- --ignored --nocapture
 //!
-//! The counts are those of the AVX2 path (valgrind knows no AVX-512), built for release. One
-//! that is meant to change is written anew here, with its reason in the commit.
+//! The counts are those of the AVX2 path (valgrind does not support AVX-512) in a release build. When a
+//! kernel's count changes on purpose, update it here and give the reason in the commit.
 
 use candle_core::{DType, Device, Tensor};
 use rsna_tui::{
@@ -19,7 +19,7 @@ use rsna_tui::{
 };
 use std::{ops::Range, process::Command};
 
-/// Millions of instructions of one run, and what of it may change with the compiler.
+/// Expected millions of instructions per run of each kernel.
 const COUNTS: [(&str, f64); 6] = [
     ("depthwise", 3.638),
     ("layer_norm", 2.219),
@@ -30,7 +30,7 @@ const COUNTS: [(&str, f64); 6] = [
 ];
 const TOLERANCE: f64 = 0.05;
 
-/// Which kernel the test below runs, and how often.
+/// Environment variables: the kernel that the test below runs, and how often.
 const KERNEL: &str = "RSNA_TUI_COUNT_KERNEL";
 const TIMES: &str = "RSNA_TUI_COUNT_TIMES";
 
@@ -42,7 +42,7 @@ fn tensor(shape: &[usize]) -> Tensor {
     Tensor::from_vec(values(shape.iter().product()), shape, &Device::Cpu).unwrap()
 }
 
-/// Runs a kernel so often.
+/// Runs a kernel `times` times.
 fn run(kernel: &str, times: usize) {
     let (x, c, taps) = (tensor(&[1, 28, 28, 160]), tensor(&[160]), tensor(&[49, 160]));
     let sets =
@@ -77,7 +77,7 @@ fn run(kernel: &str, times: usize) {
     }
 }
 
-/// What valgrind runs; by itself it does nothing.
+/// The test that valgrind runs; does nothing on its own.
 #[test]
 #[ignore = "run by the test below"]
 fn counted() {
@@ -86,7 +86,7 @@ fn counted() {
     }
 }
 
-/// Instructions of `counted`.
+/// Counts the instructions of `counted`.
 fn count(kernel: &str, times: usize) -> f64 {
     let out =
         Command::new("valgrind").args(["--tool=none", "--log-file=/dev/null", "true"]).output();

@@ -1,5 +1,5 @@
-//! Pipes, folders, devices and dangling links in the place of files: every command ends, and says in
-//! one sentence what it found.
+//! Tests pipes, folders, devices and dangling links in place of files: every command must end, with one
+//! sentence about what it found.
 #![cfg(unix)]
 
 #[path = "common/tiny.rs"]
@@ -16,10 +16,10 @@ use std::{
 };
 use tiny::{rsna_tui, said, train};
 
-/// No command here takes seconds; one that waits for a pipe or reads a device takes for ever.
+/// Time limit. No command here takes seconds, but one that waits for a pipe or reads a device never ends.
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// Runs a command to its end; panics where it has none.
+/// Runs a command to its end; panics if it does not end.
 fn ended(dir: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rsna-tui"));
     command.current_dir(dir).args(args);
@@ -34,7 +34,7 @@ fn ended(dir: &Path, args: &[&str]) -> Output {
     })
 }
 
-/// Runs a command that refuses: one sentence with these words, exit code 2.
+/// Expects a command to fail with one sentence with these words, and exit code 2.
 fn refused(dir: &Path, args: &[&str], words: &[&str]) {
     let out = ended(dir, args);
     let stderr = String::from_utf8(out.stderr).unwrap();
@@ -47,7 +47,7 @@ fn refused(dir: &Path, args: &[&str], words: &[&str]) {
 
 const KINDS: [&str; 5] = ["pipe", "folder", "device", "dangling", "socket"];
 
-/// Puts something of a kind in the place of `path`.
+/// Replaces `path` with something of this kind.
 fn put(kind: &str, path: &Path) {
     let _ = fs::remove_file(path);
     match kind {
@@ -55,12 +55,12 @@ fn put(kind: &str, path: &Path) {
         "folder" => fs::create_dir(path).unwrap(),
         "device" => symlink("/dev/zero", path).unwrap(),
         "dangling" => symlink("nowhere/at/all", path).unwrap(),
-        // Its name stays where nobody listens any more.
+        // The socket's name remains after the listener is gone.
         _ => drop(std::os::unix::net::UnixListener::bind(path).unwrap()),
     }
 }
 
-/// What is said of it, where it is opened.
+/// Returns the error's words for a kind.
 fn words(kind: &str) -> &'static str {
     match kind {
         "pipe" => "it is a named pipe (FIFO), expected a regular file",
@@ -71,7 +71,7 @@ fn words(kind: &str) -> &'static str {
     }
 }
 
-/// All files below a folder.
+/// Returns all files below a folder.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
@@ -85,7 +85,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// A copy of the run `runs/a` in a folder of its own, with something else in the place of a file.
+/// Copies the run `runs/a` into another folder and replaces one file with something else.
 fn copy_with(from: &Path, to: &Path, kind: &str, file: &Path) {
     for path in files(&from.join("runs/a")) {
         let copy = to.join(path.strip_prefix(from).unwrap());
@@ -119,14 +119,14 @@ fn whatever_is_in_the_place_of_a_runs_file_every_command_ends() {
     assert!(out.status.success(), "{}", said(&out));
     let run = home.path().join("runs/a");
     let own = files(&run).into_iter().map(|p| p.strip_prefix(&run).unwrap().to_owned());
-    // And those that other runs have, or a process that died leaves.
+    // Also files that only other runs have, or that a crashed process leaves.
     let more =
         ["output.log", "on_alert.log", "control.sock", "state.json.tmp", "journal.jsonl.tmp"];
     let more = more.into_iter().chain(["evaluation/scores.json", "report.html", "steps.csv"]);
     let all: Vec<PathBuf> = own.chain(more.map(PathBuf::from)).collect();
     assert!(all.len() > 12, "{all:?}");
     let every = all.iter().flat_map(|file| KINDS.map(|kind| (file, kind)));
-    // Every command meets a pipe in the place of every file; the other kinds take turns, for time's sake.
+    // Test every command with a pipe in place of every file. To save time, the other kinds take turns.
     let mut cases = Vec::new();
     for (i, (file, kind)) in every.enumerate() {
         let dir = tempfile::tempdir().unwrap();
@@ -151,7 +151,7 @@ fn whatever_is_in_the_place_of_a_runs_file_every_command_ends() {
             cases.push((*command, file.to_str().unwrap(), kind, words));
         }
     }
-    // What is needed is named with what was found there.
+    // If a required file is wrong, the message names it and its kind.
     for (command, file) in [
         ("attach a --no-tui", "journal.jsonl"),
         ("report a --format html", "journal.jsonl"),
@@ -210,13 +210,13 @@ fn crops_tables_settings_and_weights_are_regular_files() {
         refused(dir, &["import", "torch", "other", "--out", "w.safetensors"], &[found, "other"]);
         let weights = "--demo --set model.pretrained=other --no-tui";
         refused(dir, &weights.split(' ').collect::<Vec<_>>(), &[found, "other"]);
-        // Without --config it is ./config.toml, whatever it is.
+        // Without --config, ./config.toml is read, whatever its kind.
         fs::rename(&other, dir.join("config.toml")).unwrap();
         refused(dir, &["check"], &[words(kind), "config.toml"]);
         restore(&dir.join("config.toml"), b"");
         fs::remove_file(dir.join("config.toml")).unwrap();
     }
-    // What a shell makes of < is a regular file; what it makes of <( ) is none.
+    // A shell's < gives a regular file; its <( ) does not.
     let shell =
         |line: &str| Command::new("sh").current_dir(dir).args(["-c", line]).output().unwrap();
     let check = format!("{} check {set} --config /dev/stdin", env!("CARGO_BIN_EXE_rsna-tui"));

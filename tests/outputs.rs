@@ -1,5 +1,5 @@
-//! What leaves the program: nothing that steers a terminal or that a spreadsheet runs, and only to the
-//! places that were named.
+//! Tests that output contains nothing that controls a terminal or that a spreadsheet runs, and goes only
+//! to the named destinations.
 
 mod common;
 #[path = "common/tiny.rs"]
@@ -27,7 +27,7 @@ fn done(dir: &Path, args: &[&str]) -> Output {
     out
 }
 
-/// One sentence on stderr with these words, exit code 2.
+/// Expects one sentence on stderr with these words, and exit code 2.
 fn refused(dir: &Path, args: &[&str], words: &[&str]) {
     let out = rsna_tui(dir, args);
     let stderr = text(&out.stderr);
@@ -46,8 +46,8 @@ fn split(line: &str) -> Vec<&str> {
     line.split_whitespace().collect()
 }
 
-/// UIDs as nobody has them: they clear the screen, ring, set colours with one character, forge a line,
-/// turn a line around, hide, and are formulas.
+/// Hostile UIDs: they clear the screen, ring the bell, set colours by a C1 control, forge a line,
+/// reverse a line, contain invisible characters, and are formulas.
 const UIDS: [&str; 8] = [
     "a\u{1b}[2Jb",
     "a\u{1b}]0;title\u{7}b",
@@ -59,7 +59,7 @@ const UIDS: [&str; 8] = [
     "@SUM(A1)",
 ];
 
-/// Text for a terminal: lines of characters that are seen.
+/// Asserts that text is safe for a terminal: lines of visible characters.
 fn is_plain(printed: &[u8], what: &str) {
     let printed = text(printed);
     for line in printed.lines() {
@@ -73,7 +73,7 @@ fn is_plain(printed: &[u8], what: &str) {
     }
 }
 
-/// A folder with crops and a table of eight studies with such UIDs, and the flags for them.
+/// Makes a folder with crops and a table of eight studies with these UIDs, and the flags for them.
 fn studies(dir: &Path) -> Vec<&'static str> {
     done(dir, &split("phantom p --studies 8 --size 32 --folds 2"));
     let table = fs::read_to_string(dir.join("p/train_seg.csv")).unwrap();
@@ -141,12 +141,12 @@ fn a_uid_steers_no_terminal_and_is_no_formula() {
     safe("p.wide.csv");
     assert!(cells("p.wide.csv").iter().any(|cell| cell.starts_with('-')), "logits stay numbers");
 
-    // A line's end in a UID is refused, and begins no line there either.
+    // A line end in a UID is refused, and starts no new line in the message.
     let forged = "StudyInstanceUID\n\"a\nrsna-tui: all is well\"\n";
     fs::write(dir.join("forged.csv"), forged).unwrap();
     refused(dir, &split("predict --run a --studies forged.csv --out q.csv"), &["a line end in it"]);
 
-    // And in what is wrong.
+    // The same in error messages.
     for uid in &UIDS[..6] {
         fs::remove_file(dir.join(format!("p/crops/{uid}_2_3.npy"))).unwrap();
     }
@@ -211,7 +211,7 @@ fn an_argument_steers_no_terminal() {
     }
 }
 
-/// All Rust files below a folder.
+/// Returns all Rust files below a folder.
 fn sources(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     entries
@@ -235,7 +235,7 @@ fn everything_is_printed_and_opened_through_one_gate() {
         "&mut stdout()",
         "&mut stderr()",
     ];
-    // A folder may be opened, and a file that is made anew is nobody else's.
+    // Opening a folder is allowed, and so is a newly created file, which nobody else owns.
     let opening = [
         "File::open(path",
         "File::open(&",
@@ -247,8 +247,8 @@ fn everything_is_printed_and_opened_through_one_gate() {
         ".open(&path)",
         ".open(&output)",
     ];
-    // The gates themselves; the terminal, which is drawn on; what stands in for another's printing in
-    // the tests; and files of the system's.
+    // The gates themselves; the terminal that is drawn on; the stand-in for others' output in the tests;
+    // and files of the system.
     let gates = [
         ("print.rs", &printing[..]),
         ("print/timeout.rs", &printing[..]),
@@ -286,7 +286,7 @@ fn everything_is_printed_and_opened_through_one_gate() {
     }
 }
 
-/// The folder of a small run that is over, without weights.
+/// Makes the folder of a small finished run without weights.
 fn recorded_run(dir: &Path) {
     fs::create_dir_all(dir).unwrap();
     fs::write(dir.join("config.toml"), "seed = 42\n").unwrap();
@@ -299,7 +299,7 @@ fn recorded_run(dir: &Path) {
     }
 }
 
-/// Commands that write one file, without `--out`, and how it begins.
+/// Commands that write one file, without `--out`, and the file's first bytes.
 const WRITERS: [(&str, &[u8]); 5] = [
     ("report told", b"<!DOCTYPE html>"),
     ("report told --format markdown", b"# told"),
@@ -312,7 +312,7 @@ const WRITERS: [(&str, &[u8]); 5] = [
     ("predict --run a --set data.phantom_studies=4", b"row_id,fractured\n"),
 ];
 
-/// A folder with the runs `told` and `a`, and weights.
+/// Makes a folder with the runs `told` and `a`, and weights.
 fn runs(dir: &Path) {
     recorded_run(&dir.join("runs/told"));
     let few = split("--set data.phantom_studies=8 --set train.folds=[0] --set train.epochs=1");
@@ -340,7 +340,7 @@ fn out_is_written_where_it_leads_and_stays_what_it_is() {
         let length = fs::read(at(&format!("plain{n}"))).unwrap().len();
         let like = |bytes: &[u8]| bytes.starts_with(begins) && bytes.len().abs_diff(length) < 100;
 
-        // stdout holds the file alone.
+        // stdout holds only the file.
         for out in ["-", "/dev/stdout"] {
             let ran = ok(out, "");
             assert!(like(&ran.stdout), "{command} --out {out}");
@@ -348,7 +348,7 @@ fn out_is_written_where_it_leads_and_stays_what_it_is() {
         }
         assert!(!at("-").exists());
 
-        // A link's target is written over, with the rights that it had.
+        // A link's target is overwritten and keeps its permissions.
         let (link, target) = (format!("link{n}"), at(&format!("far/target{n}")));
         fs::create_dir_all(at("far")).unwrap();
         fs::write(&target, "before").unwrap();
@@ -369,7 +369,7 @@ fn out_is_written_where_it_leads_and_stays_what_it_is() {
         assert_eq!(run(&link, "--force").status.code(), Some(2), "a circle");
         fs::remove_file(at("hop")).unwrap();
 
-        // A device, by a link, so that a failure spoils none of the machine's.
+        // A device, through a link, so that a failure damages none of the machine's.
         symlink("/dev/null", at("null")).unwrap();
         ok("null", "--force");
         assert!(
@@ -377,7 +377,7 @@ fn out_is_written_where_it_leads_and_stays_what_it_is() {
         );
         fs::remove_file(at("null")).unwrap();
 
-        // A pipe is written into, where it has a reader.
+        // A pipe is written to if it has a reader.
         assert!(Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
         refused(dir, &split(&format!("{command} --out pipe")), &["pipe", "nobody reads"]);
         let mut options = fs::File::options();
@@ -392,7 +392,7 @@ fn out_is_written_where_it_leads_and_stays_what_it_is() {
         let mut got = vec![0; length - 100];
         std::io::Read::read_exact(&mut &pipe, &mut got).unwrap();
         assert!(got.starts_with(begins), "{command}");
-        // What is left fits into the pipe.
+        // The rest fits into the pipe.
         assert!(child.wait_with_output().unwrap().status.success());
         assert!(at("pipe").symlink_metadata().unwrap().file_type().is_fifo());
         fs::remove_file(at("pipe")).unwrap();

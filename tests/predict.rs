@@ -1,6 +1,6 @@
-//! `rsna-tui evaluate` and `predict` from outside: their figures agree with each other, with the
-//! training's, and, where there is a Python with pandas and scikit-learn (`RSNA_TUI_PYTHON`, or else
-//! `python3`), with theirs.
+//! Tests `rsna-tui evaluate` and `predict` as programs: their scores agree with each other, with
+//! training's, and, if there is a Python with pandas and scikit-learn (`RSNA_TUI_PYTHON`, or else
+//! `python3`), with Python's.
 
 #[path = "common/tiny.rs"]
 #[allow(dead_code)]
@@ -16,14 +16,14 @@ use std::{
 };
 use tiny::{rsna_tui, said, train};
 
-/// What the command prints where all is well.
+/// Runs a successful command and returns its output.
 fn done(dir: &Path, args: &[&str]) -> String {
     let out = rsna_tui(dir, args);
     assert!(out.status.success(), "{args:?}: {}", said(&out));
     String::from_utf8(out.stdout).unwrap()
 }
 
-/// One sentence with these words, and exit code 2.
+/// Expects one sentence with these words, and exit code 2.
 fn refused(dir: &Path, args: &[&str], words: &[&str]) {
     let out = rsna_tui(dir, args);
     let said = String::from_utf8(out.stderr).unwrap();
@@ -34,7 +34,7 @@ fn refused(dir: &Path, args: &[&str], words: &[&str]) {
     }
 }
 
-/// The cells of a CSV's rows by the first one.
+/// Reads a CSV: its header, and its rows' cells by the first one.
 fn rows(path: &Path) -> (Vec<String>, BTreeMap<String, Vec<String>>) {
     let text = fs::read_to_string(path).unwrap();
     let mut lines = text.lines().map(|l| l.split(',').map(String::from).collect::<Vec<_>>());
@@ -71,7 +71,7 @@ out["competition"] = float((total / weights).mean())
 print(json.dumps(out))
 "#;
 
-/// What pandas and scikit-learn make of `oof.csv`; `None`, said aloud, without them.
+/// Scores `oof.csv` with pandas and scikit-learn; `None`, with a message, if they are missing.
 fn by_python(oof: &Path) -> Option<Value> {
     let python = std::env::var("RSNA_TUI_PYTHON").unwrap_or("python3".into());
     let has = Command::new(&python).args(["-c", "import pandas, sklearn"]).output();
@@ -102,8 +102,8 @@ fn out_of_fold_scores_are_those_of_training_of_predict_and_of_scikit_learn() {
     assert!(fs::read_to_string(folder.join("reliability.csv")).unwrap().contains("patient,"));
     let scores = json(&folder.join("scores.json"));
 
-    // As training saw them at the best epoch, but for the order of sums: there two studies are in
-    // the network at once.
+    // Equal to training's at the best epoch, except for the order of sums: validation passes two
+    // studies through the network at once.
     let near = |a: &Value, b: &Value, far: f64, what: &str| match (a.as_f64(), b.as_f64()) {
         (Some(a), Some(b)) => assert!((a - b).abs() <= far, "{what}: {a} {b}"),
         _ => assert!(a.is_null() && b.is_null(), "{what}: {a} {b}"),
@@ -126,7 +126,7 @@ fn out_of_fold_scores_are_those_of_training_of_predict_and_of_scikit_learn() {
     assert_eq!(header[1], "C1_prob");
     let (_, answers) = rows(&dir.join("p.csv"));
     for (study, cells) in &wide {
-        // Bit for bit.
+        // Bit-identical.
         assert_eq!(cells[1..], oof[study][10..], "{study}");
         assert_eq!(answers[&format!("{study}_patient_overall")][1], cells[8]);
     }
@@ -189,7 +189,7 @@ fn predictions_that_were_cut_are_gone_on_with() {
     assert!(!part.exists());
     refused(dir, &args("cut.csv"), &["cut.csv is already there", "--force"]);
 
-    // A few of them, named; by the weights as files; with what is wrong told.
+    // A few studies, by name; the weights given as files; with errors explained.
     fs::write(dir.join("two.csv"), "StudyInstanceUID\nphantom.0003\nphantom.0017\n").unwrap();
     let weights: Vec<String> = (0..2).map(|k| format!("runs/a/fold{k}_best.safetensors")).collect();
     let mut by_files =
@@ -243,7 +243,7 @@ fn best_is_chosen_by_what_the_config_names() {
     );
 }
 
-/// A folder with a trained run, and six studies in new/crops.
+/// Makes a folder with a trained run, and six studies in new/crops.
 fn trained_and_new() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     done(dir.path(), &train("a", 2));
@@ -255,7 +255,7 @@ fn predict_new<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     [&["predict", "--data", "new/crops", "--force", "--out", out], more].concat()
 }
 
-/// The files of a study in new/crops.
+/// Returns the files of a study in new/crops.
 fn crops_of(dir: &Path, study: &str) -> Vec<std::path::PathBuf> {
     let all = fs::read_dir(dir.join("new/crops")).unwrap().map(|entry| entry.unwrap().path());
     let own = format!("{study}_");
@@ -270,14 +270,14 @@ fn what_cannot_be_predicted_is_refused_or_listed_and_never_silent() {
     done(dir, &predict_new("all.csv", &[]));
     let (_, all) = rows(&dir.join("all.wide.csv"));
     assert_eq!(all.len(), 6);
-    // What macOS and editors leave is no study.
+    // Files that macOS and editors leave behind are no studies.
     for name in ["._phantom.0001_1_0.npy", "._9.9_1_0.npy", ".9.8_1_0.npy", ".DS_Store"] {
         fs::write(crops.join(name), "not a crop").unwrap();
     }
     done(dir, &predict_new("dots.csv", &[]));
     assert_eq!(rows(&dir.join("dots.wide.csv")).1, all);
 
-    // Bad studies of every kind, and how many they are.
+    // Bad studies of every kind, with their number.
     let mut bad: Vec<(&str, &str)> = Vec::new();
     fs::remove_file(&crops_of(dir, "phantom.0001")[0]).unwrap();
     bad.push(("phantom.0001", "is missing"));
@@ -302,7 +302,7 @@ fn what_cannot_be_predicted_is_refused_or_listed_and_never_silent() {
     }
     let good = 6 - bad.len();
     for path in crops_of(dir, "phantom.0005").iter().take(1) {
-        // Of no study, and not silent either.
+        // A file that belongs to no study is reported.
         fs::copy(path, crops.join("phantom.0005-1-0.npy")).unwrap();
     }
     let out = rsna_tui(dir, &predict_new("p.csv", &[]));
@@ -336,7 +336,7 @@ fn what_cannot_be_predicted_is_refused_or_listed_and_never_silent() {
     assert_eq!(some.len(), good);
     assert!(some.iter().all(|(study, cells)| *cells == all[study]));
 
-    // A list asks for some of them only; of others nothing is said.
+    // With a list of studies, the others are not mentioned.
     fs::write(dir.join("good.csv"), "StudyInstanceUID\nphantom.0000\n").unwrap();
     done(dir, &predict_new("p.csv", &["--studies", "good.csv"]));
     assert!(
@@ -349,7 +349,7 @@ fn what_cannot_be_predicted_is_refused_or_listed_and_never_silent() {
     let out = rsna_tui(dir, &predict_new("p.csv", &["--studies", "some.csv", "--skip-bad"]));
     assert_eq!(out.status.code(), Some(1), "{}", said(&out));
     assert!(said(&out).contains("2 of 3 studies were left out"), "{}", said(&out));
-    // None is left.
+    // No study is left.
     fs::write(dir.join("none.csv"), "StudyInstanceUID\nphantom.0001\n8.8\n").unwrap();
     let out = rsna_tui(dir, &predict_new("q.csv", &["--studies", "none.csv", "--skip-bad"]));
     assert_eq!(out.status.code(), Some(2), "{}", said(&out));

@@ -1,4 +1,4 @@
-//! `rsna-tui report` from outside: what it writes, where, and what it leaves alone.
+//! Tests `rsna-tui report` as a program: what it writes, where, and what it leaves unchanged.
 
 mod common;
 
@@ -19,14 +19,14 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// What it says where all is well.
+/// Runs a successful command and returns its output.
 fn written(dir: &Path, args: &[&str]) -> String {
     let out = report(dir, args);
     assert!(out.status.success(), "{args:?}: {}", text(&out.stderr));
     text(&out.stdout)
 }
 
-/// One sentence with these words, and exit code 2.
+/// Expects one sentence with these words, and exit code 2.
 fn refused(dir: &Path, args: &[&str], words: &[&str]) {
     let out = report(dir, args);
     let said = text(&out.stderr);
@@ -37,7 +37,7 @@ fn refused(dir: &Path, args: &[&str], words: &[&str]) {
     }
 }
 
-/// The folder of a small run that is over.
+/// Makes the folder of a small finished run.
 fn run(dir: &Path) {
     fs::create_dir_all(dir).unwrap();
     fs::write(dir.join("config.toml"), "seed = 42\n").unwrap();

@@ -1,4 +1,5 @@
-//! PyTorch's GradScaler around AdamW, step by step (`golden/scaler.json`).
+//! Compares the gradient scaler with PyTorch's GradScaler around AdamW, step by step
+//! (`golden/scaler.json`).
 
 use candle_core::{Device, Tensor, Var};
 use rsna_tui::{
@@ -8,7 +9,7 @@ use rsna_tui::{
 };
 use serde_json::Value;
 
-/// The case's learning rate, the notebook's; the file does not say it.
+/// The case's learning rate, which is the notebook's and not in the file.
 const LEARNING_RATE: f64 = 23e-5;
 
 #[test]
@@ -26,7 +27,7 @@ fn the_golden_sequence() {
     for (i, step) in case["steps"].as_array().unwrap().iter().enumerate() {
         let scale = optimizer.scaler.unwrap().scale as f32;
         let of = |v: &Value| v.as_str().unwrap().parse::<f32>().unwrap();
-        // In the file as they are after unscaling.
+        // The file holds unscaled gradients.
         let grads = step["grad_after_step"].as_array().unwrap().iter().map(|g| of(g) * scale);
         let grads = WeightGradients::Host(vec![grads.collect()]);
         let finite = optimizer.squares(&grads).unwrap().iter().all(|s| s.is_finite());
@@ -38,7 +39,7 @@ fn the_golden_sequence() {
         let expected = step["p"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32);
         let expected: Vec<f32> = expected.collect();
         if i == 0 {
-            // Where the parameters began is not in the file: on from where the first step led.
+            // The file lacks the initial parameters, so continue from the first step's result.
             var.set(&Tensor::new(&expected[..], &Device::Cpu).unwrap()).unwrap();
         }
         assert_eq!(var.to_vec1::<f32>().unwrap(), expected, "step {i}");

@@ -1,4 +1,4 @@
-//! `rsna-tui selftest` on the CPU, and that it finds an op that computes wrong.
+//! Tests `rsna-tui selftest` on the CPU, and that it detects an incorrect op.
 
 use candle_core::{DType, Device, Tensor};
 use rsna_tui::selftest::{self, ops, reference, steps};
@@ -59,7 +59,7 @@ fn unknown_devices_are_one_sentence() {
     assert!(text(&help.stdout).contains("--device <DEVICE>"), "{}", text(&help.stdout));
 }
 
-/// The GELU with one value in a thousand a little too large, in any type but the CPU's f64.
+/// GELU with one value in a thousand slightly too large, in any type except the CPU's f64.
 fn wrong_gelu(x: &[Tensor]) -> candle_core::Result<Tensor> {
     let right = rsna_tui::net::ops::bias_gelu(&x[0], &x[1])?;
     if right.dtype() == DType::F64 {
@@ -70,7 +70,7 @@ fn wrong_gelu(x: &[Tensor]) -> candle_core::Result<Tensor> {
     Tensor::cat(&[&first, &right.narrow(0, 1, right.dim(0)? - 1)?], 0)
 }
 
-/// ReLU in the place of GELU: NaN becomes 0.
+/// ReLU instead of GELU: NaN becomes 0.
 fn forgetful(x: &[Tensor]) -> candle_core::Result<Tensor> {
     let right = rsna_tui::net::ops::bias_gelu(&x[0], &x[1])?;
     if right.dtype() == DType::F64 { Ok(right) } else { right.relu() }
@@ -93,7 +93,7 @@ fn an_op_that_computes_wrong_is_found_and_named() {
     assert!(lost.error >= 1.0 && lost.at.starts_with("bias and GELU"), "{lost:?}");
 }
 
-/// Errors are far from what is allowed, so that one that grows is seen here first.
+/// Errors are far below the limits, so that growing errors are noticed here first.
 #[test]
 fn the_cpus_errors_are_small() {
     let encoder = reference::encoder(&Device::Cpu, DType::F32).unwrap();

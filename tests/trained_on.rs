@@ -1,5 +1,5 @@
-//! A run holds on to what it was trained on: every command that uses it again refuses other labels,
-//! folds, studies or crops, and names the first difference.
+//! Tests that a run stays with the data it was trained on: every command that uses it again refuses
+//! other labels, folds, studies or crops, and names the first difference.
 
 #[path = "common/tiny.rs"]
 #[allow(dead_code)]
@@ -44,7 +44,7 @@ fn done(dir: &Path, args: &[&str]) -> Output {
     out
 }
 
-/// A run of two epochs of two folds on eight studies, on disk.
+/// Makes a trained run of two epochs of two folds on eight studies on disk.
 fn trained() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     done(dir.path(), &["phantom", "made", "--studies", "8", "--folds", "2", "--size", "32"]);
@@ -52,14 +52,14 @@ fn trained() -> tempfile::TempDir {
     dir
 }
 
-/// Every command that relies on what the run was trained on.
+/// All commands that depend on the data that the run was trained on.
 const COMMANDS: &[&[&str]] = &[
     &["resume", "a", "--no-tui", "--epochs", "3"],
     &["evaluate", "a"],
     &["predict", "--run", "a", "--of-fold", "0", "--folds", "0", "--out", "p.csv"],
 ];
 
-/// Each refuses with one sentence that has these words, and leaves the run as it was.
+/// Expects each to refuse with one sentence with these words, and to leave the run unchanged.
 fn all_refuse(dir: &Path, words: &[&str]) {
     let last = dir.join("runs/a/fold0_last.safetensors");
     let before = fs::read(&last).unwrap();
@@ -76,7 +76,7 @@ fn all_refuse(dir: &Path, words: &[&str]) {
     assert!(fs::read(last).unwrap() == before);
 }
 
-/// `table` with the cells of a row changed.
+/// Returns `table` with the cells of a row changed.
 fn with_row(table: &str, row: usize, change: impl Fn(&mut Vec<String>)) -> String {
     let lines = table.lines().enumerate().map(|(i, line)| {
         let mut cells: Vec<String> = line.split(',').map(String::from).collect();
@@ -107,7 +107,7 @@ fn a_run_is_used_with_the_table_and_crops_that_it_was_trained_on_or_not_at_all()
     let gone: Vec<&str> = table.lines().filter(|line| !line.contains("0004")).collect();
     fs::write(&path, gone.join("\n")).unwrap();
     all_refuse(dir, &["study phantom.0004 is missing"]);
-    // Another file is no better.
+    // Another file with the change is refused, too.
     fs::write(&path, &table).unwrap();
     fs::write(dir.join("other.csv"), with_row(&table, 1, |cells| flip(&mut cells[9]))).unwrap();
     let out = rsna_tui(dir, &["evaluate", "a", "--set", "data.table=other.csv"]);
@@ -134,7 +134,7 @@ fn a_run_is_used_with_the_table_and_crops_that_it_was_trained_on_or_not_at_all()
     assert!(report.contains("its checksum does not fit"), "{report}");
     fs::write(&record, bytes).unwrap();
 
-    // As it was, and where the table is gone, the run's record of it is used.
+    // The unchanged table works; if it is gone, the run's record replaces it.
     done(dir, COMMANDS[1]);
     fs::remove_file(&path).unwrap();
     let out = done(dir, COMMANDS[2]);
@@ -186,7 +186,7 @@ fn predictions_of_studies_that_were_trained_on_are_told_or_left_to_folds_that_ha
     assert!(out.status.success(), "{}", said(&out));
     assert!(said(&out).contains("8 of 8 studies were trained on"), "{}", said(&out));
     let seen = wide();
-    // Each study by its own fold alone: what each fold says of its own studies.
+    // Each study only by its own fold, which was not trained on it.
     let out = predict(&["--unseen"]);
     assert!(out.status.success() && !said(&out).contains("trained on"), "{}", said(&out));
     let unseen = wide();
@@ -201,7 +201,7 @@ fn predictions_of_studies_that_were_trained_on_are_told_or_left_to_folds_that_ha
     rows.sort();
     own.sort();
     assert_eq!(rows, own);
-    // From a folder they are the same studies, by their names.
+    // Studies from a folder are recognized by their names.
     let out = predict(&["--data", "made/crops", "--unseen"]);
     assert!(out.status.success(), "{}", said(&out));
     assert_eq!(wide(), unseen);
@@ -239,7 +239,7 @@ fn every_command_takes_a_run_by_its_name_or_by_the_path_of_its_folder() {
     ];
     for (from, run) in ways {
         for (args, words) in commands {
-            // Only what does not depend on where it is called from.
+            // Only commands that do not depend on the working directory.
             let data = ["evaluate", "predict", "resume"].contains(&args[0]);
             if data && from != dir {
                 continue;

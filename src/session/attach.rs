@@ -1,4 +1,4 @@
-//! Other processes' runs: watching, steering and listing them.
+//! Commands for runs of other processes: watch, steer and list them.
 
 use super::{
     evaluate::{EVALUATION, WORST},
@@ -28,12 +28,12 @@ use std::{
 };
 use unicode_width::UnicodeWidthStr;
 
-/// A longer file of worst studies is none of ours.
+/// Maximum size of the file of worst studies, in bytes.
 const LONGEST_WORST: u64 = 16 << 20;
-/// A process that has just begun listens soon.
+/// Time for a process that has just started to listen on its socket.
 const SOON: Duration = Duration::from_secs(5);
 
-/// `rsna-tui attach`: the dashboard on a run of another process, or on one that is over.
+/// Runs `rsna-tui attach`: the dashboard for a run of another process, or for a finished one.
 pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
     let folder = named_run(args.run.as_deref(), args.runs_dir.as_ref())?;
     let dir = folder.dir().to_owned();
@@ -48,7 +48,7 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
         print::warn(format_args!("{strange} lines of {} are damaged", folder.journal().display()));
     }
     if upto.is_some() {
-        // Whatever the journal says of an end, it goes on.
+        // It is running, even if the journal contains an end.
         (state.finished, state.vanished) = (None, false);
     }
     let name = folder.name.clone();
@@ -67,7 +67,7 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
         state.attached = true;
         state.disconnected();
         evaluated(&folder, &mut state);
-        // Its slices can be looked at where they are still there.
+        // Slices can still be shown if their files are there.
         if let Ok(data) = recorded::read(&folder, &config) {
             let (events, _, alone) = channel(None, 0.0);
             let reader = SliceReader::new(config.clone(), data.table, data.source);
@@ -89,19 +89,19 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A handle to nobody: the run is over.
+/// Makes a handle without a trainer, for a finished run.
 fn disconnected_handle() -> RunHandle {
     let (_, _, handle) = channel(None, 0.0);
     handle
 }
 
-/// The worst studies of a run that is over are those of its evaluation, where there was one.
+/// Adds the worst studies from a finished run's evaluation, if it has been evaluated.
 fn evaluated(folder: &Folder, state: &mut State) {
     let path = folder.path().join(EVALUATION).join(WORST);
     let read = bounded::read(&path, LONGEST_WORST).ok();
     let worst: Option<Vec<Worst>> = read.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     for worst in worst.into_iter().flatten() {
-        // One that was trained on since has a newer validation.
+        // If the fold was trained further, its newest validation is newer than the evaluation.
         let fold = state.folds.iter().find(|fold| fold.plan.fold == worst.at.fold);
         let best = fold.and_then(Fold::best_epoch).map(|epoch| epoch.at.epoch);
         if best != Some(worst.at.epoch) {
@@ -111,7 +111,7 @@ fn evaluated(folder: &Folder, state: &mut State) {
     }
 }
 
-/// A handle to the process that trains the run, and how much of the journal was before.
+/// Connects to the training process. Returns the length of the journal so far, too.
 fn connect(folder: &Folder) -> Result<(RunHandle, Option<u64>)> {
     #[cfg(unix)]
     {
@@ -132,7 +132,7 @@ fn connect(folder: &Folder) -> Result<(RunHandle, Option<u64>)> {
     bail!("{} is being trained; attach: expected a Unix system", folder.name)
 }
 
-/// `rsna-tui pause` and so on: asks the process that trains the run, and waits for its answer.
+/// Runs `rsna-tui pause` and so on: sends the command to the training process and waits for the answer.
 pub fn steer(args: &cli::Steer, command: Command) -> Result<ExitCode> {
     let folder = named_run(args.run.as_deref(), args.runs_dir.as_ref())?;
     let name = &folder.name;
@@ -157,7 +157,7 @@ pub fn steer(args: &cli::Steer, command: Command) -> Result<ExitCode> {
     loop {
         let Ok(stamped) = handle.events.recv_deadline(end) else {
             if Instant::now() < end {
-                // That is how a stop ends.
+                // A successful stop also closes the connection.
                 return match command {
                     Command::StopNow | Command::StopAfterEpoch => Ok(ExitCode::SUCCESS),
                     _ => Err(gone()),
@@ -182,7 +182,7 @@ pub fn steer(args: &cli::Steer, command: Command) -> Result<ExitCode> {
     }
 }
 
-/// What was done, as far as `event` says.
+/// Describes the completed action that `event` reports.
 fn in_words(event: &Event) -> Option<String> {
     match event {
         Event::Queue(queue) => {
@@ -197,7 +197,7 @@ fn in_words(event: &Event) -> Option<String> {
     }
 }
 
-/// What `event` says of `command`: that it is done, or why it is refused.
+/// Returns the answer to `command` in `event`: completed, or why it was refused.
 fn answer(command: Command, event: &Event) -> Option<std::result::Result<(), &str>> {
     let done = match (command, event) {
         (of, Event::Answer(answer)) if answer.command == of => {
@@ -215,7 +215,7 @@ fn answer(command: Command, event: &Event) -> Option<std::result::Result<(), &st
     done.then_some(Ok(()))
 }
 
-/// `rsna-tui plan`.
+/// Runs `rsna-tui plan`.
 pub fn plan(args: &cli::Plan) -> Result<ExitCode> {
     let (epochs, min_learning_rate) = (args.epochs, args.min_learning_rate);
     if epochs.is_none() && min_learning_rate.is_none() {
@@ -227,7 +227,7 @@ pub fn plan(args: &cli::Plan) -> Result<ExitCode> {
     steer(&args.steer, Command::Plan { epochs, min_learning_rate })
 }
 
-/// `rsna-tui fold`.
+/// Runs `rsna-tui fold`.
 pub fn fold(args: &cli::Fold) -> Result<ExitCode> {
     let action = match args.action {
         cli::Action::Start => FoldAction::Start,
@@ -241,7 +241,7 @@ pub fn fold(args: &cli::Fold) -> Result<ExitCode> {
     steer(&args.steer, Command::Fold { fold: args.fold, action })
 }
 
-/// `rsna-tui runs`: a line a run.
+/// Runs `rsna-tui runs`: one line per run.
 pub fn runs(args: &cli::Runs) -> Result<String> {
     let dir = runs_dir(args.runs_dir.as_ref())?;
     let rows = match runs::list(&dir) {
@@ -268,7 +268,7 @@ pub fn runs(args: &cli::Runs) -> Result<String> {
     Ok(lines.join("\n"))
 }
 
-/// `text` with blanks up to `width` columns of a terminal, in which a Chinese character takes two.
+/// Pads `text` with spaces to `width` terminal columns. Chinese characters take two columns.
 fn padded(text: &str, width: usize) -> String {
     let blanks = width.saturating_sub(text.width());
     format!("{text}{:blanks$}", "")

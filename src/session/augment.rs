@@ -1,4 +1,4 @@
-//! `rsna-tui augment`: a study as training sees it, as a picture.
+//! `rsna-tui augment`: draws a study as training sees it.
 
 use super::out::{check_folder, make_folder};
 use crate::{
@@ -12,14 +12,14 @@ use crate::{
 use eyre::{Result, bail, eyre};
 use std::{fs::File, io::ErrorKind, io::Write, ops::Range, path::Path};
 
-/// Epochs on a sheet.
+/// Epochs per sheet.
 const EPOCHS: usize = 4;
-/// UIDs named where one is missing.
+/// Number of UIDs suggested if one is not found.
 const NAMED: usize = 3;
-/// Bytes of the largest sheet.
+/// Maximum size of a sheet, in bytes.
 const LARGEST: usize = 1 << 30;
 
-/// Draws the sheet, writes it and says what it shows.
+/// Draws and writes the sheet, and describes its contents.
 pub fn augment(args: &cli::Augment) -> Result<CommandOutput> {
     let config =
         Config::load(session::file_or_default(args.config.as_deref()), false, &args.sets())?;
@@ -58,7 +58,7 @@ pub fn augment(args: &cli::Augment) -> Result<CommandOutput> {
     Ok(said.into())
 }
 
-/// The study named by `uid`; errors name some that there are.
+/// Finds the study `uid`. The error suggests existing ones.
 fn find<'a>(table: &'a Table, uid: Option<&str>, config: &Config) -> Result<&'a Study> {
     let studies = &table.studies;
     let place = match config.is_phantom() {
@@ -76,7 +76,7 @@ fn find<'a>(table: &'a Table, uid: Option<&str>, config: &Config) -> Result<&'a 
     };
     studies.iter().find(|s| &*s.uid == uid).ok_or_else(|| {
         let mut near: Vec<&Study> = studies.iter().collect();
-        // A mistyped or cut UID shares its beginning and its end with the one that was meant.
+        // A mistyped or truncated UID shares its start and end with the intended one.
         near.sort_by_key(|s| std::cmp::Reverse(shared(&s.uid, uid)));
         near.truncate(NAMED);
         eyre!("--study {uid}: {place} has no such study; the nearest are {}", named(&near))
@@ -88,13 +88,14 @@ fn named(studies: &[&Study]) -> String {
     uids.join(", ")
 }
 
-/// Letters that two names have in common at their beginnings and at their ends.
+/// Counts the letters that two names share at the start and the end.
 fn shared(a: &str, b: &str) -> usize {
     let run = |pairs: &mut dyn Iterator<Item = (u8, u8)>| pairs.take_while(|(a, b)| a == b).count();
     run(&mut a.bytes().zip(b.bytes())) + run(&mut a.bytes().rev().zip(b.bytes().rev()))
 }
 
-/// The fold whose draws are shown: the one asked for, or the first that trains on the study.
+/// Returns the fold whose augmentation is shown: the requested one, or the first that trains on the
+/// study.
 fn fold(asked: Option<usize>, study: &Study, config: &Config) -> Result<usize> {
     match asked {
         Some(fold) if fold == study.fold => bail!(
@@ -115,7 +116,7 @@ fn fold(asked: Option<usize>, study: &Study, config: &Config) -> Result<usize> {
     }
 }
 
-/// The epochs shown, from `first` on, as far as training goes.
+/// Returns the epochs shown, from `first` on, up to training's last.
 fn epochs(first: usize, last: usize) -> Result<Range<usize>> {
     if !(1..=last).contains(&first) {
         bail!("--epoch {first}: expected 1 to train.epochs = {last}");
@@ -123,7 +124,7 @@ fn epochs(first: usize, last: usize) -> Result<Range<usize>> {
     Ok(first..(first + EPOCHS).min(last + 1))
 }
 
-/// `{uid}.png`, with nothing in it that could lead elsewhere.
+/// Makes the file name `{uid}.png`, without characters that could lead out of the folder.
 fn file_name(uid: &str) -> String {
     let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     let name: String = uid.chars().map(|c| if safe(c) { c } else { '_' }).collect();
@@ -133,7 +134,7 @@ fn file_name(uid: &str) -> String {
     }
 }
 
-/// Writes a new file into `dir`, which is made where it is missing. On an error no part of it stays.
+/// Creates a file in `dir`, which is created if missing. Removes the file on an error.
 fn write(dir: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
     check_folder(dir, "augment")?;
     make_folder(dir)?;

@@ -1,4 +1,4 @@
-//! `rsna-tui bench`: what a training step takes, part by part, on images made of noise.
+//! `rsna-tui bench`: times the parts of a training step on images of noise.
 
 use crate::{
     cli,
@@ -25,10 +25,10 @@ use eyre::{Result, eyre};
 use rand::RngCore;
 use std::{collections::BTreeMap, fmt::Write, sync::Arc, time::Instant};
 
-/// Bytes that AdamW reads and writes for a weight: it, its moments, and its gradient.
+/// Bytes that AdamW reads and writes per weight: the weight, its moments, and its gradient.
 const ADAMW_BYTES: usize = 28;
 
-/// Crops of noise, one buffer of them: what the loader does with them is done in earnest.
+/// Crops of noise from one buffer. The loader processes them like real ones.
 struct Noise(Vec<u8>);
 
 impl SliceSource for Noise {
@@ -45,25 +45,25 @@ impl SliceSource for Noise {
     }
 }
 
-/// What was measured, seconds of a step unless it says otherwise.
+/// Measurements, in seconds per step unless stated otherwise.
 struct Measured {
     whole: Vec<f64>,
     data: f64,
     parts: [f64; Part::ALL.len()],
     images: usize,
     weights: usize,
-    /// Of a step's products, without what is encoded again.
+    /// Floating-point operations of a step's products, without recomputation in the encoder.
     operations: f64,
-    /// The device's own, operations and bytes a second.
+    /// The device's own operations and bytes per second.
     rate: f64,
     bandwidth: f64,
     peak: Option<u64>,
     plan: Plan,
 }
 
-/// Times steps and prints where the time goes.
+/// Times steps and prints how long each part takes.
 ///
-/// Errors: settings, a device that there is not, a step that does not fit into memory.
+/// Errors: when settings are invalid, the device does not exist, or a step does not fit into memory.
 pub fn bench(args: &cli::Bench) -> Result<String> {
     let mut config = session::load(args.config.as_deref(), false, &args.sets())?;
     let chosen = session::set_up(&config, &args.device, config.train.precision)?;
@@ -116,7 +116,7 @@ fn measure(config: &Config, device: &Device, steps: usize) -> Result<Measured> {
         plan = out.plan;
         drop(batch);
         if i == 0 {
-            // Buffers are made, kernels loaded.
+            // The first step allocates buffers and loads kernels; discard its times.
             clock.take()?;
         } else {
             data += waited;
@@ -139,7 +139,7 @@ fn measure(config: &Config, device: &Device, steps: usize) -> Result<Measured> {
         whole,
         images,
         weights: model.parameters.count(),
-        // A multiplication and a sum, forward, and twice that backward.
+        // 2 operations per multiply-add forward, and twice that backward.
         operations: 6.0 * (images as f64) * (encoder + tail) as f64,
         rate,
         bandwidth,
@@ -148,7 +148,7 @@ fn measure(config: &Config, device: &Device, steps: usize) -> Result<Measured> {
     })
 }
 
-/// Name and seconds of each part.
+/// Returns name and seconds of each part.
 fn parts(m: &Measured) -> Vec<(&'static str, f64)> {
     let name = |part: &Part| match part {
         Part::Upload => "upload",
@@ -161,7 +161,7 @@ fn parts(m: &Measured) -> Vec<(&'static str, f64)> {
     std::iter::once(("waiting for data", m.data)).chain(parts).collect()
 }
 
-/// Median, lowest and highest.
+/// Returns median, minimum and maximum.
 fn spread(values: &[f64]) -> [f64; 3] {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! `rsna-tui check`: everything that training would stop at, and what a step will take.
+//! `rsna-tui check`: finds everything that would stop training, and what a step needs.
 
 use crate::{
     cli,
@@ -14,10 +14,10 @@ use crate::{
 use eyre::{Result, bail};
 use std::fmt::Write;
 
-/// Checks settings, table and crops as training does, and tells data, step and memory. Nothing is
-/// written.
+/// Checks settings, table and crops as training does, and describes data, step and memory. Writes
+/// nothing.
 ///
-/// Errors: what training would refuse, and a step that needs more memory than is free.
+/// Errors: when training would refuse to start, or a step needs more memory than is free.
 pub fn check(args: &cli::Check) -> Result<String> {
     let config = session::load(args.config.as_deref(), args.demo, &args.sets())?;
     let device = session::set_up(&config, "auto", config.train.precision)?;
@@ -80,7 +80,7 @@ pub fn check(args: &cli::Check) -> Result<String> {
     Ok(out)
 }
 
-/// Crops without a picture: how many, and each study that has some.
+/// Describes crops without a picture: their number, and each study that has some.
 fn constant(config: &Config, table: &Table) -> Result<String> {
     let files = table.studies.len() * config.images_per_study();
     if files > session::MANY_FILES {

@@ -1,4 +1,4 @@
-//! `--detach`: the same run in a process of its own, which no terminal can take along.
+//! `--detach`: trains in a background process that survives its terminal.
 
 use crate::{bounded, print, run::folder::Folder};
 use eyre::{Result, bail, eyre};
@@ -9,15 +9,15 @@ use std::{
     process::{Command, ExitCode, Stdio},
 };
 
-/// What the process in the background is started with in `--detach`'s place.
+/// Flag that replaces `--detach` for the background process.
 pub const FLAG: &str = "--detached";
-/// The word of it that it trains.
+/// Message of the background process that it trains.
 const READY: &str = "ready";
 
-/// Starts this program again with the same arguments, in the background, and returns once it
-/// trains. What it cannot begin with it says itself.
+/// Starts this program again with the same arguments, in the background, and returns once it trains. If
+/// it fails before that, it prints the reason itself.
 ///
-/// Errors: it cannot be started.
+/// Errors: when it cannot be started.
 pub fn detach(args: impl Iterator<Item = OsString>) -> Result<ExitCode> {
     if !cfg!(unix) {
         bail!("--detach: expected a Unix system; leave the terminal open");
@@ -46,15 +46,14 @@ pub fn detach(args: impl Iterator<Item = OsString>) -> Result<ExitCode> {
     Ok(ExitCode::from(ended.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }
 
-/// The process in the background leaves its terminal's session, so that it is not signalled when
-/// the terminal closes.
+/// Leaves the terminal's session, so that the background process gets no signal when the terminal
+/// closes.
 pub fn leave_session() {
     #[cfg(unix)]
     let _ = rustix::process::setsid();
 }
 
-/// Tells the process that started this one that it trains; what is printed from now on goes into
-/// the run's folder.
+/// Tells the parent process that this one trains. Redirects later output to the run's folder.
 pub(super) fn ready(folder: &Folder) -> Result<()> {
     let output = folder.output();
     let failed = |e: std::io::Error| eyre!("cannot write {}: {e}", output.display());

@@ -1,4 +1,4 @@
-//! `rsna-tui evaluate`: what each fold's best weights say of the studies that they have not seen.
+//! `rsna-tui evaluate`: scores each fold's best weights on the studies that the fold was not trained on.
 
 use super::{
     named_run::named_run,
@@ -33,19 +33,19 @@ use crate::{
 use eyre::{Result, bail, eyre};
 use std::path::{Path, PathBuf};
 
-/// Where in a run's folder its files are.
+/// Name of the evaluation's folder within the run's.
 pub(super) const EVALUATION: &str = "evaluation";
-/// The worst studies of each fold, for the crops view.
+/// Name of the file of each fold's worst studies, for the crops view.
 pub(super) const WORST: &str = "worst.json";
-/// All that is written, the scores last: where they are, the rest is of the same evaluation.
+/// Names of all files written. The scores come last: if they exist, the others are complete.
 const FILES: [&str; 7] =
     ["oof.csv", "roc.csv", "roc.svg", "reliability.csv", "reliability.svg", WORST, "scores.json"];
-/// Both axes of the curves go from 0 to 1.
+/// Size of plots whose axes both go from 0 to 1.
 const SQUARE: svg::Options = svg::Options { width: 620, height: 640, legend: true };
-/// Studies that are named as the worst.
+/// Number of worst studies named.
 const MOST_WORST: usize = 10;
 
-/// Predicts, scores, writes what came of it and says so.
+/// Predicts, scores, writes the results and summarizes them.
 pub fn evaluate(args: &cli::Evaluate) -> Result<CommandOutput> {
     let folder = named_run(args.run.as_deref(), args.network.runs_dir.as_ref())?;
     let (dir, destinations) = destinations(args, &folder)?;
@@ -113,7 +113,7 @@ pub fn evaluate(args: &cli::Evaluate) -> Result<CommandOutput> {
     Ok(lines.into())
 }
 
-/// The folder to write into and the places of [`FILES`] in it.
+/// Returns the output folder and the destinations of [`FILES`] in it.
 fn destinations(args: &cli::Evaluate, folder: &Folder) -> Result<(PathBuf, Vec<Destination>)> {
     let dir = args.out.clone().unwrap_or_else(|| folder.path().join(EVALUATION));
     check_folder(&dir, "an evaluation")?;
@@ -126,7 +126,7 @@ fn scored(found: &[(usize, Predicted)]) -> Vec<Study> {
     found.iter().map(|(_, p)| Study::new(p.labels, p.probabilities)).collect()
 }
 
-/// The studies whose share of the competition's metric is highest, the worst first.
+/// Returns the studies with the highest contribution to the competition's metric, worst first.
 fn worst<'a>(
     found: &'a [(usize, Predicted)],
     studies: &[Study],
@@ -137,7 +137,7 @@ fn worst<'a>(
     all
 }
 
-/// The contents of [`FILES`].
+/// Returns the contents of [`FILES`].
 fn files(
     evaluation: &Evaluation,
     (found, studies): (&[(usize, Predicted)], &[Study]),
@@ -160,7 +160,7 @@ fn files(
     Ok([oof, roc, roc_drawn, bins, bins_drawn, worst, json])
 }
 
-/// The studies that a fold is worst at, as validation tells them.
+/// Returns a fold's worst studies, in the form of a validation's.
 fn worst_of_fold(fold: &OfFold, found: &[(usize, Predicted)], config: &Config) -> Worst {
     let mut ranking = Ranking::default();
     for (_, p) in found.iter().filter(|(of, _)| *of == fold.fold) {
@@ -172,7 +172,7 @@ fn worst_of_fold(fold: &OfFold, found: &[(usize, Predicted)], config: &Config) -
     Worst { at, studies: ranking.worst() }
 }
 
-/// What is printed.
+/// Returns the output to print.
 fn said(
     folder: &Folder,
     dir: &Path,

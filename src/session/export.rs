@@ -1,4 +1,4 @@
-//! `rsna-tui export`: a fold's weights for other programs.
+//! `rsna-tui export`: writes a fold's weights for other programs.
 
 use super::{
     named_run::named_run,
@@ -22,14 +22,14 @@ use candle_core::{DType, Device};
 use eyre::{Result, bail, eyre};
 use std::{collections::BTreeMap, path::Path};
 
-/// What a reader of the file must know of the images.
+/// Preprocessing that users of the file must apply to images.
 const PREPROCESSING: &str = "uint8 crops / 255, no further normalisation; channels 0 to 4: CT slices \
                              z-2 to z+2, channel 5: the vertebra's mask; images: the slices of \
                              C1, then of C2, to C7";
 
-/// Writes the weights and says how Python loads them.
+/// Writes the weights and explains how to load them in Python.
 ///
-/// Errors: no such run, fold or checkpoint, a damaged one, and a file that cannot be written.
+/// Errors: when run, fold or checkpoint do not exist or are damaged, or the file cannot be written.
 pub fn export(args: &cli::Export) -> Result<CommandOutput> {
     let folder = named_run(args.run.as_deref(), args.runs_dir.as_ref())?;
     let (kind, ending) = match (args.last, args.format) {
@@ -81,7 +81,7 @@ pub fn export(args: &cli::Export) -> Result<CommandOutput> {
     Ok(destination.output(lines))
 }
 
-/// The checkpoint, and the epoch that it is of, where that is known.
+/// Reads the checkpoint, and its epoch if known.
 fn weights_of(
     folder: &Folder,
     config: &Config,
@@ -121,7 +121,7 @@ fn weights_of(
     Ok((whole, epoch))
 }
 
-/// The two lines that load it.
+/// Returns the two lines of Python that load it.
 fn in_python(format: WeightsFormat, path: &Path) -> [String; 2] {
     let path = path.display().to_string();
     match format {

@@ -1,4 +1,4 @@
-//! `rsna-tui import`: weights from elsewhere as a file of ours.
+//! `rsna-tui import`: converts other programs' weights to this program's format.
 
 use super::out::{Destination, size};
 use crate::{
@@ -14,10 +14,10 @@ use crate::{
 use candle_core::{DType, Device};
 use eyre::Result;
 
-/// Writes the weights under the notebook's names, in its shapes, and says how to train from them.
+/// Writes the weights under the notebook's names, in its shapes, and explains how to train from them.
 ///
-/// Errors: settings, a file that cannot be read or is of another network (told by its tensors'
-/// names), one that cannot be written.
+/// Errors: when settings are invalid, the file cannot be read or belongs to another network (judged by
+/// its tensors' names), or the output cannot be written.
 pub fn import(args: &cli::Import) -> Result<CommandOutput> {
     let (content, args) = match &args.from {
         From::Timm(args) => (Content::Encoder, args),

@@ -1,4 +1,4 @@
-//! A run in this process: the trainer, who shows it, and who may steer it.
+//! Runs training in this process, with its front end and control socket.
 
 use super::{
     detach, monitor::Monitor, on_alert::Hook, previews, signals::Signals,
@@ -27,35 +27,35 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A fold or the run failed.
+/// Exit code when a fold or the run failed.
 const FAILED: u8 = 1;
-/// It was preempted and is to be started again: EX_TEMPFAIL of sysexits.h.
+/// Exit code when the run was preempted and should be started again: EX_TEMPFAIL of sysexits.h.
 const REQUEUE: u8 = 75;
-/// The user stopped it before its end, as by Ctrl-C.
+/// Exit code when the user stopped the run early, as for Ctrl-C.
 const STOPPED: u8 = 130;
 
 /// How a run is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrontEnd {
-    /// As a dashboard, where there is a terminal.
+    /// A dashboard, if there is a terminal.
     Dashboard,
-    /// As plain lines.
+    /// Plain lines.
     Lines,
-    /// As plain lines into a file of the run's: it is in the background.
+    /// Plain lines in a file of the run's folder, for a background process.
     Background,
 }
 
-/// A write that takes longer is not waited for once the process is to end.
+/// Longest wait for a write when the process should end.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// Nor is a front end that takes longer to leave.
+/// Longest wait for the front end to close.
 const LONGEST_LEAVE: Duration = Duration::from_secs(4);
 const TICK: Duration = Duration::from_millis(20);
-/// As the main thread's.
+/// Stack size, equal to the main thread's.
 const STACK: usize = 8 << 20;
 
-/// Trains, and shows it until it ends.
+/// Trains and shows the run until it ends.
 ///
-/// Errors: what cannot be begun.
+/// Errors: when training cannot start.
 pub fn train(job: Job, front_end: FrontEnd) -> Result<ExitCode> {
     let config = job.config.clone();
     let folder = job.folder.clone();
@@ -82,10 +82,10 @@ pub fn train(job: Job, front_end: FrontEnd) -> Result<ExitCode> {
         detach::ready(&folder)?;
     }
     let front = Front { handle, config, signals: signals.clone(), reachable: server.is_some() };
-    // On a thread of its own: one that waits for its terminal must not keep the process from ending.
+    // Use a separate thread: waiting for a terminal must not keep the process from ending.
     let show = move || {
         let draw = AssertUnwindSafe(|| front.dashboard(state.clone()));
-        // A display that fails says so by itself, and training goes on.
+        // A display that fails reports it itself, and training continues.
         if plain || catch_unwind(draw).is_err() {
             front.lines(state);
         }
@@ -117,9 +117,9 @@ pub fn train(job: Job, front_end: FrontEnd) -> Result<ExitCode> {
     })
 }
 
-/// Waits until the run that is over has been shown: for the user of a dashboard, and for who reads
-/// lines. Once somebody has asked for the end, nobody is waited for who does not read; a terminal
-/// that does not read is never waited for, a pipe keeps all of a run that has ended by itself.
+/// Waits until the front end has shown the finished run: until the user closes the dashboard, or all
+/// lines are printed. Never waits for a terminal that does not read, nor, if somebody asked for the end,
+/// for a pipe that is not read. A run that ends on its own waits until a pipe has taken everything.
 fn wait_for(front: &thread::JoinHandle<()>, outcome: Outcome, plain: bool, signals: &Signals) {
     let is_pipe = plain && !stdout().is_terminal();
     let mut asked_since = None;
@@ -139,7 +139,7 @@ fn wait_for(front: &thread::JoinHandle<()>, outcome: Outcome, plain: bool, signa
     }
 }
 
-/// Lets other processes watch and steer, where that is possible.
+/// Lets other processes watch and steer, if possible.
 #[cfg(unix)]
 fn listen(
     folder: &Folder,
@@ -168,7 +168,7 @@ fn listen(_: &Folder, _: &EventSender, _: &RunHandle) -> Option<()> {
     None
 }
 
-/// What the run's journal tells of the time before this process.
+/// Reads the state before this process from the run's journal.
 fn past(job: &Job) -> State {
     if job.resume.is_none() {
         return State::default();
@@ -194,19 +194,19 @@ fn in_words(outcome: Outcome) -> &'static str {
     }
 }
 
-/// Who shows the run.
+/// The front end of a run.
 struct Front {
     handle: RunHandle,
     config: Config,
     signals: Signals,
-    /// Whether other processes can steer it.
+    /// Whether other processes can steer the run.
     reachable: bool,
 }
 
 impl Front {
     fn dashboard(&self, state: State) {
         self.signals.draws(true);
-        // They were checked with the rest of the config.
+        // The keys were checked with the rest of the config.
         let keys = super::keys(&self.config).unwrap_or_default();
         let runs = self.config.run.dir.clone();
         let settings = tui::Settings { ui: &self.config.ui, keys, runs };
@@ -215,7 +215,7 @@ impl Front {
         self.signals.draws(false);
         match left {
             Ok(tui::Exit::Quit | tui::Exit::Detached) => {}
-            // Training outlives the connection.
+            // Training continues after the connection is lost.
             Ok(tui::Exit::TerminalGone(state)) => {
                 if !self.reachable {
                     // Nobody could end a pause any more.
@@ -236,7 +236,7 @@ impl Front {
         self.signals.draws(false);
         let every = self.config.run.log_every_steps;
         if let Err(error) = headless::go_on(state, &self.handle, every, &mut print::Lines) {
-            // The training itself has gone on to its end.
+            // Training itself has completed.
             print::warn(format_args!("cannot write to stdout: {error}"));
         }
     }

@@ -1,5 +1,5 @@
-//! `rsna-tui completions` and `rsna-tui man`: what shells and `man` know about the command line, made
-//! from its definition.
+//! `rsna-tui completions` and `rsna-tui man`: shell completions and manual pages, generated from the
+//! definition of the command line.
 
 use super::out::{Destination, check_folder, make_folder};
 use crate::{
@@ -25,12 +25,12 @@ pub fn completions(args: &cli::Completions) -> Result<CommandOutput> {
     to_stdout(&script)
 }
 
-/// Prints the program's manual page, or writes it and one for each command into a folder.
+/// Prints the program's manual page, or writes it and one per command into a folder.
 ///
-/// Errors: the folder cannot be written, or without --force a page is already there.
+/// Errors: when the folder cannot be written, or a page already exists and --force is not given.
 pub fn man(args: &cli::Man) -> Result<CommandOutput> {
     let mut program = Cli::command().disable_help_subcommand(true);
-    // Gives the commands their full names.
+    // This sets the commands' full names.
     program.build();
     let Some(dir) = &args.out else { return to_stdout(&page(program)?.1) };
     check_folder(dir, "a page for each command")?;
@@ -46,14 +46,14 @@ pub fn man(args: &cli::Man) -> Result<CommandOutput> {
     Ok(format!("wrote {} manual pages to {}", pages.len(), dir.display()).into())
 }
 
-/// A command's page: its file's name and its text.
+/// Returns the file name and text of a command's page.
 fn page(command: Command) -> Result<(String, Vec<u8>)> {
     let examples = command.get_after_help().map(ToString::to_string);
     let man = Man::new(command.after_help(None::<&str>)).source(format!("{NAME} {VERSION}"));
     let mut text = Vec::new();
     man.render(&mut text)?;
     if let Some(examples) = examples {
-        // clap_mangen would run their lines together.
+        // clap_mangen would join the lines.
         let section = Roff::new()
             .control("SH", ["EXAMPLES"])
             .control("nf", [])
@@ -65,10 +65,10 @@ fn page(command: Command) -> Result<(String, Vec<u8>)> {
     Ok((man.get_filename(), text))
 }
 
-/// The command without hidden flags, which clap_complete would offer.
+/// Copies the command without hidden flags, which clap_complete would offer.
 fn visible(command: &Command) -> Command {
     let about = command.get_about().cloned().unwrap_or_default();
-    // clap wants static names; these are needed once.
+    // clap requires static names; leaking is fine because this runs once.
     Command::new(&*command.get_name().to_owned().leak())
         .about(about)
         .args(command.get_arguments().filter(|arg| !arg.is_hide_set()).cloned())

@@ -1,27 +1,27 @@
-//! How the machine is doing, told every few seconds while a run is trained.
+//! Reports the state of the machine every few seconds during training.
 
 use crate::run::{Event, channel::EventSender, event::System, folder::Folder};
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use std::{path::Path, thread::JoinHandle, time::Duration};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate};
 
-/// Between two looks.
+/// Time between reports.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// Tells it as long as this lives.
+/// Reports until dropped.
 pub(super) struct Monitor {
-    /// Never used: its end is the word.
+    /// Dropping this stops the thread.
     going_on: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Monitor {
-    /// Begins. Without a thread nothing is told.
+    /// Starts it. If no thread can be started, there are no reports.
     pub(super) fn start(folder: &Folder, events: &EventSender) -> Self {
         let (going_on, end) = bounded::<()>(0);
         let (folder, events) = (folder.path().to_path_buf(), events.clone());
         let tell = move || {
-            // Shares of time are those since the look before.
+            // Usage is measured since the previous report.
             let mut machine = Machine::new();
             while end.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
                 events.send(Event::System(machine.sample(&folder)));
@@ -57,7 +57,7 @@ impl Machine {
     fn refresh(&mut self) {
         self.system.refresh_cpu_usage();
         self.system.refresh_memory();
-        // Not its threads, of which there may be hundreds.
+        // Skip the threads, of which there may be hundreds.
         let what = ProcessRefreshKind::nothing().without_tasks().with_cpu().with_memory();
         let this = ProcessesToUpdate::Some(self.process.as_slice());
         self.system.refresh_processes_specifics(this, false, what);
@@ -81,7 +81,7 @@ impl Machine {
         }
     }
 
-    /// Bytes in use and bytes there are: the container's, where it may have less than the machine.
+    /// Returns used and total memory in bytes: the container's limit if it is below the machine's memory.
     fn memory(&self) -> (u64, u64) {
         let total = self.system.total_memory();
         match self.system.cgroup_limits() {
@@ -91,7 +91,7 @@ impl Machine {
     }
 }
 
-/// Bytes of a file system that this user can still write, and all of it.
+/// Returns the bytes that this user can still write to a file system, and its size.
 #[cfg(unix)]
 fn disk(folder: &Path) -> Option<(u64, u64)> {
     let stats = rustix::fs::statvfs(folder).ok()?;
@@ -117,12 +117,12 @@ mod tests {
                 std::hint::black_box(begun);
             }
         };
-        // Of one that has not computed yet the first share is not known.
+        // The first report has no CPU share before any work is done.
         work(100);
         let mut machine = Machine::new();
         work(400);
         let system = machine.sample(&std::env::temp_dir());
-        // The least of some: others may use the processor.
+        // Take the minimum of several: other processes may use the CPU.
         let cost = |_| {
             let looked = Instant::now();
             machine.sample(&std::env::temp_dir());
@@ -135,7 +135,7 @@ mod tests {
         assert!(system.memory_used <= system.memory_total);
         #[cfg(unix)]
         assert!(system.disk_free <= system.disk_total && system.disk_free.is_some());
-        // A thousandth of a core's time between two looks.
+        // A thousandth of one core's time between reports.
         assert!(cost < EVERY / 200, "{cost:?}");
     }
 }

@@ -1,10 +1,10 @@
-//! The run that a command names.
+//! Finds the run that a command names.
 
 use crate::run::folder::{self, Folder};
 use eyre::{Result, eyre};
 use std::path::{Path, PathBuf};
 
-/// The runs folder that the command line names, or else the config in use.
+/// Returns the runs folder from the command line, or else from the config.
 pub(super) fn runs_dir(given: Option<&PathBuf>) -> Result<PathBuf> {
     match given {
         Some(dir) => Ok(dir.clone()),
@@ -12,13 +12,12 @@ pub(super) fn runs_dir(given: Option<&PathBuf>) -> Result<PathBuf> {
     }
 }
 
-/// The run of that name, or whose folder is given as a path; without one that which was begun last.
-/// To look at it.
+/// Opens the run with that name or folder path, for reading; without `run`, the newest one.
 pub(super) fn named_run(run: Option<&str>, dir: Option<&PathBuf>) -> Result<Folder> {
     let is_path = |run: &&str| run.contains(std::path::is_separator) || matches!(*run, "." | "..");
     let Some(path) = run.filter(is_path) else {
         let found = Folder::open(&runs_dir(dir)?, run);
-        // From within the folder of runs, what Tab completes is a path too.
+        // Within the runs folder, a name completed by Tab is also a path.
         return match (found, run.map(Path::new)) {
             (Err(folder::Error::NotThere(_)), Some(here)) if here.join("config.toml").is_file() => {
                 Ok(folder_at(here)?)

@@ -1,4 +1,4 @@
-//! `ui.on_alert`: a command for each new alert, run by the process that trains.
+//! `ui.on_alert`: runs a command for each new alert, in the training process.
 
 use crate::{
     bounded, print,
@@ -23,26 +23,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a command may take; once the run is over, all that wait together.
+/// Time limit of a command and, once the run is over, of all waiting commands together.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// Alerts that may wait for the command of another.
+/// Most alerts waiting for an earlier command.
 const WAITING: usize = 16;
-/// Between two looks whether a command has ended.
+/// Interval for checking whether a command has ended.
 const TICK: Duration = Duration::from_millis(50);
-/// Who waits longer at the end of a run is told what for.
+/// Wait at the end of a run after which the user is told the reason.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The threads that listen and that run the command.
+/// The threads that listen for alerts and run the command.
 pub(super) struct Hook {
     listener: JoinHandle<()>,
     runner: JoinHandle<()>,
-    /// Closed when the runner has ended.
+    /// Closed once the runner has ended.
     ended: Receiver<()>,
 }
 
 impl Hook {
-    /// Begins, where there is a command. What stands already is no new alert. Without threads no
-    /// command is run.
+    /// Starts the threads, if there is a command. Alerts already raised are not new. If no threads can be
+    /// started, no commands run.
     pub(super) fn start(command: &str, folder: &Folder, events: &EventSender) -> Option<Self> {
         if command.is_empty() {
             return None;
@@ -75,7 +75,7 @@ impl Hook {
         Some(Self { listener, runner, ended })
     }
 
-    /// Waits for the last commands, once the run is over.
+    /// Waits for the last commands after the run.
     pub(super) fn finish(self) {
         let _ = self.listener.join();
         if self.ended.recv_timeout(PATIENCE).is_err_and(|error| error.is_timeout()) {
@@ -88,19 +88,19 @@ impl Hook {
 
 struct Commands {
     command: String,
-    /// The run's.
+    /// Name of the run.
     name: String,
-    /// The run's, from the root.
+    /// Absolute path of the run's folder.
     folder: PathBuf,
     events: EventSender,
-    /// Whether the log says already that something went wrong.
+    /// Whether the log already has a warning about a failure.
     warned: AtomicBool,
-    /// Whether the run is.
+    /// Whether the run is over.
     over: AtomicBool,
 }
 
 impl Commands {
-    /// Hands on every alert that rises, until the run is over.
+    /// Forwards every new alert until the run is over.
     fn listen(&self, mut state: State, heard: &Receiver<Stamped>, alerts: &Sender<Alert>) {
         for stamped in heard {
             if matches!(stamped.event, Event::Preview(_)) {
@@ -109,7 +109,7 @@ impl Commands {
             let raised = state.alerts.raised();
             state.apply(&stamped);
             for alert in state.alerts.since(raised) {
-                // Whoever waited here would miss what else happens.
+                // Waiting here would miss other events.
                 if alerts.try_send(alert.clone()).is_err() {
                     self.tell(&format!("{WAITING} alerts wait already: one is left out"));
                 }
@@ -118,7 +118,7 @@ impl Commands {
         self.over.store(true, Ordering::Relaxed);
     }
 
-    /// Runs the command for one alert after the other.
+    /// Runs the command for one alert after another.
     fn run_all(&self, alerts: &Receiver<Alert>) {
         let mut last: Option<Instant> = None;
         for alert in alerts {
@@ -132,8 +132,8 @@ impl Commands {
         }
     }
 
-    /// Runs it for `alert`. What it is about goes through the environment alone: a message is no
-    /// part of a command.
+    /// Runs the command for `alert`. Details are passed only in the environment, so that a message never
+    /// becomes part of a command.
     fn run(&self, alert: &Alert, timeout: Duration) -> Result<(), String> {
         let path = self.folder.join("on_alert.log");
         let output = bounded::open_with(&path, File::options().create(true).append(true));
@@ -154,7 +154,7 @@ impl Commands {
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err);
-        // A group of its own: it can be ended as a whole, and Ctrl-C is not meant for it.
+        // Use a new process group: it can be killed as a whole, and Ctrl-C does not reach it.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn().map_err(|e| format!("cannot start sh: {e}"))?;
@@ -175,7 +175,7 @@ impl Commands {
         }
     }
 
-    /// Says once what went wrong.
+    /// Reports the first failure.
     fn tell(&self, why: &str) {
         if !self.warned.swap(true, Ordering::Relaxed) {
             let message = format!("ui.on_alert: {why}; further failures are not told");
@@ -184,7 +184,7 @@ impl Commands {
     }
 }
 
-/// Ends a command with all that it started.
+/// Kills a command and all processes that it started.
 fn kill(child: &mut Child) {
     #[cfg(unix)]
     {
@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(alert.kind, Kind::Error);
         let beats = || std::fs::metadata(folder.path().join("beats")).map_or(0, |f| f.len());
         let mut patience = Duration::from_millis(200);
-        // A busy machine may not come to its second process before the first is killed.
+        // On a busy machine the command may be killed before its second process starts.
         while beats() == 0 {
             let why = commands.run(&alert, patience).unwrap_err();
             assert!(why.contains("killed"), "{why}");

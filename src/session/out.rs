@@ -1,5 +1,4 @@
-//! Where a command writes what it was asked for: the destination given by --out, or one in a run's
-//! folder.
+//! Destinations of a command's output: the path given by --out, or one in a run's folder.
 
 use crate::{bounded, print, run::unfinished::Unfinished};
 use eyre::{Result, bail, eyre};
@@ -9,28 +8,28 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The path that stands for stdout.
+/// Path that stands for stdout.
 const STDOUT: &str = "-";
-/// Links that are followed one after the other, as the system does.
+/// Most links followed in a row, as by the system.
 const MOST_LINKS: usize = 40;
 
-/// Where a file goes.
+/// Destination of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Destination {
-    /// `-`, or a path to what stdout is.
+    /// `-`, or a path to the same file as stdout.
     Stdout,
-    /// A pipe or a character device: it stays what it is, and is written into.
+    /// A pipe or a character device, which is written to in place.
     Stream(PathBuf),
-    /// A file that is replaced once the new one is whole.
+    /// A file that is replaced once the new one is complete.
     File(PathBuf),
 }
 
 impl Destination {
-    /// The destination for `path`. `chosen`: with --out, so links are followed, and a file that is
-    /// there is written over only with `force`. Otherwise it is one of the program's own in a run's
-    /// folder, written anew; a link there is replaced, as the folder may have come from elsewhere.
+    /// Returns the destination for `path`. `chosen`: from --out, so follows links, and overwrites an
+    /// existing file only with `force`. Otherwise it is the program's own file in a run's folder, always
+    /// overwritten; a link there is replaced, because the folder may come from elsewhere.
     ///
-    /// Errors: a folder, a socket or a disk is there, or a file without `force`.
+    /// Errors: when a folder, a socket or a block device is there, or a file without `force`.
     pub(super) fn of(path: &Path, chosen: bool, force: bool) -> Result<Self> {
         if !chosen {
             return match path.symlink_metadata() {
@@ -59,7 +58,7 @@ impl Destination {
         Ok(Self::File(target(path).map_err(|e| cannot_write(path, &e))?))
     }
 
-    /// Refuses a file in a folder that does not exist, before anything is computed.
+    /// Rejects a file in a missing folder, before anything is computed.
     pub(super) fn refuse_missing_folder(self) -> Result<Self> {
         if let Self::File(path) = &self {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -75,12 +74,12 @@ impl Destination {
         *self == Self::Stdout
     }
 
-    /// Whether it is a file, beside which there may be others.
+    /// Whether it is a file, so that others can be written beside it.
     pub(super) fn is_file(&self) -> bool {
         matches!(self, Self::File(_))
     }
 
-    /// Refuses a terminal, for a file that is not text.
+    /// Rejects a terminal, for output that is not text.
     pub(super) fn refuse_terminal(self) -> Result<Self> {
         let terminal = match &self {
             Self::Stdout => io::stdout().is_terminal(),
@@ -93,14 +92,14 @@ impl Destination {
         }
     }
 
-    /// Begins to write there.
+    /// Opens it for writing.
     ///
-    /// Errors: its folder does not exist, or it cannot be written.
+    /// Errors: when its folder does not exist, or it cannot be written.
     pub(super) fn create(&self) -> Result<Out> {
         match self {
             Self::Stdout => Ok(Out::Stdout),
             Self::Stream(path) => Ok(Out::Stream(open(path).map_err(|e| match e.kind() {
-                // The system says of a pipe without a reader: no such device or address.
+                // For a pipe without a reader, the system reports: no such device or address.
                 _ if e.raw_os_error() == Some(NO_READER) => {
                     eyre!(
                         "--out {}: nobody reads this pipe; start the reader first",
@@ -119,16 +118,16 @@ impl Destination {
         }
     }
 
-    /// Writes a whole file there.
+    /// Writes complete contents there.
     ///
-    /// Errors: as [`Self::create`].
+    /// Errors: as for [`Self::create`].
     pub(super) fn write(&self, bytes: &[u8]) -> Result<()> {
         let mut out = self.create()?;
         let written = out.write_all(bytes).map_err(|e| self.cannot_write(&e));
         written.and_then(|()| self.finish(out))
     }
 
-    /// Removes a file that an earlier call left there.
+    /// Removes a file left by an earlier command.
     pub(super) fn remove(&self) -> Result<()> {
         match self {
             Self::File(path) => match fs::remove_file(path) {
@@ -139,7 +138,7 @@ impl Destination {
         }
     }
 
-    /// Ends what [`Self::create`] began: a file takes its place.
+    /// Completes the output of [`Self::create`]: moves a file into place.
     pub(super) fn finish(&self, out: Out) -> Result<()> {
         let finished = match out {
             Out::File(file) => file.finish(),
@@ -148,7 +147,7 @@ impl Destination {
         finished.map_err(|e| self.cannot_write(&e))
     }
 
-    /// Why it could not be written.
+    /// Formats a write error.
     pub(super) fn cannot_write(&self, error: &io::Error) -> eyre::Report {
         match self {
             Self::Stdout => eyre!("cannot write to stdout: {error}"),
@@ -156,13 +155,13 @@ impl Destination {
         }
     }
 
-    /// What a command says once it has written there; beside stdout where that is the place.
+    /// Returns a command's output after writing there; it goes to stderr if the destination is stdout.
     pub(super) fn output(&self, lines: Vec<String>) -> print::CommandOutput {
         print::CommandOutput { lines, aside: self.is_stdout() }
     }
 }
 
-/// As messages name it.
+/// Formats its name for messages.
 impl std::fmt::Display for Destination {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -172,7 +171,7 @@ impl std::fmt::Display for Destination {
     }
 }
 
-/// What is being written.
+/// An output being written.
 pub(super) enum Out {
     Stdout,
     Stream(File),
@@ -197,7 +196,7 @@ impl Write for Out {
     }
 }
 
-/// A reader that has enough is no failure.
+/// Ignores the error of a reader that closed the pipe early.
 fn passing<T>(written: io::Result<T>, all: T) -> io::Result<T> {
     match written {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(all),
@@ -205,9 +204,9 @@ fn passing<T>(written: io::Result<T>, all: T) -> io::Result<T> {
     }
 }
 
-/// The folder that --out names, for several files.
+/// Checks the folder given by --out for several files.
 ///
-/// Errors: it is stdout, or something else than a folder.
+/// Errors: when it is stdout, or not a folder.
 pub(super) fn check_folder(dir: &Path, what: &str) -> Result<()> {
     if dir == Path::new(STDOUT) {
         bail!("--out -: {what} is several files; give a folder");
@@ -218,7 +217,7 @@ pub(super) fn check_folder(dir: &Path, what: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes a folder to write into.
+/// Creates the output folder.
 pub(super) fn make_folder(dir: &Path) -> Result<()> {
     fs::create_dir_all(dir)
         .map_err(|e| eyre!("cannot make the folder {}: {e}; give another --out", dir.display()))
@@ -228,7 +227,7 @@ pub(super) fn cannot_write(path: &Path, error: &io::Error) -> eyre::Report {
     eyre!("cannot write {}: {error}; give another --out", path.display())
 }
 
-/// `1.2 MB`
+/// Formats a size as `1.2 MB`.
 pub(super) fn size(bytes: usize) -> String {
     match bytes as f64 / 1e6 {
         mb if mb < 0.1 => format!("{:.0} kB", 1e3 * mb),
@@ -236,7 +235,7 @@ pub(super) fn size(bytes: usize) -> String {
     }
 }
 
-/// Where the links of a path end; the file may not be there yet.
+/// Follows the links of a path; the final file need not exist.
 fn target(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..MOST_LINKS {
@@ -251,7 +250,7 @@ const NO_READER: i32 = rustix::io::Errno::NXIO.raw_os_error();
 #[cfg(not(unix))]
 const NO_READER: i32 = i32::MIN;
 
-/// Opens a pipe or a device to write into, without waiting for a reader.
+/// Opens a pipe or a device for writing, without waiting for a reader.
 fn open(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.write(true);
@@ -261,7 +260,7 @@ fn open(path: &Path) -> io::Result<File> {
         use std::os::unix::fs::OpenOptionsExt;
         let file =
             options.custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32).open(path)?;
-        // From here on a slow reader is waited for.
+        // From here on, wait for a slow reader.
         fcntl_setfl(&file, OFlags::empty())?;
         Ok(file)
     }
@@ -282,7 +281,7 @@ fn is_stream(kind: FileType) -> bool {
     }
 }
 
-/// Whether a path leads to what stdout is: `/dev/stdout`, or the file that the shell sends it to.
+/// Whether a path leads to the same file as stdout: `/dev/stdout`, or the file it is redirected to.
 fn is_stdout(path: &Path) -> bool {
     #[cfg(unix)]
     {

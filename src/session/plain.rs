@@ -1,13 +1,13 @@
-//! Where a dashboard cannot be shown.
+//! Detects where a dashboard cannot be shown.
 
 use crate::print;
 use std::io::{IsTerminal, stdout};
 
-/// Terminals of these names cannot place a cursor: a shell within Emacs, a printer, one that nobody
-/// knows.
+/// Values of `TERM` for terminals that cannot position the cursor: a shell within Emacs, a printer, an
+/// unknown terminal.
 const DUMB: [&str; 5] = ["dumb", "emacs", "unknown", "network", "dialup"];
 
-/// Whether standard output takes plain lines only; says why.
+/// Whether standard output supports only plain lines; prints the reason.
 pub(super) fn is_needed() -> bool {
     let term = std::env::var_os("TERM").unwrap_or_default();
     let why = match stdout().is_terminal() {
@@ -22,7 +22,7 @@ pub(super) fn is_needed() -> bool {
     true
 }
 
-/// Why a terminal of this name cannot show a dashboard.
+/// Explains why a terminal of this name cannot show a dashboard.
 fn why_not(term: &str) -> Option<String> {
     let term = term.trim();
     let is_dumb = DUMB.contains(&term) || term.starts_with("dumb-");

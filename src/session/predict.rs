@@ -1,4 +1,4 @@
-//! `rsna-tui predict`: the folds of a run together, on studies that nobody labelled.
+//! `rsna-tui predict`: averages the folds of a run on unlabelled studies.
 
 use super::{
     named_run::named_run,
@@ -24,13 +24,13 @@ use std::{
     sync::Arc,
 };
 
-/// Names told in one message.
+/// Most names listed in a message.
 const NAMED: usize = 5;
 
-/// A study that is not predicted, and why.
+/// A study that was not predicted, and why.
 type LeftOut = (Arc<str>, String);
 
-/// Predicts, and says what was written, and whether all studies are in it.
+/// Predicts. Returns a summary of the files written, and whether they include all studies.
 pub fn predict(args: &cli::Predict) -> Result<(CommandOutput, bool)> {
     let (mut config, networks, run) = chosen(args)?;
     if let Some(dir) = &args.data {
@@ -41,12 +41,12 @@ pub fn predict(args: &cli::Predict) -> Result<(CommandOutput, bool)> {
     }
     let wide = args.out.with_extension("wide.csv");
     let list = args.out.with_extension("skipped.csv");
-    // One that was cut between its last files has left some of them.
+    // A process that died while finishing has left some of its files.
     let begun = Part::path(&args.out).exists();
     let beside = |name: &Path| Destination::of(name, true, args.force || begun);
     let destination =
         Destination::of(&args.out, true, args.force || begun)?.refuse_missing_folder()?;
-    // Beside a pipe or stdout there is no place for other files.
+    // A pipe or stdout has no place for files beside it.
     let wide = destination.is_file().then(|| beside(&wide)).transpose()?;
     let list = destination.is_file().then(|| beside(&list)).transpose()?;
     let device = super::set_up(&config, &args.network.device, Precision::F32)?;
@@ -75,7 +75,7 @@ pub fn predict(args: &cli::Predict) -> Result<(CommandOutput, bool)> {
     let networks = networks.read(&config, &device.device)?;
     let mut kept = match wide {
         Some(wide) => Kept::File { part: Part::open(&args.out, &made_with, args.force)?, wide },
-        // Opened before anything is computed: a pipe may have no reader.
+        // Open it before anything is computed: a pipe may have no reader.
         None => Kept::Stream { rows: Vec::new(), out: destination.create()? },
     };
     if let Some(warning) = warning {
@@ -120,7 +120,7 @@ pub fn predict(args: &cli::Predict) -> Result<(CommandOutput, bool)> {
     Ok((destination.output(lines), left_out.is_empty()))
 }
 
-/// Takes the studies out that have a file that cannot be used; the fingerprints of the others.
+/// Removes studies with an unusable file. Returns the fingerprints of the others.
 fn take_out_bad(
     checked: Checked,
     studies: &mut Vec<Study>,
@@ -143,7 +143,7 @@ fn take_out_bad(
     fingerprints
 }
 
-/// Writes the studies that were left out, where there are any; an older list goes.
+/// Writes the list of studies left out, or removes an older list if there are none.
 fn write_list(destination: &Destination, left_out: &[LeftOut]) -> Result<()> {
     if left_out.is_empty() {
         return destination.remove();
@@ -156,12 +156,12 @@ fn write_list(destination: &Destination, left_out: &[LeftOut]) -> Result<()> {
     destination.write(&rows.into_inner().map_err(|e| e.into_error())?)
 }
 
-/// Predictions until all are there.
+/// Predictions kept until all are complete.
 enum Kept {
-    /// In a file beside the one that is to be written, which a second process goes on from; and the
-    /// place for a row a study.
+    /// In a file beside the destination, from which a second process can continue, and the destination of
+    /// the wide CSV with one row per study.
     File { part: Part, wide: Destination },
-    /// In memory, for what is no file.
+    /// In memory, if the destination is not a file.
     Stream { rows: Vec<Vec<String>>, out: Out },
 }
 
@@ -178,8 +178,8 @@ impl Kept {
         Ok(())
     }
 
-    /// Writes the predictions of `wanted` studies. Returns how many studies there are, and what is
-    /// said of the file beside.
+    /// Writes the predictions of the `wanted` studies. Returns their number and a description of the wide
+    /// file.
     fn finish(self, destination: &Destination, wanted: &HashSet<&str>) -> Result<(usize, String)> {
         match self {
             Self::File { part, wide } => {
@@ -221,7 +221,7 @@ impl Networks {
     }
 }
 
-/// The settings and the networks that the command line asks for, and the run that they are of.
+/// Loads the settings and networks requested on the command line, and the run they belong to.
 fn chosen(args: &cli::Predict) -> Result<(Config, Networks, Option<Folder>)> {
     if !args.weights.is_empty() {
         let config = super::load(args.config.as_deref(), false, &args.network.sets())?;
@@ -233,18 +233,18 @@ fn chosen(args: &cli::Predict) -> Result<(Config, Networks, Option<Folder>)> {
     Ok((config, Networks::Run(trained), Some(folder)))
 }
 
-/// What is to be predicted.
+/// The requested predictions.
 struct Asked {
     studies: Vec<Study>,
     source: Arc<dyn SliceSource>,
-    /// Studies asked for that cannot be predicted.
+    /// Requested studies that cannot be predicted.
     bad: Vec<LeftOut>,
 }
 
-/// The studies to predict, where they are read from, and those asked for that cannot be. `data`: the
-/// run's, where only they are wanted.
+/// Finds the studies to predict, their source, and the requested ones that cannot be predicted. `data`:
+/// the run's own studies, when only those are requested.
 ///
-/// Errors: without `--skip-bad` also a study that cannot be predicted.
+/// Errors: also when a study cannot be predicted and `--skip-bad` is not given.
 fn asked(args: &cli::Predict, config: &Config, data: Option<&recorded::Data>) -> Result<Asked> {
     let mut bad: Vec<LeftOut> = Vec::new();
     let dir = config.data.dir.display();
@@ -253,7 +253,7 @@ fn asked(args: &cli::Predict, config: &Config, data: Option<&recorded::Data>) ->
         (None, Some(_)) if !config.is_phantom() => {
             let folder = super::npy_folder(config);
             let Listing { studies, not_utf8, strange } = folder.list()?;
-            // A list names none of them.
+            // With a list of studies, other files are expected.
             if args.studies.is_none() {
                 tell_strange(&strange, config);
                 let why = "the names of its files are not UTF-8: rename them";
@@ -288,7 +288,7 @@ fn asked(args: &cli::Predict, config: &Config, data: Option<&recorded::Data>) ->
             bail!("--of-fold {fold}: no study of {} is in that fold", config.data.table.display());
         }
     }
-    // A row of the file must be a line.
+    // A row of the CSV must fit on one line.
     studies.retain(|study| {
         let uid = &study.uid;
         let fine = !uid.contains(char::is_control);
@@ -310,7 +310,7 @@ fn asked(args: &cli::Predict, config: &Config, data: Option<&recorded::Data>) ->
     }
 }
 
-/// Tells which files are of no study.
+/// Warns about files that belong to no study.
 fn tell_strange(strange: &BTreeSet<String>, config: &Config) {
     if strange.is_empty() {
         return;
@@ -327,7 +327,7 @@ fn tell_strange(strange: &BTreeSet<String>, config: &Config) {
     ));
 }
 
-/// All that a prediction depends on, in a word: predictions of another are not gone on with.
+/// Fingerprint of everything that affects predictions; only predictions with the same one are continued.
 fn made_with(config: &Config, networks: &Networks, args: &cli::Predict) -> String {
     let networks = match networks {
         Networks::Run(trained) => trained.iter().map(|t| t.best.sum().to_string()).collect(),
@@ -349,7 +349,7 @@ fn made_with(config: &Config, networks: &Networks, args: &cli::Predict) -> Strin
     format!("{:08x}", crc32fast::hash(said.as_bytes()))
 }
 
-/// A file's checksum; what cannot be read is told where it is needed.
+/// Returns a file's checksum. Loading the file later reports any error.
 fn sum_of(path: &Path) -> String {
     let hash = |path: &Path| -> std::io::Result<u32> {
         let mut hasher = crc32fast::Hasher::new();
@@ -362,11 +362,11 @@ fn sum_of(path: &Path) -> String {
             }
         }
     };
-    // A model of the hub is what it is called.
+    // Identify a model on the hub by its name.
     hash(path).map_or_else(|_| path.display().to_string(), |sum| format!("{sum:08x}"))
 }
 
-/// Names those that could not be read.
+/// Warns about studies that could not be read.
 pub(super) fn warn_left_out(left_out: &[LeftOut]) {
     if left_out.is_empty() {
         return;

@@ -1,4 +1,4 @@
-//! `previews/`: of each epoch the newest crops that were shown, as a small PNG.
+//! `previews/`: writes the last crops shown in each epoch as a small PNG.
 
 use crate::run::{
     channel::EventSender,
@@ -11,7 +11,7 @@ use std::{io, thread::JoinHandle};
 /// Pixels between two crops.
 const GAP: usize = 2;
 
-/// Writes them as long as the run goes on. Without a thread there are none.
+/// Writes them until the run ends. If no thread can be started, there are none.
 pub(super) fn spawn_writer(folder: &Folder, events: &EventSender) -> Option<JoinHandle<()>> {
     let (_, heard) = events.watch();
     let (folder, events) = (folder.clone(), events.clone());
@@ -24,7 +24,7 @@ pub(super) fn spawn_writer(folder: &Folder, events: &EventSender) -> Option<Join
                 Event::Preview(preview) => newest = Some(preview),
                 Event::Epoch(epoch) => {
                     let Some(preview) = newest.take() else { continue };
-                    // A full disk holds training by itself; a picture is no reason to.
+                    // The trainer itself pauses on a full disk; a missing picture is no reason to.
                     if let Err(error) = write(&folder, epoch.at, &preview)
                         && !std::mem::replace(&mut warned, true)
                     {
@@ -40,7 +40,7 @@ pub(super) fn spawn_writer(folder: &Folder, events: &EventSender) -> Option<Join
 
 fn write(folder: &Folder, at: Position, preview: &Preview) -> io::Result<()> {
     let dir = folder.path().join("previews");
-    // Not its parents: a run's folder that was deleted stays so.
+    // Create no parents, so that a deleted run folder is not recreated.
     match std::fs::create_dir(&dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
@@ -52,7 +52,7 @@ fn write(folder: &Folder, at: Position, preview: &Preview) -> io::Result<()> {
     write_atomically(&dir.join(name), png.get_ref())
 }
 
-/// The crops side by side, as the network saw them and below as they are on the disk.
+/// Arranges the crops side by side: the network's input above, the crop from disk below.
 fn sheet(preview: &Preview) -> Option<GrayImage> {
     let crops = &preview.crops;
     let height = crops.iter().map(|crop| crop.height).max()?;

@@ -1,4 +1,4 @@
-//! How far a long command is, on stderr: a bar in a terminal, a line now and then elsewhere.
+//! Shows a long command's progress on stderr: a bar in a terminal, occasional lines elsewhere.
 
 use crate::print;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -7,23 +7,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Seconds between two lines where there is no terminal.
+/// Time between two lines without a terminal.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
-/// Studies done of all.
+/// Number of studies done out of all.
 pub(super) struct Progress {
     bar: ProgressBar,
-    /// When the next line is due, where there is no terminal.
+    /// Time of the next line, without a terminal.
     line: Option<Instant>,
     begun: Instant,
-    /// How many were done before.
+    /// Number of studies done before.
     before: usize,
     done: usize,
     all: usize,
 }
 
 impl Progress {
-    /// Of `all` studies, of which `before` were done by an earlier process; `what` is done.
+    /// Starts at `before` of `all` studies, those done by an earlier process; `what`: the bar's label.
     pub fn new(what: &str, before: usize, all: usize) -> Self {
         let terminal = stderr().is_terminal();
         let bar = match terminal {
@@ -40,7 +40,7 @@ impl Progress {
         Self { bar, line, begun, before, done: before, all }
     }
 
-    /// One more is done.
+    /// Counts one more study.
     pub fn step(&mut self) {
         self.done += 1;
         self.bar.inc(1);

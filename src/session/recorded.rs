@@ -1,5 +1,5 @@
-//! What a run was trained on: recorded when it begins, and compared with the table and the crops
-//! whenever the run is used again.
+//! Records which studies a run was trained on, and compares them with the table and the crops whenever
+//! the run is used again.
 
 use crate::{
     config::Config,
@@ -12,15 +12,15 @@ use std::{path::Path, sync::Arc};
 
 /// A run's studies.
 pub(super) struct Data {
-    /// `None`: the run was begun by a version that kept none.
+    /// `None`: the run was started by a version that kept no record.
     pub record: Option<Record>,
-    /// As the run was trained on it; without a record, as `data.table` is now.
+    /// The table that the run was trained on; without a record, the current `data.table`.
     pub table: Table,
-    /// Where slices are read from.
+    /// Source of the slices.
     pub source: Arc<dyn SliceSource>,
 }
 
-/// Records the studies that a run is about to train on. `checked`: of these studies.
+/// Records the studies that a run will train on. `checked`: the result of checking these studies.
 pub(super) fn write(folder: &Folder, table: &Table, checked: Checked, sample: bool) -> Result<()> {
     let path = folder.studies();
     let written = record::to_bytes(table, &checked.fingerprints, sample)
@@ -28,10 +28,10 @@ pub(super) fn write(folder: &Folder, table: &Table, checked: Checked, sample: bo
     Ok(written.map_err(|source| folder::Error::Io { path, source })?)
 }
 
-/// The studies that a run was trained on. `data.table` must still hold the same; where it is gone,
-/// the record does.
+/// Returns the studies that a run was trained on. `data.table` must still match; if it is gone, the
+/// record replaces it.
 ///
-/// Errors: a damaged record, and a table with other studies, labels or folds.
+/// Errors: when the record is damaged, or the table has other studies, labels or folds.
 pub(super) fn data(folder: &Folder, config: &Config) -> Result<Data> {
     let data = read_or_warn(folder, config)?;
     let Some(record) = &data.record else { return Ok(data) };
@@ -55,15 +55,15 @@ pub(super) fn data(folder: &Folder, config: &Config) -> Result<Data> {
     Ok(data)
 }
 
-/// The studies that a run was trained on, whatever `data.table` holds now. Warns where the run has no
-/// record of them.
+/// Returns the studies that a run was trained on, whatever `data.table` contains now. Warns if the run
+/// has no record.
 ///
 /// Errors: see [`read`].
 pub(super) fn table(folder: &Folder, config: &Config) -> Result<Table> {
     Ok(read_or_warn(folder, config)?.table)
 }
 
-/// As [`read`]; warns where the run has no record.
+/// Like [`read`], but warns if the run has no record.
 fn read_or_warn(folder: &Folder, config: &Config) -> Result<Data> {
     let data = read(folder, config)?;
     if data.record.is_none() {
@@ -76,10 +76,10 @@ fn read_or_warn(folder: &Folder, config: &Config) -> Result<Data> {
     Ok(data)
 }
 
-/// A run's studies by its record, or by `data.table` where the run has none. The two are not
-/// compared.
+/// Reads a run's studies from its record, or from `data.table` if it has none, without comparing the
+/// two.
 ///
-/// Errors: a damaged record; neither a record nor a table.
+/// Errors: when the record is damaged, or there is neither a record nor a table.
 pub(super) fn read(folder: &Folder, config: &Config) -> Result<Data> {
     let record = Record::read(&folder.studies())?;
     let table = match &record {
@@ -92,7 +92,7 @@ pub(super) fn read(folder: &Folder, config: &Config) -> Result<Data> {
 impl Data {
     /// Checks the slices of `studies` and compares them with those that the run was trained on.
     ///
-    /// Errors: slices that cannot be used, or that are others.
+    /// Errors: when slices cannot be used, or differ.
     pub(super) fn check_slices(&self, config: &Config, studies: &[study::Study]) -> Result<()> {
         let checked = super::check_slices(config, &*self.source, studies)?;
         self.same_slices(studies, &checked.fingerprints)

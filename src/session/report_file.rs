@@ -1,4 +1,4 @@
-//! `rsna-tui report`: a run as one file, or its figures.
+//! `rsna-tui report`: writes a run's report or its metrics.
 
 use super::{
     named_run::named_run,
@@ -12,7 +12,7 @@ use crate::{
 };
 use eyre::Result;
 
-/// Writes the report and says where.
+/// Writes the report and says where it is.
 pub fn report(args: &cli::Report) -> Result<CommandOutput> {
     let folder = named_run(args.run.as_deref(), args.runs_dir.as_ref())?;
     if args.format == Format::Csv {
@@ -29,7 +29,7 @@ pub fn report(args: &cli::Report) -> Result<CommandOutput> {
     Ok(destination.output(vec![format!("wrote {destination} ({})", size(text.len()))]))
 }
 
-/// `steps.csv` and `epochs.csv` into a folder, the run's own unless another one is given.
+/// Writes `steps.csv` and `epochs.csv` into the given folder, or else into the run's.
 fn figures(args: &cli::Report, folder: &Folder) -> Result<CommandOutput> {
     let dir = args.out.as_deref().unwrap_or(folder.path());
     check_folder(dir, "--format csv")?;

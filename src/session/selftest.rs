@@ -1,4 +1,4 @@
-//! `rsna-tui selftest`: whether this machine computes right.
+//! `rsna-tui selftest`: checks whether this machine computes correctly.
 
 use crate::{
     cli,
@@ -10,19 +10,19 @@ use crate::{
 };
 use eyre::Result;
 
-/// The version of candle, as in Cargo.toml.
+/// Version of candle in Cargo.toml.
 const CANDLE: &str = "0.11.1";
 
-/// What to look for where a rate is under half of the data sheet's.
+/// Advice if a rate is under half of the data sheet's.
 const SLOW: [&str; 2] = [
     "       WARNING: under half of the data sheet; see in nvidia-smi whether another",
     "       program is on this GPU, or it is hot or limited in its power",
 ];
 
-/// Makes every check on the device, a line each as soon as it is made, and measures its throughput. The
-/// last line, and whether all is right.
+/// Runs every check on the device, printing a line after each, and measures the throughput. Returns the
+/// verdict, and whether everything is correct.
 ///
-/// Errors: there is no such device, or its throughput cannot be measured.
+/// Errors: when there is no such device, or its throughput cannot be measured.
 pub fn selftest(args: &cli::Selftest) -> Result<(CommandOutput, bool)> {
     let chosen = device::choose(&args.device, Precision::F32)?;
     device::allow_tf32(false);
@@ -31,7 +31,7 @@ pub fn selftest(args: &cli::Selftest) -> Result<(CommandOutput, bool)> {
     }
     facts(&chosen).iter().for_each(print::line);
     let tally = selftest::run(&chosen.device, &ops::all(), &mut |outcome| {
-        // One that is wrong has a second line.
+        // A failed check has a second line.
         outcome.to_string().lines().for_each(print::line);
     });
     let mut slow = false;
@@ -52,7 +52,7 @@ pub fn selftest(args: &cli::Selftest) -> Result<(CommandOutput, bool)> {
     Ok((CommandOutput::from(verdict(tally)), tally.is_right()))
 }
 
-/// The device and the libraries that are there.
+/// Describes the device and the available libraries.
 fn facts(chosen: &Chosen) -> Vec<String> {
     let program = format!("rsna-tui {}, candle {CANDLE}", env!("CARGO_PKG_VERSION"));
     let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
@@ -77,7 +77,7 @@ fn facts(chosen: &Chosen) -> Vec<String> {
     ]
 }
 
-/// How it came out and what to do, in lines of less than 80 characters.
+/// Returns the result and advice, in lines of less than 80 characters.
 fn verdict(tally @ Tally { made, wrong, unmade }: Tally) -> Vec<String> {
     if tally.is_right() {
         return vec![format!("all {made} checks are right")];

@@ -1,4 +1,4 @@
-//! What the system tells the process.
+//! Handles the signals that the process receives.
 
 use crate::{
     config::RequeueSignal,
@@ -15,33 +15,33 @@ use std::{
     },
 };
 
-/// In the place of the signal that asked a run to stop: there is no run to stop.
+/// Value of `stopped_by` when this process only watches, so that there is no run to stop.
 const LOOKS_ON: i32 = i32::MAX;
 
-/// Lets a write beyond the limit on file sizes (`ulimit -f`) fail as any other: SIGXFSZ would end the
-/// process without a word. Not ignored, since who is started from here would inherit that.
+/// Makes a write beyond the limit on file sizes (`ulimit -f`) fail like any other: SIGXFSZ would end the
+/// process without a message. It is handled, not ignored, because child processes would inherit that.
 pub fn outlive_file_size_limit() {
     #[cfg(unix)]
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
 }
 
-/// What the system tells the process. Cheap to clone.
+/// State of signal handling. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Signals {
-    /// For the dashboard.
+    /// Flags for the dashboard.
     pub tui: tui::Signals,
-    /// Whether there is a dashboard.
+    /// Whether a dashboard is open.
     drawn: Arc<AtomicBool>,
-    /// The signal that asked the run to stop, 0 for none.
+    /// The signal that asked the run to stop; 0: none.
     stopped_by: Arc<AtomicI32>,
-    /// The trainer of this process. It is told by itself: who draws may be waiting.
+    /// Handle to this process's trainer. Signals reach it directly, because the front end may be blocked.
     trainer: Arc<Mutex<Option<RunHandle>>>,
 }
 
 impl Signals {
-    /// The first SIGINT or SIGTERM asks the run to save and stop, the second ends the process.
-    /// SIGHUP, the terminal going away, never ends training. `requeue` asks it to save and leave
-    /// with the code that says: start me again.
+    /// Starts handling signals. The first SIGINT or SIGTERM asks the run to save and stop; the second ends
+    /// the process. SIGHUP, the loss of the terminal, never ends training. `requeue` asks the run to save
+    /// and exit with the code that requests a restart.
     pub fn listen(requeue: RequeueSignal) -> Result<Self> {
         let signals = Self {
             tui: tui::Signals::new().map_err(|e| eyre!("cannot wake the dashboard: {e}"))?,
@@ -61,7 +61,7 @@ impl Signals {
             SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2,
             SIGWINCH, SIGXCPU,
         };
-        /// These end the process at once, as they always do, but not with the screen taken over.
+        /// Signals that end the process at once, as by default, but restore the terminal first.
         const DEADLY: [i32; 5] = [SIGALRM, SIGQUIT, SIGUSR1, SIGUSR2, SIGXCPU];
         let preemption = match requeue {
             RequeueSignal::None => None,
@@ -79,7 +79,7 @@ impl Signals {
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in received.forever() {
                 match signal {
-                    // The lines that it prints go to that terminal, and not to a file (`nohup`).
+                    // Only if its output goes to that terminal, and not to a file (`nohup`).
                     SIGHUP
                         if stopped_by.load(Ordering::Relaxed) == LOOKS_ON
                             && stdout().is_terminal() =>
@@ -87,7 +87,7 @@ impl Signals {
                         std::process::exit(128 + SIGHUP);
                     }
                     SIGHUP => tui.hangup.store(true, Ordering::Relaxed),
-                    // A dashboard gives the terminal back first.
+                    // A dashboard restores the terminal first.
                     SIGTSTP if drawn.load(Ordering::Relaxed) => {
                         tui.suspend.store(true, Ordering::Relaxed);
                     }
@@ -124,7 +124,7 @@ impl Signals {
         Ok(())
     }
 
-    /// From now on a signal's command goes to this trainer.
+    /// Sends the commands of later signals to this trainer.
     pub fn command_through(&self, handle: &RunHandle) {
         *self.trainer.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle.clone());
         if self.stopped_by().is_some() {
@@ -132,23 +132,23 @@ impl Signals {
         }
     }
 
-    /// From now on there is a dashboard, or there is not.
+    /// Records whether a dashboard is open.
     pub fn draws(&self, drawn: bool) {
         self.drawn.store(drawn, Ordering::Relaxed);
     }
 
-    /// SIGINT, SIGTERM and the end of its terminal end the process: it only looks on.
+    /// From now on, SIGINT, SIGTERM and the loss of the terminal end the process, which only watches.
     pub fn end_at_once(&self) {
         self.stopped_by.store(LOOKS_ON, Ordering::Relaxed);
     }
 
-    /// The signal that asked the run to stop.
+    /// Returns the signal that asked the run to stop.
     pub fn stopped_by(&self) -> Option<i32> {
         Some(self.stopped_by.load(Ordering::Relaxed)).filter(|&s| s != 0)
     }
 }
 
-/// Whether there was a handle to send it through.
+/// Sends `command` to the trainer. Returns whether there was one.
 #[cfg(unix)]
 fn command(handle: &Mutex<Option<RunHandle>>, command: Command) -> bool {
     match &*handle.lock().unwrap_or_else(PoisonError::into_inner) {

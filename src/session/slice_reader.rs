@@ -1,5 +1,5 @@
-//! Slices that a view asks for, read beside training: a thread of their own answers, so that a
-//! paused trainer, or a long step, keeps nobody from looking.
+//! Reads the slices that a view requests in a thread of their own, so that they can be viewed during a
+//! pause or a long step.
 
 use crate::{
     bounded::excerpt,
@@ -13,33 +13,33 @@ use crate::{
 };
 use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
-/// Characters of a study's name in a refusal.
+/// Most characters of a study's name in an error.
 const NAMED: usize = 80;
 
-/// What slices are read by.
+/// Reads and augments slices.
 pub(super) struct SliceReader {
     config: Config,
     table: Table,
     source: Arc<dyn SliceSource>,
-    /// What the run was trained on, where the slices may be others by now.
+    /// The run's record of its studies, if the slices may have changed since.
     record: Option<Record>,
-    /// Whether a study's slices are those of the record, by its name.
+    /// Results of comparing a study's slices with the record, by study.
     compared: RefCell<HashMap<Arc<str>, Result<(), String>>>,
 }
 
 impl SliceReader {
-    /// Of a run with these settings and studies.
+    /// Makes a reader for a run with these settings and studies.
     pub(super) fn new(config: Config, table: Table, source: Arc<dyn SliceSource>) -> Self {
         Self { config, table, source, record: None, compared: RefCell::default() }
     }
 
-    /// Shows a study only where its slices are those that `record` says were trained on.
+    /// Shows only studies whose slices match `record`.
     pub(super) fn compared_with(self, record: Option<Record>) -> Self {
         Self { record, ..self }
     }
 
-    /// Answers what comes through `handle` on `events`, one request after the other, of those that
-    /// wait only the newest. Training can do without.
+    /// Answers requests from `handle` on `events`, one at a time, always the newest. Training works without
+    /// it.
     pub(super) fn open(self, handle: &RunHandle, events: &EventSender) {
         let (asked, answers) = (handle.slice_requests.taker(), events.clone());
         let answer = move || {
@@ -58,7 +58,7 @@ impl SliceReader {
         SliceReply { wanted, found }
     }
 
-    /// Errors: what cannot be shown, in one sentence.
+    /// Errors: when the slice cannot be shown; one sentence.
     fn slice(&self, wanted: &SliceRequest) -> Result<SliceContent, String> {
         let studies = &self.table.studies;
         let study = studies.iter().find(|study| *study.uid == *wanted.study).ok_or_else(|| {
@@ -80,7 +80,7 @@ impl SliceReader {
         let raw =
             picture(&single_slice::raw(&config, &*self.source, study, place).map_err(as_text)?);
         let seen = match study.fold == wanted.fold {
-            // A fold validates on its studies as they are.
+            // Validation does not augment.
             true => raw.clone(),
             false => {
                 let (fold, epoch) = (wanted.fold, wanted.epoch);

@@ -1,9 +1,9 @@
-//! `tensorboard/`: the run's curves, with `run.tensorboard = true`.
+//! `tensorboard/`: writes the run's curves, with `run.tensorboard = true`.
 
 use crate::run::{channel::EventSender, event::Level, folder::Folder, tensorboard::Curves};
 use std::{thread::JoinHandle, time::SystemTime};
 
-/// Writes them as long as the run goes on. Without a thread there are none.
+/// Writes them until the run ends. If no thread can be started, there are none.
 pub(super) fn spawn_writer(folder: &Folder, events: &EventSender) -> Option<JoinHandle<()>> {
     let (_, heard) = events.watch();
     let (mut curves, events) = (Curves::new(folder.clone()), events.clone());
@@ -12,7 +12,7 @@ pub(super) fn spawn_writer(folder: &Folder, events: &EventSender) -> Option<Join
     let run = move || {
         let mut warned = false;
         for stamped in heard {
-            // A full disk holds training by itself; a curve is no reason to.
+            // The trainer itself pauses on a full disk; a missing curve is no reason to.
             if let Err(error) = curves.hear(&stamped.event, SystemTime::now())
                 && !std::mem::replace(&mut warned, true)
             {

@@ -1,4 +1,4 @@
-//! The networks that a run has trained.
+//! Finds a run's trained networks.
 
 use crate::{
     config::{Config, Set},
@@ -12,33 +12,34 @@ use eyre::{Result, bail};
 
 /// A fold's best weights.
 pub(super) struct Trained {
-    /// The fold's number.
+    /// Number of the fold.
     pub fold: usize,
-    /// The epoch that they are of.
+    /// Epoch of the weights.
     pub epoch: Option<usize>,
-    /// The file.
+    /// The checkpoint.
     pub best: Whole,
 }
 
 impl Trained {
-    /// Reads the network.
+    /// Loads the network.
     pub fn network(&self, config: &Config, device: &Device) -> Result<Classifier> {
         Ok(predict::of_checkpoint(config, &self.best, device)?)
     }
 }
 
-/// A run's settings, with those that the command line changes.
+/// Reads a run's settings, with the command line's changes.
 pub(super) fn config(folder: &Folder, sets: &[Set]) -> Result<Config> {
     Ok(Config::load(Some(&folder.config()), false, sets)?)
 }
 
-/// The best weights of the run's folds `wanted`, or of all that are done; those that are not are
-/// told on stderr.
+/// Returns the best weights of the run's folds `wanted`, or of all finished ones; names the others on
+/// stderr.
 ///
-/// Errors: none is done; one that is wanted has none, or is no fold of the run; a damaged file.
+/// Errors: when no fold is finished, a wanted one has no weights or is not in the run, or a file is
+/// damaged.
 pub(super) fn of_run(folder: &Folder, wanted: Option<&[usize]>) -> Result<Vec<Trained>> {
     let status = Status::read(&folder.state())?;
-    // Its own, whatever the command line says.
+    // Take the run's own seed, whatever the command line sets.
     let seed = self::config(folder, &[])?.seed;
     let mut all = Vec::new();
     let mut open = Vec::new();
@@ -48,7 +49,7 @@ pub(super) fn of_run(folder: &Folder, wanted: Option<&[usize]>) -> Result<Vec<Tr
         }
         let retrain_seed = (fold.seed != seed).then_some(fold.seed);
         let path = folder.best(fold.fold, retrain_seed);
-        // A fold may be done and have none: `select.metric` was never defined there.
+        // A finished fold has no best weights if `select.metric` was never defined.
         if !path.exists() || (fold.state != FoldState::Done && wanted.is_none()) {
             open.push(fold.fold);
             continue;
@@ -89,7 +90,7 @@ pub(super) fn of_run(folder: &Folder, wanted: Option<&[usize]>) -> Result<Vec<Tr
     Ok(all)
 }
 
-/// `0, 2`; `none`.
+/// Formats the folds as `0, 2`, or `none`.
 fn numbers(all: &[Trained]) -> String {
     let folds: Vec<String> = all.iter().map(|t| t.fold.to_string()).collect();
     if folds.is_empty() { "none".into() } else { folds.join(", ") }

@@ -1,22 +1,21 @@
-//! Which studies a run's networks were trained on.
+//! Knows which studies a run's networks were trained on.
 
 use super::{recorded, trained::Trained};
 use crate::{config::Config, print, run::folder::Folder, study::Study};
 use eyre::{Result, bail};
 use std::{collections::HashMap, sync::Arc};
 
-/// Which studies the networks of a run were trained on.
+/// The studies that the networks of a run were trained on.
 #[derive(Default)]
 pub(super) struct TrainedStudies {
-    /// The fold of each network.
+    /// Fold of each network.
     networks: Vec<usize>,
-    /// The fold of each study of the run, by its name.
+    /// Fold of each of the run's studies, by UID.
     studies: HashMap<Arc<str>, usize>,
 }
 
 impl TrainedStudies {
-    /// What the run says of the studies that its folds were trained on. Where it cannot say so, that
-    /// is a warning, and with `unseen` an error.
+    /// Reads the studies from the run's record. If there is none, warns, or with `unseen` returns an error.
     pub fn of(folder: &Folder, config: &Config, trained: &[Trained], unseen: bool) -> Result<Self> {
         let networks = trained.iter().map(|t| t.fold).collect();
         let studies = match recorded::table(folder, config) {
@@ -32,15 +31,15 @@ impl TrainedStudies {
         Ok(Self { networks, studies })
     }
 
-    /// Whether the network was trained on the study: a fold trains on the studies of all others.
+    /// Whether the network was trained on the study: a fold trains on the studies of all other folds.
     pub fn include(&self, study: &str, network: usize) -> bool {
         self.studies.get(study).is_some_and(|fold| *fold != self.networks[network])
     }
 
-    /// A warning, where a network was trained on a study. `unseen`: such networks are left out, and
+    /// Returns a warning if a network was trained on a study. `unseen`: such networks are left out, so
     /// there is nothing to warn of.
     ///
-    /// Errors: a study for which none would be left.
+    /// Errors: when no network would be left for a study.
     pub fn check(&self, studies: &[Study], unseen: bool) -> Result<Option<String>> {
         let by = |study: &Study| -> Vec<String> {
             let networks = (0..self.networks.len()).filter(|&n| self.include(&study.uid, n));

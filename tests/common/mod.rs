@@ -1,4 +1,4 @@
-//! A made-up run, told event by event; the same at every call.
+//! Makes up the events of a run, the same at every call.
 
 #![allow(dead_code)] // each test binary uses its part
 
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 pub mod studies;
 
-/// What is made up.
+/// Parameters of a made-up run.
 pub struct Script {
     pub folds: Vec<usize>,
     pub epochs: usize,
@@ -25,7 +25,7 @@ impl Default for Script {
     }
 }
 
-/// −1 to 1, by a hash: noise without a generator.
+/// Returns noise from −1 to 1 by hashing, without a random generator.
 pub fn noise(key: u64) -> f64 {
     let mut x = key.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03;
     x ^= x >> 31;
@@ -117,7 +117,7 @@ impl Script {
         })
     }
 
-    /// Figures that go with a validation loss; one level has no fracture.
+    /// Makes scores that fit a validation loss; one vertebra has no fracture.
     fn scores(&self, loss: f64) -> Scores {
         let figure = |value: f64| Figure { value, interval: Some((value - 0.03, value + 0.02)) };
         let target = |t: usize| {
@@ -163,7 +163,7 @@ impl Script {
         })
     }
 
-    /// The events up to `until` (its step done), or all with the end of the run.
+    /// Returns the events up to `until` (its step done), or all including the end of the run.
     pub fn events(&self, until: Option<Position>) -> Vec<Stamped> {
         let mut out = Recorder { now: 0.0, events: Vec::new() };
         out.tell(0.2, self.started());
@@ -265,7 +265,7 @@ impl Recorder {
     }
 }
 
-/// Four crops: a ring of bone with a body and its mask, flipped by augmentation.
+/// Makes four crops: a ring of bone with a body and its mask, flipped by augmentation.
 pub fn preview(at: Position) -> Event {
     let crop = |i: usize| Crop {
         study: studies::uid(i),
@@ -282,7 +282,7 @@ pub fn preview(at: Position) -> Event {
     Event::Preview(Preview { at, crops: (0..4).map(crop).collect(), predictions })
 }
 
-/// A ring with a body above it in the picture that is seen; `turn` says where a pixel comes from.
+/// Draws a ring with a body above it; `turn` maps a pixel to its origin.
 pub fn neck(turn: impl Fn(f64, f64) -> (f64, f64)) -> Picture {
     let pixel = |x: f64, y: f64| {
         let body = x * x + (y + 0.35) * (y + 0.35) < 0.16;

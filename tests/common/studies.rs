@@ -1,19 +1,19 @@
-//! Made-up predictions of the studies that [`preview`](super::preview) shows, and more of them.
+//! Makes up predictions of the studies that [`preview`](super::preview) shows, and of others.
 
 use super::{neck, noise};
 use rsna_tui::run::event::*;
 
-/// The made-up UID of study `i`.
+/// Returns the made-up UID of study `i`.
 pub fn uid(i: usize) -> String {
     format!("1.2.826.0.1.3680043.{}", 10_633 + 97 * i)
 }
 
-/// The vertebra, from 1, that study `i` is shown by; in every other study it is fractured.
+/// Returns the vertebra, from 1, that study `i` shows; in every second study it is fractured.
 pub fn vertebra(i: usize) -> u8 {
     1 + (i as u8 * 2) % 7
 }
 
-/// What is said of study `i`: low everywhere, but about the middle of that vertebra.
+/// Makes up the predictions of study `i`: low, except around the middle of that vertebra.
 pub fn prediction(i: usize) -> Prediction {
     let mut labels = [0; 7];
     labels[usize::from(vertebra(i)) - 1] = (i % 2) as u8;
@@ -29,7 +29,7 @@ pub fn prediction(i: usize) -> Prediction {
     Prediction { study: uid(i), labels, probability, slices: slices.collect() }
 }
 
-/// Six studies that a validation was worst at.
+/// Makes up six studies with the highest loss of a validation.
 pub fn worst(at: Position) -> Event {
     let study = |i: usize| {
         let loss = 1.92 - 0.17 * i as f64;
@@ -40,7 +40,7 @@ pub fn worst(at: Position) -> Event {
     Event::Worst(Worst { at, studies: (0..6).map(study).collect() })
 }
 
-/// The answer to `wanted`.
+/// Makes up the answer to `wanted`.
 pub fn slice_reply(wanted: &SliceRequest) -> Event {
     let lean = f64::from(wanted.slice) / 30.0;
     let raw = neck(move |x, y| (x + lean * y, y));

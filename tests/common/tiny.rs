@@ -1,4 +1,4 @@
-//! A run small enough for a test, by the command line, and what it leaves.
+//! Runs a small training by the command line, and compares the results.
 
 use candle_core::{DType, Device, Tensor};
 use std::{
@@ -12,7 +12,7 @@ pub fn rsna_tui(dir: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_rsna-tui")).current_dir(dir).args(args).output().unwrap()
 }
 
-/// Two folds of some epochs of nine or so steps on made-up studies.
+/// Returns arguments: two folds of `epochs` epochs of about nine steps on made-up studies.
 pub fn train(run: &'static str, epochs: usize) -> Vec<&'static str> {
     let flags = "--no-tui --set train.folds=[0,1] --set data.dir=phantom --set data.phantom_studies=24 \
                  --set data.image_size=32 --set model.backbone=convnext_micro --set model.lstm_hidden=16 \
@@ -39,13 +39,13 @@ pub fn tensors(path: &Path) -> BTreeMap<String, Vec<u32>> {
     all.iter().map(|(name, t)| (name.clone(), bits(t))).collect()
 }
 
-/// The log without its times.
+/// Returns the log without its times.
 pub fn log(run: &Path) -> Vec<String> {
     let log = fs::read_to_string(run.join("logs/k.txt")).unwrap();
     log.lines().map(|l| l[l.find("Fold").unwrap()..].to_string()).collect()
 }
 
-/// The journal's figures: its steps, validation batches and epochs without what a clock says.
+/// Returns the journal's steps, validation batches and epochs without measured times.
 pub fn figures(run: &Path) -> Vec<String> {
     let journal = fs::read_to_string(run.join("journal.jsonl")).unwrap();
     let mut out = Vec::new();
@@ -61,7 +61,7 @@ pub fn figures(run: &Path) -> Vec<String> {
     out
 }
 
-/// Whether both runs left the same.
+/// Asserts that both runs have the same results.
 pub fn same(dir: &Path, a: &str, b: &str) {
     same_fold(dir, 0, a, b);
     same_fold(dir, 1, a, b);
@@ -79,7 +79,7 @@ pub fn said(out: &Output) -> String {
     String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
 }
 
-/// Whether both runs left the same of a fold, its figures in the same order.
+/// Asserts that both runs have the same results for a fold, in the same order.
 pub fn same_fold(dir: &Path, fold: usize, a: &str, b: &str) {
     let (a, b) = (dir.join("runs").join(a), dir.join("runs").join(b));
     for kind in ["last", "best"] {
