@@ -69,7 +69,7 @@ pub enum Error {
         key: String,
         /// The value as given.
         value: String,
-        /// What is allowed.
+        /// Allowed values.
         expected: String,
         /// The file or flag.
         origin: String,
@@ -165,7 +165,7 @@ pub struct Data {
     pub on_error: OnError,
 }
 
-/// How hard a made-up fracture is to tell from what is none.
+/// How hard it is to tell a made-up fracture from normal bone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Difficulty {

@@ -335,7 +335,7 @@ fn data(config: &Config) -> Result<(Table, Arc<dyn SliceSource>)> {
     Ok((table(config)?, source(config)))
 }
 
-/// Like [`data`], for a command that also works with made-up studies.
+/// Like [`data`], but the error for a missing table suggests --demo.
 fn data_or_demo(config: &Config) -> Result<(Table, Arc<dyn SliceSource>)> {
     data(config).map_err(|error| match error.downcast_ref() {
         Some(study::Error::TableUnreadable { source, .. })
