@@ -1,15 +1,20 @@
 //! The command line.
 
+mod examples;
 mod scores;
+mod train;
 mod weights;
 
 pub use scores::{Evaluate, Network, Predict};
+pub use train::Train;
+use train::flag;
 pub use weights::{Export, From, Import, Weights, WeightsFormat};
 
 use crate::config::{self, Difficulty, Set};
 use clap::{Args, Parser, Subcommand};
+use examples::EXAMPLES;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Train the RSNA 2022 cervical-spine-fracture 1st place 2.5D classifier and watch it live.
 ///
@@ -26,31 +31,6 @@ pub struct Cli {
     #[command(flatten)]
     pub train: Train,
 }
-
-const EXAMPLES: &str = "\
-Examples:
-  rsna-tui --demo                            see it work: no data needed, a few minutes
-  rsna-tui --set data.dir=crops --set data.table=train_seg.csv
-                                             train on your crops with the notebook's settings
-  rsna-tui resume                            go on with the newest run where it was cut
-  rsna-tui --detach, then rsna-tui attach    train in the background; watch and steer it
-  rsna-tui report                            the newest run as one HTML file to send
-  rsna-tui evaluate                          its folds' out-of-fold scores, oof.csv and curves
-  rsna-tui predict --data crops --out p.csv  its folds together on new studies
-  rsna-tui export --fold 0 --format onnx     the newest run's fold 0 for onnxruntime
-  rsna-tui --folds 0,2 --no-tui > run.log    two folds, plain lines, for a batch system
-  rsna-tui --set train.epochs=2 --set model.backbone=convnext_atto
-                                             change single settings (config.toml lists them all)
-  rsna-tui check --set train.batch_size=16   are settings and data right, does it fit into memory?
-  rsna-tui bench --set train.batch_size=2 --set data.image_size=64
-                                             how long does a step take here, and which part of it?
-  rsna-tui selftest                          does this machine compute right, and how fast?
-  rsna-tui phantom DIR --studies 8           write made-up studies in the notebook's layout
-  rsna-tui augment --set data.dir=phantom --study phantom.0000 --out sheets
-                                             see a study as training sees it, as a PNG
-
-Exit codes: 0 done, 1 a fold or the run failed, predict left studies out or selftest found an error,
-2 bad input, 75 preempted (start it again with resume), 130 stopped before its end, 143 by SIGTERM.";
 
 /// What to do instead of training.
 #[derive(Debug, Subcommand)]
@@ -413,79 +393,6 @@ impl Augment {
     pub fn sets(&self) -> Vec<Set> {
         self.sets.iter().map(Set::new).chain(self.seed.map(seed)).collect()
     }
-}
-
-/// How to train.
-#[derive(Debug, Args)]
-pub struct Train {
-    /// Settings, laid over the built-in ones [default: ./config.toml where it exists, none with --demo]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Train a small network on made-up vertebrae: needs no data, takes a few minutes
-    #[arg(long)]
-    pub demo: bool,
-    /// Name of the run, a folder in the runs folder [default: the date and time]
-    #[arg(long, value_name = "NAME")]
-    pub run: Option<String>,
-    /// Where runs are kept [default: run.dir of the config, runs]
-    #[arg(long, value_name = "DIR")]
-    pub runs_dir: Option<PathBuf>,
-    /// Folds to train, in this order [default: train.folds of the config]
-    #[arg(long, value_name = "0,2", value_delimiter = ',')]
-    pub folds: Option<Vec<usize>>,
-    /// Where to compute: auto (the first GPU that CUDA has, else the CPU), cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
-    pub device: String,
-    /// The run's seed: the same seed gives the same run [default: seed of the config]
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
-    /// Change one setting, as in train.epochs=2; may be given again
-    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
-    pub sets: Vec<String>,
-    /// The notebook's DEBUG: 16 sampled studies, no `last` checkpoint
-    #[arg(long)]
-    pub debug: bool,
-    /// Print plain lines instead of the dashboard (by itself where stdout is no terminal, or TERM=dumb)
-    #[arg(long)]
-    pub no_tui: bool,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub background: Background,
-    /// Print the network's layers and parameters, and exit
-    #[arg(long)]
-    pub print_model: bool,
-    /// For the tests: the trainer panics at this step of a fold
-    #[arg(long, hide = true, value_name = "N")]
-    pub panic_at_step: Option<usize>,
-    /// For the tests: the trainer prints at this step of a fold
-    #[arg(long, hide = true, value_name = "N")]
-    pub print_at_step: Option<usize>,
-    /// For the tests: the loss of this batch of each epoch is not finite
-    #[arg(long, hide = true, value_name = "N")]
-    pub nan_at_batch: Option<usize>,
-}
-
-impl Train {
-    /// Returns the settings given on the command line, `--set` first. Leaves out a `--runs-dir` that is
-    /// not UTF-8, because a config cannot hold it.
-    pub fn sets(&self) -> Vec<Set> {
-        let mut sets: Vec<Set> = self.sets.iter().map(Set::new).collect();
-        sets.extend(self.seed.map(seed));
-        if let Some(folds) = &self.folds {
-            let folds: Vec<toml::Value> =
-                folds.iter().map(|&f| i64::try_from(f).unwrap_or(i64::MAX).into()).collect();
-            sets.push(flag("folds", "train.folds", folds.into()));
-        }
-        if let Some(dir) = self.runs_dir.as_deref().and_then(Path::to_str) {
-            sets.push(flag("runs-dir", "run.dir", dir.into()));
-        }
-        sets
-    }
-}
-
-/// Makes the setting of `--flag`.
-fn flag(flag: &str, key: &str, value: toml::Value) -> Set {
-    Set { text: format!("{key}={value}"), origin: format!("--{flag}") }
 }
 
 /// Makes the setting of `--seed`.

@@ -4,14 +4,18 @@
 //! cannot disagree. These override it, in this order: the user's file, the demo's settings
 //! (`assets/demo.toml`) with `--demo`, and each `--set SECTION.KEY=VALUE`.
 
+mod augment;
 mod changes;
 mod check;
 mod layers;
 pub(crate) mod renamed;
 mod score;
+#[cfg(test)]
+mod tests;
 mod ui;
 
 use crate::bounded;
+pub use augment::{Augment, Preset};
 pub use layers::in_home;
 use layers::{Layers, defaults, parse, parse_set};
 pub use score::{BINS, Metric, PatientRule, Score, Select, VertebraRule};
@@ -19,7 +23,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use toml::{Table, Value};
 pub use ui::{Ascii, Background, Colors, Pictures, Ui};
 
 /// The repository's `config.toml`.
@@ -316,94 +319,6 @@ impl Backbone {
     ];
 }
 
-/// `[augment]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Augment {
-    /// Preset that supplies the probabilities not set by other keys.
-    pub preset: Preset,
-    /// Probability of a horizontal flip.
-    pub horizontal_flip: f64,
-    /// Probability of a vertical flip.
-    pub vertical_flip: f64,
-    /// Probability of a transpose.
-    pub transpose: f64,
-    /// Probability of a brightness change.
-    pub brightness: f64,
-    /// Largest brightness change, as a share of 255.
-    pub brightness_limit: f64,
-    /// Probability of a shift, scale and rotation.
-    pub shift_scale_rotate: f64,
-    /// Largest shift in either direction, as a share of the size.
-    pub shift_limit: f64,
-    /// Largest change of the scale from 1 in either direction.
-    pub scale_limit: f64,
-    /// Largest rotation in either direction, in degrees.
-    pub rotate_limit: f64,
-    /// Probability of one of the three blurs or the noise.
-    pub blur_or_noise: f64,
-    /// Relative probability of motion blur among the four.
-    pub motion_blur_weight: f64,
-    /// Relative probability of median blur among the four.
-    pub median_blur_weight: f64,
-    /// Relative probability of Gaussian blur among the four.
-    pub gaussian_blur_weight: f64,
-    /// Relative probability of Gaussian noise among the four.
-    pub gauss_noise_weight: f64,
-    /// Smallest and largest variance, in grey values squared.
-    pub gauss_noise_variance: [f64; 2],
-    /// Probability of one of the two distortions.
-    pub distortion: f64,
-    /// Relative probability of optical distortion among the two.
-    pub optical_distortion_weight: f64,
-    /// Largest |k| of the optical distortion.
-    pub optical_distortion_limit: f64,
-    /// Relative probability of grid distortion among the two.
-    pub grid_distortion_weight: f64,
-    /// Largest change of a grid cell's width from 1.
-    pub grid_distortion_limit: f64,
-    /// Grid cells per axis.
-    pub grid_steps: usize,
-    /// Probability of a cutout.
-    pub cutout: f64,
-    /// Side of the cutout's square, as a share of the size.
-    pub cutout_size: f64,
-}
-
-/// A set of augmentations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Preset {
-    /// The notebook's augmentations.
-    Seed,
-    /// The notebook's flips, transpose and brightness.
-    Light,
-    /// No augmentation.
-    None,
-}
-
-impl Preset {
-    /// Returns the keys of `[augment]` that it sets.
-    fn layer(self) -> Table {
-        let mut augment = defaults();
-        let Some(Value::Table(mut augment)) = augment.remove("augment") else {
-            unreachable!("the embedded config has a section [augment]")
-        };
-        augment.remove("preset");
-        let light = ["shift_scale_rotate", "blur_or_noise", "distortion", "cutout"];
-        let none = ["horizontal_flip", "vertical_flip", "transpose", "brightness"];
-        let off = match self {
-            Self::Seed => &[][..],
-            Self::Light => &light[..],
-            Self::None => &[light, none].concat(),
-        };
-        for key in off {
-            augment.insert((*key).into(), Value::Float(0.0));
-        }
-        augment
-    }
-}
-
 /// `[checkpoint]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -488,138 +403,5 @@ impl Config {
     /// Returns the whole configuration as TOML, for the run's folder.
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).expect("a config is plain data")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(sets: &[&str]) -> Result<Config> {
-        let sets: Vec<Set> = sets.iter().map(|s| Set::new(*s)).collect();
-        Config::load(None, false, &sets)
-    }
-
-    #[test]
-    fn the_defaults_are_the_notebooks() {
-        let c = load(&[]).unwrap();
-        assert_eq!(c.train.batch_size, 8);
-        assert_eq!(c.train.learning_rate, 23e-5);
-        assert_eq!(c.images_per_study(), 105);
-        assert_eq!(c.model.backbone, Backbone::ConvnextNano);
-    }
-
-    #[test]
-    fn the_demo_is_valid_and_set_wins_over_it() {
-        let c = Config::load(None, true, &[Set::new("train.epochs=77")]).unwrap();
-        assert_eq!(c.train.epochs, 77);
-        assert!(c.data.image_size <= 64);
-    }
-
-    #[test]
-    fn a_resolved_config_reads_back_the_same() {
-        let c = load(&["train.folds=[1,3]", "data.dir=/a b"]).unwrap();
-        let again: Config = toml::from_str(&c.to_toml()).unwrap();
-        assert_eq!(c, again);
-    }
-
-    #[test]
-    fn set_reads_toml_and_bare_words() {
-        let c = load(&[
-            "model.backbone=convnext_atto_ols",
-            "data.dir=/x/y",
-            "train.learning_rate=1e-3",
-        ])
-        .unwrap();
-        assert_eq!(c.model.backbone, Backbone::ConvnextAttoOls);
-        assert_eq!(c.data.dir, Path::new("/x/y"));
-        assert_eq!(c.train.learning_rate, 1e-3);
-    }
-
-    #[test]
-    fn a_setting_that_is_a_string_is_taken_as_it_was_typed() {
-        let texts =
-            ["2023", "1.10", "true", "0x10", "1979-05-27", "[a]", "{}", "1e3", "nan", "007"];
-        for text in texts {
-            let c = load(&[
-                &format!("data.dir={text}"),
-                &format!("data.table={text}"),
-                &format!("run.dir={text}"),
-                &format!("model.pretrained={text}"),
-                &format!("run.kernel_type={text}"),
-            ]);
-            let c = c.unwrap();
-            for path in [&c.data.dir, &c.data.table, &c.run.dir, &c.model.pretrained] {
-                assert_eq!(path, Path::new(text));
-            }
-            assert_eq!(c.run.kernel_type, text);
-        }
-        let c = load(&["data.dir=\"a b\"", "data.table='2023'"]).unwrap();
-        assert_eq!((c.data.dir, c.data.table), ("a b".into(), "2023".into()));
-    }
-
-    #[test]
-    fn a_tilde_is_the_home_folder_in_every_path() {
-        let home = std::env::home_dir().unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("mine.toml");
-        let text = "[data]\ndir = \"~/crops\"\ntable = \"~\"\n[run]\ndir = \"a/~/b\"\n";
-        std::fs::write(&file, text).unwrap();
-        let sets = [Set::new("model.pretrained=~/w.pth")];
-        let c = Config::load(Some(&file), false, &sets).unwrap();
-        assert_eq!(c.data.dir, home.join("crops"));
-        assert_eq!(c.data.table, home);
-        assert_eq!(c.model.pretrained, home.join("w.pth"));
-        assert_eq!(c.run.dir, Path::new("a/~/b"));
-        assert_eq!(load(&["data.dir=~other/x"]).unwrap().data.dir, Path::new("~other/x"));
-    }
-
-    #[test]
-    fn a_preset_lies_below_the_keys_given_with_or_after_it() {
-        let augment = |sets: &[&str]| load(sets).unwrap().augment;
-        let seed = augment(&[]);
-        assert_eq!((seed.preset, seed.cutout, seed.transpose), (Preset::Seed, 0.5, 0.5));
-        assert_eq!(augment(&["augment.preset=none", "augment.preset=seed"]), seed);
-        let light = augment(&["augment.cutout=1", "augment.preset=light"]);
-        assert_eq!((light.cutout, light.transpose, light.distortion), (0.0, 0.5, 0.0));
-        let none = augment(&["augment.preset=none", "augment.cutout=0.25"]);
-        assert_eq!((none.cutout, none.transpose, none.brightness), (0.25, 0.0, 0.0));
-
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("mine.toml");
-        std::fs::write(&file, "[augment]\ncutout = 0.1\npreset = \"none\"\n").unwrap();
-        let c = Config::load(Some(&file), false, &[]).unwrap();
-        assert_eq!((c.augment.cutout, c.augment.transpose), (0.1, 0.0));
-        assert_eq!(toml::from_str::<Config>(&c.to_toml()).unwrap(), c);
-        std::fs::write(&file, c.to_toml()).unwrap();
-        assert_eq!(Config::load(Some(&file), false, &[]).unwrap(), c);
-    }
-
-    #[test]
-    fn refusals_name_key_value_and_what_is_allowed() {
-        for (set, words) in [
-            ("train.epoch=3", &["train.epoch", "3", "unknown key", "epochs"][..]),
-            ("trian.epochs=3", &["trian", "unknown key", "train"]),
-            ("train.epochs=many", &["train.epochs", "many", "--set"]),
-            ("train.batch_size=1", &["train.batch_size = 1", "2 to"]),
-            ("train.mixup=1.5", &["train.mixup = 1.5", "0 to 1"]),
-            ("data.phantom_difficulty=brutal", &["data.phantom_difficulty", "brutal", "medium"]),
-            ("data.on_error=retry", &["data.on_error", "retry", "skip"]),
-            ("model.backbone=huge", &["model.backbone", "huge", "convnext_nano_ols"]),
-            ("model.size=huge", &["model.size", "huge", "convnext_nano"]),
-            ("data.image_size=100", &["data.image_size = 100", "multiple of 32"]),
-            ("train.folds=[0,0]", &["train.folds", "once"]),
-            ("augment.preset=heavy", &["augment.preset", "heavy", "light"]),
-            ("augment.grid_steps=0", &["augment.grid_steps", "1 to"]),
-            ("augment.gauss_noise_variance=[9,3]", &["augment.gauss_noise_variance", "first"]),
-            ("train.learning_rate=nan", &["train.learning_rate", "above 0"]),
-            ("train.epochs", &["SECTION.KEY=VALUE"]),
-        ] {
-            let e = load(&[set]).unwrap_err().to_string();
-            for w in words {
-                assert!(e.contains(w), "{set}: {e:?} lacks {w:?}");
-            }
-            assert!(!e.contains('\n'), "{e:?}");
-        }
     }
 }

@@ -26,8 +26,10 @@ mod lines;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod trim;
 
 pub use for_each::{for_each, highlights};
+pub use trim::{Known, trim};
 
 /// Version that this program writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
@@ -377,91 +379,4 @@ fn plain<T: DeserializeOwned>(line: &[u8], event: fn(T) -> Event) -> Option<Stam
 /// Formats the event as a line between processes, with its end, of at most [`LONGEST_EVENT`] bytes.
 pub fn line(stamped: &Stamped) -> Vec<u8> {
     fit::line(&stamped.event, stamped.at, 0.0, LONGEST_EVENT)
-}
-
-/// Progress of a fold in its checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Known {
-    /// Number of the fold.
-    pub fold: usize,
-    /// Epochs done.
-    pub epochs: usize,
-    /// Steps done in the next.
-    pub steps: usize,
-}
-
-impl Known {
-    /// Whether training repeats an event of `kind` at `at`, because the checkpoint does not include it.
-    fn lacks(&self, kind: &str, at: Position) -> bool {
-        let next = self.epochs.saturating_add(1);
-        let later = at.epoch > next;
-        match kind {
-            "step" | "checkpoint" | "fold" | "left_out" => {
-                later || (at.epoch == next && at.step > self.steps)
-            }
-            "epoch_started" => later || (at.epoch == next && at.step >= self.steps),
-            "epoch" | "worst" | "valid_step" => at.epoch > self.epochs,
-            _ => false,
-        }
-    }
-}
-
-/// Removes events after the folds' checkpoints, whose steps are repeated, and an unfinished last line.
-/// Returns the run's seconds at the end.
-///
-/// Errors: when it cannot be read or written, is no journal, or is of a newer version.
-pub fn trim(path: &Path, known: &[Known]) -> Result<f64, Error> {
-    let failed = |source| Error::Io { path: path.into(), source };
-    if !path.exists() {
-        return Ok(0.0);
-    }
-    let of = |line: &[u8]| -> Option<(&'static str, Position)> {
-        Some((scan::kind(line)?, scan::at(line)?))
-    };
-    // Only events after a fold's last restart belong to the training that continues.
-    let mut begun: BTreeMap<usize, u64> = BTreeMap::new();
-    let (mut seconds, mut end) = (0.0, 0);
-    let mut lines = Lines::open(path, None)?;
-    end = end.max(lines.next_start());
-    while let Some((start, line)) = lines.next().map_err(failed)? {
-        if let (Some("again"), Some(at)) = (scan::kind(line), scan::at(line))
-            && known.iter().any(|k| k.fold == at.fold)
-        {
-            begun.insert(at.fold, start);
-        }
-        if let Some(elapsed) = scan::elapsed(line) {
-            seconds = elapsed;
-        }
-        end = start + line.len() as u64 + 1;
-    }
-    let beyond = |start: u64, line: &[u8]| {
-        of(line).is_some_and(|(kind, at)| {
-            start >= begun.get(&at.fold).copied().unwrap_or(0)
-                && known.iter().any(|k| k.fold == at.fold && k.lacks(kind, at))
-        })
-    };
-    let mut lines = Lines::open(path, Some(end))?;
-    let mut any = false;
-    while let Some((start, line)) = lines.next().map_err(failed)? {
-        any |= beyond(start, line);
-    }
-    if !any {
-        let file = bounded::open_with(path, File::options().write(true)).map_err(failed)?;
-        file.set_len(end).map_err(failed)?;
-        return Ok(seconds);
-    }
-    let write = || -> io::Result<()> {
-        let mut out = Unfinished::create(path)?;
-        let mut lines = Lines::open(path, Some(end)).map_err(io::Error::other)?;
-        out.write_all(&lines.head)?;
-        while let Some((start, line)) = lines.next()? {
-            if !beyond(start, line) {
-                out.write_all(line)?;
-                out.write_all(b"\n")?;
-            }
-        }
-        out.finish()
-    };
-    write().map_err(failed)?;
-    Ok(seconds)
 }

@@ -1,5 +1,6 @@
 //! Curves view: what changed, and when? One figure over the steps, with zoom.
 
+mod figure;
 mod lens;
 
 use super::keys::ChartKey;
@@ -8,6 +9,7 @@ use super::{range, theme};
 use crate::export;
 use crate::run::event::Epoch;
 use crate::view::{Fold, Mark, Series, Smoothed, State, format};
+pub use figure::Figure;
 use lens::{Lens, Window};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -18,47 +20,6 @@ use std::collections::HashMap;
 /// Decay factors of the moving average, and their labels.
 const STRENGTHS: [(f64, &str); 5] =
     [(0.98, "0.98"), (0.995, "0.995"), (0.999, "0.999"), (0.0, "off"), (0.9, "0.9")];
-
-/// The figure in the chart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Figure {
-    /// The losses for training and for selecting `best`.
-    #[default]
-    Loss,
-    /// Both heads' losses, comparable between training and validation.
-    Heads,
-    /// The learning rate.
-    Rate,
-    /// L2 norm of the gradients.
-    Gradient,
-    /// Areas under the ROC curves.
-    Auc,
-    /// The competition's metric.
-    Competition,
-}
-
-impl Figure {
-    const ALL: [Self; 6] =
-        [Self::Loss, Self::Heads, Self::Rate, Self::Gradient, Self::Auc, Self::Competition];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Loss => "loss",
-            Self::Heads => "loss by head",
-            Self::Rate => "learning rate",
-            Self::Gradient => "gradient norm",
-            Self::Auc => "ROC AUC",
-            Self::Competition => "competition metric",
-        }
-    }
-
-    fn label(self) -> fn(f64) -> String {
-        match self {
-            Self::Rate => format::learning_rate,
-            _ => format::short_loss,
-        }
-    }
-}
 
 /// State of the view.
 #[derive(Default)]

@@ -229,7 +229,7 @@ impl Scope {
 }
 
 /// An action with its keys and descriptions.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Binding {
     /// Name in the config's `[keys]`.
     pub name: &'static str,

@@ -1,5 +1,8 @@
 //! Depthwise 7×7 convolution, stride 1, padding 3, channels last, with bias.
 
+#[cfg(feature = "cuda")]
+mod on_cuda;
+
 use super::{Float, Kernel2, Kernel3, cpu_op, float::mul_add, lanes::Lanes, vectorised};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use pulp::{Simd, WithSimd};
@@ -435,30 +438,4 @@ impl Kernel2 for GradWeight {
 
 impl CustomOp2 for GradWeight {
     cpu_op!("depthwise7-grad-weight", 2, wide);
-}
-
-#[cfg(feature = "cuda")]
-mod on_cuda {
-    use super::super::cuda::{self, Input};
-    use candle_core::{CudaStorage, Result, Shape};
-
-    type Output = Result<(CudaStorage, Shape)>;
-
-    impl super::Forward {
-        pub(super) fn on_cuda(&self, x: Input, w: Input, b: Input) -> Output {
-            cuda::depthwise(x, w, b)
-        }
-    }
-
-    impl super::GradInput {
-        pub(super) fn on_cuda(&self, g: Input, w: Input) -> Output {
-            cuda::depthwise_grad_input(g, w)
-        }
-    }
-
-    impl super::GradWeight {
-        pub(super) fn on_cuda(&self, x: Input, g: Input) -> Output {
-            cuda::depthwise_grad_weight(x, g)
-        }
-    }
 }

@@ -1,5 +1,7 @@
 //! All key bindings, in the order of the help.
 
+mod pictures_and_lists;
+
 use super::Action::{
     Acknowledge, Chart, Checkpoint, Close, Crops, Detach, EpochAfter, EpochBefore, Export, Fold,
     FoldAfter, FoldBefore, Help, Log, LogFilter, MarkRun, MoreEpochs, NextView, PreviousView, Quit,
@@ -9,6 +11,7 @@ use super::{Action, Binding, ChartKey, CropKey, Key, LogKey, OfFold, Scope, Scro
 use crate::run::FoldAction;
 use crate::tui::views::View;
 use crossterm::event::KeyCode;
+use pictures_and_lists::PICTURES_AND_LISTS;
 
 const ALL: Scope = Scope::ALL;
 /// Views with actions on the selected fold.
@@ -43,8 +46,8 @@ const fn bind(
 /// Hidden on the key line.
 const NOT_SHOWN: (u8, &str) = (0, "");
 
-/// All key bindings, in the order of the help.
-pub const BINDINGS: &[Binding] = &[
+/// Keys of the run, the folds, the curves and the vertebrae.
+const RUN_AND_CHARTS: &[Binding] = &[
     bind(
         "pause",
         TogglePause,
@@ -273,255 +276,16 @@ pub const BINDINGS: &[Binding] = &[
         (3, "seen"),
         "take the alert at the top as seen",
     ),
-    bind(
-        "slice_before",
-        Crops(CropKey::SliceBefore),
-        &[Key::code(KeyCode::Left)],
-        CROPS,
-        (3, "slice"),
-        "the slice before, or after",
-    ),
-    bind(
-        "slice_after",
-        Crops(CropKey::SliceAfter),
-        &[Key::code(KeyCode::Right)],
-        CROPS,
-        NOT_SHOWN,
-        "",
-    ),
-    bind(
-        "crop_vertebra_above",
-        Crops(CropKey::VertebraAbove),
-        &[Key::code(KeyCode::Up)],
-        CROPS,
-        (3, "vertebra"),
-        "the vertebra above, or below",
-    ),
-    bind(
-        "crop_vertebra_below",
-        Crops(CropKey::VertebraBelow),
-        &[Key::code(KeyCode::Down)],
-        CROPS,
-        NOT_SHOWN,
-        "",
-    ),
-    bind(
-        "study_before",
-        Crops(CropKey::StudyBefore),
-        &[Key::code(KeyCode::PageUp)],
-        CROPS,
-        (4, "study"),
-        "the study before, or after",
-    ),
-    bind(
-        "study_after",
-        Crops(CropKey::StudyAfter),
-        &[Key::code(KeyCode::PageDown)],
-        CROPS,
-        NOT_SHOWN,
-        "",
-    ),
-    bind(
-        "slice_most_wrong",
-        Crops(CropKey::MostWrong),
-        &[Key::code(KeyCode::Home)],
-        CROPS,
-        NOT_SHOWN,
-        "the slice that it is most wrong about",
-    ),
-    bind(
-        "crops_source",
-        Crops(CropKey::List),
-        &[Key::char('w')],
-        CROPS,
-        (5, "worst/batch"),
-        "the worst studies, or the batch's",
-    ),
-    bind(
-        "crops_grid",
-        Crops(CropKey::Grid),
-        &[Key::code(KeyCode::Enter)],
-        CROPS,
-        (6, "all/one"),
-        "all studies at once, or one",
-    ),
-    bind(
-        "mask_outline",
-        Crops(CropKey::Outline),
-        &[Key::char('o')],
-        CROPS,
-        (8, "mask"),
-        "the mask's outline, or none",
-    ),
-    bind(
-        "window_narrower",
-        Crops(CropKey::Narrower),
-        &[Key::char('+'), Key::char('=')],
-        CROPS,
-        (9, "window"),
-        "window: narrower (more contrast), or wider",
-    ),
-    bind("window_wider", Crops(CropKey::Wider), &[Key::char('-')], CROPS, NOT_SHOWN, ""),
-    bind(
-        "level_brighter",
-        Crops(CropKey::Brighter),
-        &[Key::char(')'), Key::char('.')],
-        CROPS,
-        (9, "level"),
-        "level: brighter, or darker",
-    ),
-    bind(
-        "level_darker",
-        Crops(CropKey::Darker),
-        &[Key::char('('), Key::char(',')],
-        CROPS,
-        NOT_SHOWN,
-        "",
-    ),
-    bind(
-        "window_reset",
-        Crops(CropKey::Reset),
-        &[Key::char('0')],
-        CROPS,
-        NOT_SHOWN,
-        "the picture's own window and level",
-    ),
-    bind(
-        "crops_fold_before",
-        FoldBefore,
-        &[Key::char('[')],
-        CROPS,
-        NOT_SHOWN,
-        "the fold whose worst studies are listed",
-    ),
-    bind("crops_fold_after", FoldAfter, &[Key::char(']')], CROPS, NOT_SHOWN, ""),
-    bind(
-        "log_up",
-        Log(Scroll::Up),
-        &[Key::code(KeyCode::Up)],
-        LINES,
-        NOT_SHOWN,
-        "log: a line back, or on",
-    ),
-    bind("log_down", Log(Scroll::Down), &[Key::code(KeyCode::Down)], LINES, NOT_SHOWN, ""),
-    bind(
-        "log_page_up",
-        Log(Scroll::PageUp),
-        &[Key::code(KeyCode::PageUp)],
-        LINES,
-        NOT_SHOWN,
-        "log: a page back, or on",
-    ),
-    bind(
-        "log_page_down",
-        Log(Scroll::PageDown),
-        &[Key::code(KeyCode::PageDown)],
-        LINES,
-        NOT_SHOWN,
-        "",
-    ),
-    bind(
-        "log_oldest",
-        Log(Scroll::Home),
-        &[Key::code(KeyCode::Home)],
-        LINES,
-        NOT_SHOWN,
-        "log: the oldest line, or follow the newest",
-    ),
-    bind("log_newest", Log(Scroll::End), &[Key::code(KeyCode::End)], LINES, NOT_SHOWN, ""),
-    bind(
-        "log_level",
-        LogFilter(LogKey::Level),
-        &[Key::char('v')],
-        LOG,
-        (3, "level"),
-        "all lines, warnings, or errors alone",
-    ),
-    bind(
-        "log_search",
-        LogFilter(LogKey::Search),
-        &[Key::char('/')],
-        LOG,
-        (4, "search"),
-        "look for a text (Enter ends, Esc clears)",
-    ),
-    bind(
-        "log_older",
-        LogFilter(LogKey::Older),
-        &[Key::char('n')],
-        LOG,
-        (5, "match"),
-        "the match above, or below",
-    ),
-    bind("log_newer", LogFilter(LogKey::Newer), &[Key::char('b')], LOG, NOT_SHOWN, ""),
-    bind(
-        "run_above",
-        Runs(Scroll::Up),
-        &[Key::code(KeyCode::Up)],
-        RUNS,
-        NOT_SHOWN,
-        "the run above, or below",
-    ),
-    bind("run_below", Runs(Scroll::Down), &[Key::code(KeyCode::Down)], RUNS, NOT_SHOWN, ""),
-    bind(
-        "run_mark",
-        MarkRun,
-        &[Key::char('o')],
-        RUNS,
-        (3, "overlay"),
-        "lay its curve over the others, or not",
-    ),
-    bind("view_overview", Show(View::Overview), &[Key::char('1')], ALL, NOT_SHOWN, "the views"),
-    bind("view_curves", Show(View::Curves), &[Key::char('2')], ALL, NOT_SHOWN, ""),
-    bind("view_vertebrae", Show(View::Vertebrae), &[Key::char('3')], ALL, NOT_SHOWN, ""),
-    bind("view_crops", Show(View::Crops), &[Key::char('4')], ALL, NOT_SHOWN, ""),
-    bind("view_folds", Show(View::Folds), &[Key::char('5')], ALL, NOT_SHOWN, ""),
-    bind("view_system", Show(View::System), &[Key::char('6')], ALL, NOT_SHOWN, ""),
-    bind("view_log", Show(View::Log), &[Key::char('7')], ALL, NOT_SHOWN, ""),
-    bind("view_runs", Show(View::Runs), &[Key::char('8')], ALL, NOT_SHOWN, ""),
-    bind(
-        "next_view",
-        NextView,
-        &[Key::code(KeyCode::Tab)],
-        ALL,
-        NOT_SHOWN,
-        "the next view, or the one before",
-    ),
-    bind("previous_view", PreviousView, &[Key::code(KeyCode::BackTab)], ALL, NOT_SHOWN, ""),
-    bind(
-        "export",
-        Export,
-        &[Key::char('e')],
-        ALL,
-        NOT_SHOWN,
-        "write the chart in view as SVG and CSV",
-    ),
-    bind(
-        "results",
-        Summary,
-        &[Key::code(KeyCode::Enter)],
-        Scope::but(&[View::Crops]),
-        (4, "results"),
-        "results, once the run is over",
-    ),
-    bind(
-        "detach",
-        Detach,
-        &[Key::char('d')],
-        ALL,
-        (3, "leave"),
-        "leave; training goes on (if detached)",
-    ),
-    bind("quit", Quit, &[Key::char('q')], ALL, (2, "quit"), "save and quit (asks while training)"),
-    bind(
-        "interrupt",
-        Quit,
-        &[Key::control('c')],
-        ALL,
-        NOT_SHOWN,
-        "as q; once more = yes (if detached: leave)",
-    ),
-    bind("suspend", Suspend, &[Key::control('z')], ALL, NOT_SHOWN, "to the shell; `fg` comes back"),
-    bind("help", Help, &[Key::char('?')], ALL, (3, "help"), "show or hide these keys"),
-    bind("close", Close, &[Key::code(KeyCode::Esc)], ALL, NOT_SHOWN, "close what lies on top"),
 ];
+
+/// All key bindings, in the order of the help.
+pub const BINDINGS: &[Binding] = &{
+    const FIRST: usize = RUN_AND_CHARTS.len();
+    let mut all = [RUN_AND_CHARTS[0]; FIRST + PICTURES_AND_LISTS.len()];
+    let mut i = 0;
+    while i < all.len() {
+        all[i] = if i < FIRST { RUN_AND_CHARTS[i] } else { PICTURES_AND_LISTS[i - FIRST] };
+        i += 1;
+    }
+    all
+};
