@@ -27,7 +27,7 @@ pub enum Error {
     #[error(
         "train.precision = {precision}: on the CPU the network trains in f32; set \
          train.precision=f32{}",
-        .why.as_ref().map(|why| format!(" (no CUDA: {why})")).unwrap_or_default()
+        no_cuda(.why.as_ref())
     )]
     Precision {
         /// Precision, as set in the config.
@@ -35,6 +35,11 @@ pub enum Error {
         /// Why CUDA is not available, if it was tried.
         why: Option<NoCuda>,
     },
+}
+
+/// Formats why CUDA was not used as a parenthesis behind another sentence; empty if it was not tried.
+pub(crate) fn no_cuda(why: Option<&NoCuda>) -> String {
+    why.map(|why| format!(" (no CUDA: {why})")).unwrap_or_default()
 }
 
 /// Why CUDA cannot be used.

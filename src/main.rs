@@ -40,7 +40,7 @@ fn main() -> ExitCode {
 fn sentence(error: &Report) -> String {
     match error.downcast_ref() {
         Some(engine) if device::is_out_of_memory(engine) => {
-            "out of memory: end other programs that use the device's, or lower train.batch_size"
+            "out of memory on the device: end other programs that use it, or lower train.batch_size"
                 .into()
         }
         Some(engine) => weights::sentence(engine),

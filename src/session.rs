@@ -203,7 +203,7 @@ pub fn resume(args: &cli::Resume) -> Result<Job> {
         match error.downcast_ref() {
             // The error suggests another precision, but a run cannot change it.
             Some(device::Error::Precision { why, .. }) => {
-                let why = why.as_ref().map(|why| format!(" (no CUDA: {why})")).unwrap_or_default();
+                let why = device::no_cuda(why.as_ref());
                 eyre!(
                     "{} trains in {precision}, which the CPU does not: resume it on a machine with \
                      a GPU{why}",
