@@ -93,7 +93,7 @@ class Bench:
     def tests(self, test, limit, *flags):
         def run(name):
             said, why = self.command(
-                name, [self.binary(test), "--nocapture", *flags], limit, {"RSNA_TUI_TEST_DEVICE": "cuda"}
+                name, [self.binary("it"), test, "--nocapture", *flags], limit, {"RSNA_TUI_TEST_DEVICE": "cuda"}
             )
             found = [line for line in said.splitlines() if line.startswith("test result")]
             skipped = said.count("skipped")
@@ -223,8 +223,8 @@ def main():
     with open(os.devnull, "w") as nothing:
         warming = subprocess.Popen(warm, stdout=nothing, stderr=nothing, env=bench.env, cwd=bench.out)
     bench.step("selftest", bench.selftest)
-    bench.step("GPU tests", bench.tests("gpu", 140, "--test-threads", "1", "--skip", "selftest"))
-    bench.step("golden cases", bench.tests("golden", 60, *(["tiny"] if bench.args.rehearse else [])))
+    bench.step("GPU tests", bench.tests("gpu::", 140, "--test-threads", "1", "--skip", "selftest"))
+    bench.step("golden cases", bench.tests("golden::tiny" if bench.args.rehearse else "golden::", 60))
     try:
         warming.wait(timeout=max(1, min(60, bench.left())))
     except subprocess.TimeoutExpired:

@@ -1,6 +1,6 @@
 //! Checks that a device computes correctly: every op against its CPU version, the network against one
 //! built from candle-nn and candle-transformers, AdamW, and training steps. `rsna-tui selftest` prints
-//! what `tests/gpu.rs` asserts.
+//! what `tests/it/gpu.rs` asserts.
 
 pub mod card;
 pub mod ops;

@@ -134,7 +134,8 @@ fn install_panic_hook() {
 }
 
 #[cfg(all(test, unix))]
-#[path = "../../tests/pty/emulator.rs"]
+#[path = "../../tests/it/pty/emulator.rs"]
+#[allow(dead_code)] // the integration tests use more of it
 mod emulator;
 
 #[cfg(all(test, unix))]

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <vector>
 
-#include "../kernels/emulate.h"
+#include "../it/kernels/emulate.h"
 #include "driver.h"
 
 using namespace driver;

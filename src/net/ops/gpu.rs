@@ -114,7 +114,7 @@ macro_rules! run {
         candle_core::builder_arg!(builder, $($arg),*);
         let config = $crate::net::ops::gpu::config(&launch);
         // SAFETY: the arguments are the kernel's, in order, and the launch fits buffers of these sizes
-        // (the emulation in tests/kernels runs the same `launch`).
+        // (the emulation in tests/it/kernels runs the same `launch`).
         candle_core::cuda_backend::WrapErr::w(unsafe { builder.launch(config) })?;
     }};
 }

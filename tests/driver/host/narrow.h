@@ -46,7 +46,7 @@ template <class K> Narrow<K> operator-(Narrow<K> a) { return -float(a); }
 #define __nv_bfloat16 BrainBits
 struct HalfBits { uint16_t bits; };
 struct BrainBits { uint16_t bits; };
-#include "../../kernels/emulate.h"
+#include "../../it/kernels/emulate.h"
 #undef __half
 #undef __nv_bfloat16
 #undef __half2float

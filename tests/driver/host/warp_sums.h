@@ -1,5 +1,5 @@
 // The warp sums of common.cuh with one switch per thread instead of five to thirty-one: the last lane to
-// arrive does the shuffles' work for all, operation by operation. (tests/kernels runs the shuffles.)
+// arrive does the shuffles' work for all, operation by operation. (tests/it/kernels runs the shuffles.)
 #pragma once
 
 namespace emulation {
