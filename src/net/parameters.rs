@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-/// A trainable weight.
+/// A weight, or a value that is saved but not trained: BatchNorm's running statistics.
 #[derive(Debug, Clone)]
 pub struct Parameter {
     /// PyTorch's name in the state dict.
@@ -19,28 +19,24 @@ pub struct Parameter {
     pub var: Var,
 }
 
-/// A value that is saved but not trained: BatchNorm's running statistics.
-#[derive(Debug, Clone)]
-pub struct Buffer {
-    /// PyTorch's name in the state dict.
-    pub name: String,
-    /// Value of the buffer.
-    pub var: Var,
-}
-
 /// All weights of a network, in the state dict's order.
 #[derive(Debug, Clone, Default)]
 pub struct Parameters {
     /// Trained weights.
     pub trainable: Vec<Parameter>,
     /// Buffers, which are not trained.
-    pub buffers: Vec<Buffer>,
+    pub buffers: Vec<Parameter>,
 }
 
 impl Parameters {
     /// Returns the number of trainable values.
     pub fn count(&self) -> usize {
         self.trainable.iter().map(|p| p.var.elem_count()).sum()
+    }
+
+    /// Returns the weights, then the buffers.
+    pub fn all(&self) -> impl Iterator<Item = &Parameter> {
+        self.trainable.iter().chain(&self.buffers)
     }
 
     /// Indices in [`Self::trainable`] of the weights whose names start with one of `prefixes`, in the
@@ -108,7 +104,8 @@ impl Builder {
 
     fn add_buffer(&mut self, name: &str, value: &Tensor) -> Result<Var> {
         let var = Var::from_tensor(value)?;
-        self.parameters.buffers.push(Buffer { name: name.into(), var: var.clone() });
+        let (name, shape, layout) = (name.into(), value.dims().to_vec(), Layout::Plain);
+        self.parameters.buffers.push(Parameter { name, shape, layout, var: var.clone() });
         Ok(var)
     }
 }

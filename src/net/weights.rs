@@ -6,11 +6,10 @@ mod pth;
 mod weight_location;
 
 pub use fit::{Content, Differences, Filled, fill, fill_from, load_state_dict};
-pub use weight_location::WeightLocation;
 
 pub use super::layout::{from_torch, to_torch};
 
-use super::parameters::Parameters;
+use super::parameters::{Parameter, Parameters};
 use crate::bounded::{self, excerpt};
 use candle_core::{DType, Device, Result as CandleResult, Tensor};
 use std::{
@@ -81,6 +80,11 @@ pub fn sentence(error: &candle_core::Error) -> String {
     excerpt(error.to_string().lines().next().unwrap_or_default(), 200)
 }
 
+/// Formats an error of any kind without the stack trace that candle adds to its own.
+pub fn report(error: &eyre::Report) -> String {
+    error.downcast_ref().map_or_else(|| error.to_string(), sentence)
+}
+
 /// The tensors of a file, and where they were taken from if it holds several networks.
 struct Tensors {
     /// Tensors by PyTorch's names.
@@ -99,11 +103,13 @@ impl From<HashMap<String, Tensor>> for Tensors {
 }
 
 /// Maximum size of a weights file, bytes; no supported network has more.
-const LARGEST: u64 = 1 << 30;
+pub(crate) const LARGEST: u64 = 1 << 30;
 /// Maximum size of a safetensors header, bytes; a nano's has 60 kB.
 pub const LONGEST_HEADER: u64 = 16 << 20;
 /// Maximum number of dimensions of a weight.
 const MOST_DIMENSIONS: usize = 8;
+/// Types of weights, and of BatchNorm's batch counter.
+const TYPES: [DType; 5] = [DType::F32, DType::F64, DType::F16, DType::BF16, DType::I64];
 
 /// Reads the tensors of a file under PyTorch's names. `average`: take the moving average if the file
 /// holds both it and the weights.
@@ -118,14 +124,7 @@ fn read(path: &Path, average: bool) -> Result<Tensors> {
     of_either(&bytes, average).map_err(read)
 }
 
-/// Reads the tensors of a file of either format, as f32, f64, f16, bf16 or i64, on the CPU.
-///
-/// Errors: when the file is malformed; a full sentence.
-pub fn of_bytes(bytes: &[u8]) -> std::result::Result<HashMap<String, Tensor>, String> {
-    Ok(of_either(bytes, false)?.by_name)
-}
-
-/// Like [`of_bytes`]; `average` as in [`read`].
+/// Reads the tensors of a file of either format. Errors: when it is malformed; a full sentence.
 fn of_either(bytes: &[u8], average: bool) -> std::result::Result<Tensors, String> {
     match bytes {
         [b'P', b'K', 3, 4, ..] => pth::tensors(bytes, average),
@@ -166,14 +165,9 @@ pub fn tensors(bytes: &[u8]) -> std::result::Result<HashMap<String, Tensor>, Str
     let mut tensors = HashMap::new();
     for (name, view) in file.iter() {
         let shown = || excerpt(name, 100);
-        let dtype = match view.dtype() {
-            safetensors::Dtype::F32 => DType::F32,
-            safetensors::Dtype::F64 => DType::F64,
-            safetensors::Dtype::F16 => DType::F16,
-            safetensors::Dtype::BF16 => DType::BF16,
-            // BatchNorm's batch counter.
-            safetensors::Dtype::I64 => DType::I64,
-            other => return Err(format!("{:?} is of type {other:?}", shown())),
+        let dtype = match DType::try_from(view.dtype()) {
+            Ok(dtype) if TYPES.contains(&dtype) => dtype,
+            _ => return Err(format!("{:?} is of type {:?}", shown(), view.dtype())),
         };
         let shape = view.shape();
         if shape.contains(&0) || shape.len() > MOST_DIMENSIONS {
@@ -218,25 +212,18 @@ pub fn not_finite(t: &Tensor) -> CandleResult<usize> {
     let t = t.flatten_all()?;
     Ok(match t.dtype() {
         DType::F32 => t.to_vec1::<f32>()?.into_iter().filter(|x| !x.is_finite()).count(),
-        dtype if dtype.is_float() => {
-            let values = t.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-            values.into_iter().filter(|x| !x.is_finite()).count()
-        }
-        _ => 0,
+        // Whole numbers are finite in f64 too.
+        _ => t.to_dtype(DType::F64)?.to_vec1::<f64>()?.iter().filter(|x| !x.is_finite()).count(),
     })
 }
 
 /// Returns every weight and buffer under PyTorch's name, in PyTorch's shape, on the CPU.
 pub fn state_dict(parameters: &Parameters) -> CandleResult<BTreeMap<String, Tensor>> {
-    let mut out = BTreeMap::new();
-    for p in &parameters.trainable {
+    let on_cpu = |p: &Parameter| {
         let t = to_torch(&p.var.as_detached_tensor(), p.layout, &p.shape)?;
-        out.insert(p.name.clone(), t.to_device(&Device::Cpu)?);
-    }
-    for b in &parameters.buffers {
-        out.insert(b.name.clone(), b.var.as_detached_tensor().to_device(&Device::Cpu)?);
-    }
-    Ok(out)
+        Ok((p.name.clone(), t.to_device(&Device::Cpu)?))
+    };
+    parameters.all().map(on_cpu).collect()
 }
 
 /// Repeats a stem's 3 input channels to `channels` and scales by 3 / `channels` (timm's

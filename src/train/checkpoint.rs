@@ -171,11 +171,9 @@ pub fn set_sum(bytes: &mut [u8]) -> bool {
 
 /// Refuses weights and running statistics that are NaN or infinite. The error gives the name.
 pub fn check_finite(model: &Classifier) -> Result<()> {
-    let weights = model.parameters.trainable.iter().map(|p| (&p.name, &p.var));
-    let buffers = model.parameters.buffers.iter().map(|b| (&b.name, &b.var));
-    for (name, var) in weights.chain(buffers) {
-        if weights::not_finite(&var.as_detached_tensor())? > 0 {
-            return Err(Error::Diverged(format!("the weight {name}")));
+    for p in model.parameters.all() {
+        if weights::not_finite(&p.var.as_detached_tensor())? > 0 {
+            return Err(Error::Diverged(format!("the weight {}", p.name)));
         }
     }
     Ok(())

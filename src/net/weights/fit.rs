@@ -1,20 +1,21 @@
 //! Compares tensors under PyTorch's and timm's names with a network's weights, and loads them.
 
 use super::{
-    Error, Result, WeightLocation, adapt_stem, from_torch,
+    Error, Result, adapt_stem, from_torch,
     names::{content, unwrap},
     not_finite, read,
+    weight_location::fetch,
 };
 use crate::{
     bounded::excerpt,
     config::{Backbone, Config},
     net::{
         Classifier, Spec,
-        description::{Encoder, Layout},
-        parameters::Parameters,
+        description::Encoder,
+        parameters::{Parameter, Parameters},
     },
 };
-use candle_core::{DType, Result as CandleResult, Tensor, Var};
+use candle_core::{DType, Result as CandleResult, Tensor};
 use std::{
     collections::{HashMap, HashSet},
     fmt,
@@ -108,13 +109,8 @@ impl fmt::Display for Differences {
     }
 }
 
-/// A weight of the network, and its name in the file.
-struct Slot<'a> {
-    name: &'a str,
-    shape: &'a [usize],
-    layout: Layout,
-    var: &'a Var,
-}
+/// A weight's name in the file, and the weight.
+type Slot<'a> = (&'a str, &'a Parameter);
 
 /// Like [`fill_from`], taking the weights and not their moving average.
 pub fn fill(model: &Classifier, source: &Path, wanted: Option<Content>) -> Result<Content> {
@@ -136,7 +132,7 @@ pub fn fill_from(
     wanted: Option<Content>,
     average: bool,
 ) -> Result<Filled> {
-    let path = WeightLocation::of(source)?.fetch()?;
+    let path = fetch(source)?;
     let mut tensors = read(&path, average)?;
     let held = content(tensors.by_name.keys());
     if wanted.is_some_and(|wanted| wanted != held) {
@@ -148,8 +144,7 @@ pub fn fill_from(
     }
     let parameters = &model.parameters;
     let unusable = |reason: &str| Error::Read { path: path.clone(), reason: reason.into() };
-    let all = parameters.trainable.iter().map(|p| &*p.name);
-    let all = all.chain(parameters.buffers.iter().map(|b| &*b.name));
+    let all = parameters.all().map(|p| &*p.name);
     let known: HashSet<&str> = match held {
         Content::Network => all.collect(),
         Content::Encoder => all.filter_map(|n| n.strip_prefix(ENCODER)).chain(CLASSIFIER).collect(),
@@ -200,19 +195,7 @@ pub fn load_state_dict(
     parameters: &Parameters,
     dict: &HashMap<String, Tensor>,
 ) -> CandleResult<std::result::Result<(), Differences>> {
-    let trainable = parameters.trainable.iter().map(|p| Slot {
-        name: &p.name,
-        shape: &p.shape,
-        layout: p.layout,
-        var: &p.var,
-    });
-    let buffers = parameters.buffers.iter().map(|b| Slot {
-        name: &b.name,
-        shape: b.var.dims(),
-        layout: Layout::Plain,
-        var: &b.var,
-    });
-    put(&trainable.chain(buffers).collect::<Vec<_>>(), dict)
+    put(&parameters.all().map(|p| (&*p.name, p)).collect::<Vec<_>>(), dict)
 }
 
 /// Sets the encoder's weights from timm's.
@@ -220,15 +203,13 @@ fn load_encoder(
     parameters: &Parameters,
     dict: &mut HashMap<String, Tensor>,
 ) -> CandleResult<std::result::Result<(), Differences>> {
-    let slots = parameters.trainable.iter().filter_map(|p| {
-        let name = p.name.strip_prefix(ENCODER)?;
-        Some(Slot { name, shape: &p.shape, layout: p.layout, var: &p.var })
-    });
+    let slots =
+        parameters.trainable.iter().filter_map(|p| Some((p.name.strip_prefix(ENCODER)?, p)));
     let slots: Vec<Slot> = slots.collect();
     dict.retain(|name, _| !CLASSIFIER.contains(&&**name));
-    for slot in &slots {
-        let Some(t) = dict.get_mut(slot.name) else { continue };
-        match (slot.name, t.dims(), slot.shape) {
+    for &(name, p) in &slots {
+        let Some(t) = dict.get_mut(name) else { continue };
+        match (name, t.dims(), &p.shape[..]) {
             ("stem.0.weight", &[out, RGB, h, w], &[wanted, channels, height, width])
                 if channels != RGB && (out, h, w) == (wanted, height, width) =>
             {
@@ -250,37 +231,35 @@ fn put(
     dict: &HashMap<String, Tensor>,
 ) -> CandleResult<std::result::Result<(), Differences>> {
     let mut differences = Differences::default();
-    for slot in slots {
-        match dict.get(slot.name) {
-            None => differences.missing.push(slot.name.into()),
-            Some(t) if t.dims() != slot.shape => {
-                let (is, wanted) = (t.dims().to_vec(), slot.shape.to_vec());
-                differences.misshaped.push((slot.name.into(), is, wanted));
+    for &(name, p) in slots {
+        match dict.get(name) {
+            None => differences.missing.push(name.into()),
+            Some(t) if t.dims() != p.shape => {
+                differences.misshaped.push((name.into(), t.dims().to_vec(), p.shape.clone()));
             }
             Some(_) => {}
         }
     }
-    let known = |name: &str| slots.iter().any(|slot| slot.name == name);
+    let known = |name: &str| slots.iter().any(|(known, _)| *known == name);
     differences.extra = dict.keys().filter(|name| !known(name)).cloned().collect();
     differences.extra.sort();
     if !differences.fits() {
         return Ok(Err(differences));
     }
     let mut values = Vec::with_capacity(slots.len());
-    for slot in slots {
+    for &(name, p) in slots {
         // A finite f64 may overflow f32.
-        let t = dict[slot.name].to_dtype(slot.var.dtype())?;
+        let t = dict[name].to_dtype(p.var.dtype())?;
         match not_finite(&t)? {
             0 => values.push(t),
-            count => differences.not_finite.push((slot.name.into(), count)),
+            count => differences.not_finite.push((name.into(), count)),
         }
     }
     if !differences.not_finite.is_empty() {
         return Ok(Err(differences));
     }
-    for (slot, t) in slots.iter().zip(values) {
-        let t = t.to_device(slot.var.device())?;
-        slot.var.set(&from_torch(&t, slot.layout)?)?;
+    for ((_, p), t) in slots.iter().zip(values) {
+        p.var.set(&from_torch(&t.to_device(p.var.device())?, p.layout)?)?;
     }
     Ok(Ok(()))
 }

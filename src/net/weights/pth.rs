@@ -8,7 +8,7 @@
 use super::{MOST_DIMENSIONS, Tensors, names::is_average, sentence};
 use crate::bounded::excerpt;
 use candle_core::{
-    DType, Device, Tensor,
+    DType, Device, Layout, Shape, Tensor,
     pickle::{Object, Stack},
 };
 use std::{
@@ -103,7 +103,7 @@ pub(super) fn of_pickle<'a>(
     let described = unpickle(pickle)?;
     let mut tensors = HashMap::new();
     let mut left = most;
-    let Chosen { pairs, is_average, taken } = state_dict(&described, average)?;
+    let (pairs, is_average, taken) = state_dict(&described, average)?;
     for (name, value) in pairs {
         let (Object::Unicode(name), Some(arguments)) = (name, rebuilt(value)) else { continue };
         let wrong = |why: String| format!("{:?} {why}", excerpt(name, 100));
@@ -185,13 +185,9 @@ fn objects(object: &Object, deep: usize) -> Option<usize> {
     }
 }
 
-/// The dictionary of tensors chosen from a file.
-struct Chosen<'a> {
-    pairs: &'a [(Object, Object)],
-    is_average: bool,
-    /// As in [`Tensors`].
-    taken: Option<(String, String)>,
-}
+/// A dictionary of tensors that was chosen from a file, whether it holds a moving average, and the names of
+/// what was taken and what was left as in [`Tensors`].
+type Chosen<'a> = (&'a [(Object, Object)], bool, Option<(String, String)>);
 
 /// A dictionary of tensors, and the path of keys to it.
 struct Found<'a> {
@@ -214,7 +210,7 @@ fn state_dict(described: &Object, average: bool) -> Result<Chosen<'_>> {
         );
     };
     if has_tensors(whole) {
-        return Ok(Chosen { pairs: whole, is_average: false, taken: None });
+        return Ok((whole, false, None));
     }
     let mut found = Vec::new();
     find(whole, &mut Vec::new(), &mut found);
@@ -224,9 +220,8 @@ fn state_dict(described: &Object, average: bool) -> Result<Chosen<'_>> {
     let (candidates, others) = if takes_average { (averages, plain) } else { (plain, averages) };
     let chosen = only(candidates)?;
     // Report the set not taken, if it is a single one.
-    let other = only(others).ok();
-    let taken = other.map(|other| (chosen.describe(), other.describe()));
-    Ok(Chosen { pairs: chosen.pairs, is_average: takes_average, taken })
+    let taken = only(others).ok().map(|other| (chosen.describe(), other.describe()));
+    Ok((chosen.pairs, takes_average, taken))
 }
 
 fn has_tensors(pairs: &[(Object, Object)]) -> bool {
@@ -335,34 +330,19 @@ impl<'a> View<'a> {
         if last >= stored.len() / size || number > stored.len() / size {
             return Err("has more values than are stored".into());
         }
-        if self.is_contiguous() {
-            return Ok(stored[self.offset * size..][..number * size].to_vec());
+        let layout = Layout::new(Shape::from_dims(&self.shape), self.strides.clone(), self.offset);
+        if let Some((start, end)) = layout.contiguous_offsets() {
+            return Ok(stored[start * size..end * size].to_vec());
         }
-        let mut values = Vec::with_capacity(number * size);
-        let mut at = vec![0; self.shape.len()];
-        for _ in 0..number {
-            let steps: usize = at.iter().zip(&self.strides).map(|(i, stride)| i * stride).sum();
-            let from = (self.offset + steps) * size;
-            values.extend_from_slice(&stored[from..from + size]);
-            for (i, &side) in at.iter_mut().zip(&self.shape).rev() {
-                *i += 1;
-                if *i < side {
-                    break;
-                }
-                *i = 0;
+        let value = |mut i: usize| {
+            let mut at = self.offset;
+            for (side, stride) in self.shape.iter().zip(&self.strides).rev() {
+                at += i % side * stride;
+                i /= side;
             }
-        }
-        Ok(values)
-    }
-
-    /// Whether the values are stored row by row.
-    fn is_contiguous(&self) -> bool {
-        let mut step = 1;
-        self.shape.iter().zip(&self.strides).rev().all(|(&side, &stride)| {
-            let fits = side == 1 || stride == step;
-            step *= side;
-            fits
-        })
+            &stored[at * size..][..size]
+        };
+        Ok((0..number).flat_map(value).copied().collect())
     }
 
     /// Returns the number of values and the index of the last stored one; `None` if they exceed 64 bits.

@@ -10,60 +10,35 @@ const FILE: &str = "model.safetensors";
 /// Default revision: the newest.
 const NEWEST: &str = "main";
 
-/// Location of weights to start from, as in `model.pretrained`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WeightLocation {
-    /// Path of a local file.
-    File(PathBuf),
-    /// `hf:OWNER/NAME` or `hf:OWNER/NAME@REVISION`.
-    Hub {
-        /// OWNER/NAME.
-        repository: String,
-        /// Branch, tag or commit.
-        revision: String,
-    },
+/// Returns the path of the weights that `model.pretrained` names; downloads a hub model unless it is
+/// cached.
+///
+/// Errors: when the setting starts with `hf:` but is not a valid model name, the download fails, or this
+/// program was built without the feature `hub`.
+pub(super) fn fetch(setting: &Path) -> Result<PathBuf> {
+    let of_hub = |reason| Error::Hub { name: setting.display().to_string(), reason };
+    let Some(model) = hub_model(setting) else { return Ok(setting.into()) };
+    model.and_then(|(repository, revision)| download(repository, revision)).map_err(of_hub)
 }
 
-impl WeightLocation {
-    /// Parses the setting.
-    ///
-    /// Errors: when it starts with `hf:` but is not a valid model name.
-    pub fn of(setting: &Path) -> Result<Self> {
-        let Some(name) = setting.to_str().and_then(|text| text.strip_prefix(HUB)) else {
-            return Ok(Self::File(setting.into()));
-        };
-        let (repository, revision) = name.split_once('@').unwrap_or((name, NEWEST));
-        let is_word = |word: &str| {
-            let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-            !word.is_empty() && !word.starts_with('.') && word.bytes().all(allowed)
-        };
-        let parts = repository.split_once('/');
-        if !parts.is_some_and(|(owner, name)| is_word(owner) && is_word(name)) || !is_word(revision)
-        {
-            let reason = "expected hf:OWNER/NAME, as in hf:timm/convnext_nano.d1h_in1k, and \
-                          @REVISION behind it where it is not the newest";
-            return Err(Error::Hub { name: setting.display().to_string(), reason: reason.into() });
-        }
-        Ok(Self::Hub { repository: repository.into(), revision: revision.into() })
-    }
-
-    /// Returns the local path; downloads a hub model unless it is cached.
-    ///
-    /// Errors: when the download fails, or this program was built without the feature `hub`.
-    pub fn fetch(&self) -> Result<PathBuf> {
-        match self {
-            Self::File(path) => Ok(path.clone()),
-            Self::Hub { repository, revision } => {
-                download(repository, revision).map_err(|reason| {
-                    let revision = match &**revision {
-                        NEWEST => String::new(),
-                        other => format!("@{other}"),
-                    };
-                    Error::Hub { name: format!("{HUB}{repository}{revision}"), reason }
-                })
-            }
-        }
-    }
+/// Parses `hf:OWNER/NAME` or `hf:OWNER/NAME@REVISION` to OWNER/NAME and its branch, tag or commit; `None`
+/// for a file.
+fn hub_model(setting: &Path) -> Option<std::result::Result<(&str, &str), String>> {
+    let name = setting.to_str().and_then(|text| text.strip_prefix(HUB))?;
+    let (repository, revision) = name.split_once('@').unwrap_or((name, NEWEST));
+    let is_word = |word: &str| {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        !word.is_empty() && !word.starts_with('.') && word.bytes().all(allowed)
+    };
+    let parts = repository.split_once('/');
+    let is_name = parts.is_some_and(|(owner, name)| is_word(owner) && is_word(name));
+    Some(if is_name && is_word(revision) {
+        Ok((repository, revision))
+    } else {
+        Err("expected hf:OWNER/NAME, as in hf:timm/convnext_nano.d1h_in1k, and @REVISION behind it where \
+             it is not the newest"
+            .into())
+    })
 }
 
 /// Tells how to download the model by hand.
@@ -103,18 +78,14 @@ mod tests {
 
     #[test]
     fn a_setting_names_a_file_or_a_model_of_the_hub() {
-        let hub = |repository: &str, revision: &str| WeightLocation::Hub {
-            repository: repository.into(),
-            revision: revision.into(),
-        };
-        let of = |setting: &str| WeightLocation::of(Path::new(setting));
+        let of = |setting: &'static str| hub_model(Path::new(setting));
         let name = "timm/convnext_nano.d1h_in1k";
-        assert_eq!(of(&format!("hf:{name}")).unwrap(), hub(name, "main"));
-        assert_eq!(of(&format!("hf:{name}@v1.0")).unwrap(), hub(name, "v1.0"));
-        assert_eq!(of("a/hf:b.pth").unwrap(), WeightLocation::File("a/hf:b.pth".into()));
+        assert_eq!(of("hf:timm/convnext_nano.d1h_in1k"), Some(Ok((name, "main"))));
+        assert_eq!(of("hf:timm/convnext_nano.d1h_in1k@v1.0"), Some(Ok((name, "v1.0"))));
+        assert_eq!(fetch(Path::new("a/hf:b.pth")).unwrap(), Path::new("a/hf:b.pth"));
         for wrong in ["hf:", "hf:timm", "hf:a/b/c", "hf:a/b@", "hf:../b", "hf:a/b?c", "hf:a/b@x/y"]
         {
-            let error = of(wrong).unwrap_err().to_string();
+            let error = fetch(Path::new(wrong)).unwrap_err().to_string();
             assert!(error.contains(wrong) && error.contains("hf:OWNER/NAME"), "{error}");
         }
     }
