@@ -1,5 +1,6 @@
 //! A run's folder and the paths of its files.
 
+use super::unfinished::Unfinished;
 use crate::bounded;
 use std::{
     ffi::OsStr,
@@ -75,7 +76,7 @@ impl Folder {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(Error::Taken(path)),
             made => made.map_err(failed)?,
         }
-        let lock = lock(&path)?;
+        let lock = lock(&path, true)?;
         point_latest(dir, OsStr::new(name));
         Ok(Self { name: name.into(), path, lock: Some(lock) })
     }
@@ -85,7 +86,7 @@ impl Folder {
     ///
     /// Errors: when another process trains it.
     pub fn lock(mut self) -> Result<Self, Error> {
-        self.lock = Some(lock(&self.path)?);
+        self.lock = Some(lock(&self.path, true)?);
         for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
             if entry.path().extension().is_some_and(|e| e == "tmp") {
                 let _ = fs::remove_file(entry.path());
@@ -132,7 +133,7 @@ impl Folder {
 
     /// Whether a process trains it now.
     pub fn is_in_use(&self) -> bool {
-        self.lock.is_some() || matches!(lock_of(&self.path, false), Err(Error::InUse { .. }))
+        self.lock.is_some() || matches!(lock(&self.path, false), Err(Error::InUse { .. }))
     }
 
     /// Like [`Self::create`], but appends a number to a name that is taken.
@@ -283,48 +284,40 @@ fn point_latest(dir: &Path, name: &OsStr) {
 }
 
 /// Most bytes of a PID and a line end.
-#[cfg(unix)]
 const LONGEST_PID: u64 = 32;
 /// Tries to take the lock: a process that only checks it holds it for a moment.
-#[cfg(unix)]
 const LOCK_TRIES: usize = 5;
 
-#[cfg(unix)]
-fn try_lock(file: &File, tries: usize) -> rustix::io::Result<()> {
-    use rustix::fs::{FlockOperation, flock};
-    for _ in 1..tries {
-        match flock(file, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                std::thread::sleep(std::time::Duration::from_millis(20));
-            }
-            other => return other,
+/// Locks a file for this process until it is closed; false if another process holds the lock at each of
+/// `tries`. Does without a lock where the file system has none.
+pub(crate) fn try_lock(file: &File, tries: usize) -> bool {
+    #[cfg(unix)]
+    return (0..tries).any(|n| {
+        use rustix::fs::{FlockOperation::NonBlockingLockExclusive, flock};
+        if n > 0 {
+            std::thread::sleep(std::time::Duration::from_millis(20));
         }
+        flock(file, NonBlockingLockExclusive) != Err(rustix::io::Errno::WOULDBLOCK)
+    });
+    #[cfg(not(unix))]
+    {
+        let _ = (file, tries);
+        true
     }
-    flock(file, FlockOperation::NonBlockingLockExclusive)
 }
 
-/// Locks the run for this process alone.
-fn lock(path: &Path) -> Result<Arc<File>, Error> {
-    lock_of(path, true).map(Arc::new)
-}
-
-/// Like [`lock`]; without `take`, only tests the lock and leaves the file unchanged.
-fn lock_of(path: &Path, take: bool) -> Result<File, Error> {
+/// Locks the run for this process alone; without `take`, only tests the lock and leaves the file
+/// unchanged.
+fn lock(path: &Path, take: bool) -> Result<Arc<File>, Error> {
     let file = path.join("lock");
     let failed = |source| Error::Io { path: file.clone(), source };
     let mut options = File::options();
     options.read(true).write(take).create(take).truncate(false);
     let mut lock = bounded::open_with(&file, &mut options).map_err(failed)?;
-    #[cfg(unix)]
-    match try_lock(&lock, if take { LOCK_TRIES } else { 1 }) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let pid = bounded::read_text(&file, LONGEST_PID).ok().map(|pid| pid.trim().to_string());
-            let pid = pid.filter(|pid| !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit()));
-            return Err(Error::InUse { path: path.into(), pid });
-        }
-        // The file system has no locks: go without one.
-        Err(_) => {}
+    if !try_lock(&lock, if take { LOCK_TRIES } else { 1 }) {
+        let pid = bounded::read_text(&file, LONGEST_PID).ok().map(|pid| pid.trim().to_string());
+        let pid = pid.filter(|pid| !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit()));
+        return Err(Error::InUse { path: path.into(), pid });
     }
     if take {
         let written = lock
@@ -332,7 +325,7 @@ fn lock_of(path: &Path, take: bool) -> Result<File, Error> {
             .and_then(|()| lock.write_all(format!("{}\n", std::process::id()).as_bytes()));
         written.map_err(failed)?;
     }
-    Ok(lock)
+    Ok(lock.into())
 }
 
 /// Writes a file completely or not at all: writes a temporary file beside it, fsyncs and renames it,
@@ -344,34 +337,9 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Like [`write_atomically`], but keeps the previous file as the first of `older`, that one as the
 /// second, and so on.
 pub fn write_keeping(path: &Path, bytes: &[u8], older: &[PathBuf]) -> io::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
-    let temporary = PathBuf::from(temporary);
-    let rotate = || {
-        let names: Vec<&Path> = std::iter::once(path).chain(older.iter().map(|p| &**p)).collect();
-        for pair in names.windows(2).rev() {
-            match fs::rename(pair[0], pair[1]) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                _ => {}
-            }
-        }
-        Ok(())
-    };
-    // Remove an existing file instead of writing into it: it may be a link or a pipe.
-    let _ = fs::remove_file(&temporary);
-    let written = File::create_new(&temporary)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| rotate())
-        .and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-        return written;
-    }
-    // The file is complete and in place; not every file system can sync a folder.
-    if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
-        let _ = File::open(dir).and_then(|dir| dir.sync_all());
-    }
-    Ok(())
+    let mut file = Unfinished::create(path)?;
+    file.write_all(bytes)?;
+    file.finish_keeping(older)
 }
 
 /// Appends a complete line or nothing. Errors: when the file cannot be opened or written.
@@ -396,6 +364,7 @@ mod tests {
         assert!(again.contains("already holds a run"), "{again}");
         assert!(Folder::create(dir.path(), "../b").is_err());
         assert!(Folder::create(dir.path(), "").is_err());
-        assert!(!run.path().join("config.toml.tmp").exists());
+        let names = fs::read_dir(run.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(names.filter(|name| name.to_string_lossy().contains("tmp")).count(), 0);
     }
 }

@@ -30,10 +30,28 @@ impl Unfinished {
     }
 
     /// Syncs the file and moves it into place.
-    pub fn finish(mut self) -> io::Result<()> {
+    pub fn finish(self) -> io::Result<()> {
+        self.finish_keeping(&[])
+    }
+
+    /// Like [`Self::finish`], but keeps the file that is in its place as the first of `older`, that one as
+    /// the second, and so on.
+    pub fn finish_keeping(mut self, older: &[PathBuf]) -> io::Result<()> {
         self.out.flush()?;
         self.out.get_ref().sync_all()?;
-        fs::rename(&self.temporary, &self.path)
+        let names: Vec<&PathBuf> = std::iter::once(&self.path).chain(older).collect();
+        for pair in names.windows(2).rev() {
+            match fs::rename(pair[0], pair[1]) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+        }
+        fs::rename(&self.temporary, &self.path)?;
+        // The file is complete and in place; not every file system can sync a folder.
+        if let Some(dir) = self.path.parent().filter(|d| !d.as_os_str().is_empty()) {
+            let _ = File::open(dir).and_then(|dir| dir.sync_all());
+        }
+        Ok(())
     }
 }
 
