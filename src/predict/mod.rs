@@ -152,25 +152,16 @@ impl<'a> Ensemble<'a> {
                     if !predicts(n, b) {
                         continue;
                     }
-                    let logits = output.logits.means();
-                    let probabilities = output.logits.probabilities(self.rules);
-                    match &mut sums[b] {
-                        Some(sum) => {
-                            let slices = sum.slices.iter_mut().zip(output.logits.slices);
-                            slices.for_each(|(sum, x)| *sum += x);
-                            add(&mut sum.logits, logits);
-                            add(&mut sum.probabilities, probabilities);
-                        }
-                        sum => {
-                            *sum = Some(Predicted {
-                                study: output.study,
-                                labels: output.labels,
-                                slices: output.logits.slices,
-                                logits,
-                                probabilities,
-                            });
-                        }
-                    }
+                    let sum = sums[b].get_or_insert_with(|| Predicted {
+                        study: output.study,
+                        labels: output.labels,
+                        slices: vec![0.0; output.logits.slices.len()],
+                        logits: [0.0; TARGETS],
+                        probabilities: [0.0; TARGETS],
+                    });
+                    add(&mut sum.logits, &output.logits.means());
+                    add(&mut sum.probabilities, &output.logits.probabilities(self.rules));
+                    add(&mut sum.slices, &output.logits.slices);
                 }
             }
         }
@@ -223,6 +214,6 @@ fn alone(config: &Config) -> Config {
     config
 }
 
-fn add(sum: &mut [f64; TARGETS], values: [f64; TARGETS]) {
-    sum.iter_mut().zip(values).for_each(|(sum, x)| *sum += x);
+fn add<T: std::ops::AddAssign + Copy>(sum: &mut [T], values: &[T]) {
+    sum.iter_mut().zip(values).for_each(|(sum, x)| *sum += *x);
 }

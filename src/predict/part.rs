@@ -1,23 +1,21 @@
-//! A file of the predictions so far: it grows by a row per study, and a later process can resume it.
+//! The predictions so far: a row per study, in a file from which a later process can resume them.
 
 use super::{Predicted, table};
 use crate::{
     bounded::{self, excerpt},
-    print::cell,
+    run::folder,
 };
+use csv::{ReaderBuilder, StringRecord, Writer};
 use std::{
-    collections::HashSet,
     fs::{self, File},
-    io::{self, BufRead, BufReader, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
 /// Start of the file's first line.
 const FORMAT: &str = "# rsna-tui predictions 1";
-/// Message for a file of another kind.
-const FOREIGN: &str = "it is no file of predictions of ours";
-/// Maximum length of a row in bytes: a UID and sixteen numbers.
-const LONGEST_ROW: usize = 1 << 16;
+/// Maximum size of the file in bytes: about 700,000 studies.
+const LARGEST: u64 = 256 << 20;
 
 /// Reasons why predictions cannot be stored; one sentence.
 #[derive(Debug, thiserror::Error)]
@@ -30,9 +28,6 @@ pub enum Error {
         /// Reason.
         source: io::Error,
     },
-    /// The predictions cannot be written to the output.
-    #[error("cannot write the predictions: {0}; give another --out")]
-    Write(#[from] io::Error),
     /// The file contains predictions made in another way.
     #[error(
         "{} holds predictions that were begun with other weights, settings or data; start them anew with --force, or give another --out",
@@ -52,14 +47,13 @@ pub enum Error {
     InUse(PathBuf),
 }
 
-/// An open file of predictions.
-#[derive(Debug)]
+/// The predictions so far.
+#[derive(Debug, Default)]
 pub struct Part {
-    file: File,
-    path: PathBuf,
-    done: HashSet<String>,
-    /// Whether the contents are known to be predictions, so that the file may be removed.
-    ours: bool,
+    /// Rows with the cells of [`table::row`].
+    rows: Vec<StringRecord>,
+    /// The file that also holds them, unless they are in memory only.
+    file: Option<(File, PathBuf)>,
 }
 
 impl Part {
@@ -77,185 +71,84 @@ impl Part {
     pub fn open(out: &Path, made_with: &str, anew: bool) -> Result<Self, Error> {
         let path = Self::path(out);
         let failed = |source| Error::Io { path: path.clone(), source };
-        let mut options = File::options();
+        let options = &mut File::options();
         let options = options.read(true).append(true).create(true);
-        let file = bounded::open_with(&path, options).map_err(failed)?;
-        lock(&file, &path)?;
-        let mut part = Self { file, path: path.clone(), done: HashSet::new(), ours: false };
-        let whole = match anew {
-            true => 0,
-            false => part.read(&format!("{FORMAT} {made_with}"))?,
-        };
-        match whole {
-            0 => part.begin(made_with)?,
-            whole => part.file.set_len(whole).map_err(failed)?,
+        let mut file = bounded::open_with(&path, options).map_err(failed)?;
+        if !folder::try_lock(&file, 1) {
+            return Err(Error::InUse(path));
         }
-        part.ours = true;
-        Ok(part)
-    }
-
-    fn begin(&mut self, made_with: &str) -> Result<(), Error> {
-        self.done.clear();
-        let written = self.file.set_len(0);
         let header = format!("{FORMAT} {made_with}\n{}\n", table::columns().join(","));
-        let written = written.and_then(|()| self.file.write_all(header.as_bytes()));
-        written.map_err(|source| Error::Io { path: self.path.clone(), source })
-    }
-
-    /// Reads the existing rows. Returns the number of bytes to keep, 0 if there are no usable rows.
-    fn read(&mut self, first: &str) -> Result<u64, Error> {
-        let (path, columns) = (self.path.clone(), table::columns());
-        let damaged = |why: String| Error::Damaged { path: path.clone(), why };
-        let mut whole = 0;
-        let mut done = HashSet::new();
-        let (mut begun, mut other) = (false, false);
-        let each = |number: usize, line: &str| match number {
-            0 if line == first => Ok(()),
-            0 if line.starts_with(FORMAT) => {
-                other = true;
-                Ok(())
-            }
-            0 => Err(damaged(FOREIGN.into())),
-            1 if line == columns.join(",") => {
-                begun = true;
-                Ok(())
-            }
-            // A file of predictions, whatever its rows contain.
-            _ if other => Err(Error::Other(path.clone())),
-            n => {
-                let cells = cells(line).filter(|cells| cells.len() == columns.len());
-                let cells = cells.ok_or_else(|| {
-                    damaged(format!("line {} is no prediction: {:?}", n + 1, excerpt(line, 80)))
-                })?;
-                done.insert(cells[0].clone());
-                Ok(())
-            }
-        };
-        let rest = lines(&self.path, each, &mut whole)?;
-        if whole == 0 && !first.as_bytes().starts_with(&rest) {
-            return Err(damaged(FOREIGN.into()));
+        let text = if anew { Vec::new() } else { bounded::read(&path, LARGEST).map_err(failed)? };
+        let (rows, whole) = parse(&text, &header, &path)?;
+        file.set_len(whole as u64).map_err(failed)?;
+        if whole == 0 {
+            file.write_all(header.as_bytes()).map_err(failed)?;
         }
-        self.done = done;
-        Ok(if begun && !other { whole } else { 0 })
+        Ok(Self { rows, file: Some((file, path)) })
     }
 
-    /// Whether the file has a prediction for the study.
-    pub fn has(&self, study: &str) -> bool {
-        self.done.contains(study)
-    }
-
-    /// Whether the file has no predictions.
-    pub fn is_empty(&self) -> bool {
-        self.done.is_empty()
+    /// Returns the rows, with the cells of [`table::row`].
+    pub fn rows(&self) -> &[StringRecord] {
+        &self.rows
     }
 
     /// Adds a prediction; it has been written to the file when this returns.
     pub fn add(&mut self, predicted: &Predicted) -> Result<(), Error> {
-        let failed = |source| Error::Io { path: self.path.clone(), source };
-        let mut row = csv::Writer::from_writer(Vec::new());
-        row.write_record(table::row(predicted)).map_err(|e| failed(e.into()))?;
-        let row = row.into_inner().map_err(|e| failed(e.into_error()))?;
-        self.file.write_all(&row).map_err(failed)?;
-        self.done.insert(predicted.study.to_string());
+        let row = StringRecord::from(table::row(predicted));
+        if let Some((file, path)) = &mut self.file {
+            let mut line = Writer::from_writer(Vec::new());
+            let written = line.write_record(&row).map_err(io::Error::from);
+            let line = written.and_then(|()| line.into_inner().map_err(|e| e.into_error()));
+            let written = line.and_then(|line| file.write_all(&line));
+            written.map_err(|source| Error::Io { path: path.clone(), source })?;
+        }
+        self.rows.push(row);
         Ok(())
-    }
-
-    /// Writes the predictions of `wanted` studies: to `out` in the competition's format, and to `wide` with
-    /// a row per study. Returns the number of studies.
-    pub fn write(
-        &self,
-        out: impl Write,
-        wide: impl Write,
-        wanted: impl Fn(&str) -> bool,
-    ) -> Result<usize, Error> {
-        let mut studies = csv::Writer::from_writer(wide);
-        let mut answers = table::Answers::begin(out)?;
-        studies.write_record(table::columns()).map_err(io::Error::from)?;
-        let mut written = 0;
-        let each = |number: usize, line: &str| {
-            if number > 1
-                && let Some(mut cells) = cells(line)
-                && cells.first().is_some_and(|study| wanted(study))
-            {
-                written += 1;
-                answers.add(&cells)?;
-                cells[0] = cell(&cells[0]).into_owned();
-                studies.write_record(&cells).map_err(io::Error::from)?;
-            }
-            Ok(())
-        };
-        lines(&self.path, each, &mut 0)?;
-        studies.flush()?;
-        answers.finish()?;
-        Ok(written)
     }
 
     /// Removes the file after its contents have been written elsewhere.
     pub fn remove(self) -> Result<(), Error> {
-        fs::remove_file(&self.path).map_err(|source| Error::Io { path: self.path.clone(), source })
+        let Some((_, path)) = &self.file else { return Ok(()) };
+        fs::remove_file(path).map_err(|source| Error::Io { path: path.clone(), source })
     }
 }
 
 impl Drop for Part {
     fn drop(&mut self) {
         // A file without predictions is not worth keeping.
-        if self.ours && self.done.is_empty() {
-            let _ = fs::remove_file(&self.path);
+        if let (Some((_, path)), true) = (&self.file, self.rows.is_empty()) {
+            let _ = fs::remove_file(path);
         }
     }
 }
 
-/// Calls `each` with the number and text of every complete line of a file, and counts their bytes in
-/// `whole`. Returns the rest after the last complete line.
-fn lines(
-    path: &Path,
-    mut each: impl FnMut(usize, &str) -> Result<(), Error>,
-    whole: &mut u64,
-) -> Result<Vec<u8>, Error> {
-    let failed = |source| Error::Io { path: path.into(), source };
-    let mut file = BufReader::new(bounded::open(path).map_err(failed)?);
-    let mut line = Vec::new();
-    for number in 0.. {
-        line.clear();
-        let longest = LONGEST_ROW as u64 + 1;
-        io::Read::take(&mut file, longest).read_until(b'\n', &mut line).map_err(failed)?;
-        let text = match line.strip_suffix(b"\n") {
-            None if line.len() > LONGEST_ROW => Err("has no end"),
-            // An incomplete line, or the end of the file.
-            None => return Ok(line),
-            Some(text) => std::str::from_utf8(text).map_err(|_| "is not UTF-8"),
-        };
-        let text = text.map_err(|what| Error::Damaged {
-            path: path.into(),
-            why: format!("line {} {what}", number + 1),
-        })?;
-        each(number, text)?;
-        *whole += line.len() as u64;
-    }
-    Ok(Vec::new())
-}
-
-/// Splits a row into its cells.
-fn cells(line: &str) -> Option<Vec<String>> {
-    let mut csv = csv::ReaderBuilder::new().has_headers(false).from_reader(line.as_bytes());
-    let record = csv.records().next()?.ok()?;
-    Some(record.iter().map(String::from).collect())
-}
-
-/// Locks the file against other processes while it is open.
-fn lock(file: &File, path: &Path) -> Result<(), Error> {
-    #[cfg(unix)]
-    {
-        use rustix::fs::{FlockOperation, flock};
-        if flock(file, FlockOperation::NonBlockingLockExclusive)
-            == Err(rustix::io::Errno::WOULDBLOCK)
-        {
-            return Err(Error::InUse(path.into()));
+/// Returns the complete rows in a file's bytes, and the number of bytes to keep: 0 if there are no
+/// predictions. `header`: its first two lines.
+fn parse(text: &[u8], header: &str, path: &Path) -> Result<(Vec<StringRecord>, usize), Error> {
+    let damaged = |why: String| Error::Damaged { path: path.into(), why };
+    let whole = memchr::memrchr(b'\n', text).map_or(0, |end| end + 1);
+    let Some(rows) = text[..whole].strip_prefix(header.as_bytes()) else {
+        let columns = header.split_once('\n').map_or("", |(_, columns)| columns);
+        let mut lines = text[..whole].split_inclusive(|&b| b == b'\n');
+        let has_format = lines.next().map(|first| first.starts_with(FORMAT.as_bytes()));
+        if !has_format.unwrap_or(header.as_bytes().starts_with(text)) {
+            return Err(damaged("it is no file of predictions of ours".into()));
         }
-    }
-    #[cfg(not(unix))]
-    let _ = (file, path);
-    Ok(())
+        // Another process may have ended before its first prediction.
+        let is_empty = lines.next().is_none_or(|second| second == columns.as_bytes())
+            && lines.next().is_none();
+        return if is_empty { Ok((Vec::new(), 0)) } else { Err(Error::Other(path.into())) };
+    };
+    let mut csv = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(rows);
+    let columns = table::columns().len();
+    let rows = csv.records().enumerate().map(|(i, row)| {
+        row.ok().filter(|row| row.len() == columns).ok_or_else(|| {
+            let line = rows.split(|&b| b == b'\n').nth(i).unwrap_or_default();
+            let line = excerpt(&String::from_utf8_lossy(line), 80);
+            damaged(format!("line {} is no prediction: {line:?}", i + 3))
+        })
+    });
+    Ok((rows.collect::<Result<_, _>>()?, whole))
 }
 
 #[cfg(test)]
@@ -287,11 +180,13 @@ mod tests {
         fs::write(Part::path(&out), &text[..text.len() - 9]).unwrap();
         assert!(matches!(Part::open(&out, "b", false), Err(Error::Other(_))));
         let mut part = Part::open(&out, "a", false).unwrap();
-        assert!(part.has("x,\"1") && !part.has("y"));
+        assert_eq!(part.rows().iter().map(|row| &row[0]).collect::<Vec<_>>(), ["x,\"1"]);
         part.add(&predicted("y", 0.25)).unwrap();
         part.add(&predicted("not asked for any more", 0.5)).unwrap();
         let (mut answers, mut wide) = (Vec::new(), Vec::new());
-        assert_eq!(part.write(&mut answers, &mut wide, |study| study.len() < 9).unwrap(), 2);
+        let rows: Vec<_> = part.rows().iter().filter(|row| row[0].len() < 9).collect();
+        table::write_answers(&mut answers, &rows).unwrap();
+        table::write_wide(&mut wide, &rows).unwrap();
         part.remove().unwrap();
         assert!(!Part::path(&out).exists());
         let answers = String::from_utf8(answers).unwrap();

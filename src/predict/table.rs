@@ -1,8 +1,8 @@
 //! Predictions as CSV: with a row per study, or a row per target in the competition's format.
 
 use super::Predicted;
-use crate::print::cell;
-use crate::score::{NAMES, TARGETS};
+use crate::{print::cell, score::NAMES};
+use csv::StringRecord;
 use std::io::{self, Write};
 
 /// Returns the columns of a study's row: probabilities and logits of C1..C7 and the patient.
@@ -42,30 +42,30 @@ pub fn write_out_of_fold<'a>(
     csv.flush()
 }
 
-/// Writer of the competition's CSV: columns `row_id,fractured` and eight rows per study, with
+/// Writes the competition's CSV: columns `row_id,fractured` and eight rows per study, with
 /// `{StudyInstanceUID}_{C1..C7, patient_overall}` and the probability of a fracture.
-pub struct Answers<W: Write>(csv::Writer<W>);
-
-impl<W: Write> Answers<W> {
-    /// Writes the header. Errors (also of the other functions): when `out` cannot be written.
-    pub fn begin(out: W) -> io::Result<Self> {
-        let mut csv = csv::Writer::from_writer(out);
-        csv.write_record(["row_id", "fractured"])?;
-        Ok(Self(csv))
-    }
-
-    /// Adds a study, given its cells in the order of [`columns`].
-    pub fn add(&mut self, cells: &[String]) -> io::Result<()> {
-        let Some((study, figures)) = cells.split_first() else { return Ok(()) };
-        let study = cell(study);
-        for (name, probability) in NAMES.iter().zip(figures.iter().take(TARGETS)) {
-            self.0.write_record([&format!("{study}_{name}"), probability])?;
+///
+/// Errors: when `out` cannot be written.
+pub fn write_answers(out: impl Write, rows: &[&StringRecord]) -> io::Result<()> {
+    let mut csv = csv::Writer::from_writer(out);
+    csv.write_record(["row_id", "fractured"])?;
+    for row in rows {
+        let study = cell(&row[0]);
+        for (name, probability) in NAMES.iter().zip(row.iter().skip(1)) {
+            csv.write_record([&format!("{study}_{name}"), probability])?;
         }
-        Ok(())
     }
+    csv.flush()
+}
 
-    /// Flushes the last rows to `out`.
-    pub fn finish(mut self) -> io::Result<()> {
-        self.0.flush()
+/// Writes a row per study, with the columns of [`columns`].
+///
+/// Errors: when `out` cannot be written.
+pub fn write_wide(out: impl Write, rows: &[&StringRecord]) -> io::Result<()> {
+    let mut csv = csv::Writer::from_writer(out);
+    csv.write_record(columns())?;
+    for row in rows {
+        csv.write_record(std::iter::once(&*cell(&row[0])).chain(row.iter().skip(1)))?;
     }
+    csv.flush()
 }

@@ -2,7 +2,7 @@
 
 use super::{
     named_run::named_run,
-    out::{Destination, Out},
+    out::Destination,
     progress::Progress,
     recorded,
     trained::{self, Trained},
@@ -11,12 +11,12 @@ use super::{
 use crate::{
     bounded, cli,
     config::{Config, OnError, Precision},
-    predict::{self, Ensemble, Predicted, part::Part, table},
+    net::weights,
+    predict::{self, Ensemble, part::Part, table},
     print::{self, CommandOutput},
     run::folder::Folder,
     study::{self, Checked, SliceSource, Study, Table, slices::Listing},
 };
-use candle_core::Device;
 use eyre::{Result, bail};
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -32,7 +32,7 @@ type LeftOut = (Arc<str>, String);
 
 /// Predicts. Returns a summary of the files written, and whether they include all studies.
 pub fn predict(args: &cli::Predict) -> Result<(CommandOutput, bool)> {
-    let (mut config, networks, run) = chosen(args)?;
+    let (mut config, trained, run) = chosen(args)?;
     if let Some(dir) = &args.data {
         config.data.dir.clone_from(dir);
     }
@@ -54,7 +54,7 @@ pub fn predict(args: &cli::Predict) -> Result<(CommandOutput, bool)> {
         Some(folder) if args.of_fold.is_some() => Some(recorded::data(folder, &config)?),
         _ => None,
     };
-    let Asked { mut studies, source, bad: mut left_out } = asked(args, &config, data.as_ref())?;
+    let (mut studies, source, mut left_out) = asked(args, &config, data.as_ref())?;
     let asked = studies.len() + left_out.len();
     let checked = match args.skip_bad {
         true => super::check_each_slice(&config, &*source, &studies)?,
@@ -64,24 +64,25 @@ pub fn predict(args: &cli::Predict) -> Result<(CommandOutput, bool)> {
     if let Some(data) = &data {
         data.same_slices(&studies, &found)?;
     }
-    let trained_on = match (&run, &networks) {
-        (Some(folder), Networks::Run(trained)) => {
-            TrainedStudies::of(folder, &config, trained, args.unseen)?
-        }
-        _ => TrainedStudies::default(),
+    let trained_on = match &run {
+        Some(folder) => TrainedStudies::of(folder, &config, &trained, args.unseen)?,
+        None => TrainedStudies::default(),
     };
     let warning = trained_on.check(&studies, args.unseen)?;
-    let made_with = made_with(&config, &networks, args);
-    let networks = networks.read(&config, &device.device)?;
-    let mut kept = match wide {
-        Some(wide) => Kept::File { part: Part::open(&args.out, &made_with, args.force)?, wide },
+    let made_with = made_with(&config, &trained, args);
+    let of_run = trained.iter().map(|trained| trained.network(&config, &device.device));
+    let of_file = |path: &PathBuf| Ok(predict::of_file(&config, path, &device.device)?);
+    let networks = of_run.chain(args.weights.iter().map(of_file)).collect::<Result<Vec<_>>>()?;
+    let (mut kept, stream) = match wide {
+        Some(_) => (Part::open(&args.out, &made_with, args.force)?, None),
         // Open it before anything is computed: a pipe may have no reader.
-        None => Kept::Stream { rows: Vec::new(), out: destination.create()? },
+        None => (Part::default(), Some(destination.create()?)),
     };
     if let Some(warning) = warning {
         print::warn(warning);
     }
-    let left: Vec<Study> = studies.iter().filter(|s| !kept.has(&s.uid)).cloned().collect();
+    let done: HashSet<&str> = kept.rows().iter().map(|row| &row[0]).collect();
+    let left: Vec<Study> = studies.iter().filter(|s| !done.contains(&*s.uid)).cloned().collect();
     let (all, before) = (studies.len(), studies.len() - left.len());
     if before > 0 {
         print::warn(format_args!("{before} of {all} studies were predicted before: going on"));
@@ -104,7 +105,19 @@ pub fn predict(args: &cli::Predict) -> Result<(CommandOutput, bool)> {
         bail!("none of {asked} studies could be read{see}");
     }
     let wanted: HashSet<&str> = studies.iter().map(|study| &*study.uid).collect();
-    let (predicted, beside) = kept.finish(&destination, &wanted)?;
+    let rows: Vec<_> = kept.rows().iter().filter(|row| wanted.contains(&row[0])).collect();
+    let predicted = rows.len();
+    let mut out = stream.map_or_else(|| destination.create(), Ok)?;
+    table::write_answers(&mut out, &rows).map_err(|e| destination.cannot_write(&e))?;
+    let mut beside = String::new();
+    if let Some(wide) = wide {
+        let mut out = wide.create()?;
+        table::write_wide(&mut out, &rows).map_err(|e| wide.cannot_write(&e))?;
+        wide.finish(out)?;
+        beside = format!(" and {wide}");
+    }
+    destination.finish(out)?;
+    kept.remove()?;
     let mut lines = vec![format!(
         "wrote {destination} ({predicted} studies, {} rows){beside}: {} network{}, {}",
         predicted * crate::score::TARGETS,
@@ -156,96 +169,28 @@ fn write_list(destination: &Destination, left_out: &[LeftOut]) -> Result<()> {
     destination.write(&rows.into_inner().map_err(|e| e.into_error())?)
 }
 
-/// Predictions kept until all are complete.
-enum Kept {
-    /// In a file beside the destination, from which a second process can continue, and the destination of
-    /// the wide CSV with one row per study.
-    File { part: Part, wide: Destination },
-    /// In memory, if the destination is not a file.
-    Stream { rows: Vec<Vec<String>>, out: Out },
-}
-
-impl Kept {
-    fn has(&self, study: &str) -> bool {
-        matches!(self, Self::File { part, .. } if part.has(study))
-    }
-
-    fn add(&mut self, predicted: &Predicted) -> Result<()> {
-        match self {
-            Self::File { part, .. } => part.add(predicted)?,
-            Self::Stream { rows, .. } => rows.push(table::row(predicted)),
-        }
-        Ok(())
-    }
-
-    /// Writes the predictions of the `wanted` studies. Returns their number and a description of the wide
-    /// file.
-    fn finish(self, destination: &Destination, wanted: &HashSet<&str>) -> Result<(usize, String)> {
-        match self {
-            Self::File { part, wide } => {
-                let mut answers = destination.create()?;
-                let mut studies = wide.create()?;
-                let is_wanted = |study: &str| wanted.contains(study);
-                let written = part.write(&mut answers, &mut studies, is_wanted)?;
-                wide.finish(studies)?;
-                destination.finish(answers)?;
-                part.remove()?;
-                Ok((written, format!(" and {wide}")))
-            }
-            Self::Stream { rows, mut out } => {
-                let failed = |e: std::io::Error| destination.cannot_write(&e);
-                let mut csv = table::Answers::begin(&mut out).map_err(failed)?;
-                rows.iter().try_for_each(|row| csv.add(row)).map_err(failed)?;
-                csv.finish().map_err(failed)?;
-                destination.finish(out)?;
-                Ok((rows.len(), String::new()))
-            }
-        }
-    }
-}
-
-/// The networks that predict.
-enum Networks {
-    Run(Vec<Trained>),
-    Files(Vec<PathBuf>),
-}
-
-impl Networks {
-    fn read(&self, config: &Config, device: &Device) -> Result<Vec<crate::net::Classifier>> {
-        match self {
-            Self::Run(trained) => trained.iter().map(|t| t.network(config, device)).collect(),
-            Self::Files(files) => {
-                files.iter().map(|path| Ok(predict::of_file(config, path, device)?)).collect()
-            }
-        }
-    }
-}
-
-/// Loads the settings and networks requested on the command line, and the run they belong to.
-fn chosen(args: &cli::Predict) -> Result<(Config, Networks, Option<Folder>)> {
+/// Loads the settings and the run's networks requested on the command line, and the run; neither with
+/// --weights.
+fn chosen(args: &cli::Predict) -> Result<(Config, Vec<Trained>, Option<Folder>)> {
     if !args.weights.is_empty() {
         let config = super::load(args.config.as_deref(), false, &args.network.sets())?;
-        return Ok((config, Networks::Files(args.weights.clone()), None));
+        return Ok((config, Vec::new(), None));
     }
     let folder = named_run(args.run(), args.network.runs_dir.as_ref())?;
     let config = trained::config(&folder, &args.network.sets())?;
     let trained = trained::of_run(&folder, args.folds.as_deref())?;
-    Ok((config, Networks::Run(trained), Some(folder)))
+    Ok((config, trained, Some(folder)))
 }
 
-/// The requested predictions.
-struct Asked {
-    studies: Vec<Study>,
-    source: Arc<dyn SliceSource>,
-    /// Requested studies that cannot be predicted.
-    bad: Vec<LeftOut>,
-}
-
-/// Finds the studies to predict, their source, and the requested ones that cannot be predicted. `data`:
-/// the run's own studies, when only those are requested.
+/// Returns the studies to predict, their source, and the requested ones that cannot be predicted.
+/// `data`: the run's own studies, when only those are requested.
 ///
 /// Errors: also when a study cannot be predicted and `--skip-bad` is not given.
-fn asked(args: &cli::Predict, config: &Config, data: Option<&recorded::Data>) -> Result<Asked> {
+fn asked(
+    args: &cli::Predict,
+    config: &Config,
+    data: Option<&recorded::Data>,
+) -> Result<(Vec<Study>, Arc<dyn SliceSource>, Vec<LeftOut>)> {
     let mut bad: Vec<LeftOut> = Vec::new();
     let dir = config.data.dir.display();
     let (mut studies, source) = match (data, &args.data) {
@@ -289,15 +234,10 @@ fn asked(args: &cli::Predict, config: &Config, data: Option<&recorded::Data>) ->
         }
     }
     // A row of the CSV must fit on one line.
-    studies.retain(|study| {
-        let uid = &study.uid;
-        let fine = !uid.contains(char::is_control);
-        if !fine {
-            let why = format!("the study {uid:?} has a control character in its name");
-            bad.push((uid.escape_default().to_string().into(), why));
-        }
-        fine
-    });
+    for Study { uid, .. } in studies.extract_if(.., |s| s.uid.contains(char::is_control)) {
+        let why = format!("the study {uid:?} has a control character in its name");
+        bad.push((uid.escape_default().to_string().into(), why));
+    }
     match &bad[..] {
         [(_, why), others @ ..] if !args.skip_bad => {
             let more = match others.len() {
@@ -306,7 +246,7 @@ fn asked(args: &cli::Predict, config: &Config, data: Option<&recorded::Data>) ->
             };
             bail!("{why}{more}; or leave out what cannot be predicted with --skip-bad")
         }
-        _ => Ok(Asked { studies, source, bad }),
+        _ => Ok((studies, source, bad)),
     }
 }
 
@@ -315,24 +255,20 @@ fn tell_strange(strange: &BTreeSet<String>, config: &Config) {
     if strange.is_empty() {
         return;
     }
-    let mut names: Vec<&str> = strange.iter().map(String::as_str).take(NAMED).collect();
-    if strange.len() > NAMED {
-        names.push("…");
-    }
+    let names: Vec<&str> = strange.iter().map(String::as_str).take(NAMED).collect();
     print::warn(format_args!(
-        "passed over in {}, as not named {{UID}}_{{1..7}}_{{slice}}.npy: {} files ({})",
+        "passed over in {}, as not named {{UID}}_{{1..7}}_{{slice}}.npy: {} files ({}{})",
         config.data.dir.display(),
         strange.len(),
-        names.join(", ")
+        names.join(", "),
+        if strange.len() > NAMED { ", …" } else { "" }
     ));
 }
 
 /// Fingerprint of everything that affects predictions; only predictions with the same one are continued.
-fn made_with(config: &Config, networks: &Networks, args: &cli::Predict) -> String {
-    let networks = match networks {
-        Networks::Run(trained) => trained.iter().map(|t| t.best.sum().to_string()).collect(),
-        Networks::Files(files) => files.iter().map(|path| sum_of(path)).collect::<Vec<_>>(),
-    };
+fn made_with(config: &Config, trained: &[Trained], args: &cli::Predict) -> String {
+    let of_run = trained.iter().map(|trained| trained.best.sum().to_string());
+    let networks: Vec<_> = of_run.chain(args.weights.iter().map(|path| sum_of(path))).collect();
     let (views, unseen) = (args.network.views(), if args.unseen { " unseen" } else { "" });
     let said = format!(
         "{networks:?} {views}{unseen} {:?} {:?} {} {} {:?} {:?} {} {} {:?}",
@@ -351,19 +287,11 @@ fn made_with(config: &Config, networks: &Networks, args: &cli::Predict) -> Strin
 
 /// Returns a file's checksum. Loading the file later reports any error.
 fn sum_of(path: &Path) -> String {
-    let hash = |path: &Path| -> std::io::Result<u32> {
-        let mut hasher = crc32fast::Hasher::new();
-        let mut file = bounded::open(path)?;
-        let mut piece = vec![0; 1 << 20];
-        loop {
-            match std::io::Read::read(&mut file, &mut piece)? {
-                0 => return Ok(hasher.finalize()),
-                n => hasher.update(&piece[..n]),
-            }
-        }
-    };
     // Identify a model on the hub by its name.
-    hash(path).map_or_else(|_| path.display().to_string(), |sum| format!("{sum:08x}"))
+    bounded::read(path, weights::LARGEST).map_or_else(
+        |_| path.display().to_string(),
+        |bytes| format!("{:08x}", crc32fast::hash(&bytes)),
+    )
 }
 
 /// Warns about studies that could not be read.
@@ -374,7 +302,5 @@ pub(super) fn warn_left_out(left_out: &[LeftOut]) {
     let n = left_out.len();
     let plural = if n == 1 { "y" } else { "ies" };
     print::warn(format_args!("left out as unreadable: {n} stud{plural}"));
-    for (_, why) in left_out {
-        print::warn(why);
-    }
+    left_out.iter().for_each(|(_, why)| print::warn(why));
 }
