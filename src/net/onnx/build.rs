@@ -1,7 +1,7 @@
 //! Builds an ONNX graph from nodes and initialisers.
 
 use super::proto::{Attribute, FLOAT, Graph, INT64, Node, Tensor as Values};
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 use std::collections::BTreeMap;
 
 /// A graph under construction, over the weights of a network.
@@ -35,33 +35,20 @@ impl<'a> Build<'a> {
         self.values(name, tensor)
     }
 
-    /// Adds f32 values as an initialiser.
+    /// Adds values as an initialiser, once per name: integers for a shape or a position, f32 otherwise.
     pub fn values(&mut self, name: &str, tensor: &Tensor) -> Result<String> {
-        let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-        let raw_data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let dims = tensor.dims().iter().map(|&d| d as i64).collect();
-        Ok(self.initialise(Values { dims, data_type: FLOAT, name: name.into(), raw_data }))
-    }
-
-    /// Adds integers as an initialiser, for a shape or a position: a list, or a single `scalar`.
-    pub fn whole(&mut self, name: &str, values: &[i64], scalar: bool) -> String {
-        let raw_data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let dims = if scalar { Vec::new() } else { vec![values.len() as i64] };
-        self.initialise(Values { dims, data_type: INT64, name: name.into(), raw_data })
-    }
-
-    /// Adds a number as an initialiser, once per name.
-    pub fn number(&mut self, name: &str, value: f32) -> String {
-        let raw_data = value.to_le_bytes().to_vec();
-        self.initialise(Values { dims: vec![], data_type: FLOAT, name: name.into(), raw_data })
-    }
-
-    fn initialise(&mut self, values: Values) -> String {
-        let name = values.name.clone();
+        let flat = tensor.flatten_all()?;
+        let (data_type, raw_data) = if tensor.dtype() == DType::I64 {
+            (INT64, flat.to_vec1::<i64>()?.iter().flat_map(|v| v.to_le_bytes()).collect())
+        } else {
+            let values = flat.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+            (FLOAT, values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        };
         if self.graph.initializer.iter().all(|there| there.name != name) {
-            self.graph.initializer.push(values);
+            let dims = tensor.dims().iter().map(|&d| d as i64).collect();
+            self.graph.initializer.push(Values { dims, data_type, name: name.into(), raw_data });
         }
-        name
+        Ok(name.into())
     }
 
     /// Adds an operation on named values; returns its output's name. `at`: the part of the network it
@@ -97,10 +84,10 @@ impl<'a> Build<'a> {
     }
 
     /// Reshapes to `shape`: -1 infers a dimension, 0 keeps it.
-    pub fn reshape(&mut self, at: &str, x: &str, shape: &[i64]) -> String {
+    pub fn reshape(&mut self, at: &str, x: &str, shape: &[i64]) -> Result<String> {
         let name = shape.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
-        let shape = self.whole(&format!("shape [{name}]"), shape, false);
-        self.node(at, "Reshape", &[x, &shape], Vec::new())
+        let shape = self.values(&format!("shape [{name}]"), &Tensor::new(shape, &Device::Cpu)?)?;
+        Ok(self.node(at, "Reshape", &[x, &shape], Vec::new()))
     }
 }
 

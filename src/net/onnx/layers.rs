@@ -5,7 +5,7 @@ use crate::net::{
     description::{Affine, Block, Direction, EPS, Encoder, Head, Lstm, Weight},
     head, ops,
 };
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Device, Result, Tensor, bail};
 
 /// PyTorch's gates in ONNX's order: PyTorch has i, f, g, o; ONNX has i, o, f, c, where c is PyTorch's g.
 const GATES: [usize; 4] = [0, 3, 1, 2];
@@ -42,7 +42,7 @@ fn block(b: &mut Build, of: &Block<Weight>, x: &str) -> Result<String> {
     let y = b.transpose(at, &y, &[0, 2, 3, 1]);
     let y = norm(b, &of.norm, &y)?;
     let y = linear(b, &of.fc1, &y)?;
-    let y = gelu(b, &format!("{at}.mlp.act"), &y);
+    let y = gelu(b, &format!("{at}.mlp.act"), &y)?;
     let y = linear(b, &of.fc2, &y)?;
     let gamma = b.weight(&of.gamma.name)?;
     let y = b.node(at, "Mul", &[&y, &gamma], Vec::new());
@@ -91,7 +91,7 @@ fn linear(b: &mut Build, of: &Affine<Weight>, x: &str) -> Result<String> {
     let at = of.weight.module();
     let mut weight = b.weight(&of.weight.name)?;
     if let [out, inputs, 1, 1] = of.weight.shape[..] {
-        weight = b.reshape(at, &weight, &[out as i64, inputs as i64]);
+        weight = b.reshape(at, &weight, &[out as i64, inputs as i64])?;
     }
     let turned = b.transpose(at, &weight, &[1, 0]);
     let y = b.node(at, "MatMul", &[x, &turned], Vec::new());
@@ -100,14 +100,15 @@ fn linear(b: &mut Build, of: &Affine<Weight>, x: &str) -> Result<String> {
 }
 
 /// GELU as x · (1 + erf(x / √2)) / 2: ONNX has no GELU before opset 20.
-fn gelu(b: &mut Build, at: &str, x: &str) -> String {
-    let [half, one, root] = [("0.5", 0.5), ("1", 1.0), ("√0.5", std::f32::consts::FRAC_1_SQRT_2)]
-        .map(|(name, value)| b.number(name, value));
+fn gelu(b: &mut Build, at: &str, x: &str) -> Result<String> {
+    let mut number = |name, value: f32| b.values(name, &Tensor::new(value, &Device::Cpu)?);
+    let (half, one) = (number("0.5", 0.5)?, number("1", 1.0)?);
+    let root = number("√0.5", std::f32::consts::FRAC_1_SQRT_2)?;
     let y = b.node(at, "Mul", &[x, &root], Vec::new());
     let y = b.node(at, "Erf", &[&y], Vec::new());
     let y = b.node(at, "Add", &[&y, &one], Vec::new());
     let y = b.node(at, "Mul", &[&y, x], Vec::new());
-    b.node(at, "Mul", &[&y, &half], Vec::new())
+    Ok(b.node(at, "Mul", &[&y, &half], Vec::new()))
 }
 
 /// A bidirectional LSTM named `at`: [T, B, in] → [T, B, 2H].
@@ -129,18 +130,17 @@ pub(super) fn recurrent(b: &mut Build, at: &str, of: &Lstm<Weight>, x: &str) -> 
         let y = b.node(at, "LSTM", &[&x, &w, &r, &bias], settings);
         // [T, 2, B, H]
         let y = b.transpose(at, &y, &[0, 2, 1, 3]);
-        x = b.reshape(at, &y, &[0, 0, 2 * hidden]);
+        x = b.reshape(at, &y, &[0, 0, 2 * hidden])?;
     }
     Ok(x)
 }
 
 /// Reorders both directions' gates to ONNX's order: rows [4H, ..] → [2, 4H, ..].
 fn gates(directions: [&Tensor; 2]) -> Result<Tensor> {
-    let turned = directions.map(|t| {
+    let [forward, reverse] = directions.map(|t| {
         let gates = t.chunk(4, 0)?;
         Tensor::cat(&GATES.map(|gate| &gates[gate]), 0)
     });
-    let [forward, reverse] = turned;
     Tensor::stack(&[forward?, reverse?], 0)
 }
 

@@ -6,13 +6,13 @@
 
 mod build;
 mod layers;
-pub mod proto;
+mod proto;
 #[cfg(test)]
 mod tests;
 
 use super::{Classifier, description::Network, weights};
 use build::{Build, int};
-use candle_core::Result;
+use candle_core::{Device, Result, Tensor};
 use prost::Message;
 use proto::{Entry, FLOAT, Model, Opset, Shape, Side, TensorType, Type, Value};
 
@@ -40,28 +40,29 @@ pub fn to_bytes(model: &Classifier, facts: &[(&str, String)]) -> Result<Vec<u8>>
 
     // [B, T, C, H, W] → [B·T, C, H, W], for any H and W.
     let size = b.node(IMAGES, "Shape", &[IMAGES], vec![int("start", 3)]);
-    let first = b.whole("any number of images", &[-1, channels], false);
+    let first = Tensor::new(&[-1, channels], &Device::Cpu)?;
+    let first = b.values("any number of images", &first)?;
     let shape = b.node(IMAGES, "Concat", &[&first, &size], vec![int("axis", 0)]);
     let x = b.node(IMAGES, "Reshape", &[IMAGES, &shape], Vec::new());
     let x = layers::encoder(&mut b, &network.encoder, &x)?;
 
-    let features = b.reshape("features", &x, &[-1, images, spec.features() as i64]);
+    let features = b.reshape("features", &x, &[-1, images, spec.features() as i64])?;
     let features = b.transpose("features", &features, &[1, 0, 2]);
     let width = 2 * spec.lstm_hidden as i64;
 
     let x = layers::recurrent(&mut b, "lstm", &network.lstm, &features)?;
     let x = b.transpose("lstm", &x, &[1, 0, 2]);
-    let x = b.reshape("lstm", &x, &[-1, width]);
+    let x = b.reshape("lstm", &x, &[-1, width])?;
     let x = layers::head(&mut b, "head", &network.head, &x)?;
-    b.reshape("head", &x, &[-1, images]);
+    b.reshape("head", &x, &[-1, images])?;
     b.call(SLICES);
 
     let x = layers::recurrent(&mut b, "lstm2", &network.lstm2, &features)?;
     // The study head reads position 0 only.
-    let position = b.whole("position 0", &[0], true);
+    let position = b.values("position 0", &Tensor::new(0i64, &Device::Cpu)?)?;
     let x = b.node("lstm2", "Gather", &[&x, &position], vec![int("axis", 0)]);
     let x = layers::head(&mut b, "head2", &network.head2, &x)?;
-    b.reshape("head2", &x, &[-1]);
+    b.reshape("head2", &x, &[-1])?;
     b.call(STUDIES);
 
     let mut graph = b.finish();

@@ -7,31 +7,24 @@ use prost::Message;
 
 /// `TensorProto.DataType`
 pub const FLOAT: i32 = 1;
-/// `TensorProto.DataType`
 pub const INT64: i32 = 7;
 
 /// The file.
 #[derive(Clone, PartialEq, Message)]
 pub struct Model {
-    /// Version of the file format.
     #[prost(int64, tag = "1")]
     pub ir_version: i64,
-    /// Name of the producer.
     #[prost(string, tag = "2")]
     pub producer_name: String,
-    /// Version of the producer.
     #[prost(string, tag = "3")]
     pub producer_version: String,
     /// Description for readers.
     #[prost(string, tag = "6")]
     pub doc_string: String,
-    /// The network.
     #[prost(message, optional, tag = "7")]
     pub graph: Option<Graph>,
-    /// Operation sets used.
     #[prost(message, repeated, tag = "8")]
     pub opset_import: Vec<Opset>,
-    /// Metadata.
     #[prost(message, repeated, tag = "14")]
     pub metadata_props: Vec<Entry>,
 }
@@ -42,7 +35,6 @@ pub struct Opset {
     /// Domain; empty for ONNX's own.
     #[prost(string, tag = "1")]
     pub domain: String,
-    /// Version of the set.
     #[prost(int64, tag = "2")]
     pub version: i64,
 }
@@ -50,10 +42,8 @@ pub struct Opset {
 /// An entry of the metadata.
 #[derive(Clone, PartialEq, Message)]
 pub struct Entry {
-    /// Key of the entry.
     #[prost(string, tag = "1")]
     pub key: String,
-    /// Value of the entry.
     #[prost(string, tag = "2")]
     pub value: String,
 }
@@ -61,19 +51,15 @@ pub struct Entry {
 /// A graph, its operations in an order in which they can run.
 #[derive(Clone, PartialEq, Message)]
 pub struct Graph {
-    /// Operations.
     #[prost(message, repeated, tag = "1")]
     pub node: Vec<Node>,
-    /// Name of the graph.
     #[prost(string, tag = "2")]
     pub name: String,
     /// Weights and constants.
     #[prost(message, repeated, tag = "5")]
     pub initializer: Vec<Tensor>,
-    /// Inputs.
     #[prost(message, repeated, tag = "11")]
     pub input: Vec<Value>,
-    /// Outputs.
     #[prost(message, repeated, tag = "12")]
     pub output: Vec<Value>,
 }
@@ -81,19 +67,14 @@ pub struct Graph {
 /// An operation.
 #[derive(Clone, PartialEq, Message)]
 pub struct Node {
-    /// Names of the inputs.
     #[prost(string, repeated, tag = "1")]
     pub input: Vec<String>,
-    /// Names of the outputs.
     #[prost(string, repeated, tag = "2")]
     pub output: Vec<String>,
-    /// Name of the node.
     #[prost(string, tag = "3")]
     pub name: String,
-    /// Operation.
     #[prost(string, tag = "4")]
     pub op_type: String,
-    /// Attributes.
     #[prost(message, repeated, tag = "5")]
     pub attribute: Vec<Attribute>,
 }
@@ -101,7 +82,6 @@ pub struct Node {
 /// An attribute of an operation: one value, of the kind that `type` gives.
 #[derive(Clone, PartialEq, Message)]
 pub struct Attribute {
-    /// Name of the attribute.
     #[prost(string, tag = "1")]
     pub name: String,
     /// A float, type 1.
@@ -116,7 +96,6 @@ pub struct Attribute {
     /// Integers, type 7.
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
-    /// Kind of the value.
     #[prost(int32, tag = "20")]
     pub r#type: i32,
 }
@@ -124,13 +103,10 @@ pub struct Attribute {
 /// Values and their shape.
 #[derive(Clone, PartialEq, Message)]
 pub struct Tensor {
-    /// Shape.
     #[prost(int64, repeated, packed = "false", tag = "1")]
     pub dims: Vec<i64>,
-    /// [`FLOAT`] or [`INT64`].
     #[prost(int32, tag = "2")]
     pub data_type: i32,
-    /// Name of the tensor.
     #[prost(string, tag = "8")]
     pub name: String,
     /// Values row by row, little-endian.
@@ -141,10 +117,8 @@ pub struct Tensor {
 /// An input or output.
 #[derive(Clone, PartialEq, Message)]
 pub struct Value {
-    /// Name of the value.
     #[prost(string, tag = "1")]
     pub name: String,
-    /// Type of the value.
     #[prost(message, optional, tag = "2")]
     pub r#type: Option<Type>,
     /// Description for readers.
@@ -163,10 +137,8 @@ pub struct Type {
 /// Element type and shape of a tensor.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorType {
-    /// [`FLOAT`] or [`INT64`].
     #[prost(int32, tag = "1")]
     pub elem_type: i32,
-    /// Shape.
     #[prost(message, optional, tag = "2")]
     pub shape: Option<Shape>,
 }
@@ -174,7 +146,6 @@ pub struct TensorType {
 /// A shape.
 #[derive(Clone, PartialEq, Message)]
 pub struct Shape {
-    /// Dimensions.
     #[prost(message, repeated, tag = "1")]
     pub dim: Vec<Side>,
 }
@@ -182,10 +153,8 @@ pub struct Shape {
 /// A dimension: a fixed length, or a name for any length.
 #[derive(Clone, PartialEq, Message)]
 pub struct Side {
-    /// Length.
     #[prost(int64, optional, tag = "1")]
     pub dim_value: Option<i64>,
-    /// Name.
     #[prost(string, optional, tag = "2")]
     pub dim_param: Option<String>,
 }
