@@ -20,10 +20,7 @@ use crate::{
         status::Status,
     },
     study::{Record, Table, slices},
-    train::{
-        adamw::AdamW,
-        checkpoint::{self, Whole},
-    },
+    train::{adamw::AdamW, checkpoint},
     tui::{Appearance, Keymap, Pictures, Reply, Screen},
     view::State,
 };
@@ -40,40 +37,28 @@ use std::{
 /// Reads a config file. The resolved config, which a run saves, must read back the same.
 pub fn config(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    match Config::of_text(text, "config.toml") {
-        Ok(config) => {
-            let again = Config::of_text(&config.to_toml(), "again").expect("a resolved config");
-            assert_eq!(config, again);
-        }
-        Err(error) => is_one_sentence(&error.to_string()),
+    if let Some(config) = accepted(Config::of_text(text, "config.toml")) {
+        let again = Config::of_text(&config.to_toml(), "again").expect("a resolved config");
+        assert_eq!(config, again);
     }
 }
 
 /// Reads `train_seg.csv`.
 pub fn table(bytes: &[u8]) {
-    match Table::of_bytes(bytes, Path::new("train_seg.csv")) {
-        Ok(table) => {
-            let first = table.studies[0].fold;
-            let (train, valid) = table.split(first);
-            assert_eq!(train.len() + valid.len(), table.studies.len());
-            if let Err(error) = table.check_folds(&[first, 3], 2) {
-                is_one_sentence(&error.to_string());
-            }
-        }
-        Err(error) => is_one_sentence(&error.to_string()),
+    if let Some(table) = accepted(Table::of_bytes(bytes, Path::new("train_seg.csv"))) {
+        let first = table.studies[0].fold;
+        let (train, valid) = table.split(first);
+        assert_eq!(train.len() + valid.len(), table.studies.len());
+        accepted(table.check_folds(&[first, 3], 2));
     }
-    if let Err(error) = Record::of_bytes(bytes, Path::new("studies.csv")) {
-        is_one_sentence(&error);
-    }
+    accepted(Record::of_bytes(bytes, Path::new("studies.csv")));
 }
 
 /// Reads a crop.
 pub fn npy(bytes: &[u8]) {
     const SIZE: usize = 8;
     let mut out = [0; SIZE * SIZE * crate::config::CHANNELS];
-    if let Err(e) = slices::decode(&mut Cursor::new(bytes), bytes.len() as u64, SIZE, &mut out) {
-        is_one_sentence(&e);
-    }
+    accepted(slices::decode(&mut Cursor::new(bytes), bytes.len() as u64, SIZE, &mut out));
 }
 
 /// Reads and trims a journal. Half of the inputs, those whose first byte is even, get a valid first
@@ -83,9 +68,8 @@ pub fn journal(bytes: &[u8]) {
     let Some((first, rest)) = bytes.split_first() else { return };
     let whole = if first % 2 == 0 { [HEAD, rest].concat() } else { bytes.to_vec() };
     let file = Temporary::new(&whole);
-    match State::of_journal(&file.0, None) {
-        Ok((state, _)) => show(state),
-        Err(error) => is_one_sentence(&error.to_string()),
+    if let Some((state, _)) = accepted(State::of_journal(&file.0, None)) {
+        show(state);
     }
     if let Ok(report) = Report::of_journal(&file.0) {
         let (page, text) = (html::page(&report), markdown::text(&report));
@@ -97,14 +81,11 @@ pub fn journal(bytes: &[u8]) {
         Known { fold: 0, epochs: 1, steps: 2 },
         Known { fold: 1, epochs: usize::MAX, steps: usize::MAX },
     ];
-    match journal::trim(&file.0, &known) {
+    if accepted(journal::trim(&file.0, &known)).is_some() {
         // The trimmed journal needs no more trimming.
-        Ok(_) => {
-            let left = std::fs::read(&file.0).expect("the journal");
-            journal::trim(&file.0, &known).expect("it was trimmed before");
-            assert!(std::fs::read(&file.0).is_ok_and(|again| again == left));
-        }
-        Err(error) => is_one_sentence(&error.to_string()),
+        let left = std::fs::read(&file.0).expect("the journal");
+        journal::trim(&file.0, &known).expect("it was trimmed before");
+        assert!(std::fs::read(&file.0).is_ok_and(|again| again == left));
     }
 }
 
@@ -142,38 +123,29 @@ pub fn message(bytes: &[u8]) {
 pub fn checkpoint(bytes: &[u8]) {
     let mut bytes = bytes.to_vec();
     checkpoint::set_sum(&mut bytes);
-    if let Err(why) = weights::tensors(&bytes) {
-        is_one_sentence(&why);
-    }
+    accepted(weights::tensors(&bytes));
     let file = Temporary::new(&bytes);
     let (whole, refused) = checkpoint::newest(std::iter::once(file.0.clone()));
     refused.iter().for_each(|(_, why)| is_one_sentence(why));
     let Some(whole) = whole else { return };
-    let progress = whole.progress();
-    match &progress {
-        Ok(progress) => {
-            let next = progress.epoch.checked_add(1).and(progress.step.checked_add(1));
-            next.expect("training goes on from it");
-            let known = Known { fold: progress.fold, epochs: progress.epoch, steps: progress.step };
-            let _ = journal::trim(Path::new("nowhere"), &[known]);
-        }
-        Err(error) => is_one_sentence(&error.to_string()),
+    if let Some(progress) = accepted(whole.progress()) {
+        let next = progress.epoch.checked_add(1).and(progress.step.checked_add(1));
+        next.expect("training goes on from it");
+        let known = Known { fold: progress.fold, epochs: progress.epoch, steps: progress.step };
+        let _ = journal::trim(Path::new("nowhere"), &[known]);
     }
-    if let Err(error) = Config::of_text(whole.config(), "the checkpoint") {
-        is_one_sentence(&error.to_string());
-    }
-    load(&whole);
+    accepted(Config::of_text(whole.config(), "the checkpoint"));
+    with_network(|model, optimizer| {
+        accepted(checkpoint::load_last(model, &mut optimizer.clone(), &whole));
+    });
 }
 
 /// Reads `state.json`.
 pub fn state(bytes: &[u8]) {
-    match Status::of_bytes(bytes) {
-        Ok(status) => {
-            let text = serde_json::to_vec(&status).expect("plain data");
-            let again = Status::of_bytes(&text).expect("as it was written");
-            assert_eq!(again.folds.len(), status.folds.len());
-        }
-        Err(why) => is_one_sentence(&why),
+    if let Some(status) = accepted(Status::of_bytes(bytes)) {
+        let text = serde_json::to_vec(&status).expect("plain data");
+        let again = Status::of_bytes(&text).expect("as it was written");
+        assert_eq!(again.folds.len(), status.folds.len());
     }
 }
 
@@ -181,23 +153,10 @@ pub fn state(bytes: &[u8]) {
 /// not find an archive's checksums.
 pub fn weights(bytes: &[u8]) {
     const STORED: [u8; 256] = [1; 256];
-    if let Err(why) = weights::of_pickle(bytes, &STORED) {
-        is_one_sentence(&why);
-    }
+    accepted(weights::of_pickle(bytes, &STORED));
     let file = Temporary::new(bytes);
     with_network(|model, _| {
-        if let Err(error) = weights::fill(model, &file.0, None) {
-            is_one_sentence(&error.to_string());
-        }
-    });
-}
-
-/// Loads the weights into a small network.
-fn load(whole: &Whole) {
-    with_network(|model, optimizer| {
-        if let Err(error) = checkpoint::load_last(model, &mut optimizer.clone(), whole) {
-            is_one_sentence(&error.to_string());
-        }
+        accepted(weights::fill(model, &file.0, None));
     });
 }
 
@@ -237,6 +196,11 @@ fn draw(screen: &mut Screen) {
     let drawn = &terminal.backend().buffer().content;
     let steers = |cell: &ratatui::buffer::Cell| cell.symbol().chars().any(char::is_control);
     assert!(!drawn.iter().any(steers), "what is drawn steers the terminal");
+}
+
+/// Returns what was read, if the input was accepted; asserts that the error otherwise is one sentence.
+fn accepted<T>(read: Result<T, impl ToString>) -> Option<T> {
+    read.map_err(|error| is_one_sentence(&error.to_string())).ok()
 }
 
 /// Asserts that an error is short, one line, and free of terminal control characters.
