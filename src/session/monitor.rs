@@ -1,6 +1,9 @@
 //! Reports the state of the machine every few seconds during training.
 
-use crate::run::{Event, channel::EventSender, event::System, folder::Folder};
+use crate::{
+    run::{Event, channel::EventSender, event::System, folder::Folder},
+    train::cgroup,
+};
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use std::{path::Path, thread::JoinHandle, time::Duration};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate};
@@ -81,11 +84,12 @@ impl Machine {
         }
     }
 
-    /// Returns used and total memory in bytes: the container's limit if it is below the machine's memory.
+    /// Returns used and total memory in bytes: of a container or a batch job if its limit is below the
+    /// machine's memory.
     fn memory(&self) -> (u64, u64) {
         let total = self.system.total_memory();
-        match self.system.cgroup_limits() {
-            Some(limits) if limits.total_memory < total => (limits.rss, limits.total_memory),
+        match cgroup::tightest() {
+            Some(group) if group.limit < total => (group.used, group.limit),
             _ => (self.system.used_memory(), total),
         }
     }

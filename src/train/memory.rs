@@ -1,6 +1,7 @@
 //! Memory plan of a step: which activations it keeps, how many images it processes at once, and the
 //! bytes that takes.
 
+use super::cgroup;
 use crate::{
     config::{Config, Precision},
     device,
@@ -227,16 +228,12 @@ pub fn small_pages() {
     let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
-/// Returns the free memory in bytes, within a container's limit.
+/// Returns the free memory in bytes, within the limits of a container or a batch job.
 pub fn free_memory() -> u64 {
     let mut system = sysinfo::System::new();
     system.refresh_memory();
     let free = system.available_memory();
-    match system.cgroup_limits() {
-        // `free_memory` of the limits counts the page cache as used.
-        Some(limits) => free.min(limits.total_memory.saturating_sub(limits.rss)),
-        None => free,
-    }
+    cgroup::tightest().map_or(free, |group| free.min(group.free()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The trainer thread: the notebook's loss, schedule, optimizer, epochs, folds and checkpoints.
 
 pub mod adamw;
+pub mod cgroup;
 pub mod checkpoint;
 mod checkpoint_writer;
 pub mod control;
