@@ -9,7 +9,7 @@ use rsna_tui::{
     print::{self, CommandOutput},
     run, session,
     session::FrontEnd,
-    train::memory,
+    train::{memory, trainer::Job},
 };
 use std::{ffi::OsString, io::ErrorKind, process::ExitCode};
 
@@ -38,14 +38,11 @@ fn main() -> ExitCode {
 
 /// Formats an error without the stack trace that candle adds to its own.
 fn sentence(error: &Report) -> String {
-    match error.downcast_ref() {
-        Some(engine) if device::is_out_of_memory(engine) => {
-            "out of memory on the device: end other programs that use it, or lower train.batch_size"
-                .into()
-        }
-        Some(engine) => weights::sentence(engine),
-        None => error.to_string(),
+    if error.downcast_ref().is_some_and(device::is_out_of_memory) {
+        return "out of memory on the device: end other programs that use it, or lower train.batch_size"
+            .into();
     }
+    weights::report(error)
 }
 
 /// Parses the command line; `None` if it is invalid and clap's message has been printed.
@@ -66,63 +63,53 @@ fn parse(args: impl Iterator<Item = OsString>) -> Option<Cli> {
 }
 
 fn start(cli: &Cli) -> Result<ExitCode> {
-    match &cli.command {
-        Some(Command::Phantom(args)) => return Ok(print(&session::phantom(args)?)),
-        Some(Command::Augment(args)) => return Ok(print(&session::augment(args)?)),
-        Some(Command::Check(args)) => {
-            return Ok(print(&CommandOutput::of_text(&session::check(args)?)));
+    let text = |text: String| print(&CommandOutput::of_text(&text));
+    let command = match &cli.command {
+        Some(command) => command,
+        None if cli.train.print_model => {
+            return Ok(text(session::model_table(&session::config(&cli.train)?)?));
         }
-        Some(Command::Bench(args)) => {
-            return Ok(print(&CommandOutput::of_text(&session::bench(args)?)));
+        None => {
+            let (args, config) = (&cli.train, session::config(&cli.train)?);
+            return in_background(&args.background, args.no_tui, || session::prepare(args, config));
         }
-        Some(Command::Selftest(args)) => return Ok(judged(&session::selftest(args)?)),
-        Some(Command::Keys) => return Ok(print(&CommandOutput::of_text(&session::keys_table()?))),
-        Some(Command::Runs(args)) => {
-            return Ok(print(&CommandOutput::of_text(&session::runs(args)?)));
+    };
+    Ok(match command {
+        Command::Phantom(args) => print(&session::phantom(args)?),
+        Command::Augment(args) => print(&session::augment(args)?),
+        Command::Check(args) => text(session::check(args)?),
+        Command::Bench(args) => text(session::bench(args)?),
+        Command::Selftest(args) => judged(&session::selftest(args)?),
+        Command::Keys => text(session::keys_table()?),
+        Command::Runs(args) => text(session::runs(args)?),
+        Command::Report(args) => print(&session::report(args)?),
+        Command::Evaluate(args) => print(&session::evaluate(args)?),
+        Command::Predict(args) => judged(&session::predict(args)?),
+        Command::Import(args) => print(&session::import(args)?),
+        Command::Export(args) => print(&session::export(args)?),
+        Command::Completions(args) => print(&session::completions(args)?),
+        Command::Man(args) => print(&session::man(args)?),
+        Command::Attach(args) => session::attach(args)?,
+        Command::Pause(args) => session::steer(args, run::Command::Pause)?,
+        Command::Unpause(args) => session::steer(args, run::Command::Resume)?,
+        Command::Checkpoint(args) => session::steer(args, run::Command::Checkpoint)?,
+        Command::Plan(args) => session::plan(args)?,
+        Command::Fold(args) => session::fold(args)?,
+        Command::Stop(args) if args.after_epoch => {
+            session::steer(&args.steer, run::Command::StopAfterEpoch)?
         }
-        Some(Command::Report(args)) => return Ok(print(&session::report(args)?)),
-        Some(Command::Evaluate(args)) => return Ok(print(&session::evaluate(args)?)),
-        Some(Command::Predict(args)) => {
-            return Ok(judged(&session::predict(args)?));
+        Command::Stop(args) => session::steer(&args.steer, run::Command::StopNow)?,
+        Command::Resume(args) => {
+            in_background(&args.background, args.no_tui, || session::resume(args))?
         }
-        Some(Command::Import(args)) => return Ok(print(&session::import(args)?)),
-        Some(Command::Export(args)) => return Ok(print(&session::export(args)?)),
-        Some(Command::Completions(args)) => return Ok(print(&session::completions(args)?)),
-        Some(Command::Man(args)) => return Ok(print(&session::man(args)?)),
-        Some(Command::Attach(args)) => return session::attach(args),
-        Some(Command::Pause(args)) => return session::steer(args, run::Command::Pause),
-        Some(Command::Unpause(args)) => return session::steer(args, run::Command::Resume),
-        Some(Command::Checkpoint(args)) => return session::steer(args, run::Command::Checkpoint),
-        Some(Command::Plan(args)) => return session::plan(args),
-        Some(Command::Fold(args)) => return session::fold(args),
-        Some(Command::Stop(args)) => {
-            let command = match args.after_epoch {
-                true => run::Command::StopAfterEpoch,
-                false => run::Command::StopNow,
-            };
-            return session::steer(&args.steer, command);
-        }
-        Some(Command::Resume(args)) => {
-            return in_background(&args.background, || {
-                session::train(session::resume(args)?, front_end(args.no_tui, &args.background))
-            });
-        }
-        None => {}
-    }
-    let args = &cli.train;
-    let config = session::config(args)?;
-    if args.print_model {
-        return Ok(print(&CommandOutput::of_text(&session::model_table(&config)?)));
-    }
-    in_background(&args.background, || {
-        session::train(session::prepare(args, config)?, front_end(args.no_tui, &args.background))
     })
 }
 
 /// Trains in a background process if requested, otherwise in this one.
 fn in_background(
     background: &Background,
-    train: impl FnOnce() -> Result<ExitCode>,
+    no_tui: bool,
+    prepare: impl FnOnce() -> Result<Job>,
 ) -> Result<ExitCode> {
     if background.detach {
         return session::detach(std::env::args_os().skip(1));
@@ -130,15 +117,12 @@ fn in_background(
     if background.detached {
         session::leave_session();
     }
-    train()
-}
-
-fn front_end(no_tui: bool, background: &Background) -> FrontEnd {
-    match (background.detached, no_tui) {
+    let front_end = match (background.detached, no_tui) {
         (true, _) => FrontEnd::Background,
         (false, true) => FrontEnd::Lines,
         (false, false) => FrontEnd::Dashboard,
-    }
+    };
+    session::train(prepare()?, front_end)
 }
 
 /// Like [`print()`], for a command that can finish and still report a problem.

@@ -52,10 +52,7 @@ impl Check<'_> {
         let worst = match made {
             Ok(Ok(worst)) => Ok(worst),
             Ok(Err(error)) if is_out_of_memory(&error) => Err(Failure::OutOfMemory),
-            Ok(Err(error)) => Err(Failure::Other(match error.downcast_ref() {
-                Some(error) => weights::sentence(error),
-                None => error.to_string(),
-            })),
+            Ok(Err(error)) => Err(Failure::Other(weights::report(&error))),
             Err(panic) => Err(Failure::Other(panics::message(panic.as_ref()).into())),
         };
         Outcome { name: self.name, dtype: self.dtype, allowed: self.allowed, worst }

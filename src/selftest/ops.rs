@@ -126,10 +126,10 @@ impl Op {
         let grads = (&result * r)?.sum_all()?.backward()?;
         let mut all = vec![values(&result)?];
         for input in &inputs {
-            let Some(grad) = grads.get(input) else {
-                candle_core::bail!("{} has no gradient", self.name)
-            };
-            all.push(values(grad)?);
+            match grads.get(input) {
+                Some(grad) => all.push(values(grad)?),
+                None => candle_core::bail!("{} has no gradient", self.name),
+            }
         }
         Ok(all)
     }
@@ -152,25 +152,18 @@ impl Op {
             let inputs = rounded.iter().map(there).collect::<Result<Vec<_>>>()?;
             let got = self.results(&inputs, &there(&r)?)?;
             for (i, (got, expected)) in got.iter().zip(&expected).enumerate() {
-                worst
-                    .add(apart(got, expected), || format!("{}, {}", of(i), shape(&case.inputs[0])));
+                worst.add(apart(got, expected), || {
+                    let sides: Vec<String> = case.inputs[0].iter().map(usize::to_string).collect();
+                    let shape = sides.join(" x ");
+                    match i {
+                        0 => format!("result, first input {shape}"),
+                        i => format!("gradient of input {i}, first input {shape}"),
+                    }
+                });
             }
         }
         Ok(worst)
     }
-}
-
-/// Names element `i` of [`Op::results`].
-fn of(i: usize) -> String {
-    match i {
-        0 => "result".into(),
-        i => format!("gradient of input {i}"),
-    }
-}
-
-fn shape(shape: &[usize]) -> String {
-    let sides: Vec<String> = shape.iter().map(usize::to_string).collect();
-    format!("first input {}", sides.join(" x "))
 }
 
 /// Puts NaN and an infinity in each input in turn. Counts results in f32 that are finite where the CPU's
@@ -230,19 +223,14 @@ pub fn head(device: &Device, seed: u64) -> eyre::Result<Worst> {
         let (got, expected) = (of(DType::F32, device)?, of(DType::F64, &Device::Cpu)?);
         let each = got.iter().zip(&expected).enumerate().filter(|(i, _)| *i != NOTHING);
         for (i, (got, expected)) in each {
-            worst.add(apart(got, expected), || format!("{}, {rows} rows", of_head(i)));
+            worst.add(apart(got, expected), || match i {
+                0 => format!("logits, {rows} rows"),
+                1 => format!("gradient of the input, {rows} rows"),
+                i => format!("gradient of weight {}, {rows} rows", i - 1),
+            });
         }
     }
     Ok(worst)
-}
-
-/// Names element `i` of a head's results.
-fn of_head(i: usize) -> String {
-    match i {
-        0 => "logits".into(),
-        1 => "gradient of the input".into(),
-        i => format!("gradient of weight {}", i - 1),
-    }
 }
 
 /// Counts values of [`ops::pixels`] in `dtype` that are not bit-identical with the CPU's.

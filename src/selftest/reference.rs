@@ -176,15 +176,13 @@ impl Half {
         (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f32 / (1u64 << 24) as f32
     }
 
-    /// The images as [T, 3, S, S], the layout of candle-transformers.
-    fn channels_first(&self, device: &Device) -> Result<Tensor> {
-        let mut pixels = Vec::with_capacity(IMAGES * RGB * SIZE * SIZE);
-        for image in 0..IMAGES {
-            for c in 0..RGB {
-                pixels.extend((0..SIZE * SIZE).map(|pixel| self.value(image, pixel, c)));
-            }
-        }
-        Tensor::from_vec(pixels, (IMAGES, RGB, SIZE, SIZE), device)
+    /// The images as [T, S, S, 6], and their noise as [T, 3, S, S], the layout of candle-transformers.
+    fn images(&self, device: &Device) -> Result<[Tensor; 2]> {
+        let mut pixels = vec![0.0; IMAGES * SIZE * SIZE * CHANNELS];
+        self.fill(0..IMAGES, &mut pixels);
+        let images = Tensor::from_vec(pixels, (IMAGES, SIZE, SIZE, CHANNELS), device)?;
+        let noise = images.narrow(3, self.channel, RGB)?.permute((0, 3, 1, 2))?.contiguous()?;
+        Ok([images, noise])
     }
 }
 
@@ -218,12 +216,8 @@ pub fn encoder(device: &Device, dtype: DType) -> eyre::Result<Worst> {
     let model = model(device)?;
     let mut worst = Worst::default();
     for half in &HALVES {
-        let expected = Reference::new(&model, half.channel, device)?
-            .encoder
-            .forward(&half.channels_first(device)?)?;
-        let mut pixels = vec![0.0; IMAGES * SIZE * SIZE * CHANNELS];
-        half.fill(0..IMAGES, &mut pixels);
-        let images = Tensor::from_vec(pixels, (IMAGES, SIZE, SIZE, CHANNELS), device)?;
+        let [images, noise] = half.images(device)?;
+        let expected = Reference::new(&model, half.channel, device)?.encoder.forward(&noise)?;
         let got = images.to_dtype(dtype)?.apply(&model.encoder)?;
         let error = apart(&values(&got)?, &values(&expected)?);
         worst.add(error, || format!("features, channels from {}", half.channel));
@@ -242,7 +236,8 @@ pub fn network(device: &Device) -> eyre::Result<Worst> {
     let mut worst = Worst::default();
     for half in &HALVES {
         let reference = Reference::new(&model, half.channel, device)?;
-        let features = reference.encoder.forward(&half.channels_first(device)?)?;
+        let [_, noise] = half.images(device)?;
+        let features = reference.encoder.forward(&noise)?;
         let expected = reference.tail(&features)?;
         let (slices, studies) = stepper.predict(half, 1)?;
         for (what, got, expected) in

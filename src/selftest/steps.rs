@@ -180,20 +180,16 @@ pub fn adamw(device: &Device, seed: u64) -> Result<Worst> {
     let mut expected = candle_nn::AdamW::new(theirs.clone(), params)?;
     let mut worst = Worst::default();
     for _ in 0..5 {
-        let (mut scaled, mut squares, mut sum) = (Vec::new(), Vec::new(), None::<Tensor>);
+        let (mut scaled, mut squares, mut terms) = (Vec::new(), Vec::new(), Vec::new());
         for (shape, var) in shapes.iter().zip(&theirs) {
             let g = random(&mut rng, shape)?.to_dtype(DType::F32)?;
             scaled.push((&g * scale)?.to_device(device)?);
             let g = g.to_dtype(DType::F64)?;
             squares.push(values(&g)?.iter().map(|g| (g * scale).powi(2)).sum::<f64>());
-            let of_this = (var.as_tensor() * g)?.sum_all()?;
-            sum = Some(match sum {
-                None => of_this,
-                Some(sum) => (sum + of_this)?,
-            });
+            terms.push((var.as_tensor() * g)?.sum_all()?);
         }
-        // This sum's gradients are `g`.
-        sum.map(|sum| expected.backward_step(&sum)).transpose()?;
+        // The gradients of this sum are the `g`.
+        expected.backward_step(&Tensor::stack(&terms, 0)?.sum_all()?)?;
         let gradients = match device.is_cpu() {
             true => WeightGradients::Host(WeightGradients::Device(scaled).to_host()?),
             false => WeightGradients::Device(scaled),
