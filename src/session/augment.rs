@@ -1,6 +1,6 @@
 //! `rsna-tui augment`: draws a study as training sees it.
 
-use super::out::{check_folder, make_folder};
+use super::out::{Destination, check_folder, make_folder};
 use crate::{
     cli,
     config::Config,
@@ -10,7 +10,7 @@ use crate::{
     study::{Study, Table},
 };
 use eyre::{Result, bail, eyre};
-use std::{fs::File, io::ErrorKind, io::Write, ops::Range, path::Path};
+use std::ops::Range;
 
 /// Epochs per sheet.
 const EPOCHS: usize = 4;
@@ -43,7 +43,9 @@ pub fn augment(args: &cli::Augment) -> Result<CommandOutput> {
     }
     source.check(std::slice::from_ref(study))?;
     let png = sheet.png(&*source)?;
-    write(&args.out, &path, &png)?;
+    check_folder(&args.out, "augment")?;
+    make_folder(&args.out)?;
+    Destination::of(&path, true, false)?.write(&png)?;
     let to = epochs.end - 1;
     let said = format!(
         "wrote {} ({width} × {height}): {} of {} slices of {}, raw and as fold {fold} trains on \
@@ -66,26 +68,24 @@ fn find<'a>(table: &'a Table, uid: Option<&str>, config: &Config) -> Result<&'a 
         false => format!("the table {}", config.data.table.display()),
     };
     let Some(uid) = uid else {
-        let n = studies.len();
-        let some: Vec<&Study> = studies.iter().take(NAMED).collect();
+        let (n, plural) = (studies.len(), if studies.len() == 1 { "y" } else { "ies" });
+        let first = named(studies.iter());
         bail!(
-            "--study is missing: {place} has {n} stud{}, the first {}; give one with --study UID",
-            if n == 1 { "y" } else { "ies" },
-            named(&some)
+            "--study is missing: {place} has {n} stud{plural}, the first {first}; give one with --study UID"
         );
     };
     studies.iter().find(|s| &*s.uid == uid).ok_or_else(|| {
         let mut near: Vec<&Study> = studies.iter().collect();
         // A mistyped or truncated UID shares its start and end with the intended one.
         near.sort_by_key(|s| std::cmp::Reverse(shared(&s.uid, uid)));
-        near.truncate(NAMED);
-        eyre!("--study {uid}: {place} has no such study; the nearest are {}", named(&near))
+        let near = named(near.into_iter());
+        eyre!("--study {uid}: {place} has no such study; the nearest are {near}")
     })
 }
 
-fn named(studies: &[&Study]) -> String {
-    let uids: Vec<&str> = studies.iter().map(|s| &*s.uid).collect();
-    uids.join(", ")
+/// Lists the first UIDs.
+fn named<'a>(studies: impl Iterator<Item = &'a Study>) -> String {
+    studies.take(NAMED).map(|s| &*s.uid).collect::<Vec<_>>().join(", ")
 }
 
 /// Counts the letters that two names share at the start and the end.
@@ -132,21 +132,6 @@ fn file_name(uid: &str) -> String {
         Some(rest) => format!("_{rest}.png"),
         None => format!("{name}.png"),
     }
-}
-
-/// Creates a file in `dir`, which is created if missing. Removes the file on an error.
-fn write(dir: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
-    check_folder(dir, "augment")?;
-    make_folder(dir)?;
-    let failed = |e: std::io::Error| match e.kind() {
-        ErrorKind::AlreadyExists => eyre!("{} has just been made; try again", path.display()),
-        _ => eyre!("cannot write {}: {e}; give another folder with --out", path.display()),
-    };
-    let mut file = File::create_new(path).map_err(failed)?;
-    file.write_all(bytes).map_err(|e| {
-        let _ = std::fs::remove_file(path);
-        failed(e)
-    })
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use crate::{
 use candle_core::{DType, Device};
 use eyre::{Result, eyre};
 use rand::RngCore;
+use serde::Serialize;
 use std::{collections::BTreeMap, fmt::Write, sync::Arc, time::Instant};
 
 /// Bytes that AdamW reads and writes per weight: the weight, its moments, and its gradient.
@@ -45,18 +46,37 @@ impl SliceSource for Noise {
     }
 }
 
-/// Measurements, in seconds per step unless stated otherwise.
+/// Seconds of a step.
+#[derive(Serialize)]
+struct Times {
+    median: f64,
+    lowest: f64,
+    highest: f64,
+    mean: f64,
+}
+
+impl Times {
+    /// Of at least one step.
+    fn of(mut steps: Vec<f64>) -> Self {
+        steps.sort_by(f64::total_cmp);
+        let mean = steps.iter().sum::<f64>() / steps.len() as f64;
+        let (lowest, highest) = (steps[0], steps[steps.len() - 1]);
+        Self { median: steps[steps.len() / 2], lowest, highest, mean }
+    }
+}
+
+/// What was measured.
 struct Measured {
-    whole: Vec<f64>,
-    data: f64,
-    parts: [f64; Part::ALL.len()],
+    steps: usize,
+    whole: Times,
+    /// Seconds per step of waiting for data and of each part of the step.
+    parts: [(&'static str, f64); 1 + Part::ALL.len()],
     images: usize,
-    weights: usize,
-    /// Floating-point operations of a step's products, without recomputation in the encoder.
-    operations: f64,
-    /// The device's own operations and bytes per second.
-    rate: f64,
-    bandwidth: f64,
+    /// Floating-point operations per second while computing, without recomputation in the encoder, and
+    /// those that the device reaches.
+    operations: [f64; 2],
+    /// Bytes per second that AdamW reads and writes, and those at which the device copies.
+    bandwidth: [f64; 2],
     peak: Option<u64>,
     plan: Plan,
 }
@@ -70,13 +90,10 @@ pub fn bench(args: &cli::Bench) -> Result<String> {
     if let Some(why) = &chosen.why {
         print::warn(format_args!("on the CPU: {why}"));
     }
-    let steps = args.steps as usize;
     config.train.epochs = 1;
-    let measured = measure(&config, &chosen.device, steps)?;
-    if args.json {
-        return json(&config, &chosen.name, &measured);
-    }
-    table(&config, &chosen.name, &measured)
+    let measured = measure(&config, &chosen.device, args.steps as usize)?;
+    let show = if args.json { json } else { table };
+    show(&config, &chosen.name, &measured)
 }
 
 fn measure(config: &Config, device: &Device, steps: usize) -> Result<Measured> {
@@ -130,57 +147,38 @@ fn measure(config: &Config, device: &Device, steps: usize) -> Result<Measured> {
     let peak = device::peak_memory(device);
     let rate = speed::product(device, compute(config.train.precision))?;
     let bandwidth = speed::copy(device)?;
-    let n = whole.len() as f64;
+    let (steps, whole) = (whole.len(), Times::of(whole));
+    let [upload, encode, tail, backward, optimizer] = clock.take()?.map(|s| s / steps as f64);
+    let data = data / steps as f64;
     let images = config.train.batch_size * spec.images;
-    let (encoder, tail) = spec.multiplications(size);
+    let (of_encoder, of_tail) = spec.multiplications(size);
+    // 2 operations per multiply-add forward, and twice that backward.
+    let operations = 6.0 * (images as f64) * (of_encoder + of_tail) as f64;
+    let adamw_bytes = (ADAMW_BYTES * model.parameters.count()) as f64;
     Ok(Measured {
-        data: data / n,
-        parts: clock.take()?.map(|seconds| seconds / n),
+        steps,
+        operations: [operations / (whole.mean - data), rate],
+        bandwidth: [adamw_bytes / optimizer, bandwidth],
         whole,
+        parts: [
+            ("waiting for data", data),
+            ("upload", upload),
+            ("encode", encode),
+            ("LSTMs and heads", tail),
+            ("backward", backward),
+            ("optimizer", optimizer),
+        ],
         images,
-        weights: model.parameters.count(),
-        // 2 operations per multiply-add forward, and twice that backward.
-        operations: 6.0 * (images as f64) * (encoder + tail) as f64,
-        rate,
-        bandwidth,
         peak,
         plan,
     })
-}
-
-/// Returns name and seconds of each part.
-fn parts(m: &Measured) -> Vec<(&'static str, f64)> {
-    let name = |part: &Part| match part {
-        Part::Upload => "upload",
-        Part::Encode => "encode",
-        Part::Tail => "LSTMs and heads",
-        Part::Backward => "backward",
-        Part::Optimizer => "optimizer",
-    };
-    let parts = Part::ALL.iter().map(name).zip(m.parts);
-    std::iter::once(("waiting for data", m.data)).chain(parts).collect()
-}
-
-/// Returns median, minimum and maximum.
-fn spread(values: &[f64]) -> [f64; 3] {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    [sorted[sorted.len() / 2], sorted[0], sorted[sorted.len() - 1]]
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
-fn adamw_bandwidth(m: &Measured) -> f64 {
-    (ADAMW_BYTES * m.weights) as f64 / m.parts[Part::Optimizer as usize]
 }
 
 fn table(config: &Config, device: &str, m: &Measured) -> Result<String> {
     let mut out = String::new();
     let (batch, size) = (config.train.batch_size, config.data.image_size);
     let precision = config.train.precision;
-    let [median, lowest, highest] = spread(&m.whole);
+    let Times { median, lowest, highest, mean } = m.whole;
     writeln!(out, "device    {device}")?;
     let images = m.images;
     writeln!(out, "step      {batch} studies, {images} images of {size} x {size}, {precision}")?;
@@ -188,34 +186,32 @@ fn table(config: &Config, device: &str, m: &Measured) -> Result<String> {
     writeln!(
         out,
         "time      {median:.3} s ({lowest:.3} to {highest:.3} in {} steps), {:.1} images/s",
-        m.whole.len(),
+        m.steps,
         images as f64 / median
     )?;
-    let whole = mean(&m.whole);
     writeln!(out, "\n{:<18}{:>10}{:>9}", "part", "ms", "share")?;
     let mut line = |name: &str, seconds: f64| {
-        writeln!(out, "{name:<18}{:>10.1}{:>8.1}%", 1e3 * seconds, 100.0 * seconds / whole)
+        writeln!(out, "{name:<18}{:>10.1}{:>8.1}%", 1e3 * seconds, 100.0 * seconds / mean)
     };
-    let parts = parts(m);
-    for (name, seconds) in &parts {
-        line(name, *seconds)?;
+    for (name, seconds) in m.parts {
+        line(name, seconds)?;
     }
-    line("between them", whole - parts.iter().map(|p| p.1).sum::<f64>())?;
-    line("whole step, mean", whole)?;
-    let computed = whole - m.data;
+    line("between them", mean - m.parts.iter().map(|p| p.1).sum::<f64>())?;
+    line("whole step, mean", mean)?;
+    let ([operations, most_operations], [bandwidth, most_bandwidth]) = (m.operations, m.bandwidth);
     writeln!(
         out,
         "\nproducts  {:.0} GFLOP/s while computing, {:.0} % of the {:.0} that this device reaches",
-        m.operations / computed / 1e9,
-        100.0 * m.operations / computed / m.rate,
-        m.rate / 1e9
+        operations / 1e9,
+        100.0 * operations / most_operations,
+        most_operations / 1e9
     )?;
     writeln!(
         out,
         "AdamW     {:.1} GB/s, {:.0} % of the {:.1} at which this device copies",
-        adamw_bandwidth(m) / 1e9,
-        100.0 * adamw_bandwidth(m) / m.bandwidth,
-        m.bandwidth / 1e9
+        bandwidth / 1e9,
+        100.0 * bandwidth / most_bandwidth,
+        most_bandwidth / 1e9
     )?;
     match m.peak {
         Some(peak) => write!(out, "memory    {} MiB at most", peak >> 20)?,
@@ -225,10 +221,7 @@ fn table(config: &Config, device: &str, m: &Measured) -> Result<String> {
 }
 
 fn json(config: &Config, device: &str, m: &Measured) -> Result<String> {
-    let [median, lowest, highest] = spread(&m.whole);
-    let parts = parts(m).into_iter().map(|(name, seconds)| (name, 1e3 * seconds));
-    let parts: BTreeMap<&str, f64> = parts.collect();
-    let whole = mean(&m.whole);
+    let parts = BTreeMap::from(m.parts.map(|(name, seconds)| (name, 1e3 * seconds)));
     let fields = serde_json::json!({
         "device": device,
         "precision": config.train.precision,
@@ -236,11 +229,11 @@ fn json(config: &Config, device: &str, m: &Measured) -> Result<String> {
         "images": m.images,
         "size": config.data.image_size,
         "chunk": m.plan.chunk,
-        "step_s": { "median": median, "lowest": lowest, "highest": highest, "mean": whole },
+        "step_s": m.whole,
         "parts_ms": parts,
-        "product_share": m.operations / (whole - m.data) / m.rate,
-        "adamw_bandwidth_share": adamw_bandwidth(m) / m.bandwidth,
+        "product_share": m.operations[0] / m.operations[1],
+        "adamw_bandwidth_share": m.bandwidth[0] / m.bandwidth[1],
         "peak_MiB": m.peak.map(|bytes| bytes >> 20),
     });
-    Ok(serde_json::to_string(&fields)?)
+    Ok(fields.to_string())
 }

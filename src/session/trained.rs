@@ -67,12 +67,12 @@ pub(super) fn of_run(folder: &Folder, wanted: Option<&[usize]>) -> Result<Vec<Tr
     if let Some(wanted) = wanted {
         let missing = wanted.iter().find(|&&fold| !all.iter().any(|t| t.fold == fold));
         if let Some(fold) = missing {
-            let folds: Vec<String> = status.folds.iter().map(|f| f.fold.to_string()).collect();
+            let folds = numbers(status.folds.iter().map(|f| f.fold));
+            let trained =
+                if all.is_empty() { "none".into() } else { numbers(all.iter().map(|t| t.fold)) };
             bail!(
-                "fold {fold} of the run {name} has no best weights; its folds are {}, of which \
-                 with weights: {}",
-                folds.join(", "),
-                numbers(&all)
+                "fold {fold} of the run {name} has no best weights; its folds are {folds}, of which \
+                 with weights: {trained}"
             );
         }
     } else if all.is_empty() {
@@ -81,17 +81,13 @@ pub(super) fn of_run(folder: &Folder, wanted: Option<&[usize]>) -> Result<Vec<Tr
              or train on: rsna-tui resume {name}"
         );
     } else if !open.is_empty() {
-        let open: Vec<String> = open.iter().map(usize::to_string).collect();
-        print::warn(format_args!(
-            "left out as not done, or without best weights: fold {}",
-            open.join(", ")
-        ));
+        let open = numbers(open.into_iter());
+        print::warn(format_args!("left out as not done, or without best weights: fold {open}"));
     }
     Ok(all)
 }
 
-/// Formats the folds as `0, 2`, or `none`.
-fn numbers(all: &[Trained]) -> String {
-    let folds: Vec<String> = all.iter().map(|t| t.fold.to_string()).collect();
-    if folds.is_empty() { "none".into() } else { folds.join(", ") }
+/// Formats folds as `0, 2`.
+fn numbers(folds: impl Iterator<Item = usize>) -> String {
+    folds.map(|fold| fold.to_string()).collect::<Vec<_>>().join(", ")
 }
