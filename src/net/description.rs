@@ -135,6 +135,9 @@ pub struct Network<T> {
     pub(crate) head2: Head<T>,
 }
 
+/// What `try_map` calls with each weight.
+type Each<'a, T, U, E> = &'a mut dyn FnMut(&T) -> Result<U, E>;
+
 /// Implements `map` and `each` for a type through its `try_map`.
 macro_rules! maps {
     ($($of:ident),*) => { $(impl<T> $of<T> {
@@ -163,16 +166,13 @@ maps!(Affine, Stage, Encoder, Lstm, Head);
 
 impl<T> Affine<T> {
     /// Like [`Self::map`], but stops when `f` fails.
-    pub(crate) fn try_map<U, E>(
-        &self,
-        f: &mut impl FnMut(&T) -> Result<U, E>,
-    ) -> Result<Affine<U>, E> {
+    pub(crate) fn try_map<U, E>(&self, f: Each<T, U, E>) -> Result<Affine<U>, E> {
         Ok(Affine { weight: f(&self.weight)?, bias: f(&self.bias)? })
     }
 }
 
 impl<T> Block<T> {
-    fn try_map<U, E>(&self, f: &mut impl FnMut(&T) -> Result<U, E>) -> Result<Block<U>, E> {
+    fn try_map<U, E>(&self, f: Each<T, U, E>) -> Result<Block<U>, E> {
         Ok(Block {
             gamma: f(&self.gamma)?,
             depthwise: self.depthwise.try_map(f)?,
@@ -184,7 +184,7 @@ impl<T> Block<T> {
 }
 
 impl<T> Stage<T> {
-    fn try_map<U, E>(&self, f: &mut impl FnMut(&T) -> Result<U, E>) -> Result<Stage<U>, E> {
+    fn try_map<U, E>(&self, f: Each<T, U, E>) -> Result<Stage<U>, E> {
         let downsample = match &self.downsample {
             Some((norm, product)) => Some((norm.try_map(f)?, product.try_map(f)?)),
             None => None,
@@ -196,10 +196,7 @@ impl<T> Stage<T> {
 
 impl<T> Encoder<T> {
     /// Like [`Self::map`], but stops when `f` fails.
-    pub(crate) fn try_map<U, E>(
-        &self,
-        f: &mut impl FnMut(&T) -> Result<U, E>,
-    ) -> Result<Encoder<U>, E> {
+    pub(crate) fn try_map<U, E>(&self, f: Each<T, U, E>) -> Result<Encoder<U>, E> {
         Ok(Encoder {
             stem: self.stem.try_map(f)?,
             second: self.second.as_ref().map(|second| second.try_map(f)).transpose()?,
@@ -211,7 +208,7 @@ impl<T> Encoder<T> {
 }
 
 impl<T> Direction<T> {
-    fn try_map<U, E>(&self, f: &mut impl FnMut(&T) -> Result<U, E>) -> Result<Direction<U>, E> {
+    fn try_map<U, E>(&self, f: Each<T, U, E>) -> Result<Direction<U>, E> {
         Ok(Direction {
             w_ih: f(&self.w_ih)?,
             w_hh: f(&self.w_hh)?,
@@ -223,10 +220,7 @@ impl<T> Direction<T> {
 
 impl<T> Lstm<T> {
     /// Like [`Self::map`], but stops when `f` fails.
-    pub(crate) fn try_map<U, E>(
-        &self,
-        f: &mut impl FnMut(&T) -> Result<U, E>,
-    ) -> Result<Lstm<U>, E> {
+    pub(crate) fn try_map<U, E>(&self, f: Each<T, U, E>) -> Result<Lstm<U>, E> {
         let mut layer = |of: &[Direction<T>; 2]| Ok([of[0].try_map(f)?, of[1].try_map(f)?]);
         Ok(Lstm { layers: [layer(&self.layers[0])?, layer(&self.layers[1])?] })
     }
@@ -234,10 +228,7 @@ impl<T> Lstm<T> {
 
 impl<T> Head<T> {
     /// Like [`Self::map`], but stops when `f` fails.
-    pub(crate) fn try_map<U, E>(
-        &self,
-        f: &mut impl FnMut(&T) -> Result<U, E>,
-    ) -> Result<Head<U>, E> {
+    pub(crate) fn try_map<U, E>(&self, f: Each<T, U, E>) -> Result<Head<U>, E> {
         Ok(Head {
             hidden: self.hidden.try_map(f)?,
             norm: self.norm.try_map(f)?,

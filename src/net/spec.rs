@@ -42,12 +42,28 @@ pub struct Spec {
 impl Spec {
     /// Reads the sizes from the config.
     pub fn new(config: &Config) -> Self {
-        let (name, stem, depths, dims, conv_mlp) = encoder(config.model.backbone);
+        use Backbone::*;
+        // From timm 1.0 (`timm/models/convnext.py`).
+        let (micro, six, eight) = ([1, 1, 2, 1], [2, 2, 6, 2], [2, 2, 8, 2]);
+        // `overlap_tiered` halves the first width, rounded to a multiple of 8; `overlap` keeps it.
+        let overlap = |middle| Stem::Overlap { middle };
+        let (name, stem, depths, first, conv_mlp) = match config.model.backbone {
+            ConvnextMicro => ("convnext_micro", Stem::Patch, micro, 16, true),
+            ConvnextAtto => ("convnext_atto", Stem::Patch, six, 40, true),
+            ConvnextAttoOls => ("convnext_atto_ols", overlap(24), six, 40, true),
+            ConvnextFemto => ("convnext_femto", Stem::Patch, six, 48, true),
+            ConvnextFemtoOls => ("convnext_femto_ols", overlap(24), six, 48, true),
+            ConvnextPico => ("convnext_pico", Stem::Patch, six, 64, true),
+            ConvnextPicoOls => ("convnext_pico_ols", overlap(32), six, 64, true),
+            ConvnextNano => ("convnext_nano", Stem::Patch, eight, 80, true),
+            ConvnextNanoOls => ("convnext_nano_ols", overlap(80), eight, 80, true),
+            ConvnextTiny => ("convnext_tiny", Stem::Patch, [3, 3, 9, 3], 96, false),
+        };
         Self {
             name,
             stem,
             depths,
-            dims,
+            dims: [1, 2, 4, 8].map(|widths| widths * first),
             conv_mlp,
             in_channels: CHANNELS,
             images: VERTEBRAE * config.data.slices_per_vertebra,
@@ -61,25 +77,4 @@ impl Spec {
     pub fn features(&self) -> usize {
         self.dims[3]
     }
-}
-
-/// Returns name, stem, depths, widths and kind of MLP as in timm 1.0 (`timm/models/convnext.py`).
-fn encoder(backbone: Backbone) -> (&'static str, Stem, [usize; 4], [usize; 4], bool) {
-    use Backbone::*;
-    let (micro, six, eight) = ([1, 1, 2, 1], [2, 2, 6, 2], [2, 2, 8, 2]);
-    // timm's `overlap_tiered` halves the first width, rounded to a multiple of 8; `overlap` keeps it.
-    let overlap = |middle| Stem::Overlap { middle };
-    let (name, stem, depths, first, conv_mlp) = match backbone {
-        ConvnextMicro => ("convnext_micro", Stem::Patch, micro, 16, true),
-        ConvnextAtto => ("convnext_atto", Stem::Patch, six, 40, true),
-        ConvnextAttoOls => ("convnext_atto_ols", overlap(24), six, 40, true),
-        ConvnextFemto => ("convnext_femto", Stem::Patch, six, 48, true),
-        ConvnextFemtoOls => ("convnext_femto_ols", overlap(24), six, 48, true),
-        ConvnextPico => ("convnext_pico", Stem::Patch, six, 64, true),
-        ConvnextPicoOls => ("convnext_pico_ols", overlap(32), six, 64, true),
-        ConvnextNano => ("convnext_nano", Stem::Patch, eight, 80, true),
-        ConvnextNanoOls => ("convnext_nano_ols", overlap(80), eight, 80, true),
-        ConvnextTiny => ("convnext_tiny", Stem::Patch, [3, 3, 9, 3], 96, false),
-    };
-    (name, stem, depths, [first, 2 * first, 4 * first, 8 * first], conv_mlp)
 }
