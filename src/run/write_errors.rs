@@ -2,11 +2,8 @@
 
 use std::io::{self, ErrorKind};
 
-/// Words for an error, and the condition for writing to continue.
-struct Words {
-    what: &'static str,
-    goes_on: &'static str,
-}
+/// When writing to a file server continues.
+const SERVER: &str = "when the file server answers again";
 
 /// Whether an error may go away, by itself or once somebody acts. Only errors that no retry can fix are
 /// final: a write that is not permitted or makes no sense. A disk, a file server or a machine that ran
@@ -38,7 +35,7 @@ pub fn passes(error: &io::Error) -> bool {
 /// Describes the error, with the system's number if it has one.
 pub fn what(error: &io::Error) -> String {
     match (words(error), error.raw_os_error()) {
-        (Some(words), Some(number)) => format!("{} (os error {number})", words.what),
+        (Some((what, _)), Some(number)) => format!("{what} (os error {number})"),
         // It brings its own message.
         _ => error.to_string(),
     }
@@ -49,7 +46,7 @@ pub fn goes_on(error: &io::Error) -> &'static str {
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "when there is room",
         ErrorKind::ReadOnlyFilesystem => "when the file system can be written again",
-        _ => words(error).map_or("when that has passed", |words| words.goes_on),
+        _ => words(error).map_or("when that has passed", |(_, goes_on)| goes_on),
     }
 }
 
@@ -67,9 +64,9 @@ pub fn advice(error: &io::Error) -> &'static str {
     }
 }
 
-fn words(error: &io::Error) -> Option<Words> {
-    let server = "when the file server answers again";
-    let (what, goes_on) = match error.kind() {
+/// Returns words for an error, and the condition for writing to continue.
+fn words(error: &io::Error) -> Option<(&'static str, &'static str)> {
+    Some(match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => {
             ("its folder was renamed or deleted", "when the folder is back")
         }
@@ -77,24 +74,22 @@ fn words(error: &io::Error) -> Option<Words> {
             "the file would be larger than the limit on file sizes (ulimit -f)",
             "when the limit is raised, as with prlimit --fsize",
         ),
-        ErrorKind::StaleNetworkFileHandle => ("stale NFS handle", server),
-        ErrorKind::TimedOut => ("the file server does not answer in time", server),
-        ErrorKind::NotConnected => ("the mount has lost its connection", server),
+        ErrorKind::StaleNetworkFileHandle => ("stale NFS handle", SERVER),
+        ErrorKind::TimedOut => ("the file server does not answer in time", SERVER),
+        ErrorKind::NotConnected => ("the mount has lost its connection", SERVER),
         ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => {
-            ("the file server cannot be reached", server)
+            ("the file server cannot be reached", SERVER)
         }
         _ => return by_number(error),
-    };
-    Some(Words { what, goes_on })
+    })
 }
 
-/// Words for errors that Rust has no kind for.
+/// Like [`words`], for errors that Rust has no kind for.
 #[cfg(unix)]
-fn by_number(error: &io::Error) -> Option<Words> {
+fn by_number(error: &io::Error) -> Option<(&'static str, &'static str)> {
     use rustix::io::Errno;
     let files = "when files are closed or the limit is raised";
-    let server = "when the file server answers again";
-    let (what, goes_on) = match Errno::from_io_error(error)? {
+    Some(match Errno::from_io_error(error)? {
         Errno::MFILE => ("too many open files in this process (ulimit -n)", files),
         Errno::NFILE => ("too many open files on this machine", files),
         Errno::IO => (
@@ -102,14 +97,13 @@ fn by_number(error: &io::Error) -> Option<Words> {
             "when the disk or the file server works again",
         ),
         Errno::NODEV | Errno::NXIO => ("the disk is gone", "when the disk is back"),
-        Errno::NOLINK | Errno::HOSTDOWN => ("the file server cannot be reached", server),
+        Errno::NOLINK | Errno::HOSTDOWN => ("the file server cannot be reached", SERVER),
         _ => return None,
-    };
-    Some(Words { what, goes_on })
+    })
 }
 
 #[cfg(not(unix))]
-fn by_number(_: &io::Error) -> Option<Words> {
+fn by_number(_: &io::Error) -> Option<(&'static str, &'static str)> {
     None
 }
 
