@@ -20,31 +20,14 @@ use crate::{
     },
     score::TARGETS,
     study::{self, Batch, Loader, SliceSource, Study},
-    train::{
-        self,
-        checkpoint::{self, Whole},
-        memory::Plan,
-        outputs::outputs,
-        step::Stepper,
-    },
+    train::{self, memory::Plan, outputs::outputs, step::Stepper},
 };
 use candle_core::{DType, Device};
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
 /// Reasons why a prediction fails; one sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A network's weights cannot be used.
-    #[error("cannot use the weights {}: {why}", path.display())]
-    Weights {
-        /// The file.
-        path: PathBuf,
-        /// The problem.
-        why: String,
-    },
     /// A network's output is NaN or infinite.
     #[error(
         "the network gives no number for study {0}: its weights or this study's crops are broken; look at both"
@@ -76,13 +59,6 @@ pub struct Predicted {
     pub logits: [f64; TARGETS],
     /// Probabilities of C1..C7 and the patient, 0..=1.
     pub probabilities: [f64; TARGETS],
-}
-
-/// Loads the network of a checkpoint. Errors: when it is for a different network.
-pub fn of_checkpoint(config: &Config, from: &Whole, device: &Device) -> Result<Classifier> {
-    let model = Classifier::new(&Spec::new(config), 0, 0, DType::F32, device)?;
-    checkpoint::load_weights(&model, from)?;
-    Ok(model)
 }
 
 /// Loads a complete network from a file in a format that `model.pretrained` accepts. Errors: when the

@@ -2,7 +2,7 @@
 
 use super::{
     named_run::named_run,
-    out::Destination,
+    out::{Destination, Out},
     progress::Progress,
     recorded,
     trained::{self, Trained},
@@ -73,7 +73,7 @@ pub fn predict(args: &cli::Predict) -> Result<(CommandOutput, bool)> {
     let of_run = trained.iter().map(|trained| trained.network(&config, &device.device));
     let of_file = |path: &PathBuf| Ok(predict::of_file(&config, path, &device.device)?);
     let networks = of_run.chain(args.weights.iter().map(of_file)).collect::<Result<Vec<_>>>()?;
-    let (mut kept, stream) = match wide {
+    let (mut kept, stream) = match &wide {
         Some(_) => (Part::open(&args.out, &made_with, args.force)?, None),
         // Open it before anything is computed: a pipe may have no reader.
         None => (Part::default(), Some(destination.create()?)),
@@ -100,24 +100,14 @@ pub fn predict(args: &cli::Predict) -> Result<(CommandOutput, bool)> {
     if let Some(list) = &list {
         write_list(list, &left_out)?;
     }
+    let see = list.map_or(String::new(), |list| format!(", see {list}"));
     if left_out.len() == asked {
-        let see = list.map_or(String::new(), |list| format!(", see {list}"));
         bail!("none of {asked} studies could be read{see}");
     }
-    let wanted: HashSet<&str> = studies.iter().map(|study| &*study.uid).collect();
-    let rows: Vec<_> = kept.rows().iter().filter(|row| wanted.contains(&row[0])).collect();
-    let predicted = rows.len();
-    let mut out = stream.map_or_else(|| destination.create(), Ok)?;
-    table::write_answers(&mut out, &rows).map_err(|e| destination.cannot_write(&e))?;
-    let mut beside = String::new();
-    if let Some(wide) = wide {
-        let mut out = wide.create()?;
-        table::write_wide(&mut out, &rows).map_err(|e| wide.cannot_write(&e))?;
-        wide.finish(out)?;
-        beside = format!(" and {wide}");
-    }
-    destination.finish(out)?;
+    let out = stream.map_or_else(|| destination.create(), Ok)?;
+    let predicted = write(&kept, &studies, (&destination, out), wide.as_ref())?;
     kept.remove()?;
+    let beside = wide.map_or(String::new(), |wide| format!(" and {wide}"));
     let mut lines = vec![format!(
         "wrote {destination} ({predicted} studies, {} rows){beside}: {} network{}, {}",
         predicted * crate::score::TARGETS,
@@ -126,11 +116,28 @@ pub fn predict(args: &cli::Predict) -> Result<(CommandOutput, bool)> {
         device.name
     )];
     if !left_out.is_empty() {
-        let n = left_out.len();
-        let list = list.map_or(String::new(), |list| format!(", see {list}"));
-        lines.push(format!("{n} of {asked} studies were left out{list}"));
+        lines.push(format!("{} of {asked} studies were left out{see}", left_out.len()));
     }
     Ok((destination.output(lines), left_out.is_empty()))
+}
+
+/// Writes the predictions of `studies` to the destination and the wide file; returns their number.
+fn write(
+    kept: &Part,
+    studies: &[Study],
+    (destination, mut out): (&Destination, Out),
+    wide: Option<&Destination>,
+) -> Result<usize> {
+    let wanted: HashSet<&str> = studies.iter().map(|study| &*study.uid).collect();
+    let rows: Vec<_> = kept.rows().iter().filter(|row| wanted.contains(&row[0])).collect();
+    table::write_answers(&mut out, &rows).map_err(|e| destination.cannot_write(&e))?;
+    if let Some(wide) = wide {
+        let mut out = wide.create()?;
+        table::write_wide(&mut out, &rows).map_err(|e| wide.cannot_write(&e))?;
+        wide.finish(out)?;
+    }
+    destination.finish(out)?;
+    Ok(rows.len())
 }
 
 /// Removes studies with an unusable file. Returns the fingerprints of the others.
@@ -182,15 +189,13 @@ fn chosen(args: &cli::Predict) -> Result<(Config, Vec<Trained>, Option<Folder>)>
     Ok((config, trained, Some(folder)))
 }
 
-/// Returns the studies to predict, their source, and the requested ones that cannot be predicted.
-/// `data`: the run's own studies, when only those are requested.
+/// The studies to predict, their source, and the requested ones that cannot be predicted.
+type Asked = (Vec<Study>, Arc<dyn SliceSource>, Vec<LeftOut>);
+
+/// Finds what is asked for. `data`: the run's own studies, when only those are requested.
 ///
 /// Errors: also when a study cannot be predicted and `--skip-bad` is not given.
-fn asked(
-    args: &cli::Predict,
-    config: &Config,
-    data: Option<&recorded::Data>,
-) -> Result<(Vec<Study>, Arc<dyn SliceSource>, Vec<LeftOut>)> {
+fn asked(args: &cli::Predict, config: &Config, data: Option<&recorded::Data>) -> Result<Asked> {
     let mut bad: Vec<LeftOut> = Vec::new();
     let dir = config.data.dir.display();
     let (mut studies, source) = match (data, &args.data) {

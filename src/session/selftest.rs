@@ -45,9 +45,7 @@ pub fn selftest(args: &cli::Selftest) -> Result<(CommandOutput, bool)> {
         }
     }
     if slow {
-        let [first, second] = SLOW;
-        print::line(first);
-        print::line(second);
+        SLOW.iter().for_each(print::line);
     }
     Ok((CommandOutput::from(verdict(tally)), tally.is_right()))
 }

@@ -2,13 +2,13 @@
 
 use crate::{
     config::{Config, Set},
-    net::Classifier,
-    predict, print,
+    net::{Classifier, Spec},
+    print,
     run::{event::FoldState, folder::Folder, status::Status},
     train::checkpoint::{self, Whole},
 };
-use candle_core::Device;
-use eyre::{Result, bail};
+use candle_core::{DType, Device};
+use eyre::{Result, bail, eyre};
 
 /// A fold's best weights.
 pub(super) struct Trained {
@@ -23,7 +23,9 @@ pub(super) struct Trained {
 impl Trained {
     /// Loads the network.
     pub fn network(&self, config: &Config, device: &Device) -> Result<Classifier> {
-        Ok(predict::of_checkpoint(config, &self.best, device)?)
+        let model = Classifier::new(&Spec::new(config), 0, 0, DType::F32, device)?;
+        checkpoint::load_weights(&model, &self.best)?;
+        Ok(model)
     }
 }
 
@@ -54,8 +56,8 @@ pub(super) fn of_run(folder: &Folder, wanted: Option<&[usize]>) -> Result<Vec<Tr
             open.push(fold.fold);
             continue;
         }
-        let best =
-            checkpoint::whole(path).map_err(|(path, why)| predict::Error::Weights { path, why })?;
+        let best = checkpoint::whole(path)
+            .map_err(|(path, why)| eyre!("cannot use the weights {}: {why}", path.display()))?;
         all.push(Trained {
             fold: fold.fold,
             epoch: fold.best.as_ref().map(|best| best.epoch),
