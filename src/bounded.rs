@@ -84,24 +84,20 @@ fn kind_of(kind: FileType) -> &'static str {
 pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(most + 1).read_to_end(&mut bytes)?;
-    match bytes.len() as u64 > most {
-        true => Err(too_long(most)),
-        false => Ok(bytes),
+    if bytes.len() as u64 <= most {
+        return Ok(bytes);
     }
+    let most = match most {
+        n if n >= 1 << 20 => format!("{} MiB", n >> 20),
+        n => format!("{n} bytes"),
+    };
+    Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {most}")))
 }
 
 /// Like [`read`], for UTF-8 text.
 pub(crate) fn read_text(path: &Path, most: u64) -> io::Result<String> {
     String::from_utf8(read(path, most)?)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
-}
-
-fn too_long(most: u64) -> io::Error {
-    let most = match most {
-        n if n >= 1 << 20 => format!("{} MiB", n >> 20),
-        n => format!("{n} bytes"),
-    };
-    io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {most}"))
 }
 
 /// Quotes untrusted text in a message: at most `most` characters, on one line.

@@ -113,12 +113,11 @@ pub fn choose(asked: &str, precision: Precision) -> Result<Chosen, Error> {
             Err(why) => Some(why),
         },
         _ => {
-            let n = match asked.strip_prefix("cuda") {
-                Some("") => Some(0),
-                Some(rest) => rest.strip_prefix(':').and_then(|n| n.parse().ok()),
-                None => None,
-            };
-            let n: usize = n.ok_or_else(|| Error::Unknown(asked.into()))?;
+            let n = asked.strip_prefix("cuda").and_then(|rest| match rest {
+                "" => Some(0),
+                rest => rest.strip_prefix(':')?.parse().ok(),
+            });
+            let n = n.ok_or_else(|| Error::Unknown(asked.into()))?;
             return cuda(n).map_err(|why| Error::NoCuda { device: asked.into(), why });
         }
     };

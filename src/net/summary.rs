@@ -86,13 +86,8 @@ pub fn table(model: &Classifier, batch: usize, image_size: usize) -> String {
 
 /// Groups digits: 22052722 → `22,052,722`.
 pub fn grouped(n: usize) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
+    match (n / 1000, n % 1000) {
+        (0, last) => last.to_string(),
+        (first, last) => format!("{},{last:03}", grouped(first)),
     }
-    out
 }

@@ -61,14 +61,10 @@ impl Folder {
         }
         let path = dir.join(name);
         let failed = |source| Error::Io { path: path.clone(), source };
-        match fs::read_dir(&path) {
-            Ok(mut entries) => {
-                if entries.next().is_some() {
-                    return Err(Error::Taken(path));
-                }
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(failed(e)),
+        match fs::read_dir(&path).map(|mut entries| entries.next().is_some()) {
+            Ok(true) => return Err(Error::Taken(path)),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
+            _ => {}
         }
         fs::create_dir_all(&path).map_err(failed)?;
         // If two runs start at once, only one creates this folder.
@@ -138,14 +134,12 @@ impl Folder {
 
     /// Like [`Self::create`], but appends a number to a name that is taken.
     pub fn create_new(dir: &Path, name: &str) -> Result<Self, Error> {
-        let mut tried = name.to_string();
-        for n in 2.. {
-            match Self::create(dir, &tried) {
-                Err(Error::Taken(_)) => tried = format!("{name}-{n}"),
-                made => return made,
-            }
+        let (mut made, mut n) = (Self::create(dir, name), 1);
+        while let Err(Error::Taken(_)) = made {
+            n += 1;
+            made = Self::create(dir, &format!("{name}-{n}"));
         }
-        unreachable!("there are more numbers than folders")
+        made
     }
 
     /// Errors: when the folder at the path, or another in its place, is no longer this run's. Users may

@@ -59,10 +59,7 @@ impl Unfinished {
 /// may.
 fn keep_rights(path: &Path, file: &File) {
     #[cfg(unix)]
-    if let Ok(before) = fs::symlink_metadata(path).and_then(|before| match before.is_file() {
-        true => Ok(before),
-        false => Err(io::ErrorKind::NotFound.into()),
-    }) {
+    if let Some(before) = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file) {
         use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
         if fchown(file, Some(before.uid()), Some(before.gid())).is_err() {
             let _ = fchown(file, None, Some(before.gid()));
