@@ -14,8 +14,8 @@ use std::{
 
 /// Start of the file's first line.
 const FORMAT: &str = "# rsna-tui predictions 1";
-/// Maximum size of the file in bytes: about 700,000 studies.
-const LARGEST: u64 = 256 << 20;
+/// Maximum size of the file in bytes: more than a million studies.
+const LARGEST: u64 = 512 << 20;
 
 /// Reasons why predictions cannot be stored; one sentence.
 #[derive(Debug, thiserror::Error)]
