@@ -5,13 +5,21 @@
 mod studies;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use rsna_tui::augment::brightness::RandomBrightness;
+use rsna_tui::augment::cutout::Cutout;
+use rsna_tui::augment::flip::{HorizontalFlip, VerticalFlip};
+use rsna_tui::augment::gauss_noise::GaussNoise;
+use rsna_tui::augment::gaussian_blur::GaussianBlur;
+use rsna_tui::augment::grid_distortion::GridDistortion;
+use rsna_tui::augment::median_blur::MedianBlur;
+use rsna_tui::augment::motion_blur::MotionBlur;
+use rsna_tui::augment::optical_distortion::OpticalDistortion;
+use rsna_tui::augment::pipeline::Pipeline;
+use rsna_tui::augment::shift_scale_rotate::ShiftScaleRotate;
+use rsna_tui::augment::transpose::Transpose;
+use rsna_tui::augment::{Canvas, Scratch, Transform, resize};
 use rsna_tui::config::{Config, Set};
 use rsna_tui::rng::{Key, Purpose};
-use rsna_tui::study::augment::{
-    Canvas, Cutout, GaussNoise, GaussianBlur, GridDistortion, HorizontalFlip, MedianBlur,
-    MotionBlur, OpticalDistortion, Pipeline, RandomBrightness, Scratch, ShiftScaleRotate,
-    Transform, Transpose, VerticalFlip, resize,
-};
 use rsna_tui::study::{Loader, NpyFolder, SliceSource};
 use std::hint::black_box;
 use std::sync::Arc;

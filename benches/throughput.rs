@@ -7,9 +7,9 @@
 
 mod studies;
 
+use rsna_tui::augment::{Scratch, pipeline::Pipeline};
 use rsna_tui::config::{Config, Set};
 use rsna_tui::rng::{Key, Purpose};
-use rsna_tui::study::augment::{Pipeline, Scratch};
 use rsna_tui::study::{Loader, NpyFolder, SliceSource, Study};
 use std::path::Path;
 use std::sync::Arc;

@@ -4,7 +4,6 @@
 //! cannot disagree. These override it, in this order: the user's file, the demo's settings
 //! (`assets/demo.toml`) with `--demo`, and each `--set SECTION.KEY=VALUE`.
 
-mod augment;
 mod changes;
 mod check;
 mod layers;
@@ -14,8 +13,8 @@ mod score;
 mod tests;
 mod ui;
 
-use crate::bounded;
-pub use augment::{Augment, Preset};
+pub use crate::augment::CHANNELS;
+use crate::{augment, bounded};
 pub use layers::in_home;
 use layers::{Layers, defaults, parse, parse_set};
 pub use score::{BINS, Metric, PatientRule, Score, Select, VertebraRule};
@@ -32,8 +31,6 @@ pub const DEMO: &str = include_str!("../assets/demo.toml");
 
 /// Vertebrae of the neck, C1..C7.
 pub const VERTEBRAE: usize = 7;
-/// Channels of a crop: five CT slices and a mask.
-pub const CHANNELS: usize = 6;
 
 /// Maximum config size, in bytes.
 const LONGEST: u64 = 1 << 20;
@@ -42,9 +39,6 @@ const LONGEST: u64 = 1 << 20;
 pub const MOST_FOLDS: usize = 1000;
 /// Maximum epochs of a fold.
 pub const MOST_EPOCHS: usize = 100_000;
-
-/// Largest `augment.gauss_noise_variance`.
-pub const MAX_NOISE_VARIANCE: f64 = 100.0;
 
 /// A configuration that cannot be used: one sentence that names the file or key.
 #[derive(Debug, thiserror::Error)]
@@ -129,7 +123,7 @@ pub struct Config {
     /// The network.
     pub model: Model,
     /// The augmentations.
-    pub augment: Augment,
+    pub augment: augment::Settings,
     /// Rules for predictions and scores.
     pub score: Score,
     /// Metric by which `best` is chosen.

@@ -3,15 +3,16 @@
 //!
 //! | module | contents | depends on |
 //! |---|---|---|
-//! | [`config`] | `config.toml`: types, defaults, checks | – |
+//! | [`config`] | `config.toml`: types, defaults, checks | `augment` |
 //! | [`rng`] | random streams, keyed from one seed | – |
+//! | [`augment`] | augmentations of a slice and their keys in `[augment]` | `rng`, `simd` |
 //! | [`panics`] | the message of a panic | – |
 //! | `bounded` | reading untrusted files: regular files only, up to a size limit | `print` |
 //! | [`print`] | output: control characters removed, never blocked by a terminal that does not read | – |
 //! | `simd` | vector instructions, chosen at run time | – |
 //! | [`outline`] | the contour of a mask | – |
 //! | [`score`] | metrics of predictions | `config`, `rng` |
-//! | [`study`] | from disk (or a phantom) to a batch | `config`, `rng` |
+//! | [`study`] | from disk (or a phantom) to a batch | `config`, `augment`, `rng` |
 //! | [`contact_sheet`] | a study before and after augmentation, as an image | `study`, `outline` |
 //! | [`net`] | the network and its ops | `config`, `rng` |
 //! | [`run`] | events, commands, the run folder | `config`, `score` |
@@ -28,6 +29,7 @@
 //! Dependencies run one way: a view receives events and sends commands and never sees a tensor, so what
 //! it shows can be recorded, replayed and tested without a trainer.
 
+pub mod augment;
 pub(crate) mod bounded;
 pub mod cli;
 pub mod config;

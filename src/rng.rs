@@ -83,6 +83,14 @@ impl Key {
     }
 }
 
+/// Returns a generator with the key and position of `rng` that draws from a stream called `name`, so that
+/// neither's draws depend on the other's.
+pub fn named_stream(rng: &ChaCha8Rng, name: &str) -> ChaCha8Rng {
+    let mut named = rng.clone();
+    named.set_stream(hash(name));
+    named
+}
+
 /// Hashes a UTF-8 name by 64-bit FNV-1a (<http://www.isthe.com/chongo/tech/comp/fnv/>): an identity of a
 /// study that does not depend on its row.
 pub fn hash(name: &str) -> u64 {
@@ -111,6 +119,15 @@ mod tests {
         ] {
             assert_ne!(a, first(other), "{other:?}");
         }
+    }
+
+    #[test]
+    fn streams_of_two_names_differ_and_repeat() {
+        let rng = Key::new(1, Purpose::Augment).rng();
+        let draw = |name| named_stream(&rng, name).random::<u64>();
+        let (a, b) = (draw("a"), draw("b"));
+        assert_eq!(a, draw("a"));
+        assert!(a != b && ![a, b].contains(&rng.clone().random()));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Merges TOML tables and records the source of each key.
 
-use super::{Config, DEFAULTS, Error, Preset, Result, check, renamed};
+use super::{Config, DEFAULTS, Error, Result, check, renamed};
+use crate::augment::Preset;
 use crate::bounded::excerpt;
 use serde::Deserialize;
 use toml::{Table, Value};
@@ -79,6 +80,16 @@ pub(super) fn defaults() -> Table {
     DEFAULTS.parse().expect("the embedded config is valid TOML")
 }
 
+/// Returns the settings of `[augment]` that a preset sets.
+fn preset_layer(preset: Preset) -> Table {
+    let Some(Value::Table(mut augment)) = defaults().remove("augment") else {
+        unreachable!("the embedded config has a section [augment]")
+    };
+    augment.remove("preset");
+    augment.extend(preset.off().map(|key| (key.to_string(), Value::Float(0.0))));
+    Table::from_iter([("augment".to_string(), Value::Table(augment))])
+}
+
 /// The merged tables, and the source of each key.
 pub(super) struct Layers {
     table: Table,
@@ -119,8 +130,7 @@ impl Layers {
         // Apply a preset before the keys beside it. An invalid one is rejected at the end.
         let preset = layer.get("augment").and_then(|augment| augment.get("preset"));
         if let Some(preset) = preset.and_then(|p| Preset::deserialize(p.clone()).ok()) {
-            let augment = Table::from_iter([("augment".into(), Value::Table(preset.layer()))]);
-            merge(&mut self.table, augment, "", &mut note);
+            merge(&mut self.table, preset_layer(preset), "", &mut note);
         }
         merge(&mut self.table, layer, "", &mut note);
         Ok(())

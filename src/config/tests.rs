@@ -1,6 +1,7 @@
 //! Defaults, layers and refusals of the configuration.
 
 use super::*;
+use crate::augment::Preset;
 
 fn load(sets: &[&str]) -> Result<Config> {
     let sets: Vec<Set> = sets.iter().map(|s| Set::new(*s)).collect();
@@ -81,18 +82,20 @@ fn a_tilde_is_the_home_folder_in_every_path() {
 fn a_preset_lies_below_the_keys_given_with_or_after_it() {
     let augment = |sets: &[&str]| load(sets).unwrap().augment;
     let seed = augment(&[]);
-    assert_eq!((seed.preset, seed.cutout, seed.transpose), (Preset::Seed, 0.5, 0.5));
+    let values = |augment: &augment::Settings, keys: [&str; 3]| keys.map(|key| augment.number(key));
+    assert_eq!(seed.preset, Preset::Seed);
+    assert_eq!(values(&seed, ["cutout", "transpose", "brightness"]), [0.5, 0.5, 0.7]);
     assert_eq!(augment(&["augment.preset=none", "augment.preset=seed"]), seed);
     let light = augment(&["augment.cutout=1", "augment.preset=light"]);
-    assert_eq!((light.cutout, light.transpose, light.distortion), (0.0, 0.5, 0.0));
+    assert_eq!(values(&light, ["cutout", "transpose", "distortion"]), [0.0, 0.5, 0.0]);
     let none = augment(&["augment.preset=none", "augment.cutout=0.25"]);
-    assert_eq!((none.cutout, none.transpose, none.brightness), (0.25, 0.0, 0.0));
+    assert_eq!(values(&none, ["cutout", "transpose", "brightness"]), [0.25, 0.0, 0.0]);
 
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("mine.toml");
     std::fs::write(&file, "[augment]\ncutout = 0.1\npreset = \"none\"\n").unwrap();
     let c = Config::load(Some(&file), false, &[]).unwrap();
-    assert_eq!((c.augment.cutout, c.augment.transpose), (0.1, 0.0));
+    assert_eq!(["cutout", "transpose"].map(|key| c.augment.number(key)), [0.1, 0.0]);
     assert_eq!(toml::from_str::<Config>(&c.to_toml()).unwrap(), c);
     std::fs::write(&file, c.to_toml()).unwrap();
     assert_eq!(Config::load(Some(&file), false, &[]).unwrap(), c);

@@ -1,8 +1,8 @@
 //! Makes batches of studies: the notebook's `__getitem__`, stacking and mixup.
 
-use super::augment::{Pipeline, Scratch};
 use super::buffers::Images;
 use super::{Error, Study};
+use crate::augment::{Scratch, pipeline::Pipeline};
 use crate::config::{CHANNELS, Config, VERTEBRAE};
 use crate::rng::{Key, Purpose, hash};
 use rand::Rng;

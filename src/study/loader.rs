@@ -12,10 +12,10 @@
 
 mod phase;
 
-use super::augment::Scratch;
 use super::batch::Batch;
 use super::buffers::BufferPool;
 use super::{Constant, Error, SliceSource, Study, constant::is_constant};
+use crate::augment::Scratch;
 use crate::config::{Config, OnError, VERTEBRAE};
 use phase::{Filled, Pass, Phase, Plan, Slot};
 use std::collections::{HashSet, VecDeque};

@@ -7,7 +7,6 @@
 //! | [`slice_source`] | trait for reading the pixels of a slice |
 //! | [`slices`] | a source: the `.npy` files of the crops |
 //! | [`phantom`] | a source: drawn vertebrae for the demo and the tests |
-//! | [`augment`] | one transform per file, and the pipeline that combines them |
 //! | [`batch`] | order of a study's images, mixup, conversion to the network's input format |
 //! | [`loader`] | worker threads that prepare a fold's batches ahead of the trainer |
 //! | [`constant`] | crops in which all pixels are the same |
@@ -19,7 +18,6 @@
 //! ([`crate::rng`]), so batches do not depend on the number of workers or on where an epoch
 //! is resumed.
 
-pub mod augment;
 pub mod batch;
 mod buffers;
 pub mod constant;
@@ -224,7 +222,7 @@ fn first_of<T: std::fmt::Display>(items: &[T], most: usize) -> String {
 }
 
 #[cfg(test)]
-mod golden {
+pub(crate) mod golden {
     //! Reads the golden test cases if they are present.
 
     use std::path::Path;

@@ -1,8 +1,8 @@
 //! A single slice for display: raw, and as augmented for training.
 
-use super::augment::Scratch;
 use super::batch::{Recipe, SliceIndex};
 use super::{Error, SliceSource, Study};
+use crate::augment::Scratch;
 use crate::config::Config;
 
 /// Reads the slice at `place` from `source`: uint8 `[size, size, 6]`.

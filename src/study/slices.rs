@@ -1,7 +1,7 @@
 //! Crops on disk: `{data.dir}/{StudyInstanceUID}_{1..7}_{0..14}.npy`.
 
-use super::augment::resize::resize;
 use super::{Checked, Error, SliceSource, Study, first_of};
+use crate::augment::resize::resize;
 use crate::bounded;
 use crate::config::{CHANNELS, VERTEBRAE};
 use ndarray::{ArrayView3, ShapeBuilder};

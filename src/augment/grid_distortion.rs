@@ -1,8 +1,22 @@
 //! Distortion by a grid whose cells are stretched and squeezed.
 
+use super::Canvas;
+use super::augmentation::{Augmentation, Range, SHARE, Transform, WEIGHT, uniform};
 use super::warp::{self, Map};
-use super::{Canvas, Transform, uniform};
 use rand_chacha::ChaCha8Rng;
+
+pub(super) const GRID_DISTORTION: Augmentation = Augmentation {
+    name: "GridDistortion",
+    keys: &[
+        ("grid_distortion_weight", WEIGHT),
+        ("grid_distortion_limit", SHARE),
+        ("grid_steps", Range::Cells),
+    ],
+    new: |s| {
+        let (steps, limit) = (s.cells("grid_steps"), s.number("grid_distortion_limit"));
+        Box::new(GridDistortion { steps, limit })
+    },
+};
 
 /// Stretches each column and each row of a grid's cells by its own factor: albumentations 1.3.1
 /// `GridDistortion`, not normalised, bilinear, with mirrored borders.

@@ -1,6 +1,6 @@
 //! Resizes crops of another size.
 
-use crate::config::CHANNELS;
+use super::CHANNELS;
 
 /// Fractional bits of a weight, as in OpenCV.
 const BITS: u32 = 11;

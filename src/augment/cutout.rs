@@ -1,10 +1,16 @@
 //! Blackens a square.
 
-use super::{Canvas, Transform};
-use crate::config::CHANNELS;
+use super::augmentation::{Augmentation, SHARE, Transform};
+use super::{CHANNELS, Canvas};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use std::ops::Range;
+
+pub(super) const CUTOUT: Augmentation = Augmentation {
+    name: "Cutout",
+    keys: &[("cutout_size", SHARE)],
+    new: |s| Box::new(Cutout { share: s.number("cutout_size") }),
+};
 
 /// Blackens a square in all channels including the mask: albumentations 1.3.1 `Cutout` with one hole.
 ///

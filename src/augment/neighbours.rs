@@ -1,8 +1,7 @@
 //! Filters of 3 × 3 neighbourhoods, 64 bytes at a time.
 
 use super::canvas::Work;
-use super::{Canvas, Pixel};
-use crate::config::CHANNELS;
+use super::{CHANNELS, Canvas, Pixel};
 use crate::simd::vectorised;
 use pulp::{Simd, WithSimd};
 

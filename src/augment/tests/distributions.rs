@@ -180,3 +180,32 @@ fn order_and_weights() {
     let n = DRAWS as f64;
     assert_frequencies("weights", &[(optical, 0.75 * n), (n - optical, 0.25 * n)]);
 }
+
+#[test]
+fn a_stage_with_its_own_stream_changes_no_draw_of_the_others() {
+    static OWN: Stage = Stage::new("cutout", &[cutout::CUTOUT]);
+    let image: Vec<u8> = (0..64 * 64 * CHANNELS).map(|i| (i * 7 % 251) as u8).collect();
+    let drawn = |stages: Vec<&'static Stage>, sets: &[&str], stream: u64| {
+        let mut rng = generator(stream);
+        let drawn = Pipeline::of(stages, &config(sets)).draw(64, &mut rng);
+        let (mut image, mut scratch) = (image.clone(), Scratch::default());
+        let mut canvas = Canvas::new(&mut image, 64, &mut scratch);
+        let mut names: Vec<_> = drawn.iter().map(|d| d.name).collect();
+        drawn.into_iter().filter(|d| d.name != "Cutout").for_each(|d| (d.apply)(&mut canvas));
+        canvas.finish();
+        names.retain(|name| *name == "Cutout");
+        (image, names.len())
+    };
+    // All stages but the last, which is the notebook's cutout.
+    let others = || STAGES[..STAGES.len() - 1].iter();
+    let with_own = || [&OWN].into_iter().chain(others()).collect::<Vec<_>>();
+    let mut cutouts = 0;
+    for stream in 0..50 {
+        let (without, _) = drawn(others().collect(), &[], stream);
+        let (off, none) = drawn(with_own(), &["cutout=0"], stream);
+        let (on, some) = drawn(with_own(), &["cutout=0.5"], stream);
+        assert!(without == off && without == on && none == 0, "{stream}");
+        cutouts += some;
+    }
+    assert!((10..40).contains(&cutouts), "{cutouts}");
+}

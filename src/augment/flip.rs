@@ -1,7 +1,14 @@
 //! Horizontal and vertical flips.
 
-use super::{Canvas, Transform};
+use super::Canvas;
+use super::augmentation::{Augmentation, Transform};
 use rand_chacha::ChaCha8Rng;
+
+pub(super) const HORIZONTAL: Augmentation =
+    Augmentation { name: "HorizontalFlip", keys: &[], new: |_| Box::new(HorizontalFlip) };
+
+pub(super) const VERTICAL: Augmentation =
+    Augmentation { name: "VerticalFlip", keys: &[], new: |_| Box::new(VerticalFlip) };
 
 /// Swaps left and right (albumentations `HorizontalFlip`).
 #[derive(Debug, Clone, Copy)]

@@ -1,7 +1,7 @@
 //! A thousand draws of each transform: checks that it does not panic, and properties of the result.
 
 use super::*;
-use crate::study::augment::{motion_blur::Line, neighbours::Border};
+use crate::augment::neighbours::Border;
 
 const SETS: u64 = 1000;
 

@@ -1,8 +1,15 @@
 //! Blur with a small Gaussian.
 
+use super::Canvas;
+use super::augmentation::{Augmentation, Transform, WEIGHT};
 use super::neighbours::{self, Border, Filter, LANES, Lanes};
-use super::{Canvas, Transform};
 use rand_chacha::ChaCha8Rng;
+
+pub(super) const GAUSSIAN_BLUR: Augmentation = Augmentation {
+    name: "GaussianBlur",
+    keys: &[("gaussian_blur_weight", WEIGHT)],
+    new: |_| Box::new(GaussianBlur),
+};
 
 /// Weights [1, 2, 1]ᵀ [1, 2, 1] / 16, halves rounded up, mirrored borders: `cv2.GaussianBlur`
 /// for bytes with a 3 × 3 kernel and sigma 0, albumentations 1.3.1 `GaussianBlur(blur_limit=3)`.
@@ -15,13 +22,11 @@ impl Transform for GaussianBlur {
     fn params(&self, _: usize, _: &mut ChaCha8Rng) {}
 
     fn apply(_: &(), canvas: &mut Canvas) {
-        neighbours::filter(canvas, Gaussian);
+        neighbours::filter(canvas, GaussianBlur);
     }
 }
 
-struct Gaussian;
-
-impl Filter for Gaussian {
+impl Filter for GaussianBlur {
     const BORDER: Border = Border::Mirror;
 
     #[inline(always)]

@@ -1,8 +1,15 @@
 //! Median blur over nine pixels.
 
+use super::Canvas;
+use super::augmentation::{Augmentation, Transform, WEIGHT};
 use super::neighbours::{self, Border, Filter, LANES, Lanes};
-use super::{Canvas, Transform};
 use rand_chacha::ChaCha8Rng;
+
+pub(super) const MEDIAN_BLUR: Augmentation = Augmentation {
+    name: "MedianBlur",
+    keys: &[("median_blur_weight", WEIGHT)],
+    new: |_| Box::new(MedianBlur),
+};
 
 /// Replaces each value by the median of its 3 × 3 neighbourhood, with repeated borders:
 /// `cv2.medianBlur`, albumentations 1.3.1 `MedianBlur(blur_limit=3)`.
@@ -15,13 +22,11 @@ impl Transform for MedianBlur {
     fn params(&self, _: usize, _: &mut ChaCha8Rng) {}
 
     fn apply(_: &(), canvas: &mut Canvas) {
-        neighbours::filter(canvas, Median);
+        neighbours::filter(canvas, MedianBlur);
     }
 }
 
-struct Median;
-
-impl Filter for Median {
+impl Filter for MedianBlur {
     const BORDER: Border = Border::Repeat;
 
     /// The median of nine is the median of three values: the largest of the columns' minima, the median

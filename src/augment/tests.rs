@@ -4,10 +4,22 @@ mod distributions;
 mod golden;
 mod many_draws;
 
-use super::motion_blur::Line;
+use super::brightness::RandomBrightness;
+use super::cutout::Cutout;
+use super::flip::{HorizontalFlip, VerticalFlip};
+use super::gauss_noise::GaussNoise;
+use super::gaussian_blur::GaussianBlur;
+use super::grid_distortion::GridDistortion;
+use super::median_blur::MedianBlur;
+use super::motion_blur::{Line, MotionBlur};
+use super::optical_distortion::OpticalDistortion;
+use super::pipeline::Pipeline;
+use super::shift_scale_rotate::ShiftScaleRotate;
+use super::transpose::Transpose;
 use super::*;
 use crate::config::{Config, Set};
 use crate::rng::{Key, Purpose};
+use rand_chacha::ChaCha8Rng;
 
 /// Applies `transform` to uint8 `[size, size, 6]`.
 fn applied<T: Transform>(params: &T::Params, image: &[u8], size: usize) -> Vec<u8> {
@@ -22,7 +34,7 @@ fn generator(stream: u64) -> ChaCha8Rng {
     Key::new(0, Purpose::Augment).study(stream).rng()
 }
 
-fn config(sets: &[&str]) -> crate::config::Augment {
+fn config(sets: &[&str]) -> Settings {
     let sets: Vec<_> = sets.iter().map(|s| Set::new(format!("augment.{s}"))).collect();
     Config::load(None, false, &sets).unwrap().augment
 }

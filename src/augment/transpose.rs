@@ -1,7 +1,11 @@
 //! Swaps x and y.
 
-use super::{Canvas, Transform};
+use super::Canvas;
+use super::augmentation::{Augmentation, Transform};
 use rand_chacha::ChaCha8Rng;
+
+pub(super) const TRANSPOSE: Augmentation =
+    Augmentation { name: "Transpose", keys: &[], new: |_| Box::new(Transpose) };
 
 /// Swaps rows and columns (albumentations `Transpose`).
 #[derive(Debug, Clone, Copy)]

@@ -1,11 +1,20 @@
 //! Gaussian noise.
 
-use super::{Canvas, Transform, uniform};
-use crate::config::CHANNELS;
+use super::augmentation::{Augmentation, Range, Transform, WEIGHT, uniform};
+use super::{CHANNELS, Canvas};
 use crate::simd::vectorised;
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_xoshiro::Xoshiro256PlusPlus;
+
+/// Maximum variance, so that 9.3 σ fit into a signed byte.
+const MAX_VARIANCE: f64 = 100.0;
+
+pub(super) const GAUSS_NOISE: Augmentation = Augmentation {
+    name: "GaussNoise",
+    keys: &[("gauss_noise_weight", WEIGHT), ("gauss_noise_variance", Range::Pair(MAX_VARIANCE))],
+    new: |s| Box::new(GaussNoise { variance: s.pair("gauss_noise_variance") }),
+};
 
 /// Adds normal noise to each value of each channel independently: albumentations 1.3.1 `GaussNoise`,
 /// which adds in float64, clips to 0..=255 and truncates.
@@ -14,10 +23,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 /// integer with P(n) = Φ((n + 1) / σ) − Φ(n / σ).
 #[derive(Debug, Clone, Copy)]
 pub struct GaussNoise {
-    /// Range of the variance σ², which is drawn uniformly; 0..=[`MAX_NOISE_VARIANCE`], so that 9.3 σ fit
-    /// into a signed byte.
-    ///
-    /// [`MAX_NOISE_VARIANCE`]: crate::config::MAX_NOISE_VARIANCE
+    /// Range of the variance σ², which is drawn uniformly; 0..=100.
     pub variance: [f64; 2],
 }
 

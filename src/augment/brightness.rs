@@ -1,8 +1,15 @@
 //! Changes the brightness of the whole slice.
 
-use super::{Canvas, Transform, uniform};
+use super::Canvas;
+use super::augmentation::{Augmentation, SHARE, Transform, uniform};
 use crate::simd::vectorised;
 use rand_chacha::ChaCha8Rng;
+
+pub(super) const BRIGHTNESS: Augmentation = Augmentation {
+    name: "RandomBrightness",
+    keys: &[("brightness_limit", SHARE)],
+    new: |s| Box::new(RandomBrightness { limit: s.number("brightness_limit") }),
+};
 
 /// Adds 255 · beta to every value, including the mask's, and clips to 0..=255: albumentations 1.3.1
 /// `RandomBrightness` with `brightness_by_max`, with the same beta for all six channels.

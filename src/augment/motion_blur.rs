@@ -1,9 +1,16 @@
 //! Blur along a short line.
 
+use super::Canvas;
+use super::augmentation::{Augmentation, Transform, WEIGHT};
 use super::neighbours::{self, Border, Filter, LANES, Lanes};
-use super::{Canvas, Transform};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
+
+pub(super) const MOTION_BLUR: Augmentation = Augmentation {
+    name: "MotionBlur",
+    keys: &[("motion_blur_weight", WEIGHT)],
+    new: |_| Box::new(MotionBlur),
+};
 
 /// The mean along a line of two or three pixels anywhere in the 3 × 3 neighbourhood, with mirrored
 /// borders: albumentations 1.3.1 `MotionBlur(blur_limit=3)`, that is `cv2.line` in a 3 × 3 kernel,
@@ -54,46 +61,35 @@ impl Transform for MotionBlur {
     }
 
     fn apply(line: &Line, canvas: &mut Canvas) {
-        match *line {
-            Line::Two(pixels) => neighbours::filter(canvas, MeanOfTwo(pixels)),
-            Line::Three(pixels) => neighbours::filter(canvas, MeanOfThree(pixels)),
-        }
+        neighbours::filter(canvas, *line);
     }
 }
 
-/// (a + b) / 2, ties to even, as float32 rounds in `cv2.filter2D`.
-struct MeanOfTwo([(usize, usize); 2]);
-
-impl Filter for MeanOfTwo {
+impl Filter for Line {
     const BORDER: Border = Border::Mirror;
 
+    /// The mean of two pixels with ties to even, as float32 rounds in `cv2.filter2D`; of three, rounded to
+    /// the nearest, where there are no ties.
     #[inline(always)]
     fn filter(&self, nine: [[&Lanes; 3]; 3]) -> Lanes {
-        let [a, b] = self.0.map(|(x, y)| nine[y][x]);
         let mut out = [0; LANES];
-        for i in 0..LANES {
-            let (a, b) = (a[i], b[i]);
-            let below = (a & b) + ((a ^ b) >> 1);
-            out[i] = below + (below & (a ^ b) & 1);
-        }
-        out
-    }
-}
-
-/// (a + b + c) / 3, rounded to the nearest; there are no ties.
-struct MeanOfThree([(usize, usize); 3]);
-
-impl Filter for MeanOfThree {
-    const BORDER: Border = Border::Mirror;
-
-    #[inline(always)]
-    fn filter(&self, nine: [[&Lanes; 3]; 3]) -> Lanes {
-        let [a, b, c] = self.0.map(|(x, y)| nine[y][x]);
-        let mut out = [0; LANES];
-        for i in 0..LANES {
-            let sum = u16::from(a[i]) + u16::from(b[i]) + u16::from(c[i]) + 1;
-            // Equals sum / 3 for sums up to 766.
-            out[i] = ((u32::from(sum) * 21846) >> 16) as u8;
+        match *self {
+            Self::Two(pixels) => {
+                let [a, b] = pixels.map(|(x, y)| nine[y][x]);
+                for i in 0..LANES {
+                    let (a, b) = (a[i], b[i]);
+                    let below = (a & b) + ((a ^ b) >> 1);
+                    out[i] = below + (below & (a ^ b) & 1);
+                }
+            }
+            Self::Three(pixels) => {
+                let [a, b, c] = pixels.map(|(x, y)| nine[y][x]);
+                for i in 0..LANES {
+                    let sum = u16::from(a[i]) + u16::from(b[i]) + u16::from(c[i]) + 1;
+                    // Equals sum / 3 for sums up to 766.
+                    out[i] = ((u32::from(sum) * 21846) >> 16) as u8;
+                }
+            }
         }
         out
     }

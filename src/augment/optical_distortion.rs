@@ -1,8 +1,15 @@
 //! Barrel and pincushion distortion.
 
+use super::Canvas;
+use super::augmentation::{Augmentation, SHARE, Transform, WEIGHT, uniform};
 use super::warp::{self, Map};
-use super::{Canvas, Transform, uniform};
 use rand_chacha::ChaCha8Rng;
+
+pub(super) const OPTICAL_DISTORTION: Augmentation = Augmentation {
+    name: "OpticalDistortion",
+    keys: &[("optical_distortion_weight", WEIGHT), ("optical_distortion_limit", SHARE)],
+    new: |s| Box::new(OpticalDistortion { limit: s.number("optical_distortion_limit") }),
+};
 
 /// Distortion by a lens: albumentations 1.3.1 `OpticalDistortion`, that is
 /// `cv2.initUndistortRectifyMap` with k₁ = k₂ = k and `cv2.remap`, bilinear, with mirrored borders.
@@ -24,8 +31,7 @@ impl Transform for OpticalDistortion {
     }
 
     fn apply(&k: &f64, canvas: &mut Canvas) {
-        let lens = Lens::new(k, canvas.size());
-        warp::warp(canvas, lens);
+        warp::warp(canvas, Lens::new(k, canvas.size()));
     }
 }
 

@@ -1,8 +1,25 @@
 //! An affine warp about the centre.
 
+use super::Canvas;
+use super::augmentation::{Augmentation, Range, SHARE, Transform, uniform};
 use super::warp::{self, Map};
-use super::{Canvas, Transform, uniform};
 use rand_chacha::ChaCha8Rng;
+
+pub(super) const SHIFT_SCALE_ROTATE: Augmentation = Augmentation {
+    name: "ShiftScaleRotate",
+    keys: &[
+        ("shift_limit", SHARE),
+        ("scale_limit", Range::Number(0.95, "")),
+        ("rotate_limit", Range::Number(180.0, " degrees")),
+    ],
+    new: |s| {
+        Box::new(ShiftScaleRotate {
+            shift_limit: s.number("shift_limit"),
+            scale_limit: s.number("scale_limit"),
+            rotate_limit: s.number("rotate_limit"),
+        })
+    },
+};
 
 /// Rotates, scales and shifts, with mirrored borders: albumentations 1.3.1 `ShiftScaleRotate` with
 /// bilinear sampling and `BORDER_REFLECT_101`, that is `cv2.warpAffine`.

@@ -1,8 +1,7 @@
 //! Bilinear sampling in fixed point, like `cv2.warpAffine` and `cv2.remap` for bytes.
 
-use super::canvas::Work;
-use super::{Canvas, Pixel, taps::PARTS};
-use crate::config::CHANNELS;
+use super::canvas::{PARTS, Work};
+use super::{CHANNELS, Canvas, Pixel};
 use crate::simd::vectorised;
 use pulp::{Simd, WithSimd};
 
@@ -135,7 +134,7 @@ const STORED: usize = 8;
 
 /// Computes a weighted mean of four pixels.
 trait Blend: Copy {
-    /// `across` and `down`: weights as in [`super::taps::Taps`].
+    /// `across` and `down`: weights as in [`super::canvas::Taps`].
     fn blend(self, rows: [&[u8; LOADED]; 2], across: u32, down: u32) -> [u8; STORED];
 }
 
