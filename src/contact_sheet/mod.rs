@@ -9,7 +9,7 @@ mod font;
 
 use crate::config::{CHANNELS, Config, VERTEBRAE};
 use crate::outline;
-use crate::study::{Error, SliceIndex, SliceSource, Study, single_slice};
+use crate::study::{Error, Recipe, SliceIndex, SliceSource, Study};
 use canvas::{Canvas, Color, LINE, text_width};
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
@@ -115,10 +115,10 @@ impl ContactSheet<'_> {
         for (i, line) in name.iter().enumerate() {
             canvas.text(MARGIN, i * (LINE + GAP), line, INK);
         }
-        self.pair(0, &single_slice::raw(config, source, study, place)?, &mut canvas);
+        self.pair(0, &Recipe::valid(config).image(source, study, place)?, &mut canvas);
         for (i, epoch) in self.epochs.clone().enumerate() {
-            let image = single_slice::augmented(config, source, study, place, self.fold, epoch)?;
-            self.pair(1 + i, &image, &mut canvas);
+            let recipe = Recipe::train(config, self.fold, epoch);
+            self.pair(1 + i, &recipe.image(source, study, place)?, &mut canvas);
         }
         Ok(())
     }
@@ -203,8 +203,8 @@ mod tests {
         assert_eq!(picture.dimensions(), (sheet.size().0 as u32, sheet.size().1 as u32));
 
         let place = sheet.places[1];
-        let raw = single_slice::raw(&config, &source, study, place).unwrap();
-        let drawn = single_slice::augmented(&config, &source, study, place, 1, 4).unwrap();
+        let raw = Recipe::valid(&config).image(&source, study, place).unwrap();
+        let drawn = Recipe::train(&config, 1, 4).image(&source, study, place).unwrap();
         let y = TOP + sheet.tile() + GAP;
         for i in 0..64 * 64 {
             let at = |x: usize| {

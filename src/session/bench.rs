@@ -8,7 +8,7 @@ use crate::{
     print,
     rng::{Key, Purpose},
     session,
-    study::{Loader, Phantom, SliceSource, Study},
+    study::{Loader, Phantom, SliceIndex, SliceSource, Study},
     train::{
         adamw::AdamW,
         fold_inputs::compute,
@@ -33,14 +33,9 @@ const ADAMW_BYTES: usize = 28;
 struct Noise(Vec<u8>);
 
 impl SliceSource for Noise {
-    fn slice(
-        &self,
-        _: &Study,
-        vertebra: usize,
-        slice: usize,
-        out: &mut [u8],
-    ) -> Result<(), crate::study::Error> {
-        let at = (vertebra * 31 + slice * 7) * 64 % (self.0.len() - out.len()).max(1);
+    fn slice(&self, _: &Study, at: SliceIndex, out: &mut [u8]) -> Result<(), crate::study::Error> {
+        let at = (usize::from(at.vertebra) * 31 + usize::from(at.slice) * 7) * 64
+            % (self.0.len() - out.len()).max(1);
         out.copy_from_slice(&self.0[at..at + out.len()]);
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::{
         channel::{EventSender, RunHandle},
         event::{Event, Level, SliceContent, SliceReply, SliceRequest},
     },
-    study::{Record, SliceIndex, SliceSource, Table, record::check_study, single_slice},
+    study::{Recipe, Record, SliceIndex, SliceSource, Table, record::check_study},
     train::preview::picture,
 };
 use std::{cell::RefCell, collections::HashMap, sync::Arc};
@@ -77,17 +77,12 @@ impl SliceReader {
         let place = SliceIndex { vertebra: wanted.vertebra - 1, slice: wanted.slice };
         let config = Config { seed: wanted.seed, ..self.config.clone() };
         let as_text = |e: crate::study::Error| e.to_string();
-        let raw =
-            picture(&single_slice::raw(&config, &*self.source, study, place).map_err(as_text)?);
+        let image = |recipe: Recipe| recipe.image(&*self.source, study, place).map_err(as_text);
+        let raw = picture(&image(Recipe::valid(&config))?);
         let seen = match study.fold == wanted.fold {
             // Validation does not augment.
             true => raw.clone(),
-            false => {
-                let (fold, epoch) = (wanted.fold, wanted.epoch);
-                let image =
-                    single_slice::augmented(&config, &*self.source, study, place, fold, epoch);
-                picture(&image.map_err(as_text)?)
-            }
+            false => picture(&image(Recipe::train(&config, wanted.fold, wanted.epoch))?),
         };
         let size = config.data.image_size;
         Ok(SliceContent::Slice { height: size, width: size, seen, raw })

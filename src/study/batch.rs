@@ -1,24 +1,15 @@
 //! Makes batches of studies: the notebook's `__getitem__`, stacking and mixup.
 
 use super::buffers::Images;
-use super::{Error, Study};
+use super::{Error, SliceIndex, SliceSource, Study};
 use crate::augment::{Scratch, pipeline::Pipeline};
-use crate::config::{CHANNELS, Config, VERTEBRAE};
+use crate::config::{CHANNELS, Config, Train, VERTEBRAE};
 use crate::rng::{Key, Purpose, hash};
 use rand::Rng;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
-
-/// Index of an image's slice in its study, independent of shuffles.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SliceIndex {
-    /// 0..7 for C1..C7.
-    pub vertebra: u8,
-    /// 0-based within the vertebra.
-    pub slice: u8,
-}
 
 /// Mixup of a batch: row b becomes λ·b + (1 − λ)·partner\[b\].
 #[derive(Debug, Clone, PartialEq)]
@@ -119,9 +110,9 @@ pub fn study_order(seed: u64, fold: usize, epoch: usize, n: usize) -> Vec<usize>
 }
 
 /// Settings for turning the studies of one epoch into images.
-pub(super) struct Recipe {
-    pub size: usize,
-    pub slices: usize,
+pub struct Recipe {
+    pub(super) size: usize,
+    slices: usize,
     /// `None` in validation: no shuffles, no augmentation, no mixup.
     training: Option<Training>,
 }
@@ -131,9 +122,7 @@ struct Training {
     seed: u64,
     fold: usize,
     epoch: usize,
-    vertebra_shuffle: f64,
-    slice_shuffle: f64,
-    mixup: f64,
+    train: Train,
     pipeline: Pipeline,
 }
 
@@ -144,19 +133,19 @@ impl Training {
 }
 
 impl Recipe {
+    /// Recipe of training fold `fold` in `epoch`, from 1.
     pub fn train(config: &Config, fold: usize, epoch: usize) -> Self {
         let training = Training {
             seed: config.seed,
             fold,
             epoch,
-            vertebra_shuffle: config.train.vertebra_shuffle,
-            slice_shuffle: config.train.slice_shuffle,
-            mixup: config.train.mixup,
+            train: config.train.clone(),
             pipeline: Pipeline::new(&config.augment),
         };
         Self { training: Some(training), ..Self::valid(config) }
     }
 
+    /// Recipe of validation: the slices as they are.
     pub fn valid(config: &Config) -> Self {
         Self {
             size: config.data.image_size,
@@ -166,20 +155,20 @@ impl Recipe {
     }
 
     /// Returns the bytes of one image.
-    pub fn image_bytes(&self) -> usize {
+    pub(super) fn image_bytes(&self) -> usize {
         self.size * self.size * CHANNELS
     }
 
     /// Returns T, the number of images per study.
-    pub fn images_per_study(&self) -> usize {
+    pub(super) fn images_per_study(&self) -> usize {
         VERTEBRAE * self.slices
     }
 
     /// Draws the mixup of the batch of `len` studies at `step` (0-based).
-    pub fn mixup(&self, step: usize, len: usize) -> Option<Mixup> {
+    pub(super) fn mixup(&self, step: usize, len: usize) -> Option<Mixup> {
         let training = self.training.as_ref()?;
         let mut rng = training.key(Purpose::Mixup).study(step as u64).rng();
-        if rng.random::<f64>() >= training.mixup {
+        if rng.random::<f64>() >= training.train.mixup {
             return None;
         }
         let mut partner: Vec<usize> = (0..len).collect();
@@ -189,54 +178,49 @@ impl Recipe {
 
     /// Draws the order of the images, `[T]`: first the vertebrae are shuffled, each with its slices, then
     /// all the slices, each with its label.
-    pub fn places(&self, study: &Study) -> Vec<SliceIndex> {
+    pub(super) fn places(&self, study: &Study) -> Vec<SliceIndex> {
         let mut vertebrae: Vec<u8> = (0..VERTEBRAE as u8).collect();
-        let draw = |purpose, probability: fn(&Training) -> f64| {
+        let draw = |purpose, probability: fn(&Train) -> f64| {
             let training = self.training.as_ref()?;
             let mut rng = training.key(purpose).study(hash(&study.uid)).rng();
-            (rng.random::<f64>() < probability(training)).then_some(rng)
+            (rng.random::<f64>() < probability(&training.train)).then_some(rng)
         };
         if let Some(mut rng) = draw(Purpose::VertebraShuffle, |t| t.vertebra_shuffle) {
             vertebrae.shuffle(&mut rng);
         }
-        let mut places: Vec<SliceIndex> = vertebrae
-            .iter()
-            .flat_map(|&vertebra| {
-                (0..self.slices as u8).map(move |slice| SliceIndex { vertebra, slice })
-            })
-            .collect();
+        let slices = |&vertebra: &u8| {
+            (0..self.slices as u8).map(move |slice| SliceIndex { vertebra, slice })
+        };
+        let mut places: Vec<SliceIndex> = vertebrae.iter().flat_map(slices).collect();
         if let Some(mut rng) = draw(Purpose::SliceShuffle, |t| t.slice_shuffle) {
             places.shuffle(&mut rng);
         }
         places
     }
 
-    /// Fills `images`, uint8 `[T, size, size, 6]`, with the slices at `places`, each augmented
-    /// separately. `read` writes slice `(vertebra, slice)` into uint8 `[size, size, 6]`; once it returns
-    /// false, so does this function, and `images` are incomplete.
-    ///
-    /// The random draws of a slice are keyed by its identity, not its position.
-    pub fn images(
-        &self,
-        study: &Study,
-        places: &[SliceIndex],
-        images: &mut [u8],
-        scratch: &mut Scratch,
-        mut read: impl FnMut(usize, usize, &mut [u8]) -> Result<bool, Error>,
-    ) -> Result<bool, Error> {
-        let uid = hash(&study.uid);
-        for (image, place) in images.chunks_exact_mut(self.image_bytes()).zip(places) {
-            let (vertebra, slice) = (usize::from(place.vertebra), usize::from(place.slice));
-            if !read(vertebra, slice, image)? {
-                return Ok(false);
-            }
-            if let Some(training) = &self.training {
-                let key = training.key(Purpose::Augment).study(uid);
-                let mut rng = key.slice(vertebra * self.slices + slice).rng();
-                training.pipeline.run(image, self.size, scratch, &mut rng);
-            }
+    /// Augments the slice at `at`, uint8 `[size, size, 6]`, if this is training.
+    pub(super) fn augment(&self, study: &Study, at: SliceIndex, image: &mut [u8], s: &mut Scratch) {
+        if let Some(training) = &self.training {
+            let slice = usize::from(at.vertebra) * self.slices + usize::from(at.slice);
+            let key = training.key(Purpose::Augment).study(hash(&study.uid)).slice(slice);
+            training.pipeline.run(image, self.size, s, &mut key.rng());
         }
-        Ok(true)
+    }
+
+    /// Returns the slice at `at` as the loader puts it into a batch, before mixup: uint8
+    /// `[size, size, 6]`.
+    ///
+    /// Errors: when the slice cannot be read.
+    pub fn image(
+        &self,
+        source: &dyn SliceSource,
+        study: &Study,
+        at: SliceIndex,
+    ) -> Result<Vec<u8>, Error> {
+        let mut image = vec![0; self.image_bytes()];
+        source.slice(study, at, &mut image)?;
+        self.augment(study, at, &mut image, &mut Scratch::default());
+        Ok(image)
     }
 }
 
@@ -244,7 +228,7 @@ impl Recipe {
 mod tests {
     use super::*;
     use crate::config::Set;
-    use crate::study::golden;
+    use crate::study::{Loader, Phantom, golden};
     use safetensors::SafeTensors;
     use std::collections::HashSet;
 
@@ -366,5 +350,36 @@ mod tests {
         assert!(
             (0..99).all(|s| Recipe::train(&config(&["train.mixup=0"]), 0, 1).mixup(s, 8).is_none())
         );
+    }
+
+    #[test]
+    fn a_look_is_what_the_loader_gives() {
+        let sets = ["data.image_size=32", "train.batch_size=2", "data.slices_per_vertebra=3"];
+        let config = Config::load(None, false, &sets.map(Set::new)).unwrap();
+        let table = Phantom::table(3, 3, 0);
+        let (train, valid) = table.split(1);
+        let source: Arc<dyn SliceSource> = Arc::new(Phantom::new(32, 3, 0));
+        let mut changed = 0;
+        for epoch in [1, 2] {
+            let mut loader = Loader::train(source.clone(), train.clone().into(), &config, 1, epoch);
+            let batch = loader.next().unwrap().unwrap();
+            for (i, &place) in batch.places.iter().enumerate() {
+                let uid = &batch.studies[i / batch.images_per_study];
+                let study = train.iter().find(|s| s.uid == *uid).unwrap();
+                let got = Recipe::train(&config, 1, epoch).image(&*source, study, place).unwrap();
+                assert!(got == *batch.image(i), "epoch {epoch}: {i}");
+                changed += usize::from(
+                    got != Recipe::valid(&config).image(&*source, study, place).unwrap(),
+                );
+            }
+        }
+        assert!(changed > 40, "{changed} of 84 slices were augmented");
+
+        let valid: Arc<[Study]> = valid.into();
+        let batch = Loader::valid(source.clone(), valid.clone(), &config).next().unwrap().unwrap();
+        for (i, &place) in batch.places.iter().enumerate() {
+            let got = Recipe::valid(&config).image(&*source, &valid[0], place).unwrap();
+            assert!(got == *batch.image(i), "{i}");
+        }
     }
 }

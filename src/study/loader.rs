@@ -14,7 +14,7 @@ mod phase;
 
 use super::batch::Batch;
 use super::buffers::BufferPool;
-use super::{Constant, Error, SliceSource, Study, constant::is_constant};
+use super::{Constant, Error, SliceIndex, SliceSource, Study, constant::is_constant};
 use crate::augment::Scratch;
 use crate::config::{Config, OnError, VERTEBRAE};
 use phase::{Filled, Pass, Phase, Plan, Slot};
@@ -392,14 +392,16 @@ impl Job {
         let given_up = self.lock().given_up.contains(&study.uid);
         let waits = if given_up { &[] } else { &self.waits[..] };
         let mut constant = [0; VERTEBRAE];
-        let read = |vertebra: usize, slice, out: &mut [u8]| {
-            let whole = self.read(study, vertebra, slice, out, waits)?;
+        let recipe = &unit.phase.recipe;
+        for (image, &at) in images.chunks_exact_mut(recipe.image_bytes()).zip(&places) {
+            if !self.read(study, at, image, waits)? {
+                return Ok(None);
+            }
             // Check before augmentation, which may add noise to a constant slice.
-            constant[vertebra] += usize::from(whole && is_constant(out));
-            Ok(whole)
-        };
-        let whole = unit.phase.recipe.images(study, &places, &mut images, scratch, read)?;
-        Ok(whole.then_some(Filled { images, places, constant }))
+            constant[usize::from(at.vertebra)] += usize::from(is_constant(image));
+            recipe.augment(study, at, image, scratch);
+        }
+        Ok(Some(Filled { images, places, constant }))
     }
 
     /// Reads one slice, with another attempt after each of `waits` if it cannot be read. Returns false
@@ -407,8 +409,7 @@ impl Job {
     fn read(
         &self,
         study: &Study,
-        vertebra: usize,
-        slice: usize,
+        at: SliceIndex,
         out: &mut [u8],
         waits: &[Duration],
     ) -> Result<bool, Error> {
@@ -417,7 +418,7 @@ impl Job {
             if self.stopped() {
                 return Ok(false);
             }
-            let Err(error) = self.source.slice(study, vertebra, slice, out) else {
+            let Err(error) = self.source.slice(study, at, out) else {
                 return Ok(true);
             };
             let Some(&wait) = waits.next() else { return Err(error) };

@@ -10,7 +10,6 @@
 //! | [`batch`] | order of a study's images, mixup, conversion to the network's input format |
 //! | [`loader`] | worker threads that prepare a fold's batches ahead of the trainer |
 //! | [`constant`] | crops in which all pixels are the same |
-//! | [`single_slice`] | a single slice, raw and augmented |
 //! | [`Images`] | the pixels of a study, in a reusable buffer |
 //!
 //! A *slice* is one `.npy` file, uint8 `[H, W, 6]`: five neighbouring CT planes and the vertebra's
@@ -24,12 +23,11 @@ pub mod constant;
 pub mod loader;
 pub mod phantom;
 pub mod record;
-pub mod single_slice;
 pub mod slice_source;
 pub mod slices;
 pub mod table;
 
-pub use batch::{Batch, Mixup, SliceIndex, study_order};
+pub use batch::{Batch, Mixup, Recipe, study_order};
 pub use buffers::Images;
 pub use constant::Constant;
 pub use loader::{Loader, Skipped};
@@ -41,6 +39,22 @@ pub use table::{Study, Table, prevalence};
 
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// Index of a slice in its study, independent of shuffles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SliceIndex {
+    /// 0..7 for C1..C7.
+    pub vertebra: u8,
+    /// 0-based within the vertebra.
+    pub slice: u8,
+}
+
+impl SliceIndex {
+    /// Returns the index of the `n`-th slice of a study with `slices` slices per vertebra.
+    pub fn of(n: usize, slices: usize) -> Self {
+        Self { vertebra: (n / slices) as u8, slice: (n % slices) as u8 }
+    }
+}
 
 /// Reasons why no batch can be made: one sentence that names the file, row or key, and the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -112,14 +126,12 @@ pub enum Error {
         dir: PathBuf,
     },
     /// A slice cannot be used.
-    #[error("study {study} C{} slice {slice}: {} {problem}", vertebra + 1, path.display())]
+    #[error("study {study} C{} slice {}: {} {problem}", at.vertebra + 1, at.slice, path.display())]
     Slice {
         /// StudyInstanceUID.
         study: Arc<str>,
-        /// 0..7 for C1..C7.
-        vertebra: usize,
-        /// 0-based.
-        slice: usize,
+        /// The slice.
+        at: SliceIndex,
         /// The `.npy` file.
         path: PathBuf,
         /// The problem, as the rest of a sentence.

@@ -1,6 +1,6 @@
 //! Crops on disk: `{data.dir}/{StudyInstanceUID}_{1..7}_{0..14}.npy`.
 
-use super::{Checked, Error, SliceSource, Study, first_of};
+use super::{Checked, Error, SliceIndex, SliceSource, Study, first_of};
 use crate::augment::resize::resize;
 use crate::bounded;
 use crate::config::{CHANNELS, VERTEBRAE};
@@ -52,19 +52,13 @@ impl NpyFolder {
         (0..studies.len() * per_study)
             .into_par_iter()
             .map(|i| {
-                let (study, place) = (&studies[i / per_study], i % per_study);
-                let (vertebra, slice) =
-                    (place / self.slices_per_vertebra, place % self.slices_per_vertebra);
-                let path = self.path(study, vertebra, slice);
-                inspect(&path).map_err(|problem| wrong(study, vertebra, slice, path, problem))
+                let study = &studies[i / per_study];
+                let at = SliceIndex::of(i % per_study, self.slices_per_vertebra);
+                let path = self.path(study, at.vertebra.into(), at.slice.into());
+                let study = study.uid.clone();
+                inspect(&path).map_err(|problem| Error::Slice { study, at, path, problem })
             })
             .collect()
-    }
-
-    /// Reads one file into `out`, uint8 `[size, size, 6]` in C order. Errors: as of [`inspect`].
-    fn read(&self, path: &Path, out: &mut [u8]) -> Result<(), String> {
-        let (mut file, length) = open(path)?;
-        decode(&mut file, length, self.size, out)
     }
 }
 
@@ -154,15 +148,10 @@ fn read_both(file: &mut impl Read, head: &mut [u8], out: &mut [u8]) -> std::io::
 }
 
 impl SliceSource for NpyFolder {
-    fn slice(
-        &self,
-        study: &Study,
-        vertebra: usize,
-        slice: usize,
-        out: &mut [u8],
-    ) -> Result<(), Error> {
-        let path = self.path(study, vertebra, slice);
-        self.read(&path, out).map_err(|problem| wrong(study, vertebra, slice, path, problem))
+    fn slice(&self, study: &Study, at: SliceIndex, out: &mut [u8]) -> Result<(), Error> {
+        let (path, study) = (self.path(study, at.vertebra.into(), at.slice.into()), &study.uid);
+        let read = open(&path).and_then(|(mut file, n)| decode(&mut file, n, self.size, out));
+        read.map_err(|problem| Error::Slice { study: study.clone(), at, path, problem })
     }
 
     /// Checks every file in parallel: existence, type, shape and length.
@@ -204,10 +193,6 @@ impl SliceSource for NpyFolder {
     }
 }
 
-fn wrong(study: &Study, vertebra: usize, slice: usize, path: PathBuf, problem: String) -> Error {
-    Error::Slice { study: study.uid.clone(), vertebra, slice, path, problem }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,7 +222,7 @@ mod tests {
         let mut out = vec![0; SIZE * SIZE * CHANNELS];
         for slice in 0..2 {
             out.fill(0);
-            folder.slice(&study, 0, slice, &mut out).unwrap();
+            folder.slice(&study, SliceIndex { vertebra: 0, slice }, &mut out).unwrap();
             assert_eq!(out, image.as_slice().unwrap(), "slice {slice}");
         }
     }
@@ -265,7 +250,7 @@ mod tests {
             assert_eq!(fast, (text == numpy && length == 128).then_some((32, 32)));
             std::fs::write(folder.path(&study, 0, 0), &file).unwrap();
             out.fill(0);
-            folder.slice(&study, 0, 0, &mut out).unwrap();
+            folder.slice(&study, SliceIndex { vertebra: 0, slice: 0 }, &mut out).unwrap();
             assert!(out == pixels, "{text} of {length} bytes");
         }
     }
@@ -337,7 +322,7 @@ mod tests {
             resize(image.as_slice().unwrap(), height, width, &mut want, SIZE);
             for slice in 0..2 {
                 let mut out = vec![0; want.len()];
-                folder.slice(&study, 0, slice, &mut out).unwrap();
+                folder.slice(&study, SliceIndex { vertebra: 0, slice }, &mut out).unwrap();
                 assert!(out == want, "{height} x {width}, slice {slice}");
             }
         }
@@ -380,7 +365,7 @@ mod tests {
         }
         assert!(!e.contains('\n'), "{e:?}");
         let mut out = vec![0; SIZE * SIZE * CHANNELS];
-        assert!(folder.slice(&study, 2, 0, &mut out).is_err());
+        assert!(folder.slice(&study, SliceIndex { vertebra: 2, slice: 0 }, &mut out).is_err());
     }
 
     #[test]

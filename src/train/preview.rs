@@ -112,7 +112,7 @@ impl Previews {
         };
         let place = batch.places[i];
         let mut image = vec![0; batch.size * batch.size * CHANNELS];
-        self.source.slice(study, place.vertebra.into(), place.slice.into(), &mut image).ok()?;
+        self.source.slice(study, place, &mut image).ok()?;
         Some(picture(&image))
     }
 }
@@ -140,7 +140,7 @@ fn contrast(image: &[u8]) -> u8 {
 mod tests {
     use super::*;
     use crate::config::{Config, Set};
-    use crate::study::{Error, Loader, Phantom};
+    use crate::study::{Error, Loader, Phantom, SliceIndex};
 
     const AT: Position = Position { fold: 1, epoch: 1, step: 1 };
 
@@ -148,9 +148,9 @@ mod tests {
     struct Gone;
 
     impl SliceSource for Gone {
-        fn slice(&self, study: &Study, v: usize, s: usize, _: &mut [u8]) -> Result<(), Error> {
+        fn slice(&self, study: &Study, at: SliceIndex, _: &mut [u8]) -> Result<(), Error> {
             let (study, problem) = (study.uid.clone(), "is missing".into());
-            Err(Error::Slice { study, vertebra: v, slice: s, path: "gone".into(), problem })
+            Err(Error::Slice { study, at, path: "gone".into(), problem })
         }
     }
 
@@ -201,15 +201,13 @@ mod tests {
         let mut augmented = 0;
         for crop in &crops {
             let study = train.iter().find(|s| *s.uid == *crop.study).unwrap();
-            let (vertebra, slice) = (usize::from(crop.vertebra) - 1, usize::from(crop.slice));
-            source.slice(study, vertebra, slice, &mut image).unwrap();
+            let at = SliceIndex { vertebra: crop.vertebra - 1, slice: crop.slice };
+            source.slice(study, at, &mut image).unwrap();
             assert_eq!(crop.raw, Some(picture(&image)));
             let i = (0..batch.targets.len())
                 .find(|&i| {
-                    let place = batch.places[i];
                     *batch.studies[i / batch.images_per_study] == *crop.study
-                        && (usize::from(place.vertebra), usize::from(place.slice))
-                            == (vertebra, slice)
+                        && batch.places[i] == at
                 })
                 .unwrap();
             assert_eq!(crop.seen, picture(batch.image(i)));

@@ -2,8 +2,8 @@
 
 use crate::config::Config;
 use crate::config::VERTEBRAE;
-use crate::study::batch::{Batch, Recipe, SliceIndex, study_order};
-use crate::study::{Constant, Error, Images, Study};
+use crate::study::batch::{Batch, Recipe, study_order};
+use crate::study::{Constant, Error, Images, SliceIndex, Study};
 use std::sync::Arc;
 
 /// Minimum size of a training batch: the study head's BatchNorm needs two rows.

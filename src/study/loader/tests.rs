@@ -38,7 +38,8 @@ fn mark(uid: &str, vertebra: usize, slice: usize) -> u8 {
 }
 
 impl SliceSource for Marked {
-    fn slice(&self, s: &Study, v: usize, i: usize, out: &mut [u8]) -> Result<(), Error> {
+    fn slice(&self, s: &Study, at: SliceIndex, out: &mut [u8]) -> Result<(), Error> {
+        let (v, i) = (usize::from(at.vertebra), usize::from(at.slice));
         if self.slow {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -51,7 +52,7 @@ impl SliceSource for Marked {
         let heals = self.heals_after > 0 && tried > self.heals_after;
         if self.broken.contains(&s.uid.as_ref()) && !heals {
             let gone = NpyFolder { dir: "gone".into(), size: 32, slices_per_vertebra: 15 };
-            return gone.slice(s, v, i, out);
+            return gone.slice(s, at, out);
         }
         assert_ne!(self.panics, Some(s.uid.as_ref()), "told to");
         out.fill(mark(&s.uid, v, i));
@@ -136,9 +137,8 @@ fn a_batch_is_what_its_keys_make_it() {
             assert_eq!(batch.studies[row], study.uid);
             let places = recipe.places(study);
             assert_eq!(batch.places[row * 105..(row + 1) * 105], places);
-            let mut images = vec![0; 105 * recipe.image_bytes()];
-            let read = |v, i, out: &mut [u8]| source.slice(study, v, i, out).map(|()| true);
-            recipe.images(study, &places, &mut images, &mut Scratch::default(), read).unwrap();
+            let image = |&place: &SliceIndex| recipe.image(&*source, study, place).unwrap();
+            let images: Vec<u8> = places.iter().flat_map(image).collect();
             assert!(*batch.images[row] == *images, "batch {number} row {row}");
         }
     }

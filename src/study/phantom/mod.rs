@@ -6,7 +6,7 @@ mod level;
 mod lookalike;
 mod volume;
 
-use super::{Checked, Error, SliceSource, Study, Table};
+use super::{Checked, Error, SliceIndex, SliceSource, Study, Table};
 use crate::config::{CHANNELS, Difficulty, VERTEBRAE};
 use crate::rng::{Key, Purpose, hash};
 use level::Level;
@@ -171,16 +171,11 @@ impl Phantom {
 }
 
 impl SliceSource for Phantom {
-    fn slice(
-        &self,
-        study: &Study,
-        vertebra: usize,
-        slice: usize,
-        out: &mut [u8],
-    ) -> Result<(), Error> {
+    fn slice(&self, study: &Study, at: SliceIndex, out: &mut [u8]) -> Result<(), Error> {
+        let vertebra = usize::from(at.vertebra);
         let drawn = (hash(&study.uid), vertebra, study.labels[vertebra] == 1);
         // Draw outside the cache's lock, so that other vertebrae need not wait.
-        self.cached(drawn).get_or_init(|| self.draw(study, vertebra)).slice(slice, out);
+        self.cached(drawn).get_or_init(|| self.draw(study, vertebra)).slice(at.slice.into(), out);
         Ok(())
     }
 
@@ -201,7 +196,7 @@ mod tests {
 
     fn slice(phantom: &Phantom, study: &Study, vertebra: usize, slice: usize) -> Vec<u8> {
         let mut out = vec![0; phantom.size * phantom.size * CHANNELS];
-        phantom.slice(study, vertebra, slice, &mut out).unwrap();
+        phantom.slice(study, SliceIndex::of(vertebra * 15 + slice, 15), &mut out).unwrap();
         out
     }
 
@@ -328,7 +323,7 @@ mod tests {
         let folder = NpyFolder { dir: out.join("crops"), size: 32, slices_per_vertebra: 3 };
         folder.check(&table.studies).unwrap();
         let mut read = vec![0; 32 * 32 * 6];
-        folder.slice(&table.studies[1], 6, 2, &mut read).unwrap();
+        folder.slice(&table.studies[1], SliceIndex { vertebra: 6, slice: 2 }, &mut read).unwrap();
         assert_eq!(read, slice(&phantom, &table.studies[1], 6, 2));
 
         let e = phantom.write(&out, 2, 2).unwrap_err().to_string();
