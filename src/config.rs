@@ -174,13 +174,14 @@ pub enum Difficulty {
     Hard,
 }
 
-/// How to treat a study that still cannot be read after several tries.
+/// How to treat a study that still cannot be read after several tries, or a step whose loss or gradient
+/// is not finite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnError {
     /// End the fold.
     Stop,
-    /// Leave the study out of the batch.
+    /// Leave it out.
     Skip,
 }
 
@@ -219,7 +220,7 @@ pub struct Train {
     /// Floating-point type of training.
     pub precision: Precision,
     /// How to treat a step whose loss or gradient is not finite.
-    pub on_nonfinite: OnNonFinite,
+    pub on_nonfinite: OnError,
     /// Whether f32 matrix products on CUDA use TF32.
     pub tf32: bool,
     /// Images per pass through the encoder; 0: from free memory.
@@ -228,16 +229,6 @@ pub struct Train {
     pub memory: usize,
     /// Compute threads; 0: `RAYON_NUM_THREADS`, or one per core.
     pub threads: usize,
-}
-
-/// How to treat a loss or gradient that is not finite.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnNonFinite {
-    /// End the fold.
-    Stop,
-    /// Leave the batch out.
-    Skip,
 }
 
 /// Floating-point type of training; validation is always f32.
@@ -280,7 +271,7 @@ pub struct Model {
 }
 
 /// A ConvNeXt, named as in timm 1.0. `_ols`: with an overlapping stem.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]
 pub enum Backbone {
@@ -295,22 +286,6 @@ pub enum Backbone {
     ConvnextNano,
     ConvnextNanoOls,
     ConvnextTiny,
-}
-
-impl Backbone {
-    /// All backbones.
-    pub const ALL: [Self; 10] = [
-        Self::ConvnextMicro,
-        Self::ConvnextAtto,
-        Self::ConvnextAttoOls,
-        Self::ConvnextFemto,
-        Self::ConvnextFemtoOls,
-        Self::ConvnextPico,
-        Self::ConvnextPicoOls,
-        Self::ConvnextNano,
-        Self::ConvnextNanoOls,
-        Self::ConvnextTiny,
-    ];
 }
 
 /// `[checkpoint]`

@@ -4,6 +4,7 @@ use super::{Config, DEFAULTS, Error, Result, check, renamed};
 use crate::augment::Preset;
 use crate::bounded::excerpt;
 use serde::Deserialize;
+use std::{collections::HashMap, iter::successors};
 use toml::{Table, Value};
 
 /// Most characters of the file that a message quotes.
@@ -90,10 +91,27 @@ fn preset_layer(preset: Preset) -> Table {
     Table::from_iter([("augment".to_string(), Value::Table(augment))])
 }
 
+/// Merges `layer` over `base` and calls `note` with each key that it sets. `path`: that of both, with a
+/// dot at its end unless it is empty.
+fn merge(base: &mut Table, layer: Table, path: &str, note: &mut dyn FnMut(String)) {
+    for (key, value) in layer {
+        let path = format!("{path}{key}");
+        match (base.get_mut(&key), value) {
+            (Some(Value::Table(base)), Value::Table(layer)) => {
+                merge(base, layer, &format!("{path}."), note)
+            }
+            (_, value) => {
+                base.insert(key, value);
+                note(path);
+            }
+        }
+    }
+}
+
 /// The merged tables, and the source of each key.
 pub(super) struct Layers {
     table: Table,
-    origins: std::collections::HashMap<String, String>,
+    origins: HashMap<String, String>,
 }
 
 impl Layers {
@@ -109,24 +127,7 @@ impl Layers {
             new,
             origin: origin.into(),
         })?;
-        fn merge(base: &mut Table, layer: Table, path: &str, note: &mut dyn FnMut(String)) {
-            for (key, value) in layer {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                match (base.get_mut(&key), value) {
-                    (Some(Value::Table(base)), Value::Table(layer)) => {
-                        merge(base, layer, &path, note)
-                    }
-                    (_, value) => {
-                        base.insert(key, value);
-                        note(path);
-                    }
-                }
-            }
-        }
-        let origins = &mut self.origins;
-        let mut note = |key| {
-            origins.insert(key, origin.into());
-        };
+        let mut note = |key| drop(self.origins.insert(key, origin.into()));
         // Apply a preset before the keys beside it. An invalid one is rejected at the end.
         let preset = layer.get("augment").and_then(|augment| augment.get("preset"));
         if let Some(preset) = preset.and_then(|p| Preset::deserialize(p.clone()).ok()) {
@@ -161,29 +162,16 @@ impl Layers {
     fn refuse(&self, key: &str, expected: impl Into<String>) -> Error {
         // For a value inside an array, name and show the whole array.
         let key = key.split('[').next().unwrap_or(key);
-        let value = key
-            .split('.')
-            .try_fold(None::<&Value>, |at, part| {
-                let next = match at {
-                    None => self.table.get(part),
-                    Some(v) => v.get(part),
-                };
-                next.map(Some)
-            })
-            .flatten();
-        let mut origin = key;
-        let origin = loop {
-            match (self.origins.get(origin), origin.rsplit_once('.')) {
-                (Some(o), _) => break o.clone(),
-                (None, Some((parent, _))) => origin = parent,
-                (None, None) => break "the defaults".into(),
-            }
-        };
+        let mut parts = key.split('.');
+        let first = parts.next().and_then(|part| self.table.get(part));
+        let value = parts.fold(first, |value, part| value?.get(part));
+        let mut upwards = successors(Some(key), |key| Some(key.rsplit_once('.')?.0));
+        let origin = upwards.find_map(|key| self.origins.get(key).cloned());
         Error::Key {
             key: excerpt(key, SHOWN),
             value: value.map_or("?".into(), |v| excerpt(&v.to_string(), SHOWN)),
             expected: excerpt(&expected.into(), 2 * SHOWN),
-            origin,
+            origin: origin.unwrap_or_else(|| "the defaults".into()),
         }
     }
 }

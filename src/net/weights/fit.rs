@@ -16,6 +16,7 @@ use crate::{
     },
 };
 use candle_core::{DType, Result as CandleResult, Tensor};
+use clap::ValueEnum;
 use std::{
     collections::{HashMap, HashSet},
     fmt,
@@ -272,7 +273,7 @@ fn looks_like(dict: &HashMap<String, Tensor>) -> Option<&'static str> {
         let t = dict.get(name).or_else(|| dict.get(&format!("{ENCODER}{name}")));
         t.map(Tensor::dims)
     };
-    Backbone::ALL.into_iter().find_map(|backbone| {
+    Backbone::value_variants().iter().find_map(|&backbone| {
         config.model.backbone = backbone;
         let spec = Spec::new(&config);
         let encoder = Encoder::new(&spec);

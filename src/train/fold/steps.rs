@@ -2,7 +2,7 @@
 
 use super::{End, Training};
 use crate::{
-    config::OnNonFinite,
+    config::OnError,
     net::Classifier,
     run::{
         Event,
@@ -163,7 +163,7 @@ impl Training<'_, '_> {
     /// moments and running statistics are as before the batch: training again from the last checkpoint
     /// without it would give the same bits.
     fn leave_out(&mut self, error: Error, loader: &Loader) -> Result<()> {
-        let skip = self.fold.config.train.on_nonfinite == OnNonFinite::Skip;
+        let skip = self.fold.config.train.on_nonfinite == OnError::Skip;
         let Error::NonFinite { what, studies } = error else { return Err(error) };
         if !skip || self.left_out == MOST_LEFT_OUT {
             return Err(Error::NonFinite { what, studies });
