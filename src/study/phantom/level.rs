@@ -27,50 +27,44 @@ pub struct Level {
     pub streaks: usize,
 }
 
-/// Wide, black gaps through at least 12 of 15 slices, and no similar structures.
-const EASY: Level = Level {
-    width: 0.10..0.14,
-    slide: 0.05..0.09,
-    from: -0.3..0.05,
-    to: 0.95..1.3,
-    contrast: 1.0,
-    noise: 1.0,
-    channels: 0,
-    spots: 0,
-    streaks: 0,
-};
-
-const MEDIUM: Level = Level {
-    width: 0.08..0.12,
-    slide: 0.04..0.08,
-    from: -0.1..0.2,
-    to: 0.8..1.1,
-    contrast: 0.9,
-    noise: 1.5,
-    channels: 1,
-    spots: 1,
-    streaks: 1,
-};
-
-const HARD: Level = Level {
-    width: 0.04..0.07,
-    slide: 0.0..0.03,
-    from: 0.1..0.45,
-    to: 0.65..0.95,
-    contrast: 0.6,
-    noise: 3.0,
-    channels: 4,
-    spots: 4,
-    streaks: 5,
-};
-
 impl Level {
     /// Returns the settings of a difficulty.
     pub fn of(difficulty: Difficulty) -> &'static Self {
         match difficulty {
-            Difficulty::Easy => &EASY,
-            Difficulty::Medium => &MEDIUM,
-            Difficulty::Hard => &HARD,
+            // Wide, black gaps through at least 12 of 15 slices, and no similar structures.
+            Difficulty::Easy => &Self {
+                width: 0.10..0.14,
+                slide: 0.05..0.09,
+                from: -0.3..0.05,
+                to: 0.95..1.3,
+                contrast: 1.0,
+                noise: 1.0,
+                channels: 0,
+                spots: 0,
+                streaks: 0,
+            },
+            Difficulty::Medium => &Self {
+                width: 0.08..0.12,
+                slide: 0.04..0.08,
+                from: -0.1..0.2,
+                to: 0.8..1.1,
+                contrast: 0.9,
+                noise: 1.5,
+                channels: 1,
+                spots: 1,
+                streaks: 1,
+            },
+            Difficulty::Hard => &Self {
+                width: 0.04..0.07,
+                slide: 0.0..0.03,
+                from: 0.1..0.45,
+                to: 0.65..0.95,
+                contrast: 0.6,
+                noise: 3.0,
+                channels: 4,
+                spots: 4,
+                streaks: 5,
+            },
         }
     }
 }

@@ -91,35 +91,9 @@ struct Patient<'a> {
     lookalikes: Lookalikes,
 }
 
-/// Maps pixels to the anatomy's coordinates.
-struct View<'a> {
-    patient: &'a Patient<'a>,
-    size: usize,
-    /// Width of a pixel.
-    step: f32,
-    /// Half the width of an outline, since a scanner's edges are never perfectly sharp.
-    edge: f32,
-}
-
-impl<'a> View<'a> {
-    fn new(patient: &'a Patient<'a>, size: usize) -> Self {
-        let step = 2.0 / size as f32;
-        Self { patient, size, step, edge: (0.75 * step).max(0.018) }
-    }
-
-    /// Coordinates of a pixel in the image, −1..1 in x and y.
-    fn picture(&self, row: f32, column: f32) -> Point {
-        [(column + 0.5) * self.step - 1.0, (row + 0.5) * self.step - 1.0]
-    }
-
-    fn point(&self, row: f32, column: f32) -> Point {
-        let Patient { shift, turn: [c, s], aspect, wave: [wave_x, wave_y], .. } = self.patient;
-        let [x, y] = self.picture(row, column);
-        // Make outlines slightly wavy.
-        let wavy = |[frequency, phase]: &Point, at: f32| 0.02 * wave(at * frequency + phase);
-        let (x, y) = (x - shift[0] + wavy(wave_x, y), y - shift[1] + wavy(wave_y, x));
-        [(x * c + y * s) * aspect, y * c - x * s]
-    }
+/// Returns the coordinates of a pixel in an image of `[size, size]`, −1..1 in x and y.
+fn picture(size: usize, row: f32, column: f32) -> Point {
+    [column, row].map(|at| (at + 0.5) * (2.0 / size as f32) - 1.0)
 }
 
 /// A fracture line: a dark gap, with the bone on one side shifted along it.
@@ -204,27 +178,38 @@ impl<'a> Patient<'a> {
         }
     }
 
+    /// Maps coordinates in the image to the anatomy's.
+    fn point(&self, [x, y]: Point) -> Point {
+        let Patient { shift, turn: [c, s], aspect, wave: [wave_x, wave_y], .. } = self;
+        // Make outlines slightly wavy.
+        let wavy = |[frequency, phase]: &Point, at: f32| 0.02 * wave(at * frequency + phase);
+        let (x, y) = (x - shift[0] + wavy(wave_x, y), y - shift[1] + wavy(wave_y, x));
+        [(x * c + y * s) * aspect, y * c - x * s]
+    }
+
     /// Draws the plane at height `t`, and its mask if one is requested.
     fn plane(&self, size: usize, t: f32, z: u32, plane: &mut [u8], mut mask: Option<&mut [u8]>) {
-        let view = View::new(self, size);
         let section = Section::new(self.vertebra, t);
-        let near = self.tiles_with_bone(&view, &section);
+        let near = self.tiles_with_bone(size, &section);
         let soft = self.soft_tissue(size, t);
         let open: Vec<f32> = self.gaps.iter().map(|g| g.open(t)).collect();
+        // Half the width of an outline, since a scanner's edges are never perfectly sharp.
+        let edge = (0.75 * (2.0 / size as f32)).max(0.018);
         for row in 0..size {
             for column in 0..size {
                 let at = row * size + column;
-                let p = view.point(row as f32, column as f32);
+                let in_image = picture(size, row as f32, column as f32);
+                let p = self.point(in_image);
                 let canal = smoothstep(1.2, 0.9, length([p[0] / 0.27, (p[1] - 0.08) / 0.24]));
                 let mut value = soft[at] - 9.0 * canal;
                 if near[row * TILES / size * TILES + column * TILES / size] {
                     let own;
-                    (value, own) = self.bone(value, p, t, &section, &open, view.edge);
+                    (value, own) = self.bone(value, p, t, &section, &open, edge);
                     if let Some(mask) = &mut mask {
                         mask[at] = if own < 0.0 { 255 } else { 0 };
                     }
                 }
-                value -= self.lookalikes.streaks(view.picture(row as f32, column as f32), t);
+                value -= self.lookalikes.streaks(in_image, t);
                 value += self.level.noise * self.grain(at as u32, z);
                 plane[at] = value.clamp(0.0, 255.0) as u8;
             }
@@ -235,7 +220,7 @@ impl<'a> Patient<'a> {
     /// vertebra's bone.
     fn bone(
         &self,
-        value: f32,
+        mut value: f32,
         mut p: Point,
         t: f32,
         section: &Section,
@@ -259,7 +244,6 @@ impl<'a> Patient<'a> {
         }
         let own = section.distance(p);
         let distance = own.min(section.foreign(p));
-        let mut value = value;
         if distance < edge {
             let z = t * 6.0 + 1.0;
             let grain = 22.0 * self.noise([p[0] * 13.0, p[1] * 13.0, z])
@@ -276,16 +260,16 @@ impl<'a> Patient<'a> {
 
     /// Returns which of `TILES²` tiles may contain bone or a gap. The other tiles, about half of a crop,
     /// need no distances per pixel.
-    fn tiles_with_bone(&self, view: &View, section: &Section) -> Vec<bool> {
-        let side = view.size as f32 / TILES as f32;
+    fn tiles_with_bone(&self, size: usize, section: &Section) -> Vec<bool> {
+        let side = size as f32 / TILES as f32;
         // From a tile's centre to its corner, plus margins for the stretch of the shapes, the width
         // of an edge and a fragment's shift.
         let slide: f32 = self.gaps.iter().map(|g| g.slide.abs()).sum();
-        let most = 1.5 * side * view.step + 0.05 + slide;
+        let most = 1.5 * side * (2.0 / size as f32) + 0.05 + slide;
+        let middle = |at: usize| (at as f32 + 0.5) * side - 0.5;
         (0..TILES * TILES)
             .map(|i| {
-                let middle = |at: usize| (at as f32 + 0.5) * side - 0.5;
-                let p = view.point(middle(i / TILES), middle(i % TILES));
+                let p = self.point(picture(size, middle(i / TILES), middle(i % TILES)));
                 section.distance(p).min(section.foreign(p)) < most
             })
             .collect()
