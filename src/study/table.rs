@@ -50,13 +50,13 @@ impl Table {
     /// when columns or all rows are missing, a row has more or fewer cells than the header, or a cell is
     /// bad, each with line and column. The first five problems are shown, with the total.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        Self::parsed(&Self::bytes(path, Needed::All)?, path, Needed::All)
+        Self::load(path, Needed::All)
     }
 
     /// Reads a list of studies like [`Self::read`]. It needs only the column StudyInstanceUID and may have
     /// several rows per study, of which the first counts. Labels and folds are 0.
     pub fn read_uids(path: &Path) -> Result<Self, Error> {
-        Self::parsed(&Self::bytes(path, Needed::Uids)?, path, Needed::Uids)
+        Self::load(path, Needed::Uids)
     }
 
     /// Like [`Self::read`], from the file's bytes; `path` is for messages.
@@ -64,13 +64,14 @@ impl Table {
         Self::parsed(bytes, path, Needed::All)
     }
 
-    fn bytes(path: &Path, needed: Needed) -> Result<Vec<u8>, Error> {
-        let key = needed.key();
-        bounded::read(path, LONGEST).map_err(|source| Error::TableUnreadable {
-            path: path.into(),
+    fn load(path: &Path, needed: Needed) -> Result<Self, Error> {
+        let (key, in_error) = (needed.key(), path.to_path_buf());
+        let bytes = bounded::read(path, LONGEST).map_err(|source| Error::TableUnreadable {
+            path: in_error,
             source,
             key,
-        })
+        })?;
+        Self::parsed(&bytes, path, needed)
     }
 
     fn parsed(bytes: &[u8], path: &Path, needed: Needed) -> Result<Self, Error> {

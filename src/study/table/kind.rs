@@ -20,7 +20,6 @@ const EXPORT: &str =
     "open it in the spreadsheet program and save the sheet as CSV UTF-8 with commas";
 const UNPACK: &str = "unpack it and give the CSV that is in it";
 const CONVERT: &str = "convert it, for example with pandas: to_csv(path, index=False)";
-const UTF8: &str = "save it again as CSV UTF-8";
 
 /// Formats with the bytes that they begin with.
 const MAGIC: [(&[u8], &str, &str); 26] = [
@@ -52,46 +51,47 @@ const MAGIC: [(&[u8], &str, &str); 26] = [
     (b"\x80\x05\x95", "a Python pickle", CONVERT),
 ];
 
+const fn foreign(what: &'static str, advice: &'static str) -> Option<Foreign> {
+    Some(Foreign { what, advice })
+}
+
 /// Returns the format of a file that is not text with cells, or `None` if it may be a table.
 pub fn of_bytes(bytes: &[u8]) -> Option<Foreign> {
     let head = &bytes[..bytes.len().min(HEAD)];
     if head.starts_with(b"PK\x03\x04") {
-        return Some(zipped(head));
+        return zipped(head);
     }
+    let magic = MAGIC.iter().find(|(magic, ..)| head.starts_with(magic));
     // A column may be called ORCID.
-    let magic =
-        MAGIC.iter().find(|(magic, ..)| head.starts_with(magic) && !begins_with_header(head));
-    if let Some(&(_, what, advice)) = magic {
-        return Some(Foreign { what, advice });
+    if let Some(&(_, what, advice)) = magic
+        && !begins_with_header(head)
+    {
+        return foreign(what, advice);
     }
     if head.get(257..262) == Some(b"ustar") {
-        return Some(Foreign { what: "a tar archive", advice: UNPACK });
+        return foreign("a tar archive", UNPACK);
     }
     if let Some(what) = wide_text(head) {
-        return Some(Foreign { what, advice: UTF8 });
+        return foreign(what, "save it again as CSV UTF-8");
     }
     if bytes.contains(&0) {
-        return Some(Foreign { what: "a binary file", advice: CONVERT });
+        return foreign("a binary file", CONVERT);
     }
     let text = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head).trim_ascii_start();
-    if text.is_empty() {
-        return Some(Foreign { what: "empty", advice: "give the CSV of the studies" });
-    }
     let begins =
         |word: &[u8]| text.len() >= word.len() && text[..word.len()].eq_ignore_ascii_case(word);
     if begins(b"version https://git-lfs") {
-        let (what, advice) =
-            ("a Git LFS pointer, not the file itself", "fetch it with git lfs pull");
-        return Some(Foreign { what, advice });
+        return foreign("a Git LFS pointer, not the file itself", "fetch it with git lfs pull");
     }
     if begins(b"<!doctype html") || begins(b"<html") {
         let advice = "download the CSV itself: a login page may have been saved in its place";
-        return Some(Foreign { what: "a web page (HTML)", advice });
+        return foreign("a web page (HTML)", advice);
     }
-    match text[0] {
-        b'<' => Some(Foreign { what: "HTML or XML", advice: CONVERT }),
-        b'{' | b'[' => Some(Foreign { what: "JSON", advice: CONVERT }),
-        _ => None,
+    match text.first() {
+        None => foreign("empty", "give the CSV of the studies"),
+        Some(b'<') => foreign("HTML or XML", CONVERT),
+        Some(b'{' | b'[') => foreign("JSON", CONVERT),
+        Some(_) => None,
     }
 }
 
@@ -108,16 +108,16 @@ pub fn normalized(name: &str) -> String {
 }
 
 /// Returns the kind of a zip archive; many spreadsheet formats are zip archives.
-fn zipped(head: &[u8]) -> Foreign {
+fn zipped(head: &[u8]) -> Option<Foreign> {
     let has = |word: &[u8]| head.windows(word.len()).any(|w| w == word);
     if has(b"xl/") || has(b"[Content_Types].xml") {
-        Foreign { what: "an Excel workbook (.xlsx)", advice: EXPORT }
+        foreign("an Excel workbook (.xlsx)", EXPORT)
     } else if has(b"opendocument.spreadsheet") {
-        Foreign { what: "an OpenDocument spreadsheet (.ods)", advice: EXPORT }
+        foreign("an OpenDocument spreadsheet (.ods)", EXPORT)
     } else if has(b"Index/") {
-        Foreign { what: "a Numbers spreadsheet", advice: EXPORT }
+        foreign("a Numbers spreadsheet", EXPORT)
     } else {
-        Foreign { what: "a zip archive", advice: UNPACK }
+        foreign("a zip archive", UNPACK)
     }
 }
 
@@ -155,9 +155,8 @@ fn wide_text(head: &[u8]) -> Option<&'static str> {
 pub fn of_first_line(line: &str, is_column: impl Fn(&str) -> bool) -> Option<Foreign> {
     let bare = line.trim().trim_matches('"').trim().to_ascii_lowercase();
     if bare.starts_with("sep=") {
-        let what = "headed by Excel's line \"sep=\"";
         let advice = "delete that line, and separate the columns by commas";
-        return Some(Foreign { what, advice });
+        return foreign("headed by Excel's line \"sep=\"", advice);
     }
     let split = |separator: Separator| {
         let cells = line.split(separator).map(|cell| cell.trim().trim_matches(['"', '\'']));

@@ -180,11 +180,9 @@ fn no_header(header: &StringRecord, line: usize, text: &str, needed: Needed) -> 
             true => {
                 format!("line {line} is one cell: remove the quotation marks around whole lines")
             }
-            false => {
-                format!(
-                    "the header is on line {below}, not on line {line}: delete what is above it"
-                )
-            }
+            false => format!(
+                "the header is on line {below}, not on line {line}: delete what is above it"
+            ),
         };
     }
     let is_data = |cell: &str| {
@@ -269,8 +267,7 @@ fn whole(cell: &str) -> Option<usize> {
 /// Says what is wrong with a label.
 fn bad_label(cell: &str) -> &'static str {
     match normalized(cell).as_str() {
-        "" => "is not 0 or 1: a label is missing",
-        "nan" | "na" | "none" | "null" => "is not 0 or 1: a label is missing",
+        "" | "nan" | "na" | "none" | "null" => "is not 0 or 1: a label is missing",
         "true" | "yes" | "t" | "y" => "is not 0 or 1: write 1",
         "false" | "no" | "f" | "n" => "is not 0 or 1: write 0",
         _ => "is not 0 or 1",
