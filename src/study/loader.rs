@@ -25,13 +25,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Delays before another attempt to read a slice, 2 seconds in total.
-const WAITS: [Duration; 4] = [
-    Duration::from_millis(100),
-    Duration::from_millis(300),
-    Duration::from_millis(600),
-    Duration::from_millis(1000),
-];
+/// Delays in ms before another attempt to read a slice, 2 seconds in total.
+const WAITS: &[u64] = &[100, 300, 600, 1000];
 
 /// Batches in step order, phase by phase; an [`Iterator`] over the batches of the current phase.
 /// It returns `None` at the end of the phase; the next call starts the next phase.
@@ -69,10 +64,10 @@ pub struct Skipped {
 /// State shared by the workers.
 struct Job {
     source: Arc<dyn SliceSource>,
-    plan: Plan,
+    plan: Arc<Plan>,
     on_error: OnError,
-    /// Delays before each further attempt to read a slice.
-    waits: Vec<Duration>,
+    /// Delays in ms before each further attempt to read a slice.
+    waits: &'static [u64],
     /// Maximum number of batches not yet returned, including those being filled.
     window: usize,
     pool: Arc<BufferPool>,
@@ -83,14 +78,9 @@ struct Job {
     changed: Condvar,
 }
 
-#[derive(Default)]
 struct State {
-    /// The phase being filled.
-    phase: Option<Arc<Phase>>,
-    /// Next batch of that phase.
-    next_batch: usize,
-    /// Next pass: index into the plan's passes.
-    next_pass: usize,
+    /// Batches not yet begun, through all phases.
+    rest: Box<dyn Iterator<Item = Slot> + Send>,
     /// Number of batches returned, over all phases.
     taken: usize,
     /// Batches being filled or ready; the first is number `taken`.
@@ -121,13 +111,13 @@ impl Loader {
         epoch: usize,
     ) -> Self {
         let passes = vec![Pass::Train { epoch }];
-        Self::start(source, Plan::new(config, fold, studies, Arc::default(), passes), &WAITS)
+        Self::start(source, Plan::new(config, fold, studies, Arc::default(), passes), WAITS)
     }
 
     /// Validation batches: `studies` in their order, not augmented, including the last short batch.
     pub fn valid(source: Arc<dyn SliceSource>, studies: Arc<[Study]>, config: &Config) -> Self {
         let passes = vec![Pass::Valid];
-        Self::start(source, Plan::new(config, 0, Arc::default(), studies, passes), &WAITS)
+        Self::start(source, Plan::new(config, 0, Arc::default(), studies, passes), WAITS)
     }
 
     /// Batches of a fold from `first_epoch` (from 1) to its end, without the first `done` batches of that
@@ -144,7 +134,7 @@ impl Loader {
         let passes = epochs.flat_map(|epoch| [Pass::Train { epoch }, Pass::Valid]).collect();
         let mut plan = Plan::new(config, fold, train, valid, passes);
         plan.done = done.min(plan.batches_of(0));
-        Self::start(source, plan, &WAITS)
+        Self::start(source, plan, WAITS)
     }
 
     /// Number of batches of the current phase that were returned or left out.
@@ -152,7 +142,8 @@ impl Loader {
         self.job.plan.batches_of(self.pass) - self.left
     }
 
-    fn start(source: Arc<dyn SliceSource>, plan: Plan, waits: &[Duration]) -> Self {
+    fn start(source: Arc<dyn SliceSource>, plan: Plan, waits: &'static [u64]) -> Self {
+        let plan = Arc::new(plan);
         let data = &plan.config.data;
         let workers = match data.workers {
             0 => std::thread::available_parallelism().map_or(1, |n| (n.get() - 1).clamp(1, 8)),
@@ -162,15 +153,16 @@ impl Loader {
         // More workers than studies in the window would have no work.
         let workers = workers.min(window * plan.config.train.batch_size);
         let left = plan.batches_of(0) - plan.done;
+        let (rest, begun) = (Box::new(Slot::all(plan.clone())), VecDeque::new());
         let job = Arc::new(Job {
             source,
             on_error: data.on_error,
-            waits: waits.to_vec(),
+            waits,
             window,
             pool: BufferPool::new(plan.study_bytes()),
             plan,
             stop: AtomicBool::new(false),
-            state: Mutex::default(),
+            state: Mutex::new(State { rest, taken: 0, begun, given_up: HashSet::new() }),
             changed: Condvar::new(),
         });
         let mut loader = Self {
@@ -361,26 +353,10 @@ impl Job {
             }
             if state.begun.len() == self.window {
                 state = self.wait(state);
-            } else if !self.begin(&mut state) {
-                return None;
+            } else {
+                let next = state.rest.next()?;
+                state.begun.push_back(next);
             }
-        }
-    }
-
-    /// Starts the next batch, in this phase or the next. Returns false if there is none.
-    fn begin(&self, state: &mut State) -> bool {
-        loop {
-            if let Some(phase) = &state.phase
-                && state.next_batch < self.plan.batches(phase.pass)
-            {
-                state.begun.push_back(Slot::new(phase.clone(), state.next_batch));
-                state.next_batch += 1;
-                return true;
-            }
-            let Some(&pass) = self.plan.passes.get(state.next_pass) else { return false };
-            state.phase = Some(Arc::new(self.plan.phase(pass)));
-            state.next_batch = if state.next_pass == 0 { self.plan.done } else { 0 };
-            state.next_pass += 1;
         }
     }
 
@@ -390,7 +366,7 @@ impl Job {
         let places = unit.phase.recipe.places(study);
         let mut images = self.pool.take();
         let given_up = self.lock().given_up.contains(&study.uid);
-        let waits = if given_up { &[] } else { &self.waits[..] };
+        let waits = if given_up { &[] } else { self.waits };
         let mut constant = [0; VERTEBRAE];
         let recipe = &unit.phase.recipe;
         for (image, &at) in images.chunks_exact_mut(recipe.image_bytes()).zip(&places) {
@@ -411,7 +387,7 @@ impl Job {
         study: &Study,
         at: SliceIndex,
         out: &mut [u8],
-        waits: &[Duration],
+        waits: &[u64],
     ) -> Result<bool, Error> {
         let mut waits = waits.iter();
         loop {
@@ -422,6 +398,7 @@ impl Job {
                 return Ok(true);
             };
             let Some(&wait) = waits.next() else { return Err(error) };
+            let wait = Duration::from_millis(wait);
             // Wakes up at once when the loader is dropped.
             drop(self.changed.wait_timeout_while(self.lock(), wait, |_| !self.stopped()));
         }

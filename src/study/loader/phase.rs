@@ -1,7 +1,6 @@
 //! The phases of a loader, and a batch being filled.
 
-use crate::config::Config;
-use crate::config::VERTEBRAE;
+use crate::config::{Config, VERTEBRAE};
 use crate::study::batch::{Batch, Recipe, study_order};
 use crate::study::{Constant, Error, Images, SliceIndex, Study};
 use std::sync::Arc;
@@ -50,18 +49,15 @@ impl Plan {
         Self { config: config.clone(), passes, done: 0, fold, train, valid }
     }
 
-    /// Number of batches: training drops the last short one, validation keeps it.
-    pub fn batches(&self, pass: Pass) -> usize {
-        let size = self.config.train.batch_size;
-        match pass {
-            Pass::Train { .. } => self.train.len() / size,
-            Pass::Valid => self.valid.len().div_ceil(size),
-        }
-    }
-
-    /// Number of batches of the `i`-th pass, 0 if there is none.
+    /// Number of batches of the `i`-th pass, 0 if there is none: training drops the last short one,
+    /// validation keeps it.
     pub fn batches_of(&self, i: usize) -> usize {
-        self.passes.get(i).map_or(0, |&pass| self.batches(pass))
+        let size = self.config.train.batch_size;
+        match self.passes.get(i) {
+            None => 0,
+            Some(Pass::Train { .. }) => self.train.len() / size,
+            Some(Pass::Valid) => self.valid.len().div_ceil(size),
+        }
     }
 
     /// Bytes of one study's images.
@@ -113,17 +109,22 @@ pub struct Slot {
     rows: Vec<Option<Result<Filled, Error>>>,
     /// Number of rows given to workers.
     given: usize,
-    /// Number of rows not yet filled.
-    missing: usize,
 }
 
 impl Slot {
-    /// Creates batch `number` of `phase`, empty.
-    pub fn new(phase: Arc<Phase>, number: usize) -> Self {
+    /// Returns the empty batches of all passes in order.
+    pub fn all(plan: Arc<Plan>) -> impl Iterator<Item = Self> {
+        (0..plan.passes.len()).flat_map(move |i| {
+            let phase = Arc::new(plan.phase(plan.passes[i]));
+            let first = if i == 0 { plan.done } else { 0 };
+            (first..plan.batches_of(i)).map(move |number| Self::new(phase.clone(), number))
+        })
+    }
+
+    fn new(phase: Arc<Phase>, number: usize) -> Self {
         let start = number * phase.batch_size;
         let rows = phase.batch_size.min(phase.order.len() - start);
-        let empty = (0..rows).map(|_| None).collect();
-        Self { phase, number, rows: empty, given: 0, missing: rows }
+        Self { phase, number, rows: (0..rows).map(|_| None).collect(), given: 0 }
     }
 
     /// Returns the next row to fill, and its study as an index into the phase's studies.
@@ -143,12 +144,11 @@ impl Slot {
     /// Stores a row.
     pub fn put(&mut self, row: usize, filled: Result<Filled, Error>) {
         self.rows[row] = Some(filled);
-        self.missing -= 1;
     }
 
     /// Whether all rows have been stored, filled or failed.
     pub fn is_full(&self) -> bool {
-        self.missing == 0
+        self.rows.iter().all(Option::is_some)
     }
 
     /// Removes the studies that could not be filled and returns them with their errors, by row.
@@ -174,7 +174,8 @@ impl Slot {
     }
 
     /// Makes a batch of the filled rows; `None` if they are too few.
-    pub fn into_batch(self) -> Option<Batch> {
+    pub fn into_batch(mut self) -> Option<Batch> {
+        let rows = std::mem::take(&mut self.rows);
         let phase = &self.phase;
         let recipe = &phase.recipe;
         let images_per_study = recipe.images_per_study();
@@ -187,10 +188,9 @@ impl Slot {
             places: Vec::new(),
             mixup: None,
         };
-        let start = self.number * phase.batch_size;
-        for (row, filled) in self.rows.into_iter().enumerate() {
+        for (row, filled) in rows.into_iter().enumerate() {
             let Some(Ok(Filled { images, places, .. })) = filled else { continue };
-            let study = &phase.studies[phase.order[start + row]];
+            let study = &phase.studies[self.study(row)];
             let label = |place: &SliceIndex| f32::from(study.labels[usize::from(place.vertebra)]);
             batch.images.push(images);
             batch.studies.push(study.uid.clone());

@@ -80,13 +80,13 @@ fn config(sets: &[&str]) -> Config {
 /// A validation of `n` studies with short delays between attempts.
 fn valid(source: Arc<Marked>, n: usize, config: &Config) -> Loader {
     let plan = Plan::new(config, 0, Arc::default(), studies(n), vec![Pass::Valid]);
-    Loader::start(source, plan, &[Duration::from_millis(1); 2])
+    Loader::start(source, plan, &[1; 2])
 }
 
 /// The first training epoch of `n` studies with short delays between attempts.
 fn train(source: Arc<Marked>, n: usize, config: &Config) -> Loader {
     let plan = Plan::new(config, 0, studies(n), Arc::default(), vec![Pass::Train { epoch: 1 }]);
-    Loader::start(source, plan, &[Duration::from_millis(1); 2])
+    Loader::start(source, plan, &[1; 2])
 }
 
 /// Returns the batches of the current phase.
@@ -281,7 +281,7 @@ fn a_study_that_was_given_up_is_tried_once_a_phase() {
     let config = config(&["data.on_error=skip", "data.workers=1"]);
     let source = Marked::broken(&["s1"]);
     let plan = Plan::new(&config, 0, Arc::default(), studies(3), vec![Pass::Valid; 3]);
-    let mut loader = Loader::start(source.clone(), plan, &[Duration::from_millis(1); 2]);
+    let mut loader = Loader::start(source.clone(), plan, &[1; 2]);
     for _ in 0..3 {
         assert_eq!(phase(&mut loader)[0].len(), 2);
     }
@@ -394,7 +394,7 @@ fn dropping_between_two_tries_stops_at_once() {
     let source = Marked::broken(&["s0", "s1"]);
     let plan =
         Plan::new(&config(&["data.workers=2"]), 0, Arc::default(), studies(6), vec![Pass::Valid]);
-    let loader = Loader::start(source.clone(), plan, &[Duration::from_secs(60)]);
+    let loader = Loader::start(source.clone(), plan, &[60_000]);
     wait_for("both were tried", || source.reads("") == 2);
     std::thread::sleep(Duration::from_millis(10));
     let start = Instant::now();
