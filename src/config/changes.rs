@@ -1,6 +1,7 @@
 //! Decides which settings of a run may change between its start and its resumption.
 
 use super::{Config, Error, Result, defaults, renamed};
+use std::collections::HashMap;
 use toml::{Table, Value};
 
 /// Settings without influence on the results, or that users have good reason to change.
@@ -43,14 +44,12 @@ impl Config {
             return Ok(Vec::new());
         }
         // A setting unknown to an earlier version had today's default.
-        let unset = flat(&defaults());
-        let (before, now) = (flat(&before), flat(&now));
+        let before: HashMap<String, Value> = flat(defaults()).chain(flat(before)).collect();
         let mut changes = Vec::new();
         let mut refused = Vec::new();
-        for (key, value) in &now {
-            let found = before.iter().chain(&unset).find(|(k, _)| k == key);
-            let Some((_, old)) = found else { continue };
-            if old == value || key == "seed" {
+        for (key, value) in flat(now) {
+            let Some(old) = before.get(&key).filter(|old| **old != value) else { continue };
+            if key == "seed" {
                 continue;
             }
             let change = format!("{key}: {old} → {value}");
@@ -69,17 +68,13 @@ impl Config {
 }
 
 /// Returns `section.key` and value of each setting.
-fn flat(table: &Table) -> Vec<(String, Value)> {
-    let mut out = Vec::new();
-    for (name, value) in table {
-        match value {
-            Value::Table(section) => {
-                out.extend(section.iter().map(|(key, v)| (format!("{name}.{key}"), v.clone())));
-            }
-            value => out.push((name.clone(), value.clone())),
+fn flat(table: Table) -> impl Iterator<Item = (String, Value)> {
+    table.into_iter().flat_map(|(name, value)| match value {
+        Value::Table(section) => {
+            section.into_iter().map(|(key, value)| (format!("{name}.{key}"), value)).collect()
         }
-    }
-    out
+        value => vec![(name, value)],
+    })
 }
 
 #[cfg(test)]
