@@ -133,29 +133,19 @@ fn target(studies: &[Study], t: usize, settings: &Score, resamples: &Resamples) 
     let ranked = Ranked::new(&probabilities, &labels);
     let of_ranks = |weights: &[u32]| ranked.figures(weights, settings.specificity);
     let all = of_ranks(&vec![1; labels.len()]);
-    let (auc, average_precision, sensitivity) = match all {
-        None => (None, None, None),
-        Some(all) => {
-            let resampled: Vec<ranks::Figures> = resamples.weights().filter_map(of_ranks).collect();
-            let figure = |value: f64, of: fn(&ranks::Figures) -> f64| {
-                let values = resampled.iter().map(of).collect();
-                Some(Figure { value, interval: interval(values, resamples.len()) })
-            };
-            (
-                figure(all.auc, |f| f.auc),
-                figure(all.average_precision, |f| f.average_precision),
-                figure(all.sensitivity, |f| f.sensitivity),
-            )
-        }
+    let resampled: Vec<ranks::Figures> = resamples.weights().filter_map(of_ranks).collect();
+    let figure = |of: fn(&ranks::Figures) -> f64| {
+        let interval = interval(resampled.iter().map(of).collect(), resamples.len());
+        Some(Figure { value: of(all.as_ref()?), interval })
     };
     let bins = |weights: &[u32]| Bin::of(&labels, &probabilities, weights, settings.bins);
     let ece = |weights: &[u32]| calibration::error(&bins(weights));
     TargetScores {
         positives: labels.iter().filter(|&&y| y).count(),
         log_loss: resamples.mean(&losses),
-        auc,
-        average_precision,
-        sensitivity,
+        auc: figure(|f| f.auc),
+        average_precision: figure(|f| f.average_precision),
+        sensitivity: figure(|f| f.sensitivity),
         ece: Figure {
             value: ece(&vec![1; labels.len()]),
             interval: interval(resamples.weights().map(ece).collect(), resamples.len()),
