@@ -31,17 +31,8 @@ impl Form {
     }
 }
 
-/// A part and the range of `t` where it has full size; it shrinks on either side.
-#[derive(Debug, Clone, Copy)]
-struct Part {
-    form: Form,
-    from: f32,
-    to: f32,
-}
-
-const fn part(form: Form, from: f32, to: f32) -> Part {
-    Part { form, from, to }
-}
+/// A shape and the range of `t` where it has full size; it shrinks on either side.
+type Part = (Form, f32, f32);
 
 use Form::{Ellipse, Hole, Ring, Rod};
 
@@ -53,47 +44,47 @@ const A: f32 = -1.0;
 const Z: f32 = 2.0;
 
 const C1: &[Part] = &[
-    part(Ring([0.0, 0.02], [0.53, 0.52]), A, Z),
-    part(Ellipse([0.0, -0.52], [0.13, 0.09]), A, 0.9),
-    part(Ellipse([0.0, 0.56], [0.12, 0.08]), 0.2, Z),
-    part(Rod([0.58, -0.12], [0.84, -0.04], 0.085), 0.15, 0.85),
-    part(Hole([0.73, -0.08], 0.055), A, Z),
+    (Ring([0.0, 0.02], [0.53, 0.52]), A, Z),
+    (Ellipse([0.0, -0.52], [0.13, 0.09]), A, 0.9),
+    (Ellipse([0.0, 0.56], [0.12, 0.08]), 0.2, Z),
+    (Rod([0.58, -0.12], [0.84, -0.04], 0.085), 0.15, 0.85),
+    (Hole([0.73, -0.08], 0.055), A, Z),
 ];
 
 const C2: &[Part] = &[
-    part(Ellipse([0.0, -0.40], [0.17, 0.18]), A, Z),
-    part(Ellipse([0.0, -0.38], [0.36, 0.24]), 0.42, Z),
-    part(Ellipse([0.44, -0.20], [0.20, 0.15]), 0.30, 0.85),
-    part(Hole([0.52, -0.25], 0.055), A, Z),
-    part(Rod([0.46, -0.06], [0.46, 0.12], 0.09), 0.38, Z),
-    part(Rod([0.46, 0.14], [0.0, 0.46], 0.085), 0.40, Z),
-    part(Rod([0.0, 0.46], [0.0, 0.66], 0.10), 0.48, Z),
-    part(Rod([0.05, 0.66], [0.14, 0.80], 0.07), 0.52, Z),
+    (Ellipse([0.0, -0.40], [0.17, 0.18]), A, Z),
+    (Ellipse([0.0, -0.38], [0.36, 0.24]), 0.42, Z),
+    (Ellipse([0.44, -0.20], [0.20, 0.15]), 0.30, 0.85),
+    (Hole([0.52, -0.25], 0.055), A, Z),
+    (Rod([0.46, -0.06], [0.46, 0.12], 0.09), 0.38, Z),
+    (Rod([0.46, 0.14], [0.0, 0.46], 0.085), 0.40, Z),
+    (Rod([0.0, 0.46], [0.0, 0.66], 0.10), 0.48, Z),
+    (Rod([0.05, 0.66], [0.14, 0.80], 0.07), 0.52, Z),
 ];
 
 const C3_TO_C6: &[Part] = &[
-    part(Ellipse([0.0, -0.42], [0.33, 0.24]), A, Z),
-    part(Rod([0.26, -0.32], [0.48, -0.08], 0.085), 0.08, 0.95),
-    part(Rod([0.30, -0.44], [0.62, -0.22], 0.08), 0.15, 0.80),
-    part(Hole([0.47, -0.28], 0.065), A, Z),
-    part(Ellipse([0.52, 0.02], [0.17, 0.20]), A, Z),
-    part(Rod([0.50, 0.14], [0.0, 0.48], 0.075), A, Z),
-    part(Rod([0.0, 0.48], [0.0, 0.68], 0.075), 0.25, Z),
-    part(Rod([0.03, 0.68], [0.10, 0.79], 0.055), 0.40, Z),
+    (Ellipse([0.0, -0.42], [0.33, 0.24]), A, Z),
+    (Rod([0.26, -0.32], [0.48, -0.08], 0.085), 0.08, 0.95),
+    (Rod([0.30, -0.44], [0.62, -0.22], 0.08), 0.15, 0.80),
+    (Hole([0.47, -0.28], 0.065), A, Z),
+    (Ellipse([0.52, 0.02], [0.17, 0.20]), A, Z),
+    (Rod([0.50, 0.14], [0.0, 0.48], 0.075), A, Z),
+    (Rod([0.0, 0.48], [0.0, 0.68], 0.075), 0.25, Z),
+    (Rod([0.03, 0.68], [0.10, 0.79], 0.055), 0.40, Z),
 ];
 
 const C7: &[Part] = &[
-    part(Ellipse([0.0, -0.42], [0.37, 0.24]), A, Z),
-    part(Rod([0.28, -0.32], [0.48, -0.10], 0.09), 0.05, 0.95),
-    part(Rod([0.46, -0.12], [0.82, -0.20], 0.085), 0.10, 0.80),
-    part(Ellipse([0.50, 0.02], [0.15, 0.18]), A, Z),
-    part(Rod([0.48, 0.12], [0.0, 0.42], 0.08), A, Z),
-    part(Rod([0.0, 0.42], [0.0, 0.86], 0.08), 0.15, Z),
-    part(Ellipse([0.0, 0.87], [0.10, 0.09]), 0.30, Z),
+    (Ellipse([0.0, -0.42], [0.37, 0.24]), A, Z),
+    (Rod([0.28, -0.32], [0.48, -0.10], 0.09), 0.05, 0.95),
+    (Rod([0.46, -0.12], [0.82, -0.20], 0.085), 0.10, 0.80),
+    (Ellipse([0.50, 0.02], [0.15, 0.18]), A, Z),
+    (Rod([0.48, 0.12], [0.0, 0.42], 0.08), A, Z),
+    (Rod([0.0, 0.42], [0.0, 0.86], 0.08), 0.15, Z),
+    (Ellipse([0.0, 0.87], [0.10, 0.09]), 0.30, Z),
 ];
 
 /// The dens of C2 lies in C1's ring: bone, but of another vertebra.
-const DENS_IN_C1: &[Part] = &[part(Ellipse([0.0, -0.27], [0.12, 0.13]), A, Z)];
+const DENS_IN_C1: &[Part] = &[(Ellipse([0.0, -0.27], [0.12, 0.13]), A, Z)];
 
 /// A possible place of a fracture.
 #[derive(Debug, Clone, Copy)]
@@ -146,10 +137,7 @@ impl Section {
         let cut = |parts: &[Part], thin: f32| {
             parts
                 .iter()
-                .map(|p| {
-                    let outside = (p.from - t).max(t - p.to).max(0.0);
-                    (p.form, thin + 0.9 * outside)
-                })
+                .map(|&(form, from, to)| (form, thin + 0.9 * (from - t).max(t - to).max(0.0)))
                 // If thinner than this, the soft edge of a vanished part would still show.
                 .filter(|(form, shrink)| form.radius() - shrink > 0.025)
                 .collect()
