@@ -317,22 +317,8 @@ pub(super) fn parse(text: &str, needed: Needed) -> Result<Table, Problems> {
     if let Some(quotes::Wrong { at, what }) = quotes::first_wrong(bytes, header.len()) {
         return Err(format!("line {} {what}", 1 + newlines(&bytes[..at])).into());
     }
-    let columns = match Columns::of(&header, header_line, text, needed) {
-        Ok(columns) => columns,
-        Err(problems) => {
-            // The unnamed column may be the missing one.
-            let (mut lengths, mut aside) = (Lengths::default(), Problems::default());
-            let mut record = StringRecord::new();
-            left.set(LONGEST_ROW);
-            while reader.read_record(&mut record).unwrap_or(false) {
-                left.set(LONGEST_ROW);
-                lengths.check(&record, (header.len(), header_line, 0), &mut aside);
-            }
-            let short = lengths.short_header(header.len(), header_line);
-            return Err(short.map_or(problems, Problems::from));
-        }
-    };
-
+    // Read on without them: every row may have a cell for a column that the header lacks.
+    let columns = Columns::of(&header, header_line, text, needed);
     let mut problems = Problems::default();
     let mut lengths = Lengths::default();
     let mut studies = Vec::new();
@@ -356,6 +342,7 @@ pub(super) fn parse(text: &str, needed: Needed) -> Result<Table, Problems> {
         if !lengths.check(&record, (header.len(), header_line, line), &mut problems) {
             continue;
         }
+        let Ok(columns) = &columns else { continue };
         if record.len() > 1 && record.iter().all(str::is_empty) {
             problems.add(|| format!("line {line} has nothing but commas: delete it"));
             continue;
@@ -401,6 +388,7 @@ pub(super) fn parse(text: &str, needed: Needed) -> Result<Table, Problems> {
     if let Some(problem) = lengths.short_header(header.len(), header_line) {
         return Err(problem.into());
     }
+    columns?;
     if studies.is_empty() && problems.total == 0 {
         return Err("it has no rows below its header".to_string().into());
     }
