@@ -71,7 +71,7 @@ fn parse(mut head: Vec<u8>, rest: &mut impl Read) -> Result<Header, String> {
     }
     let text = head.get(text_at..end).ok_or_else(|| foreign("its header is cut short"))?;
     let text = std::str::from_utf8(text).map_err(|_| foreign("its header is not text"))?;
-    let Entries { descr, fortran, shape } = entries(text).ok_or_else(|| {
+    let (descr, fortran, shape) = entries(text).ok_or_else(|| {
         foreign("its header is not {'descr': …, 'fortran_order': …, 'shape': (…)}")
     })?;
     let uint8 = matches!(descr, "|u1" | "<u1" | ">u1" | "=u1" | "u1");
@@ -88,16 +88,9 @@ fn parse(mut head: Vec<u8>, rest: &mut impl Read) -> Result<Header, String> {
     }
 }
 
-/// Entries of a header's dictionary.
-#[derive(Debug, PartialEq)]
-struct Entries<'a> {
-    descr: &'a str,
-    fortran: bool,
-    shape: Vec<usize>,
-}
-
-/// Parses the dictionary: three keys in any order, each once, with or without a trailing comma.
-fn entries(text: &str) -> Option<Entries<'_>> {
+/// Parses the dictionary: `descr`, `fortran_order` and `shape` in any order, each once, with or without a
+/// trailing comma.
+fn entries(text: &str) -> Option<(&str, bool, Vec<usize>)> {
     let mut rest = text.trim().strip_prefix('{')?.strip_suffix('}')?.trim_start();
     let (mut descr, mut fortran, mut shape) = (None, None, None);
     while !rest.is_empty() {
@@ -136,7 +129,7 @@ fn entries(text: &str) -> Option<Entries<'_>> {
             None => return None,
         }
     }
-    Some(Entries { descr: descr?, fortran: fortran?, shape: shape? })
+    Some((descr?, fortran?, shape?))
 }
 
 /// Splits a quoted string off the beginning of `text` and returns it with the rest.
