@@ -22,7 +22,6 @@ pub(super) enum Border {
 
 /// Computes a value from itself and its eight neighbours.
 pub(super) trait Filter {
-    /// Values outside the image.
     const BORDER: Border;
 
     /// `nine[row][column]`: above, level and below; left, middle and right. Always inlined, so that it is

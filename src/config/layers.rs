@@ -47,7 +47,6 @@ pub(super) fn parse_set(set: &str) -> Result<Table> {
     Ok(table)
 }
 
-/// Whether the setting is a string.
 fn is_text(sections: &[&str], key: &str) -> bool {
     if sections == ["keys"] {
         return true;
@@ -76,7 +75,6 @@ fn expand_home(table: &mut Table) {
     }
 }
 
-/// Returns the embedded config.
 pub(super) fn defaults() -> Table {
     DEFAULTS.parse().expect("the embedded config is valid TOML")
 }

@@ -117,18 +117,16 @@ pub struct Recipe {
     training: Option<Training>,
 }
 
-/// Settings for training only.
 struct Training {
-    seed: u64,
-    fold: usize,
-    epoch: usize,
+    /// Seed, fold and epoch.
+    key: Key,
     train: Train,
     pipeline: Pipeline,
 }
 
 impl Training {
     fn key(&self, purpose: Purpose) -> Key {
-        Key::new(self.seed, purpose).at(self.fold, self.epoch)
+        Key { purpose, ..self.key }
     }
 }
 
@@ -136,9 +134,7 @@ impl Recipe {
     /// Recipe of training fold `fold` in `epoch`, from 1.
     pub fn train(config: &Config, fold: usize, epoch: usize) -> Self {
         let training = Training {
-            seed: config.seed,
-            fold,
-            epoch,
+            key: Key::new(config.seed, Purpose::Augment).at(fold, epoch),
             train: config.train.clone(),
             pipeline: Pipeline::new(&config.augment),
         };
@@ -154,7 +150,6 @@ impl Recipe {
         }
     }
 
-    /// Returns the bytes of one image.
     pub(super) fn image_bytes(&self) -> usize {
         self.size * self.size * CHANNELS
     }

@@ -320,7 +320,6 @@ impl Job {
         self.changed.notify_all();
     }
 
-    /// Main loop of a worker.
     fn work(&self) {
         let mut scratch = Scratch::default();
         while let Some(unit) = self.take_unit() {
@@ -404,7 +403,6 @@ impl Job {
         }
     }
 
-    /// Puts one study into its batch.
     fn finish(&self, unit: &Unit, filled: Result<Filled, Error>) {
         let mut state = self.lock();
         let uid = &unit.phase.studies[unit.study].uid;

@@ -8,12 +8,11 @@ use std::sync::Arc;
 /// Minimum size of a training batch: the study head's BatchNorm needs two rows.
 const LEAST_IN_TRAINING: usize = 2;
 
-/// A pass over studies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pass {
-    /// A training epoch, from 1.
+    /// `epoch`: from 1.
     Train { epoch: usize },
-    /// A validation.
+    /// The validation at its end.
     Valid,
 }
 
@@ -38,7 +37,6 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// `train`, `valid`: the studies of the two kinds of passes.
     pub fn new(
         config: &Config,
         fold: usize,
@@ -60,13 +58,11 @@ impl Plan {
         }
     }
 
-    /// Bytes of one study's images.
     pub fn study_bytes(&self) -> usize {
         let recipe = Recipe::valid(&self.config);
         recipe.images_per_study() * recipe.image_bytes()
     }
 
-    /// Returns the pass with its studies in their order.
     pub fn phase(&self, pass: Pass) -> Phase {
         let config = &self.config;
         let (studies, recipe, order) = match pass {
@@ -92,7 +88,6 @@ pub struct Phase {
     batch_size: usize,
 }
 
-/// A filled study of a batch.
 pub struct Filled {
     pub images: Images,
     pub places: Vec<SliceIndex>,
@@ -107,7 +102,6 @@ pub struct Slot {
     number: usize,
     /// `[B]`: the rows; `None` while being filled.
     rows: Vec<Option<Result<Filled, Error>>>,
-    /// Number of rows given to workers.
     given: usize,
 }
 
@@ -141,7 +135,6 @@ impl Slot {
         self.phase.order[self.number * self.phase.batch_size + row]
     }
 
-    /// Stores a row.
     pub fn put(&mut self, row: usize, filled: Result<Filled, Error>) {
         self.rows[row] = Some(filled);
     }
@@ -162,7 +155,6 @@ impl Slot {
         failed
     }
 
-    /// Returns the studies with constant slices, by row.
     pub fn constant(&self) -> impl Iterator<Item = Constant> {
         (0..self.rows.len()).filter_map(|row| match &self.rows[row] {
             Some(Ok(Filled { constant, .. })) if *constant != [0; VERTEBRAE] => Some(Constant {

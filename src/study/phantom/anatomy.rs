@@ -145,7 +145,6 @@ impl Section {
         Self { own: cut(parts, thin), foreign: cut(foreign, 0.0) }
     }
 
-    /// Returns the signed distance to this vertebra's bone.
     pub fn distance(&self, p: Point) -> f32 {
         distance(&self.own, p)
     }
@@ -207,7 +206,6 @@ fn sub(a: Point, b: Point) -> Point {
     [a[0] - b[0], a[1] - b[1]]
 }
 
-/// Length of a vector.
 pub fn length(p: Point) -> f32 {
     (p[0] * p[0] + p[1] * p[1]).sqrt()
 }

@@ -28,7 +28,6 @@ pub struct Level {
 }
 
 impl Level {
-    /// Returns the settings of a difficulty.
     pub fn of(difficulty: Difficulty) -> &'static Self {
         match difficulty {
             // Wide, black gaps through at least 12 of 15 slices, and no similar structures.

@@ -17,7 +17,6 @@ const SOFT: usize = 8;
 /// Tiles per side; see [`Patient::tiles_with_bone`].
 const TILES: usize = 16;
 
-/// Planes and masks of one vertebra.
 pub struct Volume {
     size: usize,
     /// `[slices + 4, size, size]`; slice i uses planes i..i + 5.
@@ -27,7 +26,6 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// Returns the bytes of a volume.
     pub fn bytes(size: usize, slices: usize) -> usize {
         (2 * slices + 2 * NEIGHBOURS) * size * size
     }
