@@ -10,7 +10,10 @@ pub use train::Train;
 use train::flag;
 pub use weights::{Export, From, Import, Weights, WeightsFormat};
 
-use crate::config::{self, Difficulty, Set};
+use crate::{
+    config::{self, Difficulty, Set},
+    run::FoldAction,
+};
 use clap::{Args, Parser, Subcommand};
 use examples::EXAMPLES;
 use std::ffi::OsString;
@@ -91,12 +94,9 @@ pub enum Command {
 /// `rsna-tui resume`
 #[derive(Debug, Args)]
 pub struct Resume {
-    /// The run's name, or its folder as a path [default: the one that was begun last]
-    #[arg(value_name = "RUN")]
-    pub run: Option<String>,
-    /// Where runs are kept [default: run.dir of ./config.toml, or runs]
-    #[arg(long, value_name = "DIR")]
-    pub runs_dir: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub named: NamedRun,
     /// Where to compute: auto (the first GPU that CUDA has, else the CPU), cpu, cuda or cuda:N
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: String,
@@ -105,10 +105,7 @@ pub struct Resume {
     pub epochs: Option<usize>,
     /// Change one setting that may change in mid-run, as in data.workers=8; may be given again
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
-    pub sets: Vec<String>,
-    /// Print plain lines instead of the dashboard (by itself where stdout is no terminal, or TERM=dumb)
-    #[arg(long)]
-    pub no_tui: bool,
+    pub sets: Vec<Set>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub background: Background,
@@ -117,9 +114,23 @@ pub struct Resume {
     pub nan_at_batch: Option<usize>,
 }
 
-/// Whether training leaves the terminal.
+/// A run that was begun before.
+#[derive(Debug, Clone, Args)]
+pub struct NamedRun {
+    /// The run's name, or its folder as a path [default: the one that was begun last]
+    #[arg(value_name = "RUN")]
+    pub run: Option<String>,
+    /// Where runs are kept [default: run.dir of ./config.toml, or runs]
+    #[arg(long, value_name = "DIR")]
+    pub runs_dir: Option<PathBuf>,
+}
+
+/// What shows the training.
 #[derive(Debug, Args)]
 pub struct Background {
+    /// Print plain lines instead of the dashboard (by itself where stdout is no terminal, or TERM=dumb)
+    #[arg(long)]
+    pub no_tui: bool,
     /// Train in a process of its own and return: `rsna-tui attach` watches it
     #[arg(long)]
     pub detach: bool,
@@ -131,12 +142,9 @@ pub struct Background {
 /// `rsna-tui attach`
 #[derive(Debug, Args)]
 pub struct Attach {
-    /// The run's name, or its folder as a path [default: the one that was begun last]
-    #[arg(value_name = "RUN")]
-    pub run: Option<String>,
-    /// Where runs are kept [default: run.dir of ./config.toml, or runs]
-    #[arg(long, value_name = "DIR")]
-    pub runs_dir: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub named: NamedRun,
     /// Print plain lines instead of the dashboard (by itself where stdout is no terminal, or TERM=dumb)
     #[arg(long)]
     pub no_tui: bool,
@@ -156,9 +164,9 @@ pub struct Runs {
 /// `rsna-tui report`
 #[derive(Debug, Args)]
 pub struct Report {
-    /// The run's name, or its folder as a path [default: the one that was begun last]
-    #[arg(value_name = "RUN")]
-    pub run: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub named: NamedRun,
     /// What to write
     #[arg(long, value_enum, default_value_t = Format::Html, value_name = "FORMAT")]
     pub format: Format,
@@ -170,9 +178,6 @@ pub struct Report {
     /// stays
     #[arg(long)]
     pub force: bool,
-    /// Where runs are kept [default: run.dir of ./config.toml, or runs]
-    #[arg(long, value_name = "DIR")]
-    pub runs_dir: Option<PathBuf>,
 }
 
 /// What a report is written as.
@@ -189,12 +194,9 @@ pub enum Format {
 /// Which run to steer.
 #[derive(Debug, Args)]
 pub struct Steer {
-    /// The run's name, or its folder as a path [default: the one that was begun last]
-    #[arg(value_name = "RUN")]
-    pub run: Option<String>,
-    /// Where runs are kept [default: run.dir of ./config.toml, or runs]
-    #[arg(long, value_name = "DIR")]
-    pub runs_dir: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub named: NamedRun,
     /// Seconds to wait for the run's answer
     #[arg(long, default_value_t = 600, value_name = "S")]
     pub timeout: u64,
@@ -229,32 +231,12 @@ pub struct Plan {
 #[derive(Debug, Args)]
 pub struct Fold {
     /// What to do
-    pub action: Action,
+    pub action: FoldAction,
     /// The fold's number
     pub fold: usize,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub steer: Steer,
-}
-
-/// What can be done about a fold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Action {
-    /// Train it now; the one in training waits where it stands
-    Start,
-    /// Set it aside where it stands, until it is started or restored
-    Pause,
-    /// Give it up
-    Skip,
-    /// Take it back into the queue
-    Restore,
-    /// One place forward in the queue
-    Earlier,
-    /// One place back in the queue
-    Later,
-    /// Train one that is done again, under the next seed; what it left is kept
-    #[value(name = "again")]
-    Retrain,
 }
 
 /// `rsna-tui phantom`
@@ -305,7 +287,7 @@ pub struct Augment {
     pub seed: Option<u64>,
     /// Change one setting, as in augment.transpose=0; may be given again
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
-    pub sets: Vec<String>,
+    pub sets: Vec<Set>,
 }
 
 /// `rsna-tui check`
@@ -319,7 +301,7 @@ pub struct Check {
     pub demo: bool,
     /// Change one setting, as in train.batch_size=4; may be given again
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
-    pub sets: Vec<String>,
+    pub sets: Vec<Set>,
 }
 
 /// `rsna-tui bench`
@@ -339,7 +321,7 @@ pub struct Bench {
     pub json: bool,
     /// Change one setting, as in train.precision=bf16 or train.chunk_size=105; may be given again
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
-    pub sets: Vec<String>,
+    pub sets: Vec<Set>,
 }
 
 /// `rsna-tui selftest`
@@ -374,24 +356,10 @@ pub struct Man {
     pub force: bool,
 }
 
-impl Bench {
-    /// Returns the settings given on the command line.
-    pub fn sets(&self) -> Vec<Set> {
-        self.sets.iter().map(Set::new).collect()
-    }
-}
-
-impl Check {
-    /// Returns the settings given on the command line.
-    pub fn sets(&self) -> Vec<Set> {
-        self.sets.iter().map(Set::new).collect()
-    }
-}
-
 impl Augment {
     /// Returns the settings given on the command line.
     pub fn sets(&self) -> Vec<Set> {
-        self.sets.iter().map(Set::new).chain(self.seed.map(seed)).collect()
+        self.sets.iter().cloned().chain(self.seed.map(seed)).collect()
     }
 }
 

@@ -110,6 +110,13 @@ impl Set {
     }
 }
 
+/// For clap.
+impl From<String> for Set {
+    fn from(text: String) -> Self {
+        Self::new(text)
+    }
+}
+
 /// All settings of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

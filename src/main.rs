@@ -63,66 +63,58 @@ fn parse(args: impl Iterator<Item = OsString>) -> Option<Cli> {
 }
 
 fn start(cli: &Cli) -> Result<ExitCode> {
-    let text = |text: String| print(&CommandOutput::of_text(&text));
-    let command = match &cli.command {
-        Some(command) => command,
-        None if cli.train.print_model => {
-            return Ok(text(session::model_table(&session::config(&cli.train)?)?));
+    let text = |text: String| Ok(print(&CommandOutput::of_text(&text)));
+    let Some(command) = &cli.command else {
+        let args = &cli.train;
+        let config = session::config(args)?;
+        if args.print_model {
+            return text(session::model_table(&config)?);
         }
-        None => {
-            let (args, config) = (&cli.train, session::config(&cli.train)?);
-            return in_background(&args.background, args.no_tui, || session::prepare(args, config));
-        }
+        return train(&args.background, || session::prepare(args, config));
     };
-    Ok(match command {
-        Command::Phantom(args) => print(&session::phantom(args)?),
-        Command::Augment(args) => print(&session::augment(args)?),
+    match command {
+        Command::Phantom(args) => Ok(print(&session::phantom(args)?)),
+        Command::Augment(args) => Ok(print(&session::augment(args)?)),
         Command::Check(args) => text(session::check(args)?),
         Command::Bench(args) => text(session::bench(args)?),
-        Command::Selftest(args) => judged(&session::selftest(args)?),
+        Command::Selftest(args) => Ok(judged(&session::selftest(args)?)),
         Command::Keys => text(session::keys_table()?),
         Command::Runs(args) => text(session::runs(args)?),
-        Command::Report(args) => print(&session::report(args)?),
-        Command::Evaluate(args) => print(&session::evaluate(args)?),
-        Command::Predict(args) => judged(&session::predict(args)?),
-        Command::Import(args) => print(&session::import(args)?),
-        Command::Export(args) => print(&session::export(args)?),
-        Command::Completions(args) => print(&session::completions(args)?),
-        Command::Man(args) => print(&session::man(args)?),
-        Command::Attach(args) => session::attach(args)?,
-        Command::Pause(args) => session::steer(args, run::Command::Pause)?,
-        Command::Unpause(args) => session::steer(args, run::Command::Resume)?,
-        Command::Checkpoint(args) => session::steer(args, run::Command::Checkpoint)?,
-        Command::Plan(args) => session::plan(args)?,
-        Command::Fold(args) => session::fold(args)?,
-        Command::Stop(args) if args.after_epoch => {
-            session::steer(&args.steer, run::Command::StopAfterEpoch)?
-        }
-        Command::Stop(args) => session::steer(&args.steer, run::Command::StopNow)?,
-        Command::Resume(args) => {
-            in_background(&args.background, args.no_tui, || session::resume(args))?
-        }
-    })
+        Command::Report(args) => Ok(print(&session::report(args)?)),
+        Command::Evaluate(args) => Ok(print(&session::evaluate(args)?)),
+        Command::Predict(args) => Ok(judged(&session::predict(args)?)),
+        Command::Import(args) => Ok(print(&session::import(args)?)),
+        Command::Export(args) => Ok(print(&session::export(args)?)),
+        Command::Completions(args) => Ok(print(&session::completions(args)?)),
+        Command::Man(args) => Ok(print(&session::man(args)?)),
+        Command::Attach(args) => session::attach(args),
+        Command::Pause(args) => session::steer(args, run::Command::Pause),
+        Command::Unpause(args) => session::steer(args, run::Command::Resume),
+        Command::Checkpoint(args) => session::steer(args, run::Command::Checkpoint),
+        Command::Plan(args) => session::plan(args),
+        Command::Fold(args) => session::fold(args),
+        Command::Stop(args) => match args.after_epoch {
+            true => session::steer(&args.steer, run::Command::StopAfterEpoch),
+            false => session::steer(&args.steer, run::Command::StopNow),
+        },
+        Command::Resume(args) => train(&args.background, || session::resume(args)),
+    }
 }
 
 /// Trains in a background process if requested, otherwise in this one.
-fn in_background(
-    background: &Background,
-    no_tui: bool,
-    prepare: impl FnOnce() -> Result<Job>,
-) -> Result<ExitCode> {
+fn train(background: &Background, job: impl FnOnce() -> Result<Job>) -> Result<ExitCode> {
     if background.detach {
         return session::detach(std::env::args_os().skip(1));
     }
     if background.detached {
         session::leave_session();
     }
-    let front_end = match (background.detached, no_tui) {
+    let front_end = match (background.detached, background.no_tui) {
         (true, _) => FrontEnd::Background,
         (false, true) => FrontEnd::Lines,
         (false, false) => FrontEnd::Dashboard,
     };
-    session::train(prepare()?, front_end)
+    session::train(job()?, front_end)
 }
 
 /// Like [`print()`], for a command that can finish and still report a problem.

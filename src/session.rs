@@ -192,9 +192,9 @@ pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
 
 /// Prepares the run to resume, with its original settings.
 pub fn resume(args: &cli::Resume) -> Result<Job> {
-    check_runs_dir(args.runs_dir.as_deref())?;
-    let folder = named_run::named_run(args.run.as_deref(), args.runs_dir.as_ref())?.lock()?;
-    let mut sets: Vec<Set> = args.sets.iter().map(Set::new).collect();
+    check_runs_dir(args.named.runs_dir.as_deref())?;
+    let folder = named_run::named_run(&args.named)?.lock()?;
+    let mut sets = args.sets.clone();
     sets.extend(args.epochs.map(|epochs| Set::new(format!("train.epochs={epochs}"))));
     let mut config = load(Some(&folder.config()), false, &sets)?;
     config.run.dir = folder.dir().to_owned();

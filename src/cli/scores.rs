@@ -1,15 +1,17 @@
 //! `rsna-tui evaluate` and `predict`.
 
+use super::NamedRun;
 use crate::config::Set;
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::path::PathBuf;
 
 /// `rsna-tui evaluate`
 #[derive(Debug, Args)]
 pub struct Evaluate {
-    /// The run's name, or its folder as a path [default: the one that was begun last]
-    #[arg(value_name = "RUN")]
-    pub run: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub named: NamedRun,
     /// Only these folds [default: all that are done]
     #[arg(long, value_name = "0,2", value_delimiter = ',')]
     pub folds: Option<Vec<usize>>,
@@ -28,9 +30,8 @@ pub struct Evaluate {
 /// `rsna-tui predict`
 #[derive(Debug, Args)]
 pub struct Predict {
-    /// The run's name, or its folder as a path [default: the one that was begun last]
-    #[arg(value_name = "RUN", conflicts_with = "weights")]
-    run: Option<String>,
+    #[command(flatten)]
+    named: NamedRun,
     /// The same, as earlier versions took it
     #[arg(long = "run", hide = true, value_name = "RUN", conflicts_with_all = ["run", "weights"])]
     run_flag: Option<String>,
@@ -39,7 +40,7 @@ pub struct Predict {
     pub folds: Option<Vec<usize>>,
     /// A whole network's .safetensors or .pth instead of a run's (see import and export), of the network that
     /// --config and --set describe; given again, they predict together
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "run")]
     pub weights: Vec<PathBuf>,
     /// Settings beside --weights, laid over the built-in ones [default: ./config.toml where it exists]
     #[arg(long, value_name = "FILE", requires = "weights")]
@@ -77,9 +78,11 @@ pub struct Predict {
 }
 
 impl Predict {
-    /// Returns the run's name, or its folder as a path.
-    pub fn run(&self) -> Option<&str> {
-        self.run.as_deref().or(self.run_flag.as_deref())
+    /// The run whose networks predict.
+    pub fn named(&self) -> NamedRun {
+        let mut named = self.named.clone();
+        named.run = named.run.or_else(|| self.run_flag.clone());
+        named
     }
 }
 
@@ -88,27 +91,16 @@ impl Predict {
 pub struct Network {
     /// Average over so many views of each study: 1, or flipped horizontally (2), also vertically (4),
     /// also transposed (8)
-    #[arg(long, value_name = "N", default_value = "1", value_parser = ["1", "2", "4", "8"])]
-    views: String,
+    #[arg(long, value_name = "N", default_value = "1", value_parser = views())]
+    pub views: usize,
     /// Where to compute: auto (the first GPU that CUDA has, else the CPU), cpu, cuda or cuda:N
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: String,
     /// Change one setting, as in score.patient=any_vertebra or data.dir=/new/place; may be given again
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
-    pub sets: Vec<String>,
-    /// Where runs are kept [default: run.dir of ./config.toml, or runs]
-    #[arg(long, value_name = "DIR")]
-    pub runs_dir: Option<PathBuf>,
+    pub sets: Vec<Set>,
 }
 
-impl Network {
-    /// Returns the number of views: 1, 2, 4 or 8.
-    pub fn views(&self) -> usize {
-        self.views.parse().unwrap_or(1)
-    }
-
-    /// Returns the settings given on the command line.
-    pub fn sets(&self) -> Vec<Set> {
-        self.sets.iter().map(Set::new).collect()
-    }
+fn views() -> impl TypedValueParser<Value = usize> {
+    PossibleValuesParser::new(["1", "2", "4", "8"]).try_map(|views| views.parse::<usize>())
 }

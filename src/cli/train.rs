@@ -31,13 +31,10 @@ pub struct Train {
     pub seed: Option<u64>,
     /// Change one setting, as in train.epochs=2; may be given again
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
-    pub sets: Vec<String>,
+    pub sets: Vec<Set>,
     /// The notebook's DEBUG: 16 sampled studies, no `last` checkpoint
     #[arg(long)]
     pub debug: bool,
-    /// Print plain lines instead of the dashboard (by itself where stdout is no terminal, or TERM=dumb)
-    #[arg(long)]
-    pub no_tui: bool,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub background: Background,
@@ -59,7 +56,7 @@ impl Train {
     /// Returns the settings given on the command line, `--set` first. Leaves out a `--runs-dir` that is
     /// not UTF-8, because a config cannot hold it.
     pub fn sets(&self) -> Vec<Set> {
-        let mut sets: Vec<Set> = self.sets.iter().map(Set::new).collect();
+        let mut sets = self.sets.clone();
         sets.extend(self.seed.map(seed));
         if let Some(folds) = &self.folds {
             let folds: Vec<toml::Value> =

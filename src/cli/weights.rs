@@ -1,5 +1,6 @@
 //! `rsna-tui import` and `export`.
 
+use super::NamedRun;
 use crate::config::Set;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
@@ -42,15 +43,15 @@ pub struct Weights {
     pub config: Option<PathBuf>,
     /// Change one setting, as in model.backbone=convnext_tiny; may be given again
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
-    pub sets: Vec<String>,
+    pub sets: Vec<Set>,
 }
 
 /// `rsna-tui export`
 #[derive(Debug, Args)]
 pub struct Export {
-    /// The run's name, or its folder as a path [default: the one that was begun last]
-    #[arg(value_name = "RUN")]
-    pub run: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub named: NamedRun,
     /// The fold
     #[arg(long, value_name = "K")]
     pub fold: usize,
@@ -67,9 +68,6 @@ pub struct Export {
     /// The newest weights instead of those that validated best
     #[arg(long)]
     pub last: bool,
-    /// Where runs are kept [default: run.dir of ./config.toml, or runs]
-    #[arg(long, value_name = "DIR")]
-    pub runs_dir: Option<PathBuf>,
 }
 
 /// What weights are written as.
@@ -79,11 +77,4 @@ pub enum WeightsFormat {
     Safetensors,
     /// The whole network at evaluation, images to logits, opset 17
     Onnx,
-}
-
-impl Weights {
-    /// Returns the settings given on the command line.
-    pub fn sets(&self) -> Vec<Set> {
-        self.sets.iter().map(Set::new).collect()
-    }
 }

@@ -40,8 +40,8 @@ pub enum Command {
     },
 }
 
-/// An action on one fold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// An action on one fold; its names on the command line and in the journal are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum FoldAction {
     /// Train it now from where it stood; the fold in training pauses and keeps its place.
@@ -58,5 +58,6 @@ pub enum FoldAction {
     Later,
     /// Train a finished fold again from the start, under a new seed; its earlier files are kept.
     #[serde(rename = "again")]
+    #[value(name = "again")]
     Retrain,
 }

@@ -12,7 +12,7 @@ use crate::{
     config::{Config, RequeueSignal},
     headless, print,
     run::{
-        Command, Event, FoldAction,
+        Command, Event,
         channel::{RunHandle, channel},
         event::{CheckpointKind, Stamped, TrainerState, Worst},
         folder::Folder,
@@ -35,7 +35,7 @@ const SOON: Duration = Duration::from_secs(5);
 
 /// Runs `rsna-tui attach`: the dashboard for a run of another process, or for a finished one.
 pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
-    let folder = named_run(args.run.as_deref(), args.runs_dir.as_ref())?;
+    let folder = named_run(&args.named)?;
     let dir = folder.dir().to_owned();
     let config = Config::load(Some(&folder.config()), false, &[])?;
     let signals = Signals::listen(RequeueSignal::None)?;
@@ -134,7 +134,7 @@ fn connect(folder: &Folder) -> Result<(RunHandle, Option<u64>)> {
 
 /// Runs `rsna-tui pause` and so on: sends the command to the training process and waits for the answer.
 pub fn steer(args: &cli::Steer, command: Command) -> Result<ExitCode> {
-    let folder = named_run(args.run.as_deref(), args.runs_dir.as_ref())?;
+    let folder = named_run(&args.named)?;
     let name = &folder.name;
     if !folder.is_in_use() {
         let completed = Status::read(&folder.state()).is_ok_and(|s| s.state == RunState::Completed);
@@ -229,16 +229,7 @@ pub fn plan(args: &cli::Plan) -> Result<ExitCode> {
 
 /// Runs `rsna-tui fold`.
 pub fn fold(args: &cli::Fold) -> Result<ExitCode> {
-    let action = match args.action {
-        cli::Action::Start => FoldAction::Start,
-        cli::Action::Pause => FoldAction::Pause,
-        cli::Action::Skip => FoldAction::Skip,
-        cli::Action::Restore => FoldAction::Restore,
-        cli::Action::Earlier => FoldAction::Earlier,
-        cli::Action::Later => FoldAction::Later,
-        cli::Action::Retrain => FoldAction::Retrain,
-    };
-    steer(&args.steer, Command::Fold { fold: args.fold, action })
+    steer(&args.steer, Command::Fold { fold: args.fold, action: args.action })
 }
 
 /// Runs `rsna-tui runs`: one line per run.
@@ -291,7 +282,10 @@ fn in_a_line(row: &runs::Run, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::event::{Answer, Level, Log};
+    use crate::run::{
+        FoldAction,
+        event::{Answer, Level, Log},
+    };
 
     #[test]
     fn a_warning_that_names_a_fold_is_no_answer_to_a_command() {

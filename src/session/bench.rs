@@ -80,7 +80,7 @@ struct Measured {
 ///
 /// Errors: when settings are invalid, the device does not exist, or a step does not fit into memory.
 pub fn bench(args: &cli::Bench) -> Result<String> {
-    let mut config = session::load(args.config.as_deref(), false, &args.sets())?;
+    let mut config = session::load(args.config.as_deref(), false, &args.sets)?;
     let chosen = session::set_up(&config, &args.device, config.train.precision)?;
     if let Some(why) = &chosen.why {
         print::warn(format_args!("on the CPU: {why}"));

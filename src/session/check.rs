@@ -19,7 +19,7 @@ use std::fmt::Write;
 ///
 /// Errors: when training would refuse to start, or a step needs more memory than is free.
 pub fn check(args: &cli::Check) -> Result<String> {
-    let config = session::load(args.config.as_deref(), args.demo, &args.sets())?;
+    let config = session::load(args.config.as_deref(), args.demo, &args.sets)?;
     let device = session::set_up(&config, "auto", config.train.precision)?;
     let (table, source) = session::data_or_demo(&config)?;
     session::check_inputs(&config, &table, &*source)?;

@@ -47,9 +47,9 @@ const MOST_WORST: usize = 10;
 
 /// Predicts, scores, writes the results and summarizes them.
 pub fn evaluate(args: &cli::Evaluate) -> Result<CommandOutput> {
-    let folder = named_run(args.run.as_deref(), args.network.runs_dir.as_ref())?;
+    let folder = named_run(&args.named)?;
     let (dir, destinations) = destinations(args, &folder)?;
-    let config = trained::config(&folder, &args.network.sets())?;
+    let config = trained::config(&folder, &args.network.sets)?;
     let trained = trained::of_run(&folder, args.folds.as_deref())?;
     let device = super::set_up(&config, &args.network.device, Precision::F32)?;
     let data = recorded::data(&folder, &config)?;
@@ -67,7 +67,7 @@ pub fn evaluate(args: &cli::Evaluate) -> Result<CommandOutput> {
     let mut progress = Progress::new("scoring", 0, all.iter().map(Vec::len).sum());
     for (trained, studies) in trained.iter().zip(all) {
         let networks = [trained.network(&config, &device.device)?];
-        let ensemble = Ensemble::new(&config, &networks, args.network.views(), &device.device);
+        let ensemble = Ensemble::new(&config, &networks, args.network.views, &device.device);
         let first = found.len();
         let skipped = ensemble.run(
             &config,
@@ -92,7 +92,7 @@ pub fn evaluate(args: &cli::Evaluate) -> Result<CommandOutput> {
         format: FORMAT.into(),
         made: status::now(),
         rules: config.score.clone(),
-        views: args.network.views(),
+        views: args.network.views,
         all: all.ok_or_else(|| eyre!("there is no study to score"))?,
         guess: loss::guess(&studies),
         folds,

@@ -31,7 +31,7 @@ const PREPROCESSING: &str = "uint8 crops / 255, no further normalisation; channe
 ///
 /// Errors: when run, fold or checkpoint do not exist or are damaged, or the file cannot be written.
 pub fn export(args: &cli::Export) -> Result<CommandOutput> {
-    let folder = named_run(args.run.as_deref(), args.runs_dir.as_ref())?;
+    let folder = named_run(&args.named)?;
     let (kind, ending) = match (args.last, args.format) {
         (false, WeightsFormat::Safetensors) => ("best", "safetensors"),
         (false, WeightsFormat::Onnx) => ("best", "onnx"),

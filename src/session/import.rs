@@ -24,7 +24,7 @@ pub fn import(args: &cli::Import) -> Result<CommandOutput> {
         From::Torch(args) => (Content::Network, args),
     };
     let destination = Destination::of(&args.out, true, args.force)?.refuse_terminal()?;
-    let config = session::load(args.config.as_deref(), false, &args.sets())?;
+    let config = session::load(args.config.as_deref(), false, &args.sets)?;
     let spec = Spec::new(&config);
     let model = Classifier::new(&spec, 0, 0, DType::F32, &Device::Cpu)?;
     let filled = weights::fill_from(&model, &args.file, Some(content), args.ema)?;

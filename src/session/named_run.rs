@@ -1,6 +1,9 @@
 //! Finds the run that a command names.
 
-use crate::run::folder::{self, Folder};
+use crate::{
+    cli::NamedRun,
+    run::folder::{self, Folder},
+};
 use eyre::{Result, eyre};
 use std::path::{Path, PathBuf};
 
@@ -12,20 +15,21 @@ pub(super) fn runs_dir(given: Option<&PathBuf>) -> Result<PathBuf> {
     }
 }
 
-/// Opens the run with that name or folder path, for reading; without `run`, the newest one.
-pub(super) fn named_run(run: Option<&str>, dir: Option<&PathBuf>) -> Result<Folder> {
+/// Opens the run for reading.
+pub(super) fn named_run(named: &NamedRun) -> Result<Folder> {
+    let run = named.run.as_deref();
     let is_path = |run: &&str| run.contains(std::path::is_separator) || matches!(*run, "." | "..");
-    let Some(path) = run.filter(is_path) else {
-        let found = Folder::open(&runs_dir(dir)?, run);
-        // Within the runs folder, a name completed by Tab is also a path.
-        return match (found, run.map(Path::new)) {
-            (Err(folder::Error::NotThere(_)), Some(here)) if here.join("config.toml").is_file() => {
-                Ok(folder_at(here)?)
-            }
-            (found, _) => Ok(found?),
-        };
-    };
-    folder_at(Path::new(path))
+    if let Some(path) = run.filter(is_path) {
+        return folder_at(Path::new(path));
+    }
+    let found = Folder::open(&runs_dir(named.runs_dir.as_ref())?, run);
+    // Within the runs folder, a name completed by Tab is also a path.
+    match (found, run.map(Path::new)) {
+        (Err(folder::Error::NotThere(_)), Some(here)) if here.join("config.toml").is_file() => {
+            folder_at(here)
+        }
+        (found, _) => Ok(found?),
+    }
 }
 
 fn folder_at(path: &Path) -> Result<Folder> {

@@ -87,7 +87,7 @@ pub fn predict(args: &cli::Predict) -> Result<(CommandOutput, bool)> {
     if before > 0 {
         print::warn(format_args!("{before} of {all} studies were predicted before: going on"));
     }
-    let ensemble = Ensemble::new(&config, &networks, args.network.views(), &device.device)
+    let ensemble = Ensemble::new(&config, &networks, args.network.views, &device.device)
         .without(|study, network| args.unseen && trained_on.include(study, network));
     let mut progress = Progress::new("predicting", before, all);
     left_out.extend(ensemble.run(&config, source, left.into(), |predicted| -> Result<()> {
@@ -180,11 +180,11 @@ fn write_list(destination: &Destination, left_out: &[LeftOut]) -> Result<()> {
 /// --weights.
 fn chosen(args: &cli::Predict) -> Result<(Config, Vec<Trained>, Option<Folder>)> {
     if !args.weights.is_empty() {
-        let config = super::load(args.config.as_deref(), false, &args.network.sets())?;
+        let config = super::load(args.config.as_deref(), false, &args.network.sets)?;
         return Ok((config, Vec::new(), None));
     }
-    let folder = named_run(args.run(), args.network.runs_dir.as_ref())?;
-    let config = trained::config(&folder, &args.network.sets())?;
+    let folder = named_run(&args.named())?;
+    let config = trained::config(&folder, &args.network.sets)?;
     let trained = trained::of_run(&folder, args.folds.as_deref())?;
     Ok((config, trained, Some(folder)))
 }
@@ -274,7 +274,7 @@ fn tell_strange(strange: &BTreeSet<String>, config: &Config) {
 fn made_with(config: &Config, trained: &[Trained], args: &cli::Predict) -> String {
     let of_run = trained.iter().map(|trained| trained.best.sum().to_string());
     let networks: Vec<_> = of_run.chain(args.weights.iter().map(|path| sum_of(path))).collect();
-    let (views, unseen) = (args.network.views(), if args.unseen { " unseen" } else { "" });
+    let (views, unseen) = (args.network.views, if args.unseen { " unseen" } else { "" });
     let said = format!(
         "{networks:?} {views}{unseen} {:?} {:?} {} {} {:?} {:?} {} {} {:?}",
         config.score.vertebra,

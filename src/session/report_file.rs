@@ -14,7 +14,7 @@ use eyre::Result;
 
 /// Writes the report and says where it is.
 pub fn report(args: &cli::Report) -> Result<CommandOutput> {
-    let folder = named_run(args.run.as_deref(), args.runs_dir.as_ref())?;
+    let folder = named_run(&args.named)?;
     if args.format == Format::Csv {
         return figures(args, &folder);
     }
