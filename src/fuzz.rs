@@ -114,7 +114,7 @@ pub fn message(bytes: &[u8]) {
     let (commands, _) = crossbeam_channel::unbounded();
     let handle = RunHandle { events, commands, slice_requests: Latest::default() };
     let mut out = Vec::new();
-    let _ = headless::go_on(State::default(), &handle, 1, &mut out);
+    let _ = headless::run(State::default(), &handle, 1, &mut out);
     let steers = |b: &u8| *b < b' ' && *b != b'\n' || *b == 0x7f;
     assert!(!out.iter().any(steers), "what is printed steers the terminal");
 }

@@ -8,21 +8,12 @@ use std::io::{self, Write};
 
 /// Writes the run's events to `out` as lines until it ends: a header, a line every
 /// `log_every_steps` steps (0 = none), a line per epoch, changes of folds and checkpoints, and a
-/// summary.
+/// summary. `state`: what the run's events have told so far, if its terminal went away.
 ///
 /// Returns the run's outcome; `None` if the trainer vanished. A closed pipe does not stop training:
 /// the remaining events are drained without printing. Any other write error is returned once the
 /// run has ended.
 pub fn run(
-    handle: &RunHandle,
-    log_every_steps: usize,
-    out: &mut dyn Write,
-) -> io::Result<Option<Outcome>> {
-    go_on(State::default(), handle, log_every_steps, out)
-}
-
-/// Like [`run`], but continues from `state`, for a run whose terminal went away.
-pub fn go_on(
     mut state: State,
     handle: &RunHandle,
     log_every_steps: usize,

@@ -59,7 +59,7 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
             print::line(state.status());
             return Ok(ExitCode::SUCCESS);
         }
-        headless::go_on(state, &handle, config.run.log_every_steps, &mut print::Lines)
+        headless::run(state, &handle, config.run.log_every_steps, &mut print::Lines)
             .map_err(failed)?;
         return Ok(ExitCode::SUCCESS);
     }

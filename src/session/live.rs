@@ -235,7 +235,7 @@ impl Front {
     fn lines(&self, state: State) {
         self.signals.draws(false);
         let every = self.config.run.log_every_steps;
-        if let Err(error) = headless::go_on(state, &self.handle, every, &mut print::Lines) {
+        if let Err(error) = headless::run(state, &self.handle, every, &mut print::Lines) {
             // Training itself has completed.
             print::warn(format_args!("cannot write to stdout: {error}"));
         }

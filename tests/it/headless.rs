@@ -5,6 +5,7 @@ use rsna_tui::headless;
 use rsna_tui::run::Latest;
 use rsna_tui::run::channel::RunHandle;
 use rsna_tui::run::event::{Outcome, Position, Stamped};
+use rsna_tui::view::State;
 use std::io::{self, Write};
 
 fn handle(events: Vec<Stamped>) -> RunHandle {
@@ -21,7 +22,8 @@ fn script() -> Script {
 #[test]
 fn a_whole_run_in_lines() {
     let mut out = Vec::new();
-    let outcome = headless::run(&handle(script().events(None)), 20, &mut out).unwrap();
+    let outcome =
+        headless::run(State::default(), &handle(script().events(None)), 20, &mut out).unwrap();
     assert_eq!(outcome, Some(Outcome::Completed));
     let text = String::from_utf8(out).unwrap();
     assert!(!text.contains('\x1b'));
@@ -32,7 +34,7 @@ fn a_whole_run_in_lines() {
 fn a_trainer_that_vanished_is_told() {
     let mut out = Vec::new();
     let events = script().events(Some(Position { fold: 0, epoch: 1, step: 5 }));
-    assert_eq!(headless::run(&handle(events), 0, &mut out).unwrap(), None);
+    assert_eq!(headless::run(State::default(), &handle(events), 0, &mut out).unwrap(), None);
     assert!(String::from_utf8(out).unwrap().ends_with("the trainer ended without a word\n"));
 }
 
@@ -48,6 +50,9 @@ fn a_closed_pipe_does_not_stop_the_training() {
         }
     }
     let handle = handle(script().events(None));
-    assert_eq!(headless::run(&handle, 1, &mut Closed).unwrap(), Some(Outcome::Completed));
+    assert_eq!(
+        headless::run(State::default(), &handle, 1, &mut Closed).unwrap(),
+        Some(Outcome::Completed)
+    );
     assert!(handle.events.is_empty(), "all drained");
 }
