@@ -48,7 +48,7 @@ use crate::{
     device,
     net::{Classifier, Spec, summary, weights},
     print::{self, CommandOutput},
-    run::{Event, event::Stamped, folder::Folder, journal, status::Status},
+    run::{folder::Folder, journal, status::Status},
     study::{self, Checked, NpyFolder, Phantom, SliceSource, Study, Table},
     train::{
         checkpoint,
@@ -227,18 +227,6 @@ pub fn resume(args: &cli::Resume) -> Result<Job> {
     Ok(Job { resume: Some(left), nan_at_batch: args.nan_at_batch, ..job })
 }
 
-/// Returns the device that last trained the run, from its journal.
-fn device_before(folder: &Folder) -> Option<String> {
-    let mut device = None;
-    let hear = |stamped: &Stamped| {
-        if let Event::RunStarted(plan) = &stamped.event {
-            device = Some(plan.device.clone());
-        }
-    };
-    journal::highlights(&folder.journal(), hear).ok()?;
-    device
-}
-
 /// Returns a device's name without the CPU's threads, which do not affect the numbers.
 fn kind(device: &str) -> &str {
     if device.starts_with("CPU,") { "CPU" } else { device }
@@ -277,14 +265,14 @@ fn left(folder: &Folder, config: &Config, device: &str) -> Result<Left> {
         };
         known.push(journal::Known { fold, epochs: progress.0, steps: progress.1 });
     }
-    let before = device_before(folder).filter(|before| kind(before) != kind(device));
+    let (seconds, before) = journal::trim(&folder.journal(), &known)?;
+    let before = before.filter(|before| kind(before) != kind(device));
     changed.extend(before.map(|before| {
         format!("device: {before} → {device}; they compute alike, but not to the last digit")
     }));
     for change in &changed {
         print::warn(format_args!("changed since: {change}"));
     }
-    let seconds = journal::trim(&folder.journal(), &known)?;
     Ok(Left { seconds, folds, changed })
 }
 

@@ -61,7 +61,7 @@ fn what_is_written_is_read_and_a_cut_line_is_passed_over() {
     let own = Stamped { at: 7.5, event: saved };
     assert_eq!(parse(&line(&own)), Some(own));
 
-    assert_eq!(trim(&path, &[]).unwrap(), 3.5);
+    assert_eq!(trim(&path, &[]).unwrap().0, 3.5);
     let trimmed = std::fs::read_to_string(&path).unwrap();
     assert_eq!(trimmed, text[..text.rfind('\n').unwrap() + 1]);
 }

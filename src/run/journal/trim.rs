@@ -30,20 +30,20 @@ impl Known {
 }
 
 /// Removes events after the folds' checkpoints, whose steps are repeated, and an unfinished last line.
-/// Returns the run's seconds at the end.
+/// Returns the run's seconds at the end, and the device that last trained it.
 ///
 /// Errors: when it cannot be read or written, is no journal, or is of a newer version.
-pub fn trim(path: &Path, known: &[Known]) -> Result<f64, Error> {
+pub fn trim(path: &Path, known: &[Known]) -> Result<(f64, Option<String>), Error> {
     let failed = |source| Error::Io { path: path.into(), source };
     if !path.exists() {
-        return Ok(0.0);
+        return Ok((0.0, None));
     }
     let of = |line: &[u8]| -> Option<(&'static str, Position)> {
         Some((scan::kind(line)?, scan::at(line)?))
     };
     // Only events after a fold's last restart belong to the training that continues.
     let mut begun: BTreeMap<usize, u64> = BTreeMap::new();
-    let (mut seconds, mut end) = (0.0, 0);
+    let (mut seconds, mut device, mut end) = (0.0, None, 0);
     let mut lines = Lines::open(path, None)?;
     end = end.max(lines.next_start());
     while let Some((start, line)) = lines.next().map_err(failed)? {
@@ -54,6 +54,11 @@ pub fn trim(path: &Path, known: &[Known]) -> Result<f64, Error> {
         }
         if let Some(elapsed) = scan::elapsed(line) {
             seconds = elapsed;
+        }
+        if line.starts_with(br#"{"type":"run_started""#)
+            && let Some(Stamped { event: Event::RunStarted(plan), .. }) = parse(line)
+        {
+            device = Some(plan.device);
         }
         end = start + line.len() as u64 + 1;
     }
@@ -71,7 +76,7 @@ pub fn trim(path: &Path, known: &[Known]) -> Result<f64, Error> {
     if !any {
         let file = bounded::open_with(path, File::options().write(true)).map_err(failed)?;
         file.set_len(end).map_err(failed)?;
-        return Ok(seconds);
+        return Ok((seconds, device));
     }
     let write = || -> io::Result<()> {
         let mut out = Unfinished::create(path)?;
@@ -86,5 +91,5 @@ pub fn trim(path: &Path, known: &[Known]) -> Result<f64, Error> {
         out.finish()
     };
     write().map_err(failed)?;
-    Ok(seconds)
+    Ok((seconds, device))
 }
