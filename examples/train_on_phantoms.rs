@@ -39,7 +39,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         no_gpu: None,
         resume: None,
         debug: false,
-        clock: trainer::ctime,
         report: report::text,
         panic_at_step: None,
         print_at_step: None,

@@ -53,7 +53,7 @@ use crate::{
     train::{
         checkpoint,
         fold::MOST_KEPT,
-        trainer::{Job, Left, ctime},
+        trainer::{Job, Left},
     },
     tui,
     view::report,
@@ -292,7 +292,6 @@ fn job(
         no_gpu: device.why.map(|why| why.to_string()),
         resume: None,
         debug: false,
-        clock: ctime,
         report: report::text,
         panic_at_step: None,
         print_at_step: None,

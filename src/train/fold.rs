@@ -8,7 +8,7 @@ use super::{
     checkpoint_writer::CheckpointWriter,
     control::{Control, Flow},
     fold_inputs::{End, Fold},
-    log::{log_line, trim_log},
+    log::{ctime, log_line, trim_log},
     loss::Weights,
     metrics::cost,
     preview::Previews,
@@ -323,8 +323,7 @@ impl Training<'_, '_> {
             0 => f64::NAN,
             _ => cost(select, v.loss, v.scores.as_ref()),
         };
-        let line =
-            log_line(&(fold.clock)(), self.at().fold, self.at().epoch, lr, train_loss, v.loss);
+        let line = log_line(&ctime(), self.at().fold, self.at().epoch, lr, train_loss, v.loss);
         let path = fold.log();
         let what = path.display().to_string();
         control.persist(self.at(), what, |_| append_line(&path, &line))?;

@@ -50,8 +50,6 @@ pub struct Fold<'a> {
     pub retrain_seed: Option<u64>,
     /// The notebook's DEBUG: writes no `last`.
     pub debug: bool,
-    /// Time for the log, formatted as by `time.ctime()`.
-    pub clock: fn() -> String,
     /// For tests: panic at this step of the fold, counted from 1.
     pub panic_at_step: Option<usize>,
     /// For tests: print at this step of the fold, counted from 1.

@@ -29,6 +29,11 @@ pub(super) fn trim_log(path: &Path, fold: usize, epoch: usize) -> io::Result<()>
     write_atomically(path, kept.collect::<String>().as_bytes())
 }
 
+/// Local time formatted as by C's `ctime`: `Sun Sep 25 13:05:11 2022`.
+pub(super) fn ctime() -> String {
+    jiff::Zoned::now().strftime("%a %b %e %H:%M:%S %Y").to_string()
+}
+
 /// Formats the notebook's line, time first.
 pub(super) fn log_line(
     time: &str,

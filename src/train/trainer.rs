@@ -58,8 +58,6 @@ pub struct Job {
     pub resume: Option<Left>,
     /// The notebook's DEBUG: writes no `last`.
     pub debug: bool,
-    /// Time for the log, formatted as by `time.ctime()`.
-    pub clock: fn() -> String,
     /// Returns the text of `report.txt`.
     pub report: fn(&RunFinished) -> String,
     /// For tests: panic at this step of a fold, counted from 1.
@@ -79,11 +77,6 @@ pub struct Left {
     pub folds: Vec<FoldStatus>,
     /// Settings changed since then, a line each.
     pub changed: Vec<String>,
-}
-
-/// Local time formatted as by C's `ctime`: `Sun Sep 25 13:05:11 2022`.
-pub fn ctime() -> String {
-    jiff::Zoned::now().strftime("%a %b %e %H:%M:%S %Y").to_string()
 }
 
 /// Starts the trainer thread, which ends by itself; its last event is `RunFinished`. Others can
@@ -279,7 +272,6 @@ fn folds(
             monitor: monitor.as_ref(),
             retrain_seed: (seed != job.config.seed).then_some(seed),
             debug: job.debug,
-            clock: job.clock,
             panic_at_step: job.panic_at_step,
             print_at_step: job.print_at_step,
             nan_at_batch: job.nan_at_batch,
