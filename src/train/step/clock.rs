@@ -79,23 +79,13 @@ impl<'a> Clock<'a> {
         Self { device, marks: RefCell::default() }
     }
 
-    fn mark(&self, part: Option<Part>) -> Result<()> {
-        self.marks.borrow_mut().push((part, Mark::now(self.device)?));
+    /// Marks the end of a part, which began where the previous one ended, or with `None` the start of a
+    /// step.
+    ///
+    /// Errors: when the device fails.
+    pub fn mark(&self, ended: Option<Part>) -> Result<()> {
+        self.marks.borrow_mut().push((ended, Mark::now(self.device)?));
         Ok(())
-    }
-
-    /// Marks the start of a step.
-    ///
-    /// Errors: when the device fails.
-    pub fn start(&self) -> Result<()> {
-        self.mark(None)
-    }
-
-    /// Marks the end of a part; it began where the previous one ended.
-    ///
-    /// Errors: when the device fails.
-    pub fn lap(&self, part: Part) -> Result<()> {
-        self.mark(Some(part))
     }
 
     /// Returns the seconds of each part since the last call, summed over all steps. Waits for the device.

@@ -11,8 +11,6 @@
 pub mod clock;
 mod data;
 #[cfg(test)]
-mod graph;
-#[cfg(test)]
 mod tests;
 
 pub use crate::net::encoder::WeightGradients;
@@ -77,24 +75,8 @@ struct Task<'a> {
     scale: f64,
 }
 
-/// Loss and logits of a batch, and the gradients of the loss with respect to the logits.
-struct Scored {
-    loss: TrainLoss,
-    slice_logits: Vec<f32>,
-    study_logits: Vec<f32>,
-    /// Shapes [B·T] and [B], multiplied by the loss scale.
-    grads: [Vec<f32>; 2],
-}
-
-/// Results of the LSTMs', the heads' and the loss's passes.
-struct Tail {
-    scored: Scored,
-    /// Gradient with respect to the features [B·T, F].
-    grad: Tensor,
-    of_lstms: WeightGradients,
-    /// Gradients of both heads' weights.
-    of_heads: Vec<Tensor>,
-}
+/// Loss of a batch, its gradients multiplied by the loss scale, and the slice and study logits.
+type Scored = (TrainLoss, Vec<f32>, Vec<f32>);
 
 /// Collects all gradients in the order of the parameters, which starts with the encoder's weights.
 ///
@@ -124,8 +106,8 @@ impl<'a> Stepper<'a> {
 }
 
 impl Stepper<'_> {
-    fn lap(&self, part: Part) -> Result<()> {
-        Ok(self.clock.map_or(Ok(()), |clock| clock.lap(part))?)
+    fn mark(&self, ended: Option<Part>) -> Result<()> {
+        Ok(self.clock.map_or(Ok(()), |clock| clock.mark(ended))?)
     }
 
     fn encoder(&self, images: &dyn Images) -> Encoder<'_> {
@@ -210,18 +192,20 @@ impl Stepper<'_> {
     /// [`Self::gradients`] with the given encoder pass.
     fn gradients_by<P: Pass>(&self, encoder: &P, task: Task) -> Result<Gradients> {
         let total = task.targets.own.len();
-        self.lap(Part::Upload)?;
+        self.mark(Some(Part::Upload))?;
         let (features, tapes) = encoder.forward(0..total, self.plan.retention)?;
-        self.lap(Part::Encode)?;
-        let Tail { scored, grad, of_lstms, of_heads } = self.tail(&features, task)?;
+        self.mark(Some(Part::Encode))?;
+        let (scored, grad, of_lstms, of_heads) = self.tail(&features, task)?;
         drop(features);
         self.within_limit(task.images)?;
-        self.lap(Part::Tail)?;
+        self.mark(Some(Part::Tail))?;
         let (mut sums, kept) = (encoder.sums()?, P::kept(&tapes));
         if !kept.is_empty() {
             encoder.backward(tapes, &grad.narrow(0, 0, kept.end)?, &mut sums)?;
         }
-        for range in chunks(kept.end..total, self.plan.chunk) {
+        let chunk = self.plan.chunk.max(1);
+        for start in (kept.end..total).step_by(chunk) {
+            let range = start..(start + chunk).min(total);
             let retention = Retention { inputs: range.len(), inner: 0 };
             let grad = grad.narrow(0, range.start, range.len())?;
             let (_, tapes) = encoder.forward(range, retention)?;
@@ -237,22 +221,27 @@ impl Stepper<'_> {
             }
             _ => return Err(candle_core::Error::Msg(ON_TWO.into()).into()),
         };
-        let Scored { loss, slice_logits, study_logits, .. } = scored;
-        self.lap(Part::Backward)?;
+        let (loss, slice_logits, study_logits) = scored;
+        self.mark(Some(Part::Backward))?;
         Ok(Gradients { loss, slice_logits, study_logits, of_weights })
     }
 
-    /// Runs LSTMs, heads and loss on the features [B·T, F], forward and backward.
-    fn tail(&self, features: &Tensor, task: Task) -> Result<Tail> {
+    /// Runs LSTMs, heads and loss on the features [B·T, F], forward and backward. Returns the gradients by
+    /// the features, by the LSTMs' weights and by both heads' weights.
+    fn tail(
+        &self,
+        features: &Tensor,
+        task: Task,
+    ) -> Result<(Scored, Tensor, WeightGradients, Vec<Tensor>)> {
         let lstms = Lstms::new(self.model, &self.arena.pool);
         let (read, tape) = lstms.forward(features)?;
         let (logits, [slices, studies]) = self.model.train_heads(&read, task.dropout)?;
         let scored = self.scored(&logits, task)?;
-        let (all, mut of_heads) = slices.backward(&scored.grads[0])?;
-        let (first, of_second) = studies.backward(&scored.grads[1])?;
+        let (all, mut of_heads) = slices.backward(&scored.0.grad_slices)?;
+        let (first, of_second) = studies.backward(&scored.0.grad_studies)?;
         of_heads.extend(of_second);
         let (grad, of_lstms) = lstms.backward(tape, &[all, first])?;
-        Ok(Tail { scored, grad, of_lstms, of_heads })
+        Ok((scored, grad, of_lstms, of_heads))
     }
 
     /// Computes the loss of slice logits [B·T] and study logits [B].
@@ -264,14 +253,14 @@ impl Stepper<'_> {
         // Read both at once: the host waits for the device only once.
         let mut slice_logits = Tensor::cat(&[slices.detach(), studies.detach()], 0)?.to_vec1()?;
         let study_logits = slice_logits.split_off(targets.own.len());
-        let loss =
+        let mut loss =
             loss::train_loss(&slice_logits, &study_logits, targets.own, targets.mixed, weights);
         if !loss.loss.is_finite() {
             return Err(Error::NonFinite { what: "the loss".into(), studies: images.studies() });
         }
-        let scaled = |g: &Vec<f32>| g.iter().map(|g| g * scale as f32).collect();
-        let grads = [&loss.grad_slices, &loss.grad_studies].map(scaled);
-        Ok(Scored { loss, slice_logits, study_logits, grads })
+        let grads = loss.grad_slices.iter_mut().chain(&mut loss.grad_studies);
+        grads.for_each(|g| *g *= scale as f32);
+        Ok((loss, slice_logits, study_logits))
     }
 
     /// Makes one step: gradients, then the optimizer. On an error the weights are unchanged.
@@ -287,49 +276,50 @@ impl Stepper<'_> {
         weights: Weights,
         dropout: Option<Key>,
     ) -> Result<StepOutput> {
-        if let Some(clock) = self.clock {
-            clock.start()?;
-        }
+        self.mark(None)?;
         let scale = optimizer.scaler.map_or(1.0, |scaler| scaler.scale);
         let task = Task { images, targets, weights, dropout, scale };
         let statistics = self.save_buffers()?;
-        let ((made, (squares, statistic)), plan) = self.fitting(|stepper| {
-            let made = stepper.gradients_of(task).and_then(|made| {
-                let squares = self.squares(optimizer, &made.of_weights)?;
-                Ok((made, squares))
-            });
+        let ((made, squares), plan) = self.fitting(|stepper| {
+            let made = stepper.finite_gradients(optimizer, task);
             if made.is_err() {
                 self.restore_buffers(&statistics)?;
             }
             made
         })?;
         let Gradients { loss, slice_logits, study_logits, of_weights } = made;
-        // An infinite variance does not show in the loss: values divided by it become 0.
-        if let Some(name) = statistic {
-            self.restore_buffers(&statistics)?;
-            let what = format!("the statistic {name}");
-            return Err(Error::NonFinite { what, studies: images.studies() });
-        }
-        let bad = squares.iter().position(|s| !s.is_finite());
-        if let (Some(at), None) = (bad, optimizer.scaler) {
-            self.restore_buffers(&statistics)?;
-            let what = format!("the gradient of {}", self.model.parameters.trainable[at].name);
-            return Err(Error::NonFinite { what, studies: images.studies() });
-        }
-        if bad.is_none() {
+        let skipped = squares.iter().any(|s| !s.is_finite());
+        if !skipped {
             optimizer.step(&self.model.parameters.trainable, &of_weights, lr)?;
         }
         if let Some(scaler) = &mut optimizer.scaler {
-            scaler.update(bad.is_none());
+            scaler.update(!skipped);
         }
         if let WeightGradients::Host(values) = of_weights {
             values.into_iter().for_each(|g| self.arena.pool.give(g));
         }
         self.arena.pool.end_round();
-        self.lap(Part::Optimizer)?;
+        self.mark(Some(Part::Optimizer))?;
         let grad_norm = squares.iter().sum::<f64>().sqrt() / scale;
-        let skipped = bad.is_some();
         Ok(StepOutput { loss, slice_logits, study_logits, grad_norm, skipped, plan })
+    }
+
+    /// Computes the gradients of `task`, and Σ g² of each weight's.
+    ///
+    /// Errors: when a running statistic is not finite, or without a scaler a gradient.
+    fn finite_gradients(&self, optimizer: &mut AdamW, task: Task) -> Result<(Gradients, Vec<f64>)> {
+        let made = self.gradients_of(task)?;
+        let (squares, statistic) = self.squares(optimizer, &made.of_weights)?;
+        let bad = squares.iter().position(|s| !s.is_finite());
+        let what = match (statistic, bad, optimizer.scaler) {
+            // An infinite variance does not show in the loss: values divided by it become 0.
+            (Some(name), ..) => format!("the statistic {name}"),
+            (None, Some(at), None) => {
+                format!("the gradient of {}", self.model.parameters.trainable[at].name)
+            }
+            _ => return Ok((made, squares)),
+        };
+        Err(Error::NonFinite { what, studies: task.images.studies() })
     }
 
     /// Calls `make` with this plan and, each time the device runs out of memory, with a smaller one.
@@ -372,13 +362,13 @@ impl Stepper<'_> {
     ) -> Result<(Vec<f64>, Option<String>)> {
         let statistics = self.model.parameters.buffers.iter().filter(|b| b.var.dtype().is_float());
         let WeightGradients::Device(tensors) = gradients else {
-            let mut bad = None;
+            let squares = optimizer.squares(gradients)?;
             for b in statistics {
-                if bad.is_none() && weights::not_finite(&b.var.as_detached_tensor())? > 0 {
-                    bad = Some(b.name.clone());
+                if weights::not_finite(&b.var.as_detached_tensor())? > 0 {
+                    return Ok((squares, Some(b.name.clone())));
                 }
             }
-            return Ok((optimizer.squares(gradients)?, bad));
+            return Ok((squares, None));
         };
         // Squares are summed in f64, so those of finite f32 values stay finite.
         let all = tensors.iter().cloned();
@@ -406,10 +396,4 @@ fn on_card<T: Compute>(
     task: Task,
 ) -> Result<Gradients> {
     stepper.gradients_by(&Card::<T>::new(stepper.model, batch, at)?, task)
-}
-
-/// Splits `range` into pieces of `chunk`.
-fn chunks(range: Range<usize>, chunk: usize) -> impl Iterator<Item = Range<usize>> {
-    let (chunk, end) = (chunk.max(1), range.end);
-    range.step_by(chunk).map(move |i| i..(i + chunk).min(end))
 }

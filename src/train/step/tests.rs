@@ -1,5 +1,7 @@
 //! Gradients by hand, by autograd and in chunks; steps that fail.
 
+mod graph;
+
 use super::*;
 use crate::{config::Config, config::Set, net::Spec};
 use candle_core::{DType, Var};

@@ -1,6 +1,6 @@
 //! Gradients by candle's autograd, for tests to compare with.
 
-use super::{Bytes, Error, Gradients, Images, Result, Scored, Stepper, Task, WeightGradients};
+use super::super::{Bytes, Error, Gradients, Images, Result, Stepper, Task, WeightGradients};
 use crate::net::{ops, parameters::Parameter};
 use candle_core::{Tensor, Var};
 
@@ -32,12 +32,12 @@ impl Stepper<'_> {
         let leaf = Var::from_tensor(&features.detach())?;
         let (t, f) = (self.model.spec.images, features.dim(1)?);
         let logits = self.model.tail_by_graph(&leaf.as_tensor().reshape(((), t, f))?)?;
-        let Scored { loss, slice_logits, study_logits, grads } = self.scored(&logits, task)?;
+        let (loss, slice_logits, study_logits) = self.scored(&logits, task)?;
         // Σ logits·∂L/∂logits has the same gradient as the loss.
         let dot =
-            |x: &Tensor, g: Vec<f32>| (x * Tensor::from_vec(g, x.shape(), self.device)?)?.sum_all();
-        let [slices, studies] = grads;
-        let surrogate = (dot(&logits[0], slices)? + dot(&logits[1], studies)?)?;
+            |x: &Tensor, g: &[f32]| (x * Tensor::from_slice(g, x.shape(), self.device)?)?.sum_all();
+        let surrogate =
+            (dot(&logits[0], &loss.grad_slices)? + dot(&logits[1], &loss.grad_studies)?)?;
         let of_tail = surrogate.backward()?;
         let none = || Error::NoGradient("the features".into());
         let grad = of_tail.get(&leaf).ok_or_else(none)?;
