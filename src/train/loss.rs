@@ -75,7 +75,7 @@ pub struct TrainLoss {
     pub slice: f64,
     /// Study head, unmixed targets (`loss2`).
     pub study: f64,
-    /// ∂loss/∂slice logits [B·T].
+    /// ∂loss/∂slice logits [B·T]; a step multiplies both gradients by the loss scale.
     pub grad_slices: Vec<f32>,
     /// ∂loss/∂study logits [B].
     pub grad_studies: Vec<f32>,
@@ -94,33 +94,25 @@ pub fn train_loss(
 ) -> TrainLoss {
     let t = slices.len() / studies.len();
     let total = w.slice + w.study;
-    let both = |targets: &[f32]| {
+    let against = |targets: &[f32]| {
         let slice = criterion(slices, targets, w.positive);
         let study = criterion(studies, &study_targets(targets, t), w.positive);
-        let loss = (slice.loss * w.slice + study.loss * w.study) / total;
-        (loss, slice, study)
+        ((slice.loss * w.slice + study.loss * w.study) / total, slice, study)
     };
-    let (own, slice, study) = both(targets);
-    let (lambda, partner) = match mixed {
-        Some((partner, lambda)) => (lambda, Some(both(partner))),
-        None => (1.0, None),
-    };
-    let mix = |a: &[f64], b: Option<&[f64]>, share: f64| -> Vec<f32> {
-        let b = |i: usize| b.map_or(0.0, |b| b[i]);
-        a.iter()
-            .enumerate()
-            .map(|(i, &a)| ((lambda * a + (1.0 - lambda) * b(i)) * share / total) as f32)
-            .collect()
-    };
-    let other = |f: fn(&(f64, Criterion, Criterion)) -> &Criterion| {
-        partner.as_ref().map(|p| f(p).grad.as_slice())
+    let (partner, lambda) = mixed.unwrap_or((targets, 1.0));
+    let (own, slice, study) = against(targets);
+    let (other, other_slice, other_study) = against(partner);
+    let mix = |own: f64, other: f64| lambda * own + (1.0 - lambda) * other;
+    let grad = |own: &Criterion, other: &Criterion, weight: f64| {
+        let pairs = own.grad.iter().zip(&other.grad);
+        pairs.map(|(&own, &other)| (mix(own, other) * weight / total) as f32).collect()
     };
     TrainLoss {
-        loss: own * lambda + partner.as_ref().map_or(0.0, |p| p.0 * (1.0 - lambda)),
+        loss: mix(own, other),
         slice: slice.loss,
         study: study.loss,
-        grad_slices: mix(&slice.grad, other(|p| &p.1), w.slice),
-        grad_studies: mix(&study.grad, other(|p| &p.2), w.study),
+        grad_slices: grad(&slice, &other_slice, w.slice),
+        grad_studies: grad(&study, &other_study, w.study),
     }
 }
 
