@@ -114,74 +114,54 @@ impl AdamW {
             }
         };
         if parameters.len() != n || gradients.len() != n {
-            candle_core::bail!(
-                "adamw: {} parameters, {} gradients, {n} moments",
-                parameters.len(),
-                gradients.len()
-            )
+            let (parameters, gradients) = (parameters.len(), gradients.len());
+            candle_core::bail!("adamw: {parameters} parameters, {gradients} gradients, {n} moments")
         }
-        let update = self.next(lr);
+        let constants = self.next(lr);
         for ((p, g), m) in parameters.iter().zip(gradients).zip(&mut self.moments) {
-            p.var.inplace_op1(&InPlace { update, gradient: g, moments: RefCell::new(m) })?;
+            p.var.inplace_op1(&InPlace { constants, gradient: g, moments: RefCell::new(m) })?;
         }
         Ok(())
     }
 
     /// Counts a step and returns its constants.
-    fn next(&mut self, lr: f64) -> Update {
+    fn next(&mut self, lr: f64) -> Constants {
         self.steps += 1;
         let t = self.steps as f64;
         let [beta1, beta2] = self.betas;
-        Update {
-            decay: (1.0 - lr * self.weight_decay) as f32,
-            one_minus_beta1: (1.0 - beta1) as f32,
-            beta2: beta2 as f32,
-            one_minus_beta2: (1.0 - beta2) as f32,
-            step_size: (lr / (1.0 - beta1.powf(t))) as f32,
-            correction2: (1.0 - beta2.powf(t)).sqrt() as f32,
-            eps: self.eps as f32,
-            inverse_scale: (1.0 / self.scaler.map_or(1.0, |scaler| scaler.scale)) as f32,
-        }
+        [
+            1.0 - lr * self.weight_decay,
+            1.0 - beta1,
+            beta2,
+            1.0 - beta2,
+            lr / (1.0 - beta1.powf(t)),
+            (1.0 - beta2.powf(t)).sqrt(),
+            self.eps,
+            1.0 / self.scaler.map_or(1.0, |scaler| scaler.scale),
+        ]
+        .map(|constant| constant as f32)
     }
 }
 
-/// The constants of one step.
-#[derive(Clone, Copy)]
-struct Update {
-    decay: f32,
-    one_minus_beta1: f32,
-    beta2: f32,
-    one_minus_beta2: f32,
-    step_size: f32,
-    correction2: f32,
-    eps: f32,
-    inverse_scale: f32,
-}
+/// The constants of one step, in the order of the kernel's arguments: 1 − η·λ, 1 − β₁, β₂, 1 − β₂,
+/// η / (1 − β₁ᵗ), √(1 − β₂ᵗ), ε, and 1 / loss scale.
+type Constants = [f32; 8];
 
-impl Update {
-    /// Returns the constants in the order of the kernel's arguments.
-    #[cfg(feature = "cuda")]
-    fn constants(self) -> [f32; 8] {
-        let Self { decay, one_minus_beta1, beta2, one_minus_beta2, .. } = self;
-        let Self { step_size, correction2, eps, inverse_scale, .. } = self;
-        [decay, one_minus_beta1, beta2, one_minus_beta2, step_size, correction2, eps, inverse_scale]
-    }
-
-    /// Updates weights and moments, with the operations and their order from `torch.optim.AdamW`
-    /// (single-tensor form).
-    fn apply(self, p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32]) {
-        for (((p, m), v), &g) in p.iter_mut().zip(m).zip(v).zip(g) {
-            let g = g * self.inverse_scale;
-            *p *= self.decay;
-            *m += (g - *m) * self.one_minus_beta1;
-            *v = *v * self.beta2 + g * g * self.one_minus_beta2;
-            *p -= self.step_size * *m / (v.sqrt() / self.correction2 + self.eps);
-        }
+/// Updates weights and moments, with the operations and their order from `torch.optim.AdamW`
+/// (single-tensor form).
+fn update(constants: Constants, p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32]) {
+    let [decay, rest1, beta2, rest2, step_size, correction2, eps, inverse_scale] = constants;
+    for (((p, m), v), &g) in p.iter_mut().zip(m).zip(v).zip(g) {
+        let g = g * inverse_scale;
+        *p *= decay;
+        *m += (g - *m) * rest1;
+        *v = *v * beta2 + g * g * rest2;
+        *p -= step_size * *m / (v.sqrt() / correction2 + eps);
     }
 }
 
 struct InPlace<'a> {
-    update: Update,
+    constants: Constants,
     gradient: &'a [f32],
     /// In a `RefCell` because candle passes the op itself by shared reference.
     moments: RefCell<&'a mut Moments>,
@@ -203,13 +183,13 @@ impl InplaceOp1 for InPlace<'_> {
         if param.len() != grad.len() || param.len() != first.len() {
             candle_core::bail!("adamw: gradient of {} for {} values", grad.len(), param.len())
         }
-        let update = self.update;
+        let constants = self.constants;
         param
             .par_chunks_mut(PIECE)
             .zip(first.par_chunks_mut(PIECE))
             .zip(second.par_chunks_mut(PIECE))
             .zip(grad.par_chunks(PIECE))
-            .for_each(|(((p, m), v), g)| update.apply(p, m, v, g));
+            .for_each(|(((p, m), v), g)| update(constants, p, m, v, g));
         Ok(())
     }
 }

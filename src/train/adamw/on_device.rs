@@ -52,13 +52,13 @@ pub(super) fn step(
     }
     let Some(device) = parameters.first().map(|p| p.var.device().clone()) else { return Ok(()) };
     State::of(optimizer, &device)?.table(&device, gradients)?;
-    let update = optimizer.next(lr);
+    let constants = optimizer.next(lr);
     let Some(State { first, second, table: Some(table) }) = &mut optimizer.device else {
         return Ok(());
     };
     let weights: Vec<Tensor> = parameters.iter().map(|p| p.var.as_tensor().clone()).collect();
     let device = device.as_cuda_device()?;
-    table.adamw(device, [&weights, first, second], gradients, update.constants())
+    table.adamw(device, [&weights, first, second], gradients, constants)
 }
 
 impl State {
