@@ -56,8 +56,8 @@ pub(super) fn of_run(folder: &Folder, wanted: Option<&[usize]>) -> Result<Vec<Tr
             open.push(fold.fold);
             continue;
         }
-        let best = checkpoint::whole(path)
-            .map_err(|(path, why)| eyre!("cannot use the weights {}: {why}", path.display()))?;
+        let best = checkpoint::verify(&path)
+            .map_err(|why| eyre!("cannot use the weights {}: {why}", path.display()))?;
         all.push(Trained {
             fold: fold.fold,
             epoch: fold.best.as_ref().map(|best| best.epoch),

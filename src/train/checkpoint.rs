@@ -151,10 +151,7 @@ impl Snapshot {
         let mut metadata = self.metadata.clone();
         metadata.insert("crc32".into(), "00000000".into());
         let mut bytes = weights::serialize(&self.tensors, &metadata).map_err(io::Error::other)?;
-        match set_sum(&mut bytes) {
-            true => Ok(bytes),
-            false => Err(io::Error::other("no place for a sum")),
-        }
+        set_sum(&mut bytes).then_some(bytes).ok_or(io::Error::other("no place for a sum"))
     }
 }
 
@@ -197,21 +194,25 @@ fn find(header: &[u8]) -> Option<usize> {
     (header.get(at + 8) == Some(&b'"')).then_some(at)
 }
 
-/// Checks a file's checksum in one pass with little memory, and returns its metadata.
-///
-/// Errors: when the file is not a valid checkpoint; one sentence that says why.
-pub fn verify(path: &Path) -> std::result::Result<HashMap<String, String>, String> {
-    verified(&mut bounded::open(path).map_err(|e| e.to_string())?)
+/// A checkpoint with a correct checksum.
+#[derive(Debug)]
+pub struct Whole {
+    /// The file.
+    pub path: PathBuf,
+    metadata: HashMap<String, String>,
 }
 
-/// Like [`verify`], for an open file.
-pub fn verified(file: &mut impl Read) -> std::result::Result<HashMap<String, String>, String> {
-    let as_text = |e: io::Error| e.to_string();
+/// Checks a file's checksum in one pass with little memory.
+///
+/// Errors: when the file is not a valid checkpoint; one sentence that says why.
+pub fn verify(path: &Path) -> std::result::Result<Whole, String> {
+    let cut = |_| "it is cut short".to_string();
+    let mut file = bounded::open(path).map_err(|e| e.to_string())?;
     let mut header = vec![0; 8];
-    file.read_exact(&mut header).map_err(|_| "it is cut short".to_string())?;
+    file.read_exact(&mut header).map_err(cut)?;
     let length = header_length(&header)? as usize;
     header.resize(8 + length, 0);
-    file.read_exact(&mut header[8..]).map_err(|_| "it is cut short".to_string())?;
+    file.read_exact(&mut header[8..]).map_err(cut)?;
     let at = find(&header).ok_or("it has no checksum")?;
     let said = header[at..at + 8].to_vec();
     header[at..at + 8].copy_from_slice(b"00000000");
@@ -219,7 +220,7 @@ pub fn verified(file: &mut impl Read) -> std::result::Result<HashMap<String, Str
     sum.update(&header);
     let mut piece = vec![0; 1 << 20];
     loop {
-        match file.read(&mut piece).map_err(as_text)? {
+        match file.read(&mut piece).map_err(|e| e.to_string())? {
             0 => break,
             n => sum.update(&piece[..n]),
         }
@@ -232,9 +233,9 @@ pub fn verified(file: &mut impl Read) -> std::result::Result<HashMap<String, Str
         #[serde(rename = "__metadata__", default)]
         metadata: HashMap<String, String>,
     }
-    let header: Header =
+    let Header { metadata } =
         serde_json::from_slice(&header[8..]).map_err(|e| excerpt(&e.to_string(), 200))?;
-    Ok(header.metadata)
+    Ok(Whole { path: path.into(), metadata })
 }
 
 /// Returns the first valid one of a fold's files, which are given newest first, and the files before it
@@ -243,37 +244,15 @@ pub fn newest(files: impl Iterator<Item = PathBuf>) -> (Option<Whole>, Vec<(Path
     let mut refused = Vec::new();
     // Treat a file whose existence cannot be checked as existing, so that its error is reported.
     for path in files.filter(|path| path.try_exists().unwrap_or(true)) {
-        match whole(path) {
+        match verify(&path) {
             Ok(whole) => return (Some(whole), refused),
-            Err(why) => refused.push(why),
+            Err(why) => refused.push((path, why)),
         }
     }
     (None, refused)
 }
 
-/// Returns the checkpoint at `path` if its checksum is correct. Errors: the file, and what is wrong
-/// with it.
-pub fn whole(path: PathBuf) -> std::result::Result<Whole, (PathBuf, String)> {
-    match verify(&path) {
-        Ok(metadata) => Ok(Whole { path, metadata }),
-        Err(why) => Err((path, why)),
-    }
-}
-
-/// A checkpoint with a correct checksum.
-#[derive(Debug)]
-pub struct Whole {
-    /// The file.
-    pub path: PathBuf,
-    metadata: HashMap<String, String>,
-}
-
 impl Whole {
-    /// Returns its progress. Errors: when it is not a `last`.
-    pub fn progress(&self) -> Result<Progress> {
-        progress(&self.path, &self.metadata)
-    }
-
     /// Its checksum, eight digits.
     pub fn sum(&self) -> &str {
         self.metadata.get("crc32").map_or("", |sum| sum)
@@ -283,6 +262,76 @@ impl Whole {
     pub fn config(&self) -> &str {
         self.metadata.get("config").map_or("", |config| config)
     }
+
+    /// Returns its progress. Errors: when it is not a `last`.
+    pub fn progress(&self) -> Result<Progress> {
+        let format = self.text("format")?;
+        if format != FORMAT {
+            let format = excerpt(format, 40);
+            return Err(self.bad(format!("its format is {format:?}, not {FORMAT:?}")));
+        }
+        let sums = self.text("epoch_sums")?.split(' ').filter_map(|text| text.parse().ok());
+        let &[loss, slice, study, steps, seconds] = &sums.collect::<Vec<f64>>()[..] else {
+            return Err(self.bad("its epoch_sums are not five numbers"));
+        };
+        if !(0.0..=f64::from(u32::MAX)).contains(&steps) {
+            return Err(self.bad("its epoch_sums are of no number of steps"));
+        }
+        let figure = |key| self.metadata.get(key).and_then(|figure| figure.parse().ok());
+        let best = match self.metadata.contains_key("best_epoch") {
+            false => None,
+            true => Some(Best {
+                metric: self.number("score_best")?,
+                epoch: self.count("best_epoch")?,
+                valid_loss: figure("best_valid_loss"),
+                slice_auc: figure("best_slice_auc"),
+            }),
+        };
+        // No later epoch would ever be better than such a score.
+        if let Some(best) = best.filter(|best| !best.metric.is_finite()) {
+            return Err(self.bad(format!("its score_best is {}", best.metric)));
+        }
+        Ok(Progress {
+            fold: self.count("fold")?,
+            seed: self.number("seed")?,
+            epoch: self.count("epoch")?,
+            step: self.count("step")?,
+            batches: self.count("batches")?,
+            sums: TrainSums { loss, slice, study, steps: steps as usize, seconds },
+            best,
+        })
+    }
+
+    /// Returns the loss scaler, if the run has one.
+    fn scaler(&self) -> Result<Option<Scaler>> {
+        if !self.metadata.contains_key("loss_scale") {
+            return Ok(None);
+        }
+        let scale: f64 = self.number("loss_scale")?;
+        let good_steps = self.count("loss_scale_good_steps")? as u64;
+        match scale.is_finite() && scale > 0.0 {
+            true => Ok(Some(Scaler { scale, good_steps })),
+            false => Err(self.bad(format!("its loss_scale is {scale}, expected a number above 0"))),
+        }
+    }
+
+    fn text(&self, key: &str) -> Result<&str> {
+        let text = self.metadata.get(key).map(|text| &**text);
+        text.ok_or_else(|| self.bad(format!("it has no {key}")))
+    }
+
+    fn number<T: std::str::FromStr>(&self, key: &str) -> Result<T> {
+        self.text(key)?.parse().map_err(|_| self.bad(format!("its {key} is no number")))
+    }
+
+    /// Reads a count, as u32 so that training can add to it without overflow.
+    fn count(&self, key: &str) -> Result<usize> {
+        Ok(self.number::<u32>(key)? as usize)
+    }
+
+    fn bad(&self, why: impl Into<String>) -> Error {
+        Error::Resume { path: self.path.clone(), why: why.into() }
+    }
 }
 
 /// Reads `last` into a network and its optimizer, bit for bit.
@@ -290,35 +339,21 @@ impl Whole {
 /// Errors: when the file cannot be read, or is not a `last` of this network. Both may then be partly
 /// changed.
 pub fn load_last(model: &Classifier, optimizer: &mut AdamW, last: &Whole) -> Result<Progress> {
-    let Whole { path, metadata } = last;
-    let bad = |why: String| Error::Resume { path: path.clone(), why };
-    let progress = progress(path, metadata)?;
-    let scaler = match metadata.contains_key("loss_scale") {
-        false => None,
-        true => Some(Scaler {
-            scale: number(path, metadata, "loss_scale")?,
-            good_steps: count(path, metadata, "loss_scale_good_steps")?,
-        }),
-    };
-    if let Some(Scaler { scale, .. }) = scaler
-        && !(scale.is_finite() && scale > 0.0)
-    {
-        return Err(bad(format!("its loss_scale is {scale}, expected a number above 0")));
-    }
+    let bad = |why: String| last.bad(why);
+    let (progress, scaler) = (last.progress()?, last.scaler()?);
     if scaler.is_some() != optimizer.scaler.is_some() {
-        return Err(bad("it was trained in another train.precision".into()));
+        return Err(last.bad("it was trained in another train.precision"));
     }
-    let mut parts: [HashMap<String, Tensor>; 3] = Default::default();
-    for (name, tensor) in tensors(model, path).map_err(bad)? {
-        let part = match name.split_once('.') {
-            Some(("model", name)) => (0, name),
-            Some(("exp_avg", name)) => (1, name),
-            Some(("exp_avg_sq", name)) => (2, name),
+    let [mut state, mut first, mut second]: [HashMap<String, Tensor>; 3] = Default::default();
+    for (name, tensor) in tensors(model, &last.path).map_err(bad)? {
+        let (part, name) = match name.split_once('.') {
+            Some(("model", name)) => (&mut state, name),
+            Some(("exp_avg", name)) => (&mut first, name),
+            Some(("exp_avg_sq", name)) => (&mut second, name),
             _ => return Err(bad(format!("{:?} has no place in it", excerpt(&name, 100)))),
         };
-        parts[part.0].insert(part.1.to_string(), tensor);
+        part.insert(name.to_string(), tensor);
     }
-    let [state, first, second] = parts;
     weights::load_state_dict(&model.parameters, &state)?
         .map_err(|differences| bad(differences.to_string()))?;
     let mut moments = Vec::with_capacity(model.parameters.trainable.len());
@@ -333,7 +368,7 @@ pub fn load_last(model: &Classifier, optimizer: &mut AdamW, last: &Whole) -> Res
         };
         moments.push(Moments { first: of(&first)?, second: of(&second)? });
     }
-    optimizer.restore(count(path, metadata, "adamw_steps")?, moments, scaler);
+    optimizer.restore(last.count("adamw_steps")? as u64, moments, scaler);
     Ok(progress)
 }
 
@@ -367,61 +402,4 @@ fn tensors(
     }
     let bytes = bounded::read(path, most).map_err(|e| e.to_string())?;
     weights::tensors(&bytes)
-}
-
-fn progress(path: &Path, metadata: &HashMap<String, String>) -> Result<Progress> {
-    let bad = |why: String| Error::Resume { path: path.into(), why };
-    let format = text(path, metadata, "format")?;
-    if format != FORMAT {
-        return Err(bad(format!("its format is {:?}, not {FORMAT:?}", excerpt(format, 40))));
-    }
-    let sums: Vec<f64> = text(path, metadata, "epoch_sums")?
-        .split(' ')
-        .filter_map(|text| text.parse().ok())
-        .collect();
-    let &[loss, slice, study, steps, seconds] = &sums[..] else {
-        return Err(bad("its epoch_sums are not five numbers".into()));
-    };
-    let figure = |key| metadata.get(key).and_then(|figure: &String| figure.parse().ok());
-    let best = match metadata.contains_key("best_epoch") {
-        false => None,
-        true => Some(Best {
-            metric: number(path, metadata, "score_best")?,
-            epoch: count(path, metadata, "best_epoch")? as usize,
-            valid_loss: figure("best_valid_loss"),
-            slice_auc: figure("best_slice_auc"),
-        }),
-    };
-    // No later epoch would ever be better than such a score.
-    if let Some(best) = best.filter(|best: &Best| !best.metric.is_finite()) {
-        return Err(bad(format!("its score_best is {}", best.metric)));
-    }
-    if !(0.0..=f64::from(u32::MAX)).contains(&steps) {
-        return Err(bad("its epoch_sums are of no number of steps".into()));
-    }
-    let whole = |key| count(path, metadata, key).map(|n| n as usize);
-    Ok(Progress {
-        fold: whole("fold")?,
-        seed: number(path, metadata, "seed")?,
-        epoch: whole("epoch")?,
-        step: whole("step")?,
-        batches: whole("batches")?,
-        sums: TrainSums { loss, slice, study, steps: steps as usize, seconds },
-        best,
-    })
-}
-
-fn text<'a>(path: &Path, of: &'a HashMap<String, String>, key: &str) -> Result<&'a str> {
-    let missing = || Error::Resume { path: path.into(), why: format!("it has no {key}") };
-    of.get(key).map(|text| &**text).ok_or_else(missing)
-}
-
-/// Reads a count, as u32 so that training can add to it without overflow.
-fn count(path: &Path, of: &HashMap<String, String>, key: &str) -> Result<u64> {
-    number::<u32>(path, of, key).map(u64::from)
-}
-
-fn number<T: std::str::FromStr>(path: &Path, of: &HashMap<String, String>, key: &str) -> Result<T> {
-    let none = || Error::Resume { path: path.into(), why: format!("its {key} is no number") };
-    text(path, of, key)?.parse().map_err(|_| none())
 }
