@@ -8,7 +8,7 @@ use crate::{
     run::event::ConstantStudy,
     session,
     study::{Constant, Table},
-    train::memory::{Peak, Plan, free_memory},
+    train::memory::{Plan, free_memory, peak},
     view::constant,
 };
 use eyre::{Result, bail};
@@ -54,26 +54,18 @@ pub fn check(args: &cli::Check) -> Result<String> {
         device.name
     )?;
     writeln!(out, "plan    {}", plan.describe(total))?;
-    let peak = Peak::new(&config, &plan, rayon::current_num_threads());
-    let lines = [
-        ("weights and AdamW's moments", peak.weights),
-        ("gradients", peak.gradients),
-        ("encoder's activations", peak.activations),
-        ("features, LSTMs and heads", peak.recurrent),
-        ("threads' work space", peak.scratch),
-        ("batches at hand and ahead", peak.batches),
-        ("together, about", peak.total()),
-    ];
+    let parts = peak(&config, &plan, rayon::current_num_threads());
+    let together = parts.iter().map(|(_, bytes)| bytes).sum();
     writeln!(out, "memory  MiB")?;
-    for (what, bytes) in lines {
+    for (what, bytes) in parts.into_iter().chain([("together, about", together)]) {
         writeln!(out, "        {:>7}  {what}", grouped(bytes.div_ceil(1 << 20)))?;
     }
     write!(out, "        {:>7}  free now", grouped((free >> 20) as usize))?;
-    if peak.total() as u64 > free {
+    if together as u64 > free {
         bail!(
             "a step needs about {} MiB, {} MiB are free: lower train.batch_size, data.prefetch or \
              train.memory",
-            grouped(peak.total() >> 20),
+            grouped(together >> 20),
             grouped((free >> 20) as usize)
         );
     }

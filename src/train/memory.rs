@@ -70,24 +70,17 @@ impl Plan {
         let spec = Spec::new(config);
         let total = config.train.batch_size * spec.images;
         let size = config.data.image_size;
-        match (config.train.chunk_size, config.train.memory) {
-            (0, 0) => {
-                let budget = (free as f64 * SHARE) as u64;
-                Self::fitting(&spec, size, total, budget, INNER as u64)
-            }
-            (0, mib) => Self::fitting(&spec, size, total, (mib as u64) << 20, u64::MAX),
-            (chunk, mib) => {
-                let plan = Self::of_chunk(chunk, total);
-                let (inputs, inside) = kept_bytes(&spec, size);
-                let budget = match mib {
-                    0 => ((free as f64 * SHARE) as u64).min((plan.chunk * inputs + INNER) as u64),
-                    mib => (mib as u64) << 20,
-                };
-                let inner = budget.saturating_sub((plan.chunk * inputs) as u64) / inside as u64;
-                let inner = (inner as usize).min(plan.chunk);
-                Self { retention: Retention { inner, ..plan.retention }, ..plan }
-            }
+        let (budget, inner) = match config.train.memory {
+            0 => ((free as f64 * SHARE) as u64, INNER as u64),
+            mib => ((mib as u64) << 20, u64::MAX),
+        };
+        if config.train.chunk_size == 0 {
+            return Self::fitting(&spec, size, total, budget, inner);
         }
+        // A chunk of this size, whatever it takes.
+        let chunk = config.train.chunk_size.clamp(1, total);
+        let inputs = (chunk * kept_bytes(&spec, size).0) as u64;
+        Self::fitting(&spec, size, chunk, budget.max(inputs), inner)
     }
 
     /// The plan for the config on `device` in its current state, and the bytes free there (on the CPU:
@@ -171,45 +164,21 @@ impl Plan {
     }
 }
 
-/// Bytes used by a training step, by purpose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peak {
-    /// Weights and AdamW's two moments of each.
-    pub weights: usize,
-    /// Gradients: their sums, and the encoder's once more for each further thread.
-    pub gradients: usize,
-    /// Activations of the encoder.
-    pub activations: usize,
-    /// Features and their gradients, and the states of LSTMs and heads.
-    pub recurrent: usize,
-    /// Scratch buffers of the threads.
-    pub scratch: usize,
-    /// The current batch and those that the loader has ready.
-    pub batches: usize,
-}
-
-impl Peak {
-    /// Estimates the bytes of a run with this plan on `threads` threads.
-    pub fn new(config: &Config, plan: &Plan, threads: usize) -> Self {
-        let spec = Spec::new(config);
-        let (size, studies) = (config.data.image_size, config.train.batch_size);
-        let (encoder, others) = spec.parameters();
-        let threads = threads.clamp(1, encoder::THREADS);
-        Self {
-            weights: 4 * 3 * (encoder + others),
-            gradients: 4 * (encoder * threads + others),
-            activations: plan.bytes(&spec, size),
-            recurrent: recurrent::bytes(&spec, studies),
-            scratch: threads * encoder::scratch_bytes(&spec, size),
-            batches: batches(config),
-        }
-    }
-
-    /// Sum of all parts.
-    pub fn total(&self) -> usize {
-        let Self { weights, gradients, activations, recurrent, scratch, batches } = self;
-        weights + gradients + activations + recurrent + scratch + batches
-    }
+/// Estimates the bytes that a training step with this plan uses on `threads` threads, by purpose.
+pub fn peak(config: &Config, plan: &Plan, threads: usize) -> [(&'static str, usize); 6] {
+    let spec = Spec::new(config);
+    let (size, studies) = (config.data.image_size, config.train.batch_size);
+    let (encoder, others) = spec.parameters();
+    let threads = threads.clamp(1, encoder::THREADS);
+    [
+        ("weights and AdamW's moments", 4 * 3 * (encoder + others)),
+        // Their sums, and the encoder's once more for each further thread.
+        ("gradients", 4 * (encoder * threads + others)),
+        ("encoder's activations", plan.bytes(&spec, size)),
+        ("features, LSTMs and heads", recurrent::bytes(&spec, studies)),
+        ("threads' work space", threads * encoder::scratch_bytes(&spec, size)),
+        ("batches at hand and ahead", batches(config)),
+    ]
 }
 
 /// Bytes of all batches in memory at once.
