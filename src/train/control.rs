@@ -331,12 +331,14 @@ impl Control {
     }
 
     fn saved(&mut self, at: Position, mut failed: Option<Failed>) -> Result<()> {
-        let Some(path) = failed.as_ref().map(|failed| failed.path.clone()) else { return Ok(()) };
+        let Some(path) = failed.as_ref().map(|failed| failed.job.files[0].path.clone()) else {
+            return Ok(());
+        };
         self.persist(at, path.display().to_string(), |control| match failed.take() {
             // A permanent error: report it without another attempt.
             Some(Failed { error, .. }) if !write_errors::passes(&error) => Err(error),
             Some(unsaved) => {
-                control.saver.retry(unsaved);
+                control.saver.save(unsaved.job);
                 match control.saver.wait() {
                     None => Ok(()),
                     Some(still) => {

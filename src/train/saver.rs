@@ -35,10 +35,8 @@ pub struct Job {
 /// A job that could not be completed.
 #[derive(Debug)]
 pub struct Failed {
-    /// Remaining files of the job.
-    job: Job,
-    /// The file that failed.
-    pub path: PathBuf,
+    /// Remaining files of the job, first the one that failed.
+    pub job: Job,
     /// Reason for the failure.
     pub error: io::Error,
 }
@@ -72,11 +70,6 @@ impl Saver {
         let _ = self.jobs.send(job);
     }
 
-    /// Repeats a failed job.
-    pub fn retry(&mut self, failed: Failed) {
-        self.save(failed.job);
-    }
-
     /// Returns the failure of the last job, if it has ended with one. Does not wait.
     pub fn poll(&mut self) -> Option<Failed> {
         let done = self.done.try_recv().ok()?;
@@ -103,8 +96,7 @@ fn write(mut job: Job, events: &EventSender) -> Result<(), Failed> {
             .and_then(|()| file.snapshot.to_bytes())
             .and_then(|bytes| write_keeping(&file.path, &bytes, &file.older));
         if let Err(error) = written {
-            let path = file.path.clone();
-            return Err(Failed { job, path, error });
+            return Err(Failed { job, error });
         }
         events.send(Event::Checkpoint(Checkpoint {
             at: job.at,
