@@ -31,21 +31,15 @@ impl Destination {
     ///
     /// Errors: when a folder, a socket or a block device is there, or a file without `force`.
     pub(super) fn of(path: &Path, chosen: bool, force: bool) -> Result<Self> {
-        if !chosen {
-            return match path.symlink_metadata() {
-                Ok(there) if there.is_dir() => {
-                    bail!("{} is a folder; give a file with --out", path.display())
-                }
-                _ => Ok(Self::File(path.into())),
-            };
-        }
-        if path == Path::new(STDOUT) || is_stdout(path) {
+        if chosen && (path == Path::new(STDOUT) || is_stdout(path)) {
             return Ok(Self::Stdout);
         }
-        match path.metadata().map(|there| there.file_type()) {
+        let there = if chosen { path.metadata() } else { path.symlink_metadata() };
+        match there.map(|there| there.file_type()) {
             Ok(kind) if kind.is_dir() => {
                 bail!("{} is a folder; give a file with --out", path.display())
             }
+            _ if !chosen => return Ok(Self::File(path.into())),
             Ok(kind) if is_stream(kind) => return Ok(Self::Stream(path.into())),
             Ok(kind) if !kind.is_file() => {
                 bail!("--out {}: {}", path.display(), bounded::irregular(kind))
@@ -98,22 +92,21 @@ impl Destination {
     pub(super) fn create(&self) -> Result<Out> {
         match self {
             Self::Stdout => Ok(Out::Stdout),
-            Self::Stream(path) => Ok(Out::Stream(open(path).map_err(|e| match e.kind() {
+            Self::Stream(path) => match open(path) {
                 // For a pipe without a reader, the system reports: no such device or address.
-                _ if e.raw_os_error() == Some(NO_READER) => {
-                    eyre!(
-                        "--out {}: nobody reads this pipe; start the reader first",
-                        path.display()
-                    )
+                Err(e) if e.raw_os_error() == Some(NO_READER) => {
+                    let path = path.display();
+                    bail!("--out {path}: nobody reads this pipe; start the reader first")
                 }
-                _ => cannot_write(path, &e),
-            })?)),
+                file => Ok(Out::Stream(file.map_err(|e| cannot_write(path, &e))?)),
+            },
             Self::File(path) => {
-                Ok(Out::File(Unfinished::create(path).map_err(|e| match e.kind() {
+                let file = Unfinished::create(path).map_err(|e| match e.kind() {
                     ErrorKind::InvalidFilename => eyre!("--out {}: no file", path.display()),
                     ErrorKind::NotFound => eyre!("{}: its folder does not exist", path.display()),
                     _ => cannot_write(path, &e),
-                })?))
+                });
+                Ok(Out::File(file?))
             }
         }
     }
@@ -129,12 +122,10 @@ impl Destination {
 
     /// Removes a file left by an earlier command.
     pub(super) fn remove(&self) -> Result<()> {
-        match self {
-            Self::File(path) => match fs::remove_file(path) {
-                Err(e) if e.kind() != ErrorKind::NotFound => Err(self.cannot_write(&e)),
-                _ => Ok(()),
-            },
-            Self::Stdout | Self::Stream(_) => Ok(()),
+        let Self::File(path) = self else { return Ok(()) };
+        match fs::remove_file(path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(self.cannot_write(&e)),
+            _ => Ok(()),
         }
     }
 

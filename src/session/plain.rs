@@ -11,26 +11,24 @@ const DUMB: [&str; 5] = ["dumb", "emacs", "unknown", "network", "dialup"];
 pub(super) fn is_needed() -> bool {
     let term = std::env::var_os("TERM").unwrap_or_default();
     let why = match stdout().is_terminal() {
-        false => "stdout is no terminal".into(),
-        true if cfg!(unix) => match why_not(&term.to_string_lossy()) {
-            Some(why) => why,
-            None => return false,
-        },
-        true => return false,
+        false => Some("stdout is no terminal".into()),
+        true if cfg!(unix) => why_not(&term.to_string_lossy()),
+        true => None,
     };
-    print::warn(format_args!("{why}, so these are plain lines (--no-tui)"));
-    true
+    if let Some(why) = &why {
+        print::warn(format_args!("{why}, so these are plain lines (--no-tui)"));
+    }
+    why.is_some()
 }
 
 /// Explains why a terminal of this name cannot show a dashboard.
 fn why_not(term: &str) -> Option<String> {
     let term = term.trim();
-    let is_dumb = DUMB.contains(&term) || term.starts_with("dumb-");
-    match term {
-        "" => Some("TERM is not set".into()),
-        _ if is_dumb => Some(format!("TERM={term} cannot show the dashboard")),
-        _ => None,
+    if term.is_empty() {
+        return Some("TERM is not set".into());
     }
+    let is_dumb = DUMB.contains(&term) || term.starts_with("dumb-");
+    is_dumb.then(|| format!("TERM={term} cannot show the dashboard"))
 }
 
 #[cfg(test)]
