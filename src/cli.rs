@@ -8,7 +8,7 @@ mod weights;
 pub use scores::{Evaluate, Network, Predict};
 pub use train::Train;
 use train::flag;
-pub use weights::{Export, From, Import, Weights, WeightsFormat};
+pub use weights::{Export, Import, Weights, WeightsFormat};
 
 use crate::{
     config::{self, Difficulty, Set},
@@ -51,6 +51,7 @@ pub enum Command {
     /// Predict fractures of studies with a run's folds together, as the competition's CSV
     Predict(Predict),
     /// Make pretrained weights, of timm or of the notebook, a file to start training from
+    #[command(subcommand)]
     Import(Import),
     /// Write the weights of a fold for PyTorch or as ONNX
     Export(Export),

@@ -5,17 +5,9 @@ use crate::config::Set;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
-/// `rsna-tui import`
-#[derive(Debug, Args)]
-pub struct Import {
-    /// What the file is
-    #[command(subcommand)]
-    pub from: From,
-}
-
-/// Whose weights they are.
+/// `rsna-tui import`: whose weights they are.
 #[derive(Debug, Subcommand)]
-pub enum From {
+pub enum Import {
     /// A ConvNeXt of timm's: the encoder, its stem for 3 channels adapted to 6
     Timm(Weights),
     /// The notebook's whole network, as torch.save(model.state_dict(), FILE) writes it

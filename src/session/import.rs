@@ -2,7 +2,7 @@
 
 use super::out::{Destination, size};
 use crate::{
-    cli::{self, From},
+    cli::Import,
     net::{
         Classifier, Spec,
         summary::grouped,
@@ -18,10 +18,10 @@ use eyre::Result;
 ///
 /// Errors: when settings are invalid, the file cannot be read or belongs to another network (judged by
 /// its tensors' names), or the output cannot be written.
-pub fn import(args: &cli::Import) -> Result<CommandOutput> {
-    let (content, args) = match &args.from {
-        From::Timm(args) => (Content::Encoder, args),
-        From::Torch(args) => (Content::Network, args),
+pub fn import(from: &Import) -> Result<CommandOutput> {
+    let (content, args) = match from {
+        Import::Timm(args) => (Content::Encoder, args),
+        Import::Torch(args) => (Content::Network, args),
     };
     let destination = Destination::of(&args.out, true, args.force)?.refuse_terminal()?;
     let config = session::load(args.config.as_deref(), false, &args.sets)?;
