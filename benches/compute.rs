@@ -8,10 +8,7 @@
 //! encoder's passes over `--bs` images: 64 are kept, 4 of them with the blocks' inner values, and the
 //! others are encoded again 64 at a time.
 
-mod pixels;
-
 use candle_core::{DType, Device, Tensor};
-use pixels::{Pixels, values};
 use rsna_tui::config::{Config, Set};
 use rsna_tui::net::buffers::BufferPool;
 use rsna_tui::net::encoder::{Arena, Encoder, Retention};
@@ -27,6 +24,40 @@ use std::time::Instant;
 /// The allocator of the program.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// `n` values in 0..=1.
+fn values(n: usize) -> Vec<f32> {
+    (0..n).map(|i| (i * 7919 % 1009) as f32 / 1008.0).collect()
+}
+
+/// A few images, used repeatedly: the time does not depend on the values.
+struct Pixels {
+    size: usize,
+    values: Vec<f32>,
+}
+
+impl Pixels {
+    /// `images` different images of `size`².
+    fn new(images: usize, size: usize) -> Self {
+        Self { size, values: values(images * size * size * 6) }
+    }
+}
+
+impl Images for Pixels {
+    fn fill(&self, range: Range<usize>, out: &mut [f32]) {
+        let n = self.size * self.size * 6;
+        let images = self.values.len() / n;
+        for (i, image) in range.zip(out.chunks_exact_mut(n)) {
+            image.copy_from_slice(&self.values[i % images * n..][..n]);
+        }
+    }
+    fn size(&self) -> usize {
+        self.size
+    }
+    fn studies(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
 
 struct Args {
     what: String,
