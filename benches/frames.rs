@@ -4,6 +4,11 @@
 //! one more step between frames, and to build and send one; bytes per frame, and bytes per second at
 //! ten frames and two steps per second.
 
+#[path = "../tests/it/common/mod.rs"]
+#[allow(dead_code)] // the tests use all of it
+mod common;
+
+use common::Script;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::{Terminal, backend::TestBackend, layout::Size};
 use rsna_tui::{
@@ -99,6 +104,7 @@ impl Device for Counter {
 /// A run in the middle of its last epoch.
 struct Run {
     screen: Screen,
+    script: Script,
     steps: usize,
     /// Time in the run in seconds.
     now: f64,
@@ -110,8 +116,9 @@ impl Run {
     fn new(steps: usize) -> Self {
         let appearance = Appearance { depth: Depth::TrueColor, ground: Ground::Dark, ascii: false };
         let screen = Screen::new(Pictures::Blocks, appearance, Keymap::default());
-        let mut run = Self { screen, steps, now: 0.0, step: 0, next_step: 0.0 };
-        run.tell(started(steps));
+        let script = script(steps);
+        let mut run = Self { screen, script, steps, now: 0.0, step: 0, next_step: 0.0 };
+        run.tell(run.script.started());
         for fold in 0..FOLDS {
             for epoch in 1..=EPOCHS {
                 let at = Position { fold, epoch, step: 0 };
@@ -120,10 +127,10 @@ impl Run {
                 let upto = if last { steps / 4 } else { steps };
                 for step in 1..=upto {
                     run.now += STEP;
-                    run.tell(step_event(Position { step, ..at }, steps));
+                    run.tell(run.script.step(Position { step, ..at }));
                 }
                 if !last {
-                    run.tell(epoch_event(Position { step: steps, ..at }));
+                    run.tell(run.script.epoch(fold, epoch));
                 }
             }
         }
@@ -146,7 +153,7 @@ impl Run {
                 self.next_step += STEP;
                 self.step = self.step % self.steps + 1;
                 let at = Position { fold: FOLDS - 1, epoch: EPOCHS, step: self.step };
-                self.tell(step_event(at, self.steps));
+                self.tell(self.script.step(at));
             }
             if frame % 20 == 0 {
                 self.tell(preview(frame));
@@ -164,74 +171,9 @@ fn noise(key: usize) -> f64 {
     (key * 7919 % 1009) as f64 / 1009.0
 }
 
-fn started(steps: usize) -> Event {
-    let plan = |fold| FoldPlan {
-        fold,
-        train_studies: 8 * steps,
-        valid_studies: 2 * steps,
-        steps,
-        valid_batches: steps / 4,
-        baseline: 0.61,
-    };
-    Event::RunStarted(RunStarted {
-        name: "long".into(),
-        folder: "runs/long".into(),
-        device: "CPU".into(),
-        model: "convnext_nano".into(),
-        parameters: 15_628_968,
-        image_size: 224,
-        images_per_study: 105,
-        batch_size: 8,
-        epochs: EPOCHS,
-        learning_rates: (0..EPOCHS).map(|e| 2e-4 * (1.0 - e as f64 / EPOCHS as f64)).collect(),
-        folds: (0..FOLDS).map(plan).collect(),
-        seed: 0,
-        select: Default::default(),
-        resumed: false,
-    })
-}
-
-fn step_event(at: Position, steps: usize) -> Event {
-    let loss = 0.3 + 0.5 / (at.epoch as f64) + 0.2 * noise(at.step + 31 * at.epoch + at.fold);
-    Event::Step(Step {
-        at,
-        steps,
-        loss,
-        slice_loss: 0.9 * loss,
-        study_loss: 1.1 * loss,
-        vertebra_loss: std::array::from_fn(|i| loss * (0.8 + 0.1 * noise(at.step + i))),
-        grad_norm: 1.0 + noise(at.step),
-        skipped: false,
-        learning_rate: 1e-4,
-        mixup: Some(0.4),
-        images: 840,
-        data_seconds: 0.05 * STEP,
-        compute_seconds: 0.95 * STEP,
-    })
-}
-
-fn epoch_event(at: Position) -> Event {
-    let metric = 0.4 + 0.3 / at.epoch as f64 + 0.02 * noise(at.epoch);
-    Event::Epoch(Epoch {
-        at,
-        learning_rate: 1e-4,
-        train_loss: 0.5,
-        train_slice_loss: 0.5,
-        train_study_loss: 0.5,
-        valid_loss: metric,
-        valid_slice_loss: metric,
-        valid_study_loss: metric,
-        valid_vertebra_loss: [Some(metric); 7],
-        slice_auc: Some(0.9),
-        study_auc: Some(0.8),
-        metric,
-        best_metric: metric,
-        is_best: at.epoch % 7 == 1,
-        scores: None,
-        train_seconds: 100.0,
-        valid_seconds: 10.0,
-        valid_batches: 50,
-    })
+fn script(steps: usize) -> Script {
+    let folds = (0..FOLDS).collect();
+    Script { folds, epochs: EPOCHS, steps, valid_batches: steps / 4, step_seconds: STEP }
 }
 
 /// Four crops of the usual preview's size, different for each `key`.

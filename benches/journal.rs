@@ -3,6 +3,11 @@
 //! `cargo bench --bench journal`; `-- --steps N` for another length. The journal is written once, by the
 //! program's own writer, into a temporary folder (about 500 MB for a million steps).
 
+#[path = "../tests/it/common/mod.rs"]
+#[allow(dead_code)] // the tests use all of it
+mod common;
+
+use common::Script;
 use ratatui::{Terminal, backend::TestBackend};
 use rsna_tui::{
     run::{event::*, journal::Journal},
@@ -72,40 +77,16 @@ fn write(path: &Path, steps: usize) -> f64 {
         at += seconds;
         journal.append(&Stamped { at, event }).expect("room on the disk");
     };
-    let valid_batches = steps / 4;
-    let plan = |fold| FoldPlan {
-        fold,
-        train_studies: 8 * steps,
-        valid_studies: 8 * valid_batches,
-        steps,
-        valid_batches,
-        baseline: 0.61,
-    };
-    tell(
-        0.1,
-        Event::RunStarted(RunStarted {
-            name: "long".into(),
-            folder: "runs/long".into(),
-            device: "CPU".into(),
-            model: "convnext_nano".into(),
-            parameters: 22_052_722,
-            image_size: 224,
-            images_per_study: 105,
-            batch_size: 8,
-            epochs: EPOCHS,
-            learning_rates: vec![1e-4; EPOCHS],
-            folds: (0..FOLDS).map(plan).collect(),
-            seed: 0,
-            select: Default::default(),
-            resumed: false,
-        }),
-    );
+    let folds = (0..FOLDS).collect();
+    let script =
+        Script { folds, epochs: EPOCHS, steps, valid_batches: steps / 4, step_seconds: 1.5 };
+    tell(0.1, script.started());
     for fold in 0..FOLDS {
         for epoch in 1..=EPOCHS {
             let at = |step| Position { fold, epoch, step };
             tell(0.1, Event::EpochStarted(EpochStarted { at: at(0), learning_rate: 1e-4 }));
             for step in 1..=steps {
-                tell(1.5, step_event(at(step), steps));
+                tell(1.5, script.step(at(step)));
                 if step % 20 == 0 {
                     tell(
                         0.0,
@@ -123,42 +104,8 @@ fn write(path: &Path, steps: usize) -> f64 {
                     tell(0.0, system_event(step));
                 }
             }
-            for batch in 1..=valid_batches {
-                tell(
-                    0.4,
-                    Event::ValidStep(ValidStep {
-                        at: at(batch),
-                        batches: valid_batches,
-                        loss: 0.412_345_678_9 + batch as f64 * 1e-7,
-                        images: 840,
-                        seconds: 0.412_345_67,
-                        data_seconds: 0.012_345_67,
-                    }),
-                );
-            }
-            tell(
-                0.0,
-                Event::Epoch(Epoch {
-                    at: at(steps),
-                    learning_rate: 1e-4,
-                    train_loss: 0.5,
-                    train_slice_loss: 0.5,
-                    train_study_loss: 0.5,
-                    valid_loss: 0.4 + 1.0 / (1.0 + epoch as f64),
-                    valid_slice_loss: 0.4,
-                    valid_study_loss: 0.4,
-                    valid_vertebra_loss: [Some(0.4); 7],
-                    slice_auc: Some(0.9),
-                    study_auc: Some(0.8),
-                    metric: 0.4 + 1.0 / (1.0 + epoch as f64),
-                    best_metric: 0.4,
-                    is_best: true,
-                    scores: None,
-                    train_seconds: 1.5 * steps as f64,
-                    valid_seconds: 0.4 * valid_batches as f64,
-                    valid_batches,
-                }),
-            );
+            (1..=script.valid_batches).for_each(|batch| tell(0.4, script.valid_step(at(batch))));
+            tell(0.0, script.epoch(fold, epoch));
         }
     }
     start.elapsed().as_secs_f64()
@@ -174,25 +121,5 @@ fn system_event(step: usize) -> Event {
         disk_free: Some(234_567_891_234),
         disk_total: Some(1 << 40),
         load: Some(6.25),
-    })
-}
-
-/// A step whose numbers have as many digits as real ones.
-fn step_event(at: Position, steps: usize) -> Event {
-    let noise = |k: usize| ((at.step * 7919 + at.epoch * 104_729 + k) % 1009) as f64 / 1013.0;
-    Event::Step(Step {
-        at,
-        steps,
-        loss: 0.3 + 0.123_456_789 * noise(0),
-        slice_loss: 0.3 + 0.123_456_789 * noise(1),
-        study_loss: 0.3 + 0.123_456_789 * noise(2),
-        vertebra_loss: std::array::from_fn(|i| 0.2 + 0.123_456_789 * noise(3 + i)),
-        grad_norm: 1.0 + noise(11),
-        skipped: false,
-        learning_rate: 1.234_567e-4,
-        mixup: Some(noise(12)),
-        images: 840,
-        data_seconds: 1e-3 * noise(13),
-        compute_seconds: 1.4 + 0.1 * noise(14),
     })
 }
