@@ -3,6 +3,8 @@
 //!
 //! `cargo bench --bench core` prints times; `-- norm` only those whose name contains that.
 
+#![allow(missing_docs)] // of the function that criterion makes
+
 use candle_core::{Device, Tensor, Var};
 use criterion::{Criterion, criterion_group, criterion_main};
 use rsna_tui::net::ops;

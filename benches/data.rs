@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench data` prints times; `-- transform/` only those whose name contains that.
 
+#![allow(missing_docs)] // of the function that criterion makes
+
 mod studies;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
