@@ -82,15 +82,11 @@ impl AdamW {
 
     /// Returns Σ g² of each tensor of `gradients` (still scaled); not finite if one of its values is not.
     pub fn squares(&mut self, gradients: &WeightGradients) -> Result<Vec<f64>> {
-        match gradients {
-            WeightGradients::Host(values) => Ok(values.iter().map(|g| sum_of_squares(g)).collect()),
-            #[cfg(feature = "cuda")]
-            WeightGradients::Device(tensors) => on_device::squares(self, tensors),
-            #[cfg(not(feature = "cuda"))]
-            WeightGradients::Device(_) => {
-                candle_core::bail!("this rsna-tui was built without CUDA")
-            }
+        #[cfg(feature = "cuda")]
+        if let WeightGradients::Device(tensors) = gradients {
+            return on_device::squares(self, tensors);
         }
+        Ok(in_host_memory(gradients)?.iter().map(|g| sum_of_squares(g)).collect())
     }
 
     /// Makes one step. `gradients` are in the order and layout of the parameters, and are divided by the
@@ -102,17 +98,11 @@ impl AdamW {
         lr: f64,
     ) -> Result<()> {
         let n = self.moments.len();
-        let gradients = match gradients {
-            WeightGradients::Host(values) => values,
-            #[cfg(feature = "cuda")]
-            WeightGradients::Device(tensors) => {
-                return on_device::step(self, parameters, tensors, lr);
-            }
-            #[cfg(not(feature = "cuda"))]
-            WeightGradients::Device(_) => {
-                candle_core::bail!("this rsna-tui was built without CUDA")
-            }
-        };
+        #[cfg(feature = "cuda")]
+        if let WeightGradients::Device(tensors) = gradients {
+            return on_device::step(self, parameters, tensors, lr);
+        }
+        let gradients = in_host_memory(gradients)?;
         if parameters.len() != n || gradients.len() != n {
             let (parameters, gradients) = (parameters.len(), gradients.len());
             candle_core::bail!("adamw: {parameters} parameters, {gradients} gradients, {n} moments")
@@ -191,6 +181,13 @@ impl InplaceOp1 for InPlace<'_> {
             .zip(grad.par_chunks(PIECE))
             .for_each(|(((p, m), v), g)| update(constants, p, m, v, g));
         Ok(())
+    }
+}
+
+fn in_host_memory(gradients: &WeightGradients) -> Result<&[Vec<f32>]> {
+    match gradients {
+        WeightGradients::Host(values) => Ok(values),
+        WeightGradients::Device(_) => candle_core::bail!("this rsna-tui was built without CUDA"),
     }
 }
 
