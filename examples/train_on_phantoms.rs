@@ -40,9 +40,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         resume: None,
         debug: false,
         report: report::text,
-        panic_at_step: None,
-        print_at_step: None,
-        nan_at_batch: None,
     };
     // The second value is a view's end of the channels: events come out, commands go in.
     let (_events, run, thread) = trainer::spawn(job, |_| {})?;

@@ -13,6 +13,7 @@ pub use weights::{Export, Import, Weights, WeightsFormat};
 use crate::{
     config::{self, Difficulty, Set},
     run::FoldAction,
+    train::faults::Faults,
 };
 use clap::{Args, Parser, Subcommand};
 use examples::EXAMPLES;
@@ -110,9 +111,9 @@ pub struct Resume {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub background: Background,
-    /// For the tests: the loss of this batch of each epoch is not finite
-    #[arg(long, hide = true, value_name = "N")]
-    pub nan_at_batch: Option<usize>,
+    #[command(flatten)]
+    #[doc(hidden)]
+    pub faults: Faults,
 }
 
 /// A run that was begun before.

@@ -98,8 +98,8 @@ pub fn message(bytes: &[u8]) {
         if let Ok(message) = parse_message(line) {
             let text = serde_json::to_vec(&message).expect("plain data");
             assert_eq!(parse_message(&text).as_ref(), Ok(&message));
-            if let Message::Command(command) = message {
-                screen.state.command_given(command);
+            if let Message::Command(request) = message {
+                screen.state.command_given(request.command);
             }
         }
         if let Some(stamped) = journal::parse(line) {

@@ -9,7 +9,7 @@ use rsna_tui::{
     print::{self, CommandOutput},
     run, session,
     session::FrontEnd,
-    train::{memory, trainer::Job},
+    train::{faults::Faults, memory, trainer::Job},
 };
 use std::{ffi::OsString, io::ErrorKind, process::ExitCode};
 
@@ -70,7 +70,7 @@ fn start(cli: &Cli) -> Result<ExitCode> {
         if args.print_model {
             return text(session::model_table(&config)?);
         }
-        return train(&args.background, || session::prepare(args, config));
+        return train(&args.background, args.faults, || session::prepare(args, config));
     };
     match command {
         Command::Phantom(args) => Ok(print(&session::phantom(args)?)),
@@ -97,12 +97,18 @@ fn start(cli: &Cli) -> Result<ExitCode> {
             true => session::steer(&args.steer, run::Command::StopAfterEpoch),
             false => session::steer(&args.steer, run::Command::StopNow),
         },
-        Command::Resume(args) => train(&args.background, || session::resume(args)),
+        Command::Resume(args) => {
+            train(&args.background, args.faults, || session::resume(args))
+        }
     }
 }
 
 /// Trains in a background process if requested, otherwise in this one.
-fn train(background: &Background, job: impl FnOnce() -> Result<Job>) -> Result<ExitCode> {
+fn train(
+    background: &Background,
+    faults: Faults,
+    job: impl FnOnce() -> Result<Job>,
+) -> Result<ExitCode> {
     if background.detach {
         return session::detach(std::env::args_os().skip(1));
     }
@@ -114,7 +120,7 @@ fn train(background: &Background, job: impl FnOnce() -> Result<Job>) -> Result<E
         (false, true) => FrontEnd::Lines,
         (false, false) => FrontEnd::Dashboard,
     };
-    session::train(job()?, front_end)
+    session::train(job()?, faults, front_end)
 }
 
 /// Like [`print()`], for a command that can finish and still report a problem.

@@ -22,7 +22,6 @@ mod recorded;
 mod report_file;
 mod selftest;
 mod signals;
-mod slice_reader;
 mod tensorboard;
 mod trained;
 mod trained_studies;
@@ -181,13 +180,7 @@ pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
     recorded::write(&folder, &table, checked, args.debug)?;
     folder.write_config(&config.to_toml())?;
     let job = job(config, device, (table, source), folder);
-    Ok(Job {
-        debug: args.debug,
-        panic_at_step: args.panic_at_step,
-        print_at_step: args.print_at_step,
-        nan_at_batch: args.nan_at_batch,
-        ..job
-    })
+    Ok(Job { debug: args.debug, ..job })
 }
 
 /// Prepares the run to resume, with its original settings.
@@ -224,7 +217,7 @@ pub fn resume(args: &cli::Resume) -> Result<Job> {
         folder.write_config(&config.to_toml())?;
     }
     let job = job(config, device, (data.table, data.source), folder);
-    Ok(Job { resume: Some(left), nan_at_batch: args.nan_at_batch, ..job })
+    Ok(Job { resume: Some(left), ..job })
 }
 
 /// Returns a device's name without the CPU's threads, which do not affect the numbers.
@@ -293,9 +286,6 @@ fn job(
         resume: None,
         debug: false,
         report: report::text,
-        panic_at_step: None,
-        print_at_step: None,
-        nan_at_batch: None,
     }
 }
 

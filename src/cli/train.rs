@@ -1,7 +1,7 @@
 //! Arguments of training.
 
 use super::{Background, seed};
-use crate::config::Set;
+use crate::{config::Set, train::faults::Faults};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -41,15 +41,9 @@ pub struct Train {
     /// Print the network's layers and parameters, and exit
     #[arg(long)]
     pub print_model: bool,
-    /// For the tests: the trainer panics at this step of a fold
-    #[arg(long, hide = true, value_name = "N")]
-    pub panic_at_step: Option<usize>,
-    /// For the tests: the trainer prints at this step of a fold
-    #[arg(long, hide = true, value_name = "N")]
-    pub print_at_step: Option<usize>,
-    /// For the tests: the loss of this batch of each epoch is not finite
-    #[arg(long, hide = true, value_name = "N")]
-    pub nan_at_batch: Option<usize>,
+    #[command(flatten)]
+    #[doc(hidden)]
+    pub faults: Faults,
 }
 
 impl Train {

@@ -6,7 +6,7 @@
 //! queued.
 
 use super::{
-    command::Command,
+    command::Request,
     event::{Event, Level, Log, Stamped},
     journal::Journal,
     latest::Latest,
@@ -134,7 +134,7 @@ pub struct RunHandle {
     /// Events from the trainer; disconnected once the trainer thread has ended.
     pub events: Receiver<Stamped>,
     /// Commands to the trainer.
-    pub commands: Sender<Command>,
+    pub commands: Sender<Request>,
     /// The requested slice. The slice reader answers it, not the trainer, also during steps and pauses.
     pub slice_requests: Latest<SliceRequest>,
 }
@@ -144,7 +144,7 @@ pub struct RunHandle {
 pub fn channel(
     journal: Option<Journal>,
     before: f64,
-) -> (EventSender, Receiver<Command>, RunHandle) {
+) -> (EventSender, Receiver<Request>, RunHandle) {
     let (sender, receiver) = unbounded();
     let (command_sender, command_receiver) = unbounded();
     let watchers = vec![Watcher { sender, own: true }];

@@ -2,13 +2,27 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A command from a view to the trainer. Each takes effect between two steps and is acknowledged by an
-/// [`Event::Trainer`](super::event::Event::Trainer), [`Event::Fold`](super::event::Event::Fold),
-/// [`Event::Queue`](super::event::Event::Queue), [`Event::Planned`](super::event::Event::Planned) or
-/// [`Event::Checkpoint`](super::event::Event::Checkpoint). An
-/// [`Event::Answer`](super::event::Event::Answer) reports refusals, and the completion of commands about
-/// a fold or the plan. (Views request slices by [`SliceRequest`](super::SliceRequest); the trainer does
-/// not handle those.)
+/// A command, and the number by which its sender recognises the
+/// [`Event::Ack`](super::event::Event::Ack) that answers it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// Chosen by the sender; `None` if it does not matter to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// What to do.
+    #[serde(flatten)]
+    pub command: Command,
+}
+
+impl From<Command> for Request {
+    fn from(command: Command) -> Self {
+        Self { id: None, command }
+    }
+}
+
+/// A command from a view to the trainer. Each takes effect between two steps and is answered by one
+/// [`Event::Ack`](super::event::Event::Ack): carried out, or refused. (Views request slices by
+/// [`SliceRequest`](super::SliceRequest); the trainer does not handle those.)
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {

@@ -5,11 +5,12 @@
 //! "pid":PID}`: the length of the journal so far, then every later event in the journal's format,
 //! pictures included. `{"message":"command","command":"pause"}` and so on (see
 //! [`Command`](super::Command)) steer the run, and `{"message":"look","fold":0,"epoch":1,"seed":0,
-//! "study":UID,"vertebra":3,"slice":7}` requests a slice; the answers are events.
+//! "study":UID,"vertebra":3,"slice":7}` requests a slice; the answers are events. A command may carry a
+//! number, `"id":7`, which the `answer` event repeats.
 
 use super::{
     channel::{EventSender, RunHandle},
-    command::Command,
+    command::Request,
     event::Stamped,
     folder::Folder,
     journal,
@@ -25,10 +26,7 @@ use std::{
         net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -53,7 +51,7 @@ pub enum Message {
     /// Send the run's events.
     Watch,
     /// A command for the trainer.
-    Command(Command),
+    Command(Request),
     /// A request for a slice.
     #[serde(rename = "look")]
     SliceRequest(SliceRequest),
@@ -76,7 +74,8 @@ pub fn parse_message(line: &[u8]) -> Result<Message, String> {
 pub struct Server {
     path: PathBuf,
     events: EventSender,
-    clients: Arc<AtomicUsize>,
+    /// Every client's thread holds a clone.
+    clients: Arc<()>,
 }
 
 impl Server {
@@ -85,22 +84,22 @@ impl Server {
         let _ = std::fs::remove_file(&self.path);
         self.events.close();
         let start = Instant::now();
-        while self.clients.load(Ordering::Relaxed) > 0 && start.elapsed() < LAST_WORDS {
+        while connected(&self.clients) > 0 && start.elapsed() < LAST_WORDS {
             thread::sleep(Duration::from_millis(5));
         }
     }
 }
 
-/// Listens in the run's folder until the process ends. Forwards commands to `commands` and requests for
-/// slices to `slice_requests`.
+/// Number of clients. The server and its listening thread hold a clone each, too.
+fn connected(clients: &Arc<()>) -> usize {
+    Arc::strong_count(clients).saturating_sub(2)
+}
+
+/// Listens in the run's folder until the process ends. Forwards commands and requests for slices to
+/// those who hear `handle`.
 ///
 /// Errors: when the socket cannot be made. Training works without it.
-pub fn serve(
-    folder: &Folder,
-    events: EventSender,
-    commands: Sender<Command>,
-    slice_requests: Latest<SliceRequest>,
-) -> io::Result<Server> {
+pub fn serve(folder: &Folder, events: EventSender, handle: &RunHandle) -> io::Result<Server> {
     let path = folder.socket();
     // This process holds the folder's lock, so the process that made an existing socket has died.
     match std::fs::remove_file(&path) {
@@ -110,8 +109,9 @@ pub fn serve(
     let address = Address::of(&path)?;
     let listener = UnixListener::bind(&address.path)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-    let clients = Arc::new(AtomicUsize::new(0));
+    let clients = Arc::new(());
     let server = Server { path, events: events.clone(), clients: clients.clone() };
+    let (commands, slice_requests) = (handle.commands.clone(), handle.slice_requests.clone());
     thread::Builder::new().name("control".into()).spawn(move || {
         for stream in listener.incoming() {
             let Ok(stream) = stream else {
@@ -121,38 +121,22 @@ pub fn serve(
             if !is_own(&stream) {
                 continue;
             }
-            let counted = Counted::new(&clients);
-            if clients.load(Ordering::Relaxed) > MOST_CLIENTS {
+            if connected(&clients) >= MOST_CLIENTS {
                 refuse(&stream, "too many clients");
                 continue;
             }
             let (events, commands, slice_requests) =
                 (events.clone(), commands.clone(), slice_requests.clone());
+            let client = clients.clone();
             // If no thread can be started, this client goes unserved.
             let _ = thread::Builder::new().name("client".into()).spawn(move || {
-                let _counted = counted;
+                let _client = client;
                 let _ = attend(&stream, &events, &commands, &slice_requests);
                 let _ = stream.shutdown(std::net::Shutdown::Both);
             });
         }
     })?;
     Ok(server)
-}
-
-/// Counts a client while it is connected.
-struct Counted(Arc<AtomicUsize>);
-
-impl Counted {
-    fn new(clients: &Arc<AtomicUsize>) -> Self {
-        clients.fetch_add(1, Ordering::Relaxed);
-        Self(clients.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// Whether the peer is the same user (or root), whatever the file's mode allows.
@@ -179,7 +163,7 @@ fn refuse(mut stream: &UnixStream, why: &str) {
 fn attend(
     stream: &UnixStream,
     events: &EventSender,
-    commands: &Sender<Command>,
+    commands: &Sender<Request>,
     slice_requests: &Latest<SliceRequest>,
 ) -> io::Result<()> {
     let mut watching = false;
@@ -198,8 +182,8 @@ fn attend(
                     let _ = stream.shutdown(std::net::Shutdown::Both);
                 })?;
             }
-            Ok(Message::Command(command)) => {
-                if commands.send(command).is_err() {
+            Ok(Message::Command(request)) => {
+                if commands.send(request).is_err() {
                     return Ok(());
                 }
             }
@@ -289,7 +273,7 @@ pub fn connect(folder: &Folder) -> io::Result<Connection> {
     }
     stream.set_read_timeout(None)?;
     let (event_sender, events) = unbounded();
-    let (commands, command_receiver) = unbounded::<Command>();
+    let (commands, command_receiver) = unbounded();
     let slice_requests = Latest::default();
     let mut wanted: Receiver<SliceRequest> = slice_requests.taker();
     thread::Builder::new().name("listener".into()).spawn(move || {
@@ -306,8 +290,8 @@ pub fn connect(folder: &Folder) -> io::Result<Connection> {
     thread::Builder::new().name("commander".into()).spawn(move || {
         loop {
             let message = select! {
-                recv(command_receiver) -> command => match command {
-                    Ok(command) => Message::Command(command),
+                recv(command_receiver) -> request => match request {
+                    Ok(request) => Message::Command(request),
                     Err(_) => break,
                 },
                 recv(wanted) -> request => match request {
@@ -366,7 +350,7 @@ impl Address {
 mod tests {
     use super::*;
     use crate::run::{
-        FoldAction,
+        Command, FoldAction,
         channel::channel,
         event::{Event, Level},
         journal::Journal,
@@ -375,10 +359,14 @@ mod tests {
     #[test]
     fn messages_are_as_documented() {
         let pause = parse_message(br#"{"message":"command","command":"pause"}"#).unwrap();
-        assert_eq!(pause, Message::Command(Command::Pause));
-        let fold = br#"{"message":"command","command":"fold","fold":3,"action":"start"}"#;
+        assert_eq!(pause, Message::Command(Command::Pause.into()));
+        let numbered =
+            br#"{"message":"command","id":7,"command":"fold","fold":3,"action":"start"}"#;
         let start = Command::Fold { fold: 3, action: FoldAction::Start };
-        assert_eq!(parse_message(fold).unwrap(), Message::Command(start));
+        let request = Request { id: Some(7), command: start };
+        assert_eq!(parse_message(numbered).unwrap(), Message::Command(request));
+        let fold = br#"{"message":"command","command":"fold","fold":3,"action":"start"}"#;
+        assert_eq!(parse_message(fold).unwrap(), Message::Command(start.into()));
         assert_eq!(parse_message(br#"{"message":"watch"}"#).unwrap(), Message::Watch);
         let request = br#"{"message":"look","fold":0,"epoch":2,"seed":7,"study":"1.2","vertebra":3,"slice":14}"#;
         let wanted = SliceRequest {
@@ -403,9 +391,7 @@ mod tests {
         let journal = Journal::open(&folder.journal()).unwrap();
         let (events, commands, handle) = channel(Some(journal), 0.0);
         events.log(Level::Info, "before");
-        let server =
-            serve(&folder, events.clone(), handle.commands.clone(), handle.slice_requests.clone())
-                .unwrap();
+        let server = serve(&folder, events.clone(), &handle).unwrap();
         let mode = std::fs::metadata(folder.socket()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let (one, two) = (connect(&folder).unwrap(), connect(&folder).unwrap());
@@ -415,8 +401,9 @@ mod tests {
             let heard = connection.handle.events.recv_timeout(PATIENCE).unwrap();
             assert!(matches!(heard.event, Event::Log(log) if log.message == "after"));
         }
-        two.handle.commands.send(Command::Checkpoint).unwrap();
-        assert_eq!(commands.recv_timeout(PATIENCE).unwrap(), Command::Checkpoint);
+        let request = Request { id: Some(u64::MAX), command: Command::Checkpoint };
+        two.handle.commands.send(request).unwrap();
+        assert_eq!(commands.recv_timeout(PATIENCE).unwrap(), request);
         let wanted =
             SliceRequest { fold: 0, epoch: 1, seed: 0, study: "1.2".into(), vertebra: 1, slice: 0 };
         one.handle.slice_requests.put(wanted.clone());

@@ -12,7 +12,7 @@ pub use super::studies::{
 };
 pub use measured::{Epoch, EpochStarted, Gpu, LeftOut, Step, System, ValidStep};
 
-use super::{Command, figure};
+use super::{Command, Request, figure};
 use crate::config::Metric;
 use serde::{Deserialize, Serialize};
 
@@ -67,8 +67,9 @@ pub enum Event {
     Checkpoint(Checkpoint),
     /// The trainer changed its state: the answer to a command.
     Trainer(TrainerEvent),
-    /// The result of a command that no other event reports.
-    Answer(Answer),
+    /// The answer to a [`Request`].
+    #[serde(rename = "answer")]
+    Ack(Ack),
     /// A line for the log.
     Log(Log),
     /// Something went wrong; the fold or the run has ended because of it.
@@ -90,15 +91,25 @@ impl Event {
     }
 }
 
-/// Result of a command: sent for every command about a fold or the plan, and for any other command that
-/// was refused.
+/// Result of a request: one for each. Older versions sent it only for commands about a fold or the plan,
+/// and for refusals.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Answer {
+pub struct Ack {
+    /// The request's id, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
     /// The command as received.
     pub command: Command,
     /// Why the command was refused, in one sentence; `None` if it was carried out.
     #[serde(default)]
     pub refused: Option<String>,
+}
+
+impl Ack {
+    /// The answer to `request`.
+    pub fn of(Request { id, command }: Request, refused: Option<String>) -> Self {
+        Self { id, command, refused }
+    }
 }
 
 /// Description of the run.

@@ -10,13 +10,14 @@ pub mod folder;
 pub mod journal;
 pub mod latest;
 mod position;
+pub mod rules;
 pub mod status;
 pub mod studies;
 pub mod tensorboard;
 pub mod unfinished;
 pub mod write_errors;
 
-pub use command::{Command, FoldAction};
+pub use command::{Command, FoldAction, Request};
 pub use event::Event;
 pub use latest::Latest;
 pub use studies::SliceRequest;

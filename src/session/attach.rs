@@ -5,22 +5,24 @@ use super::{
     named_run::{named_run, runs_dir},
     recorded,
     signals::Signals,
-    slice_reader::SliceReader,
 };
 use crate::{
     bounded, cli,
     config::{Config, RequeueSignal},
     headless, print,
     run::{
-        Command, Event,
+        Command, Event, Request,
         channel::{RunHandle, channel},
-        event::{CheckpointKind, Stamped, TrainerState, Worst},
+        event::{Stamped, Worst},
         folder::Folder,
+        rules,
         status::{RunState, Status},
     },
+    train::slice_reader::SliceReader,
     tui,
     view::{Fold, State, format, runs, text},
 };
+use crossbeam_channel::never;
 use eyre::{Result, bail, eyre};
 use std::{
     process::ExitCode,
@@ -71,7 +73,8 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
         if let Ok(data) = recorded::read(&folder, &config) {
             let (events, _, alone) = channel(None, 0.0);
             let reader = SliceReader::new(config.clone(), data.table, data.source);
-            reader.compared_with(data.record).open(&alone, &events);
+            let requests = alone.slice_requests.taker();
+            reader.compared_with(data.record).open(requests, never(), &events);
             (handle, state.reads_slices) = (alone, true);
         }
     }
@@ -152,7 +155,9 @@ pub fn steer(args: &cli::Steer, command: Command) -> Result<ExitCode> {
     let (handle, _) = connect(&folder)?;
     let mut done = None;
     let gone = || eyre!("{name}: its process has ended; see `rsna-tui runs`");
-    handle.commands.send(command).map_err(|_| gone())?;
+    // Processes that steer at the same time have different ids.
+    let request = Request { id: Some(std::process::id().into()), command };
+    handle.commands.send(request).map_err(|_| gone())?;
     let end = Instant::now() + Duration::from_secs(args.timeout);
     loop {
         let Ok(stamped) = handle.events.recv_deadline(end) else {
@@ -170,7 +175,7 @@ pub fn steer(args: &cli::Steer, command: Command) -> Result<ExitCode> {
             );
         };
         done = in_words(&stamped.event).or(done);
-        match answer(command, &stamped.event) {
+        match rules::answer(request, &stamped.event) {
             None => {}
             Some(Ok(())) => {
                 let done = format::sanitized(&done.unwrap_or_default());
@@ -195,24 +200,6 @@ fn in_words(event: &Event) -> Option<String> {
         }
         _ => None,
     }
-}
-
-/// Returns the answer to `command` in `event`: completed, or why it was refused.
-fn answer(command: Command, event: &Event) -> Option<std::result::Result<(), &str>> {
-    let done = match (command, event) {
-        (of, Event::Answer(answer)) if answer.command == of => {
-            return Some(answer.refused.as_deref().map_or(Ok(()), Err));
-        }
-        (Command::Pause, Event::Trainer(t)) => t.state == TrainerState::Paused,
-        (Command::Resume, Event::Trainer(t)) => {
-            matches!(t.state, TrainerState::Running | TrainerState::StoppingAfterEpoch)
-        }
-        (Command::StopAfterEpoch, Event::Trainer(t)) => t.state == TrainerState::StoppingAfterEpoch,
-        (Command::StopNow | Command::Requeue, Event::RunFinished(_)) => true,
-        (Command::Checkpoint, Event::Checkpoint(c)) => c.kind == CheckpointKind::Last,
-        _ => false,
-    };
-    done.then_some(Ok(()))
 }
 
 /// Runs `rsna-tui plan`.
@@ -282,27 +269,6 @@ fn in_a_line(row: &runs::Run, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::{
-        FoldAction,
-        event::{Answer, Level, Log},
-    };
-
-    #[test]
-    fn a_warning_that_names_a_fold_is_no_answer_to_a_command() {
-        let command = Command::Fold { fold: 1, action: FoldAction::Pause };
-        for message in ["fold 1: a batch was left out", "fold 10 is done: it cannot be paused"] {
-            let log = Log { level: Level::Warn, message: message.into() };
-            assert!(answer(command, &Event::Log(log)).is_none(), "{message}");
-        }
-        let said = |command, refused: Option<&str>| {
-            Event::Answer(Answer { command, refused: refused.map(String::from) })
-        };
-        let other = Command::Fold { fold: 10, action: FoldAction::Pause };
-        assert!(answer(command, &said(other, Some("no"))).is_none());
-        assert!(answer(command, &said(other, None)).is_none());
-        assert_eq!(answer(command, &said(command, Some("no"))), Some(Err("no")));
-        assert_eq!(answer(command, &said(command, None)), Some(Ok(())));
-    }
 
     #[test]
     fn names_are_padded_by_the_columns_that_they_take() {

@@ -1,20 +1,21 @@
 //! Runs training in this process, with its front end and control socket.
 
-use super::{
-    detach, monitor::Monitor, on_alert::Hook, previews, signals::Signals,
-    slice_reader::SliceReader, tensorboard,
-};
+use super::{detach, monitor::Monitor, on_alert::Hook, previews, signals::Signals, tensorboard};
 #[cfg(unix)]
 use crate::run::{control_socket, event::Level};
 use crate::{
     config::Config,
     headless, print,
     run::{
+        Command,
         channel::{EventSender, RunHandle},
         event::Outcome,
         folder::Folder,
     },
-    train::trainer::{self, Job},
+    train::{
+        faults::Faults,
+        trainer::{self, Job},
+    },
     tui,
     view::State,
 };
@@ -56,13 +57,12 @@ const STACK: usize = 8 << 20;
 /// Trains and shows the run until it ends.
 ///
 /// Errors: when training cannot start.
-pub fn train(job: Job, front_end: FrontEnd) -> Result<ExitCode> {
+pub fn train(job: Job, faults: Faults, front_end: FrontEnd) -> Result<ExitCode> {
     let config = job.config.clone();
     let folder = job.folder.clone();
     let plain = front_end != FrontEnd::Dashboard || super::plain::is_needed();
     let signals = Signals::listen(config.run.requeue_signal)?;
     let state = past(&job);
-    let reader = SliceReader::new(job.config.clone(), job.table.clone(), job.source.clone());
     let mut kept = Vec::new();
     let mut hook = None;
     let keep = |events: &EventSender| {
@@ -72,11 +72,11 @@ pub fn train(job: Job, front_end: FrontEnd) -> Result<ExitCode> {
             kept.extend(tensorboard::spawn_writer(&folder, events));
         }
     };
-    let (events, handle, trainer) = trainer::spawn(job, keep).map_err(|e| eyre!("{e}"))?;
+    let (events, handle, trainer) =
+        trainer::spawn_with(job, faults, keep).map_err(|e| eyre!("{e}"))?;
     signals.command_through(&handle);
     let server = listen(&folder, &events, &handle);
     let monitor = Monitor::start(&folder, &events);
-    reader.open(&handle, &events);
     drop(events);
     if front_end == FrontEnd::Background {
         detach::ready(&folder)?;
@@ -146,12 +146,7 @@ fn listen(
     events: &EventSender,
     handle: &RunHandle,
 ) -> Option<control_socket::Server> {
-    match control_socket::serve(
-        folder,
-        events.clone(),
-        handle.commands.clone(),
-        handle.slice_requests.clone(),
-    ) {
+    match control_socket::serve(folder, events.clone(), handle) {
         Ok(server) => Some(server),
         Err(error) => {
             let path = folder.socket();
@@ -219,7 +214,7 @@ impl Front {
             Ok(tui::Exit::TerminalGone(state)) => {
                 if !self.reachable {
                     // Nobody could end a pause any more.
-                    let _ = self.handle.commands.send(crate::run::Command::Resume);
+                    let _ = self.handle.commands.send(Command::Resume.into());
                 }
                 self.lines(*state);
             }

@@ -17,28 +17,31 @@ pub(super) fn spawn_writer(folder: &Folder, events: &EventSender) -> Option<Join
     let (folder, events) = (folder.clone(), events.clone());
     let thread = std::thread::Builder::new().name("previews".into());
     let run = move || {
-        let mut newest: Option<Preview> = None;
+        let (mut newest, mut ended): (Option<Preview>, _) = (None, None);
         let mut warned = false;
+        let epoch = |at: Position| (at.fold, at.epoch);
         for stamped in heard {
             match stamped.event {
+                // The last one of an epoch may come after the epoch's end.
                 Event::Preview(preview) => newest = Some(preview),
-                Event::Epoch(epoch) => {
-                    let Some(preview) = newest.take() else { continue };
-                    // The trainer itself pauses on a full disk; a missing picture is no reason to.
-                    if let Err(error) = write(&folder, epoch.at, &preview)
-                        && !std::mem::replace(&mut warned, true)
-                    {
-                        events.log(Level::Warn, format!("a preview could not be written: {error}"));
-                    }
-                }
-                _ => {}
+                Event::Epoch(event) => ended = Some(epoch(event.at)),
+                _ => continue,
+            }
+            let Some(preview) = newest.take_if(|preview| ended == Some(epoch(preview.at))) else {
+                continue;
+            };
+            // The trainer itself pauses on a full disk; a missing picture is no reason to.
+            if let Err(error) = write(&folder, &preview)
+                && !std::mem::replace(&mut warned, true)
+            {
+                events.log(Level::Warn, format!("a preview could not be written: {error}"));
             }
         }
     };
     thread.spawn(run).ok()
 }
 
-fn write(folder: &Folder, at: Position, preview: &Preview) -> io::Result<()> {
+fn write(folder: &Folder, preview: &Preview) -> io::Result<()> {
     let dir = folder.path().join("previews");
     // Create no parents, so that a deleted run folder is not recreated.
     match std::fs::create_dir(&dir) {
@@ -48,7 +51,7 @@ fn write(folder: &Folder, at: Position, preview: &Preview) -> io::Result<()> {
     let Some(sheet) = sheet(preview) else { return Ok(()) };
     let mut png = io::Cursor::new(Vec::new());
     sheet.write_to(&mut png, ImageFormat::Png).map_err(io::Error::other)?;
-    let name = format!("fold{}_epoch{:03}.png", at.fold, at.epoch);
+    let name = format!("fold{}_epoch{:03}.png", preview.at.fold, preview.at.epoch);
     write_atomically(&dir.join(name), png.get_ref())
 }
 

@@ -3,14 +3,15 @@
 use crate::{
     config::RequeueSignal,
     print,
-    run::{Command, channel::RunHandle},
+    run::{Command, Request, channel::RunHandle},
     tui,
 };
+use crossbeam_channel::Sender;
 use eyre::{Result, eyre};
 use std::{
     io::{IsTerminal, stdout},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicI32, Ordering},
     },
 };
@@ -34,8 +35,8 @@ pub(super) struct Signals {
     drawn: Arc<AtomicBool>,
     /// The signal that asked the run to stop; 0: none.
     stopped_by: Arc<AtomicI32>,
-    /// Handle to this process's trainer. Signals reach it directly, because the front end may be blocked.
-    trainer: Arc<Mutex<Option<RunHandle>>>,
+    /// Channel to this process's trainer. Signals reach it directly, because the front end may be blocked.
+    trainer: Arc<OnceLock<Sender<Request>>>,
 }
 
 impl Signals {
@@ -73,9 +74,11 @@ impl Signals {
         let deadly = DEADLY.into_iter().filter(move |signal| Some(*signal) != preemption);
         let all = all.into_iter().chain(preemption).chain(deadly);
         let mut received = signal_hook::iterator::Signals::new(all)?;
-        let (tui, stopped_by) = (self.tui.clone(), self.stopped_by.clone());
-        let drawn = self.drawn.clone();
-        let trainer = self.trainer.clone();
+        let Self { tui, drawn, stopped_by, trainer } = self.clone();
+        // Returns whether there is a trainer.
+        let command = move |command: Command| {
+            trainer.get().is_some_and(|trainer| trainer.send(command.into()).is_ok())
+        };
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in received.forever() {
                 match signal {
@@ -103,7 +106,7 @@ impl Signals {
                     continue;
                 }
                 if Some(signal) == preemption {
-                    command(&trainer, Command::Requeue);
+                    command(Command::Requeue);
                     continue;
                 }
                 if DEADLY.contains(&signal) {
@@ -116,7 +119,7 @@ impl Signals {
                 }
                 tui.terminate.store(true, Ordering::Relaxed);
                 tui.waker.wake();
-                if command(&trainer, Command::StopNow) && !drawn.load(Ordering::Relaxed) {
+                if command(Command::StopNow) && !drawn.load(Ordering::Relaxed) {
                     print::note_aside("stopping: saving the last weights (again to leave at once)");
                 }
             }
@@ -126,9 +129,9 @@ impl Signals {
 
     /// Sends the commands of later signals to this trainer.
     pub fn command_through(&self, handle: &RunHandle) {
-        *self.trainer.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle.clone());
+        let trainer = self.trainer.get_or_init(|| handle.commands.clone());
         if self.stopped_by().is_some() {
-            let _ = handle.commands.send(Command::StopNow);
+            let _ = trainer.send(Command::StopNow.into());
         }
     }
 
@@ -145,14 +148,5 @@ impl Signals {
     /// Returns the signal that asked the run to stop.
     pub fn stopped_by(&self) -> Option<i32> {
         Some(self.stopped_by.load(Ordering::Relaxed)).filter(|&s| s != 0)
-    }
-}
-
-/// Sends `command` to the trainer. Returns whether there was one.
-#[cfg(unix)]
-fn command(handle: &Mutex<Option<RunHandle>>, command: Command) -> bool {
-    match &*handle.lock().unwrap_or_else(PoisonError::into_inner) {
-        Some(handle) => handle.commands.send(command).is_ok(),
-        None => false,
     }
 }

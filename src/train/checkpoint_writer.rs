@@ -5,8 +5,8 @@ use super::{
     adamw::AdamW,
     checkpoint::{Best, Progress, Snapshot, TrainSums},
     control::{Control, Flow},
-    fold_inputs::{End, Fold},
-    saver::{File, Job},
+    fold_inputs::Fold,
+    saver::File,
 };
 use crate::{
     config::Config,
@@ -29,28 +29,25 @@ pub(super) struct CheckpointWriter<'a> {
 
 impl CheckpointWriter<'_> {
     /// Obeys pending commands at `at`, the current epoch and the steps done in it. Returns `Some` to
-    /// leave the fold, after saving `last`.
-    pub fn obey(&self, control: &mut Control, at: Position) -> Result<Option<End>> {
+    /// leave the fold in that state, after saving `last`.
+    pub fn obey(&self, control: &mut Control, at: Position) -> Result<Option<FoldState>> {
         loop {
-            let end = match control.check(at)? {
+            match control.check(at)? {
                 Flow::Continue => return Ok(None),
-                Flow::Save => {
-                    self.save_if(true, control, at)?;
-                    continue;
+                Flow::Save => self.save_if(true, control, at)?,
+                Flow::Leave(state) => {
+                    // To continue the fold in this process needs `last`, even with the notebook's DEBUG.
+                    let needed = matches!(state, FoldState::Paused | FoldState::Waiting);
+                    self.save_if(needed || !self.fold.job.debug, control, at)?;
+                    return Ok(Some(state));
                 }
-                Flow::Leave(state) => End::Left(state),
-                Flow::Stop => End::Stopped,
-            };
-            // To continue the fold in this process needs `last`, even with the notebook's DEBUG.
-            let needed = matches!(end, End::Left(FoldState::Paused | FoldState::Waiting));
-            self.save_if(needed || !self.fold.debug, control, at)?;
-            return Ok(Some(end));
+            }
         }
     }
 
     /// Writes `last` in mid-epoch without a command; not with the notebook's DEBUG.
     pub fn save(&self, control: &mut Control, at: Position) -> Result<()> {
-        self.save_if(!self.fold.debug, control, at)
+        self.save_if(!self.fold.job.debug, control, at)
     }
 
     fn save_if(&self, wanted: bool, control: &mut Control, at: Position) -> Result<()> {
@@ -62,7 +59,7 @@ impl CheckpointWriter<'_> {
         }
         let file = self.last(control, epoch, step)?;
         self.stands(control, epoch, step);
-        control.save(what, Job { at, files: vec![file] })
+        control.save(what, at, vec![file])
     }
 
     /// Writes `last` at the end of an epoch, and `best` if `is_best`.
@@ -72,16 +69,16 @@ impl CheckpointWriter<'_> {
             files.push(File {
                 kind: CheckpointKind::Best,
                 snapshot: Snapshot::best(self.model)?,
-                path: self.fold.folder.best(at.fold, self.fold.retrain_seed),
+                path: self.fold.best_path(),
                 older: Vec::new(),
             });
         }
         // The notebook's DEBUG writes no `last`.
-        if !self.fold.debug {
+        if !self.fold.job.debug {
             files.push(self.last(control, at.epoch, 0)?);
         }
         self.stands(control, at.epoch, 0);
-        control.save((at.fold, at.epoch, 0, self.fold.config.seed), Job { at, files })?;
+        control.save((at.fold, at.epoch, 0, self.fold.config.seed), at, files)?;
         control.write_state(at)
     }
 

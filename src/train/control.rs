@@ -2,23 +2,22 @@
 
 use super::{
     Error, Result,
-    queue::{Effect, Queue},
-    saver::{Failed, Job, Saver},
+    queue::Queue,
+    saver::{Failed, File, Job, Saver},
     schedule,
 };
 use crate::config::{Config, MOST_EPOCHS};
 use crate::run::{
-    Command, Event, FoldAction,
+    Command, Event, FoldAction, Request,
     channel::EventSender,
-    event::{
-        self, Answer, FoldState, Level, Planned, Position, Retrain, TrainerEvent, TrainerState,
-    },
+    event::{self, Ack, FoldState, Level, Planned, Position, Retrain, TrainerEvent, TrainerState},
     folder::{Folder, write_atomically},
+    rules::Effect,
     status::{self, RunState, Status},
     write_errors,
 };
-use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
-use std::{collections::VecDeque, io, time::Duration};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use std::{collections::VecDeque, io, path::Path, time::Duration};
 
 #[cfg(test)]
 mod tests;
@@ -33,17 +32,15 @@ pub enum Flow {
     Continue,
     /// Save `last`, then check for commands again.
     Save,
-    /// Save `last`, leave the fold in this state, and train the next one.
+    /// Save `last`, leave the fold in this state, and train the next one; after `Stopped`, end the run.
     Leave(FoldState),
-    /// Save and end the run.
-    Stop,
 }
 
 /// Receives the trainer's commands and holds the state of the whole run.
 pub struct Control {
-    commands: Receiver<Command>,
-    /// Commands that arrived while the trainer was held.
-    later: VecDeque<Command>,
+    commands: Receiver<Request>,
+    /// Requests that arrived while the trainer was held.
+    later: VecDeque<Request>,
     /// Channel to the journal and the views.
     pub events: EventSender,
     /// The checkpoint writer thread.
@@ -69,8 +66,10 @@ pub struct Control {
     gives_up: bool,
     /// Progress given to the saver last.
     saved: Option<Saved>,
-    /// Commands to acknowledge once the queue has been reported.
-    obeyed: Vec<Command>,
+    /// Requests about folds and the plan, to be answered once they have taken effect.
+    obeyed: Vec<Request>,
+    /// A request to save, to be answered once `last` is on disk.
+    saving: Option<Request>,
 }
 
 /// A fold's number, epochs done, steps done in the next epoch, and seed.
@@ -79,7 +78,7 @@ type Saved = (usize, usize, usize, u64);
 impl Control {
     /// Listens to `commands` and acknowledges them on `events`. Errors: when no thread can be started.
     pub fn new(
-        commands: Receiver<Command>,
+        commands: Receiver<Request>,
         events: EventSender,
         folder: &Folder,
         queue: Queue,
@@ -103,6 +102,7 @@ impl Control {
             gives_up: false,
             saved: None,
             obeyed: Vec::new(),
+            saving: None,
         })
     }
 
@@ -112,84 +112,76 @@ impl Control {
     /// Errors: when a file cannot be written for a permanent reason, or the user stops while one cannot
     /// be written.
     pub fn check(&mut self, at: Position) -> Result<Flow> {
-        if let Some(failed) = self.saver.poll() {
-            self.saved(at, Some(failed))?;
-        }
-        let events = self.events.clone();
-        self.persist(at, "the journal".into(), |_| events.flush())?;
-        loop {
-            let command = match self.command() {
-                Ok(Some(command)) => command,
-                Ok(None) => return Ok(Flow::Continue),
-                Err(()) => {
-                    self.alone = true;
-                    self.go_on(at);
-                    return Ok(Flow::Continue);
-                }
-            };
-            match command {
-                Command::Pause if !self.paused => {
-                    self.paused = true;
-                    self.tell(at, TrainerState::Paused, None)?;
-                    return Ok(Flow::Save);
-                }
-                // Repeat the answer: the sender may have missed the first.
-                Command::Pause => self.tell(at, TrainerState::Paused, None)?,
-                Command::Resume if self.paused => self.go_on(at),
-                Command::Resume => self.tell(at, self.running(), None)?,
-                Command::Checkpoint => {
-                    // Save even if nothing changed, so that the command is answered.
-                    self.saved = None;
-                    return Ok(Flow::Save);
-                }
-                Command::StopAfterEpoch => {
-                    self.stop_after_epoch = true;
-                    self.tell(at, TrainerState::StoppingAfterEpoch, None)?;
-                    if self.paused {
-                        self.tell(at, TrainerState::Paused, None)?;
-                    }
-                }
-                Command::StopNow | Command::Requeue => {
-                    self.requeue = command == Command::Requeue;
-                    self.paused = false;
-                    self.tell(at, TrainerState::Stopping, None)?;
-                    return Ok(Flow::Stop);
-                }
-                Command::Plan { epochs, min_learning_rate } => {
-                    if self.plan(at, command, (epochs, min_learning_rate))? {
-                        // Checkpoints must hold the new plan.
-                        self.saved = None;
-                        return Ok(Flow::Save);
-                    }
-                }
-                Command::Fold { fold, action } => match self.fold(command, fold, action)? {
-                    Effect::Stay => {}
-                    Effect::GoOn if self.idle || action == FoldAction::Start => self.go_on(at),
-                    Effect::GoOn => {}
-                    Effect::Leave(state) => {
-                        // After a pause, the next fold stays paused too.
-                        if state != FoldState::Paused {
-                            self.go_on(at);
-                        }
-                        return Ok(Flow::Leave(state));
-                    }
-                },
+        self.refuse_to_save("it could not be saved");
+        let failed = self.saver.poll();
+        self.saved(at, failed)?;
+        self.persist(at, Path::new("the journal"), |control| control.events.flush())?;
+        while let Some(request) = self.next_request(at) {
+            if let Some(flow) = self.obey(at, request)? {
+                return Ok(flow);
             }
         }
+        Ok(Flow::Continue)
     }
 
-    /// Returns the next command, and waits for it while paused. `Err`: paused, and all senders are gone.
-    fn command(&mut self) -> std::result::Result<Option<Command>, ()> {
-        if let Some(command) = self.later.pop_front() {
-            return Ok(Some(command));
+    /// Returns the next request, and waits for it while paused.
+    fn next_request(&mut self, at: Position) -> Option<Request> {
+        if let Some(request) = self.later.pop_front() {
+            return Some(request);
         }
-        match self.paused {
-            true => self.commands.recv().map(Some).map_err(|_| ()),
-            false => match self.commands.try_recv() {
-                Ok(command) => Ok(Some(command)),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => Ok(None),
-            },
+        if !self.paused {
+            return self.commands.try_recv().ok();
         }
+        let request = self.commands.recv().ok();
+        if request.is_none() {
+            // Nobody is left who could end the pause.
+            self.alone = true;
+            self.go_on(at);
+        }
+        request
+    }
+
+    /// Obeys a request. Returns `Some` if the trainer has to do something about it.
+    fn obey(&mut self, at: Position, request: Request) -> Result<Option<Flow>> {
+        let flow = match request.command {
+            Command::Pause => {
+                let was_paused = std::mem::replace(&mut self.paused, true);
+                // Repeated if it is paused already: the sender may have missed the first.
+                self.tell(at, TrainerState::Paused, None)?;
+                (!was_paused).then_some(Flow::Save)
+            }
+            Command::Resume => {
+                self.paused = false;
+                self.tell(at, self.running(), None)?;
+                None
+            }
+            Command::Checkpoint => {
+                // Save even if nothing changed. The request is answered once the file is on disk.
+                self.saved = None;
+                self.saving = Some(request);
+                return Ok(Some(Flow::Save));
+            }
+            Command::StopAfterEpoch => {
+                self.stop_after_epoch = true;
+                self.tell(at, TrainerState::StoppingAfterEpoch, None)?;
+                if self.paused {
+                    self.tell(at, TrainerState::Paused, None)?;
+                }
+                None
+            }
+            Command::StopNow | Command::Requeue => {
+                self.requeue = request.command == Command::Requeue;
+                self.paused = false;
+                self.tell(at, TrainerState::Stopping, None)?;
+                Some(Flow::Leave(FoldState::Stopped))
+            }
+            Command::Plan { epochs, min_learning_rate } => {
+                return self.plan(at, request, epochs, min_learning_rate);
+            }
+            Command::Fold { fold, action } => return self.fold(at, request, fold, action),
+        };
+        self.acknowledge(request, None);
+        Ok(flow)
     }
 
     /// Holds until a fold is started, when all that remain are paused. Returns `false` to end the run.
@@ -200,14 +192,9 @@ impl Control {
         while !self.queue.has_waiting() {
             self.paused = true;
             self.tell(at, TrainerState::Paused, None)?;
-            match self.check(at)? {
-                Flow::Save => {
-                    self.refuse(Command::Checkpoint, "no fold is in training: nothing to save")
-                }
-                Flow::Continue | Flow::Leave(_) => {}
-                Flow::Stop => return Ok(false),
-            }
-            if self.alone {
+            let flow = self.check(at)?;
+            self.refuse_to_save("no fold is in training: nothing to save");
+            if flow == Flow::Leave(FoldState::Stopped) || self.alone {
                 return Ok(false);
             }
         }
@@ -229,62 +216,91 @@ impl Control {
         }
     }
 
-    /// Reports that `command` is refused, and why.
-    fn refuse(&self, command: Command, why: impl Into<String>) {
-        self.events.send(Event::Answer(Answer { command, refused: Some(why.into()) }));
+    /// Answers `request`: it was carried out, or refused and why.
+    fn acknowledge(&self, request: Request, refused: Option<String>) {
+        self.events.send(Event::Ack(Ack::of(request, refused)));
     }
 
-    fn fold(&mut self, command: Command, fold: usize, action: FoldAction) -> Result<Effect> {
-        match self.queue.obey(fold, action) {
-            Ok(effect) => {
-                self.obeyed.push(command);
-                if action == FoldAction::Retrain {
-                    let seed = self.queue.get(fold).map_or(0, |entry| entry.seed);
-                    let at = Position { fold, epoch: 0, step: 0 };
-                    self.events.send(Event::Retrain(Retrain { at, seed }));
-                }
-                // If a fold is left, the queue is reported once that is done.
-                if !matches!(effect, Effect::Leave(_)) {
-                    self.tell_queue()?;
-                }
-                Ok(effect)
-            }
-            Err(why) => {
-                self.refuse(command, why);
-                Ok(Effect::Stay)
-            }
+    /// Answers a request to save that no checkpoint has answered.
+    fn refuse_to_save(&mut self, why: &str) {
+        if let Some(request) = self.saving.take() {
+            self.acknowledge(request, Some(why.into()));
         }
     }
 
-    /// Changes the epochs or the lowest learning rate, in the run's config file first. Returns whether it
-    /// did.
+    /// Answers a request to save with the checkpoint that the end of an epoch has begun to write.
+    pub fn save_with_epoch(&mut self, at: Position) -> Result<()> {
+        if let Some(request) = self.saving.take() {
+            self.saved_all(at)?;
+            self.acknowledge(request, None);
+        }
+        Ok(())
+    }
+
+    fn fold(
+        &mut self,
+        at: Position,
+        request: Request,
+        fold: usize,
+        action: FoldAction,
+    ) -> Result<Option<Flow>> {
+        let effect = match self.queue.obey(fold, action) {
+            Ok(effect) => effect,
+            Err(why) => {
+                self.acknowledge(request, Some(why));
+                return Ok(None);
+            }
+        };
+        self.obeyed.push(request);
+        if action == FoldAction::Retrain {
+            let seed = self.queue.get(fold).map_or(0, |entry| entry.seed);
+            let at = Position { fold, epoch: 0, step: 0 };
+            self.events.send(Event::Retrain(Retrain { at, seed }));
+        }
+        if let Effect::Leave(state) = effect {
+            // After a pause, the next fold stays paused too.
+            if state != FoldState::Paused {
+                self.go_on(at);
+            }
+            // The queue is reported once the fold is left.
+            return Ok(Some(Flow::Leave(state)));
+        }
+        self.tell_queue()?;
+        if effect == Effect::GoOn && (self.idle || action == FoldAction::Start) {
+            self.go_on(at);
+        }
+        Ok(None)
+    }
+
+    /// Changes the epochs or the lowest learning rate, in the run's config file first.
     fn plan(
         &mut self,
         at: Position,
-        command: Command,
-        (epochs, min_learning_rate): (Option<usize>, Option<f64>),
-    ) -> Result<bool> {
+        request: Request,
+        epochs: Option<usize>,
+        min_learning_rate: Option<f64>,
+    ) -> Result<Option<Flow>> {
         let mut config = self.config.clone();
         let train = &mut config.train;
         let (old, highest) = (train.epochs, train.learning_rate);
         train.epochs = epochs.unwrap_or(old);
         train.min_learning_rate = min_learning_rate.unwrap_or(train.min_learning_rate);
         let why = match (train.epochs, train.min_learning_rate) {
-            (n, _) if !(old..=MOST_EPOCHS).contains(&n) => {
-                Some(format!("{n} epochs: expected {old} to {MOST_EPOCHS}, they can only grow"))
-            }
+            (n, _) if !(old..=MOST_EPOCHS).contains(&n) => Some(format!(
+                "plan: {n} epochs: expected {old} to {MOST_EPOCHS}, they can only grow"
+            )),
             (_, lr) if !(0.0..=highest).contains(&lr) => {
-                Some(format!("a lowest learning rate of {lr}: expected 0 to {highest}"))
+                Some(format!("plan: a lowest learning rate of {lr}: expected 0 to {highest}"))
             }
             _ => None,
         };
-        if let Some(why) = why {
-            self.refuse(command, format!("plan: {why}"));
-            return Ok(false);
+        if why.is_some() {
+            self.acknowledge(request, why);
+            return Ok(None);
         }
         let changes = config.changes(&self.config.to_toml()).unwrap_or_default();
         let (file, toml) = (self.folder.config(), config.to_toml());
-        self.persist(at, file.display().to_string(), |_| write_atomically(&file, toml.as_bytes()))?;
+        self.persist(at, &file, |_| write_atomically(&file, toml.as_bytes()))?;
         self.config = config;
         self.queue.extend(self.config.train.epochs);
         self.events.send(Event::Planned(Planned {
@@ -293,9 +309,11 @@ impl Control {
             learning_rates: schedule::learning_rates(&self.config.train),
             changes,
         }));
-        self.obeyed.push(command);
+        self.obeyed.push(request);
         self.tell_queue()?;
-        Ok(true)
+        // Checkpoints must hold the new plan.
+        self.saved = None;
+        Ok(Some(Flow::Save))
     }
 
     /// Reports the queue to the views, and in `state.json` for a process that resumes the run.
@@ -303,10 +321,20 @@ impl Control {
         // Write it to disk before anyone relies on it.
         self.write_state(Position::default())?;
         self.events.send(Event::Queue(event::Queue { folds: self.queue.states() }));
-        for command in self.obeyed.drain(..) {
-            self.events.send(Event::Answer(Answer { command, refused: None }));
-        }
+        self.acknowledge_obeyed();
         Ok(())
+    }
+
+    /// Answers the requests about folds and the plan that have taken effect. A fold that is to start has
+    /// done so once it no longer waits.
+    pub fn acknowledge_obeyed(&mut self) {
+        let waits = |fold| self.queue.get(fold).is_some_and(|e| e.state == FoldState::Waiting);
+        let done = self.obeyed.extract_if(.., |request| {
+            !matches!(request.command, Command::Fold { fold, action: FoldAction::Start } if waits(fold))
+        });
+        for request in done {
+            self.events.send(Event::Ack(Ack::of(request, None)));
+        }
     }
 
     /// Whether `last` holds this progress already.
@@ -314,55 +342,51 @@ impl Control {
         self.saved == Some(what)
     }
 
-    /// Waits for the previous job, then gives `job`, which holds `what`, to the saver.
-    pub fn save(&mut self, what: Saved, job: Job) -> Result<()> {
+    /// Waits for the previous job, then gives `files`, which hold `what`, to the saver.
+    pub fn save(&mut self, what: Saved, at: Position, files: Vec<File>) -> Result<()> {
         self.saved = Some(what);
-        let at = job.at;
-        let before = self.saver.wait();
-        self.saved(at, before)?;
-        self.saver.save(job);
+        self.saved_all(at)?;
+        self.saver.save(Job { at, files, request: self.saving.take() });
         Ok(())
     }
 
     /// Waits until all checkpoints are on disk.
     pub fn saved_all(&mut self, at: Position) -> Result<()> {
-        let last = self.saver.wait();
-        self.saved(at, last)
+        let failed = self.saver.wait();
+        self.saved(at, failed)
     }
 
-    fn saved(&mut self, at: Position, mut failed: Option<Failed>) -> Result<()> {
-        let Some(path) = failed.as_ref().map(|failed| failed.job.files[0].path.clone()) else {
-            return Ok(());
-        };
-        self.persist(at, path.display().to_string(), |control| match failed.take() {
-            // A permanent error: report it without another attempt.
-            Some(Failed { error, .. }) if !write_errors::passes(&error) => Err(error),
-            Some(unsaved) => {
-                control.saver.save(unsaved.job);
-                match control.saver.wait() {
-                    None => Ok(()),
-                    Some(still) => {
-                        let error = match still.error.raw_os_error() {
-                            Some(number) => io::Error::from_raw_os_error(number),
-                            None => io::Error::new(still.error.kind(), still.error.to_string()),
-                        };
-                        failed = Some(still);
-                        Err(error)
-                    }
+    fn saved(&mut self, at: Position, failed: Option<Failed>) -> Result<()> {
+        let Some(Failed { job, error }) = failed else { return Ok(()) };
+        let path = job.files[0].path.clone();
+        let mut unsaved = Some(job);
+        // A permanent error: report it without another attempt.
+        let mut permanent = Some(error).filter(|error| !write_errors::passes(error));
+        self.persist(at, &path, |control| {
+            if let Some(error) = permanent.take() {
+                return Err(error);
+            }
+            if let Some(job) = unsaved.take() {
+                control.saver.save(job);
+            }
+            match control.saver.wait() {
+                None => Ok(()),
+                Some(Failed { job, error }) => {
+                    unsaved = Some(job);
+                    Err(error)
                 }
             }
-            None => Ok(()),
         })
     }
 
-    /// Calls `write` to write `what`. Holds and tries again while that fails for a reason that may pass, or
-    /// while the run folder is missing.
+    /// Calls `write` to write the file `path`. Holds and tries again while that fails for a reason that may
+    /// pass, or while the run folder is missing.
     ///
     /// Errors: when the reason is permanent, or the user stops meanwhile.
     pub fn persist(
         &mut self,
         at: Position,
-        what: String,
+        path: &Path,
         mut write: impl FnMut(&mut Self) -> io::Result<()>,
     ) -> Result<()> {
         let mut held = false;
@@ -372,23 +396,24 @@ impl Control {
                 Ok(()) => break,
                 Err(error) => error,
             };
-            let failed = |source| Err(Error::Write { path: what.clone().into(), source });
+            let failed = |source| Err(Error::Write { path: path.into(), source });
             if self.gives_up || !write_errors::passes(&source) {
                 return failed(source);
             }
             if !std::mem::replace(&mut held, true) {
                 let (why, when) = (write_errors::what(&source), write_errors::goes_on(&source));
-                let reason = format!("cannot write {what}: {why}; it goes on {when}");
+                let reason = format!("cannot write {}: {why}; it goes on {when}", path.display());
                 (self.state, self.reason) = (RunState::Held, Some(reason.clone()));
                 let event = TrainerEvent { at, state: TrainerState::Held, reason: Some(reason) };
                 self.events.send(Event::Trainer(event));
             }
             match self.commands.recv_timeout(TRY_EVERY) {
-                Ok(Command::StopNow | Command::Requeue) => {
+                Ok(request) if matches!(request.command, Command::StopNow | Command::Requeue) => {
                     self.gives_up = true;
+                    self.acknowledge(request, None);
                     return failed(source);
                 }
-                Ok(command) => self.later.push_back(command),
+                Ok(request) => self.later.push_back(request),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => std::thread::sleep(TRY_EVERY),
             }
@@ -426,13 +451,12 @@ impl Control {
 
     /// Writes `state.json`.
     pub fn write_state(&mut self, at: Position) -> Result<()> {
-        let path = self.folder.state();
-        let what = path.display().to_string();
         // While held, the state cannot be written either, and `persist` must not call itself.
         if self.state == RunState::Held {
             return Ok(());
         }
-        self.persist(at, what, |control| control.status().write(&path))
+        let path = self.folder.state();
+        self.persist(at, &path, |control| control.status().write(&path))
     }
 
     fn status(&self) -> Status {

@@ -7,7 +7,7 @@ use super::{
     checkpoint::{self, Best, Progress, TrainSums, check_finite},
     checkpoint_writer::CheckpointWriter,
     control::{Control, Flow},
-    fold_inputs::{End, Fold},
+    fold_inputs::Fold,
     log::{ctime, log_line, trim_log},
     loss::Weights,
     metrics::cost,
@@ -23,8 +23,7 @@ use crate::{
     run::{
         Event,
         event::{
-            self, ConstantStudy, Epoch, EpochStarted, FoldBest, FoldEvent, FoldState, Level,
-            Position, Worst,
+            self, ConstantStudy, Epoch, EpochStarted, FoldEvent, FoldState, Level, Position, Worst,
         },
         folder::append_line,
         journal,
@@ -64,7 +63,7 @@ impl Images for Batch {
 #[derive(Debug, Default)]
 pub struct Found {
     /// The best epoch, if one was completed.
-    pub best: Option<FoldBest>,
+    pub best: Option<Best>,
     /// Studies that could not be read.
     pub skips: Skips,
 }
@@ -91,7 +90,8 @@ struct Training<'a, 'f> {
 }
 
 impl Fold<'_> {
-    /// Trains `model` for all epochs and obeys `control` between steps.
+    /// Trains `model` for all epochs and obeys `control` between steps. Returns the state in which the
+    /// fold was left; after `Stopped`, the run ends.
     ///
     /// `place` is kept up to date, so that a caller that catches an error or a panic knows where it
     /// happened. `found` is filled even on an error.
@@ -104,7 +104,7 @@ impl Fold<'_> {
         control: &mut Control,
         place: &Cell<Position>,
         found: &mut Found,
-    ) -> Result<End> {
+    ) -> Result<FoldState> {
         found.skips.fold = self.plan.fold;
         // Read from `last`, if it exists.
         found.best = None;
@@ -116,11 +116,7 @@ impl Fold<'_> {
             optimizer: AdamW::new(&self.config.train, sizes),
             weights: Weights::from(&self.config.train),
             place,
-            previews: Previews::new(
-                self.config.ui.preview_seconds,
-                self.source.clone(),
-                self.train.clone(),
-            ),
+            previews: Previews::new(self.config.ui.preview_seconds, self.previews.clone()),
             asked: None,
             sums: TrainSums::default(),
             batches: 0,
@@ -129,21 +125,17 @@ impl Fold<'_> {
             found,
         };
         let from = training.go_on(control)?;
-        let end = training.epochs(from, control);
+        let left = training.epochs(from, control);
         training.found.skips.tell(self.events);
-        if let Err(Error::NonFinite { .. } | Error::Study(_)) = &end {
+        if let Err(Error::NonFinite { .. } | Error::Study(_)) = &left {
             // The weights are those after the previous step.
             training.checkpoint_writer().save(control, training.at())?;
         }
-        let end = end?;
+        let state = left?;
         // Wait for the disk before announcing the end of the fold.
         control.saved_all(training.at())?;
-        let state = match end {
-            End::Left(state) => state,
-            End::Stopped => FoldState::Stopped,
-        };
         self.events.send(Event::Fold(FoldEvent { at: training.at(), state }));
-        Ok(end)
+        Ok(state)
     }
 }
 
@@ -155,6 +147,7 @@ impl Training<'_, '_> {
     fn state(&self, state: FoldState, control: &mut Control) {
         control.queue.stands(self.fold.plan.fold, state);
         self.fold.events.send(Event::Fold(FoldEvent { at: self.at(), state }));
+        control.acknowledge_obeyed();
     }
 
     /// Resumes from `last` if it exists. Returns the epochs done and the steps done in the next one.
@@ -176,15 +169,15 @@ impl Training<'_, '_> {
         (self.sums, self.batches) = (sums, batches);
         if step > 0 && self.sums.seconds == 0.0 {
             // Checkpoints hold no times, so that equal runs write equal files: the journal has them.
-            let journal = fold.folder.journal();
+            let journal = fold.job.folder.journal();
             let seconds = journal::step_seconds(&journal, self.at().fold, epoch + 1, step);
             self.sums.seconds = seconds.unwrap_or(0.0);
         }
-        self.found.best = best.map(|best| fold.best(best));
+        self.found.best = best;
         // Later epochs are trained again, so remove them from the log.
         let log = fold.log();
         let number = self.at().fold;
-        control.persist(self.at(), log.display().to_string(), |_| trim_log(&log, number, epoch))?;
+        control.persist(self.at(), &log, |_| trim_log(&log, number, epoch))?;
         let (next, all) = (epoch + 1, fold.config.train.epochs);
         self.place.set(Position { epoch: next.min(all.max(epoch)), step, ..self.at() });
         let message = match (epoch >= all, step) {
@@ -197,7 +190,11 @@ impl Training<'_, '_> {
     }
 
     /// Runs the epochs after the first `done`, of which the next has `steps` steps done.
-    fn epochs(&mut self, (done, steps): (usize, usize), control: &mut Control) -> Result<End> {
+    fn epochs(
+        &mut self,
+        (done, steps): (usize, usize),
+        control: &mut Control,
+    ) -> Result<FoldState> {
         // Number of epochs that the loader was created for.
         let mut prepared = control.config.train.epochs;
         let mut loader = self.loader(done + 1, control);
@@ -215,17 +212,16 @@ impl Training<'_, '_> {
             self.fold
                 .events
                 .send(Event::EpochStarted(EpochStarted { at: self.at(), learning_rate: lr }));
-            if let Some(end) = self.train_epoch(&mut loader, control)? {
-                return Ok(end);
+            if let Some(left) = self.train_epoch(&mut loader, control)? {
+                return Ok(left);
             }
             // Validation does not use every weight, so it would not notice all of them.
             check_finite(self.model)?;
             self.state(FoldState::Validating, control);
             let at = self.at();
             let Self { fold, model, optimizer, sums, batches, found, .. } = self;
-            let best = found.best.as_ref().map(best_of);
-            let writer =
-                CheckpointWriter { fold, model, optimizer, sums: *sums, batches: *batches, best };
+            let (sums, batches, best) = (*sums, *batches, found.best);
+            let writer = CheckpointWriter { fold, model, optimizer, sums, batches, best };
             let validation = validate(
                 fold,
                 model,
@@ -237,7 +233,7 @@ impl Training<'_, '_> {
             )?;
             let validation = match validation {
                 Ok(validation) => validation,
-                Err(end) => return Ok(end),
+                Err(left) => return Ok(left),
             };
             self.tell_constant(&mut loader);
             self.finish_epoch(validation, control)?;
@@ -247,16 +243,14 @@ impl Training<'_, '_> {
             // Commands that arrived while the epoch ended apply to this epoch.
             loop {
                 match control.check(self.at())? {
-                    // `finish_epoch` has saved it already.
-                    Flow::Save => {}
-                    Flow::Continue if control.stop_after_epoch => return Ok(End::Stopped),
+                    Flow::Save => control.save_with_epoch(self.at())?,
+                    Flow::Continue if control.stop_after_epoch => return Ok(FoldState::Stopped),
                     Flow::Continue => break,
-                    Flow::Leave(state) => return Ok(End::Left(state)),
-                    Flow::Stop => return Ok(End::Stopped),
+                    Flow::Leave(state) => return Ok(state),
                 }
             }
         }
-        Ok(End::Left(FoldState::Done))
+        Ok(FoldState::Done)
     }
 
     /// Creates a loader from `epoch` on, which skips the batches that are already trained.
@@ -265,7 +259,7 @@ impl Training<'_, '_> {
         let (train, valid) = (fold.train.clone(), fold.valid.clone());
         let config = Config { seed: fold.config.seed, ..control.config.clone() };
         let from = (epoch, self.batches);
-        Loader::fold(fold.source.clone(), train, valid, &config, self.at().fold, from)
+        Loader::fold(fold.job.source.clone(), train, valid, &config, self.at().fold, from)
     }
 
     /// Reports studies with constant crops, each study once per run.
@@ -291,8 +285,8 @@ impl Training<'_, '_> {
     /// The current state as the input of a checkpoint.
     fn checkpoint_writer(&self) -> CheckpointWriter<'_> {
         let (fold, model, optimizer) = (self.fold, self.model, &self.optimizer);
-        let best = self.found.best.as_ref().map(best_of);
-        CheckpointWriter { fold, model, optimizer, sums: self.sums, batches: self.batches, best }
+        let (sums, batches, best) = (self.sums, self.batches, self.found.best);
+        CheckpointWriter { fold, model, optimizer, sums, batches, best }
     }
 
     /// Saves a checkpoint if `checkpoint.every_steps` or `checkpoint.every_minutes` is due.
@@ -323,30 +317,30 @@ impl Training<'_, '_> {
             0 => f64::NAN,
             _ => cost(select, v.loss, v.scores.as_ref()),
         };
-        let line = log_line(&ctime(), self.at().fold, self.at().epoch, lr, train_loss, v.loss);
+        let at = self.at();
+        let line = log_line(&ctime(), at.fold, at.epoch, lr, train_loss, v.loss);
         let path = fold.log();
-        let what = path.display().to_string();
-        control.persist(self.at(), what, |_| append_line(&path, &line))?;
+        control.persist(at, &path, |_| append_line(&path, &line))?;
 
-        let before = self.found.best.as_ref().map_or(f64::INFINITY, |b| b.metric);
+        let before = self.found.best.map_or(f64::INFINITY, |b| b.metric);
         if !metric.is_finite() {
             let why = match (sums.steps, v.loss.is_finite()) {
                 (0, _) => "every batch of it was left out".into(),
                 (_, false) => format!("its validation loss is {}", v.loss),
                 (_, true) => format!("its {} is not defined", select.name()),
             };
-            let Position { fold: number, epoch, .. } = self.at();
+            let Position { fold: number, epoch, .. } = at;
             let message = format!("fold {number} epoch {epoch} cannot be the best: {why}");
             fold.events.log(Level::Warn, message);
         }
         let is_best = metric.is_finite() && metric < before;
         if is_best {
-            let (epoch, slice_auc) = (self.at().epoch, v.slice_auc);
+            let (epoch, slice_auc) = (at.epoch, v.slice_auc);
             let valid_loss = (select != Metric::Loss).then_some(v.loss);
-            self.found.best = Some(fold.best(Best { metric, epoch, valid_loss, slice_auc }));
+            self.found.best = Some(Best { metric, epoch, valid_loss, slice_auc });
         }
         fold.events.send(Event::Epoch(Epoch {
-            at: self.at(),
+            at,
             learning_rate: lr,
             train_loss,
             train_slice_loss: sums.slice / n,
@@ -365,16 +359,9 @@ impl Training<'_, '_> {
             valid_seconds: v.seconds,
             valid_batches: v.batches,
         }));
-        fold.events.send(Event::Worst(Worst { at: self.at(), studies: v.worst }));
+        fold.events.send(Event::Worst(Worst { at, studies: v.worst }));
         fold.events.log(Level::Info, line.find("Fold ").map_or(&*line, |i| &line[i..]));
         self.since = (0, Instant::now());
-        self.checkpoint_writer().save_epoch(control, self.at(), is_best)?;
-        Ok(())
+        self.checkpoint_writer().save_epoch(control, at, is_best)
     }
-}
-
-/// Converts to the form stored in a checkpoint.
-fn best_of(best: &FoldBest) -> Best {
-    let FoldBest { metric, epoch, valid_loss, slice_auc, .. } = *best;
-    Best { metric, epoch, valid_loss, slice_auc }
 }

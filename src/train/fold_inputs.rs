@@ -1,16 +1,18 @@
-//! Inputs of a fold's training, and how it can end.
+//! Inputs of a run and of a fold's training.
 
-use super::{checkpoint::Best, memory, step::Stepper};
+use super::{checkpoint::Best, faults::Faults, memory, step::Stepper};
 use crate::{
     config::{Config, Precision},
     device::Monitor,
     net::{Classifier, encoder::Arena},
     run::{
+        Latest,
         channel::EventSender,
-        event::{FoldBest, FoldPlan, FoldState},
+        event::{FoldBest, FoldPlan, Preview, RunFinished},
         folder::Folder,
+        status::FoldStatus,
     },
-    study::{SliceSource, Study},
+    study::{SliceSource, Study, Table},
 };
 use candle_core::{DType, Device};
 use std::{
@@ -20,24 +22,57 @@ use std::{
     sync::Arc,
 };
 
+/// Inputs of a run.
+pub struct Job {
+    /// The resolved configuration.
+    pub config: Config,
+    /// The studies.
+    pub table: Table,
+    /// Source of the slices.
+    pub source: Arc<dyn SliceSource>,
+    /// The run folder.
+    pub folder: Folder,
+    /// Device of the network.
+    pub device: Device,
+    /// Description of the device.
+    pub device_name: String,
+    /// Reason for training on the CPU when a GPU was allowed.
+    pub no_gpu: Option<String>,
+    /// State left by an earlier process of this run.
+    pub resume: Option<Left>,
+    /// The notebook's DEBUG: writes no `last`.
+    pub debug: bool,
+    /// Returns the text of `report.txt`.
+    pub report: fn(&RunFinished) -> String,
+}
+
+/// State of a run left by an earlier process.
+#[derive(Debug, Clone, Default)]
+pub struct Left {
+    /// Seconds that the run took so far.
+    pub seconds: f64,
+    /// The queue, if known.
+    pub folds: Vec<FoldStatus>,
+    /// Settings changed since then, a line each.
+    pub changed: Vec<String>,
+}
+
 /// Inputs of a fold's training.
 pub struct Fold<'a> {
-    /// The run's configuration.
+    /// The run.
+    pub job: &'a Job,
+    /// The run's configuration as it is now, with the fold's seed.
     pub config: &'a Config,
     /// Number of the fold and its counts of studies and steps.
     pub plan: &'a FoldPlan,
-    /// Source of the slices.
-    pub source: Arc<dyn SliceSource>,
     /// Training studies: those of the other folds.
     pub train: Arc<[Study]>,
     /// Validation studies: those of this fold.
     pub valid: Arc<[Study]>,
-    /// The run folder.
-    pub folder: &'a Folder,
     /// Channel to the journal and the views.
     pub events: &'a EventSender,
-    /// Device of the network.
-    pub device: &'a Device,
+    /// Previews on their way to the slice reader.
+    pub previews: &'a Latest<Preview>,
     /// Memory plan of a step; replaced by a smaller one after a step runs out of memory.
     pub memory: &'a Cell<memory::Plan>,
     /// Buffers reused from step to step.
@@ -48,23 +83,8 @@ pub struct Fold<'a> {
     pub monitor: Option<&'a Monitor>,
     /// Seed of a retrained fold; `None` while the fold uses the run's seed.
     pub retrain_seed: Option<u64>,
-    /// The notebook's DEBUG: writes no `last`.
-    pub debug: bool,
-    /// For tests: panic at this step of the fold, counted from 1.
-    pub panic_at_step: Option<usize>,
-    /// For tests: print at this step of the fold, counted from 1.
-    pub print_at_step: Option<usize>,
-    /// For tests: the batch of each epoch, counted from 1, whose loss is not finite.
-    pub nan_at_batch: Option<usize>,
-}
-
-/// How a fold ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// The fold ended in this state; the run continues with the next fold.
-    Left(FoldState),
-    /// The run stops.
-    Stopped,
+    /// Faults caused by the tests.
+    pub faults: Faults,
 }
 
 impl<'a> Fold<'a> {
@@ -73,7 +93,7 @@ impl<'a> Fold<'a> {
         Stepper {
             model,
             plan: self.memory.get(),
-            device: self.device,
+            device: &self.job.device,
             compute: compute(self.config.train.precision),
             arena: self.arena,
             clock: None,
@@ -82,18 +102,23 @@ impl<'a> Fold<'a> {
 
     /// Path of `last`, `older` generations back.
     pub(super) fn last(&self, older: usize) -> PathBuf {
-        self.folder.last(self.plan.fold, self.retrain_seed, older)
+        self.job.folder.last(self.plan.fold, self.retrain_seed, older)
+    }
+
+    /// Path of `best`.
+    pub(super) fn best_path(&self) -> PathBuf {
+        self.job.folder.best(self.plan.fold, self.retrain_seed)
     }
 
     /// Path of the notebook's log.
     pub(super) fn log(&self) -> PathBuf {
-        self.folder.log(&self.config.run.kernel_type, self.retrain_seed)
+        self.job.folder.log(&self.config.run.kernel_type, self.retrain_seed)
     }
 
     /// Converts `best` to the form used in events.
     pub(super) fn best(&self, Best { metric, epoch, valid_loss, slice_auc }: Best) -> FoldBest {
-        let (fold, baseline) = (self.plan.fold, self.plan.baseline);
-        let path = self.folder.best(fold, self.retrain_seed).display().to_string();
+        let FoldPlan { fold, baseline, .. } = *self.plan;
+        let path = self.best_path().display().to_string();
         FoldBest { fold, metric, epoch, valid_loss, slice_auc, baseline, path }
     }
 }

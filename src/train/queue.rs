@@ -3,6 +3,7 @@
 use crate::run::{
     FoldAction,
     event::{FoldBest, FoldPlan, FoldState, Queued},
+    rules::{self, Effect, FoldInQueue},
     status::FoldStatus,
 };
 
@@ -21,17 +22,6 @@ pub struct Entry {
     pub step: usize,
     /// Best epoch so far.
     pub best: Option<FoldBest>,
-}
-
-/// Effect of an action on the fold in training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effect {
-    /// Nothing.
-    Stay,
-    /// Leave the fold in this state.
-    Leave(FoldState),
-    /// Nothing; a run that waits for a fold continues.
-    GoOn,
 }
 
 /// Folds of a run.
@@ -129,71 +119,51 @@ impl Queue {
         }
     }
 
-    /// Applies an action. Errors: when it is refused, with the reason as a sentence.
+    /// Applies an action, except that a fold in training is left by [`Self::left`]. Errors: when it is
+    /// refused, with the reason as a sentence.
     pub fn obey(&mut self, fold: usize, action: FoldAction) -> Result<Effect, String> {
         use FoldAction as A;
-        use FoldState as S;
-        let numbers = || {
+        let Some(place) = self.entries.iter().position(|e| e.plan.fold == fold) else {
             let numbers: Vec<_> = self.entries.iter().map(|e| e.plan.fold.to_string()).collect();
-            numbers.join(", ")
+            let numbers = numbers.join(", ");
+            return Err(format!("there is no fold {fold} in this run; it has {numbers}"));
         };
-        let Some(index) = self.entries.iter().position(|e| e.plan.fold == fold) else {
-            return Err(format!("there is no fold {fold} in this run; it has {}", numbers()));
-        };
+        let state = self.entries[place].state;
         let current = self.current == Some(fold);
-        let state = self.entries[index].state;
-        let word = format!("{state:?}").to_lowercase();
-        let refused = |what: &str| Err(format!("fold {fold} is {word}: it cannot be {what}"));
-        let set = |queue: &mut Self, state| {
-            queue.entries[index].state = state;
-            Ok(Effect::Stay)
+        let (folds, busy) = (self.entries.len(), self.current.is_some());
+        let in_queue = FoldInQueue { state, place, folds, current, busy };
+        let Some(effect) = rules::effect(action, in_queue) else {
+            let word = format!("{state:?}").to_lowercase();
+            let what = match action {
+                A::Start => "started; `again` trains it anew",
+                A::Pause => "paused",
+                A::Skip => "given up",
+                A::Restore => "brought back",
+                A::Earlier | A::Later => "moved further",
+                A::Retrain => "trained again before it is done",
+            };
+            return Err(format!("fold {fold} is {word}: it cannot be {what}"));
         };
         match action {
-            A::Start if current => Ok(Effect::GoOn),
-            A::Start if state == S::Done => refused("started; `again` trains it anew"),
-            A::Start => {
-                self.entries[index].state = S::Waiting;
-                self.asked = Some(fold);
-                match self.current {
-                    // The current fold resumes when its turn comes.
-                    Some(_) => Ok(Effect::Leave(S::Waiting)),
-                    None => Ok(Effect::GoOn),
-                }
-            }
-            A::Pause | A::Skip => {
-                let to = if action == A::Pause { S::Paused } else { S::Skipped };
-                match state {
-                    _ if current => Ok(Effect::Leave(to)),
-                    S::Waiting | S::Paused => set(self, to),
-                    _ => refused(if action == A::Pause { "paused" } else { "given up" }),
-                }
-            }
-            A::Restore => match state {
-                S::Paused | S::Skipped | S::Stopped | S::Failed => {
-                    self.entries[index].state = S::Waiting;
-                    Ok(Effect::GoOn)
-                }
-                _ => refused("brought back"),
-            },
-            A::Earlier | A::Later => {
-                let to = if action == A::Earlier { index.checked_sub(1) } else { Some(index + 1) };
-                match to.filter(|&to| to < self.entries.len()) {
-                    Some(to) => {
-                        self.entries.swap(index, to);
-                        Ok(Effect::Stay)
-                    }
-                    None => refused("moved further"),
-                }
-            }
-            A::Retrain if state == S::Done => {
-                let mut entry = self.entries.remove(index);
-                (entry.state, entry.epoch, entry.step, entry.best) = (S::Waiting, 0, 0, None);
+            A::Earlier => self.entries.swap(place, place - 1),
+            A::Later => self.entries.swap(place, place + 1),
+            A::Retrain => {
+                let mut entry = self.entries.remove(place);
+                (entry.state, entry.epoch, entry.step, entry.best) =
+                    (FoldState::Waiting, 0, 0, None);
                 entry.seed = entry.seed.wrapping_add(1) & (u64::MAX >> 1);
                 self.entries.push(entry);
-                Ok(Effect::GoOn)
             }
-            A::Retrain => refused("trained again before it is done"),
+            _ if current => {}
+            A::Start => {
+                self.entries[place].state = FoldState::Waiting;
+                self.asked = Some(fold);
+            }
+            A::Restore => self.entries[place].state = FoldState::Waiting,
+            A::Pause => self.entries[place].state = FoldState::Paused,
+            A::Skip => self.entries[place].state = FoldState::Skipped,
         }
+        Ok(effect)
     }
 
     /// Returns the queue as reported in events.

@@ -2,9 +2,9 @@
 
 use super::checkpoint::Snapshot;
 use crate::run::{
-    Event,
+    Event, Request,
     channel::EventSender,
-    event::{Checkpoint, CheckpointKind, Position},
+    event::{Ack, Checkpoint, CheckpointKind, Position},
     folder::write_keeping,
 };
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -30,6 +30,8 @@ pub struct Job {
     pub at: Position,
     /// Files in the order of writing.
     pub files: Vec<File>,
+    /// The request to save, answered once all files are written.
+    pub request: Option<Request>,
 }
 
 /// A job that could not be completed.
@@ -105,6 +107,9 @@ fn write(mut job: Job, events: &EventSender) -> Result<(), Failed> {
             seconds: start.elapsed().as_secs_f64(),
         }));
         job.files.remove(0);
+    }
+    if let Some(request) = job.request {
+        events.send(Event::Ack(Ack::of(request, None)));
     }
     Ok(())
 }

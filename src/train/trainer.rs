@@ -1,14 +1,18 @@
 //! The trainer thread: trains one fold after the other.
 
+pub use super::fold_inputs::{Job, Left};
+
 use super::{
     Error, Result,
     control::{Control, Flow},
+    faults::Faults,
     fold::Found,
-    fold_inputs::{End, Fold},
+    fold_inputs::Fold,
     loss::constant_guess,
     memory,
     queue::Queue,
     schedule,
+    slice_reader::SliceReader,
 };
 use crate::{
     config::Config,
@@ -16,68 +20,26 @@ use crate::{
     net::{Classifier, Spec, encoder::Arena, weights},
     panics,
     run::{
-        Command, Event,
+        Event, Latest, Request,
         channel::{EventSender, RunHandle, channel},
         event::{
-            ErrorEvent, FoldEvent, FoldPlan, FoldState, Level, Outcome, Position, RunFinished,
-            RunStarted,
+            ErrorEvent, FoldEvent, FoldPlan, FoldState, Level, Outcome, Position, Preview,
+            RunFinished, RunStarted,
         },
-        folder::{Folder, write_atomically},
+        folder::write_atomically,
         journal::Journal,
-        status::{FoldStatus, RunState},
+        status::RunState,
     },
-    study::{SliceSource, Table, prevalence},
+    study::prevalence,
 };
-use candle_core::{DType, Device};
+use candle_core::DType;
 use crossbeam_channel::Receiver;
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
     thread::JoinHandle,
 };
-
-/// Inputs of a run.
-pub struct Job {
-    /// The resolved configuration.
-    pub config: Config,
-    /// The studies.
-    pub table: Table,
-    /// Source of the slices.
-    pub source: Arc<dyn SliceSource>,
-    /// The run folder.
-    pub folder: Folder,
-    /// Device of the network.
-    pub device: Device,
-    /// Description of the device.
-    pub device_name: String,
-    /// Reason for training on the CPU when a GPU was allowed.
-    pub no_gpu: Option<String>,
-    /// State left by an earlier process of this run.
-    pub resume: Option<Left>,
-    /// The notebook's DEBUG: writes no `last`.
-    pub debug: bool,
-    /// Returns the text of `report.txt`.
-    pub report: fn(&RunFinished) -> String,
-    /// For tests: panic at this step of a fold, counted from 1.
-    pub panic_at_step: Option<usize>,
-    /// For tests: print at this step of a fold, counted from 1.
-    pub print_at_step: Option<usize>,
-    /// For tests: the batch of each epoch, counted from 1, whose loss is not finite.
-    pub nan_at_batch: Option<usize>,
-}
-
-/// State of a run left by an earlier process.
-#[derive(Debug, Clone, Default)]
-pub struct Left {
-    /// Seconds that the run took so far.
-    pub seconds: f64,
-    /// The queue, if known.
-    pub folds: Vec<FoldStatus>,
-    /// Settings changed since then, a line each.
-    pub changed: Vec<String>,
-}
 
 /// Starts the trainer thread, which ends by itself; its last event is `RunFinished`. Others can
 /// subscribe to the run with the returned sender. `begin` is called before the thread starts, so
@@ -88,15 +50,28 @@ pub fn spawn(
     job: Job,
     begin: impl FnOnce(&EventSender),
 ) -> std::io::Result<(EventSender, RunHandle, JoinHandle<Outcome>)> {
+    spawn_with(job, Faults::default(), begin)
+}
+
+/// Like [`spawn`], with faults for the tests.
+#[doc(hidden)]
+pub fn spawn_with(
+    job: Job,
+    faults: Faults,
+    begin: impl FnOnce(&EventSender),
+) -> std::io::Result<(EventSender, RunHandle, JoinHandle<Outcome>)> {
     let journal = Journal::open(&job.folder.journal()).map_err(std::io::Error::other)?;
     let before = job.resume.as_ref().map_or(0.0, |left| left.seconds);
     let (events, commands, handle) = channel(Some(journal), before);
     begin(&events);
+    let previews = Latest::default();
+    let reader = SliceReader::new(job.config.clone(), job.table.clone(), job.source.clone());
+    reader.open(handle.slice_requests.taker(), previews.taker(), &events);
     let sender = events.clone();
     let thread = std::thread::Builder::new().name("trainer".into()).spawn(move || {
         // Tell subscribers about the end, even after a panic.
         let _closing = Closing(sender.clone());
-        run(&job, &sender, commands)
+        run(&job, faults, &sender, &previews, commands)
     })?;
     Ok((events, handle, thread))
 }
@@ -110,7 +85,13 @@ impl Drop for Closing {
     }
 }
 
-fn run(job: &Job, events: &EventSender, commands: Receiver<Command>) -> Outcome {
+fn run(
+    job: &Job,
+    faults: Faults,
+    events: &EventSender,
+    previews: &Latest<Preview>,
+    requests: Receiver<Request>,
+) -> Outcome {
     let config = &job.config;
     let place = Cell::new(Position::default());
     let plans: Vec<FoldPlan> = config.train.folds.iter().map(|&f| plan(job, f)).collect();
@@ -124,24 +105,20 @@ fn run(job: &Job, events: &EventSender, commands: Receiver<Command>) -> Outcome 
         }
     }
     let mut found = BTreeMap::new();
-    let control = Control::new(commands, events.clone(), &job.folder, queue, config.clone());
+    let control = Control::new(requests, events.clone(), &job.folder, queue, config.clone());
+    let fail = |error: Error| {
+        let (at, message) = (place.get(), error.to_string());
+        events.send(Event::Error(ErrorEvent { at, message, fatal: true }));
+        Outcome::Failed
+    };
     let mut control = match control {
         Ok(control) => control,
-        Err(error) => {
-            let message = Error::Thread(error).to_string();
-            let at = place.get();
-            events.send(Event::Error(ErrorEvent { at, message, fatal: true }));
-            return Outcome::Failed;
-        }
+        Err(error) => return fail(Error::Thread(error)),
     };
-    let folds = AssertUnwindSafe(|| folds(job, &mut control, &mut found, &place));
+    let folds = AssertUnwindSafe(|| folds(job, faults, &mut control, &mut found, previews, &place));
     let mut outcome = match catch_unwind(folds) {
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(error)) => {
-            let (at, message) = (place.get(), error.to_string());
-            events.send(Event::Error(ErrorEvent { at, message, fatal: true }));
-            Outcome::Failed
-        }
+        Ok(Err(error)) => fail(error),
         Err(panic) => {
             let at = place.get();
             let what = panics::message(panic.as_ref());
@@ -158,9 +135,7 @@ fn run(job: &Job, events: &EventSender, commands: Receiver<Command>) -> Outcome 
     };
     let at = place.get();
     if let Err(error) = control.saved_all(at) {
-        let message = error.to_string();
-        events.send(Event::Error(ErrorEvent { at, message, fatal: true }));
-        outcome = Outcome::Failed;
+        outcome = fail(error);
     }
     if events.dropped() > 0 {
         let n = events.dropped();
@@ -172,8 +147,8 @@ fn run(job: &Job, events: &EventSender, commands: Receiver<Command>) -> Outcome 
         skipped: found.into_values().flat_map(|f| f.skips.studies).collect(),
     };
     let path = job.folder.report();
-    let (what, text) = (path.display().to_string(), (job.report)(&finished));
-    let written = control.persist(at, what, |_| write_atomically(&path, text.as_bytes()));
+    let text = (job.report)(&finished);
+    let written = control.persist(at, &path, |_| write_atomically(&path, text.as_bytes()));
     if let Err(error) = written {
         // The run itself does not fail because of its report.
         events.log(Level::Error, error.to_string());
@@ -194,8 +169,10 @@ fn run(job: &Job, events: &EventSender, commands: Receiver<Command>) -> Outcome 
 
 fn folds(
     job: &Job,
+    faults: Faults,
     control: &mut Control,
     found: &mut BTreeMap<usize, Found>,
+    previews: &Latest<Preview>,
     place: &Cell<Position>,
 ) -> Result<Outcome> {
     let config = &job.config;
@@ -205,15 +182,14 @@ fn folds(
     let shown = first.unwrap_or(control.queue.entries[0].plan.fold);
     let at = |fold| Position { fold, epoch: 0, step: 0 };
     place.set(at(shown));
-    let mut ready = Some((
-        shown,
-        Classifier::new(&spec, seed(job, control, shown), shown, DType::F32, &job.device)?,
-    ));
-    if let Some((_, model)) = &ready {
-        let plans = config.train.folds.iter();
-        let plans = plans.filter_map(|&fold| Some(control.queue.get(fold)?.plan.clone())).collect();
-        events.send(Event::RunStarted(started(job, &spec, model, plans)));
-    }
+    let network = |control: &Control, fold| {
+        Classifier::new(&spec, seed(job, control, fold), fold, DType::F32, &job.device)
+    };
+    let model = network(control, shown)?;
+    let plans = config.train.folds.iter();
+    let plans = plans.filter_map(|&fold| Some(control.queue.get(fold)?.plan.clone())).collect();
+    events.send(Event::RunStarted(started(job, &spec, &model, plans)));
+    let mut ready = Some((shown, model));
     control.tell_queue()?;
     for changed in job.resume.iter().flat_map(|left| &left.changed) {
         events.log(Level::Info, format!("changed since: {changed}"));
@@ -247,7 +223,7 @@ fn folds(
         let seed = seed(job, control, number);
         let model = match ready.take() {
             Some((fold, model)) if fold == number => model,
-            _ => Classifier::new(&spec, seed, number, DType::F32, &job.device)?,
+            _ => network(control, number)?,
         };
         if !config.model.pretrained.as_os_str().is_empty() {
             weights::fill(&model, &config.model.pretrained, None)?;
@@ -258,44 +234,39 @@ fn folds(
         let plan = control.queue.get(number).map(|entry| entry.plan.clone());
         let plan = &plan.expect("the queue named it");
         let fold = Fold {
+            job,
             config: &config,
             plan,
-            source: job.source.clone(),
             train: train.into(),
             valid: valid.into(),
-            folder: &job.folder,
             events: &events,
-            device: &job.device,
+            previews,
             memory,
             arena: &arena,
             constant: &constant,
             monitor: monitor.as_ref(),
             retrain_seed: (seed != job.config.seed).then_some(seed),
-            debug: job.debug,
-            panic_at_step: job.panic_at_step,
-            print_at_step: job.print_at_step,
-            nan_at_batch: job.nan_at_batch,
+            faults,
         };
         let here = found.entry(number).or_default();
-        let ended = fold.run(&model, control, place, here);
-        if let (Some(entry), Some(best)) = (control.queue.get_mut(number), &here.best) {
-            entry.best = Some(best.clone());
+        let left = fold.run(&model, control, place, here);
+        if let (Some(entry), Some(best)) = (control.queue.get_mut(number), here.best) {
+            entry.best = Some(fold.best(best));
         }
-        match ended {
-            Ok(End::Stopped) => {
-                stopped = true;
-                control.queue.left(FoldState::Stopped);
-            }
-            Ok(End::Left(state)) => {
+        match left {
+            Ok(state) => {
                 control.queue.left(state);
                 match state {
+                    FoldState::Stopped => stopped = true,
                     FoldState::Done => {
                         // Commands that arrived while the last checkpoints were written were meant for
                         // this fold: skipping it makes no sense any more, but its last epoch may be the
                         // one to stop after.
                         let flow = control.check(place.get())?;
-                        stopped = control.queue.has_waiting()
-                            && (flow == Flow::Stop || control.stop_after_epoch);
+                        control.save_with_epoch(place.get())?;
+                        let stops = flow == Flow::Leave(FoldState::Stopped);
+                        stopped =
+                            control.queue.has_waiting() && (stops || control.stop_after_epoch);
                     }
                     // A stop after this fold's epoch does not apply to the next fold.
                     _ => control.stop_after_epoch = false,

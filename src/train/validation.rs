@@ -1,20 +1,14 @@
 //! Validation, as in the notebook's `valid_func`.
 
 use super::{
-    Result,
-    fold_inputs::{End, Fold},
-    loss,
-    metrics::VertebraLoss,
-    outputs::outputs,
-    preview::Previews,
-    skips::Skips,
-    worst::Ranking,
+    Result, fold_inputs::Fold, loss, metrics::VertebraLoss, outputs::outputs, preview::Previews,
+    skips::Skips, worst::Ranking,
 };
 use crate::{
     net::Classifier,
     run::{
         Event,
-        event::{Position, ValidStep, WorstStudy},
+        event::{FoldState, Position, ValidStep, WorstStudy},
     },
     score::{Scores, Study, ranks::roc_auc},
     study::Loader,
@@ -48,7 +42,7 @@ pub struct Validation {
 /// Runs the network over the fold's own studies, in order and without augmentation, including the last
 /// short batch. `loader` must be at the validation phase.
 ///
-/// `obey` is called between batches; the inner `Err` means that it ended the fold. A loss that is not
+/// `obey` is called between batches; the inner `Err` means that it left the fold. A loss that is not
 /// finite is no error, as in the notebook, but the epoch is never the best.
 ///
 /// Errors: when a study cannot be read or candle fails.
@@ -59,8 +53,8 @@ pub fn validate(
     at: Position,
     previews: &mut Previews,
     skips: &mut Skips,
-    obey: &mut dyn FnMut() -> Result<Option<End>>,
-) -> Result<std::result::Result<Validation, End>> {
+    obey: &mut dyn FnMut() -> Result<Option<FoldState>>,
+) -> Result<std::result::Result<Validation, FoldState>> {
     let stepper = fold.stepper(model);
     let positive = fold.config.train.positive_weight;
     let (mut slice, mut study, mut batches) = (0.0, 0.0, 0);
@@ -87,7 +81,7 @@ pub fn validate(
         let places = batch.places.iter().map(|p| usize::from(p.vertebra));
         vertebrae.add(&slices, &batch.targets, places, positive, 1.0);
         // Always without mixup: with few steps per epoch these may be the only crops to show.
-        previews.offer(&batch, (&slices, &studies), at, fold.events);
+        previews.offer(&batch, (&slices, &studies), at);
         ranking.add(&batch, &slices, &studies, positive);
         scored.extend(
             outputs(&batch, &slices, &studies)
@@ -107,8 +101,8 @@ pub fn validate(
             seconds: elapsed,
             data_seconds,
         }));
-        if let Some(end) = obey()? {
-            return Ok(Err(end));
+        if let Some(left) = obey()? {
+            return Ok(Err(left));
         }
     }
     let n = batches as f64;

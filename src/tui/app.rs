@@ -382,7 +382,7 @@ impl App {
             Reply::Send(command) => {
                 self.quitting |= command == Command::StopNow;
                 // If the trainer is gone, the closed event channel shows it.
-                let _ = handle.commands.send(command);
+                let _ = handle.commands.send(command.into());
             }
             Reply::Leave => self.quitting = true,
             Reply::Detach => self.detached = true,

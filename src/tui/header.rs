@@ -1,8 +1,9 @@
 //! Top line: the run, its status, and the device.
 
 use super::theme;
+use crate::run::Command;
 use crate::run::event::TrainerState;
-use crate::view::{Pending, State, format};
+use crate::view::{State, format};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::{Style, Stylize};
@@ -47,7 +48,7 @@ fn mark(state: &State, now: f64) -> (String, Style) {
             false => ("×".into(), theme::ALARM),
         };
     }
-    if state.trainer == Some(TrainerState::Held) && state.pending != Some(Pending::Stopping) {
+    if state.trainer == Some(TrainerState::Held) && state.pending != Some(Command::StopNow) {
         return ("!".into(), theme::ALARM);
     }
     if state.pending.is_some() || state.is_stopping() {

@@ -4,7 +4,7 @@
 use super::appearance::Appearance;
 use super::confirm::{self, Question};
 use super::crops;
-use super::fold_keys::{Verdict, verdict};
+use super::fold_keys::verdict;
 use super::keys::{Action, Keymap, OfFold, Scroll};
 use super::pictures::Pictures;
 use super::views::View;
@@ -227,9 +227,8 @@ impl Screen {
         // The answer applies only to the fold in the question, and only if it still makes sense.
         let asked = self.state.folds.iter().find(|f| f.plan.fold == fold);
         match asked.map(|f| verdict(OfFold::Act(action), &self.state, f)) {
-            Some(Verdict::Ask(_)) => self.send(Command::Fold { fold, action }),
-            Some(Verdict::Send(command)) => self.send(command),
-            Some(Verdict::Refuse(why)) => self.notice(why),
+            Some(Ok((command, _))) => self.send(command),
+            Some(Err(why)) => self.notice(why),
             None => Reply::Nothing,
         }
     }
@@ -415,9 +414,9 @@ impl Screen {
             return self.notice("there is no fold yet: the run is starting");
         };
         match verdict(key, &self.state, fold) {
-            Verdict::Send(command) => return self.send(command),
-            Verdict::Ask(question) => self.overlay = Some(Overlay::Confirm(question)),
-            Verdict::Refuse(why) => return self.notice(why),
+            Ok((command, None)) => return self.send(command),
+            Ok((_, Some(question))) => self.overlay = Some(Overlay::Confirm(question)),
+            Err(why) => return self.notice(why),
         }
         Reply::Nothing
     }

@@ -6,7 +6,7 @@ use super::fold::Fold;
 use super::progress::Progress;
 use super::slice_cache::SliceCache;
 use super::system::History;
-use super::{Mark, Pending, format, status, text};
+use super::{Mark, format, pending, status, text};
 use crate::run::Command;
 use crate::run::event::{
     CheckpointKind, Epoch, ErrorEvent, Event, FoldState, Gpu, Level, Planned, Position, Preview,
@@ -77,7 +77,7 @@ pub struct State {
     /// Whether the run will end after the current epoch.
     pub stops_after_epoch: bool,
     /// The command that has not been answered yet.
-    pub pending: Option<Pending>,
+    pub pending: Option<Command>,
     /// Result of the run, once it has ended.
     pub finished: Option<RunFinished>,
     /// Whether the trainer ended without a final event.
@@ -112,7 +112,7 @@ impl State {
         if let Some((level, text)) = text::of_event(&stamped.event) {
             self.log_line(level, &text);
         }
-        if self.pending.is_some_and(|pending| pending.is_answered_by(&stamped.event)) {
+        if self.pending.is_some_and(|command| pending::is_answered(command, &stamped.event)) {
             self.pending = None;
         }
         match &stamped.event {
@@ -205,7 +205,7 @@ impl State {
                 self.answer(event.state);
             }
             // Shown by the log; `pending` was handled above.
-            Event::Answer(_) | Event::Log(_) => {}
+            Event::Ack(_) | Event::Log(_) => {}
             Event::Error(error) => {
                 let error = ErrorEvent { message: format::brief(&error.message), ..*error };
                 self.alerts.state(Kind::Error, status::of_error(&error));
@@ -405,13 +405,12 @@ impl State {
 
     /// Records a command that was sent, so that the screen can show it before the answer arrives.
     pub fn command_given(&mut self, command: Command) {
-        if self.is_over() || self.pending == Some(Pending::Stopping) {
+        if self.is_over() || self.pending == Some(Command::StopNow) {
             return;
         }
-        let new = Pending::of(command, self.in_training().map(|fold| fold.plan.fold));
-        let hides = |old: Pending| old.concerns_the_run() && !new.concerns_the_run();
-        if !self.pending.is_some_and(hides) {
-            self.pending = Some(new);
+        let waits_for_the_run = self.pending.is_some_and(pending::concerns_the_run);
+        if pending::concerns_the_run(command) || !waits_for_the_run {
+            self.pending = Some(command);
         }
     }
 

@@ -1,7 +1,8 @@
 //! One-line descriptions of a run's state.
 
 use super::fold::word;
-use super::{Pending, State, format, report};
+use super::{State, format, pending, report};
+use crate::run::Command;
 use crate::run::event::{ErrorEvent, FoldState, Level, Outcome, TrainerState};
 
 /// Shown by an attached view whose events ended before the run did.
@@ -35,8 +36,8 @@ impl State {
         if let Some(finished) = &self.finished {
             return report::outcome(finished.outcome).into();
         }
-        let pending = self.pending.and_then(Pending::words);
-        if self.trainer == Some(TrainerState::Held) && self.pending != Some(Pending::Stopping) {
+        let pending = self.pending.and_then(pending::words);
+        if self.trainer == Some(TrainerState::Held) && self.pending != Some(Command::StopNow) {
             // A pending command has to wait until the hold is over.
             let held = format!("held at {}", self.position());
             return pending.map_or(held.clone(), |pending| format!("{held} · {pending}"));
@@ -45,7 +46,7 @@ impl State {
             return pending;
         }
         let doing = self.doing();
-        match self.stops_after_epoch || self.pending == Some(Pending::StoppingAfterEpoch) {
+        match self.stops_after_epoch || self.pending == Some(Command::StopAfterEpoch) {
             true => format!("{doing} · stopping after this epoch"),
             false => doing,
         }

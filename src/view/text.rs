@@ -55,7 +55,7 @@ pub fn of_event(event: &Event) -> Option<(Level, String)> {
             }
             TrainerState::Stopping => (Level::Info, format!("stopping at {}", t.at)),
         },
-        Event::Answer(answer) => (Level::Warn, answer.refused.clone()?),
+        Event::Ack(ack) => (Level::Warn, ack.refused.clone()?),
         Event::Log(log) => (log.level, log.message.clone()),
         Event::Error(e) => (Level::Error, format!("{}: {}", e.at, e.message)),
         Event::RunFinished(f) => {

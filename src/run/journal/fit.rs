@@ -66,7 +66,7 @@ fn shorten(event: &mut Event, texts: usize, items: usize) {
             e.studies.truncate(items);
             e.studies.iter_mut().for_each(|study| cut(&mut study.study));
         }
-        Event::Answer(e) => e.refused.iter_mut().for_each(cut),
+        Event::Ack(e) => e.refused.iter_mut().for_each(cut),
         Event::Preview(e) => {
             e.crops.truncate(items);
             e.predictions.truncate(items);

@@ -42,7 +42,7 @@ fn states(handle: &RunHandle) -> Vec<TrainerState> {
 #[test]
 fn pause_saves_and_holds_until_resume() {
     let (mut control, handle, dir) = control();
-    handle.commands.send(Command::Pause).unwrap();
+    handle.commands.send(Command::Pause.into()).unwrap();
     let at = Position { fold: 1, epoch: 3, step: 41 };
     assert_eq!(control.check(at).unwrap(), Flow::Save);
     assert_eq!(states(&handle), [TrainerState::Paused]);
@@ -51,7 +51,7 @@ fn pause_saves_and_holds_until_resume() {
     let thread = std::thread::spawn(move || control.check(at).unwrap());
     std::thread::sleep(Duration::from_millis(20));
     assert!(!thread.is_finished());
-    handle.commands.send(Command::Resume).unwrap();
+    handle.commands.send(Command::Resume.into()).unwrap();
     assert_eq!(thread.join().unwrap(), Flow::Continue);
     assert_eq!(states(&handle), [TrainerState::Running]);
 }
@@ -59,11 +59,13 @@ fn pause_saves_and_holds_until_resume() {
 #[test]
 fn a_pause_can_be_left_by_skipping_or_stopping() {
     let skip = Command::Fold { fold: 0, action: FoldAction::Skip };
-    for (command, flow) in [(skip, Flow::Leave(FoldState::Skipped)), (Command::StopNow, Flow::Stop)]
-    {
+    for (command, flow) in [
+        (skip, Flow::Leave(FoldState::Skipped)),
+        (Command::StopNow, Flow::Leave(FoldState::Stopped)),
+    ] {
         let (mut control, handle, _dir) = control();
-        handle.commands.send(Command::Pause).unwrap();
-        handle.commands.send(command).unwrap();
+        handle.commands.send(Command::Pause.into()).unwrap();
+        handle.commands.send(command.into()).unwrap();
         assert_eq!(control.check(Position::default()).unwrap(), Flow::Save);
         assert_eq!(control.check(Position::default()).unwrap(), flow);
     }
@@ -72,7 +74,7 @@ fn a_pause_can_be_left_by_skipping_or_stopping() {
 #[test]
 fn a_view_that_goes_while_paused_does_not_hold_training_for_ever() {
     let (mut control, handle, _dir) = control();
-    handle.commands.send(Command::Pause).unwrap();
+    handle.commands.send(Command::Pause.into()).unwrap();
     drop(handle);
     assert_eq!(control.check(Position::default()).unwrap(), Flow::Save);
     assert_eq!(control.check(Position::default()).unwrap(), Flow::Continue);
@@ -83,9 +85,9 @@ fn a_full_disk_holds_training_until_there_is_room() {
     let (mut control, handle, _dir) = control();
     let mut tries = 0;
     let at = Position { fold: 0, epoch: 1, step: 2 };
-    handle.commands.send(Command::Checkpoint).unwrap();
+    handle.commands.send(Command::Checkpoint.into()).unwrap();
     control
-        .persist(at, "x".into(), |_| {
+        .persist(at, Path::new("x"), |_| {
             tries += 1;
             match tries {
                 1 | 2 => Err(ErrorKind::StorageFull.into()),
@@ -96,10 +98,10 @@ fn a_full_disk_holds_training_until_there_is_room() {
     assert_eq!(states(&handle), [TrainerState::Held, TrainerState::Running]);
     assert_eq!(control.check(at).unwrap(), Flow::Save, "what was asked meanwhile is done then");
     let denied = |_: &mut Control| Err(ErrorKind::PermissionDenied.into());
-    assert!(control.persist(at, "x".into(), denied).is_err());
-    handle.commands.send(Command::StopNow).unwrap();
+    assert!(control.persist(at, Path::new("x"), denied).is_err());
+    handle.commands.send(Command::StopNow.into()).unwrap();
     let full = |_: &mut Control| Err(ErrorKind::StorageFull.into());
-    assert!(control.persist(at, "x".into(), full).is_err());
+    assert!(control.persist(at, Path::new("x"), full).is_err());
 }
 
 /// Resources that a machine may run out of for a moment, and their names.
@@ -126,7 +128,7 @@ fn an_error_that_passes_holds_training_and_is_told_in_words() {
                 Err(io::Error::from_raw_os_error(errno.raw_os_error()))
             }
         };
-        control.persist(Position::default(), "x".into(), write).unwrap();
+        control.persist(Position::default(), Path::new("x"), write).unwrap();
         let events: Vec<TrainerEvent> = handle
             .events
             .try_iter()
@@ -178,7 +180,7 @@ fn a_run_folder_that_goes_away_is_waited_for_and_not_made_anew() {
             path: path.clone(),
             older: Vec::new(),
         };
-        control.save((1, 3, 0, 0), Job { at, files: vec![file] }).unwrap();
+        control.save((1, 3, 0, 0), at, vec![file]).unwrap();
         control.saved_all(at).unwrap();
         path
     });
@@ -197,7 +199,7 @@ fn a_run_folder_that_goes_away_is_waited_for_and_not_made_anew() {
 fn who_stops_while_nothing_can_be_written_is_not_held_again() {
     let (mut control, handle, dir) = control();
     std::fs::remove_dir_all(dir.path().join("run")).unwrap();
-    handle.commands.send(Command::StopNow).unwrap();
+    handle.commands.send(Command::StopNow.into()).unwrap();
     let error = control.write_state(Position::default()).unwrap_err().to_string();
     assert!(error.contains("renamed or deleted") && error.contains("put the run's folder back"));
     assert!(control.ended(Position::default(), RunState::Failed).is_err());

@@ -1,12 +1,12 @@
 //! Training steps of an epoch.
 
-use super::{End, Training};
+use super::Training;
 use crate::{
     config::OnError,
     net::Classifier,
     run::{
         Event,
-        event::{LeftOut, Level, Position, Step},
+        event::{FoldState, LeftOut, Level, Position, Step},
     },
     study::{Batch, Loader},
     train::{
@@ -25,12 +25,12 @@ const GPU_EVERY: Duration = Duration::from_secs(2);
 const MOST_LEFT_OUT: usize = 10;
 
 impl Training<'_, '_> {
-    /// Makes the steps of the loader's current phase.
+    /// Makes the steps of the loader's current phase. Returns `Some` if the fold was left in that state.
     pub(super) fn train_epoch(
         &mut self,
         loader: &mut Loader,
         control: &mut Control,
-    ) -> Result<Option<End>> {
+    ) -> Result<Option<FoldState>> {
         let fold = self.fold;
         loop {
             let start = Instant::now();
@@ -39,19 +39,13 @@ impl Training<'_, '_> {
             let Some(batch) = batch.transpose()? else { break };
             let data_seconds = start.elapsed().as_secs_f64();
             let at = self.at();
-            if let Some(end) = self.checkpoint_writer().obey(control, at)? {
-                return Ok(Some(end));
+            if let Some(left) = self.checkpoint_writer().obey(control, at)? {
+                return Ok(Some(left));
             }
             self.place.set(Position { step: at.step + 1, ..at });
             let lr = schedule::learning_rate(&control.config.train, at.epoch);
-            let done = (self.at().epoch - 1) * fold.plan.steps + self.at().step;
-            if fold.panic_at_step == Some(done) {
-                panic!("asked to panic at step {done}");
-            }
-            if fold.print_at_step == Some(done) {
-                print_as_libraries_do();
-            }
-            let made = match fold.nan_at_batch == Some(loader.taken()) {
+            fold.faults.at_step((self.at().epoch - 1) * fold.plan.steps + self.at().step);
+            let made = match fold.faults.spoils(loader.taken()) {
                 true => Err(Error::NonFinite { what: "the loss".into(), studies: batch.studies() }),
                 false => self.train_step(&batch, lr, data_seconds),
             };
@@ -96,7 +90,7 @@ impl Training<'_, '_> {
         let compute_seconds = start.elapsed().as_secs_f64();
         self.tell(&out);
         let logits = (&out.slice_logits[..], &out.study_logits[..]);
-        self.previews.offer(batch, logits, self.place.get(), fold.events);
+        self.previews.offer(batch, logits, self.at());
 
         let mut vertebrae = VertebraLoss::default();
         let positive = self.weights.positive;
@@ -173,12 +167,4 @@ impl Training<'_, '_> {
         self.fold.events.send(Event::LeftOut(LeftOut { at: self.at(), what, studies }));
         Ok(())
     }
-}
-
-/// For tests: prints a line with each of Rust's macros, and writes to fd 2 without a newline.
-fn print_as_libraries_do() {
-    println!("a stray line on stdout");
-    eprintln!("a stray line on stderr");
-    #[cfg(unix)]
-    let _ = rustix::io::write(rustix::stdio::stderr(), b"a stray write to fd 2");
 }

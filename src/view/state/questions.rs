@@ -16,8 +16,8 @@ impl State {
     /// Whether the trainer is paused or about to pause.
     pub fn is_paused(&self) -> bool {
         match self.pending {
-            Some(Pending::Pausing) => true,
-            Some(Pending::Resuming) => false,
+            Some(Command::Pause) => true,
+            Some(Command::Resume) => false,
             _ => self.trainer == Some(TrainerState::Paused),
         }
     }
@@ -30,7 +30,7 @@ impl State {
     /// Whether the run is stopping immediately.
     pub fn is_stopping(&self) -> bool {
         !self.is_over()
-            && (self.pending == Some(Pending::Stopping)
+            && (self.pending == Some(Command::StopNow)
                 || self.trainer == Some(TrainerState::Stopping))
     }
 

@@ -5,7 +5,7 @@ use rsna_tui::run::{
     Command, FoldAction,
     channel::RunHandle,
     control_socket,
-    event::{Answer, Event, FoldEvent, FoldState, Outcome, Position, TrainerState},
+    event::{Ack, Event, FoldEvent, FoldState, Outcome, Position, TrainerState},
     folder::Folder,
     status::{RunState, Status},
 };
@@ -50,7 +50,7 @@ fn until<T>(handle: &RunHandle, mut wanted: impl FnMut(Event) -> Option<T>) -> T
 }
 
 fn fold(handle: &RunHandle, fold: usize, action: FoldAction) {
-    handle.commands.send(Command::Fold { fold, action }).unwrap();
+    handle.commands.send(Command::Fold { fold, action }.into()).unwrap();
 }
 
 fn kill(child: &Child, signal: &str) {
@@ -106,15 +106,15 @@ fn given_another_end_in_its_first_epoch_a_run_is_the_one_that_was_begun_so() {
     let handle = connect(dir, "longer");
     until(&handle, |event| matches!(event, Event::Step(_)).then_some(()));
     let refused = Command::Plan { epochs: Some(1), min_learning_rate: None };
-    handle.commands.send(refused).unwrap();
+    handle.commands.send(refused.into()).unwrap();
     until(&handle, |event| match event {
-        Event::Answer(Answer { refused: Some(why), .. }) => {
+        Event::Ack(Ack { refused: Some(why), .. }) => {
             why.contains("plan: 1 epochs: expected 2 to").then_some(())
         }
         _ => None,
     });
     let plan = Command::Plan { epochs: Some(3), min_learning_rate: Some(1e-5) };
-    handle.commands.send(plan).unwrap();
+    handle.commands.send(plan.into()).unwrap();
     let planned = until(&handle, |event| match event {
         Event::Planned(planned) => Some(planned),
         _ => None,
@@ -136,7 +136,7 @@ fn order_and_states_survive_a_restart_and_a_done_fold_is_trained_again() {
     args.extend(["--folds", "0,1,2"]);
     let mut child = start(dir, &args);
     let handle = connect(dir, "queue");
-    handle.commands.send(Command::Pause).unwrap();
+    handle.commands.send(Command::Pause.into()).unwrap();
     until(&handle, |event| match event {
         Event::Trainer(event) => (event.state == TrainerState::Paused).then_some(()),
         _ => None,

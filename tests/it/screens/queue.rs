@@ -197,7 +197,7 @@ fn what_the_trainer_refuses_is_not_awaited_any_more() {
     tell(&mut screen, Event::Log(Log { level: Level::Warn, message: why.clone() }));
     assert!(top(&mut screen).contains("pausing fold 1…"), "a warning is no answer");
     let command = Command::Fold { fold: 1, action: FoldAction::Pause };
-    tell(&mut screen, Event::Answer(Answer { command, refused: Some(why) }));
+    tell(&mut screen, Event::Ack(Ack { id: None, command, refused: Some(why) }));
     assert!(top(&mut screen).contains("● training fold 1"));
 }
 

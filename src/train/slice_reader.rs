@@ -1,23 +1,24 @@
-//! Reads the slices that a view requests in a thread of their own, so that they can be viewed during a
-//! pause or a long step.
+//! Reads the slices that are only shown, in a thread of their own: those that a view requests, also during
+//! a pause or a long step, and those of previews, for which the trainer does not wait.
 
+use super::preview::picture;
 use crate::{
     bounded::excerpt,
     config::{Config, VERTEBRAE},
     run::{
-        channel::{EventSender, RunHandle},
-        event::{Event, Level, SliceContent, SliceReply, SliceRequest},
+        channel::EventSender,
+        event::{Crop, Event, Level, Picture, Preview, SliceContent, SliceReply, SliceRequest},
     },
-    study::{Recipe, Record, SliceIndex, SliceSource, Table, record::check_study},
-    train::preview::picture,
+    study::{Recipe, Record, SliceIndex, SliceSource, Study, Table, record::check_study},
 };
+use crossbeam_channel::{Receiver, never, select};
 use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
 /// Most characters of a study's name in an error.
 const NAMED: usize = 80;
 
 /// Reads and augments slices.
-pub(super) struct SliceReader {
+pub struct SliceReader {
     config: Config,
     table: Table,
     source: Arc<dyn SliceSource>,
@@ -29,28 +30,67 @@ pub(super) struct SliceReader {
 
 impl SliceReader {
     /// Makes a reader for a run with these settings and studies.
-    pub(super) fn new(config: Config, table: Table, source: Arc<dyn SliceSource>) -> Self {
+    pub fn new(config: Config, table: Table, source: Arc<dyn SliceSource>) -> Self {
         Self { config, table, source, record: None, compared: RefCell::default() }
     }
 
     /// Shows only studies whose slices match `record`.
-    pub(super) fn compared_with(self, record: Option<Record>) -> Self {
+    pub fn compared_with(self, record: Option<Record>) -> Self {
         Self { record, ..self }
     }
 
-    /// Answers requests from `handle` on `events`, one at a time, always the newest. Training works without
-    /// it.
-    pub(super) fn open(self, handle: &RunHandle, events: &EventSender) {
-        let (asked, answers) = (handle.slice_requests.taker(), events.clone());
-        let answer = move || {
-            for wanted in asked {
-                answers.send(Event::SliceReply(self.answer(wanted)));
+    /// Answers `requests`, and completes `previews`, on `events`, until the senders of requests are gone.
+    /// Training works without it.
+    pub fn open(
+        self,
+        requests: Receiver<SliceRequest>,
+        mut previews: Receiver<Preview>,
+        events: &EventSender,
+    ) {
+        let answers = events.clone();
+        let read = move || {
+            loop {
+                let event = select! {
+                    recv(requests) -> wanted => match wanted {
+                        Ok(wanted) => Event::SliceReply(self.answer(wanted)),
+                        Err(_) => return,
+                    },
+                    recv(previews) -> preview => match preview {
+                        Ok(preview) => Event::Preview(self.completed(preview)),
+                        Err(_) => {
+                            previews = never();
+                            continue;
+                        }
+                    },
+                };
+                answers.send(event);
             }
         };
-        if let Err(error) = std::thread::Builder::new().name("slice-reader".into()).spawn(answer) {
-            let message = format!("no thread to read slices for the crops view: {error}");
+        if let Err(error) = std::thread::Builder::new().name("slice-reader".into()).spawn(read) {
+            let message = format!("no thread to read slices for the views of crops: {error}");
             events.log(Level::Warn, message);
         }
+    }
+
+    fn study(&self, uid: &str) -> Option<&Study> {
+        self.table.studies.iter().find(|study| *study.uid == *uid)
+    }
+
+    /// Adds the slices before augmentation, where they can be read.
+    fn completed(&self, mut preview: Preview) -> Preview {
+        let fold = preview.at.fold;
+        preview.crops.iter_mut().for_each(|crop| crop.raw = self.raw(crop, fold));
+        preview
+    }
+
+    fn raw(&self, crop: &Crop, fold: usize) -> Option<Picture> {
+        let study = self.study(&crop.study)?;
+        if study.fold == fold {
+            // Validation studies are not augmented.
+            return Some(crop.seen.clone());
+        }
+        let place = SliceIndex { vertebra: crop.vertebra - 1, slice: crop.slice };
+        Recipe::valid(&self.config).image(&*self.source, study, place).ok().map(|raw| picture(&raw))
     }
 
     fn answer(&self, wanted: SliceRequest) -> SliceReply {
@@ -60,8 +100,7 @@ impl SliceReader {
 
     /// Errors: when the slice cannot be shown; one sentence.
     fn slice(&self, wanted: &SliceRequest) -> Result<SliceContent, String> {
-        let studies = &self.table.studies;
-        let study = studies.iter().find(|study| *study.uid == *wanted.study).ok_or_else(|| {
+        let study = self.study(&wanted.study).ok_or_else(|| {
             format!("the run's table has no study {}", excerpt(&wanted.study, NAMED))
         })?;
         let slices = self.config.data.slices_per_vertebra;
@@ -94,10 +133,54 @@ mod tests {
     use super::*;
     use crate::{
         config::Set,
-        run::{channel::channel, event::Picture},
-        study::{Loader, Phantom},
+        run::channel::channel,
+        study::{Error, Loader, Phantom},
+        train::preview::tests::{SETTINGS, previewed},
     };
     use std::time::Duration;
+
+    /// A source in which every slice is missing.
+    struct Gone;
+
+    impl SliceSource for Gone {
+        fn slice(&self, study: &Study, v: usize, s: usize, _: &mut [u8]) -> Result<(), Error> {
+            let (study, problem) = (study.uid.clone(), "is missing".into());
+            Err(Error::Slice { study, vertebra: v, slice: s, path: "gone".into(), problem })
+        }
+    }
+
+    fn completed(training: bool, source: Arc<dyn SliceSource>) -> Vec<Crop> {
+        let config = Config::load(None, false, &SETTINGS.map(Set::new)).unwrap();
+        let reader = SliceReader::new(config, Phantom::table(4, 2, 0), source);
+        let (preview, _) = previewed(training);
+        let crops = reader.completed(preview).crops;
+        assert!(!crops.is_empty());
+        crops
+    }
+
+    #[test]
+    fn raw_is_the_sources_slice() {
+        let source = Arc::new(Phantom::new(32, 15, 0));
+        let (train, _) = Phantom::table(4, 2, 0).split(1);
+        let mut image = vec![0; 32 * 32 * crate::config::CHANNELS];
+        let mut augmented = 0;
+        for crop in completed(true, source.clone()) {
+            let study = train.iter().find(|s| *s.uid == *crop.study).unwrap();
+            let (vertebra, slice) = (usize::from(crop.vertebra) - 1, usize::from(crop.slice));
+            source.slice(study, vertebra, slice, &mut image).unwrap();
+            assert_eq!(crop.raw, Some(picture(&image)));
+            augmented += usize::from(crop.raw.as_ref() != Some(&crop.seen));
+        }
+        assert!(augmented > 0, "no crop was augmented");
+    }
+
+    #[test]
+    fn validation_shares_one_picture_and_a_lost_slice_has_no_raw_one() {
+        for crop in completed(false, Arc::new(Gone)) {
+            assert!(Arc::ptr_eq(&crop.raw.unwrap().pixels, &crop.seen.pixels));
+        }
+        assert!(completed(true, Arc::new(Gone)).iter().all(|crop| crop.raw.is_none()));
+    }
 
     fn reader() -> SliceReader {
         let sets = [
@@ -167,7 +250,7 @@ mod tests {
         let reader = reader();
         let uid = reader.table.studies[0].uid.to_string();
         let (events, _commands, handle) = channel(None, 0.0);
-        reader.open(&handle, &events);
+        reader.open(handle.slice_requests.taker(), never(), &events);
         handle.slice_requests.put(wanted(&uid, 4, 1));
         let heard = handle.events.recv_timeout(Duration::from_secs(30)).unwrap();
         let Event::SliceReply(reply) = heard.event else { panic!("{heard:?}") };
