@@ -3,12 +3,11 @@
 use crate::{
     bounded, print,
     run::{
-        Event,
         channel::EventSender,
         event::{Level, Stamped},
         folder::Folder,
     },
-    view::{Alert, State, format},
+    view::{Alert, Alerts, format},
 };
 use crossbeam_channel::{Receiver, Sender};
 use std::{
@@ -67,9 +66,8 @@ impl Hook {
         };
         let runner = thread("on_alert").spawn(run).ok()?;
         let listen = move || {
-            let past = State::of_journal(&journal, Some(before));
-            let state = past.map(|(state, _)| state).unwrap_or_default();
-            hook.listen(state, &heard, &sender);
+            let past = Alerts::of_journal(&journal, Some(before)).unwrap_or_default();
+            hook.listen(past, &heard, &sender);
         };
         let listener = thread("alerts").spawn(listen).ok()?;
         Some(Self { listener, runner, ended })
@@ -101,14 +99,11 @@ struct Commands {
 
 impl Commands {
     /// Forwards every new alert until the run is over.
-    fn listen(&self, mut state: State, heard: &Receiver<Stamped>, alerts: &Sender<Alert>) {
+    fn listen(&self, mut run: Alerts, heard: &Receiver<Stamped>, alerts: &Sender<Alert>) {
         for stamped in heard {
-            if matches!(stamped.event, Event::Preview(_)) {
-                continue;
-            }
-            let raised = state.alerts.raised();
-            state.apply(&stamped);
-            for alert in state.alerts.since(raised) {
+            let raised = run.raised();
+            run.apply(&stamped);
+            for alert in run.since(raised) {
                 // Waiting here would miss other events.
                 if alerts.try_send(alert.clone()).is_err() {
                     self.tell(&format!("{WAITING} alerts wait already: one is left out"));
@@ -201,6 +196,7 @@ mod tests {
     use super::*;
     use crate::{
         run::{
+            Event,
             channel::channel,
             event::{ErrorEvent, Position},
         },
@@ -251,9 +247,9 @@ mod tests {
             warned: AtomicBool::new(false),
             over: AtomicBool::new(false),
         };
-        let mut state = State::default();
-        state.apply(&Stamped { at: 1.0, event: error("it failed") });
-        let alert = state.alerts.standing()[0].clone();
+        let mut alerts = Alerts::default();
+        alerts.apply(&Stamped { at: 1.0, event: error("it failed") });
+        let alert = alerts.standing()[0].clone();
         assert_eq!(alert.kind, Kind::Error);
         let beats = || std::fs::metadata(folder.path().join("beats")).map_or(0, |f| f.len());
         let mut patience = Duration::from_millis(200);

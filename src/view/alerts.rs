@@ -11,6 +11,7 @@ use crate::run::journal::{Brief, Pace};
 use std::collections::BTreeMap;
 
 mod epochs;
+mod fold;
 mod gate;
 mod machine;
 mod steps;
@@ -133,6 +134,10 @@ pub struct Alerts {
     raised: u64,
     /// Seconds since the run started.
     now: f64,
+    /// Losses of a constant guess, by fold.
+    baselines: BTreeMap<usize, f64>,
+    /// Epochs per fold.
+    planned: usize,
     /// The fold in training.
     fold: Option<usize>,
     not_finite: NotFinite,

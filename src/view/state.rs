@@ -6,11 +6,11 @@ use super::fold::Fold;
 use super::progress::Progress;
 use super::slice_cache::SliceCache;
 use super::system::History;
-use super::{Mark, format, pending, status, text};
+use super::{Mark, format, pending, text};
 use crate::run::Command;
 use crate::run::event::{
-    CheckpointKind, Epoch, ErrorEvent, Event, FoldState, Gpu, Level, Planned, Position, Preview,
-    Queue, RunFinished, RunStarted, Stamped, Step, System, TrainerState, ValidStep,
+    CheckpointKind, Epoch, Event, FoldState, Gpu, Level, Planned, Position, Preview, Queue,
+    RunFinished, RunStarted, Stamped, Step, System, TrainerState, ValidStep,
 };
 use crate::run::journal::{self, Brief, Pace, Past};
 use std::collections::VecDeque;
@@ -96,16 +96,11 @@ impl State {
         let raised = self.alerts.raised();
         // A finished run's clock stands still, even while slices are viewed.
         if !(self.is_over() && stamped.event.is_picture()) {
-            self.pass(stamped.at);
+            self.at = stamped.at;
         }
         self.fold_in(stamped);
+        self.alerts.apply(stamped);
         self.log_alerts(raised);
-    }
-
-    /// Advances the clock to `at` seconds since the run started.
-    fn pass(&mut self, at: f64) {
-        self.at = at;
-        self.alerts.pass(at);
     }
 
     fn fold_in(&mut self, stamped: &Stamped) {
@@ -133,7 +128,6 @@ impl State {
                     *fold = Fold::new(fold.plan.clone(), fold.epochs.len(), capacity);
                     fold.seed = Some(e.seed);
                 }
-                self.alerts.retrain(e.at.fold);
             }
             Event::Planned(planned) => self.replan(planned),
             Event::EpochStarted(event) => {
@@ -161,19 +155,16 @@ impl State {
             }
             Event::Gpu(gpu) => {
                 self.history.add_gpu(self.at, gpu);
-                self.alerts.gpu(gpu);
                 self.gpu = Some(gpu.clone());
             }
             Event::System(system) => {
                 self.history.add_system(self.at, system);
-                self.alerts.system(system);
                 self.system = Some(system.clone());
             }
             Event::LeftOut(left_out) => {
                 if let Some(fold) = self.fold_mut(left_out.at.fold) {
                     fold.mark(left_out.at, Mark::NonFinite);
                 }
-                self.alerts.left_out(left_out.at);
             }
             Event::Constant(constant) => self.constant.add(constant),
             Event::Checkpoint(checkpoint) => {
@@ -201,19 +192,13 @@ impl State {
                 if let (Some(mark), Some(fold)) = (mark, self.fold_mut(event.at.fold)) {
                     fold.mark(event.at, mark);
                 }
-                self.alerts.held(event.reason.as_ref().map(|reason| format::brief(reason)));
                 self.answer(event.state);
             }
             // Shown by the log; `pending` was handled above.
-            Event::Ack(_) | Event::Log(_) => {}
-            Event::Error(error) => {
-                let error = ErrorEvent { message: format::brief(&error.message), ..*error };
-                self.alerts.state(Kind::Error, status::of_error(&error));
-            }
+            Event::Ack(_) | Event::Log(_) | Event::Error(_) => {}
             Event::RunFinished(finished) => {
                 self.finished = Some(finished.clone());
                 self.pending = None;
-                self.alerts.held(None);
             }
         }
     }
@@ -251,7 +236,6 @@ impl State {
         self.vanished = false;
         self.trainer = None;
         self.pending = None;
-        self.alerts.start(plan);
         self.stops_after_epoch = false;
     }
 
@@ -328,8 +312,7 @@ impl State {
             fold.state = FoldState::Training;
             fold.add_step(step);
         }
-        self.add_pace(Pace::of(step));
-        self.add_figures(step.at, &Brief::of(step));
+        self.history.add_pace(self.at, Pace::of(step));
         self.step = Some(step.clone());
     }
 
@@ -346,21 +329,6 @@ impl State {
         self.progress.add_epoch(epoch);
         if let Some(fold) = self.fold_mut(epoch.at.fold) {
             fold.add_epoch(epoch);
-            let planned = fold.epochs.len();
-            self.alerts.epoch(epoch, planned);
-        }
-    }
-
-    fn add_pace(&mut self, pace: Pace) {
-        self.history.add_pace(self.at, pace);
-        self.alerts.pace(pace);
-    }
-
-    /// Checks a step's figures for alerts.
-    fn add_figures(&mut self, at: Position, step: &Brief) {
-        let fold = self.folds.get(self.current).filter(|fold| fold.plan.fold == at.fold);
-        if let Some(fold) = fold {
-            self.alerts.step(at, step, fold.plan.baseline);
         }
     }
 

@@ -3,7 +3,7 @@
 use super::fold::word;
 use super::{State, format, pending, report};
 use crate::run::Command;
-use crate::run::event::{ErrorEvent, FoldState, Level, Outcome, TrainerState};
+use crate::run::event::{FoldState, Level, Outcome, TrainerState};
 
 /// Shown by an attached view whose events ended before the run did.
 const CONNECTION_ENDED: &str =
@@ -16,12 +16,6 @@ pub struct Alarm {
     pub level: Level,
     /// One line: the condition, since when it holds, and the number of further alerts.
     pub text: String,
-}
-
-/// Describes an error.
-pub(super) fn of_error(error: &ErrorEvent) -> String {
-    let what = if error.fatal { "the run ended in " } else { "" };
-    format!("{what}{}: {}", error.at, error.message)
 }
 
 impl State {

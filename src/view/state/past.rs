@@ -9,8 +9,9 @@ impl Past for State {
 
     fn pace(&mut self, at: f64, pace: Pace) {
         let raised = self.alerts.raised();
-        self.pass(at);
-        self.add_pace(pace);
+        self.at = at;
+        self.history.add_pace(at, pace);
+        Past::pace(&mut self.alerts, at, pace);
         self.log_alerts(raised);
     }
 
@@ -20,12 +21,13 @@ impl Past for State {
             fold.add_brief(at, step);
         }
         let raised = self.alerts.raised();
-        self.add_figures(at, step);
+        Past::step(&mut self.alerts, at, step);
         self.log_alerts(raised);
     }
 
     fn recent(&mut self, stamped: &Stamped) {
-        self.pass(self.at.max(stamped.at));
+        self.at = self.at.max(stamped.at);
+        Past::recent(&mut self.alerts, stamped);
         match &stamped.event {
             Event::Step(step) => {
                 self.progress.add_step(step);
