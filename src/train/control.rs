@@ -468,7 +468,7 @@ impl Control {
             seconds: self.events.seconds(),
             updated: status::now(),
             epochs: self.config.train.epochs,
-            folds: self.queue.status(),
+            folds: self.queue.entries.clone(),
         }
     }
 }

@@ -2,33 +2,16 @@
 
 use crate::run::{
     FoldAction,
-    event::{FoldBest, FoldPlan, FoldState, Queued},
+    event::{FoldPlan, FoldState, Queued},
     rules::{self, Effect, FoldInQueue},
     status::FoldStatus,
 };
-
-/// A fold in the queue.
-#[derive(Debug, Clone)]
-pub struct Entry {
-    /// Number of the fold and its counts of studies and steps.
-    pub plan: FoldPlan,
-    /// Seed of the fold's training.
-    pub seed: u64,
-    /// State of the fold.
-    pub state: FoldState,
-    /// Epochs done.
-    pub epoch: usize,
-    /// Steps done in the next epoch.
-    pub step: usize,
-    /// Best epoch so far.
-    pub best: Option<FoldBest>,
-}
 
 /// Folds of a run.
 #[derive(Debug, Default)]
 pub struct Queue {
     /// Folds in training order.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<FoldStatus>,
     /// Number of the fold in training.
     current: Option<usize>,
     /// Number of the fold that the user wants next.
@@ -37,29 +20,25 @@ pub struct Queue {
 
 impl Queue {
     /// Creates a queue of all `plans` with the state in `known`. `epochs`: the epochs of a fold.
-    pub fn new(plans: Vec<FoldPlan>, seed: u64, epochs: usize, known: &[FoldStatus]) -> Self {
-        let mut entries: Vec<Entry> = plans
-            .into_iter()
-            .map(|plan| {
+    pub fn new(plans: &[FoldPlan], seed: u64, epochs: usize, known: &[FoldStatus]) -> Self {
+        let entry = |plan: &FoldPlan| {
+            let (fold, steps) = (plan.fold, plan.steps);
+            let Some(known) = known.iter().find(|k| k.fold == fold) else {
                 let state = FoldState::Waiting;
-                Entry { plan, seed, state, epoch: 0, step: 0, best: None }
-            })
-            .collect();
-        for entry in &mut entries {
-            let Some(known) = known.iter().find(|k| k.fold == entry.plan.fold) else { continue };
-            (entry.seed, entry.epoch, entry.step) = (known.seed, known.epoch, known.step);
-            entry.best = known.best.clone();
-            entry.state = match known.state {
+                return FoldStatus { fold, state, seed, epoch: 0, step: 0, steps, best: None };
+            };
+            let state = match known.state {
                 // Keep the user's decisions.
-                FoldState::Paused => FoldState::Paused,
-                FoldState::Skipped => FoldState::Skipped,
+                FoldState::Paused | FoldState::Skipped => known.state,
                 FoldState::Done if known.epoch >= epochs => FoldState::Done,
                 _ => FoldState::Waiting,
             };
-        }
+            FoldStatus { state, steps, ..known.clone() }
+        };
+        let mut entries: Vec<FoldStatus> = plans.iter().map(entry).collect();
         // Keep the known order; append new folds.
         let place = |fold: usize| known.iter().position(|k| k.fold == fold).unwrap_or(usize::MAX);
-        entries.sort_by_key(|entry| place(entry.plan.fold));
+        entries.sort_by_key(|entry| place(entry.fold));
         // Resume the fold that was in training first.
         let at_work = |k: &FoldStatus| {
             matches!(k.state, FoldState::Training | FoldState::Validating | FoldState::Stopped)
@@ -70,7 +49,7 @@ impl Queue {
 
     /// Puts completed folds back into the queue after the number of epochs was raised to `epochs`.
     pub fn extend(&mut self, epochs: usize) {
-        let done = |e: &&mut Entry| e.state == FoldState::Done && e.epoch < epochs;
+        let done = |e: &&mut FoldStatus| e.state == FoldState::Done && e.epoch < epochs;
         for entry in self.entries.iter_mut().filter(done) {
             entry.state = FoldState::Waiting;
         }
@@ -78,10 +57,10 @@ impl Queue {
 
     /// Picks the next fold to train, if there is one.
     pub fn take_next(&mut self) -> Option<usize> {
-        let waits = |e: &&Entry| e.state == FoldState::Waiting;
+        let waits = |e: &&FoldStatus| e.state == FoldState::Waiting;
         let asked = self.asked.take();
         let asked = asked.filter(|&fold| self.get(fold).as_ref().is_some_and(waits));
-        self.current = asked.or_else(|| self.entries.iter().find(waits).map(|e| e.plan.fold));
+        self.current = asked.or_else(|| self.entries.iter().find(waits).map(|e| e.fold));
         self.current
     }
 
@@ -96,13 +75,13 @@ impl Queue {
     }
 
     /// Returns the fold `number`.
-    pub fn get(&self, number: usize) -> Option<&Entry> {
-        self.entries.iter().find(|e| e.plan.fold == number)
+    pub fn get(&self, number: usize) -> Option<&FoldStatus> {
+        self.entries.iter().find(|e| e.fold == number)
     }
 
     /// Returns the fold `number` for changes.
-    pub fn get_mut(&mut self, number: usize) -> Option<&mut Entry> {
-        self.entries.iter_mut().find(|e| e.plan.fold == number)
+    pub fn get_mut(&mut self, number: usize) -> Option<&mut FoldStatus> {
+        self.entries.iter_mut().find(|e| e.fold == number)
     }
 
     /// Ends the training of the current fold in `state`.
@@ -123,8 +102,8 @@ impl Queue {
     /// refused, with the reason as a sentence.
     pub fn obey(&mut self, fold: usize, action: FoldAction) -> Result<Effect, String> {
         use FoldAction as A;
-        let Some(place) = self.entries.iter().position(|e| e.plan.fold == fold) else {
-            let numbers: Vec<_> = self.entries.iter().map(|e| e.plan.fold.to_string()).collect();
+        let Some(place) = self.entries.iter().position(|e| e.fold == fold) else {
+            let numbers: Vec<_> = self.entries.iter().map(|e| e.fold.to_string()).collect();
             let numbers = numbers.join(", ");
             return Err(format!("there is no fold {fold} in this run; it has {numbers}"));
         };
@@ -168,22 +147,8 @@ impl Queue {
 
     /// Returns the queue as reported in events.
     pub fn states(&self) -> Vec<Queued> {
-        let queued = |e: &Entry| Queued { fold: e.plan.fold, state: e.state, seed: e.seed };
+        let queued = |e: &FoldStatus| Queued { fold: e.fold, state: e.state, seed: e.seed };
         self.entries.iter().map(queued).collect()
-    }
-
-    /// Returns the queue as written to `state.json`.
-    pub fn status(&self) -> Vec<FoldStatus> {
-        let status = |e: &Entry| FoldStatus {
-            fold: e.plan.fold,
-            state: e.state,
-            seed: e.seed,
-            epoch: e.epoch,
-            step: e.step,
-            steps: e.plan.steps,
-            best: e.best.clone(),
-        };
-        self.entries.iter().map(status).collect()
     }
 }
 
@@ -199,7 +164,7 @@ mod tests {
     }
 
     fn queue() -> Queue {
-        Queue::new((0..3).map(plan).collect(), 5, 10, &[])
+        Queue::new(&[0, 1, 2].map(plan), 5, 10, &[])
     }
 
     #[test]
@@ -239,8 +204,7 @@ mod tests {
         assert_eq!(q.obey(2, A::Earlier), Ok(Effect::Stay));
         assert_eq!(q.obey(0, A::Retrain), Ok(Effect::GoOn));
         q.obey(1, A::Pause).unwrap();
-        let known = q.status();
-        let restarted = Queue::new((0..4).map(plan).collect(), 5, 10, &known);
+        let restarted = Queue::new(&[0, 1, 2, 3].map(plan), 5, 10, &q.entries);
         let states: Vec<_> = restarted.states().iter().map(|e| (e.fold, e.state, e.seed)).collect();
         let expected =
             [(2, S::Waiting, 5), (1, S::Paused, 5), (0, S::Waiting, 6), (3, S::Waiting, 5)];

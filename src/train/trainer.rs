@@ -96,12 +96,12 @@ fn run(
     let place = Cell::new(Position::default());
     let plans: Vec<FoldPlan> = config.train.folds.iter().map(|&f| plan(job, f)).collect();
     let known = job.resume.as_ref().map_or(&[][..], |left| &left.folds);
-    let mut queue = Queue::new(plans, config.seed, config.train.epochs, known);
+    let mut queue = Queue::new(&plans, config.seed, config.train.epochs, known);
     for entry in &mut queue.entries {
         // The folder may have been moved.
         let retrain_seed = (entry.seed != config.seed).then_some(entry.seed);
         if let Some(best) = &mut entry.best {
-            best.path = job.folder.best(entry.plan.fold, retrain_seed).display().to_string();
+            best.path = job.folder.best(entry.fold, retrain_seed).display().to_string();
         }
     }
     let mut found = BTreeMap::new();
@@ -115,7 +115,8 @@ fn run(
         Ok(control) => control,
         Err(error) => return fail(Error::Thread(error)),
     };
-    let folds = AssertUnwindSafe(|| folds(job, faults, &mut control, &mut found, previews, &place));
+    let folds =
+        AssertUnwindSafe(|| folds(job, faults, &plans, &mut control, &mut found, previews, &place));
     let mut outcome = match catch_unwind(folds) {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(error)) => fail(error),
@@ -170,6 +171,7 @@ fn run(
 fn folds(
     job: &Job,
     faults: Faults,
+    plans: &[FoldPlan],
     control: &mut Control,
     found: &mut BTreeMap<usize, Found>,
     previews: &Latest<Preview>,
@@ -179,16 +181,14 @@ fn folds(
     let spec = Spec::new(config);
     let events = control.events.clone();
     let first = control.queue.take_next();
-    let shown = first.unwrap_or(control.queue.entries[0].plan.fold);
+    let shown = first.unwrap_or(control.queue.entries[0].fold);
     let at = |fold| Position { fold, epoch: 0, step: 0 };
     place.set(at(shown));
     let network = |control: &Control, fold| {
         Classifier::new(&spec, seed(job, control, fold), fold, DType::F32, &job.device)
     };
     let model = network(control, shown)?;
-    let plans = config.train.folds.iter();
-    let plans = plans.filter_map(|&fold| Some(control.queue.get(fold)?.plan.clone())).collect();
-    events.send(Event::RunStarted(started(job, &spec, &model, plans)));
+    events.send(Event::RunStarted(started(job, &spec, &model, plans.to_vec())));
     let mut ready = Some((shown, model));
     control.tell_queue()?;
     for changed in job.resume.iter().flat_map(|left| &left.changed) {
@@ -198,7 +198,7 @@ fn folds(
         events.log(Level::Info, format!("training on the CPU: {why}"));
     }
     for entry in control.queue.entries.iter().filter(|entry| entry.state == FoldState::Done) {
-        let (fold, epochs) = (entry.plan.fold, entry.epoch);
+        let (fold, epochs) = (entry.fold, entry.epoch);
         events.log(Level::Info, format!("fold {fold}: its {epochs} epochs are done"));
     }
     let (mut failed, mut stopped) = (false, false);
@@ -231,8 +231,8 @@ fn folds(
         let memory = &*memory.get_or_insert_with(|| Cell::new(memory_plan(job, &spec, &events)));
         let (train, valid) = job.table.split(number);
         let config = Config { seed, ..control.config.clone() };
-        let plan = control.queue.get(number).map(|entry| entry.plan.clone());
-        let plan = &plan.expect("the queue named it");
+        let plan =
+            plans.iter().find(|plan| plan.fold == number).expect("the queue holds the plans");
         let fold = Fold {
             job,
             config: &config,
@@ -272,19 +272,18 @@ fn folds(
                     _ => control.stop_after_epoch = false,
                 }
             }
-            // Only this fold fails; train the others.
-            Err(error @ (Error::NonFinite { .. } | Error::Diverged(_) | Error::Study(_))) => {
+            Err(error) => {
+                let at = place.get();
+                control.queue.left(FoldState::Failed);
+                events.send(Event::Fold(FoldEvent { at, state: FoldState::Failed }));
+                let (Error::NonFinite { .. } | Error::Diverged(_) | Error::Study(_)) = error else {
+                    return Err(error);
+                };
+                // Only this fold fails; train the others.
                 failed = true;
                 stopped = control.stop_after_epoch;
-                control.queue.left(FoldState::Failed);
-                events.send(Event::Fold(FoldEvent { at: place.get(), state: FoldState::Failed }));
                 let message = format!("fold {number} failed: {error}");
-                events.send(Event::Error(ErrorEvent { at: place.get(), message, fatal: false }));
-            }
-            Err(error) => {
-                control.queue.left(FoldState::Failed);
-                events.send(Event::Fold(FoldEvent { at: place.get(), state: FoldState::Failed }));
-                return Err(error);
+                events.send(Event::Error(ErrorEvent { at, message, fatal: false }));
             }
         }
         if stopped {

@@ -21,7 +21,7 @@ fn control() -> (Control, RunHandle, tempfile::TempDir) {
         valid_batches: 1,
         baseline: 0.7,
     };
-    let mut queue = Queue::new(vec![plan(0), plan(1)], 0, 10, &[]);
+    let mut queue = Queue::new(&[plan(0), plan(1)], 0, 10, &[]);
     queue.take_next();
     let config = Config::load(None, false, &[]).unwrap();
     let control = Control::new(commands, events, &folder, queue, config).unwrap();
@@ -204,4 +204,52 @@ fn who_stops_while_nothing_can_be_written_is_not_held_again() {
     assert!(error.contains("renamed or deleted") && error.contains("put the run's folder back"));
     assert!(control.ended(Position::default(), RunState::Failed).is_err());
     assert!(!dir.path().join("run").exists());
+}
+
+#[test]
+fn every_request_is_answered_once_under_its_id() {
+    let (mut control, handle, _dir) = control();
+    let at = Position::default();
+    let fold = |fold, action| Command::Fold { fold, action };
+    let send = |id, command| handle.commands.send(Request { id: Some(id), command }).unwrap();
+    let answers = || -> Vec<(Option<u64>, bool)> {
+        let acks = handle.events.try_iter().filter_map(|e| match e.event {
+            Event::Ack(ack) => Some((ack.id, ack.refused.is_some())),
+            _ => None,
+        });
+        acks.collect()
+    };
+    let commands = [
+        Command::Pause,
+        Command::StopAfterEpoch,
+        fold(1, FoldAction::Pause),
+        fold(7, FoldAction::Skip),
+        Command::Plan { epochs: Some(1), min_learning_rate: None },
+        Command::Resume,
+    ];
+    for (id, command) in (1..).zip(commands) {
+        send(id, command);
+    }
+    assert_eq!(control.check(at).unwrap(), Flow::Save);
+    assert_eq!(control.check(at).unwrap(), Flow::Continue);
+    let refused = |id| id == 4 || id == 5;
+    assert_eq!(answers(), (1..=6).map(|id| (Some(id), refused(id))).collect::<Vec<_>>());
+
+    // A checkpoint that nobody could write.
+    send(7, Command::Checkpoint);
+    assert_eq!(control.check(at).unwrap(), Flow::Save);
+    assert_eq!(answers(), []);
+    control.check(at).unwrap();
+    assert_eq!(answers(), [(Some(7), true)]);
+
+    // A fold that is to start has done so when it trains.
+    send(8, fold(1, FoldAction::Start));
+    assert_eq!(control.check(at).unwrap(), Flow::Leave(FoldState::Waiting));
+    control.queue.left(FoldState::Waiting);
+    assert_eq!(control.queue.take_next(), Some(1));
+    control.tell_queue().unwrap();
+    assert_eq!(answers(), []);
+    control.queue.stands(1, FoldState::Training);
+    control.acknowledge_obeyed();
+    assert_eq!(answers(), [(Some(8), false)]);
 }
