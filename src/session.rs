@@ -350,7 +350,7 @@ fn npy_folder(config: &Config) -> NpyFolder {
 /// Checks everything that could stop training, before the dashboard opens.
 fn check_inputs(config: &Config, table: &Table, source: &dyn SliceSource) -> Result<Checked> {
     table.check_folds(&config.train.folds, config.train.batch_size)?;
-    let checked = check_slices(config, source, &table.studies)?;
+    let checked = check_slices(config, &table.studies, |studies| source.check(studies))?;
     if !config.model.pretrained.as_os_str().is_empty() {
         // Check that the weights fit; each fold loads them again into a new network.
         let model = Classifier::new(&Spec::new(config), 0, 0, DType::F32, &Device::Cpu)?;
@@ -362,41 +362,25 @@ fn check_inputs(config: &Config, table: &Table, source: &dyn SliceSource) -> Res
     Ok(checked)
 }
 
-fn check_slices(config: &Config, source: &dyn SliceSource, studies: &[Study]) -> Result<Checked> {
-    tell_files(config, studies);
-    let checked = source.check(studies)?;
-    tell_resized(config, studies, checked.resized);
-    Ok(checked)
-}
-
-/// Like [`check_slices`], but returns each study's problem instead of one error for all.
-fn check_each_slice(
+/// Checks the slices of `studies` by `check`: [`SliceSource::check`] or [`SliceSource::check_each`].
+fn check_slices(
     config: &Config,
-    source: &dyn SliceSource,
     studies: &[Study],
+    check: impl FnOnce(&[Study]) -> std::result::Result<Checked, study::Error>,
 ) -> Result<Checked> {
-    tell_files(config, studies);
-    let checked = source.check_each(studies)?;
-    tell_resized(config, studies, checked.resized);
-    Ok(checked)
-}
-
-fn tell_files(config: &Config, studies: &[Study]) {
     let files = studies.len() * config.images_per_study();
+    let all = summary::grouped(files);
     if !config.is_phantom() && files > MANY_FILES {
-        print::note(format_args!("checking {} slice files …", summary::grouped(files)));
+        print::note(format_args!("checking {all} slice files …"));
     }
-}
-
-fn tell_resized(config: &Config, studies: &[Study], resized: usize) {
-    if resized > 0 {
-        let files = studies.len() * config.images_per_study();
-        let (some, all) = (summary::grouped(resized), summary::grouped(files));
-        let size = config.data.image_size;
+    let checked = check(studies)?;
+    if checked.resized > 0 {
+        let (some, size) = (summary::grouped(checked.resized), config.data.image_size);
         print::warn(format_args!(
             "{some} of {all} crops are resized to {size} x {size}, data.image_size"
         ));
     }
+    Ok(checked)
 }
 
 fn default_name(demo: bool) -> String {

@@ -43,7 +43,8 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
     let signals = Signals::listen(RequeueSignal::None)?;
     let (mut handle, upto) = match folder.is_in_use() {
         true => connect(&folder)?,
-        false => (disconnected_handle(), None),
+        // No trainer hears it.
+        false => (channel(None, 0.0).2, None),
     };
     let (mut state, strange) = State::of_journal(&folder.journal(), upto)?;
     if strange > 0 {
@@ -81,21 +82,12 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
     signals.draws(true);
     let keys = super::keys(&config)?;
     let settings = tui::Settings { ui: &config.ui, keys, runs: dir };
-    match tui::run(&handle, state, tui::Attachment::Attached, settings, &signals.tui) {
-        Ok(tui::Exit::Detached) => {
-            print::line(format_args!("{name} goes on; look again: rsna-tui attach {name}"));
-        }
-        Ok(tui::Exit::Quit) => {}
-        Ok(tui::Exit::TerminalGone(_)) => {}
-        Err(error) => bail!("no dashboard on this terminal: {error}; try --no-tui"),
+    let exit = tui::run(&handle, state, tui::Attachment::Attached, settings, &signals.tui)
+        .map_err(|error| eyre!("no dashboard on this terminal: {error}; try --no-tui"))?;
+    if matches!(exit, tui::Exit::Detached) {
+        print::line(format_args!("{name} goes on; look again: rsna-tui attach {name}"));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Makes a handle without a trainer, for a finished run.
-fn disconnected_handle() -> RunHandle {
-    let (_, _, handle) = channel(None, 0.0);
-    handle
 }
 
 /// Adds the worst studies from a finished run's evaluation, if it has been evaluated.

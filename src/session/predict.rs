@@ -57,8 +57,8 @@ pub fn predict(args: &cli::Predict) -> Result<(CommandOutput, bool)> {
     let (mut studies, source, mut left_out) = asked(args, &config, data.as_ref())?;
     let asked = studies.len() + left_out.len();
     let checked = match args.skip_bad {
-        true => super::check_each_slice(&config, &*source, &studies)?,
-        false => super::check_slices(&config, &*source, &studies)?,
+        true => super::check_slices(&config, &studies, |studies| source.check_each(studies))?,
+        false => super::check_slices(&config, &studies, |studies| source.check(studies))?,
     };
     let found = take_out_bad(checked, &mut studies, &mut left_out);
     if let Some(data) = &data {

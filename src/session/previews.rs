@@ -65,9 +65,9 @@ fn sheet(preview: &Preview) -> Option<GrayImage> {
     for crop in crops {
         let pictures = [(Some(&crop.seen), 0), (crop.raw.as_ref(), height + GAP)];
         for (picture, top) in pictures.into_iter().filter_map(|(p, top)| Some((p?, top))) {
-            for (i, &grey) in picture.pixels.iter().take(crop.width * crop.height).enumerate() {
-                let (x, y) = (left + i % crop.width, top + i / crop.width);
-                sheet.put_pixel(x as u32, y as u32, image::Luma([grey]));
+            let (width, height) = (crop.width as u32, crop.height as u32);
+            if let Some(picture) = GrayImage::from_raw(width, height, picture.pixels.to_vec()) {
+                image::imageops::replace(&mut sheet, &picture, left as i64, top as i64);
             }
         }
         left += crop.width + GAP;

@@ -94,7 +94,7 @@ impl Data {
     ///
     /// Errors: when slices cannot be used, or differ.
     pub(super) fn check_slices(&self, config: &Config, studies: &[study::Study]) -> Result<()> {
-        let checked = super::check_slices(config, &*self.source, studies)?;
+        let checked = super::check_slices(config, studies, |studies| self.source.check(studies))?;
         self.same_slices(studies, &checked.fingerprints)
     }
 

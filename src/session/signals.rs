@@ -99,29 +99,28 @@ impl Signals {
                     }
                     SIGCONT => tui.resumed.store(true, Ordering::Relaxed),
                     SIGWINCH => tui.resized.store(true, Ordering::Relaxed),
-                    _ => {}
+                    _ if Some(signal) == preemption => {
+                        command(Command::Requeue);
+                        continue;
+                    }
+                    _ => {
+                        if DEADLY.contains(&signal) {
+                            tui::restore_terminal();
+                            let _ = signal_hook::low_level::emulate_default_handler(signal);
+                        }
+                        if stopped_by.swap(signal, Ordering::Relaxed) != 0 {
+                            tui::restore_terminal();
+                            std::process::exit(128 + signal);
+                        }
+                        tui.terminate.store(true, Ordering::Relaxed);
+                        if command(Command::StopNow) && !drawn.load(Ordering::Relaxed) {
+                            print::note_aside(
+                                "stopping: saving the last weights (again to leave at once)",
+                            );
+                        }
+                    }
                 }
-                if [SIGHUP, SIGTSTP, SIGCONT, SIGWINCH].contains(&signal) {
-                    tui.waker.wake();
-                    continue;
-                }
-                if Some(signal) == preemption {
-                    command(Command::Requeue);
-                    continue;
-                }
-                if DEADLY.contains(&signal) {
-                    tui::restore_terminal();
-                    let _ = signal_hook::low_level::emulate_default_handler(signal);
-                }
-                if stopped_by.swap(signal, Ordering::Relaxed) != 0 {
-                    tui::restore_terminal();
-                    std::process::exit(128 + signal);
-                }
-                tui.terminate.store(true, Ordering::Relaxed);
                 tui.waker.wake();
-                if command(Command::StopNow) && !drawn.load(Ordering::Relaxed) {
-                    print::note_aside("stopping: saving the last weights (again to leave at once)");
-                }
             }
         })?;
         Ok(())
