@@ -97,9 +97,7 @@ fn start(cli: &Cli) -> Result<ExitCode> {
             true => session::steer(&args.steer, run::Command::StopAfterEpoch),
             false => session::steer(&args.steer, run::Command::StopNow),
         },
-        Command::Resume(args) => {
-            train(&args.background, args.faults, || session::resume(args))
-        }
+        Command::Resume(args) => train(&args.background, args.faults, || session::resume(args)),
     }
 }
 

@@ -5,7 +5,6 @@ use super::{
     Error, Result,
     adamw::AdamW,
     checkpoint::{self, Best, Progress, TrainSums, check_finite},
-    checkpoint_writer::CheckpointWriter,
     control::{Control, Flow},
     fold_inputs::Fold,
     log::{ctime, log_line, trim_log},
@@ -15,7 +14,6 @@ use super::{
     schedule,
     skips::Skips,
     step::{Bytes, Images},
-    validation::{Validation, validate},
 };
 use crate::{
     config::{Config, Metric},
@@ -32,7 +30,11 @@ use crate::{
 };
 use std::{cell::Cell, ops::Range, sync::Arc, time::Instant};
 
+mod checkpoints;
 mod steps;
+mod validation;
+
+use validation::Validation;
 
 /// Maximum of `checkpoint.keep`.
 pub const MOST_KEPT: usize = 100;
@@ -129,7 +131,7 @@ impl Fold<'_> {
         training.found.skips.tell(self.events);
         if let Err(Error::NonFinite { .. } | Error::Study(_)) = &left {
             // The weights are those after the previous step.
-            training.checkpoint_writer().save(control, training.at())?;
+            training.save(control)?;
         }
         let state = left?;
         // Wait for the disk before announcing the end of the fold.
@@ -218,20 +220,7 @@ impl Training<'_, '_> {
             // Validation does not use every weight, so it would not notice all of them.
             check_finite(self.model)?;
             self.state(FoldState::Validating, control);
-            let at = self.at();
-            let Self { fold, model, optimizer, sums, batches, found, .. } = self;
-            let (sums, batches, best) = (*sums, *batches, found.best);
-            let writer = CheckpointWriter { fold, model, optimizer, sums, batches, best };
-            let validation = validate(
-                fold,
-                model,
-                &mut loader,
-                at,
-                &mut self.previews,
-                &mut found.skips,
-                &mut || writer.obey(control, at),
-            )?;
-            let validation = match validation {
+            let validation = match self.validate(&mut loader, control)? {
                 Ok(validation) => validation,
                 Err(left) => return Ok(left),
             };
@@ -280,29 +269,6 @@ impl Training<'_, '_> {
                 studies: studies.to_vec(),
             }));
         }
-    }
-
-    /// The current state as the input of a checkpoint.
-    fn checkpoint_writer(&self) -> CheckpointWriter<'_> {
-        let (fold, model, optimizer) = (self.fold, self.model, &self.optimizer);
-        let (sums, batches, best) = (self.sums, self.batches, self.found.best);
-        CheckpointWriter { fold, model, optimizer, sums, batches, best }
-    }
-
-    /// Saves a checkpoint if `checkpoint.every_steps` or `checkpoint.every_minutes` is due.
-    fn save_by_the_way(&mut self, control: &mut Control) -> Result<()> {
-        let settings = &self.fold.config.checkpoint;
-        let (steps, when) = &mut self.since;
-        *steps += 1;
-        let minutes = when.elapsed().as_secs_f64() / 60.0;
-        let due = (settings.every_steps > 0 && *steps >= settings.every_steps)
-            || (settings.every_minutes > 0.0 && minutes >= settings.every_minutes);
-        // The end of the epoch is saved anyway.
-        if due && self.at().step < self.fold.plan.steps {
-            self.since = (0, Instant::now());
-            self.checkpoint_writer().save(control, self.at())?;
-        }
-        Ok(())
     }
 
     fn finish_epoch(&mut self, v: Validation, control: &mut Control) -> Result<()> {
@@ -361,7 +327,6 @@ impl Training<'_, '_> {
         }));
         fold.events.send(Event::Worst(Worst { at, studies: v.worst }));
         fold.events.log(Level::Info, line.find("Fold ").map_or(&*line, |i| &line[i..]));
-        self.since = (0, Instant::now());
-        self.checkpoint_writer().save_epoch(control, at, is_best)
+        self.save_epoch(control, is_best)
     }
 }

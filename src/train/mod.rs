@@ -3,7 +3,6 @@
 pub mod adamw;
 pub mod cgroup;
 pub mod checkpoint;
-mod checkpoint_writer;
 pub mod control;
 pub mod faults;
 pub mod fold;
@@ -22,7 +21,6 @@ pub mod skips;
 pub mod slice_reader;
 pub mod step;
 pub mod trainer;
-pub mod validation;
 pub mod worst;
 
 use crate::{device, net::weights, run::write_errors};

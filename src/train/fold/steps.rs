@@ -39,7 +39,7 @@ impl Training<'_, '_> {
             let Some(batch) = batch.transpose()? else { break };
             let data_seconds = start.elapsed().as_secs_f64();
             let at = self.at();
-            if let Some(left) = self.checkpoint_writer().obey(control, at)? {
+            if let Some(left) = self.obey(control)? {
                 return Ok(Some(left));
             }
             self.place.set(Position { step: at.step + 1, ..at });
