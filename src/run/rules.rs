@@ -62,7 +62,7 @@ pub fn is_set_aside(state: FoldState) -> bool {
 ///
 /// Ids are compared where both sides have one. A trainer of an older version has none, and answers
 /// commands that change its own state only by that change.
-pub fn answer<'e>(request: Request, event: &'e Event) -> Option<Result<(), &'e str>> {
+pub fn answer(request: Request, event: &Event) -> Option<Result<(), &str>> {
     use TrainerState as T;
     let Request { id, command } = request;
     let is_stop = matches!(command, Command::StopNow | Command::Requeue);
