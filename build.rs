@@ -1,25 +1,14 @@
-//! With the `cuda` feature: compiles the kernels under `src/net/ops` to PTX. The program embeds the PTX,
+//! With the `cuda` feature: compiles the kernels in `src/net/ops/kernels` to PTX. The program embeds the PTX,
 //! and the driver compiles it for the GPU.
 //!
 //! Looks for nvcc in `$RSNA_TUI_NVCC`, `$NVCC`, `$CUDA_HOME/bin`, then on the path. (candle compiles its
 //! kernels with `$NVCC`; the first variable is for ours only.) The PTX runs on GPUs of compute
 //! capability `$CUDA_COMPUTE_CAP` (the same as candle's kernels) and newer; the default is 8.0.
 
-use std::{env, path::PathBuf, process::Command};
+use std::{env, fs, path::PathBuf, process::Command};
 
-/// Kernel families, one `.cu` file each; all include `common.cuh`.
-const FAMILIES: [&str; 10] = [
-    "adamw",
-    "bias_gelu",
-    "colsum",
-    "depthwise",
-    "head",
-    "images",
-    "layer_norm",
-    "lstm",
-    "maps",
-    "scale_residual",
-];
+/// Folder of the kernels: `.cu` files, which all include `common.cuh`.
+const KERNELS: &str = "src/net/ops/kernels";
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -29,15 +18,16 @@ fn main() {
     for name in ["RSNA_TUI_NVCC", "NVCC", "CUDA_HOME", "CUDA_COMPUTE_CAP"] {
         println!("cargo:rerun-if-env-changed={name}");
     }
-    println!("cargo:rerun-if-changed=src/net/ops/common.cuh");
+    println!("cargo:rerun-if-changed={KERNELS}");
     let nvcc = nvcc();
     let out = env::var("OUT_DIR").expect("cargo sets OUT_DIR");
     // candle turns 90 into 90a for its kernels, and other GPUs reject that: keep ours at 90.
     let cap = env::var("CUDA_COMPUTE_CAP").unwrap_or_default().replace('.', "");
     let cap = if cap.is_empty() { "80".into() } else { cap };
-    for family in FAMILIES {
-        let source = format!("src/net/ops/{family}.cu");
-        println!("cargo:rerun-if-changed={source}");
+    let mut modules = String::new();
+    for family in families() {
+        let source = format!("{KERNELS}/{family}.cu");
+        modules += &format!("(\"{family}\", include_str!(\"{family}.ptx\")),\n");
         let done = Command::new(&nvcc)
             .args(["--ptx", "-O3", "--std=c++17", "-Xcompiler", "-fPIC"])
             .arg(format!("-arch=compute_{cap}"))
@@ -57,8 +47,20 @@ fn main() {
             ),
         }
     }
+    let list = PathBuf::from(&out).join("modules.rs");
+    fs::write(list, format!("[{modules}]")).expect("cargo's folder for results can be written");
     println!("cargo:rustc-env=RSNA_TUI_CUDA={}", version(&nvcc));
     println!("cargo:rustc-env=RSNA_TUI_CUDA_CAP={cap}");
+}
+
+/// Names of the kernel files without `.cu`, sorted.
+fn families() -> Vec<String> {
+    let files = fs::read_dir(KERNELS).expect("the kernels' folder is part of the source");
+    let names = files.filter_map(|file| file.ok()?.file_name().into_string().ok());
+    let mut families: Vec<String> =
+        names.filter_map(|name| Some(name.strip_suffix(".cu")?.into())).collect();
+    families.sort();
+    families
 }
 
 fn nvcc() -> PathBuf {

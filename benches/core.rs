@@ -7,7 +7,7 @@
 
 use candle_core::{Device, Tensor, Var};
 use criterion::{Criterion, criterion_group, criterion_main};
-use rsna_tui::net::ops;
+use rsna_tui::net::graph;
 use std::{hint::black_box, time::Duration};
 
 /// The allocator of the program.
@@ -29,11 +29,11 @@ fn op(c: &mut Criterion) {
     let w_hh = (w_hh * 0.05).expect("a product");
     type Run<'a> = Box<dyn Fn() -> candle_core::Result<Tensor> + 'a>;
     let ops: [(&str, Run); 5] = [
-        ("depthwise 7x7", Box::new(|| ops::depthwise7(x, &taps, &width))),
-        ("layer norm", Box::new(|| ops::layer_norm(x, &width, &width, 1e-6))),
-        ("bias + gelu", Box::new(|| ops::bias_gelu(x, &width))),
-        ("scale + residual", Box::new(|| ops::scale_residual(x, &width, &width, x))),
-        ("lstm recurrence", Box::new(|| ops::lstm_recurrence(gates.as_tensor(), &w_hh))),
+        ("depthwise 7x7", Box::new(|| graph::depthwise7(x, &taps, &width))),
+        ("layer norm", Box::new(|| graph::layer_norm(x, &width, &width))),
+        ("bias + gelu", Box::new(|| graph::bias_gelu(x, &width))),
+        ("scale + residual", Box::new(|| graph::scale_residual(x, &width, &width, x))),
+        ("lstm recurrence", Box::new(|| graph::lstm_recurrence(gates.as_tensor(), &w_hh))),
     ];
     let mut group = c.benchmark_group("op");
     for (name, run) in &ops {

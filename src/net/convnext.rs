@@ -2,12 +2,12 @@
 //! blocks of depthwise 7×7 – LayerNorm – MLP – layer scale – residual, pooling, LayerNorm.
 
 use super::{
-    description::{Affine, Block, EPS, Encoder},
-    ops,
+    description::{Affine, Block, Encoder},
+    graph,
     parameters::{Builder, tensor},
     spec::Spec,
 };
-use candle_core::{DType, Module, Result, Tensor, Var};
+use candle_core::{DType, Result, Tensor, Var};
 
 /// The encoder: images → features.
 #[derive(Debug, Clone)]
@@ -20,12 +20,12 @@ impl Affine<Var> {
 
     fn normalise(&self, x: &Tensor, track: bool) -> Result<Tensor> {
         let (w, b) = self.tensors(track);
-        ops::layer_norm(x, &w, &b, EPS)
+        graph::layer_norm(x, &w, &b)
     }
 
     fn multiply(&self, x: &Tensor, track: bool) -> Result<Tensor> {
         let (w, b) = self.tensors(track);
-        ops::linear(x, &w, &b)
+        graph::linear(x, &w, &b)
     }
 }
 
@@ -42,14 +42,15 @@ impl Block<Var> {
     fn forward(&self, x: &Tensor, inner: DType, track: bool) -> Result<Tensor> {
         let (n, h, w, c) = x.dims4()?;
         let (weight, bias) = self.depthwise.tensors(track);
-        let y = ops::depthwise7(&x.to_dtype(inner)?, &weight, &bias)?.reshape((n * h * w, c))?;
+        let y = graph::depthwise7(&x.to_dtype(inner)?, &weight, &bias)?.reshape((n * h * w, c))?;
         let y = self.norm.normalise(&y, track)?;
         let (w1, b1) = self.fc1.tensors(track);
-        let y = ops::bias_gelu(&ops::multiply(&y, &w1)?, &b1)?;
+        let y = graph::bias_gelu(&graph::multiply(&y, &w1)?, &b1)?;
         let (w2, b2) = self.fc2.tensors(track);
-        let y = ops::multiply(&y, &w2)?;
+        let y = graph::multiply(&y, &w2)?;
         let residual = x.reshape((n * h * w, c))?;
-        ops::scale_residual(&y, &b2, &tensor(&self.gamma, track), &residual)?.reshape((n, h, w, c))
+        graph::scale_residual(&y, &b2, &tensor(&self.gamma, track), &residual)?
+            .reshape((n, h, w, c))
     }
 }
 
@@ -76,9 +77,9 @@ impl ConvNeXt {
         let x = match &self.0.second {
             None => self.0.stem.multiply(&patches(images, 4)?, track)?,
             Some(second) => {
-                let x = self.0.stem.multiply(&ops::windows(images)?, track)?;
+                let x = self.0.stem.multiply(&graph::windows(images)?, track)?;
                 let middle = x.reshape((n, h / 2, w / 2, ()))?;
-                second.multiply(&ops::windows(&middle)?, track)?
+                second.multiply(&graph::windows(&middle)?, track)?
             }
         };
         let (c, inner) = (x.dim(1)?, images.dtype());
@@ -101,13 +102,6 @@ impl ConvNeXt {
             }
         }
         Ok(x)
-    }
-}
-
-impl Module for ConvNeXt {
-    /// [`ConvNeXt::forward`] without a graph, by the interface of candle's layers.
-    fn forward(&self, images: &Tensor) -> Result<Tensor> {
-        self.forward(images, false)
     }
 }
 

@@ -1,10 +1,6 @@
 //! A head: Linear – BatchNorm – Dropout – LeakyReLU – Linear.
 
-use super::{
-    description,
-    ops::{self, head::Middle},
-    parameters::Builder,
-};
+use super::{description, ops::head::Middle, parameters::Builder};
 use candle_core::{Result, Tensor, Var, bail};
 
 /// Prefixes of both heads' weights.
@@ -79,14 +75,15 @@ impl Head {
         batch: bool,
     ) -> Result<(Tensor, Option<Tape>)> {
         let weights = self.weights.map(Var::as_detached_tensor);
-        let hidden = ops::multiply(x, &weights.hidden.weight)?;
+        let hidden = x.matmul(&weights.hidden.weight.t()?)?;
         let [bias, weight, shift] =
             [&weights.hidden.bias, &weights.norm.weight, &weights.norm.bias];
         let [bias, weight, shift] = [bias, weight, shift].map(Tensor::clone);
         let middle = Middle { bias, weight, shift, mask };
         let running = [&self.running_mean, &self.running_var].map(|var| var.as_detached_tensor());
         let (y, statistics) = middle.forward(&hidden, running.each_ref(), batch)?;
-        let logits = ops::linear(&y, &weights.out.weight, &weights.out.bias)?.squeeze(1)?;
+        let logits =
+            y.matmul(&weights.out.weight.t()?)?.broadcast_add(&weights.out.bias)?.squeeze(1)?;
         let tape =
             statistics.map(|statistics| Tape { x: x.clone(), weights, hidden, middle, statistics });
         Ok((logits, tape))
@@ -114,23 +111,23 @@ impl Tape {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::parameters::tensor;
+    use crate::net::ops::head::{EPS, SLOPE};
+    use crate::net::{graph, parameters::tensor};
     use candle_core::{DType, Device};
-    use ops::head::{EPS, SLOPE};
     use rand::Rng;
 
     impl Head {
         /// [`Self::train`] in candle's graph, for its autograd; leaves the running statistics alone.
         pub(crate) fn train_by_graph(&self, x: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
             let description::Head { hidden, norm, out } = self.weights.map(|var| tensor(var, true));
-            let y = ops::linear(x, &hidden.weight, &hidden.bias)?;
+            let y = graph::linear(x, &hidden.weight, &hidden.bias)?;
             let centred = y.broadcast_sub(&y.mean_keepdim(0)?)?;
             let std = (centred.sqr()?.mean_keepdim(0)? + EPS)?.sqrt()?;
             let y = centred.broadcast_div(&std)?.broadcast_mul(&norm.weight)?;
             let y = y.broadcast_add(&norm.bias)?;
             let y = mask.map_or(Ok(y.clone()), |mask| y * mask)?;
             let y = y.gt(0.0)?.where_cond(&y, &(&y * SLOPE)?)?;
-            ops::linear(&y, &out.weight, &out.bias)?.squeeze(1)
+            graph::linear(&y, &out.weight, &out.bias)?.squeeze(1)
         }
     }
 

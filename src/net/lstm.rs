@@ -3,7 +3,7 @@
 
 use super::{
     description::{self, Direction, LSTM_LAYERS},
-    ops,
+    graph,
     parameters::{Builder, tensor},
 };
 use candle_core::{Result, Tensor, Var};
@@ -44,7 +44,7 @@ pub fn forward(lstms: &[&Lstm], x: &Tensor, track: bool) -> Result<Vec<Tensor>> 
         };
         let all = directions(lstms);
         let w_hh: Vec<Tensor> = all.iter().map(|d| tensor(&d.w_hh, track)).collect();
-        let h = ops::lstm_recurrence(&gates, &Tensor::stack(&w_hh, 0)?)?;
+        let h = graph::lstm_recurrence(&gates, &Tensor::stack(&w_hh, 0)?)?;
         inputs = (0..lstms.len())
             .map(|l| {
                 let both = Tensor::cat(&[h.get(2 * l)?, h.get(2 * l + 1)?], 2)?;
@@ -74,7 +74,7 @@ fn gates(
         Tensor::cat(&parts, 0)
     };
     let bias = (cat(|d| &d.b_ih)? + cat(|d| &d.b_hh)?)?;
-    let g = ops::linear(x, &cat(|d| &d.w_ih)?, &bias)?;
+    let g = graph::linear(x, &cat(|d| &d.w_ih)?, &bias)?;
     let width = g.dim(1)? / directions.len();
     g.reshape((t, b, directions.len(), width))?.permute((2, 0, 1, 3))?.contiguous()
 }

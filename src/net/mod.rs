@@ -12,6 +12,7 @@ mod counts;
 pub mod description;
 pub(crate) mod device_ops;
 pub mod encoder;
+pub mod graph;
 pub mod head;
 mod layout;
 pub mod lstm;

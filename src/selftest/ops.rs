@@ -3,7 +3,7 @@
 
 use super::{Worst, apart, values};
 use crate::{
-    net::{head::Head, ops, parameters::Builder},
+    net::{graph, head::Head, parameters::Builder},
     rng::{Key, Purpose},
 };
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -46,7 +46,7 @@ fn rows<const N: usize>(sizes: [(usize, usize); N], vectors: usize, more: usize)
     sizes.map(of).into()
 }
 
-/// Every op of [`crate::net::ops`] with a gradient.
+/// Every op of [`graph`] with a gradient.
 pub fn all() -> Vec<Op> {
     const ONE_OF_TWO: &[bool] = &[true, false];
     const ONE_OF_THREE: &[bool] = &[true, false, false];
@@ -59,35 +59,35 @@ pub fn all() -> Vec<Op> {
     let windows = |(n, h, w, c)| case(&[&[n, h, w, c]], &[n * h * w / 4, 9 * c]);
     vec![
         op("depthwise 7x7", ONE_OF_THREE, images.map(depthwise).into(), |x| {
-            ops::depthwise7(&x[0], &x[1], &x[2])
+            graph::depthwise7(&x[0], &x[1], &x[2])
         }),
         op("layer norm", ONE_OF_THREE, rows([(6272, 80), (98, 640), (33, 19)], 2, 0), |x| {
-            ops::layer_norm(&x[0], &x[1], &x[2], 1e-6)
+            graph::layer_norm(&x[0], &x[1], &x[2])
         }),
         op("bias and GELU", ONE_OF_TWO, rows([(6272, 320), (33, 19)], 1, 0), |x| {
-            ops::bias_gelu(&x[0], &x[1])
+            graph::bias_gelu(&x[0], &x[1])
         }),
         op("bias", ONE_OF_TWO, rows([(6272, 320), (33, 19)], 1, 0), |x| {
-            ops::add_bias(&x[0], &x[1])
+            graph::add_bias(&x[0], &x[1])
         }),
         op(
             "layer scale and residual",
             &[true, false, false, false],
             rows([(6272, 80), (33, 19)], 2, 1),
             // Blocks add to f32 values.
-            |x| ops::scale_residual(&x[0], &x[1], &x[2], &x[3])?.to_dtype(x[0].dtype()),
+            |x| graph::scale_residual(&x[0], &x[1], &x[2], &x[3])?.to_dtype(x[0].dtype()),
         ),
         op("product", ONE_OF_TWO, [(300, 80, 320), (98, 2560, 640)].map(product).into(), |x| {
-            ops::multiply(&x[0], &x[1])
+            graph::multiply(&x[0], &x[1])
         }),
         op("linear layer", ONE_OF_THREE, [(105, 640, 1024), (33, 19, 7)].map(linear).into(), |x| {
-            ops::linear(&x[0], &x[1], &x[2])
+            graph::linear(&x[0], &x[1], &x[2])
         }),
         op("windows 3x3", &[true], [(2, 64, 64, 6), (1, 6, 10, 5)].map(windows).into(), |x| {
-            ops::windows(&x[0])
+            graph::windows(&x[0])
         }),
         op("LSTM", &[false, false], [(15, 8, 256), (5, 3, 19)].map(lstm).into(), |x| {
-            ops::lstm_recurrence(&(&x[0] * 0.5)?, &(&x[1] * 0.1)?)
+            graph::lstm_recurrence(&(&x[0] * 0.5)?, &(&x[1] * 0.1)?)
         }),
     ]
 }
@@ -233,7 +233,7 @@ pub fn head(device: &Device, seed: u64) -> eyre::Result<Worst> {
     Ok(worst)
 }
 
-/// Counts values of [`ops::pixels`] in `dtype` that are not bit-identical with the CPU's.
+/// Counts values of [`graph::pixels`] in `dtype` that are not bit-identical with the CPU's.
 pub fn pixels(device: &Device, dtype: DType, seed: u64) -> eyre::Result<Worst> {
     const BYTES: usize = 100_003;
     let mut rng = generator(seed);
@@ -244,7 +244,7 @@ pub fn pixels(device: &Device, dtype: DType, seed: u64) -> eyre::Result<Worst> {
         let on = |device: &Device| {
             let own = Tensor::from_slice(&own, BYTES, device)?;
             let partner = Tensor::from_slice(&partner, BYTES, device)?;
-            values(&ops::pixels(&own, shares.map(|s| (&partner, s)), dtype)?)
+            values(&graph::pixels(&own, shares.map(|s| (&partner, s)), dtype)?)
         };
         let differ = on(device)?.iter().zip(on(&Device::Cpu)?).filter(|(a, b)| **a != *b).count();
         worst.add(differ as f64, || format!("shares {shares:?}"));

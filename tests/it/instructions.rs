@@ -13,7 +13,7 @@ use rsna_tui::{
         Classifier, Spec,
         buffers::BufferPool,
         encoder::{Arena, Encoder, Retention},
-        ops,
+        graph,
         recurrent::Lstms,
     },
 };
@@ -58,10 +58,10 @@ fn run(kernel: &str, times: usize) {
     let features = tensor(&[2 * spec.images, spec.features()]);
     for _ in 0..times {
         match kernel {
-            "depthwise" => drop(ops::depthwise7(&x, &taps, &c).unwrap()),
-            "layer_norm" => drop(ops::layer_norm(&x, &c, &c, 1e-6).unwrap()),
-            "bias_gelu" => drop(ops::bias_gelu(&x, &c).unwrap()),
-            "scale_residual" => drop(ops::scale_residual(&x, &c, &c, &x).unwrap()),
+            "depthwise" => drop(graph::depthwise7(&x, &taps, &c).unwrap()),
+            "layer_norm" => drop(graph::layer_norm(&x, &c, &c).unwrap()),
+            "bias_gelu" => drop(graph::bias_gelu(&x, &c).unwrap()),
+            "scale_residual" => drop(graph::scale_residual(&x, &c, &c, &x).unwrap()),
             "encoder" => {
                 let retention = Retention { inputs: 2, inner: 0 };
                 let (grad, tapes) = encoder.forward(&fill, 0..2, retention).unwrap();

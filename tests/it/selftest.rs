@@ -61,7 +61,7 @@ fn unknown_devices_are_one_sentence() {
 
 /// GELU with one value in a thousand slightly too large, in any type except the CPU's f64.
 fn wrong_gelu(x: &[Tensor]) -> candle_core::Result<Tensor> {
-    let right = rsna_tui::net::ops::bias_gelu(&x[0], &x[1])?;
+    let right = rsna_tui::net::graph::bias_gelu(&x[0], &x[1])?;
     if right.dtype() == DType::F64 {
         return Ok(right);
     }
@@ -72,7 +72,7 @@ fn wrong_gelu(x: &[Tensor]) -> candle_core::Result<Tensor> {
 
 /// ReLU instead of GELU: NaN becomes 0.
 fn forgetful(x: &[Tensor]) -> candle_core::Result<Tensor> {
-    let right = rsna_tui::net::ops::bias_gelu(&x[0], &x[1])?;
+    let right = rsna_tui::net::graph::bias_gelu(&x[0], &x[1])?;
     if right.dtype() == DType::F64 { Ok(right) } else { right.relu() }
 }
 

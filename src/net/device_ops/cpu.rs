@@ -1,7 +1,7 @@
 //! The operations on the CPU, on one thread or on several that share each operation.
 
 pub(crate) use super::loops::add;
-use super::loops::{DotAndScale, Scale, TimesDerivative, each_row, each_window_row};
+use super::loops::{dot_and_scale, each_row, each_window_row, scale, times_derivative};
 use super::{In, Ops, Out, Windows};
 use crate::net::{
     buffers::BufferPool,
@@ -9,7 +9,6 @@ use crate::net::{
     ops::product::shared_product,
     ops::{Float, bias_gelu, depthwise, lanes::Lanes, layer_norm, scale_residual},
 };
-use crate::simd::vectorised;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -106,19 +105,8 @@ impl<'a, R: Float> Ops for Cpu<'a, R> {
     fn give_wide(&mut self, buffer: Vec<R>) {
         self.pool.give(buffer);
     }
-    fn take_map(&mut self, n: usize) -> Vec<R> {
-        self.pool.take(n)
-    }
-    fn give_map(&mut self, map: Vec<R>) {
-        self.pool.give(map);
-    }
     fn fit(&mut self, buffer: &mut Vec<R>, n: usize) {
         space(buffer, n);
-    }
-    fn spare(&mut self, _: &mut Vec<R>) {}
-
-    fn keep(&mut self, map: Vec<R>) -> Vec<R> {
-        map
     }
 
     fn pieces(&self, rows: usize, c: usize) -> usize {
@@ -317,7 +305,7 @@ impl<'a, R: Float> Ops for Cpu<'a, R> {
                 let rows = x.chunks_mut(few).zip(recomputed.chunks_mut(few));
                 for (g, (x, recomputed)) in g.chunks_mut(few).zip(rows) {
                     bias_gelu::forward_with_derivative(x, bias, recomputed);
-                    vectorised(TimesDerivative { g, derivative: x, sum });
+                    times_derivative(g, x, sum);
                 }
             },
         );
@@ -326,17 +314,16 @@ impl<'a, R: Float> Ops for Cpu<'a, R> {
     fn scale_residual(
         &mut self,
         (x, range): In<Vec<R>>,
-        weights: &Block<&'a [R]>,
+        bias_gamma: [&'a [R]; 2],
         c: usize,
         (residual, of): In<Vec<R>>,
         (out, to): Out<Vec<R>>,
     ) {
         let (x, residual, out) = (&x[range], &residual[of], &mut out[to]);
-        let params = [weights.fc2.bias, weights.gamma];
         let k = self.lanes.values(x.len(), c);
         let rows = residual.par_chunks(k).zip(out.par_chunks_mut(k));
         let rows = x.par_chunks(k).zip(rows);
-        rows.for_each(|(x, (r, out))| scale_residual::forward_here(x, params, r, out));
+        rows.for_each(|(x, (r, out))| scale_residual::forward_here(x, bias_gamma, r, out));
     }
     fn scale_backward(
         &mut self,
@@ -349,9 +336,7 @@ impl<'a, R: Float> Ops for Cpu<'a, R> {
         let (g, out) = (&g[range], &mut out[to]);
         let k = self.lanes.values(g.len(), c);
         let rows = g.par_chunks(k).zip(out.par_chunks_mut(k));
-        self.lanes.summed(sum.values(), rows, |(g, out), sum| {
-            vectorised(Scale { g, gamma, out, sum });
-        });
+        self.lanes.summed(sum.values(), rows, |(g, out), sum| scale(g, gamma, out, sum));
     }
 
     fn pool(&mut self, map: &Vec<R>, [n, pixels, c]: [usize; 3]) -> Vec<R> {
@@ -403,7 +388,7 @@ pub(crate) fn finish<R: Float>(weights: &Block<&[R]>, grads: &mut Block<Sum<R>>)
     let rows = weights.fc2.weight.par_chunks(width).zip(of_weight.par_chunks_mut(width));
     let values = rows.zip(weights.fc2.bias).zip(of_bias).zip(weights.gamma).zip(of_gamma);
     values.with_min_len(16).for_each(|(((((w, g), b), s), &gamma), of_gamma)| {
-        *of_gamma = vectorised(DotAndScale { w, g, scale: gamma }) + *b * *s;
+        *of_gamma = dot_and_scale(w, g, gamma) + *b * *s;
         *s *= gamma;
     });
 }

@@ -45,13 +45,10 @@ impl<'a, T: Compute> Ops for Cuda<'a, T> {
     fn take(&mut self, n: usize) -> Buffer<T> {
         self.buffer(n)
     }
-    fn give(&mut self, _: Buffer<T>) {}
-    fn give_wide(&mut self, _: Buffer<f32>) {}
     fn take_map(&mut self, n: usize) -> Buffer<T> {
         let wide = if T::NARROW { self.attempt(|device| empty(device, n)) } else { None };
         Buffer { wide, ..self.buffer(n) }
     }
-    fn give_map(&mut self, _: Buffer<T>) {}
     fn fit(&mut self, buffer: &mut Buffer<T>, n: usize) {
         if buffer.len() < n {
             // Free the old buffer first: both may not fit.
@@ -90,7 +87,7 @@ impl<'a, T: Compute> Ops for Cuda<'a, T> {
     fn windows(&mut self, (map, range): In<Buffer<T>>, windows: &Windows, out: &mut Buffer<T>) {
         self.attempt(|device| {
             let (map, out) = (map.view(range)?, out.view(0..windows.values())?);
-            let launch = launch::windows(windows.count(), windows.c);
+            let launch = launch::rows("windows", 9 * windows.count(), windows.c);
             let (first, count) = (windows.first() as i64, windows.count() as i64);
             let [h, w, c] = [windows.h, windows.w, windows.c].map(|n| n as i32);
             run!(device, launch, T::SUFFIX, map, out, first, count, h, w, c);
@@ -101,7 +98,7 @@ impl<'a, T: Compute> Ops for Cuda<'a, T> {
         self.attempt(|device| {
             let pixels = range.len() / windows.c;
             let (rows, map) = (rows.view(0..windows.values())?, map.view(range)?);
-            let launch = launch::add_windows(pixels, windows.c);
+            let launch = launch::rows("add_windows", pixels, windows.c);
             let (first, count) = (windows.first() as i64, windows.count() as i64);
             let [h, w, c] = [windows.h, windows.w, windows.c].map(|n| n as i32);
             run!(device, launch, T::SUFFIX, rows, map, first, count, pixels as i64, h, w, c);
@@ -162,7 +159,8 @@ impl<'a, T: Compute> Ops for Cuda<'a, T> {
         self.attempt(|device| {
             let (n, wide) = (range.len() / c, rows.wide(device, range.clone())?);
             let (x, y, b) = (rows.view(range.clone())?, rows.view(range)?, bias.wide.slice(..));
-            run!(device, launch::add_bias(n, c), T::SUFFIX, x, b, y, wide, n as i64, c as i32);
+            let launch = launch::rows("add_bias", n, c);
+            run!(device, launch, T::SUFFIX, x, b, y, wide, n as i64, c as i32);
             Ok(())
         });
     }
@@ -171,7 +169,7 @@ impl<'a, T: Compute> Ops for Cuda<'a, T> {
             let (n, x) = (range.len() / c, rows.view(range)?);
             let parts = launch::column_parts(n, c);
             let partial = empty::<f32>(device, parts * c)?;
-            let (launch, of_parts) = (launch::column_sum(c, parts), partial.as_view());
+            let (launch, of_parts) = (launch::columns("column_sum", c, parts), partial.as_view());
             run!(device, launch, T::SUFFIX, x, of_parts, n as i64, c as i32, parts as i32);
             let (sum, add) = sum.add_or_begin();
             gpu::sum_parts(device, &partial.as_view(), parts, &sum, add)
@@ -189,7 +187,7 @@ impl<'a, T: Compute> Ops for Cuda<'a, T> {
             let len = shape.iter().product();
             let (x, y) = (x.view(0..len)?, out.view(0..len)?);
             let (w, b) = (weights.weight.wide.slice(..), weights.bias.wide.slice(..));
-            let launch = launch::depthwise7_forward(shape);
+            let launch = launch::depthwise7("depthwise7_forward", shape);
             let [n, h, width, c] = shape.map(|n| n as i32);
             run!(device, launch, T::SUFFIX, x, w, b, y, n, h, width, c);
             Ok(())
@@ -209,7 +207,7 @@ impl<'a, T: Compute> Ops for Cuda<'a, T> {
             let [n, h, width, c] = shape.map(|n| n as i32);
             let (g_view, w) = (g.view(0..len)?, weight.wide.slice(..));
             let (sum, copy) = T::of_map(dx, device, 0..len)?;
-            let launch = launch::depthwise7_grad_input(shape);
+            let launch = launch::depthwise7("depthwise7_grad_input", shape);
             run!(device, launch, T::SUFFIX, g_view, w, sum, copy, n, h, width, c);
             let parts = launch::depthwise7_parts(shape[0], shape[2], shape[3]);
             let partial = empty::<f32>(device, parts * 50 * shape[3])?;
@@ -302,7 +300,8 @@ impl<'a, T: Compute> Ops for Cuda<'a, T> {
             let (n, b) = (to.len() / c, bias.wide.slice(..));
             let parts = launch::column_parts(n, c);
             let partial = empty::<f32>(device, parts * c)?;
-            let (launch, of_parts) = (launch::bias_gelu_grad(c, parts), partial.as_view());
+            let (launch, of_parts) =
+                (launch::columns("bias_gelu_grad", c, parts), partial.as_view());
             let (x, y, g) = (x.view(x_range)?, recomputed.view(to)?, g.view(g_range)?);
             let (dx, n, width, count) = (g.slice(..), n as i64, c as i32, parts as i32);
             run!(device, launch, T::SUFFIX, x, b, g, y, dx, of_parts, n, width, count);
@@ -314,7 +313,7 @@ impl<'a, T: Compute> Ops for Cuda<'a, T> {
     fn scale_residual(
         &mut self,
         (x, range): In<Buffer<T>>,
-        weights: &Block<&'a Weight<'a, T>>,
+        bias_gamma: [&'a Weight<'a, T>; 2],
         c: usize,
         (residual, of): In<Buffer<T>>,
         (out, to): Out<Buffer<T>>,
@@ -323,8 +322,8 @@ impl<'a, T: Compute> Ops for Cuda<'a, T> {
             let (n, x, (r, _)) =
                 (range.len() / c, x.view(range)?, T::of_map(residual, device, of)?);
             let ((y, copy), launch) =
-                (T::of_map(out, device, to)?, launch::scale_residual_forward(n, c));
-            let (b, gamma) = (weights.fc2.bias.wide.slice(..), weights.gamma.wide.slice(..));
+                (T::of_map(out, device, to)?, launch::rows("scale_residual_forward", n, c));
+            let [b, gamma] = bias_gamma.map(|weight| weight.wide.slice(..));
             run!(device, launch, T::SUFFIX, x, b, gamma, r, y, copy, n as i64, c as i32);
             Ok(())
         });
@@ -341,7 +340,8 @@ impl<'a, T: Compute> Ops for Cuda<'a, T> {
             let (n, g, dx) = (range.len() / c, g.view(range)?, out.view(to)?);
             let parts = launch::column_parts(n, c);
             let partial = empty::<f32>(device, parts * c)?;
-            let (launch, of_parts) = (launch::scale_residual_grad(c, parts), partial.as_view());
+            let (launch, of_parts) =
+                (launch::columns("scale_residual_grad", c, parts), partial.as_view());
             let (gamma, n, width, count) = (gamma.wide.slice(..), n as i64, c as i32, parts as i32);
             run!(device, launch, T::SUFFIX, g, gamma, dx, of_parts, n, width, count);
             let (sum, add) = sum.add_or_begin();
@@ -354,7 +354,7 @@ impl<'a, T: Compute> Ops for Cuda<'a, T> {
         self.attempt(|device| {
             let (map, _) = T::of_map(map, device, 0..n * pixels * c)?;
             let to = out.view(0..n * c)?;
-            let launch = launch::pool_forward(n, c);
+            let launch = launch::rows("pool_forward", n, c);
             run!(device, launch, "", map, to, n as i64, pixels as i32, c as i32);
             Ok(())
         });
@@ -365,7 +365,7 @@ impl<'a, T: Compute> Ops for Cuda<'a, T> {
         self.attempt(|device| {
             let (all, g) = (0..n * pixels * c, g.view(0..n * c)?);
             let (to, copy) = T::of_map(&map, device, all)?;
-            let launch = launch::pool_grad(n, pixels, c);
+            let launch = launch::rows("pool_grad", n * pixels, c);
             run!(device, launch, T::SUFFIX, g, to, copy, n as i64, pixels as i32, c as i32);
             Ok(())
         });

@@ -2,7 +2,7 @@
 
 use super::Windows;
 use crate::net::ops::{Float, layer_norm};
-use pulp::{Simd, WithSimd};
+use crate::simd::vectorised;
 
 /// Calls `row` for each row of a patch, s·C values, with its start in the patches and in the map.
 pub(super) fn each_row([n, h, w, c]: [usize; 4], s: usize, mut row: impl FnMut(usize, usize)) {
@@ -41,63 +41,37 @@ pub(crate) fn add<R: Float>(to: &mut [R], values: &[R]) {
 }
 
 /// Computes Σ w·g, and scales g in place.
-pub(super) struct DotAndScale<'a, R> {
-    pub w: &'a [R],
-    pub g: &'a mut [R],
-    pub scale: R,
-}
-
-impl<R: Float> WithSimd for DotAndScale<'_, R> {
-    type Output = R;
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> R {
-        let n = self.w.len().min(self.g.len());
-        let sum = layer_norm::sum_by(n, |i| self.w[i] * self.g[i]);
-        self.g.iter_mut().for_each(|g| *g *= self.scale);
+pub(super) fn dot_and_scale<R: Float>(w: &[R], g: &mut [R], scale: R) -> R {
+    vectorised(move || {
+        let sum = layer_norm::sum_by(w.len().min(g.len()), |i| w[i] * g[i]);
+        g.iter_mut().for_each(|g| *g *= scale);
         sum
-    }
+    })
 }
 
-/// Computes g · gamma, and Σ g over the rows.
-pub(super) struct Scale<'a, R> {
-    pub g: &'a [R],
-    pub gamma: &'a [R],
-    pub out: &'a mut [R],
-    pub sum: &'a mut [R],
-}
-
-impl<R: Float> WithSimd for Scale<'_, R> {
-    type Output = ();
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let c = self.gamma.len();
-        let (gamma, sum) = (&self.gamma[..c], &mut self.sum[..c]);
-        for (g, out) in self.g.chunks_exact(c).zip(self.out.chunks_exact_mut(c)) {
+/// Computes g · gamma, and adds Σ g over the rows to `sum`.
+pub(super) fn scale<R: Float>(g: &[R], gamma: &[R], out: &mut [R], sum: &mut [R]) {
+    let c = gamma.len();
+    let sum = &mut sum[..c];
+    vectorised(move || {
+        for (g, out) in g.chunks_exact(c).zip(out.chunks_exact_mut(c)) {
             for i in 0..c {
                 out[i] = g[i] * gamma[i];
                 sum[i] += g[i];
             }
         }
-    }
+    });
 }
 
-/// Multiplies g by the derivative in place, and sums it over the rows.
-pub(super) struct TimesDerivative<'a, R> {
-    pub g: &'a mut [R],
-    pub derivative: &'a [R],
-    pub sum: &'a mut [R],
-}
-
-impl<R: Float> WithSimd for TimesDerivative<'_, R> {
-    type Output = ();
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let c = self.sum.len();
-        for (g, d) in self.g.chunks_exact_mut(c).zip(self.derivative.chunks_exact(c)) {
+/// Multiplies g by the derivative in place, and adds its sum over the rows to `sum`.
+pub(super) fn times_derivative<R: Float>(g: &mut [R], derivative: &[R], sum: &mut [R]) {
+    let c = sum.len();
+    vectorised(move || {
+        for (g, d) in g.chunks_exact_mut(c).zip(derivative.chunks_exact(c)) {
             for i in 0..c {
                 g[i] *= d[i];
-                self.sum[i] += g[i];
+                sum[i] += g[i];
             }
         }
-    }
+    });
 }

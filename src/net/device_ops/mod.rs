@@ -14,7 +14,7 @@ pub(crate) mod cpu;
 pub(crate) mod cuda;
 mod loops;
 
-use super::description::{Affine, Block};
+use super::description::Affine;
 use std::ops::Range;
 
 /// Hidden values, 4C per row, that a block works on at once on a GPU. Three buffers of them take the
@@ -67,19 +67,20 @@ pub(crate) trait Ops {
 
     /// Takes a buffer of `n` arbitrary values.
     fn take(&mut self, n: usize) -> Self::Inner;
-    fn give(&mut self, buffer: Self::Inner);
-    fn give_wide(&mut self, buffer: Self::Wide);
+    fn give(&mut self, _: Self::Inner) {}
+    fn give_wide(&mut self, _: Self::Wide) {}
     /// Takes a buffer for a map that layers add to, or for its gradient.
-    fn take_map(&mut self, n: usize) -> Self::Inner;
-    fn give_map(&mut self, map: Self::Inner);
+    fn take_map(&mut self, n: usize) -> Self::Inner {
+        self.take(n)
+    }
     /// Makes a buffer at least `n` values long; the values become arbitrary.
     fn fit(&mut self, buffer: &mut Self::Inner, n: usize);
-
     /// Marks the buffer as unused until the next [`Self::fit`]: a device may free it.
-    fn spare(&mut self, buffer: &mut Self::Inner);
-
+    fn spare(&mut self, _: &mut Self::Inner) {}
     /// Keeps the part of a map that the backward pass reads, and frees its f32 values.
-    fn keep(&mut self, map: Self::Inner) -> Self::Inner;
+    fn keep(&mut self, map: Self::Inner) -> Self::Inner {
+        map
+    }
 
     /// Number of pieces in which a block works on `rows` rows of 4·`c` hidden values, so that they fit
     /// into the device's caches or memory.
@@ -214,12 +215,11 @@ pub(crate) trait Ops {
         sum: &mut Self::Sum,
     );
 
-    /// Adds (x + bias) · gamma to the residual, for rows of gamma's width, with fc2's bias and the
-    /// block's gamma.
+    /// Adds (x + bias) · gamma to the residual, for rows of `c`.
     fn scale_residual(
         &mut self,
         x: In<Self::Inner>,
-        weights: &Block<Self::Weight>,
+        bias_gamma: [Self::Weight; 2],
         c: usize,
         residual: In<Self::Inner>,
         out: Out<Self::Inner>,

@@ -101,7 +101,8 @@ pub(super) fn forward<O: Ops>(
         };
         ops.fit(&mut work.o, n * c);
         ops.product([n, c, 4 * c], (a, all), weights.fc2.weight, (&mut work.o, 0..n * c));
-        ops.scale_residual((&work.o, 0..n * c), weights, c, (x, range.clone()), (out, range));
+        let bias_gamma = [weights.fc2.bias, weights.gamma];
+        ops.scale_residual((&work.o, 0..n * c), bias_gamma, c, (x, range.clone()), (out, range));
     }
     work.spare(ops);
 }

@@ -6,10 +6,10 @@ use super::{Pass, Retention, WeightGradients};
 use crate::net::description::Layout;
 use crate::net::device_ops::cpu::{self, Fill};
 use crate::net::device_ops::cuda::{self, Buffer, Compute, Cuda, Sum, Weight};
-use crate::net::ops::gpu::{self, Element, empty, run, tensor};
-use crate::net::ops::launch;
+use crate::net::ops::cuda::images as gpu_images;
+use crate::net::ops::gpu::{empty, tensor};
 use crate::net::{Classifier, parameters::Parameter, views::Views};
-use candle_core::cuda_backend::cudarc::driver::{CudaSlice, PushKernelArg};
+use candle_core::cuda_backend::cudarc::driver::CudaSlice;
 use candle_core::{CudaDevice, Device, Result, Tensor, bail};
 use std::{marker::PhantomData, ops::Range};
 
@@ -88,7 +88,7 @@ impl<'a, T: Compute> Card<'a, T> {
         weights.each(|w| matrices.push(w.shape.len() > 1 && w.layout != Layout::Depthwise));
         let parameters = &model.parameters.trainable[..matrices.len()];
         let rounded = |(p, matrix): (&Parameter, bool)| {
-            let narrow = || p.var.as_detached_tensor().to_dtype(<T as Element>::DTYPE);
+            let narrow = || p.var.as_detached_tensor().to_dtype(T::DTYPE);
             (matrix && T::NARROW).then(narrow).transpose()
         };
         let narrow = parameters.iter().zip(matrices).map(rounded).collect::<Result<_>>()?;
@@ -119,7 +119,7 @@ impl<'a, T: Compute> Card<'a, T> {
                     cpu::gather(&images, [n / (s * s * c), s, s, c], side, &mut pixels);
                 }
                 let pixels = Tensor::from_vec(pixels, n, &Device::Cuda(device.clone()))?;
-                let pixels = [pixels.to_dtype(<T as Element>::DTYPE)?];
+                let pixels = [pixels.to_dtype(T::DTYPE)?];
                 let pixels = Views::of(&pixels);
                 device.memcpy_dtod(&pixels.on_card::<T>()?[0], &mut out.slice_mut(0..n))
             }
@@ -133,11 +133,7 @@ impl<'a, T: Compute> Card<'a, T> {
                 }
                 let views = Views::of(&images);
                 let bytes = views.on_card::<u8>()?;
-                let (own, other) = (bytes[0].slice(..), gpu::pointer(device, bytes.get(1)));
-                let ([a, b], launch, to) = (shares, launch::images(n), out.slice(0..n));
-                let [row, part, side] = [s * c, side * c, side].map(|n| n as i32);
-                run!(device, launch, T::SUFFIX, own, other, a, b, to, n as i64, row, part, side);
-                Ok(())
+                gpu_images(device, &bytes, shares, &out.slice(0..n), [s * c, side * c, side])
             }
         }
     }

@@ -98,7 +98,7 @@ impl Shapes {
             let input = std::mem::replace(map, out);
             match keep {
                 true => maps.push(ops.keep(input)),
-                false => ops.give_map(input),
+                false => ops.give(input),
             }
         };
         let mut block = 0;
@@ -124,7 +124,7 @@ impl Shapes {
             }
         }
         let pooled = ops.pool(&map, self.last(n));
-        ops.give_map(map);
+        ops.give(map);
         let features = ops.norm_wide(&net.head_norm, self.spec.dims[3], &pooled, n);
         if keep {
             return (features, Some(Tape { range, stem: pre, maps, inner, pooled }));
@@ -203,7 +203,7 @@ impl Shapes {
         }
         ops.spare(&mut work.images);
         ops.give(tape.stem);
-        ops.give_map(g);
+        ops.give(g);
     }
 
     /// Turns the gradient `g` of a stage's result into that of its input; uses up the kept state of its
@@ -247,7 +247,7 @@ impl Shapes {
             &mut work.patch,
         );
         ops.give(x);
-        ops.give_map(g);
+        ops.give(g);
         dx
     }
 }

@@ -4,7 +4,7 @@
 //! [`super::device_ops`], for any device. On the CPU, `layers` takes each group through the whole
 //! network on one thread, in buffers that stay in its caches, and runs the groups in parallel. On a GPU,
 //! `card` takes the whole batch at once, or as many images as fit. [`super::convnext`] computes the same
-//! network with candle's autograd through our ops; the tests compare the two.
+//! network with candle's autograd; the tests compare the two.
 //!
 //! Compared with autograd, this saves zeroing and summing for every edge and a pass through memory for
 //! each op. Since a layer keeps only its input, it also saves the second forward pass of gradient

@@ -100,7 +100,7 @@ pub(super) fn stem<O: Ops>(
     }
     ops.spare(&mut own.middle);
     work.spare(ops);
-    patch::norm_to_map(ops, norm, (n * each / width, width), pre, out);
+    ops.norm(norm, width, (pre, 0..n * each), (out, 0..n * each));
 }
 
 /// Adds the gradients of the stem's weights, given `g`, the gradient of its result; the images need no

@@ -68,21 +68,10 @@ pub(super) fn stem<O: Ops>(
     let size = size(shape, 4, width);
     ops.fit(&mut work.patches, shape.iter().product());
     ops.image_patches(range, shape, 4, images, &mut work.patches);
-    multiply(ops, weights, size, &work.patches, (pre, 0..size[0] * width));
+    let all = 0..size[0] * width;
+    multiply(ops, weights, size, &work.patches, (pre, all.clone()));
     work.spare(ops);
-    norm_to_map(ops, norm, (size[0], width), pre, out);
-}
-
-/// Normalises `n` rows of `c` into a map that layers add to.
-pub(super) fn norm_to_map<O: Ops>(
-    ops: &mut O,
-    norm: &Affine<O::Weight>,
-    (n, c): (usize, usize),
-    x: &O::Inner,
-    out: &mut O::Inner,
-) {
-    let to = out;
-    ops.norm(norm, c, (x, 0..n * c), (to, 0..n * c));
+    ops.norm(norm, width, (pre, all.clone()), (out, all));
 }
 
 /// Adds the gradients of the stem's weights, given `g`, the gradient of its result; the images need no
@@ -142,10 +131,9 @@ pub(super) fn downsample<O: Ops>(
     (x, out): (&O::Inner, &mut O::Inner),
     work: &mut Work<O::Inner, O::Wide>,
 ) {
-    let (size, x) = (size(shape, 2, width), x);
+    let size = size(shape, 2, width);
     normed_patches(ops, norm, shape, x, work);
-    let to = (out, 0..size[0] * width);
-    multiply(ops, weights, size, &work.patches, to);
+    multiply(ops, weights, size, &work.patches, (out, 0..size[0] * width));
     work.spare(ops);
 }
 

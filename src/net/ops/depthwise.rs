@@ -1,10 +1,7 @@
 //! Depthwise 7×7 convolution, stride 1, padding 3, channels last, with bias.
 
-#[cfg(feature = "cuda")]
-mod on_cuda;
-
-use super::{Float, Kernel2, Kernel3, cpu_op, float::mul_add, lanes::Lanes, vectorised};
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use super::{Float, float::mul_add, lanes::Lanes};
+use crate::simd::vectorised;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -12,20 +9,6 @@ const K: usize = 7;
 const PAD: usize = K / 2;
 /// Channels of a tile: one AVX-512 register of f32, two AVX2 ones.
 const LANES: usize = 16;
-
-/// y[n,h,w,c] = b[c] + Σ x[n,h+i-3,w+j-3,c] · w[7i+j,c].
-///
-/// `x` [N, H, W, C], `weight` [49, C], `bias` [C], all contiguous and of one type (f32 or f64 on
-/// CPU) → [N, H, W, C]. Gradients for all three.
-pub fn depthwise7(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    x.apply_op3(weight, bias, Forward)
-}
-
-struct Forward;
-/// (g, weight) → gradient of x: the same convolution with the flipped kernel.
-struct GradInput;
-/// (x, g) → [50, C]: gradient of weight, and of bias in the last row.
-struct GradWeight;
 
 #[derive(Clone, Copy)]
 struct Dims {
@@ -36,10 +19,6 @@ struct Dims {
 }
 
 impl Dims {
-    fn of(layout: &Layout) -> Result<Self> {
-        let (n, h, w, c) = layout.shape().dims4()?;
-        Ok(Self { n, h, w, c })
-    }
     fn tiles(&self) -> usize {
         self.c.div_ceil(LANES)
     }
@@ -279,7 +258,7 @@ impl<R: Float> Convolution<'_, R> {
     }
 }
 
-/// Applies [`depthwise7`] to `x` [n, h, w, c]; `out` has the same length.
+/// Convolves `x` [n, h, w, c] with `weight` [49, c], and adds `bias` [c]; `out` has the length of `x`.
 pub(crate) fn forward_shared<R: Float>(
     lanes: Lanes,
     x: &[R],
@@ -348,13 +327,6 @@ fn each_lane<R: Float>(
     spaces.for_each(|(lane, space)| f(lane, space));
 }
 
-fn convolve<R: Float>(x: &[R], weight: &[R], bias: Option<&[R]>, d: Dims, flip: bool) -> Vec<R> {
-    let mut out = vec![R::zero(); x.len()];
-    let lanes = Lanes(rayon::current_num_threads());
-    Convolution { x, weight, bias, d, flip }.run(lanes, &mut Vec::new(), &mut out);
-    out
-}
-
 /// Runs [`WeightTile`] on tile `i`.
 fn weight_tile<R: Float>(
     x: &[R],
@@ -372,70 +344,4 @@ fn weight_tile<R: Float>(
         to[valid..].fill(R::zero());
     }
     vectorised(WeightTile { packed: &space.packed, grad: &space.tile, d })
-}
-
-fn grad_weight<R: Float>(x: &[R], grad: &[R], d: Dims) -> Vec<R> {
-    let parts: Vec<_> = (0..d.n * d.tiles())
-        .into_par_iter()
-        .map_init(Space::default, |space, i| weight_tile(x, grad, d, i, space))
-        .collect();
-    let mut out = vec![R::zero(); (K * K + 1) * d.c];
-    for (i, part) in parts.iter().enumerate() {
-        let (_, c0, valid) = d.tile(i);
-        for (k, row) in part.iter().enumerate() {
-            for (to, &v) in out[k * d.c + c0..][..valid].iter_mut().zip(row) {
-                *to += v;
-            }
-        }
-    }
-    out
-}
-
-impl Kernel3 for Forward {
-    fn cpu<R: Float>(
-        &self,
-        (x, l): (&[R], &Layout),
-        (w, _): (&[R], &Layout),
-        (b, _): (&[R], &Layout),
-    ) -> Result<(Vec<R>, Shape)> {
-        Ok((convolve(x, w, Some(b), Dims::of(l)?, false), l.shape().clone()))
-    }
-}
-
-impl CustomOp3 for Forward {
-    cpu_op!("depthwise7", 3);
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        _b: &Tensor,
-        _out: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let grad = grad.contiguous()?;
-        let gx = grad.apply_op2_no_bwd(w, &GradInput)?;
-        let gw = x.apply_op2_no_bwd(&grad, &GradWeight)?;
-        Ok((Some(gx), Some(gw.narrow(0, 0, K * K)?), Some(gw.get(K * K)?)))
-    }
-}
-
-impl Kernel2 for GradInput {
-    fn cpu<R: Float>(&self, g: &[R], l: &Layout, w: &[R], _: &Layout) -> Result<(Vec<R>, Shape)> {
-        Ok((convolve(g, w, None, Dims::of(l)?, true), l.shape().clone()))
-    }
-}
-
-impl CustomOp2 for GradInput {
-    cpu_op!("depthwise7-grad-input", 2);
-}
-
-impl Kernel2 for GradWeight {
-    fn cpu<R: Float>(&self, x: &[R], l: &Layout, g: &[R], _: &Layout) -> Result<(Vec<R>, Shape)> {
-        let d = Dims::of(l)?;
-        Ok((grad_weight(x, g, d), Shape::from((K * K + 1, d.c))))
-    }
-}
-
-impl CustomOp2 for GradWeight {
-    cpu_op!("depthwise7-grad-weight", 2, wide);
 }

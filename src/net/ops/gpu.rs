@@ -6,7 +6,7 @@
 
 use super::launch::{self, Launch};
 use candle_core::{
-    CudaDevice, CudaStorage, DType, Result, Shape, Storage, Tensor, bail,
+    CudaDevice, CudaStorage, Result, Shape, Storage, Tensor, WithDType, bail,
     cuda_backend::{
         CudaDType, WrapErr,
         cudarc::{
@@ -23,54 +23,26 @@ use candle_core::{
 use half::{bf16, f16};
 use std::ffi::c_void;
 
-/// Names of the kernel families, their PTX and their kernels.
-const MODULES: [(&str, &str, &[&str]); 10] = [
-    ("adamw", include_str!(concat!(env!("OUT_DIR"), "/adamw.ptx")), &["adamw", "grad_squares"]),
-    ("bias_gelu", include_str!(concat!(env!("OUT_DIR"), "/bias_gelu.ptx")), &["bias_gelu"]),
-    (
-        "colsum",
-        include_str!(concat!(env!("OUT_DIR"), "/colsum.ptx")),
-        &["add_bias", "column_sum", "sum_parts"],
-    ),
-    ("depthwise", include_str!(concat!(env!("OUT_DIR"), "/depthwise.ptx")), &["depthwise7"]),
-    ("head", include_str!(concat!(env!("OUT_DIR"), "/head.ptx")), &["head"]),
-    ("images", include_str!(concat!(env!("OUT_DIR"), "/images.ptx")), &["images"]),
-    ("layer_norm", include_str!(concat!(env!("OUT_DIR"), "/layer_norm.ptx")), &["layer_norm"]),
-    ("lstm", include_str!(concat!(env!("OUT_DIR"), "/lstm.ptx")), &["lstm"]),
-    (
-        "maps",
-        include_str!(concat!(env!("OUT_DIR"), "/maps.ptx")),
-        &["windows", "add_windows", "pool"],
-    ),
-    (
-        "scale_residual",
-        include_str!(concat!(env!("OUT_DIR"), "/scale_residual.ptx")),
-        &["scale_residual"],
-    ),
-];
+/// Names of the kernel files, and their PTX.
+const MODULES: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/modules.rs"));
 
 /// An element type of the kernels.
-pub(crate) trait Element: CudaDType + DeviceRepr + ValidAsZeroBits {
+pub(crate) trait Element: WithDType + CudaDType + DeviceRepr + ValidAsZeroBits {
     /// Suffix of a kernel's name.
     const SUFFIX: &'static str;
-    /// candle's name of the type.
-    const DTYPE: DType;
     /// cuBLAS's name of the type.
     const CUBLAS: sys::cudaDataType_t;
 }
 impl Element for f32 {
     const SUFFIX: &'static str = "_f32";
-    const DTYPE: DType = DType::F32;
     const CUBLAS: sys::cudaDataType_t = sys::cudaDataType_t::CUDA_R_32F;
 }
 impl Element for f16 {
     const SUFFIX: &'static str = "_f16";
-    const DTYPE: DType = DType::F16;
     const CUBLAS: sys::cudaDataType_t = sys::cudaDataType_t::CUDA_R_16F;
 }
 impl Element for bf16 {
     const SUFFIX: &'static str = "_bf16";
-    const DTYPE: DType = DType::BF16;
     const CUBLAS: sys::cudaDataType_t = sys::cudaDataType_t::CUDA_R_16BF;
 }
 
@@ -93,14 +65,12 @@ macro_rules! by_type {
 ///
 /// Errors: when the driver rejects the module.
 pub(crate) fn function(device: &CudaDevice, launch: &Launch, suffix: &str) -> Result<CudaFunction> {
-    let kernel = launch.kernel;
-    let of =
-        |(_, _, kernels): &&(&str, &str, &[&str])| kernels.iter().any(|k| kernel.starts_with(k));
-    let Some((module, ptx, _)) = MODULES.iter().find(of) else {
-        bail!("no module has a kernel {kernel}")
+    let &Launch { kernel, family, typed, .. } = launch;
+    let Some((_, ptx)) = MODULES.iter().find(|(name, _)| *name == family) else {
+        bail!("there is no module {family} for the kernel {kernel}")
     };
-    let suffix = if launch.typed { suffix } else { "" };
-    let (name, module) = (format!("{kernel}{suffix}"), format!("rsna_tui_{module}"));
+    let suffix = if typed { suffix } else { "" };
+    let (name, module) = (format!("{kernel}{suffix}"), format!("rsna_tui_{family}"));
     Ok(device.get_or_load_custom_func(&name, &module, ptx)?.into_cuda_function())
 }
 

@@ -1,10 +1,10 @@
 //! AdamW and the gradients' squares on a GPU, with one launch for all tensors.
 
-use super::cuda::view;
 use super::gpu::{empty, pointer, run};
 use super::launch;
+use crate::net::views::Views;
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaView, PushKernelArg};
-use candle_core::{CudaDevice, Result, Storage, Tensor, bail};
+use candle_core::{CudaDevice, Result, Tensor, bail};
 
 /// A list of f32 gradients, for kernels that work on all of them at once. The kernels' tables stay on
 /// the device from step to step.
@@ -143,7 +143,6 @@ impl Multi {
 
 /// Returns the address of a contiguous f32 tensor's values.
 fn address(device: &CudaDevice, tensor: &Tensor) -> Result<u64> {
-    let (storage, layout) = tensor.storage_and_layout();
-    let Storage::Cuda(storage) = &*storage else { bail!("a tensor is not on the GPU") };
-    Ok(pointer(device, Some(&view::<f32>((storage, layout))?)))
+    let views = Views::of([tensor]);
+    Ok(pointer(device, views.on_card::<f32>()?.first()))
 }

@@ -5,7 +5,6 @@ use crate::net::ops::recurrence::{GATES, KEPT, turn};
 use crate::net::{buffers::BufferPool, ops::Float, ops::product::product};
 use crate::simd::vectorised;
 use candle_core::Result;
-use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -175,7 +174,7 @@ impl<R: Float> Ops for Cpu<'_, R> {
                     scope.spawn_fifo(move |_| {
                         shape.weight_grad(cells, w_hh);
                         b_ih.fill(R::zero());
-                        vectorised(GateSums { cells, sums: b_ih, h: n });
+                        sum_gates(cells, b_ih, n);
                         b_hh.copy_from_slice(b_ih);
                     });
                 });
@@ -229,21 +228,13 @@ fn turn_rows<R: Float>(x: &[R], (rows, columns): (usize, usize), width: usize, o
     }
 }
 
-/// Sums the gates' gradients over all rows, [4H].
-struct GateSums<'a, R> {
-    cells: &'a [R],
-    sums: &'a mut [R],
-    h: usize,
-}
-
-impl<R: Float> WithSimd for GateSums<'_, R> {
-    type Output = ();
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        for cell in self.cells.chunks_exact(KEPT * self.h) {
-            for (sum, &g) in self.sums.iter_mut().zip(&cell[GATES * self.h..]) {
+/// Adds the gates' gradients of all rows to `sums` [4H].
+fn sum_gates<R: Float>(cells: &[R], sums: &mut [R], h: usize) {
+    vectorised(move || {
+        for cell in cells.chunks_exact(KEPT * h) {
+            for (sum, &g) in sums.iter_mut().zip(&cell[GATES * h..]) {
                 *sum += g;
             }
         }
-    }
+    });
 }

@@ -47,7 +47,7 @@ fn check(n: usize, c: usize, masked: bool) {
         let args = [Of(&dx), Of(&b), Of(&w), Of(&s), mask, Of(&mean), Of(&var), Of(to), statistics];
         let sizes =
             [Int(n), Int(c), Float(MOMENTUM as f32), Float(EPS as f32), Float(SLOPE as f32)];
-        run(launch::head_forward(c), TY, &[&args[..], &sizes].concat());
+        run(launch::head("head_forward", c), TY, &[&args[..], &sizes].concat());
         TY.values(to)
     };
     compare("head_forward", &y, &forward(Of(&statistics), &to), 1e-6);
@@ -74,7 +74,7 @@ fn check(n: usize, c: usize, masked: bool) {
         let (mean, var) = (of(&moved[..c]), of(&var));
         let args = [Of(&dx), Of(&b), Of(&w), Of(&s), mask, Of(&mean), Of(&var), Of(&to), Null];
         let sizes = [Int(n), Int(c), Float(0.0), Float(EPS as f32), Float(SLOPE as f32)];
-        run(launch::head_forward(c), TY, &[&args[..], &sizes].concat());
+        run(launch::head("head_forward", c), TY, &[&args[..], &sizes].concat());
         TY.values(&to)
     };
     compare("head_forward, running", &y, &again, 2e-6);
@@ -82,7 +82,7 @@ fn check(n: usize, c: usize, masked: bool) {
     let grads = TY.unwritten(4 * c);
     let args = [Of(&dx), Of(&b), Of(&w), Of(&s), mask, Of(&statistics), Of(&o), Of(&dg), Of(&to)];
     let sizes = [Of(&grads), Int(n), Int(c), Float(SLOPE as f32)];
-    run(launch::head_grad(c), TY, &[&args[..], &sizes].concat());
+    run(launch::head("head_grad", c), TY, &[&args[..], &sizes].concat());
     // With two rows, a norm leaves little more than the sign, so most of the gradient cancels.
     compare("head_grad", &exact[0], &TY.values(&to), if n == 2 { 1e-4 } else { 5e-6 });
     let grads = TY.values(&grads);
@@ -120,7 +120,7 @@ fn what_is_not_finite_stays_so() {
         let one = || Of(&ones);
         let args = [Of(&x), one(), one(), one(), Null, one(), one(), Of(&y), Of(&statistics)];
         let sizes = [Int(n), Int(c), Float(0.1), Float(1e-5), Float(0.1)];
-        run(launch::head_forward(c), TY, &[&args[..], &sizes].concat());
+        run(launch::head("head_forward", c), TY, &[&args[..], &sizes].concat());
         let values = TY.values(&y);
         assert!((0..n).all(|row| values[row * c].is_nan() && values[row * c + 1].is_finite()));
     }

@@ -1,11 +1,23 @@
 //! Tests of the recurrence's kernels, step by step.
 
-use super::harness::Arg::{Int, Long, Null, Of};
+use super::harness::Arg::{Int, Null, Of};
 use super::harness::{Buffer, Type, compare, compiler, random, report, run};
 use super::ops::reference;
-use rsna_tui::net::ops::{launch, lstm_recurrence};
+use rsna_tui::net::graph::lstm_recurrence;
+use rsna_tui::net::ops::launch;
 
 const TY: Type = Type::F32;
+
+/// Puts gates [.., 4H] into cells [.., 6H], whose states are not written yet.
+fn spread(gates: &[f64], hidden: usize) -> Buffer {
+    let cell = |gates: &[f64]| [&vec![f64::NAN; 2 * hidden], gates].concat();
+    TY.buffer(&gates.chunks(4 * hidden).flat_map(cell).collect::<Vec<_>>(), 0)
+}
+
+/// Returns h of cells [.., 6H].
+fn gather(kept: &Buffer, hidden: usize) -> Vec<f64> {
+    TY.values(kept).chunks(6 * hidden).flat_map(|cell| cell[..hidden].to_vec()).collect()
+}
 
 /// Checks the passes; if `biased`, the kernel adds a bias.
 fn check([d, steps, rows, hidden]: [usize; 4], biased: bool) {
@@ -23,20 +35,15 @@ fn check([d, steps, rows, hidden]: [usize; 4], biased: bool) {
     let width = 4 * hidden;
     let less = |(i, x): (usize, &f64)| x - bias[i / (width * steps * rows) * width + i % width];
     let products: Vec<f64> = gates.iter().enumerate().map(less).collect();
-    let [dgates, dw, dg, dbias] = [&products, &w, &g, &bias].map(|x| TY.buffer(x, 0));
+    let [dw, dg, dbias] = [&w, &g, &bias].map(|x| TY.buffer(x, 0));
     let bias = if biased { Of(&dbias) } else { Null };
-    let (kept, out) = (TY.unwritten(cells * 6 * hidden), TY.unwritten(cells * hidden));
-    let size = [Long(cells), Int(hidden)];
-    let args = [&[Of(&dgates), Of(&kept)][..], &size].concat();
-    run(launch::lstm_spread(cells, hidden), TY, &args);
+    let kept = spread(&products, hidden);
     let dims = |s: usize| [Int(d), Int(steps), Int(rows), Int(hidden), Int(s)];
     for s in 0..steps {
         let args = [&[Of(&kept), Of(&dw), bias][..], &dims(s)].concat();
         run(launch::lstm_step(d, rows, hidden), TY, &args);
     }
-    let args = [&[Of(&kept), Of(&out)][..], &size].concat();
-    run(launch::lstm_gather(cells, hidden), TY, &args);
-    compare("lstm_step", &h, &TY.values(&out), 1e-6);
+    compare("lstm_step", &h, &gather(&kept, hidden), 1e-6);
 
     let dc = TY.unwritten(d * rows * hidden);
     for s in (0..steps).rev() {
@@ -81,22 +88,18 @@ fn what_is_not_finite_stays_so() {
         let g = vec![1.0; cells * hidden];
         let named = [(&inputs[0][..], shapes[0]), (&inputs[1][..], shapes[1])];
         let (exact, _) = reference(&named, &g, |t| lstm_recurrence(&t[0], &t[1]));
-        let [dgates, dw] = [&inputs[0], &inputs[1]].map(|x| TY.buffer(x, 0));
-        let (kept, out) = (TY.unwritten(cells * 6 * hidden), TY.unwritten(cells * hidden));
-        let size = [Long(cells), Int(hidden)];
-        run(
-            launch::lstm_spread(cells, hidden),
-            TY,
-            &[&[Of(&dgates), Of(&kept)][..], &size].concat(),
-        );
+        let (kept, dw) = (spread(&inputs[0], hidden), TY.buffer(&inputs[1], 0));
         for s in 0..steps {
             let dims = [Int(d), Int(steps), Int(rows), Int(hidden), Int(s)];
             let args = [&[Of(&kept), Of(&dw), Null][..], &dims].concat();
             run(launch::lstm_step(d, rows, hidden), TY, &args);
         }
-        run(launch::lstm_gather(cells, hidden), TY, &[&[Of(&kept), Of(&out)][..], &size].concat());
         let finite = |x: &[f64]| x.iter().map(|x| x.is_finite()).collect::<Vec<_>>();
-        assert_eq!(finite(&exact), finite(&TY.values(&out)), "{value} at {at} of input {input}");
+        assert_eq!(
+            finite(&exact),
+            finite(&gather(&kept, hidden)),
+            "{value} at {at} of input {input}"
+        );
     }
 }
 

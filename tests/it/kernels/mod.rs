@@ -16,7 +16,7 @@ use rsna_tui::net::ops::launch;
 #[test]
 fn every_kernel_has_its_launch() {
     let mut named: Vec<String> = vec![];
-    for (name, typed) in launch::KERNELS {
+    for (name, _, typed) in launch::KERNELS {
         match typed {
             true => named.extend(harness::Type::ALL.map(|t| format!("{name}{}", t.suffix()))),
             false => named.push(name.into()),
@@ -57,7 +57,11 @@ fn conversions_round_to_even() {
                     harness::Arg::Int(0),
                     harness::Arg::Int(0),
                 ];
-                harness::run(launch::Launch { block: [32, 1, 1], ..launch::images(1) }, ty, &args);
+                harness::run(
+                    launch::Launch { block: [32, 1, 1], ..launch::rows("images", 1, 1) },
+                    ty,
+                    &args,
+                );
                 ty.values(&out)
             })
             .collect();

@@ -3,7 +3,8 @@
 use super::harness::Arg::{Float, Int, Long, Null, Of};
 use super::harness::{Arg, Buffer, Type, compare, compiler, random, report, run};
 use candle_core::{Device, Result, Tensor, Var};
-use rsna_tui::net::ops::{self, launch, launch::Launch};
+use rsna_tui::net::graph;
+use rsna_tui::net::ops::launch::{self, Launch};
 
 /// Runs `f` on f64 inputs on the CPU; returns its result and the gradients of Σ result · g.
 pub fn reference(
@@ -98,19 +99,19 @@ fn depthwise() {
             let ((weight, dweight), (bias, dbias)) = (parameters(49 * c, 3), parameters(c, 4));
             let inputs: [(&[f64], &[usize]); 3] =
                 [(&x, &[n, h, w, c]), (&weight, &[49, c]), (&bias, &[c])];
-            let (y, grads) = reference(&inputs, &g, |t| ops::depthwise7(&t[0], &t[1], &t[2]));
+            let (y, grads) = reference(&inputs, &g, |t| graph::depthwise7(&t[0], &t[1], &t[2]));
 
             let dims = [Int(n), Int(h), Int(w), Int(c)];
             let out = ty.unwritten(len);
             let args = [&[Of(&dx), Of(&dweight), Of(&dbias), Of(&out)][..], &dims].concat();
-            run(launch::depthwise7_forward([n, h, w, c]), ty, &args);
+            run(launch::depthwise7("depthwise7_forward", [n, h, w, c]), ty, &args);
             compare(&format!("depthwise7_forward {ty:?}"), &y, &ty.values(&out), ty.bound());
 
             // Added to existing values.
             let before = Type::F32.round(&random(len, 5));
             let sum = Type::F32.buffer(&before, 0);
             let args = [&[Of(&dg), Of(&dweight), Of(&sum), Of(&out)][..], &dims].concat();
-            run(launch::depthwise7_grad_input([n, h, w, c]), ty, &args);
+            run(launch::depthwise7("depthwise7_grad_input", [n, h, w, c]), ty, &args);
             let exact: Vec<f64> = grads[0].iter().zip(&before).map(|(g, b)| g + b).collect();
             let got = Type::F32.values(&sum);
             compare(&format!("depthwise7_grad_input {ty:?}"), &exact, &got, 1e-5);
@@ -126,7 +127,7 @@ fn depthwise() {
         }
     }
     // Check that the above had rows in ranges and sums in parts.
-    assert!(launch::depthwise7_forward([1, 56, 14, 20]).grid[1] == 4);
+    assert!(launch::depthwise7("depthwise7_forward", [1, 56, 14, 20]).grid[1] == 4);
     assert!(launch::depthwise7_parts(20, 7, 33) > 1);
     report("depthwise");
 }
@@ -159,7 +160,7 @@ fn layer_norm() {
             let ((weight, dweight), (bias, dbias)) = (parameters(c, 3), parameters(c, 4));
             let inputs: [(&[f64], &[usize]); 3] =
                 [(&x, &[rows, c]), (&weight, &[c]), (&bias, &[c])];
-            let (y, grads) = reference(&inputs, &g, |t| ops::layer_norm(&t[0], &t[1], &t[2], eps));
+            let (y, grads) = reference(&inputs, &g, |t| graph::layer_norm(&t[0], &t[1], &t[2]));
 
             let end = [Long(rows), Int(c), Float(eps as f32)];
             let (out, wide) = (ty.unwritten(rows * c), Buffer::unwritten::<f32>(rows * c));
@@ -202,17 +203,17 @@ fn bias_gelu() {
             let (g, dg) = elements(ty, rows * c, 2, shift);
             let (bias, dbias) = parameters(c, 3);
             let inputs: [(&[f64], &[usize]); 2] = [(&x, &[rows, c]), (&bias, &[c])];
-            let (y, grads) = reference(&inputs, &g, |t| ops::bias_gelu(&t[0], &t[1]));
+            let (y, grads) = reference(&inputs, &g, |t| graph::bias_gelu(&t[0], &t[1]));
 
             let out = ty.unwritten(rows * c);
             let args = [Of(&dx), Of(&dbias), Of(&out), Long(rows), Int(c)];
-            let got = run_both(launch::bias_gelu_forward(rows, c), ty, &args, &out);
+            let got = run_both(launch::rows("bias_gelu_forward", rows, c), ty, &args, &out);
             compare(&format!("bias_gelu_forward {ty:?}"), &y, &got, ty.bound());
 
             let parts = launch::column_parts(rows, c);
             let partial = Buffer::unwritten::<f32>(parts * c);
             let name = format!("bias_gelu_grad {ty:?}");
-            let launch = launch::bias_gelu_grad(c, parts);
+            let launch = launch::columns("bias_gelu_grad", c, parts);
             // Without recomputing the GELU, then with it and in place of the gradient.
             for again in [false, true] {
                 let (once_more, out) = (ty.unwritten(rows * c), ty.unwritten(rows * c));
@@ -247,9 +248,9 @@ fn scale_residual() {
             let inputs: [(&[f64], &[usize]); 4] =
                 [(&x, &[rows, c]), (&bias, &[c]), (&gamma, &[c]), (&r, &[rows, c])];
             let (y, _) =
-                reference(&inputs, &g, |t| ops::scale_residual(&t[0], &t[1], &t[2], &t[3]));
+                reference(&inputs, &g, |t| graph::scale_residual(&t[0], &t[1], &t[2], &t[3]));
 
-            let (to, launch) = (Type::F32, launch::scale_residual_forward(rows, c));
+            let (to, launch) = (Type::F32, launch::rows("scale_residual_forward", rows, c));
             let (out, copy) = (to.unwritten(rows * c), ty.unwritten(rows * c));
             let first = [Of(&dx), Of(&dbias), Of(&dgamma), Of(&dr), Of(&out), Of(&copy)];
             let args = [&first[..], &[Long(rows), Int(c)]].concat();
@@ -261,10 +262,10 @@ fn scale_residual() {
             let (out, partial) = (ty.unwritten(rows * c), Buffer::unwritten::<f32>(parts * c));
             let (g, dg) = elements(ty, rows * c, 6, shift);
             let (_, grads) =
-                reference(&inputs, &g, |t| ops::scale_residual(&t[0], &t[1], &t[2], &t[3]));
+                reference(&inputs, &g, |t| graph::scale_residual(&t[0], &t[1], &t[2], &t[3]));
             let first = [Of(&dg), Of(&dgamma), Of(&out), Of(&partial)];
             let args = [&first[..], &[Long(rows), Int(c), Int(parts)]].concat();
-            run(launch::scale_residual_grad(c, parts), ty, &args);
+            run(launch::columns("scale_residual_grad", c, parts), ty, &args);
             let name = format!("scale_residual_grad {ty:?}");
             compare(&name, &grads[0], &ty.values(&out), ty.bound());
             let sums: Vec<f64> = grads[1].iter().zip(&gamma).map(|(g, gamma)| g / gamma).collect();
@@ -285,23 +286,23 @@ fn bias_and_its_sum() {
             let (bias, dbias) = parameters(c, 2);
             let inputs: [(&[f64], &[usize]); 2] = [(&x, &[rows, c]), (&bias, &[c])];
             // With x as the gradient, the bias's gradient is the sum of x.
-            let (y, grads) = reference(&inputs, &x, |t| ops::add_bias(&t[0], &t[1]));
+            let (y, grads) = reference(&inputs, &x, |t| graph::add_bias(&t[0], &t[1]));
 
             let out = ty.unwritten(rows * c);
             let wide = Buffer::unwritten::<f32>(rows * c);
             let args = [Of(&dx), Of(&dbias), Of(&out), Of(&wide), Long(rows), Int(c)];
-            let got = run_both(launch::add_bias(rows, c), ty, &args, &out);
+            let got = run_both(launch::rows("add_bias", rows, c), ty, &args, &out);
             compare(&format!("add_bias {ty:?}"), &y, &got, ty.bound());
             assert_eq!(ty.round(&Type::F32.values(&wide)), got);
 
             let parts = launch::column_parts(rows, c);
             let partial = Buffer::unwritten::<f32>(parts * c);
             let args = [Of(&dx), Of(&partial), Long(rows), Int(c), Int(parts)];
-            run(launch::column_sum(c, parts), ty, &args);
+            run(launch::columns("column_sum", c, parts), ty, &args);
             compare_parts(&format!("column_sum {ty:?}"), &[&grads[1]], &partial, parts);
         }
     }
-    assert!(launch::column_parts(1200, 40) > 1 && launch::add_bias(1200, 40).grid[0] > 1);
+    assert!(launch::column_parts(1200, 40) > 1 && launch::rows("add_bias", 1200, 40).grid[0] > 1);
     report("add_bias");
     report("column_sum");
 }
@@ -318,7 +319,7 @@ fn linear() {
     let g = random(m * out, 4);
     let inputs: [(&[f64], &[usize]); 3] =
         [(&x, &[m, input]), (&weight, &[out, input]), (&bias, &[out])];
-    let (y, _) = reference(&inputs, &g, |t| ops::linear(&t[0], &t[1], &t[2]));
+    let (y, _) = reference(&inputs, &g, |t| graph::linear(&t[0], &t[1], &t[2]));
     let dot = |i: usize| {
         let (r, o) = (i / out, i % out);
         (0..input).map(|k| x[r * input + k] * weight[o * input + k]).sum::<f64>()
@@ -326,7 +327,7 @@ fn linear() {
     let product: Vec<f64> = (0..m * out).map(dot).collect();
     let (from, to) = (Type::F32.buffer(&product, 0), Type::F32.unwritten(m * out));
     let args = [Of(&from), Of(&dbias), Of(&to), Null, Long(m), Int(out)];
-    run(launch::add_bias(m, out), Type::F32, &args);
+    run(launch::rows("add_bias", m, out), Type::F32, &args);
     compare("linear", &y, &Type::F32.values(&to), 1e-6);
 }
 
@@ -362,18 +363,17 @@ fn what_is_not_finite_stays_so() {
             let out = ty.unwritten(rows * c);
             let args = [Of(&dx), Of(&db), Of(&out), Long(rows), Int(c)];
             if input < 2 {
-                let (y, _) = reference(&[x, b], &g, |t| ops::bias_gelu(&t[0], &t[1]));
-                let got = run_once(launch::bias_gelu_forward(rows, c), ty, &args, &out);
+                let (y, _) = reference(&[x, b], &g, |t| graph::bias_gelu(&t[0], &t[1]));
+                let got = run_once(launch::rows("bias_gelu_forward", rows, c), ty, &args, &out);
                 check(&format!("bias_gelu, {what}"), &y, &got);
             }
             let (y, _) =
-                reference(&[x, b, w, r], &g, |t| ops::scale_residual(&t[0], &t[1], &t[2], &t[3]));
+                reference(&[x, b, w, r], &g, |t| graph::scale_residual(&t[0], &t[1], &t[2], &t[3]));
             let args = [Of(&dx), Of(&db), Of(&dw), Of(&dr), Of(&out), Null, Long(rows), Int(c)];
-            let got = run_once(launch::scale_residual_forward(rows, c), ty, &args, &out);
+            let got = run_once(launch::rows("scale_residual_forward", rows, c), ty, &args, &out);
             check(&format!("scale_residual, {what}"), &y, &got);
             if input < 3 {
-                let (y, _) =
-                    reference(&[x, w, b], &g, |t| ops::layer_norm(&t[0], &t[1], &t[2], 1e-6));
+                let (y, _) = reference(&[x, w, b], &g, |t| graph::layer_norm(&t[0], &t[1], &t[2]));
                 let first = [Of(&dx), Of(&dw), Of(&db), Of(&out), Null, Long(rows), Int(c)];
                 let args = [&first[..], &[Float(1e-6), Int(0), Int(0)]].concat();
                 let got = run_once(launch::layer_norm_forward(rows, c), ty, &args, &out);
@@ -467,7 +467,7 @@ fn patches_of_images() {
             let out = ty.unwritten(bytes.len());
             let first = [Of(&own), Null, Float(1.0), Float(0.0), Of(&out), Long(bytes.len())];
             let args = [&first[..], &[Int(side * c), Int(s * c), Int(s)]].concat();
-            run_both(launch::images(bytes.len()), ty, &args, &out)
+            run_both(launch::rows("images", 1, bytes.len()), ty, &args, &out)
         };
         let rows = image(0);
         let places = (0..n * side / s).flat_map(|y| (0..side / s).map(move |x| (y, x)));
@@ -488,7 +488,7 @@ fn windows() {
             let (all, len) = (n * (h / 2) * (w / 2), n * h * w * c);
             let (x, from) = elements(ty, len, 1, shift);
             let (g, rows) = elements(ty, all * 9 * c, 2, shift);
-            let (y, grads) = reference(&[(&x, &[n, h, w, c])], &g, |t| ops::windows(&t[0]));
+            let (y, grads) = reference(&[(&x, &[n, h, w, c])], &g, |t| graph::windows(&t[0]));
             // All of them, and some rows of windows in the middle.
             for range in [0..all, w / 2..all - w / 2] {
                 let (count, at) = (range.len(), range.start * 9 * c..range.end * 9 * c);
@@ -496,14 +496,17 @@ fn windows() {
                 let out = ty.unwritten(count * 9 * c);
                 let first = [Of(&from), Of(&out), Long(range.start), Long(count)];
                 let args = [&first[..], &dims].concat();
-                assert_eq!(run_both(launch::windows(count, c), ty, &args, &out), y[at.clone()]);
+                assert_eq!(
+                    run_both(launch::rows("windows", 9 * count, c), ty, &args, &out),
+                    y[at.clone()]
+                );
                 if range.len() < all {
                     continue;
                 }
                 let before = ty.round(&random(len, 3));
                 let sum = ty.buffer(&before, 0);
                 let first = [Of(&rows), Of(&sum), Long(range.start), Long(count), Long(n * h * w)];
-                run(launch::add_windows(n * h * w, c), ty, &[&first[..], &dims].concat());
+                run(launch::rows("add_windows", n * h * w, c), ty, &[&first[..], &dims].concat());
                 let exact: Vec<f64> = grads[0].iter().zip(&before).map(|(g, b)| g + b).collect();
                 let name = format!("add_windows {ty:?}");
                 compare(&name, &exact, &ty.values(&sum), ty.bound());
@@ -527,12 +530,12 @@ fn means() {
         let (y, grads) = reference(&inputs, &g, |t| t[0].mean(1));
         let out = Buffer::unwritten::<f32>(n * c);
         let args = [Of(&from), Of(&out), Long(n), Int(pixels), Int(c)];
-        let got = run_both(launch::pool_forward(n, c), Type::F32, &args, &out);
+        let got = run_both(launch::rows("pool_forward", n, c), Type::F32, &args, &out);
         compare("pool_forward", &y, &got, 1e-5);
         for ty in Type::ALL {
             let (map, copy) = (Buffer::unwritten::<f32>(len), ty.unwritten(len));
             let args = [Of(&dg), Of(&map), Of(&copy), Long(n), Int(pixels), Int(c)];
-            let launch = launch::pool_grad(n, pixels, c);
+            let launch = launch::rows("pool_grad", n * pixels, c);
             let got = run_both_to(Type::F32, launch, ty, &args, &map);
             compare("pool_grad", &grads[0], &got, 1e-6);
             assert_eq!(ty.values(&copy), ty.round(&got));

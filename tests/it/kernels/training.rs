@@ -151,7 +151,10 @@ fn images() {
                 let first = [Of(&own), partner, a, b, Of(&out), Long(n)];
                 let args = [&first[..], &[Int(0), Int(0), Int(0)]].concat();
                 // Enough blocks, and too few.
-                for launch in [launch::images(n), Launch { grid: [1, 1, 1], ..launch::images(n) }] {
+                for launch in [
+                    launch::rows("images", 1, n),
+                    Launch { grid: [1, 1, 1], ..launch::rows("images", 1, n) },
+                ] {
                     run(launch, ty, &args);
                 }
                 let exact: Vec<f64> = exact.iter().map(|&x| f64::from(x)).collect();

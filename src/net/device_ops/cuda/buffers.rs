@@ -5,9 +5,9 @@ use half::{bf16, f16};
 
 /// A buffer, possibly not allocated yet.
 pub(crate) struct Buffer<T> {
-    pub(super) values: Option<CudaSlice<T>>,
+    pub values: Option<CudaSlice<T>>,
     /// For a map: its f32 values, of which `values` is the rounded copy.
-    pub(super) wide: Option<CudaSlice<f32>>,
+    pub wide: Option<CudaSlice<f32>>,
 }
 
 impl<T> Default for Buffer<T> {

@@ -110,7 +110,8 @@ impl<'a, T: Compute> Cuda<'a, T> {
         self.attempt(|device| {
             let (x, y, b) = (x?, y?, bias.wide.slice(..));
             let n = x.len() / c;
-            run!(device, launch::bias_gelu_forward(n, c), T::SUFFIX, x, b, y, n as i64, c as i32);
+            let launch = launch::rows("bias_gelu_forward", n, c);
+            run!(device, launch, T::SUFFIX, x, b, y, n as i64, c as i32);
             Ok(())
         });
     }

@@ -1,7 +1,7 @@
 //! Gradients by candle's autograd, for tests to compare with.
 
 use super::super::{Bytes, Error, Gradients, Images, Result, Stepper, Task, WeightGradients};
-use crate::net::{ops, parameters::Parameter};
+use crate::net::{graph, parameters::Parameter};
 use candle_core::{Tensor, Var};
 
 impl Stepper<'_> {
@@ -22,7 +22,7 @@ impl Stepper<'_> {
                 Some((own.index_select(&at, 0)?, shares))
             }
         };
-        Ok(ops::pixels(&own, partner.as_ref().map(|(p, s)| (p, *s)), self.compute)?)
+        Ok(graph::pixels(&own, partner.as_ref().map(|(p, s)| (p, *s)), self.compute)?)
     }
 
     /// [`Self::gradients`] by candle's autograd throughout, without dropout.

@@ -161,35 +161,17 @@ __device__ __forceinline__ void step_grad(float* kept, const float* __restrict__
     }
 }
 
-/// Copies `c` elements from each row of `from` to each row of `to`, given the distances of the rows.
+/// Copies `rows` rows of `c` elements.
 template <bool WHOLE>
-__device__ __forceinline__ void copy(const float* __restrict__ from, long long from_width,
-                                     float* __restrict__ to, long long to_width, long long rows,
-                                     int c) {
+__device__ __forceinline__ void copy(const float* __restrict__ from, float* __restrict__ to,
+                                     long long rows, int c) {
     each_group(rows, c, [=](long long row, int column, int valid) {
-        const Four v = load<WHOLE>(from + row * from_width + column, valid);
-        store<WHOLE>(to + row * to_width + column, v, valid);
+        const long long at = row * c + column;
+        store<WHOLE>(to + at, load<WHOLE>(from + at, valid), valid);
     });
 }
 
 }  // namespace
-
-/// Copies `gates` [D, T, B, 4H], input products plus biases, to their places in `kept`.
-extern "C" __global__ void __launch_bounds__(256) lstm_spread(const float* gates, float* kept,
-                                                              long long cells, int hidden) {
-    const long long width = static_cast<long long>(hidden) * KEPT;
-    float* to = kept + static_cast<long long>(hidden) * GATES;
-    BY_ALIGNMENT(whole_groups(hidden, gates, kept),
-                 copy<WHOLE>(gates, 4LL * hidden, to, width, cells, 4 * hidden));
-}
-
-/// Copies h [D, T, B, H] out of `kept`.
-extern "C" __global__ void __launch_bounds__(256) lstm_gather(const float* kept, float* h,
-                                                              long long cells, int hidden) {
-    const long long width = static_cast<long long>(hidden) * KEPT;
-    BY_ALIGNMENT(whole_groups(hidden, kept, h),
-                 copy<WHOLE>(kept, width, h, hidden, cells, hidden));
-}
 
 /// Joins the weights of four directions for the steps: `w_hh` [4, 4H, H], and the sums of both biases,
 /// `bias` [4, 4H].
@@ -202,8 +184,7 @@ extern "C" __global__ void __launch_bounds__(256) lstm_weights(
     const float* b_ih = d == 0 ? i0 : d == 1 ? i1 : d == 2 ? i2 : i3;
     const float* b_hh = d == 0 ? h0 : d == 1 ? h1 : d == 2 ? h2 : h3;
     float* to = w_hh + 4LL * d * hidden * hidden;
-    BY_ALIGNMENT(whole_groups(hidden, from, w_hh),
-                 copy<WHOLE>(from, hidden, to, hidden, 4LL * hidden, hidden));
+    BY_ALIGNMENT(whole_groups(hidden, from, w_hh), copy<WHOLE>(from, to, 4LL * hidden, hidden));
     const int first = blockIdx.x * blockDim.x + threadIdx.x;
     for (int j = first; j < 4 * hidden; j += gridDim.x * blockDim.x)
         bias[4LL * d * hidden + j] = b_ih[j] + b_hh[j];

@@ -1,6 +1,6 @@
 //! Compares every op's gradients with central differences in f64.
 
-use super::*;
+use crate::net::graph::*;
 use candle_core::{DType, Device, Tensor, Var};
 use rand::Rng;
 
@@ -93,8 +93,8 @@ fn windows_of_a_convolution() {
 fn layer_norms() {
     for c in [5, 16, 21] {
         let inputs = [random(&[3, c], 1), random(&[c], 2), random(&[c], 3)];
-        check(&inputs, |t| layer_norm(&t[0], &t[1], &t[2], 1e-6));
-        f32_agrees(&inputs, 1e-5, |t| layer_norm(&t[0], &t[1], &t[2], 1e-6));
+        check(&inputs, |t| layer_norm(&t[0], &t[1], &t[2]));
+        f32_agrees(&inputs, 1e-5, |t| layer_norm(&t[0], &t[1], &t[2]));
     }
 }
 
@@ -126,13 +126,4 @@ fn lstm() {
         check(&inputs, |t| lstm_recurrence(&t[0], &t[1]));
         f32_agrees(&inputs, 1e-6, |t| lstm_recurrence(&t[0], &t[1]));
     }
-}
-
-#[test]
-fn more_rows_than_a_piece() {
-    let x = random(&[2 * ROWS + 3, 2], 1);
-    let sum = x.as_tensor().apply_op1_no_bwd(&colsum::ColumnSum).unwrap();
-    let expected = x.sum(0).unwrap();
-    let worst = (sum - expected).unwrap().abs().unwrap().max_all().unwrap();
-    assert!(worst.to_scalar::<f64>().unwrap() < 1e-10);
 }
