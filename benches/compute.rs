@@ -11,7 +11,7 @@
 use candle_core::{DType, Device, Tensor};
 use rsna_tui::config::{Config, Set};
 use rsna_tui::net::buffers::BufferPool;
-use rsna_tui::net::encoder::{Arena, Encoder, Retention};
+use rsna_tui::net::encoder::{Arena, Encoder, Pass, Retention, WeightGradients};
 use rsna_tui::net::recurrent::Lstms;
 use rsna_tui::net::{Classifier, Spec};
 use rsna_tui::train::adamw::AdamW;
@@ -137,18 +137,19 @@ fn encoder(args: &Args, spec: &Spec) -> Vec<(&'static str, f64)> {
     let pixels = Pixels::new(args.bs, args.size);
     let fill = |range: Range<usize>, out: &mut [f32]| pixels.fill(range, out);
     let arena = Arena::default();
-    let encoder = Encoder::new(&model, args.size, &arena);
+    let encoder = Encoder::new(&model, args.size, &arena, &fill);
     let forward = args.median(|| {
-        encoder.forward(&fill, 0..args.bs, Retention::default()).expect("weights on the CPU");
+        encoder.forward(0..args.bs, Retention::default()).expect("weights on the CPU");
         arena.pool.end_round();
     });
     let both = |retention| {
         args.median(|| {
-            let (features, tapes) =
-                encoder.forward(&fill, 0..args.bs, retention).expect("on the CPU");
-            let mut sums = encoder.gradients();
-            encoder.backward(&fill, tapes, &features, &mut sums).expect("on the CPU");
-            let sums = encoder.finish(sums).expect("on the CPU");
+            let (features, tapes) = encoder.forward(0..args.bs, retention).expect("on the CPU");
+            let mut sums = encoder.sums().expect("sums on the CPU");
+            encoder.backward(tapes, &features, &mut sums).expect("on the CPU");
+            let WeightGradients::Host(sums) = encoder.finish(sums).expect("on the CPU") else {
+                unreachable!("the CPU's gradients stay there")
+            };
             sums.into_iter().for_each(|sum| arena.pool.give(sum));
             arena.pool.end_round();
         })
@@ -166,21 +167,25 @@ fn many(args: &Args, spec: &Spec) -> Vec<(&'static str, f64)> {
     let pixels = Pixels::new(8, args.size);
     let fill = |range: Range<usize>, out: &mut [f32]| pixels.fill(range, out);
     let arena = Arena::default();
-    let encoder = Encoder::new(&model, args.size, &arena);
+    let encoder = Encoder::new(&model, args.size, &arena, &fill);
     // By default, a step's plan keeps the inner values of this many images at 224².
     let retention = Retention { inputs: KEPT, inner: 4 };
     let both = args.median(|| {
-        let (features, tapes) = encoder.forward(&fill, 0..args.bs, retention).expect("on the CPU");
-        let (mut sums, width) = (encoder.gradients(), spec.features());
-        let kept = tapes.range().end;
-        let grad = |range: Range<usize>| &features[range.start * width..range.end * width];
-        encoder.backward(&fill, tapes, grad(0..kept), &mut sums).expect("on the CPU");
+        let (features, tapes) = encoder.forward(0..args.bs, retention).expect("on the CPU");
+        let mut sums = encoder.sums().expect("sums on the CPU");
+        let kept = Encoder::kept(&tapes).end;
+        let grad = |range: Range<usize>| {
+            features.narrow(0, range.start, range.len()).expect("a part of the features")
+        };
+        encoder.backward(tapes, &grad(0..kept), &mut sums).expect("on the CPU");
         for start in (kept..args.bs).step_by(KEPT) {
             let range = start..(start + KEPT).min(args.bs);
-            let (_, tapes) = encoder.forward(&fill, range.clone(), retention).expect("on the CPU");
-            encoder.backward(&fill, tapes, grad(range), &mut sums).expect("on the CPU");
+            let (_, tapes) = encoder.forward(range.clone(), retention).expect("on the CPU");
+            encoder.backward(tapes, &grad(range), &mut sums).expect("on the CPU");
         }
-        let sums = encoder.finish(sums).expect("on the CPU");
+        let WeightGradients::Host(sums) = encoder.finish(sums).expect("on the CPU") else {
+            unreachable!("the CPU's gradients stay there")
+        };
         sums.into_iter().for_each(|sum| arena.pool.give(sum));
         arena.pool.end_round();
     });

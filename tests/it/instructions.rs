@@ -12,7 +12,7 @@ use rsna_tui::{
     net::{
         Classifier, Spec,
         buffers::BufferPool,
-        encoder::{Arena, Encoder, Retention},
+        encoder::{Arena, Encoder, Pass, Retention},
         graph,
         recurrent::Lstms,
     },
@@ -51,10 +51,10 @@ fn run(kernel: &str, times: usize) {
     let spec = Spec::new(&config);
     let model = Classifier::new(&spec, 0, 0, DType::F32, &Device::Cpu).unwrap();
     let (arena, pool) = (Arena::default(), BufferPool::default());
-    let encoder = Encoder::new(&model, 64, &arena);
     let lstms = Lstms::new(&model, &pool);
     let pixels = values(2 * 64 * 64 * 6);
     let fill = |_: Range<usize>, out: &mut [f32]| out.copy_from_slice(&pixels[..out.len()]);
+    let encoder = Encoder::new(&model, 64, &arena, &fill);
     let features = tensor(&[2 * spec.images, spec.features()]);
     for _ in 0..times {
         match kernel {
@@ -64,9 +64,9 @@ fn run(kernel: &str, times: usize) {
             "scale_residual" => drop(graph::scale_residual(&x, &c, &c, &x).unwrap()),
             "encoder" => {
                 let retention = Retention { inputs: 2, inner: 0 };
-                let (grad, tapes) = encoder.forward(&fill, 0..2, retention).unwrap();
-                let mut sums = encoder.gradients();
-                encoder.backward(&fill, tapes, &grad, &mut sums).unwrap();
+                let (grad, tapes) = encoder.forward(0..2, retention).unwrap();
+                let mut sums = encoder.sums().unwrap();
+                encoder.backward(tapes, &grad, &mut sums).unwrap();
             }
             "lstms" => {
                 let (out, tape) = lstms.forward(&features).unwrap();

@@ -28,7 +28,7 @@ pub(super) struct Layers {
 type Tape<R> = group::Tape<Vec<R>, Vec<R>>;
 
 /// State kept by the forward pass for some images.
-pub(super) struct Tapes<R> {
+pub struct Tapes<R> {
     tapes: Vec<Tape<R>>,
     range: Range<usize>,
 }

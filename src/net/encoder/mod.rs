@@ -30,8 +30,8 @@ mod weights;
 
 #[cfg(feature = "cuda")]
 pub(crate) use card::{Card, ImageSource};
-use layers::{Layers, Scratch};
-use weights::{net, views};
+use layers::{Layers, Scratch, Tapes};
+use weights::{Net, net, views};
 
 use super::{
     Classifier, Spec, Stem, buffers::BufferPool, device_ops::HIDDEN, device_ops::cpu::Fill,
@@ -83,42 +83,6 @@ pub trait Pass {
     fn finish(&self, sums: Self::Sums) -> Result<WeightGradients>;
 }
 
-/// An [`Encoder`] with the images of a batch.
-pub struct OnCpu<'a> {
-    /// The network's encoder.
-    pub encoder: Encoder<'a>,
-    /// Writes images [n, S, S, in] in 0..=1.
-    pub fill: Fill<'a, f32>,
-}
-
-impl Pass for OnCpu<'_> {
-    type Tapes = Tapes;
-    type Sums = Gradients;
-
-    fn forward(&self, range: Range<usize>, retention: Retention) -> Result<(Tensor, Tapes)> {
-        let n = range.len();
-        let (features, tapes) = self.encoder.forward(self.fill, range, retention)?;
-        Ok((Tensor::from_vec(features, (n, ()), &Device::Cpu)?, tapes))
-    }
-
-    fn kept(tapes: &Tapes) -> Range<usize> {
-        tapes.range()
-    }
-
-    fn sums(&self) -> Result<Gradients> {
-        Ok(self.encoder.gradients())
-    }
-
-    fn backward(&self, tapes: Tapes, grad: &Tensor, sums: &mut Gradients) -> Result<()> {
-        let grad = [grad.contiguous()?];
-        self.encoder.backward(self.fill, tapes, Views::of(&grad).slices()?[0], sums)
-    }
-
-    fn finish(&self, sums: Gradients) -> Result<WeightGradients> {
-        Ok(WeightGradients::Host(self.encoder.finish(sums)?))
-    }
-}
-
 /// Runs the training pass once: computes the features [n, F] of `images` [n, S, S, in] in 0..=1, and the
 /// gradient of each of the encoder's weights, given `grad` [n, F], the features' gradient. Runs on
 /// `grad`'s device, in type `compute` on a GPU and in f32 on the CPU.
@@ -160,14 +124,7 @@ pub fn once(
         candle_core::bail!("on the CPU the encoder's pass is computed in f32, not {compute:?}")
     }
     let arena = Arena::default();
-    run(&OnCpu { encoder: Encoder::new(model, size, &arena), fill: &fill }, grad)
-}
-
-/// A network's encoder on the CPU, for images of one size, in f32.
-pub struct Encoder<'a> {
-    views: Views<'a>,
-    layers: Layers,
-    arena: &'a Arena,
+    run(&Encoder::new(model, size, &arena, &fill), grad)
 }
 
 /// Buffers reused from step to step.
@@ -199,14 +156,12 @@ pub struct Retention {
     pub inner: usize,
 }
 
-/// State kept by the forward pass for some images.
-pub struct Tapes(layers::Tapes<f32>);
-
-impl Tapes {
-    /// Returns the images whose state was kept.
-    pub fn range(&self) -> Range<usize> {
-        self.0.range()
-    }
+/// A network's encoder on the CPU, in f32, with the images of a batch, which have one size.
+pub struct Encoder<'a> {
+    views: Views<'a>,
+    layers: Layers,
+    arena: &'a Arena,
+    fill: Fill<'a, f32>,
 }
 
 /// The encoder's gradients, summed over images.
@@ -217,65 +172,60 @@ pub struct Gradients {
 }
 
 impl<'a> Encoder<'a> {
-    /// Prepares the encoder of `model` for images of `size`², on rayon's threads. Locks the weights for
-    /// reading while it lives.
-    pub fn new(model: &'a Classifier, size: usize, arena: &'a Arena) -> Self {
+    /// Prepares the encoder of `model` for images of `size`², which `fill` writes as [n, S, S, in] in
+    /// 0..=1, on rayon's threads. Locks the weights for reading while it lives.
+    pub fn new(model: &'a Classifier, size: usize, arena: &'a Arena, fill: Fill<'a, f32>) -> Self {
         let layers = Layers::new(&model.spec, size, rayon::current_num_threads());
         let views = views(&model.parameters.trainable, layers.weights());
-        Self { views, layers, arena }
+        Self { views, layers, arena, fill }
     }
 
-    /// Computes the features [n, F] of images `range`, which `fill` writes as [n, S, S, in] in 0..=1,
-    /// and the state that [`Self::backward`] needs of those kept.
-    ///
-    /// Errors: when the weights are not f32 on the CPU.
-    pub fn forward(
-        &self,
-        fill: Fill<f32>,
-        range: Range<usize>,
-        retention: Retention,
-    ) -> Result<(Vec<f32>, Tapes)> {
-        let arena = (&self.arena.pool, &self.arena.scratch);
-        let net = net(&self.views, self.layers.weights())?;
-        let (features, tapes) = self.layers.forward(&net, fill, range, retention, arena);
-        Ok((features, Tapes(tapes)))
+    fn net(&self) -> Result<Net<&[f32]>> {
+        net(&self.views, self.layers.weights())
     }
 
-    /// Starts sums without any gradient.
-    pub fn gradients(&self) -> Gradients {
-        Gradients { sums: self.layers.empty(&self.arena.pool), empty: true }
+    fn buffers(&self) -> (&BufferPool<f32>, &Scratch<f32>) {
+        (&self.arena.pool, &self.arena.scratch)
+    }
+}
+
+/// Fails when the weights are not f32 on the CPU.
+impl Pass for Encoder<'_> {
+    type Tapes = Tapes<f32>;
+    type Sums = Gradients;
+
+    fn forward(&self, range: Range<usize>, retention: Retention) -> Result<(Tensor, Tapes<f32>)> {
+        let (n, net) = (range.len(), self.net()?);
+        let (features, tapes) =
+            self.layers.forward(&net, self.fill, range, retention, self.buffers());
+        Ok((Tensor::from_vec(features, (n, ()), &Device::Cpu)?, tapes))
     }
 
-    /// Adds the weights' gradients, given `grad` [n, F], the gradient of the features of the tapes'
-    /// images.
-    ///
-    /// Errors: when the weights are not f32 on the CPU.
-    pub fn backward(
-        &self,
-        fill: Fill<f32>,
-        tapes: Tapes,
-        grad: &[f32],
-        sums: &mut Gradients,
-    ) -> Result<()> {
+    fn kept(tapes: &Tapes<f32>) -> Range<usize> {
+        tapes.range()
+    }
+
+    fn sums(&self) -> Result<Gradients> {
+        Ok(Gradients { sums: self.layers.empty(&self.arena.pool), empty: true })
+    }
+
+    fn backward(&self, tapes: Tapes<f32>, grad: &Tensor, sums: &mut Gradients) -> Result<()> {
         if tapes.range().is_empty() {
             return Ok(());
         }
-        let arena = (&self.arena.pool, &self.arena.scratch);
-        let net = net(&self.views, self.layers.weights())?;
-        let empty = std::mem::replace(&mut sums.empty, false);
-        self.layers.backward(&net, fill, tapes.0, grad, (&mut sums.sums, empty), arena);
+        let grad = [grad.contiguous()?];
+        let (views, net) = (Views::of(&grad), self.net()?);
+        let (grad, empty) = (views.slices()?[0], std::mem::replace(&mut sums.empty, false));
+        self.layers.backward(&net, self.fill, tapes, grad, (&mut sums.sums, empty), self.buffers());
         Ok(())
     }
 
-    /// Returns the gradient of each weight, in the parameters' order, once all images are added.
-    ///
-    /// Errors: when the weights are not f32 on the CPU.
-    pub fn finish(&self, mut sums: Gradients) -> Result<Vec<Vec<f32>>> {
+    fn finish(&self, mut sums: Gradients) -> Result<WeightGradients> {
         if sums.empty {
             sums.sums.iter_mut().for_each(|sum| sum.fill(0.0));
         }
-        self.layers.finish(&net(&self.views, self.layers.weights())?, &mut sums.sums);
-        Ok(sums.sums)
+        self.layers.finish(&self.net()?, &mut sums.sums);
+        Ok(WeightGradients::Host(sums.sums))
     }
 }
 

@@ -32,7 +32,7 @@ use crate::{
     device,
     net::{
         Classifier,
-        encoder::{Arena, Encoder, OnCpu, Pass, Retention},
+        encoder::{Arena, Encoder, Pass, Retention},
         head,
         recurrent::{self, Lstms},
         weights,
@@ -110,10 +110,6 @@ impl Stepper<'_> {
         Ok(self.clock.map_or(Ok(()), |clock| clock.mark(ended))?)
     }
 
-    fn encoder(&self, images: &dyn Images) -> Encoder<'_> {
-        Encoder::new(self.model, images.size(), self.arena)
-    }
-
     /// Runs validation's forward pass: slice logits [B·T] and study logits [B]. On a GPU, a pass that does
     /// not fit into memory is repeated with a smaller plan.
     pub fn predict(&self, images: &dyn Images, studies: usize) -> Result<(Tensor, Tensor)> {
@@ -129,7 +125,7 @@ impl Stepper<'_> {
             return Ok(self.fitting(on_card)?.0);
         }
         let fill = |range: Range<usize>, out: &mut [f32]| images.fill(range, out);
-        let encoder = OnCpu { encoder: self.encoder(images), fill: &fill };
+        let encoder = Encoder::new(self.model, images.size(), self.arena, &fill);
         let predicted = self.predict_by(&encoder, studies * t);
         self.arena.pool.end_round();
         predicted
@@ -185,7 +181,7 @@ impl Stepper<'_> {
             return by_type!(self.compute, on_card(self, batch, at, task));
         }
         let fill = |range: Range<usize>, out: &mut [f32]| task.images.fill(range, out);
-        let encoder = OnCpu { encoder: self.encoder(task.images), fill: &fill };
+        let encoder = Encoder::new(self.model, task.images.size(), self.arena, &fill);
         self.gradients_by(&encoder, task)
     }
 

@@ -7,7 +7,7 @@ use rsna_tui::{
     config::{Config, Set},
     net::{
         Classifier, Spec, Stem,
-        encoder::{Arena, Encoder, Retention},
+        encoder::{WeightGradients, once},
         weights,
     },
 };
@@ -28,18 +28,11 @@ const BACKBONES: [&str; 9] = [
 
 /// By hand, of images [n, S, S, 6]: features, and each weight's gradient by the features' `grad`.
 fn by_hand(model: &Classifier, images: &Tensor, grad: &[f32]) -> (Vec<f32>, Vec<Vec<f32>>) {
-    let (n, size, pixels) = (images.dim(0).unwrap(), images.dim(1).unwrap(), values(images));
-    let arena = Arena::default();
-    let encoder = Encoder::new(model, size, &arena);
-    let image = size * size * 6;
-    let fill = |range: std::ops::Range<usize>, out: &mut [f32]| {
-        out.copy_from_slice(&pixels[range.start * image..range.end * image]);
-    };
-    let retention = Retention { inputs: n, inner: 0 };
-    let (features, tapes) = encoder.forward(&fill, 0..n, retention).unwrap();
-    let mut sums = encoder.gradients();
-    encoder.backward(&fill, tapes, grad, &mut sums).unwrap();
-    (features, encoder.finish(sums).unwrap())
+    let grad = Tensor::from_slice(grad, (images.dim(0).unwrap(), ()), &Device::Cpu).unwrap();
+    let size = images.dim(1).unwrap();
+    let (features, grads) = once(model, &values(images), size, &grad, DType::F32).unwrap();
+    let WeightGradients::Host(grads) = grads else { panic!("gradients on the CPU stay there") };
+    (values(&features), grads)
 }
 
 #[test]
