@@ -3,7 +3,7 @@
 use super::{
     convnext::ConvNeXt,
     head::{Head, Tape},
-    lstm::{self, Lstm},
+    lstm::Lstm,
     parameters::{Builder, Parameters},
     recurrent,
     spec::Spec,
@@ -67,12 +67,13 @@ impl Classifier {
     /// if `track`.
     fn lstms(&self, features: &Tensor, track: bool) -> Result<([Tensor; 2], recurrent::Output)> {
         let (b, t, _) = features.dims3()?;
-        let outs = lstm::forward(&[&self.lstm, &self.lstm2], features, track)?;
+        let [first, second] = [&self.lstm, &self.lstm2].map(|lstm| lstm.forward(features, track));
+        let (lstm, lstm2) = (first?, second?);
         let width = 2 * self.spec.lstm_hidden;
-        let rows = outs[0].reshape((b * t, width))?;
+        let rows = lstm.reshape((b * t, width))?;
         // The study head reads position 0 only.
-        let first = outs[1].narrow(1, 0, 1)?.reshape((b, width))?;
-        Ok(([outs[0].clone(), outs[1].clone()], [rows, first]))
+        let at_0 = lstm2.narrow(1, 0, 1)?.reshape((b, width))?;
+        Ok(([lstm, lstm2], [rows, at_0]))
     }
 
     /// Maps the heads' inputs to slice logits [B·T] and study logits [B], with the running statistics

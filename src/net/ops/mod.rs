@@ -24,6 +24,6 @@ pub(crate) mod recurrence;
 pub(crate) mod scale_residual;
 
 #[cfg(test)]
-mod paths;
+mod tests;
 
 pub(crate) use float::Float;

@@ -21,34 +21,19 @@ pub(super) struct Cpu<'a, R> {
 /// Cells of each direction, [T, B, 6H], or of one step.
 pub(super) type Cells<R> = [Vec<R>; SIDE_BY_SIDE];
 
-/// Weights of a direction.
-struct Direction<'a, R> {
-    w_ih: &'a [R],
-    w_hh: &'a [R],
-    b_ih: &'a [R],
-    b_hh: &'a [R],
-}
-
-impl<'a, R> Direction<'a, R> {
-    /// Selects the `side`-th direction of `layer`.
-    fn of(weights: &[&'a [R]], layer: usize, side: usize) -> Self {
-        let at = place(layer, side);
-        Self {
-            w_ih: weights[at],
-            w_hh: weights[at + 1],
-            b_ih: weights[at + 2],
-            b_hh: weights[at + 3],
-        }
-    }
-}
-
 /// Splits `rows` into one piece per thread, if the pieces are large enough.
 fn pieces(rows: usize) -> impl Iterator<Item = Range<usize>> {
     let n = rayon::current_num_threads().min(rows / ROWS).max(1);
     (0..n).map(move |i| rows * i / n..rows * (i + 1) / n)
 }
 
-impl<R: Float> Cpu<'_, R> {
+impl<'a, R: Float> Cpu<'a, R> {
+    /// Weights of a direction: w_ih, w_hh, b_ih, b_hh.
+    fn direction(&self, layer: usize, side: usize) -> [&'a [R]; WEIGHTS] {
+        let at = place(layer, side);
+        std::array::from_fn(|i| self.weights[at + i])
+    }
+
     /// Rows of the batch, from the length of a layer's input.
     fn rows(&self, layer: usize, input: &[R]) -> usize {
         input.len() / (self.layers.steps * self.layers.width(layer))
@@ -96,7 +81,7 @@ impl<R: Float> Ops for Cpu<'_, R> {
             std::array::from_fn(|side| self.pool.take(shape(side).kept()));
         rayon::scope_fifo(|scope| {
             for (side, cells) in cells.iter_mut().enumerate() {
-                let w_ih = Direction::of(&self.weights, layer, side).w_ih;
+                let [w_ih, ..] = self.direction(layer, side);
                 let mut rest = &mut cells[..];
                 for rows in pieces(shape(side).steps * b) {
                     let (piece, after) = rest.split_at_mut(rows.len() * KEPT * n);
@@ -110,10 +95,10 @@ impl<R: Float> Ops for Cpu<'_, R> {
             }
         });
         cells.par_iter_mut().with_max_len(1).enumerate().for_each(|(side, cells)| {
-            let of = Direction::of(&self.weights, layer, side);
+            let [_, w_hh, b_ih, b_hh] = self.direction(layer, side);
             let (mut turned, mut bias) = (self.pool.take(4 * n * n), self.pool.take(4 * n));
-            turn(of.w_hh, n, &mut turned);
-            for ((sum, &a), &b) in bias.iter_mut().zip(of.b_ih).zip(of.b_hh) {
+            turn(w_hh, n, &mut turned);
+            for ((sum, &a), &b) in bias.iter_mut().zip(b_ih).zip(b_hh) {
                 *sum = a + b;
             }
             shape(side).forward(cells, &bias, &turned);
@@ -159,10 +144,10 @@ impl<R: Float> Ops for Cpu<'_, R> {
                 let sums = of_side[place(layer, side) / WEIGHTS].take().expect("its own");
                 let [w_ih, w_hh, b_ih, b_hh] = sums else { unreachable!("chunks of WEIGHTS") };
                 let shape = self.layers.shape(layer, side, b);
-                let of = Direction::of(&self.weights, layer, side);
+                let [_, weight, ..] = self.direction(layer, side);
                 scope.spawn_fifo(move |scope| {
                     let mut carried = pool.take(2 * b * n);
-                    shape.backward(cells, of.w_hh, |time| grad(side, time), &mut carried);
+                    shape.backward(cells, weight, |time| grad(side, time), &mut carried);
                     pool.give(carried);
                     let cells = &cells[..];
                     scope.spawn_fifo(move |_| {
@@ -199,7 +184,7 @@ impl<R: Float> Ops for Cpu<'_, R> {
                         if piece.start >= end {
                             continue;
                         }
-                        let w_ih = Direction::of(&self.weights, layer, side).w_ih;
+                        let [w_ih, ..] = self.direction(layer, side);
                         let gates = &cells[side][piece.start * KEPT * n + GATES * n..];
                         let size = (end - piece.start, width, 4 * n);
                         let (gate, weight) = ((KEPT * n, 1), (width, 1));

@@ -1,7 +1,7 @@
 //! Compares the hand-written LSTMs with candle's graph over the recurrence, which has its own test.
 
 use super::*;
-use crate::net::lstm::{self, Lstm};
+use crate::net::lstm::Lstm;
 use crate::net::parameters::Builder;
 use candle_core::{DType, Device, Tensor, Var};
 use rand::Rng;
@@ -53,7 +53,7 @@ fn outputs_and_gradients_are_those_of_autograd() {
         let shape = (b, LAYERS.steps, LAYERS.features);
         let leaf = Var::from_tensor(&Tensor::from_vec(x.clone(), shape, &Device::Cpu).unwrap());
         let leaf = leaf.unwrap();
-        let out = lstm::forward(&[&lstms[0], &lstms[1]], leaf.as_tensor(), true).unwrap();
+        let out = lstms.each_ref().map(|lstm| lstm.forward(leaf.as_tensor(), true).unwrap());
         let outs = [out[0].clone(), out[1].narrow(1, 0, 1).unwrap().contiguous().unwrap()];
         let dot = |i: usize| {
             let g = Tensor::from_vec(grads[i].clone(), outs[i].shape(), &Device::Cpu).unwrap();

@@ -148,7 +148,7 @@ fn small_lstm() {
     let lstm = lstm::Lstm::new(&mut b, "lstm", 5, 4).unwrap();
     weights_from(&b, |name| t[name].clone());
     let x = Var::from_tensor(&t["lstm.x"]).unwrap();
-    let y = lstm::forward(&[&lstm], x.as_tensor(), true).unwrap().remove(0);
+    let y = lstm.forward(x.as_tensor(), true).unwrap();
     assert!(max_abs(&values(&y), &values(&t["lstm.y"])) < 1e-6);
     // The case's loss is Σ y·u, with u from the formula of the inputs.
     let u: Vec<f32> = (0..112).map(|i| unit("lstm.gy", i) as f32).collect();
