@@ -11,6 +11,7 @@
 //! | [`print`] | output: control characters removed, never blocked by a terminal that does not read | – |
 //! | `simd` | vector instructions, chosen at run time | – |
 //! | [`outline`] | the contour of a mask | – |
+//! | [`axis`] | scales and round values of a chart's axes | – |
 //! | [`score`] | metrics of predictions | `config`, `rng` |
 //! | [`study`] | from disk (or a phantom) to a batch | `config`, `augment`, `rng` |
 //! | [`contact_sheet`] | a study before and after augmentation, as an image | `study`, `outline` |
@@ -20,9 +21,9 @@
 //! | [`predict`] | ensemble predictions for new studies | `config`, `study`, `net`, `train`, `run`, `score` |
 //! | [`selftest`] | checks that a device computes correctly | `config`, `net`, `train`, `device` |
 //! | [`view`] | state folded from events | `run` |
-//! | [`export`] | a chart as SVG and CSV | – |
-//! | [`report`] | a run as one self-contained file | `view`, `run`, `study`, `score`, `export`, `config` |
-//! | [`tui`], [`headless`] | the two front ends | `config`, `view`, `run`, `score`, `outline`, `export` |
+//! | [`export`] | a chart as SVG and CSV | `axis` |
+//! | [`report`] | a run as one self-contained file | `view`, `run`, `study`, `score`, `export`, `axis`, `config` |
+//! | [`tui`], [`headless`] | the two front ends | `config`, `view`, `run`, `score`, `outline`, `export`, `axis` |
 //! | [`cli`], [`device`], [`session`] | the parts that `main` ties together | all |
 //! | `fuzz` | every parser of outside data, as a function of bytes | all |
 //!
@@ -30,6 +31,7 @@
 //! it shows can be recorded, replayed and tested without a trainer.
 
 pub mod augment;
+pub mod axis;
 pub(crate) mod bounded;
 pub mod cli;
 pub mod config;

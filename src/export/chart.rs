@@ -1,10 +1,7 @@
 //! A chart as data, independent of how it is drawn.
 
-use super::ticks;
+use crate::axis::{HIGHEST, Scale, Span, ends};
 
-/// Limit of coordinates; larger ones are clamped to it. Near the largest floats a range's width would
-/// overflow.
-const HIGHEST: f64 = 1e100;
 /// Minimum width of a range, as a share of its ends, so that its ticks are different numbers.
 const NARROWEST: f64 = 1e-9;
 /// Empty room above and below the points, as a share of the range.
@@ -30,24 +27,12 @@ pub struct Chart {
 pub struct Axis {
     /// Name of the quantity.
     pub label: String,
-    /// Its unit; empty: none.
-    pub unit: String,
     /// How values map to lengths.
     pub scale: Scale,
     /// Lowest and highest value shown; `None`: from the points.
     pub range: Option<(f64, f64)>,
     /// Whether it shows a count: its ticks are then whole numbers.
     pub counts: bool,
-}
-
-/// How values map to lengths.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Scale {
-    /// Equal differences have equal lengths.
-    #[default]
-    Linear,
-    /// Equal ratios have equal lengths; values ≤ 0 are not shown.
-    Log,
 }
 
 /// A curve.
@@ -57,22 +42,10 @@ pub struct Series {
     pub name: String,
     /// (x, y), sorted by x. A y that is not finite leaves a gap.
     pub points: Vec<(f64, f64)>,
-    /// How its points are joined.
-    pub kind: Kind,
+    /// Whether each value holds until the next one; otherwise straight lines join them.
+    pub held: bool,
     /// Colour, dashes, markers and weight.
     pub style: Style,
-}
-
-/// How points are joined.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Kind {
-    /// Joined by straight lines.
-    #[default]
-    Line,
-    /// Not joined.
-    Scatter,
-    /// Each value holds until the next one.
-    Step,
 }
 
 /// A curve's look. Curves differ in more than their colour.
@@ -120,21 +93,16 @@ impl Style {
 }
 
 impl Axis {
-    /// Makes an axis with a label and no unit.
+    /// Makes an axis with a label.
     pub fn new(label: &str) -> Self {
         Self { label: label.into(), ..Self::default() }
     }
 
-    /// Returns its label with unit and, if not linear, scale: `rate (1/s, log)`.
+    /// Returns its label, with its scale if not linear: `rate (log)`.
     pub fn heading(&self) -> String {
-        let log = match self.scale {
-            Scale::Linear => "",
-            Scale::Log => "log",
-        };
-        let notes: Vec<&str> = [&*self.unit, log].into_iter().filter(|s| !s.is_empty()).collect();
-        match notes.is_empty() {
-            true => self.label.clone(),
-            false => format!("{} ({})", self.label, notes.join(", ")),
+        match self.scale {
+            Scale::Linear => self.label.clone(),
+            Scale::Log => format!("{} (log)", self.label),
         }
     }
 
@@ -149,119 +117,64 @@ impl Axis {
         let shown = |&value: &f64| self.shows(value);
         let clamp = |value: f64| value.clamp(-HIGHEST, HIGHEST);
         let asked = self.range.filter(|(low, high)| shown(low) && shown(high) && low <= high);
-        let ends = asked.or_else(|| {
-            values.filter(shown).map(clamp).fold(None, |ends, value| match ends {
-                None => Some((value, value)),
-                Some((low, high)) => Some((f64::min(low, value), f64::max(high, value))),
-            })
-        });
         let margin = if asked.is_some() { 0.0 } else { margin };
-        let (low, high) = match (self.scale, ends) {
-            (Scale::Linear, ends) => {
-                let (low, high) = ends.unwrap_or((0.0, 1.0));
+        let found = asked.or_else(|| ends(values.filter(shown).map(clamp)));
+        let (low, high) = match self.scale {
+            Scale::Linear => {
+                let (low, high) = found.unwrap_or((0.0, 1.0));
                 let (low, high) = (clamp(low), clamp(high));
                 let room = margin * (high - low);
                 let least = (NARROWEST * low.abs().max(high.abs())).max(f64::MIN_POSITIVE);
-                if high - low > least {
-                    (low - room, high + room)
-                } else {
-                    // Centre a single value.
-                    let half = if low == 0.0 { 1.0 } else { 0.1 * low.abs() };
-                    (low - half, high + half)
-                }
+                // Centre a single value.
+                let half = if low == 0.0 { 1.0 } else { 0.1 * low.abs() };
+                let room = if high - low > least { room } else { half };
+                (low - room, high + room)
             }
-            (Scale::Log, ends) => {
-                let (low, high) = ends.unwrap_or((0.1, 1.0));
+            Scale::Log => {
+                let (low, high) = found.unwrap_or((0.1, 1.0));
                 let (low, high) = (low.max(1.0 / HIGHEST), high.clamp(1.0 / HIGHEST, HIGHEST));
-                let room = (high / low).powf(margin);
-                if high / low > 1.0 + NARROWEST {
-                    (low / room, high * room)
-                } else {
-                    (low / 2.0, high * 2.0)
-                }
+                let room =
+                    if high / low > 1.0 + NARROWEST { (high / low).powf(margin) } else { 2.0 };
+                (low / room, high * room)
             }
         };
-        Span { low, high, scale: self.scale, counts: self.counts }
+        Span { low, high, scale: self.scale }
+    }
+
+    /// Returns round values within `span`, at most about `most`, with their labels.
+    pub(super) fn ticks(&self, span: &Span, most: usize) -> Vec<(f64, String)> {
+        let mut ticks = span.ticks(most);
+        if self.counts && ticks.iter().any(|x| x.fract() == 0.0) {
+            ticks.retain(|x| x.fract() == 0.0);
+        }
+        let labels = span.labels(&ticks);
+        ticks.into_iter().zip(labels).collect()
     }
 }
 
 impl Series {
     /// Makes a line through `points`.
     pub fn line(name: impl Into<String>, points: Vec<(f64, f64)>, style: Style) -> Self {
-        Self { name: name.into(), points, kind: Kind::Line, style }
+        Self { name: name.into(), points, held: false, style }
     }
 }
 
 impl Chart {
+    /// Returns the points of all curves.
+    pub fn points(&self) -> impl Iterator<Item = (f64, f64)> {
+        self.series.iter().flat_map(|series| &series.points).copied()
+    }
+
     /// Returns the ranges of x and y shown, each finite and not empty.
-    pub fn bounds(&self) -> Bounds {
-        let points = || self.series.iter().flat_map(|series| &series.points);
-        let x = self.x.resolve(points().map(|p| p.0), 0.0);
-        let y = self.y.resolve(points().filter(|p| x.contains(p.0)).map(|p| p.1), MARGIN);
-        Bounds { x, y }
+    pub fn bounds(&self) -> (Span, Span) {
+        let x = self.x.resolve(self.points().map(|p| p.0), 0.0);
+        let y = self.y.resolve(self.points().filter(|p| x.contains(p.0)).map(|p| p.1), MARGIN);
+        (x, y)
     }
 
     /// Whether there is nothing to draw.
     pub fn is_empty(&self) -> bool {
-        let shown = |&(x, y): &(f64, f64)| self.x.shows(x) && self.y.shows(y);
-        !self.series.iter().any(|series| series.points.iter().any(shown))
-    }
-}
-
-/// The ranges shown.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Bounds {
-    /// Along x.
-    pub x: Span,
-    /// Along y.
-    pub y: Span,
-}
-
-/// The part of an axis that is shown.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Span {
-    /// Left or lower end, finite.
-    pub low: f64,
-    /// Right or upper end, finite and above the other one.
-    pub high: f64,
-    scale: Scale,
-    counts: bool,
-}
-
-impl Span {
-    /// Returns the position of `value` between the ends, 0 to 1; outside of that if it lies beyond them.
-    pub fn share(&self, value: f64) -> f64 {
-        let Self { low, high, .. } = *self;
-        match self.scale {
-            Scale::Linear => (value.clamp(-HIGHEST, HIGHEST) - low) / (high - low),
-            Scale::Log => (value.clamp(1.0 / HIGHEST, HIGHEST) / low).ln() / (high / low).ln(),
-        }
-    }
-
-    /// Whether `value` lies between the ends.
-    pub fn contains(&self, value: f64) -> bool {
-        (self.low..=self.high).contains(&value)
-    }
-
-    /// Returns round values between the ends, at most about `most`, with their labels.
-    pub fn ticks(&self, most: usize) -> Vec<(f64, String)> {
-        let Self { low, high, .. } = *self;
-        let (ticks, labels) = match self.scale {
-            Scale::Linear => {
-                let mut ticks = ticks::linear(low, high, most);
-                if self.counts && ticks.iter().any(|x| x.fract() == 0.0) {
-                    ticks.retain(|x| x.fract() == 0.0);
-                }
-                let labels = ticks::linear_labels(&ticks);
-                (ticks, labels)
-            }
-            Scale::Log => {
-                let ticks = ticks::log(low, high, most);
-                let labels = ticks::log_labels(&ticks);
-                (ticks, labels)
-            }
-        };
-        ticks.into_iter().zip(labels).collect()
+        !self.points().any(|(x, y)| self.x.shows(x) && self.y.shows(y))
     }
 }
 
@@ -290,14 +203,14 @@ mod tests {
         ];
         for points in cases {
             for scale in [Scale::Linear, Scale::Log] {
-                let bounds = chart(points, scale).bounds();
-                for span in [bounds.x, bounds.y] {
+                let (across, up) = chart(points, scale).bounds();
+                for span in [across, up] {
                     let width = span.high - span.low;
                     assert!(width > 0.0 && width.is_finite(), "{points:?}: {span:?}");
                     assert!((1..=17).contains(&span.ticks(8).len()), "{points:?}: {span:?}");
                 }
                 for &(x, y) in points.iter().filter(|p| p.0.is_finite() && p.1.is_finite()) {
-                    let shares = [bounds.x.share(x), bounds.y.share(y)];
+                    let shares = [across.share(x), up.share(y)];
                     assert!(shares.iter().all(|share| share.is_finite()), "{points:?}");
                 }
             }
@@ -308,27 +221,24 @@ mod tests {
     fn the_range_asked_for_is_kept_and_else_has_some_room() {
         let mut chart = chart(&[(0.0, 1.0), (10.0, 3.0)], Scale::Linear);
         let ends = |chart: &Chart| {
-            let Bounds { x, y } = chart.bounds();
+            let (x, y) = chart.bounds();
             ((x.low, x.high), (y.low, y.high))
         };
         assert_eq!(ends(&chart), ((0.0, 10.0), (0.9, 3.1)));
         chart.x.range = Some((2.0, 4.0));
         chart.y.range = Some((0.0, 2.0));
         assert_eq!(ends(&chart), ((2.0, 4.0), (0.0, 2.0)));
-        let bounds = chart.bounds();
-        assert_eq!((bounds.x.share(3.0), bounds.y.share(3.0)), (0.5, 1.5));
-        assert_eq!(bounds.x.ticks(4).len(), 5);
+        let (across, up) = chart.bounds();
+        assert_eq!((across.share(3.0), up.share(3.0)), (0.5, 1.5));
+        assert_eq!(chart.x.ticks(&across, 4).len(), 5);
         chart.x.counts = true;
-        assert_eq!(
-            chart.bounds().x.ticks(4).iter().map(|t| &*t.1).collect::<Vec<_>>(),
-            ["2", "3", "4"]
-        );
+        let labels: Vec<String> = chart.x.ticks(&across, 4).into_iter().map(|t| t.1).collect();
+        assert_eq!(labels, ["2", "3", "4"]);
     }
 
     #[test]
-    fn an_axis_says_its_unit_and_scale() {
-        let axis = |unit: &str, scale| Axis { unit: unit.into(), scale, ..Axis::new("rate") };
-        assert_eq!(axis("", Scale::Linear).heading(), "rate");
-        assert_eq!(axis("1/s", Scale::Log).heading(), "rate (1/s, log)");
+    fn an_axis_says_its_scale() {
+        assert_eq!(Axis::new("rate").heading(), "rate");
+        assert_eq!(Axis { scale: Scale::Log, ..Axis::new("rate") }.heading(), "rate (log)");
     }
 }

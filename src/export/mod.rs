@@ -7,9 +7,8 @@ pub mod svg;
 mod tests;
 mod text;
 mod thin;
-mod ticks;
 
-pub use chart::{Axis, Chart, Kind, Mark, Scale, Series, Style, Weight};
+pub use chart::{Axis, Chart, Mark, Series, Style, Weight};
 pub use text::escape;
 
 use crate::print::cell;

@@ -6,22 +6,9 @@
 
 use std::fmt::Write;
 
-/// A colour for a white and for a dark page.
-struct Color {
-    class: &'static str,
-    light: &'static str,
-}
-
-/// Colours of curves; the last is that of text.
-const COLORS: [Color; 7] = [
-    Color { class: "c0", light: "#0072b2" },
-    Color { class: "c1", light: "#d55e00" },
-    Color { class: "c2", light: "#009e73" },
-    Color { class: "c3", light: "#cc79a7" },
-    Color { class: "c4", light: "#e69f00" },
-    Color { class: "c5", light: "#56b4e9" },
-    Color { class: "c6", light: "#24292f" },
-];
+/// Colours of curves on a white page; the last is that of text.
+const COLORS: [&str; 7] =
+    ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#24292f"];
 /// Colour of labels.
 pub const MUTED: &str = r##"class="cm" fill="#57606a""##;
 /// Colour of a title.
@@ -46,19 +33,29 @@ line.c6,path.c6{stroke:#e6e8eb}g.c6,text.c6{fill:#e6e8eb}\
 
 /// Dash patterns; the first is a solid line.
 const DASHES: [&str; 6] = ["", "7 3", "2 3", "9 3 2 3", "12 4", "4 2"];
-/// Number of shapes.
-const SHAPES: usize = 6;
+/// Shapes, as paths around (0, 0).
+const SHAPES: [&str; 6] = [
+    "M-3.5 0a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0-7 0z",
+    "M-3.1-3.1h6.2v6.2h-6.2z",
+    "M0-4.2L4 3H-4z",
+    "M0-4.4L4.2 0 0 4.4-4.2 0z",
+    "M0 4.2L4-3H-4z",
+    "M-1.6-4.4h3.2v8.8h-3.2z",
+];
 
 /// Returns the attributes of a line in the `color`th colour.
 pub fn stroke(color: usize) -> String {
-    let Color { class, light } = COLORS[color % COLORS.len()];
-    format!(r#"class="{class}" stroke="{light}""#)
+    painted("stroke", color)
 }
 
 /// Returns the attributes of a `<g>` around shapes in the `color`th colour.
 pub fn fill(color: usize) -> String {
-    let Color { class, light } = COLORS[color % COLORS.len()];
-    format!(r#"class="{class}" fill="{light}""#)
+    painted("fill", color)
+}
+
+fn painted(what: &str, color: usize) -> String {
+    let color = color % COLORS.len();
+    format!(r#"class="c{color}" {what}="{}""#, COLORS[color])
 }
 
 /// Returns the attribute of the `dash`th dash pattern after a space; nothing for a solid line.
@@ -71,14 +68,7 @@ pub fn dash(dash: usize) -> String {
 
 /// Draws the `shape`th shape around (x, y), with `tip` as its tooltip.
 pub fn shape(out: &mut String, shape: usize, (x, y): (f64, f64), tip: &str) {
-    let path = match shape % SHAPES {
-        0 => "M-3.5 0a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0-7 0z",
-        1 => "M-3.1-3.1h6.2v6.2h-6.2z",
-        2 => "M0-4.2L4 3H-4z",
-        3 => "M0-4.4L4.2 0 0 4.4-4.2 0z",
-        4 => "M0 4.2L4-3H-4z",
-        _ => "M-1.6-4.4h3.2v8.8h-3.2z",
-    };
+    let path = SHAPES[shape % SHAPES.len()];
     // Writing to a String cannot fail.
     let _ = write!(out, r#"<path d="{path}" transform="translate({x:.1} {y:.1})""#);
     let _ = match tip {

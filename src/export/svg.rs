@@ -1,11 +1,12 @@
 //! Draws a chart as SVG: text and paths, without scripts, fonts or links.
 
 use super::{
-    chart::{Bounds, Chart, Kind, Mark, Series, Span, Style, Weight},
+    chart::{Chart, Mark, Series, Style, Weight},
     palette::{self, AXIS, GRID, MUTED, PAGE, RIM, TITLE},
     text::{escape, figure_of, short, wide},
     thin::thin,
 };
+use crate::axis::Span;
 use std::fmt::Write;
 
 pub use super::palette::STYLE;
@@ -72,9 +73,8 @@ const FONT: &str = "font-family=\"system-ui,-apple-system,'Segoe UI',Roboto,Helv
 /// A chart being drawn. Writing to a String cannot fail, so results are ignored.
 struct Drawing<'a> {
     chart: &'a Chart,
-    bounds: Bounds,
-    x_ticks: Vec<(f64, String)>,
-    y_ticks: Vec<(f64, String)>,
+    across: Span,
+    up: Span,
     /// The curves, thinned to the points needed.
     curves: Vec<Vec<(f64, f64)>>,
     left: f64,
@@ -87,26 +87,26 @@ struct Drawing<'a> {
 /// A legend entry: a curve, or a sign for points outside the plot.
 enum Entry<'a> {
     Curve(&'a Series),
-    Sign(&'static str, String),
+    Sign(&'static str, &'static str),
 }
 
 impl<'a> Drawing<'a> {
     fn of(chart: &'a Chart, options: &Options) -> String {
-        let bounds = chart.bounds();
+        let (across, up) = chart.bounds();
         let (all_wide, all_high) =
             (f64::from(options.width.max(160)), f64::from(options.height.max(120)));
-        let y_ticks = bounds.y.ticks((all_high / 48.0) as usize);
+        let y_ticks = chart.y.ticks(&up, (all_high / 48.0) as usize);
         let left = LEFT + 6.0 + y_ticks.iter().map(|t| wide(&t.1)).fold(0.0, f64::max);
-        let curves = chart.series.iter().map(|series| thin(&series.points, &bounds.x)).collect();
+        let curves = chart.series.iter().map(|series| thin(&series.points, &across)).collect();
         let width = (all_wide - left - RIGHT).max(40.0);
-        let x_ticks = bounds.x.ticks((width / if options.legend { 80.0 } else { 40.0 }) as usize);
+        let each = if options.legend { 80.0 } else { 40.0 };
+        let x_ticks = chart.x.ticks(&across, (width / each) as usize);
         let (top, height, out) = (0.0, 0.0, String::new());
-        let mut drawing =
-            Self { chart, bounds, x_ticks, y_ticks, curves, left, top, width, height, out };
+        let mut drawing = Self { chart, across, up, curves, left, top, width, height, out };
         drawing.head(options.legend, all_wide);
         let below = if options.legend { 40.0 } else { 24.0 };
         drawing.height = (all_high - drawing.top - below).max(40.0);
-        drawing.axes(options.legend);
+        drawing.axes(options.legend, &x_ticks, &y_ticks);
         drawing.marks();
         drawing.lines();
         drawing.shapes();
@@ -119,11 +119,11 @@ impl<'a> Drawing<'a> {
     }
 
     fn x(&self, x: f64) -> f64 {
-        self.left + (self.bounds.x.share(x) * self.width).clamp(-FAR, FAR)
+        self.left + (self.across.share(x) * self.width).clamp(-FAR, FAR)
     }
 
     fn y(&self, y: f64) -> f64 {
-        self.top + ((1.0 - self.bounds.y.share(y)) * self.height).clamp(-FAR, FAR)
+        self.top + ((1.0 - self.up.share(y)) * self.height).clamp(-FAR, FAR)
     }
 
     fn bottom(&self) -> f64 {
@@ -162,7 +162,7 @@ impl<'a> Drawing<'a> {
                 entries.clear();
             }
             for entry in entries {
-                let name = match &entry {
+                let name = match entry {
                     Entry::Curve(series) => &series.name,
                     Entry::Sign(_, name) => name,
                 };
@@ -170,7 +170,7 @@ impl<'a> Drawing<'a> {
                 if !begun || x + room > all_wide {
                     (x, y, begun) = (LEFT, y + LINE, true);
                 }
-                self.entry(&entry, (x, y - 4.0), name);
+                self.entry(entry, (x, y - 4.0), name);
                 x += room;
             }
             let heading = self.chart.y.heading();
@@ -187,55 +187,54 @@ impl<'a> Drawing<'a> {
         let mut entries: Vec<Entry> = named.map(Entry::Curve).collect();
         let (beyond, gaps) = self.without_place();
         if !gaps.is_empty() {
-            entries.push(Entry::Sign("×", "not finite".into()));
+            entries.push(Entry::Sign("×", "not finite"));
         }
         if beyond.iter().any(|b| b.above) {
-            entries.push(Entry::Sign("▲", "beyond the axis".into()));
+            entries.push(Entry::Sign("▲", "beyond the axis"));
         }
         entries
     }
 
-    fn entry(&mut self, entry: &Entry, (x, y): (f64, f64), name: &str) {
+    fn entry(&mut self, entry: Entry, (x, y): (f64, f64), name: &str) {
         let (middle, centre) = (y - 4.0, x + SAMPLE / 2.0);
         match entry {
             Entry::Sign(sign, _) => self.text(MUTED, (centre, y), "middle", sign),
-            Entry::Curve(series) => {
-                let at = match series.kind {
-                    Kind::Scatter => format!("M{centre:.1} {middle:.1}h0"),
-                    Kind::Line | Kind::Step => format!("M{x:.1} {middle:.1}h{SAMPLE}"),
-                };
+            Entry::Curve(Series { style, .. }) => {
                 // The sample of a faint curve must still be visible as a single line.
-                let weight = match series.style.weight {
+                let weight = match style.weight {
                     Weight::Faint => Weight::Normal,
                     weight => weight,
                 };
-                self.path(series.kind, Style { weight, ..series.style }, &at);
+                self.path(Style { weight, ..*style }, &format!("M{x:.1} {middle:.1}h{SAMPLE}"));
+                if let Some(marker) = style.marker {
+                    self.shape(style.color, marker, (centre, middle));
+                }
             }
-        }
-        if let Entry::Curve(Series { style, .. }) = entry
-            && let Some(marker) = style.marker
-        {
-            let _ = write!(self.out, "<g {}>", palette::fill(style.color));
-            palette::shape(&mut self.out, marker, (centre, middle), "");
-            self.out.push_str("</g>");
         }
         self.text(MUTED, (x + SAMPLE + 6.0, y), "start", name);
     }
 
-    fn axes(&mut self, labelled: bool) {
+    /// Draws one shape.
+    fn shape(&mut self, color: usize, shape: usize, at: (f64, f64)) {
+        let _ = write!(self.out, "<g {}>", palette::fill(color));
+        palette::shape(&mut self.out, shape, at, "");
+        self.out.push_str("</g>");
+    }
+
+    fn axes(&mut self, labelled: bool, x_ticks: &[(f64, String)], y_ticks: &[(f64, String)]) {
         let (left, right, bottom) = (self.left, self.left + self.width, self.bottom());
-        for (value, label) in std::mem::take(&mut self.y_ticks) {
-            let y = self.y(value);
+        for (value, label) in y_ticks {
+            let y = self.y(*value);
             if (self.top - 0.5..=bottom + 0.5).contains(&y) {
                 self.line(GRID, (left, y), (right, y));
-                self.text(MUTED, (left - 6.0, y + 4.0), "end", &label);
+                self.text(MUTED, (left - 6.0, y + 4.0), "end", label);
             }
         }
         self.line(AXIS, (left, bottom), (right, bottom));
-        for (value, label) in std::mem::take(&mut self.x_ticks) {
-            let x = self.x(value);
+        for (value, label) in x_ticks {
+            let x = self.x(*value);
             self.line(AXIS, (x, bottom), (x, bottom + 4.0));
-            self.text(MUTED, (x, bottom + 17.0), "middle", &label);
+            self.text(MUTED, (x, bottom + 17.0), "middle", label);
         }
         if labelled {
             self.text(MUTED, (right, bottom + 34.0), "end", &self.chart.x.heading());
@@ -243,7 +242,7 @@ impl<'a> Drawing<'a> {
     }
 
     fn marks(&mut self) {
-        let shown = |mark: &&Mark| self.bounds.x.contains(mark.x);
+        let shown = |mark: &&Mark| self.across.contains(mark.x);
         let mut marks: Vec<&Mark> =
             self.chart.marks.iter().filter(shown).take(MOST_MARKS).collect();
         marks.sort_by(|a, b| a.x.total_cmp(&b.x));
@@ -266,17 +265,13 @@ impl<'a> Drawing<'a> {
         }
     }
 
-    fn path(&mut self, kind: Kind, style: Style, d: &str) {
-        let dots = kind == Kind::Scatter;
+    fn path(&mut self, style: Style, d: &str) {
         let (width, opacity) = match style.weight {
             Weight::Faint => (1.0, r#" opacity="0.3""#),
             Weight::Normal => (1.6, ""),
             Weight::Strong => (2.4, ""),
         };
-        let width = if dots { 2.0 * width } else { width };
-        let dash = if dots { String::new() } else { palette::dash(style.dash) };
-        let stroke = palette::stroke(style.color);
-        // A dot is a line of length 0 with round ends.
+        let (stroke, dash) = (palette::stroke(style.color), palette::dash(style.dash));
         let _ = write!(
             self.out,
             "<path {stroke} fill=\"none\" stroke-width=\"{width}\"{dash}{opacity} \
@@ -293,41 +288,40 @@ impl<'a> Drawing<'a> {
             "<svg x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" \
              viewBox=\"{x:.1} {y:.1} {width:.1} {height:.1}\">"
         );
-        for i in 0..self.curves.len() {
-            let series = &self.chart.series[i];
-            let d = self.trace(series.kind, &self.curves[i]);
+        let chart = self.chart;
+        for (i, series) in chart.series.iter().enumerate() {
+            let d = self.trace(series.held, &self.curves[i]);
             if !d.is_empty() {
-                self.path(series.kind, series.style, &d);
+                self.path(series.style, &d);
             }
         }
         self.out.push_str("</svg>");
     }
 
-    fn trace(&self, kind: Kind, curve: &[(f64, f64)]) -> String {
+    fn trace(&self, held: bool, curve: &[(f64, f64)]) -> String {
         let mut d = String::new();
         let shown = |&(_, y): &(f64, f64)| self.chart.y.shows(y);
         for (i, point) in curve.iter().enumerate().filter(|(_, point)| shown(point)) {
             let (x, y) = (self.x(point.0), self.y(point.1));
-            let joined = kind != Kind::Scatter && i > 0 && shown(&curve[i - 1]);
+            let joined = i > 0 && shown(&curve[i - 1]);
             let alone = !joined && !curve.get(i + 1).is_some_and(shown);
-            let _ = match (joined, kind) {
-                (true, Kind::Step) => write!(d, "H{x:.1}V{y:.1}"),
-                (true, _) => write!(d, "L{x:.1} {y:.1}"),
-                (false, Kind::Scatter) => write!(d, "M{x:.1} {y:.1}h0"),
-                (false, _) if alone => write!(d, "M{x:.1} {y:.1}h0"),
-                (false, _) => write!(d, "M{x:.1} {y:.1}"),
+            let _ = match joined {
+                true if held => write!(d, "H{x:.1}V{y:.1}"),
+                true => write!(d, "L{x:.1} {y:.1}"),
+                // A dot is a line of length 0 with round ends.
+                false if alone => write!(d, "M{x:.1} {y:.1}h0"),
+                false => write!(d, "M{x:.1} {y:.1}"),
             };
         }
         d
     }
 
     fn shapes(&mut self) {
-        let in_plot = |b: &Bounds, p: &(f64, f64)| b.x.contains(p.0) && b.y.contains(p.1);
-        for i in 0..self.curves.len() {
-            let Series { name, style, points, .. } = &self.chart.series[i];
+        for Series { name, style, points, .. } in &self.chart.series {
             let Some(marker) = style.marker else { continue };
             // On a thinned curve, shapes would mark an arbitrary selection of points.
-            let shown: Vec<_> = points.iter().filter(|p| in_plot(&self.bounds, p)).collect();
+            let in_plot = |p: &&(f64, f64)| self.across.contains(p.0) && self.up.contains(p.1);
+            let shown: Vec<_> = points.iter().filter(in_plot).collect();
             let most = (self.width / APART).max(1.0) as usize;
             let every = shown.len().div_ceil(most).max(1);
             let _ = write!(self.out, "<g {} stroke-width=\"1\">", palette::fill(style.color));
@@ -344,10 +338,10 @@ impl<'a> Drawing<'a> {
 
     /// Returns points above or below the range, and the x of those that are not finite.
     fn without_place(&self) -> (Vec<Beyond>, Vec<f64>) {
-        let Bounds { x: across, y: Span { low, high, .. } } = self.bounds;
+        let Span { low, high, .. } = self.up;
         let (mut beyond, mut gaps): (Vec<Beyond>, Vec<f64>) = (Vec::new(), Vec::new());
         for (series, curve) in self.chart.series.iter().zip(&self.curves) {
-            for &(x, y) in curve.iter().filter(|p| across.contains(p.0)) {
+            for &(x, y) in curve.iter().filter(|p| self.across.contains(p.0)) {
                 match y {
                     y if y.is_nan() => gaps.push(x),
                     y if y > high || (y < low && self.chart.y.shows(y)) => {
@@ -374,9 +368,7 @@ impl<'a> Drawing<'a> {
             }
             *free = x;
             let (shape, y) = if above { (2, top + 4.0) } else { (4, bottom - 4.0) };
-            let _ = write!(self.out, "<g {}>", palette::fill(color));
-            palette::shape(&mut self.out, shape, (x, y), "");
-            self.out.push_str("</g>");
+            self.shape(color, shape, (x, y));
         }
         for x in gaps {
             let x = self.x(x);

@@ -52,8 +52,7 @@ fn text_is_no_markup() {
     let hostile = "</text><script>alert('1')</script>\" onload=\"x\u{0}\u{ffff}&";
     let mut chart = chart();
     chart.title = hostile.into();
-    chart.x = Axis { unit: hostile.into(), ..Axis::new(hostile) };
-    chart.y = chart.x.clone();
+    (chart.x, chart.y) = (Axis::new(hostile), Axis::new(hostile));
     chart.series[0].name = hostile.into();
     chart.marks[0].label = hostile.into();
     for svg in [document(&chart, &Options::default()), figure(&chart, &Options::default())] {
@@ -123,7 +122,7 @@ fn an_empty_chart_says_so() {
 fn steps_hold_their_value() {
     let points = vec![(0.0, 1.0), (1.0, 2.0), (2.0, 1.0)];
     let mut series = Series::line("rate", points, Style::default());
-    series.kind = Kind::Step;
+    series.held = true;
     let chart = Chart { series: vec![series], ..Chart::default() };
     let path = path(&chart);
     assert_eq!((path.matches('H').count(), path.matches('V').count()), (2, 2));

@@ -1,6 +1,6 @@
 //! Text in a chart.
 
-use crate::bounded::excerpt;
+use crate::{axis::trimmed, bounded::excerpt};
 
 /// Most characters of a text that are drawn.
 const LONGEST: usize = 120;
@@ -38,10 +38,7 @@ pub fn wide(text: &str) -> f64 {
 pub fn figure_of(x: f64) -> String {
     match x.abs() {
         0.0 => "0".into(),
-        a if (1e-3..1e5).contains(&a) => {
-            let text = format!("{x:.4}");
-            text.trim_end_matches('0').trim_end_matches('.').into()
-        }
+        a if (1e-3..1e5).contains(&a) => trimmed(&format!("{x:.4}")).into(),
         _ => format!("{x:.2e}"),
     }
 }

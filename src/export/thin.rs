@@ -1,6 +1,6 @@
 //! Thins a curve to as many points as can be told apart.
 
-use super::chart::Span;
+use crate::axis::Span;
 
 /// Number of strips along the axis, of which the lowest and highest point and a gap are kept.
 const STRIPS: usize = 500;
@@ -44,7 +44,7 @@ mod tests {
 
     fn span(points: &[(f64, f64)]) -> Span {
         let series = vec![Series::line("", points.to_vec(), Style::default())];
-        Chart { series, ..Chart::default() }.bounds().x
+        Chart { series, ..Chart::default() }.bounds().0
     }
 
     #[test]

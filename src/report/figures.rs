@@ -2,7 +2,7 @@
 
 use super::{MOST_DRAWN, gather::Report, tables};
 use crate::{
-    export::{Axis, Chart, Kind, Mark, Series, Style, Weight},
+    export::{Axis, Chart, Mark, Series, Style, Weight},
     run::event::Epoch,
     view::{self, Fold, format},
 };
@@ -258,7 +258,7 @@ pub fn learning_rates(report: &Report) -> Chart {
         begin.chain(rates.last().map(|&(epoch, rate)| (epoch as f64, rate))).collect()
     };
     let all: Vec<(usize, f64)> = (1..).zip(planned.iter().copied()).collect();
-    let step = |name: String, points, style| Series { name, points, kind: Kind::Step, style };
+    let step = |name: String, points, style| Series { name, points, held: true, style };
     let mut series = vec![step("planned".into(), held(&all), INK)];
     for (i, fold) in drawn(report).into_iter().enumerate() {
         let used = fold.done().map(|epoch| (epoch.at.epoch, epoch.learning_rate));

@@ -5,7 +5,7 @@ use super::{
     tables::{self, Cell, Table},
 };
 use crate::{
-    export::{Axis, Chart, Kind, Series, Style, chart::Weight},
+    export::{Axis, Chart, Series, Style, chart::Weight},
     run::event::Epoch,
     score::{
         Figure, NAMES, PATIENT, Scores, Study, TARGETS, TargetScores, calibration::Bin, column,
@@ -269,7 +269,7 @@ fn share(label: &str) -> Axis {
 
 fn diagonal() -> Series {
     let style = Style { color: Style::INK, dash: 1, marker: None, weight: Weight::Faint };
-    Series { kind: Kind::Line, ..Series::line("", vec![(0.0, 0.0), (1.0, 1.0)], style) }
+    Series::line("", vec![(0.0, 0.0), (1.0, 1.0)], style)
 }
 
 fn style(target: usize) -> Style {

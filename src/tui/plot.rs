@@ -3,19 +3,17 @@
 //! For each column of dots, the lowest and the highest of its points are drawn, so that a spike of
 //! a single step is always visible and the cost does not grow with the number of points.
 
-mod axis;
 mod dots;
 mod layer;
 #[cfg(test)]
 mod tests;
 
-pub use axis::ticks;
 pub use layer::{Data, Layer, Shape, Unit};
 
 use super::{range, theme};
+use crate::axis::{Scale, Span, trimmed};
 use crate::export;
-use crate::view::{Series, Span as Range, format};
-use axis::Scale;
+use crate::view::{Series, format};
 use dots::Dots;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -49,7 +47,33 @@ pub struct Plot<'a> {
 /// Geometry of the chart.
 struct Frame {
     inner: Rect,
-    scale: Scale,
+    x: Span,
+    y: Span,
+}
+
+impl Frame {
+    /// Column of cells that contains x.
+    fn column(&self, x: f64) -> Option<u16> {
+        let (share, width) = (self.x.share(x), self.inner.width);
+        let column = (share * f64::from(width)) as u16;
+        (0.0..=1.0).contains(&share).then(|| column.min(width.saturating_sub(1)))
+    }
+
+    /// The row of dots of a value, 0 at the top; values outside the range map to rows outside, up to a
+    /// limit.
+    fn dot(&self, y: f64) -> i32 {
+        let dots = 4.0 * f64::from(self.inner.height);
+        // Further out, the part of a line that is visible hardly changes. (NaN becomes 0 in the
+        // conversion.)
+        ((1.0 - self.y.share(y)) * dots).clamp(-2.0 * dots, 3.0 * dots).floor() as i32
+    }
+
+    /// The cell of a point, if it is within the chart.
+    fn cell(&self, x: f64, y: f64) -> Option<(u16, u16)> {
+        let row = u16::try_from(self.dot(y)).ok()? / 4;
+        let column = self.column(x).filter(|_| row < self.inner.height)?;
+        Some((self.inner.x + column, self.inner.y + row))
+    }
 }
 
 impl<'a> Plot<'a> {
@@ -95,14 +119,17 @@ impl Plot<'_> {
             let points = self.seen(layer.data).into_iter().map(|(x, y)| (x / divisor, y)).collect();
             export::Series::line(layer.title.clone(), points, style)
         });
-        let scale = if self.log { export::Scale::Log } else { export::Scale::Linear };
         export::Chart {
             title: title.into(),
             x: export::Axis {
                 range: Some((self.x.0 / divisor, self.x.1 / divisor)),
                 ..export::Axis::new(label)
             },
-            y: export::Axis { range: Some(self.y), scale, ..export::Axis::default() },
+            y: export::Axis {
+                range: Some(self.y),
+                scale: if self.log { Scale::Log } else { Scale::Linear },
+                ..export::Axis::default()
+            },
             series: series.collect(),
             marks: Vec::new(),
         }
@@ -126,15 +153,21 @@ impl Plot<'_> {
         self.inner(area).x
     }
 
+    /// The range of y in units of `round`.
+    fn y_span(&self, round: f64) -> Span {
+        let scale = if self.log && self.y.0 > 0.0 { Scale::Log } else { Scale::Linear };
+        Span { low: self.y.0 / round, high: self.y.1 / round, scale }
+    }
+
+    fn ticks(&self, count: usize) -> Vec<f64> {
+        let ticks = self.y_span(self.round).ticks(count);
+        ticks.into_iter().map(|y| y * self.round).collect()
+    }
+
     fn gutter(&self) -> u16 {
         let wide = |y: f64| (self.label)(y).chars().count() as u16;
         let labels = self.ticks(3).into_iter().map(wide);
         labels.max().unwrap_or(0).clamp(4, 9) + 1
-    }
-
-    fn ticks(&self, count: usize) -> Vec<f64> {
-        let range = (self.y.0 / self.round, self.y.1 / self.round);
-        ticks(range, count, self.log).into_iter().map(|y| y * self.round).collect()
     }
 
     fn inner(&self, area: Rect) -> Rect {
@@ -150,7 +183,8 @@ impl Plot<'_> {
         if inner.width < 4 || inner.height < 2 || !sound || !self.y.0.is_finite() {
             return;
         }
-        let frame = Frame { inner, scale: Scale::new(self.y, self.log, 4 * inner.height) };
+        let x = Span { low: self.x.0, high: self.x.1, scale: Scale::Linear };
+        let frame = Frame { inner, x, y: self.y_span(1.0) };
         self.draw_axes(buffer, area, &frame);
         let mut dots = Dots::new(inner.width, inner.height);
         let mut beyond = vec![None; inner.width.into()];
@@ -172,7 +206,7 @@ impl Plot<'_> {
     }
 
     fn draw_axes(&self, buffer: &mut Buffer, area: Rect, frame: &Frame) {
-        let Frame { inner, scale } = frame;
+        let inner = frame.inner;
         let left = inner.x - 1;
         for y in inner.y..inner.bottom() {
             set(buffer, left, y, '│', theme::FAINT);
@@ -181,41 +215,42 @@ impl Plot<'_> {
         for x in inner.x..inner.right() {
             set(buffer, x, inner.bottom(), '─', theme::FAINT);
         }
+        let width = left - area.x - 1;
         let mut free = inner.bottom();
         for y in self.ticks(usize::from(inner.height / 4).clamp(2, 8)) {
-            let row = inner.y + scale.dot(y).clamp(0, 4 * i32::from(inner.height) - 1) as u16 / 4;
+            let row = inner.y + frame.dot(y).clamp(0, 4 * i32::from(inner.height) - 1) as u16 / 4;
             if row >= free {
                 continue;
             }
             free = row;
             set(buffer, left, row, '┤', theme::FAINT);
-            let text = (self.label)(y);
-            let width = self.gutter() - 1;
-            let text = format!("{text:>w$}", w = usize::from(width));
+            let text = format!("{:>1$}", (self.label)(y), usize::from(width));
             buffer.set_stringn(area.x, row, text, width.into(), theme::FAINT);
         }
-        self.draw_x_axis(buffer, area, inner);
+        self.draw_x_axis(buffer, area, frame);
     }
 
-    fn draw_x_axis(&self, buffer: &mut Buffer, area: Rect, inner: &Rect) {
+    fn draw_x_axis(&self, buffer: &mut Buffer, area: Rect, frame: &Frame) {
+        let inner = frame.inner;
         let y = inner.bottom() + 1;
+        let Span { low, high, scale } = frame.x;
         let (divisor, word) = match self.unit {
-            Unit::Steps(steps) if self.x.1 - self.x.0 >= 2.0 * steps => (steps, "epoch"),
+            Unit::Steps(steps) if high - low >= 2.0 * steps => (steps, "epoch"),
             Unit::Steps(_) => (1.0, "step"),
             Unit::Epochs => (1.0, "epoch"),
-            Unit::Seconds if self.x.1 - self.x.0 >= 7200.0 => (3600.0, "h"),
-            Unit::Seconds if self.x.1 - self.x.0 >= 120.0 => (60.0, "min"),
+            Unit::Seconds if high - low >= 7200.0 => (3600.0, "h"),
+            Unit::Seconds if high - low >= 120.0 => (60.0, "min"),
             Unit::Seconds => (1.0, "s"),
         };
-        let range = (self.x.0 / divisor, self.x.1 / divisor);
         let room = inner.right().saturating_sub(word.len() as u16 + 1);
         buffer.set_stringn(room + 1, y, word, word.len(), theme::FAINT);
+        let span = Span { low: low / divisor, high: high / divisor, scale };
+        let mut ticks = span.ticks(usize::from(inner.width / 12).clamp(2, 12));
+        ticks.retain(|x| self.unit != Unit::Epochs || x.fract() == 0.0);
         let mut free = area.x;
-        let whole = |x: &f64| self.unit != Unit::Epochs || x.fract() == 0.0;
-        let ticks = ticks(range, usize::from(inner.width / 12).clamp(2, 12), false);
-        for at in ticks.into_iter().filter(whole) {
-            let column = inner.x + self.column(inner.width, at * divisor).unwrap_or(0);
-            let text = axis::plain(at);
+        for (at, text) in ticks.iter().zip(span.labels(&ticks)) {
+            let column = inner.x + frame.column(at * divisor).unwrap_or(0);
+            let text = trimmed(&text);
             let width = text.chars().count() as u16;
             let start = column.saturating_sub(width / 2).max(area.x);
             if start < free || start + width > room {
@@ -227,14 +262,6 @@ impl Plot<'_> {
         }
     }
 
-    /// Column of cells that contains x.
-    fn column(&self, width: u16, x: f64) -> Option<u16> {
-        let share = (x - self.x.0) / (self.x.1 - self.x.0);
-        (0.0..=1.0)
-            .contains(&share)
-            .then(|| ((share * f64::from(width)) as u16).min(width.saturating_sub(1)))
-    }
-
     fn draw_layer(
         &self,
         dots: &mut Dots,
@@ -243,28 +270,26 @@ impl Plot<'_> {
         frame: &Frame,
     ) {
         let columns = 2 * usize::from(frame.inner.width);
-        let x_of = |i: usize| self.x.0 + (self.x.1 - self.x.0) * i as f64 / columns as f64;
-        let scale = &frame.scale;
         match layer.data {
-            Data::Level(y) => {
+            Data::Level(y) if frame.y.contains(y) => {
                 for i in (0..columns).filter(|i| layer.shape != Shape::Dashes || i % 6 < 3) {
-                    if (self.y.0..=self.y.1).contains(&y) {
-                        dots.set(i as i32, scale.dot(y), layer.style);
-                    }
+                    dots.set(i as i32, frame.dot(y), layer.style);
                 }
             }
+            Data::Level(_) => {}
             Data::Points(points) => {
                 let most = columns as f64;
                 let place = |&(x, y): &(f64, f64)| {
-                    let share = (x - self.x.0) / (self.x.1 - self.x.0);
-                    ((share * most).clamp(-most, 2.0 * most) as i32, scale.dot(y))
+                    let column = (frame.x.share(x) * most).clamp(-most, 2.0 * most);
+                    (column as i32, frame.dot(y))
                 };
                 // Of a very large number of epochs, draw only some.
                 let every = points.len().div_ceil(8 * columns).max(1);
-                let mut before = None;
+                // A single point is a line to itself.
+                let mut before = points.first().filter(|_| points.len() == 1).map(place);
                 for point in points.iter().step_by(every) {
-                    let column = self.column(frame.inner.width, point.0);
-                    if let (true, Some(column)) = (point.1 > self.y.1, column) {
+                    let column = frame.column(point.0).filter(|_| point.1 > self.y.1);
+                    if let Some(column) = column {
                         beyond[usize::from(column)] = Some('▲');
                     }
                     let here = place(point);
@@ -272,64 +297,48 @@ impl Plot<'_> {
                         dots.line(before, here, layer.style);
                     }
                 }
-                if let [only] = points {
-                    let (column, dot) = place(only);
-                    dots.set(column, dot, layer.style);
-                }
             }
             Data::Steps(series) => {
+                let x_of = |i: usize| self.x.0 + (self.x.1 - self.x.0) * i as f64 / columns as f64;
                 let mut before: Option<(i32, i32)> = None;
                 for i in 0..columns {
-                    let places = series.within(x_of(i), x_of(i + 1));
-                    let (span, broken) = series.span(places);
+                    let (span, broken) = series.span(series.within(x_of(i), x_of(i + 1)));
                     let Some(span) = span else {
                         // Empty column: either points are sparser than columns, or the value was
                         // not finite, which breaks the line.
                         before = before.filter(|_| !broken);
                         continue;
                     };
-                    self.note_beyond(&span, &mut beyond[i / 2]);
-                    let [first, last, low, high] =
-                        [span.first, span.last, span.low, span.high].map(|y| scale.dot(y.into()));
-                    match layer.shape {
-                        Shape::Dots => {
-                            dots.set(i as i32, low, layer.style);
-                            dots.set(i as i32, high, layer.style);
-                        }
-                        _ => {
-                            if let Some(before) = before {
-                                dots.line(before, (i as i32, first), layer.style);
-                            }
-                            dots.line((i as i32, low), (i as i32, high), layer.style);
-                        }
+                    let slot = &mut beyond[i / 2];
+                    if f64::from(span.high) > self.y.1 {
+                        *slot = Some('▲');
+                    } else if f64::from(span.low) < self.y.0 {
+                        *slot = slot.or(Some('▼'));
                     }
-                    before = Some((i as i32, last));
+                    let column = i as i32;
+                    let [first, last, low, high] =
+                        [span.first, span.last, span.low, span.high].map(|y| frame.dot(y.into()));
+                    if layer.shape == Shape::Dots {
+                        dots.set(column, low, layer.style);
+                        dots.set(column, high, layer.style);
+                    } else {
+                        if let Some(before) = before {
+                            dots.line(before, (column, first), layer.style);
+                        }
+                        dots.line((column, low), (column, high), layer.style);
+                    }
+                    before = Some((column, last));
                 }
             }
         }
     }
 
-    fn note_beyond(&self, span: &Range, slot: &mut Option<char>) {
-        if f64::from(span.high) > self.y.1 {
-            *slot = Some('▲');
-        } else if f64::from(span.low) < self.y.0 {
-            *slot = slot.or(Some('▼'));
-        }
-    }
-
     /// Draws marks at the points, unless they are too dense, and the label at the line's end.
     fn draw_beads(&self, buffer: &mut Buffer, layer: &Layer, frame: &Frame) {
-        let Frame { inner, scale } = frame;
-        let place = |x: f64, y: f64| {
-            let dot = scale.dot(y);
-            let within = (0..4 * i32::from(inner.height)).contains(&dot);
-            let column = self.column(inner.width, x).filter(|_| within)?;
-            Some((inner.x + column, inner.y + dot as u16 / 4))
-        };
         if let (Shape::Beads, Data::Points(points)) = (layer.shape, layer.data) {
-            let crowded = points.len() * 3 > usize::from(inner.width);
+            let crowded = points.len() * 3 > usize::from(frame.inner.width);
             for &(x, y) in points.iter().filter(|_| !crowded || points.len() == 1) {
-                if let Some((x, y)) = place(x, y) {
+                if let Some((x, y)) = frame.cell(x, y) {
                     set(buffer, x, y, '•', layer.style);
                 }
             }
@@ -342,23 +351,23 @@ impl Plot<'_> {
                 series.nearest(self.x.1).map(|p| (f64::from(p.x).min(self.x.1), p.y.into()))
             }
         };
-        if let Some((x, y)) = end.and_then(|(x, y)| place(x, y)) {
-            let x = (x + 1).min(inner.right() - 1);
+        if let Some((x, y)) = end.and_then(|(x, y)| frame.cell(x, y)) {
+            let x = (x + 1).min(frame.inner.right() - 1);
             set(buffer, x, y, name, layer.style.patch(theme::KEY));
         }
     }
 
     fn draw_marks(&self, buffer: &mut Buffer, frame: &Frame) {
         for &(x, mark, style) in &self.marks {
-            if let Some(column) = self.column(frame.inner.width, x) {
+            if let Some(column) = frame.column(x) {
                 set(buffer, frame.inner.x + column, frame.inner.bottom(), mark, style);
             }
         }
     }
 
     fn draw_cursor(&self, buffer: &mut Buffer, frame: &Frame) {
-        let inner = &frame.inner;
-        let Some(column) = self.cursor.and_then(|x| self.column(inner.width, x)) else { return };
+        let inner = frame.inner;
+        let Some(column) = self.cursor.and_then(|x| frame.column(x)) else { return };
         let x = inner.x + column;
         for y in inner.y..inner.bottom() {
             if buffer[(x, y)].symbol() == " " {

@@ -1,6 +1,6 @@
 //! Value ranges of charts.
 
-use super::theme;
+use crate::axis::{HIGHEST, ends};
 use crate::view::Series;
 use std::ops::Range;
 
@@ -38,10 +38,7 @@ pub fn of_losses(raw: &[f64], must: &[f64], baseline: Option<f64>) -> (f64, f64)
 
 /// Range of all `figures`.
 pub fn of_all(figures: impl Iterator<Item = f64>) -> (f64, f64) {
-    let (low, high) = figures
-        .filter(|y| y.is_finite())
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), y| (l.min(y), h.max(y)));
-    if low <= high { widened(low, high) } else { (0.0, 1.0) }
+    ends(figures).map_or((0.0, 1.0), |(low, high)| widened(low, high))
 }
 
 /// End of the x axis, which stays constant until `last` has grown by about a tenth, so that a chart
@@ -55,7 +52,7 @@ pub fn end(last: f64) -> f64 {
 /// Adds a margin and rounds the ends, so that they stay constant while the values hardly change.
 /// The range is never empty, and does not become negative if `low` is not.
 fn widened(low: f64, high: f64) -> (f64, f64) {
-    let [low, high] = [low, high].map(|y| y.clamp(-theme::HIGHEST, theme::HIGHEST));
+    let [low, high] = [low, high].map(|y| y.clamp(-HIGHEST, HIGHEST));
     let margin = (0.05 * (high - low)).max(1e-3 * high.abs()).max(1e-9);
     let least = if low >= 0.0 { 0.0 } else { low - 2.0 * margin };
     let step = 10f64.powf((high - low + 2.0 * margin).log10().floor()) / 2.0;

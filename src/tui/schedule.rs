@@ -1,6 +1,7 @@
 //! Learning rate over the whole run, with the current position.
 
 use super::theme;
+use crate::axis::HIGHEST;
 use crate::view::{State, format};
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -34,11 +35,11 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) {
             }
         });
     let high = plan.learning_rates.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
-    let high = high.min(theme::HIGHEST);
+    let high = high.min(HIGHEST);
     // The rate is constant within an epoch, so the line is a staircase.
     let line: Vec<(f64, f64)> = (0..all)
         .flat_map(|i| {
-            let rate = plan.learning_rates[i % epochs].min(theme::HIGHEST);
+            let rate = plan.learning_rates[i % epochs].min(HIGHEST);
             [(i as f64, rate), ((i + 1) as f64, rate)]
         })
         .collect();

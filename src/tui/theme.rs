@@ -38,10 +38,6 @@ pub const KEY: Style = Style::new().add_modifier(Modifier::BOLD);
 /// Title of a pane.
 pub const TITLE: Style = Style::new().fg(Color::Reset).add_modifier(Modifier::BOLD);
 
-/// Largest drawable value; larger ones are clipped. Near the largest floats the chart's arithmetic
-/// overflows, and it would draw a line of 2⁶⁴ points.
-pub const HIGHEST: f64 = 1e100;
-
 /// Frame of a pane.
 pub fn pane(title: &str) -> Block<'static> {
     Block::bordered()

@@ -47,9 +47,7 @@ impl Dots {
         for (i, &(bits, style)) in self.cells.iter().enumerate().filter(|(_, cell)| cell.0 != 0) {
             let (x, y) = (i as i32 % (self.width / 2), i as i32 / (self.width / 2));
             let symbol = char::from_u32(0x2800 + u32::from(bits)).unwrap_or(' ');
-            if let Some(cell) = buffer.cell_mut((area.x + x as u16, area.y + y as u16)) {
-                cell.set_char(symbol).set_style(style);
-            }
+            super::set(buffer, area.x + x as u16, area.y + y as u16, symbol, style);
         }
     }
 }

@@ -1,14 +1,77 @@
-//! Round values along an axis, and their labels.
+//! The axes of a chart, on the terminal or in a file: how values map to lengths, and the round values along
+//! them with their labels.
 
+/// Limit of coordinates; larger ones are clamped to it. Near the largest floats a range's width would
+/// overflow, and a line on the terminal would have 2⁶⁴ points.
+pub const HIGHEST: f64 = 1e100;
 /// Limit above which an axis uses powers of ten.
 const LARGE: f64 = 1e9;
 /// Limit below which, if all its values are, an axis uses powers of ten.
 const SMALL: f64 = 1e-2;
 
+/// How values map to lengths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scale {
+    /// Equal differences have equal lengths.
+    #[default]
+    Linear,
+    /// Equal ratios have equal lengths; values ≤ 0 are not shown.
+    Log,
+}
+
+/// The part of an axis that is shown.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Span {
+    /// Left or lower end, finite; above 0 on a logarithmic scale.
+    pub low: f64,
+    /// Right or upper end, finite and above the other one.
+    pub high: f64,
+    /// How values map to lengths.
+    pub scale: Scale,
+}
+
+impl Span {
+    /// Returns the position of `value` between the ends, 0 to 1; outside of that if it lies beyond them.
+    pub fn share(&self, value: f64) -> f64 {
+        let Self { low, high, .. } = *self;
+        match self.scale {
+            Scale::Linear => (value.clamp(-HIGHEST, HIGHEST) - low) / (high - low),
+            Scale::Log => (value.clamp(1.0 / HIGHEST, HIGHEST) / low).ln() / (high / low).ln(),
+        }
+    }
+
+    /// Whether `value` lies between the ends.
+    pub fn contains(&self, value: f64) -> bool {
+        (self.low..=self.high).contains(&value)
+    }
+
+    /// Returns round values between the ends, ascending, at most about `most`.
+    pub fn ticks(&self, most: usize) -> Vec<f64> {
+        match self.scale {
+            Scale::Linear => linear(self.low, self.high, most),
+            Scale::Log => log(self.low, self.high, most),
+        }
+    }
+
+    /// Formats these [`Self::ticks`], all in the same style.
+    pub fn labels(&self, ticks: &[f64]) -> Vec<String> {
+        match self.scale {
+            Scale::Linear => linear_labels(ticks),
+            Scale::Log => log_labels(ticks),
+        }
+    }
+}
+
+/// Returns the lowest and the highest of the finite values; `None` without any.
+pub fn ends(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+    let finite = values.filter(|value| value.is_finite()).map(|value| (value, value));
+    finite.reduce(|(low, high), (value, _)| (low.min(value), high.max(value)))
+}
+
 /// Returns multiples of 1, 2 or 5 times a power of ten from `low` to `high`, at most about `most`.
 ///
 /// `low < high`, both finite.
-pub fn linear(low: f64, high: f64, most: usize) -> Vec<f64> {
+fn linear(low: f64, high: f64, most: usize) -> Vec<f64> {
     let rough = (high - low) / most.max(1) as f64;
     let power = 10f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0].map(|n| n * power).into_iter().find(|&step| step >= rough);
@@ -27,7 +90,7 @@ pub fn linear(low: f64, high: f64, most: usize) -> Vec<f64> {
 /// `most`. If the range contains fewer than two of these, returns the ticks of [`linear`].
 ///
 /// `0 < low < high`, both finite.
-pub fn log(low: f64, high: f64, most: usize) -> Vec<f64> {
+fn log(low: f64, high: f64, most: usize) -> Vec<f64> {
     let powers = low.log10().floor() as i32..=high.log10().ceil() as i32;
     let within = |x: &f64| (low * (1.0 - 1e-9)..=high * (1.0 + 1e-9)).contains(x);
     let of = |each: i32, times: &[f64]| -> Vec<f64> {
@@ -47,7 +110,7 @@ pub fn log(low: f64, high: f64, most: usize) -> Vec<f64> {
 }
 
 /// Formats ticks of [`linear`], all in the same style: `0.25`, `20k`, `2e-4`.
-pub fn linear_labels(ticks: &[f64]) -> Vec<String> {
+fn linear_labels(ticks: &[f64]) -> Vec<String> {
     let largest = ticks.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
     let steps = ticks.windows(2).map(|pair| (pair[1] - pair[0]).abs());
     let finest = steps.filter(|&step| step > 0.0).fold(f64::INFINITY, f64::min);
@@ -67,7 +130,7 @@ pub fn linear_labels(ticks: &[f64]) -> Vec<String> {
 }
 
 /// Formats ticks of [`log`]: `0.5`, `100`, or all as powers of ten.
-pub fn log_labels(ticks: &[f64]) -> Vec<String> {
+fn log_labels(ticks: &[f64]) -> Vec<String> {
     let plain = ticks.iter().all(|x| (1e-3..1e5).contains(x));
     let label = |&x: &f64| match plain {
         true => trimmed(&format!("{x:.6}")).into(),
@@ -86,8 +149,11 @@ fn power(x: f64) -> String {
 }
 
 /// Removes trailing zeros of the decimals.
-fn trimmed(digits: &str) -> &str {
-    digits.trim_end_matches('0').trim_end_matches('.')
+pub fn trimmed(digits: &str) -> &str {
+    match digits.contains('.') {
+        true => digits.trim_end_matches('0').trim_end_matches('.'),
+        false => digits,
+    }
 }
 
 #[cfg(test)]
