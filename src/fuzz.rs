@@ -11,7 +11,7 @@ use crate::{
     config::{Config, Set},
     headless,
     net::{Classifier, Spec, weights},
-    report::{Report, csv, html, markdown},
+    report::{Report, csv},
     run::{
         Latest,
         channel::RunHandle,
@@ -72,7 +72,7 @@ pub fn journal(bytes: &[u8]) {
         show(state);
     }
     if let Ok(report) = Report::of_journal(&file.0) {
-        let (page, text) = (html::page(&report), markdown::text(&report));
+        let (page, text) = (report.html(), report.markdown());
         assert!(!page.contains("<script") && !page.contains("\u{1b}"));
         assert!(!text.contains("\u{1b}"));
         csv::write(&file.0, std::io::sink(), std::io::sink()).expect("it was read before");

@@ -1,8 +1,8 @@
 //! The report's headline: state or outcome of the run, and facts about it.
 
 use super::{
+    document::Tone,
     gather::{Report, TrainedOn},
-    tables,
 };
 use crate::{
     config::Metric,
@@ -13,28 +13,6 @@ use crate::{
     view::{Alert, format, report},
 };
 use jiff::{Timestamp, tz::TimeZone};
-
-/// State of the run, as a verdict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tone {
-    /// It ended well.
-    Good,
-    /// It is still running, or was stopped.
-    Open,
-    /// It failed or died.
-    Bad,
-}
-
-impl Tone {
-    /// Returns a symbol to show beside the words.
-    pub fn sign(self) -> &'static str {
-        match self {
-            Self::Good => "✓",
-            Self::Open => "●",
-            Self::Bad => "✗",
-        }
-    }
-}
 
 /// Describes the run's state or outcome in a few words.
 pub fn outcome(report: &Report) -> (Tone, String) {
@@ -67,26 +45,20 @@ pub fn outcome(report: &Report) -> (Tone, String) {
 
 /// Summarizes the results in a sentence or two.
 pub fn lead(report: &Report) -> String {
-    let folds = tables::sorted(report);
+    let folds = report.folds();
     let done = folds.iter().filter(|fold| fold.state == FoldState::Done).count();
-    let best = folds.iter().filter_map(|fold| Some((*fold, fold.best_epoch()?)));
-    let best: Vec<_> = best.collect();
+    let best: Vec<_> = folds.iter().filter_map(|fold| Some((*fold, fold.best_epoch()?))).collect();
     let mut said = format!("{done} of {} folds done", folds.len());
     let Some((fold, epoch)) = best.iter().copied().min_by(|a, b| a.1.metric.total_cmp(&b.1.metric))
     else {
         return format!("{said}; no epoch was finished.");
     };
-    let by = report.state.plan.as_ref().map_or(Metric::Loss, |plan| plan.select);
-    let best_loss = match by {
+    let best_loss = match report.state.plan.as_ref().map_or(Metric::Loss, |plan| plan.select) {
         Metric::Loss => "Best validation loss".into(),
         by => format!("By {} the best epoch has a validation loss of", by.name()),
     };
-    said += &format!(
-        ". {best_loss} {} (fold {}, epoch {})",
-        format::loss(epoch.valid_loss),
-        fold.plan.fold,
-        epoch.at.epoch
-    );
+    let (loss, number) = (format::loss(epoch.valid_loss), fold.plan.fold);
+    said += &format!(". {best_loss} {loss} (fold {number}, epoch {})", epoch.at.epoch);
     let ratio = epoch.valid_loss / fold.plan.baseline;
     if ratio.is_finite() {
         said += &format!(", {ratio:.2} times that of a constant guess");
@@ -116,13 +88,14 @@ pub fn facts(report: &Report) -> Vec<(&'static str, String)> {
             ("Seed", plan.seed.to_string()),
         ]);
     }
-    match &report.trained_on {
+    let studies = match &report.trained_on {
         Ok(Some(TrainedOn { studies, checksum })) => {
-            facts.push(("Studies", format!("{studies}, studies.csv with CRC-32 {checksum:08x}")));
+            format!("{studies}, studies.csv with CRC-32 {checksum:08x}")
         }
-        Ok(None) => facts.push(("Studies", "not recorded: begun by an earlier version".into())),
-        Err(why) => facts.push(("Studies", why.clone())),
-    }
+        Ok(None) => "not recorded: begun by an earlier version".into(),
+        Err(why) => why.clone(),
+    };
+    facts.push(("Studies", studies));
     if let Some((first, newest)) = report.times {
         facts.push(("Begun", date(first)));
         facts.push((if report.in_use { "Newest event" } else { "Ended" }, date(newest)));

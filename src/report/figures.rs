@@ -1,13 +1,17 @@
 //! The report's charts.
 
-use super::{MOST_DRAWN, gather::Report, tables};
+use super::gather::Report;
 use crate::{
+    axis::ends,
     export::{Axis, Chart, Mark, Series, Style, Weight},
     run::event::Epoch,
     view::{self, Fold, format},
 };
 
 type Points = Vec<(f64, f64)>;
+
+/// Most folds drawn in charts; tables show the others too.
+const MOST_DRAWN: usize = 20;
 
 /// Style of a line that belongs to no fold, in the text colour.
 const INK: Style = Style { color: Style::INK, dash: 0, marker: None, weight: Weight::Strong };
@@ -21,7 +25,7 @@ const VALID: Style = Style { color: 1, dash: 0, marker: Some(0), weight: Weight:
 /// Returns the folds with any training, by number.
 pub fn begun(report: &Report) -> Vec<&Fold> {
     let begun = |fold: &&Fold| fold.last_epoch().is_some() || !fold.curve.loss.is_empty();
-    tables::sorted(report).into_iter().filter(begun).collect()
+    report.folds().into_iter().filter(begun).collect()
 }
 
 /// Returns the folds of [`begun`] that are drawn.
@@ -29,6 +33,15 @@ pub fn drawn(report: &Report) -> Vec<&Fold> {
     let mut folds = begun(report);
     folds.truncate(MOST_DRAWN);
     folds
+}
+
+/// Returns a fold's smoothed training loss and its validation loss, with their names.
+pub fn bars(fold: &Fold) -> [(String, Vec<f64>); 2] {
+    let smooth = fold.curve.smooth.series().points().iter();
+    let train = smooth.map(|point| point.y.into()).collect();
+    let valid = fold.done().map(|epoch| epoch.valid_loss).collect();
+    [("train", train), ("valid", valid)]
+        .map(|(what, values)| (format!("fold {:<3} {what}", fold.plan.fold), values))
 }
 
 /// Draws a fold's training loss, per step and smoothed, and its validation loss.
@@ -95,6 +108,10 @@ fn epochs() -> Axis {
     Axis { counts: true, ..Axis::new("epoch") }
 }
 
+fn over_epochs(title: &str, y: Axis, series: Vec<Series>) -> Chart {
+    Chart { title: title.into(), x: epochs(), y, series, ..Chart::default() }
+}
+
 /// Returns a metric per finished epoch; NaN if undefined.
 fn by_epoch(fold: &Fold, figure: impl Fn(&Epoch) -> f64) -> Points {
     fold.done().map(|epoch| (epoch.at.epoch as f64, figure(epoch))).collect()
@@ -128,14 +145,13 @@ fn furthest<'a>(folds: &[&'a Fold]) -> Vec<&'a Fold> {
 
 /// Averages a metric over folds, for each epoch that all of them have finished.
 fn mean(folds: &[&Fold], figure: impl Fn(&Epoch) -> f64) -> Points {
-    let Some(first) = folds.first() else { return Vec::new() };
     let of = |index: usize| {
         let epochs = folds.iter().map(|fold| fold.epochs.get(index)?.as_deref().map(&figure));
-        let figures: Option<Vec<f64>> = epochs.collect();
-        figures
-            .map(|figures| (index as f64 + 1.0, figures.iter().sum::<f64>() / folds.len() as f64))
+        let sum: f64 = epochs.sum::<Option<f64>>()?;
+        Some((index as f64 + 1.0, sum / folds.len() as f64))
     };
-    (0..first.epochs.len()).filter_map(of).collect()
+    let longest = folds.first().map_or(0, |fold| fold.epochs.len());
+    (0..longest).filter_map(of).collect()
 }
 
 fn mean_name(folds: &[&Fold]) -> String {
@@ -156,13 +172,12 @@ fn overlay(report: &Report, title: &str, y: &str, figure: impl Fn(&Epoch) -> f64
     if group.len() > 1 {
         series.push(Series::line(mean_name(&group), mean(&group, figure), INK));
     }
-    Chart { title: title.into(), x: epochs(), y: Axis::new(y), series, marks: Vec::new() }
+    over_epochs(title, Axis::new(y), series)
 }
 
 /// Prevents an outlying epoch from flattening the rest.
 fn ranged(mut chart: Chart) -> Chart {
-    let all = chart.series.iter().flat_map(|series| &series.points).map(|p| p.1);
-    chart.y.range = range(all.collect(), &[]);
+    chart.y.range = range(chart.points().map(|p| p.1).collect(), &[]);
     chart
 }
 
@@ -219,7 +234,7 @@ fn head(report: &Report, title: &str, train: fn(&Epoch) -> f64, valid: fn(&Epoch
         }
     }
     let y = Axis::new("loss against the unmixed targets");
-    ranged(Chart { title: title.into(), x: epochs(), y, series, marks: Vec::new() })
+    ranged(over_epochs(title, y, series))
 }
 
 /// Draws the validation slice loss of C1 to C7, all on the same axes.
@@ -233,15 +248,10 @@ pub fn vertebrae(report: &Report) -> Vec<Chart> {
         chart
     };
     let mut charts: Vec<Chart> = (0..7).map(of).collect();
-    let points = || charts.iter().flat_map(|chart| &chart.series).flat_map(|series| &series.points);
-    let losses: Vec<f64> = points().map(|p| p.1).filter(|y| y.is_finite()).collect();
-    let ends = |values: &mut dyn Iterator<Item = f64>| {
-        values.fold(None, |ends: Option<(f64, f64)>, x| {
-            Some(ends.map_or((x, x), |(low, high)| (low.min(x), high.max(x))))
-        })
-    };
-    let x = ends(&mut points().map(|p| p.0));
-    let y = range(losses.clone(), &[]).or_else(|| ends(&mut losses.into_iter()));
+    let points = || charts.iter().flat_map(Chart::points);
+    let losses = || points().map(|p| p.1);
+    let x = ends(points().map(|p| p.0));
+    let y = range(losses().collect(), &[]).or_else(|| ends(losses()));
     for chart in &mut charts {
         (chart.x.range, chart.y.range) = (x, y);
     }
@@ -258,8 +268,11 @@ pub fn learning_rates(report: &Report) -> Chart {
         begin.chain(rates.last().map(|&(epoch, rate)| (epoch as f64, rate))).collect()
     };
     let all: Vec<(usize, f64)> = (1..).zip(planned.iter().copied()).collect();
-    let step = |name: String, points, style| Series { name, points, held: true, style };
-    let mut series = vec![step("planned".into(), held(&all), INK)];
+    let step = |name: String, rates: &[(usize, f64)], style| Series {
+        held: true,
+        ..Series::line(name, held(rates), style)
+    };
+    let mut series = vec![step("planned".into(), &all, INK)];
     for (i, fold) in drawn(report).into_iter().enumerate() {
         let used = fold.done().map(|epoch| (epoch.at.epoch, epoch.learning_rate));
         let used: Vec<(usize, f64)> = used.collect();
@@ -268,19 +281,17 @@ pub fn learning_rates(report: &Report) -> Chart {
         };
         if !used.iter().all(as_planned) {
             let style = Style { marker: None, ..Style::nth(i) };
-            series.push(step(format!("fold {}", fold.plan.fold), held(&used), style));
+            series.push(step(format!("fold {}", fold.plan.fold), &used, style));
         }
     }
-    let title = "Learning rate".into();
-    Chart { title, x: epochs(), y: Axis::default(), series, marks: Vec::new() }
+    over_epochs("Learning rate", Axis::default(), series)
 }
 
 /// Draws the duration of each epoch, including validation.
 pub fn times(report: &Report) -> Chart {
     let seconds = |epoch: &Epoch| epoch.train_seconds + epoch.valid_seconds;
     let mut chart = overlay(report, "Time an epoch", "", seconds);
-    let highest =
-        chart.series.iter().flat_map(|series| &series.points).map(|p| p.1).fold(0.0, f64::max);
+    let highest = chart.points().map(|p| p.1).fold(0.0, f64::max);
     let (unit, each) = match highest {
         s if s < 300.0 => ("seconds", 1.0),
         s if s < 18_000.0 => ("minutes", 60.0),

@@ -10,7 +10,7 @@ use crate::{
         status::Status,
     },
     study::Record,
-    view::{LogLine, State, format, text},
+    view::{Fold, LogLine, State, format, text},
 };
 use image::{ImageFormat, ImageReader};
 use std::{
@@ -32,6 +32,7 @@ const MOST_FILES: usize = 100_000;
 const MOST_FOLDS: usize = 100;
 /// Most warnings and errors kept: the first and the newest.
 const MOST_TROUBLES: usize = 200;
+
 /// Contents of a report.
 #[derive(Debug)]
 pub struct Report {
@@ -119,6 +120,13 @@ impl Report {
             pictures: pictures(&folder.path().join("previews")),
             ..report
         })
+    }
+
+    /// Returns the folds by number; the run's state lists them in queue order.
+    pub(super) fn folds(&self) -> Vec<&Fold> {
+        let mut folds: Vec<&Fold> = self.state.folds.iter().collect();
+        folds.sort_by_key(|fold| fold.plan.fold);
+        folds
     }
 
     /// Makes a report from a journal alone.

@@ -1,16 +1,7 @@
 //! Writes the report as Markdown: tables, and curves as rows of bars.
 
-use super::{
-    evaluated::Evaluated,
-    facts, figures,
-    gather::Report,
-    scores,
-    tables::{self, Cell, Table},
-};
-use crate::{
-    bounded,
-    view::{format, report},
-};
+use super::document::{Block, Cell, Document, Table};
+use crate::{bounded, view::format};
 use std::fmt::Write;
 
 /// Most bars in a row.
@@ -19,29 +10,20 @@ const BARS: usize = 50;
 const LONGEST: usize = 4096;
 
 /// Writes the report. Everything from the run's folder is escaped text.
-pub fn text(report: &Report) -> String {
+pub(super) fn text(document: &Document) -> String {
     let mut text = Text(String::new());
-    text.head(report);
-    text.heading("Results");
-    text.table(&tables::folds(report));
-    text.paragraph(&super::results(report));
-    text.scores(report);
-    text.curves(report);
-    if let Some(table) = tables::vertebrae(report) {
-        text.heading("Vertebrae");
-        text.table(&table);
-        text.paragraph("Validation loss of each vertebra's slices at the best epoch.");
+    text.head(document);
+    for section in &document.sections {
+        let mut blocks = section.blocks.iter().filter(|block| block.is_plain()).peekable();
+        if blocks.peek().is_some() {
+            text.heading(section.heading);
+            blocks.for_each(|block| text.block(block));
+        }
     }
-    let worst = tables::worst(report);
-    if !worst.rows.is_empty() {
-        text.heading("Worst studies");
-        text.table(&worst);
-        text.paragraph(super::WORST);
+    for (fold, table) in &document.epochs {
+        text.heading(&format!("Every epoch of fold {fold}"));
+        text.table(table);
     }
-    text.constant(report);
-    text.troubles(report);
-    text.settings(report);
-    text.epochs(report);
     let _ = write!(text.0, "---\n\nWritten by rsna-tui {}.\n", env!("CARGO_PKG_VERSION"));
     text.0
 }
@@ -96,141 +78,74 @@ impl Text {
         let _ = write!(self.0, "{}\n\n", escape(text));
     }
 
-    fn head(&mut self, report: &Report) {
-        let _ = write!(self.0, "# {}\n\n", escape(&report.name));
-        let (tone, outcome) = facts::outcome(report);
-        let _ = write!(self.0, "**{} {}**\n\n", tone.sign(), escape(&outcome));
-        self.paragraph(&facts::lead(report));
-        for alarm in facts::alarms(report) {
-            let _ = write!(self.0, "> {}\n\n", escape(&alarm));
+    fn head(&mut self, document: &Document) {
+        let (tone, outcome) = &document.outcome;
+        let (name, sign, outcome) = (escape(document.name), tone.sign(), escape(outcome));
+        let _ = write!(self.0, "# {name}\n\n**{sign} {outcome}**\n\n");
+        self.paragraph(&document.lead);
+        for alarm in &document.alarms {
+            let _ = write!(self.0, "> {}\n\n", escape(alarm));
         }
-        for (name, fact) in facts::facts(report) {
-            let _ = writeln!(self.0, "- {name}: {}", escape(&fact));
+        for (name, fact) in &document.facts {
+            let _ = writeln!(self.0, "- {name}: {}", escape(fact));
         }
         self.0.push('\n');
     }
 
-    fn scores(&mut self, report: &Report) {
-        if let Some(table) = scores::at_best(report) {
-            self.heading("Scores at the best epochs");
-            self.table(&table);
-            self.paragraph(super::SCORES);
-        }
-        match &report.evaluated {
-            None => {}
-            Some(Err(why)) => {
-                self.heading("Out of fold");
-                self.paragraph(why);
-            }
-            Some(Ok(Evaluated { evaluation, .. })) => {
-                self.heading("Out of fold");
-                self.paragraph(super::OUT_OF_FOLD);
-                if let Some(outdated) = scores::outdated(evaluation, &report.state.folds) {
-                    self.paragraph(&format!("{outdated}."));
+    fn block(&mut self, block: &Block) {
+        match block {
+            Block::Text(text) => self.paragraph(text),
+            Block::Table(table) => self.table(table),
+            Block::Bars(curves) => self.curves(curves),
+            Block::Config(text) => {
+                self.paragraph("All of them, config.toml:");
+                // No line can end an indented block.
+                for line in text.lines() {
+                    let _ = writeln!(self.0, "    {}", bounded::excerpt(line, LONGEST));
                 }
-                self.table(&scores::targets(evaluation));
-                self.paragraph(&format!("{}.", scores::notes(evaluation)));
-                self.table(&scores::folds(evaluation));
-                self.paragraph(&format!("{}.", scores::guess(evaluation)));
+                self.0.push('\n');
             }
+            // See `Block::is_plain`.
+            Block::Remark(_) | Block::Charts(..) | Block::Picture(_) => {}
         }
     }
 
-    /// Writes each fold's training and validation loss: the first, the last, and bars in between.
-    fn curves(&mut self, report: &Report) {
-        let folds = figures::drawn(report);
-        if folds.is_empty() {
-            return;
-        }
-        self.heading("Loss");
-        self.paragraph(&super::losses(report));
+    /// Writes each curve's first value, its last one, and bars in between.
+    fn curves(&mut self, curves: &[(String, Vec<f64>)]) {
         self.0.push_str("```text\n");
-        for fold in folds {
-            let smooth = fold.curve.smooth.series().points().iter();
-            let smooth: Vec<f64> = smooth.map(|point| point.y.into()).collect();
-            let valid: Vec<f64> = fold.done().map(|epoch| epoch.valid_loss).collect();
-            for (what, values) in [("train", &smooth), ("valid", &valid)] {
-                if let (Some(&first), Some(&last)) = (values.first(), values.last()) {
-                    let (first, last) = (format::loss(first), format::loss(last));
-                    let (number, bars) = (fold.plan.fold, bars(values));
-                    let _ = writeln!(self.0, "fold {number:<3} {what}  {first:>7} {bars} {last}");
-                }
+        for (name, values) in curves {
+            if let (Some(&first), Some(&last)) = (values.first(), values.last()) {
+                let (first, last) = (format::loss(first), format::loss(last));
+                let _ = writeln!(self.0, "{name}  {first:>7} {} {last}", bars(values));
             }
         }
         self.0.push_str("```\n\n");
     }
 
-    fn constant(&mut self, report: &Report) {
-        let constants = &report.state.constant;
-        if !constants.is_empty() {
-            self.heading(super::CONSTANT);
-            self.table(&tables::constant(constants));
-            self.paragraph(&super::constant(constants));
-        }
-    }
-
-    fn troubles(&mut self, report: &Report) {
-        self.heading("Warnings and errors");
-        match report.past.troubles.is_empty() {
-            true => self.paragraph("None."),
-            false => self.table(&tables::troubles(report)),
-        }
-        let skipped = report.state.finished.as_ref().map_or(&[][..], |finished| &finished.skipped);
-        if !skipped.is_empty() {
-            self.heading("Studies left out");
-            self.paragraph(&format!("{}.", report::skipped_heading(skipped)));
-            self.table(&tables::left_out(skipped));
-        }
-    }
-
-    fn settings(&mut self, report: &Report) {
-        self.heading("Settings");
-        match &report.settings {
-            Err(why) => self.paragraph(why),
-            Ok(settings) => {
-                if !settings.changed.is_empty() {
-                    self.paragraph("Those that are not the defaults, which are the notebook's:");
-                    self.table(&tables::changed(settings));
-                }
-                self.paragraph("All of them, config.toml:");
-                // No line can end an indented block.
-                for line in settings.text.lines() {
-                    let _ = writeln!(self.0, "    {}", bounded::excerpt(line, LONGEST));
-                }
-                self.0.push('\n');
-            }
-        }
-    }
-
-    fn epochs(&mut self, report: &Report) {
-        let folds = figures::drawn(report);
-        for fold in folds.iter().filter(|fold| fold.last_epoch().is_some()) {
-            self.heading(&format!("Every epoch of fold {}", fold.plan.fold));
-            self.table(&tables::epochs(fold));
-        }
+    fn row(&mut self, cells: impl Iterator<Item = String>) {
+        let _ = writeln!(self.0, "| {} |", cells.collect::<Vec<_>>().join(" | "));
     }
 
     fn table(&mut self, table: &Table) {
-        let row = |cells: &mut dyn Iterator<Item = String>| {
-            let cells: Vec<String> = cells.collect();
-            format!("| {} |\n", cells.join(" | "))
-        };
-        self.0 += &row(&mut table.head.iter().map(|name| (*name).to_string()));
+        self.row(table.head.iter().map(|name| (*name).to_string()));
         let aligned = |i| if i < table.words { "---" } else { "---:" };
-        self.0 += &row(&mut (0..table.head.len()).map(|i| aligned(i).to_string()));
+        self.row((0..table.head.len()).map(|i| aligned(i).to_string()));
         let bold = |Cell { text, .. }: &Cell| match text.is_empty() {
             true => String::new(),
             false => format!("**{}**", escape(text)),
         };
         for cells in &table.rows {
-            self.0 += &row(&mut cells.iter().map(|cell| escape(&cell.text)));
+            self.row(cells.iter().map(|cell| escape(&cell.text)));
         }
-        for foot in &table.foot {
-            self.0 += &row(&mut foot.iter().map(bold));
+        for cells in &table.foot {
+            self.row(cells.iter().map(bold));
         }
         self.0.push('\n');
         if table.more > 0 {
             self.paragraph(&format!("… and {} more.", table.more));
+        }
+        if !table.caption.is_empty() {
+            self.paragraph(&table.caption);
         }
     }
 }

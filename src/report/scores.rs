@@ -1,51 +1,36 @@
-//! Out-of-fold scores as text lines, tables and charts.
+//! Scores as text lines, tables and charts.
 
 use super::{
+    document::{Cell, Table},
     gather::Report,
-    tables::{self, Cell, Table},
 };
 use crate::{
-    export::{Axis, Chart, Series, Style, chart::Weight},
-    run::event::Epoch,
+    export::{Axis, Chart, Series, Style, Weight},
     score::{
-        Figure, NAMES, PATIENT, Scores, Study, TARGETS, TargetScores, calibration::Bin, column,
+        Figure, NAMES, PATIENT, Scores, Study, TARGETS, calibration::Bin, column,
         evaluation::Evaluation, ranks::Ranked,
     },
-    view::Fold,
+    view::{Fold, format},
 };
 
-/// Returns the validation scores of each fold's best epoch; `None` if no epoch has any.
-pub(super) fn at_best(report: &Report) -> Option<Table> {
-    let row = |epoch: &Epoch| -> Option<Vec<Cell>> {
-        let scores = epoch.scores.as_ref()?;
-        let patient = scores.patient();
-        let cells = [
-            epoch.at.fold.to_string(),
-            epoch.at.epoch.to_string(),
-            format!("{}/{}", patient.positives, scores.studies),
-            figure(Some(scores.competition)),
-            figure(patient.auc),
-            figure(patient.average_precision),
-            figure(patient.sensitivity),
-            figure(Some(patient.ece)),
-            scores.vertebra_auc().map_or("–".into(), |auc| format!("{auc:.3}")),
-        ];
-        Some(cells.map(Cell::from).into())
-    };
-    let best = tables::sorted(report).into_iter().filter_map(Fold::best_epoch);
-    let rows: Vec<Vec<Cell>> = best.filter_map(row).collect();
-    let head = vec![
-        "fold",
-        "epoch",
-        "positives",
-        "competition metric",
-        "patient AUC",
-        "patient AP",
-        "patient sensitivity",
-        "patient ECE",
-        "mean vertebra AUC",
-    ];
-    (!rows.is_empty()).then(|| Table { head, words: 1, rows, ..Table::default() })
+/// Returns the validation scores of each fold's best epoch.
+pub(super) fn at_best(report: &Report) -> Table {
+    let best = report.folds().into_iter().filter_map(Fold::best_epoch);
+    Table::of(
+        1,
+        best.filter_map(|epoch| Some((epoch.at, epoch.scores.as_ref()?))),
+        &[
+            ("fold", &|(at, _)| at.fold.to_string()),
+            ("epoch", &|(at, _)| at.epoch.to_string()),
+            ("positives", &|(_, s)| format!("{}/{}", s.patient().positives, s.studies)),
+            ("competition metric", &|(_, s)| figure(Some(s.competition))),
+            ("patient AUC", &|(_, s)| figure(s.patient().auc)),
+            ("patient AP", &|(_, s)| figure(s.patient().average_precision)),
+            ("patient sensitivity", &|(_, s)| figure(s.patient().sensitivity)),
+            ("patient ECE", &|(_, s)| figure(Some(s.patient().ece))),
+            ("mean vertebra AUC", &|(_, s)| format::auc(s.vertebra_auc())),
+        ],
+    )
 }
 
 /// Returns a target's name in a table.
@@ -55,32 +40,15 @@ fn name(target: usize) -> &'static str {
 
 /// Formats as `0.912 [0.870, 0.951]`.
 fn figure(figure: Option<Figure>) -> String {
-    match figure {
-        None => "–".into(),
-        Some(Figure { value, interval: None }) => format!("{value:.3}"),
-        Some(Figure { value, interval: Some((low, high)) }) => {
-            format!("{value:.3} [{low:.3}, {high:.3}]")
-        }
-    }
+    rounded(figure, 3)
 }
 
-/// Formats as `0.912 [0.87, 0.95]`.
-fn brief(figure: Option<Figure>) -> String {
-    match figure {
-        Some(Figure { value, interval: Some((low, high)) }) => {
-            format!("{value:.3} [{low:.2}, {high:.2}]")
-        }
-        other => self::figure(other),
-    }
+/// Formats as [`figure`] does, with the interval's ends to so many `decimals`.
+fn rounded(figure: Option<Figure>, decimals: usize) -> String {
+    let Some(Figure { value, interval }) = figure else { return "–".into() };
+    let ends = |(low, high): (f64, f64)| format!(" [{low:.decimals$}, {high:.decimals$}]");
+    format!("{value:.3}{}", interval.map_or(String::new(), ends))
 }
-
-/// Formats a target's scores, in the order of [`HEADS`].
-fn figures(target: &TargetScores) -> [String; 5] {
-    let TargetScores { log_loss, auc, average_precision, sensitivity, ece, .. } = *target;
-    [auc, average_precision, sensitivity, Some(log_loss), Some(ece)].map(figure)
-}
-
-const HEADS: [&str; 5] = ["ROC AUC", "average precision", "sensitivity", "log loss", "ECE"];
 
 /// Formats the evaluation in lines of 80 characters, without intervals that do not fit.
 pub fn lines(evaluation: &Evaluation) -> Vec<String> {
@@ -90,53 +58,46 @@ pub fn lines(evaluation: &Evaluation) -> Vec<String> {
         guess(evaluation),
         String::new(),
     ];
-    let rows: Vec<[String; 7]> = (0..TARGETS)
-        .map(|t| {
-            let target = &all.targets[t];
-            let TargetScores { positives, log_loss, auc, average_precision, ece, .. } = *target;
-            let alone =
-                |figure: Option<Figure>| figure.map_or("–".into(), |f| format!("{:.3}", f.value));
-            [
-                name(t).into(),
-                format!("{positives}/{}", all.studies),
-                brief(auc),
-                brief(average_precision),
-                alone(target.sensitivity),
-                alone(Some(log_loss)),
-                alone(Some(ece)),
-            ]
-        })
-        .collect();
+    let alone = |figure: Option<Figure>| format::auc(figure.map(|figure| figure.value));
     let head = ["", "pos.", "ROC AUC", "avg. precision", "sens.", "log loss", "ECE"];
-    let head = head.map(String::from);
-    let widths: Vec<usize> = (0..head.len())
-        .map(|c| rows.iter().chain([&head]).map(|r| r[c].chars().count()).max().unwrap_or(0))
-        .collect();
-    for row in std::iter::once(&head).chain(&rows) {
-        let cells = row.iter().zip(&widths).enumerate().map(|(c, (text, &width))| match c {
-            0 => format!("{text:<width$}"),
-            _ => format!("{text:>width$}"),
-        });
-        lines.push(cells.collect::<Vec<_>>().join("  ").trim_end().to_string());
+    let rows = all.targets.iter().enumerate().map(|(t, target)| {
+        [
+            name(t).into(),
+            format!("{}/{}", target.positives, all.studies),
+            rounded(target.auc, 2),
+            rounded(target.average_precision, 2),
+            alone(target.sensitivity),
+            alone(Some(target.log_loss)),
+            alone(Some(target.ece)),
+        ]
+    });
+    let rows: Vec<[String; 7]> = std::iter::once(head.map(String::from)).chain(rows).collect();
+    let width = |c: usize| rows.iter().map(|row| row[c].chars().count()).max().unwrap_or(0);
+    let widths: [usize; 7] = std::array::from_fn(width);
+    for [first, rest @ ..] in &rows {
+        let mut line = format!("{first:<0$}", widths[0]);
+        for (text, width) in rest.iter().zip(&widths[1..]) {
+            line += &format!("  {text:>width$}");
+        }
+        lines.push(line);
     }
     lines.extend(notes(evaluation).split("; ").map(String::from));
     lines.push(String::new());
     for fold in &evaluation.folds {
         let Scores { studies, competition, .. } = &fold.scores;
         let epoch = fold.epoch.map_or(String::new(), |epoch| format!(", epoch {epoch}"));
-        let auc = fold.scores.patient().auc.map(|auc| Figure { interval: None, ..auc });
         lines.push(format!(
             "fold {}{epoch}: {studies} studies, competition metric {}, patient AUC {}",
             fold.fold,
             figure(Some(*competition)),
-            figure(auc)
+            alone(fold.scores.patient().auc)
         ));
     }
     lines
 }
 
 /// Describes the scores of a constant prediction.
-pub fn guess(evaluation: &Evaluation) -> String {
+pub(super) fn guess(evaluation: &Evaluation) -> String {
     format!(
         "a guess at each target's share of positives scores {:.3}, all 0.5 score 0.693",
         evaluation.guess
@@ -144,7 +105,7 @@ pub fn guess(evaluation: &Evaluation) -> String {
 }
 
 /// Names folds whose best epoch has changed since they were evaluated; `None` if no fold's has.
-pub fn outdated(evaluation: &Evaluation, folds: &[Fold]) -> Option<String> {
+pub(super) fn outdated(evaluation: &Evaluation, folds: &[Fold]) -> Option<String> {
     let now = |number: usize| {
         folds.iter().find(|f| f.plan.fold == number)?.best_epoch().map(|epoch| epoch.at.epoch)
     };
@@ -159,7 +120,7 @@ pub fn outdated(evaluation: &Evaluation, folds: &[Fold]) -> Option<String> {
 }
 
 /// Explains the columns in a sentence.
-pub fn notes(evaluation: &Evaluation) -> String {
+pub(super) fn notes(evaluation: &Evaluation) -> String {
     let rules = &evaluation.rules;
     let intervals = match rules.bootstrap {
         0 => String::new(),
@@ -176,19 +137,24 @@ pub fn notes(evaluation: &Evaluation) -> String {
 }
 
 /// Makes a table with one row per target.
-pub fn targets(evaluation: &Evaluation) -> Table {
-    let scores = &evaluation.all;
-    let row = |t: usize| -> Vec<Cell> {
-        let target = &scores.targets[t];
-        let first = [name(t).to_string(), target.positives.to_string()];
-        first.into_iter().chain(figures(target)).map(Cell::from).collect()
-    };
-    let head = ["", "positives"].into_iter().chain(HEADS).collect();
-    Table { head, words: 1, rows: (0..TARGETS).map(row).collect(), ..Table::default() }
+pub(super) fn targets(evaluation: &Evaluation) -> Table {
+    Table::of(
+        1,
+        evaluation.all.targets.iter().enumerate(),
+        &[
+            ("", &|(t, _)| name(*t).into()),
+            ("positives", &|(_, target)| target.positives.to_string()),
+            ("ROC AUC", &|(_, target)| figure(target.auc)),
+            ("average precision", &|(_, target)| figure(target.average_precision)),
+            ("sensitivity", &|(_, target)| figure(target.sensitivity)),
+            ("log loss", &|(_, target)| figure(Some(target.log_loss))),
+            ("ECE", &|(_, target)| figure(Some(target.ece))),
+        ],
+    )
 }
 
 /// Makes a table with one row per fold.
-pub fn folds(evaluation: &Evaluation) -> Table {
+pub(super) fn folds(evaluation: &Evaluation) -> Table {
     let row = |name: String, epoch: String, scores: &Scores| -> Vec<Cell> {
         let patient = scores.patient();
         let cells = [
@@ -210,7 +176,7 @@ pub fn folds(evaluation: &Evaluation) -> Table {
         words: 1,
         rows: of_fold.collect(),
         foot: vec![row("all".into(), String::new(), &evaluation.all)],
-        more: 0,
+        ..Table::default()
     }
 }
 
@@ -227,13 +193,9 @@ pub fn roc(studies: &[Study]) -> Chart {
         let name = format!("{} {:.3}", name(t), figures.auc);
         series.push(Series::line(name, curve, style(t)));
     }
-    Chart {
-        title: "ROC curves, out of fold; AUC".into(),
-        x: share("1 − specificity"),
-        y: share("sensitivity"),
-        series,
-        marks: Vec::new(),
-    }
+    let title = "ROC curves, out of fold; AUC".into();
+    let (x, y) = (share("1 − specificity"), share("sensitivity"));
+    Chart { title, x, y, series, ..Chart::default() }
 }
 
 /// Draws the mean probability and the share of positives of each bin, for all vertebrae together and
@@ -246,20 +208,17 @@ pub fn reliability(studies: &[Study], bins: usize) -> Chart {
         bins.iter().filter_map(Bin::means).collect()
     };
     let vertebrae: Vec<usize> = (0..PATIENT).collect();
-    let marked = |series: Series, shape| Series {
-        style: Style { marker: Some(shape), ..series.style },
-        ..series
-    };
+    let marked = |style, shape| Style { marker: Some(shape), ..style };
     Chart {
         title: "reliability, out of fold".into(),
         x: share("mean predicted probability"),
         y: share("share of positives"),
         series: vec![
             diagonal(),
-            marked(Series::line("vertebrae", curve(&vertebrae), style(0)), 0),
-            marked(Series::line("patient", curve(&[PATIENT]), style(PATIENT)), 1),
+            Series::line("vertebrae", curve(&vertebrae), marked(style(0), 0)),
+            Series::line("patient", curve(&[PATIENT]), marked(style(PATIENT), 1)),
         ],
-        marks: Vec::new(),
+        ..Chart::default()
     }
 }
 

@@ -1,4 +1,4 @@
-use super::{csv, facts, html, markdown, *};
+use super::{csv, document::Tone, facts, *};
 use crate::run::{
     event::*,
     folder::Folder,
@@ -139,7 +139,7 @@ fn the_page_tells_all_and_asks_for_nothing() {
     events.push(Event::Worst(Worst { at: at(0, 3, 4), studies: vec![study] }));
     events.push(finished("1.2.3"));
     let report = report_of(dir.path(), &events);
-    let page = html::page(&report);
+    let page = report.html();
     for words in [
         "✓ finished",
         "the device",
@@ -163,7 +163,7 @@ fn the_page_tells_all_and_asks_for_nothing() {
     }
     assert_eq!(page.matches("src=").count(), 0, "there are no pictures");
 
-    let text = markdown::text(&report);
+    let text = report.markdown();
     for words in
         ["# run", "**✓ finished**", "fold 0   valid   0.4500 █", "    seed = 7", "| **mean**"]
     {
@@ -183,12 +183,12 @@ fn hostile_text_stays_text() {
     let error = ErrorEvent { at: at(0, 1, 1), message: HOSTILE.into(), fatal: false };
     events.extend([Event::Error(error), finished(HOSTILE)]);
     let report = report_of(dir.path(), &events);
-    let page = html::page(&report);
+    let page = report.html();
     assert!(page.contains("&lt;script src=&quot;http://x&quot;&gt;"));
     for never in ["<script", "</pre><script", "\"http", "\u{1b}"] {
         assert!(!page.contains(never), "{never}");
     }
-    let text = markdown::text(&report);
+    let text = report.markdown();
     assert!(!text.contains("\u{1b}") && !text.contains("\n# x"));
     let outside = text.lines().filter(|line| !line.starts_with("    "));
     assert!(!outside.clone().any(|line| line.contains("<script") || line.contains("'`*")));
@@ -200,18 +200,18 @@ fn a_run_that_goes_on_or_died_is_told_of_too() {
     let events = events("x");
     let report = report_of(dir.path(), &events[..14]);
     let (tone, outcome) = facts::outcome(&report);
-    assert_eq!(tone, facts::Tone::Bad);
+    assert_eq!(tone, Tone::Bad);
     assert!(outcome.starts_with("died at fold 1 epoch 2"), "{outcome}");
-    assert!(html::page(&report).contains("interrupted"));
+    assert!(report.html().contains("interrupted"));
     let alive = Report { in_use: true, ..report };
-    assert_eq!(facts::outcome(&alive).0, facts::Tone::Open);
-    assert!(html::page(&alive).contains("training fold 1 epoch 2"));
+    assert_eq!(facts::outcome(&alive).0, Tone::Open);
+    assert!(alive.html().contains("training fold 1 epoch 2"));
 
     let empty = tempfile::tempdir().unwrap();
     let report = report_of(empty.path(), &[]);
     assert_eq!(facts::outcome(&report).1, "not begun");
-    assert!(html::page(&report).contains("no epoch was finished"));
-    assert!(markdown::text(&report).contains("no epoch was finished"));
+    assert!(report.html().contains("no epoch was finished"));
+    assert!(report.markdown().contains("no epoch was finished"));
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn only_pictures_of_the_runs_own_are_embedded_and_of_each_fold_the_newest() {
     let report = report_of(dir.path(), &events("x"));
     let found = report.pictures.iter().map(|p| (p.fold, p.epoch, p.width));
     assert_eq!(found.collect::<Vec<_>>(), [(0, 10, 24), (1, 1, 32)]);
-    let page = html::page(&report);
+    let page = report.html();
     assert_eq!(page.matches("src=\"data:image/png;base64,iVBOR").count(), 2);
     assert_eq!(page.matches("src=").count(), 2);
 }
@@ -248,8 +248,17 @@ fn a_config_that_is_none_is_told_and_not_shown() {
     fs::create_dir(&run).unwrap();
     fs::write(run.join("config.toml"), "-----BEGIN SECRET-----\nxyz\n").unwrap();
     let report = report_of(dir.path(), &events("x"));
-    let page = html::page(&report);
+    let page = report.html();
     assert!(page.contains("config.toml is no TOML") && !page.contains("xyz"));
+}
+
+#[test]
+fn a_mean_has_a_spread_of_two_values_or_more() {
+    use crate::view::mean;
+    assert_eq!(mean(&[]), None);
+    assert_eq!(mean(&[0.5]), Some((0.5, None)));
+    let (mean, sd) = mean(&[1.0, 2.0, 3.0]).unwrap();
+    assert_eq!((mean, sd), (2.0, Some(1.0)));
 }
 
 #[test]
@@ -258,7 +267,7 @@ fn troubles_are_the_first_and_the_newest() {
     let warn = |i| Event::Log(Log { level: Level::Warn, message: format!("warning {i}.") });
     let mut events = vec![plan("x")];
     events.extend((0..1000).map(warn));
-    let page = html::page(&report_of(dir.path(), &events));
+    let page = report_of(dir.path(), &events).html();
     for (words, wanted) in [("g 0.", true), ("g 99.", true), ("g 500.", false), ("g 999.", true)] {
         assert_eq!(page.contains(&format!("warnin{words}")), wanted, "{words}");
     }

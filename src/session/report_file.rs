@@ -7,7 +7,7 @@ use super::{
 use crate::{
     cli::{self, Format},
     print::CommandOutput,
-    report::{Report, csv, html, markdown},
+    report::{Report, csv},
     run::{folder::Folder, status},
 };
 use eyre::Result;
@@ -20,8 +20,8 @@ pub fn report(args: &cli::Report) -> Result<CommandOutput> {
     }
     let report = Report::of(&folder, status::now())?;
     let (name, text) = match args.format {
-        Format::Markdown => ("report.md", markdown::text(&report)),
-        _ => ("report.html", html::page(&report)),
+        Format::Markdown => ("report.md", report.markdown()),
+        _ => ("report.html", report.html()),
     };
     let path = args.out.clone().unwrap_or_else(|| folder.path().join(name));
     let destination = Destination::of(&path, args.out.is_some(), args.force)?;
