@@ -84,10 +84,11 @@ struct Drawing<'a> {
     out: String,
 }
 
-/// A legend entry: a curve, or a sign for points outside the plot.
-enum Entry<'a> {
-    Curve(&'a Series),
-    Sign(&'static str, &'static str),
+/// What a legend entry shows beside its name.
+enum Sample {
+    Curve(Style),
+    /// The sign of points outside the plot.
+    Sign(&'static str),
 }
 
 impl<'a> Drawing<'a> {
@@ -158,19 +159,15 @@ impl<'a> Drawing<'a> {
             let mut begun = false;
             let mut entries = self.entries();
             // A single curve needs no name.
-            if let [Entry::Curve(_)] = entries[..] {
+            if let [(_, Sample::Curve(_))] = entries[..] {
                 entries.clear();
             }
-            for entry in entries {
-                let name = match entry {
-                    Entry::Curve(series) => &series.name,
-                    Entry::Sign(_, name) => name,
-                };
+            for (name, sample) in entries {
                 let room = SAMPLE + 6.0 + wide(name) + 16.0;
                 if !begun || x + room > all_wide {
                     (x, y, begun) = (LEFT, y + LINE, true);
                 }
-                self.entry(entry, (x, y - 4.0), name);
+                self.entry(name, sample, (x, y - 4.0));
                 x += room;
             }
             let heading = self.chart.y.heading();
@@ -182,30 +179,28 @@ impl<'a> Drawing<'a> {
         self.top = y + 6.0;
     }
 
-    fn entries(&self) -> Vec<Entry<'a>> {
+    fn entries(&self) -> Vec<(&'a str, Sample)> {
         let named = self.chart.series.iter().filter(|series| !series.name.is_empty());
-        let mut entries: Vec<Entry> = named.map(Entry::Curve).collect();
+        let mut entries: Vec<_> = named.map(|s| (&*s.name, Sample::Curve(s.style))).collect();
         let (beyond, gaps) = self.without_place();
         if !gaps.is_empty() {
-            entries.push(Entry::Sign("×", "not finite"));
+            entries.push(("not finite", Sample::Sign("×")));
         }
-        if beyond.iter().any(|b| b.above) {
-            entries.push(Entry::Sign("▲", "beyond the axis"));
+        if beyond.iter().any(|&(_, above, _)| above) {
+            entries.push(("beyond the axis", Sample::Sign("▲")));
         }
         entries
     }
 
-    fn entry(&mut self, entry: Entry, (x, y): (f64, f64), name: &str) {
+    fn entry(&mut self, name: &str, sample: Sample, (x, y): (f64, f64)) {
         let (middle, centre) = (y - 4.0, x + SAMPLE / 2.0);
-        match entry {
-            Entry::Sign(sign, _) => self.text(MUTED, (centre, y), "middle", sign),
-            Entry::Curve(Series { style, .. }) => {
+        match sample {
+            Sample::Sign(sign) => self.text(MUTED, (centre, y), "middle", sign),
+            Sample::Curve(style) => {
                 // The sample of a faint curve must still be visible as a single line.
-                let weight = match style.weight {
-                    Weight::Faint => Weight::Normal,
-                    weight => weight,
-                };
-                self.path(Style { weight, ..*style }, &format!("M{x:.1} {middle:.1}h{SAMPLE}"));
+                let faint = style.weight == Weight::Faint;
+                let weight = if faint { Weight::Normal } else { style.weight };
+                self.path(Style { weight, ..style }, &format!("M{x:.1} {middle:.1}h{SAMPLE}"));
                 if let Some(marker) = style.marker {
                     self.shape(style.color, marker, (centre, middle));
                 }
@@ -242,26 +237,24 @@ impl<'a> Drawing<'a> {
     }
 
     fn marks(&mut self) {
-        let shown = |mark: &&Mark| self.across.contains(mark.x);
-        let mut marks: Vec<&Mark> =
-            self.chart.marks.iter().filter(shown).take(MOST_MARKS).collect();
+        let mut marks: Vec<&Mark> = self.chart.marks.iter().collect();
+        marks.retain(|mark| self.across.contains(mark.x));
+        marks.truncate(MOST_MARKS);
         marks.sort_by(|a, b| a.x.total_cmp(&b.x));
         // Right end of each row of labels.
         let mut taken = [f64::NEG_INFINITY; 3];
-        for mark in marks {
-            let x = self.x(mark.x);
+        for Mark { x, label } in marks {
+            let x = self.x(*x);
             let dashed = format!(r#"{AXIS} stroke-dasharray="1 3""#);
             self.line(&dashed, (x, self.top), (x, self.bottom()));
-            let room = wide(&mark.label);
+            let room = wide(label);
             let leftwards = x + 4.0 + room > self.left + self.width;
             let start = if leftwards { x - 4.0 - room } else { x };
             let Some(row) = taken.iter().position(|&end| end <= start) else { continue };
             taken[row] = start + room + 12.0;
             let y = self.top + 10.0 + 14.0 * row as f64;
-            match leftwards {
-                true => self.text(MUTED, (x - 4.0, y), "end", &mark.label),
-                false => self.text(MUTED, (x + 4.0, y), "start", &mark.label),
-            }
+            let (x, anchor) = if leftwards { (x - 4.0, "end") } else { (x + 4.0, "start") };
+            self.text(MUTED, (x, y), anchor, label);
         }
     }
 
@@ -336,18 +329,17 @@ impl<'a> Drawing<'a> {
         }
     }
 
-    /// Returns points above or below the range, and the x of those that are not finite.
-    fn without_place(&self) -> (Vec<Beyond>, Vec<f64>) {
+    /// Returns points above or below the range, as x, whether above, and colour; and the x of those that
+    /// are not finite.
+    fn without_place(&self) -> (Vec<(f64, bool, usize)>, Vec<f64>) {
         let Span { low, high, .. } = self.up;
-        let (mut beyond, mut gaps): (Vec<Beyond>, Vec<f64>) = (Vec::new(), Vec::new());
+        let (mut beyond, mut gaps) = (Vec::new(), Vec::new());
         for (series, curve) in self.chart.series.iter().zip(&self.curves) {
             for &(x, y) in curve.iter().filter(|p| self.across.contains(p.0)) {
-                match y {
-                    y if y.is_nan() => gaps.push(x),
-                    y if y > high || (y < low && self.chart.y.shows(y)) => {
-                        beyond.push(Beyond { x, above: y > high, color: series.style.color });
-                    }
-                    _ => {}
+                if y.is_nan() {
+                    gaps.push(x);
+                } else if y > high || (y < low && self.chart.y.shows(y)) {
+                    beyond.push((x, y > high, series.style.color));
                 }
             }
         }
@@ -360,15 +352,14 @@ impl<'a> Drawing<'a> {
         let (beyond, gaps) = self.without_place();
         let (top, bottom) = (self.top, self.bottom());
         let mut last = [f64::NEG_INFINITY; 3];
-        for Beyond { x, above, color } in beyond {
+        for (x, above, color) in beyond {
             let x = self.x(x);
             let free = &mut last[usize::from(above)];
-            if (x - *free).abs() < 8.0 {
-                continue;
+            if (x - *free).abs() >= 8.0 {
+                *free = x;
+                let (shape, y) = if above { (2, top + 4.0) } else { (4, bottom - 4.0) };
+                self.shape(color, shape, (x, y));
             }
-            *free = x;
-            let (shape, y) = if above { (2, top + 4.0) } else { (4, bottom - 4.0) };
-            self.shape(color, shape, (x, y));
         }
         for x in gaps {
             let x = self.x(x);
@@ -378,11 +369,4 @@ impl<'a> Drawing<'a> {
             }
         }
     }
-}
-
-/// A point above or below the range.
-struct Beyond {
-    x: f64,
-    above: bool,
-    color: usize,
 }

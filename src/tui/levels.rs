@@ -79,14 +79,9 @@ impl View {
         let cell = (room / epochs).clamp(1, 3);
         let of = if each > 1 { format!(", mean of {each}") } else { String::new() };
         let last = fold.last_epoch();
-        let title = format!(
-            "fold {} · {}",
-            fold.plan.fold,
-            last.map_or("no epoch is finished yet".into(), |e| format!(
-                "after epoch {}",
-                e.at.epoch
-            ))
-        );
+        let after = last.map(|e| format!("after epoch {}", e.at.epoch));
+        let after = after.unwrap_or("no epoch is finished yet".into());
+        let title = format!("fold {} · {after}", fold.plan.fold);
         let scores = match wide {
             true => format!("{:>7}{:>7}", "AUC", "AP"),
             false => String::new(),
@@ -192,16 +187,17 @@ impl View {
                 fold.done().filter_map(point).filter(|p| p.1.is_finite()).collect()
             })
             .collect();
-        let others = (0..ROWS).filter(|&row| row != self.row);
-        let mut layers: Vec<Layer> = others
-            .map(|row| {
-                let layer = Layer::new(Data::Points(&points[row]), Shape::Line, theme::FAINT);
-                layer.called(name(row))
-            })
-            .collect();
-        let own = Layer::new(Data::Points(&points[self.row]), Shape::Beads, theme::VALID);
-        let digit = char::from_digit(self.row as u32 + 1, 10).filter(|_| self.row < 7);
-        layers.push(Layer { name: digit.or(Some('s')), ..own }.called(name(self.row)));
+        // The selected one is drawn last, on top of the others.
+        let rows = (0..ROWS).filter(|&row| row != self.row).chain([self.row]);
+        let layers = rows.map(|row| {
+            let own = row == self.row;
+            let (shape, style) =
+                if own { (Shape::Beads, theme::VALID) } else { (Shape::Line, theme::FAINT) };
+            let mark = char::from_digit(row as u32 + 1, 10).filter(|_| row < 7).unwrap_or('s');
+            let layer = Layer::new(Data::Points(&points[row]), shape, style).called(name(row));
+            Layer { name: own.then_some(mark), ..layer }
+        });
+        let layers = layers.collect();
         let lines: Vec<&[(f64, f64)]> = points.iter().map(Vec::as_slice).collect();
         Plot::over_epochs(&lines, None, layers).map(|plot| then(&plot))
     }

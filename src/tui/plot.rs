@@ -13,8 +13,8 @@ pub use layer::{Data, Layer, Shape, Unit};
 use super::{range, theme};
 use crate::axis::{Scale, Span, trimmed};
 use crate::export;
-use crate::view::{Series, format};
-use dots::Dots;
+use crate::view::format;
+use dots::{Dots, set};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -108,6 +108,7 @@ impl Plot<'_> {
             Unit::Epochs => (1.0, "epoch"),
             Unit::Seconds => (1.0, "seconds"),
         };
+        let range = (self.x.0 / divisor, self.x.1 / divisor);
         let series = self.layers.iter().enumerate().map(|(i, layer)| {
             let weight = match layer.shape {
                 Shape::Dots => export::Weight::Faint,
@@ -116,35 +117,24 @@ impl Plot<'_> {
             let marker = (layer.shape == Shape::Beads).then_some(i);
             let dash = usize::from(layer.shape == Shape::Dashes);
             let style = export::Style { color: i, dash, marker, weight };
-            let points = self.seen(layer.data).into_iter().map(|(x, y)| (x / divisor, y)).collect();
+            let mut points: Vec<(f64, f64)> = match layer.data {
+                Data::Steps(series) => {
+                    series.points().iter().map(|p| (p.x.into(), p.y.into())).collect()
+                }
+                Data::Points(points) => points.to_vec(),
+                Data::Level(y) => vec![(self.x.0, y), (self.x.1, y)],
+            };
+            points.retain(|(x, _)| (self.x.0..=self.x.1).contains(x));
+            points.iter_mut().for_each(|(x, _)| *x /= divisor);
             export::Series::line(layer.title.clone(), points, style)
         });
+        let scale = if self.log { Scale::Log } else { Scale::Linear };
         export::Chart {
             title: title.into(),
-            x: export::Axis {
-                range: Some((self.x.0 / divisor, self.x.1 / divisor)),
-                ..export::Axis::new(label)
-            },
-            y: export::Axis {
-                range: Some(self.y),
-                scale: if self.log { Scale::Log } else { Scale::Linear },
-                ..export::Axis::default()
-            },
+            x: export::Axis { range: Some(range), ..export::Axis::new(label) },
+            y: export::Axis { range: Some(self.y), scale, ..export::Axis::default() },
             series: series.collect(),
-            marks: Vec::new(),
-        }
-    }
-
-    /// Visible points.
-    fn seen(&self, data: Data) -> Vec<(f64, f64)> {
-        let within = |x: &f64| (self.x.0..=self.x.1).contains(x);
-        match data {
-            Data::Steps(series) => {
-                let points = series.points().iter().map(|p| (f64::from(p.x), f64::from(p.y)));
-                points.filter(|(x, _)| within(x)).collect()
-            }
-            Data::Points(points) => points.iter().copied().filter(|(x, _)| within(x)).collect(),
-            Data::Level(y) => vec![(self.x.0, y), (self.x.1, y)],
+            ..export::Chart::default()
         }
     }
 
@@ -164,14 +154,10 @@ impl Plot<'_> {
         ticks.into_iter().map(|y| y * self.round).collect()
     }
 
-    fn gutter(&self) -> u16 {
-        let wide = |y: f64| (self.label)(y).chars().count() as u16;
-        let labels = self.ticks(3).into_iter().map(wide);
-        labels.max().unwrap_or(0).clamp(4, 9) + 1
-    }
-
+    /// The part of `area` for the lines, beside the labels of y and above those of x.
     fn inner(&self, area: Rect) -> Rect {
-        let left = (self.gutter() + 1).min(area.width);
+        let widths = self.ticks(3).into_iter().map(|y| (self.label)(y).chars().count() as u16);
+        let left = (widths.max().unwrap_or(0).clamp(4, 9) + 2).min(area.width);
         let low = 2.min(area.height);
         Rect { x: area.x + left, width: area.width - left, height: area.height - low, ..area }
     }
@@ -201,8 +187,20 @@ impl Plot<'_> {
         for layer in &self.layers {
             self.draw_beads(buffer, layer, &frame);
         }
-        self.draw_marks(buffer, &frame);
-        self.draw_cursor(buffer, &frame);
+        for &(x, mark, style) in &self.marks {
+            if let Some(column) = frame.column(x) {
+                set(buffer, inner.x + column, inner.bottom(), mark, style);
+            }
+        }
+        if let Some(column) = self.cursor.and_then(|x| frame.column(x)) {
+            let x = inner.x + column;
+            for y in inner.y..inner.bottom() {
+                if buffer[(x, y)].symbol() == " " {
+                    set(buffer, x, y, '┊', theme::KEY);
+                }
+            }
+            set(buffer, x, inner.bottom(), '┴', theme::KEY);
+        }
     }
 
     fn draw_axes(&self, buffer: &mut Buffer, area: Rect, frame: &Frame) {
@@ -356,37 +354,11 @@ impl Plot<'_> {
             set(buffer, x, y, name, layer.style.patch(theme::KEY));
         }
     }
-
-    fn draw_marks(&self, buffer: &mut Buffer, frame: &Frame) {
-        for &(x, mark, style) in &self.marks {
-            if let Some(column) = frame.column(x) {
-                set(buffer, frame.inner.x + column, frame.inner.bottom(), mark, style);
-            }
-        }
-    }
-
-    fn draw_cursor(&self, buffer: &mut Buffer, frame: &Frame) {
-        let inner = frame.inner;
-        let Some(column) = self.cursor.and_then(|x| frame.column(x)) else { return };
-        let x = inner.x + column;
-        for y in inner.y..inner.bottom() {
-            if buffer[(x, y)].symbol() == " " {
-                set(buffer, x, y, '┊', theme::KEY);
-            }
-        }
-        set(buffer, x, inner.bottom(), '┴', theme::KEY);
-    }
 }
 
 impl Widget for &Plot<'_> {
     fn render(self, area: Rect, buffer: &mut Buffer) {
         self.draw(buffer, area);
-    }
-}
-
-fn set(buffer: &mut Buffer, x: u16, y: u16, symbol: char, style: Style) {
-    if let Some(cell) = buffer.cell_mut((x, y)) {
-        cell.set_char(symbol).set_style(style);
     }
 }
 

@@ -47,7 +47,14 @@ impl Dots {
         for (i, &(bits, style)) in self.cells.iter().enumerate().filter(|(_, cell)| cell.0 != 0) {
             let (x, y) = (i as i32 % (self.width / 2), i as i32 / (self.width / 2));
             let symbol = char::from_u32(0x2800 + u32::from(bits)).unwrap_or(' ');
-            super::set(buffer, area.x + x as u16, area.y + y as u16, symbol, style);
+            set(buffer, area.x + x as u16, area.y + y as u16, symbol, style);
         }
+    }
+}
+
+/// Draws a character, if its cell is on the screen.
+pub(super) fn set(buffer: &mut Buffer, x: u16, y: u16, symbol: char, style: Style) {
+    if let Some(cell) = buffer.cell_mut((x, y)) {
+        cell.set_char(symbol).set_style(style);
     }
 }

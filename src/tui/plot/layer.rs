@@ -1,6 +1,7 @@
 //! Lines and marks of a chart.
 
-use super::*;
+use crate::view::Series;
+use ratatui::style::Style;
 
 /// Points of a line.
 #[derive(Debug, Clone, Copy)]

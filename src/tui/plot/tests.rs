@@ -1,4 +1,5 @@
 use super::*;
+use crate::view::Series;
 
 fn drawn(plot: &Plot, width: u16, height: u16) -> Vec<String> {
     let area = Rect::new(0, 0, width, height);
