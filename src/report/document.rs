@@ -6,19 +6,13 @@ use crate::export::Chart;
 /// Most rows of a table; the CSV has all values.
 const MOST_ROWS: usize = 500;
 
-/// A report.
 pub struct Document<'a> {
-    /// Name of the run.
     pub name: &'a str,
     /// State or outcome of the run, as a verdict and in a few words.
     pub outcome: (Tone, String),
-    /// The results in a sentence or two.
     pub lead: String,
-    /// What readers must not overlook.
     pub alarms: Vec<String>,
-    /// Further facts with their names.
     pub facts: Vec<(&'static str, String)>,
-    /// Its sections, in order.
     pub sections: Vec<Section<'a>>,
     /// Tables of every epoch, by fold number.
     pub epochs: Vec<(usize, Table)>,
@@ -48,19 +42,14 @@ impl Tone {
 
 /// A part of the report under a heading.
 pub struct Section<'a> {
-    /// Its heading.
     pub heading: &'static str,
-    /// Its contents, in order.
     pub blocks: Vec<Block<'a>>,
 }
 
-/// A part of a section.
 pub enum Block<'a> {
-    /// A paragraph.
     Text(String),
     /// A paragraph that only a page with charts and pictures needs.
     Remark(String),
-    /// A table.
     Table(Table),
     /// Charts of one size; a text file has none.
     Charts(Size, Vec<Chart>),
@@ -95,13 +84,11 @@ pub enum Size {
 pub struct Table {
     /// What it shows, in a sentence; may be empty.
     pub caption: String,
-    /// Names of its columns.
     pub head: Vec<&'static str>,
     /// Number of leading columns that hold words; the others hold numbers.
     pub words: usize,
     /// Its rows, each as long as the head.
     pub rows: Vec<Vec<Cell>>,
-    /// Summary rows.
     pub foot: Vec<Vec<Cell>>,
     /// Number of rows left out.
     pub more: usize,
@@ -120,16 +107,13 @@ impl Table {
         Self { head, words, rows, more: items.count(), ..Self::default() }
     }
 
-    /// Returns the table with a caption.
     pub fn about(self, caption: impl Into<String>) -> Self {
         Self { caption: caption.into(), ..self }
     }
 }
 
-/// A cell.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Cell {
-    /// Its text.
     pub text: String,
     /// Its darkness, 0 to 1, if the table is a heat map.
     pub tint: Option<f64>,

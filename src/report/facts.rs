@@ -1,9 +1,6 @@
 //! The report's headline: state or outcome of the run, and facts about it.
 
-use super::{
-    document::Tone,
-    gather::{Report, TrainedOn},
-};
+use super::{document::Tone, gather::Report};
 use crate::{
     config::Metric,
     run::{
@@ -89,9 +86,7 @@ pub fn facts(report: &Report) -> Vec<(&'static str, String)> {
         ]);
     }
     let studies = match &report.trained_on {
-        Ok(Some(TrainedOn { studies, checksum })) => {
-            format!("{studies}, studies.csv with CRC-32 {checksum:08x}")
-        }
+        Ok(Some((studies, crc))) => format!("{studies}, studies.csv with CRC-32 {crc:08x}"),
         Ok(None) => "not recorded: begun by an earlier version".into(),
         Err(why) => why.clone(),
     };
@@ -100,7 +95,7 @@ pub fn facts(report: &Report) -> Vec<(&'static str, String)> {
         facts.push(("Begun", date(first)));
         facts.push((if report.in_use { "Newest event" } else { "Ended" }, date(newest)));
     }
-    let resumed = match report.past.resumed {
+    let resumed = match report.resumed {
         0 => String::new(),
         1 => ", gone on with once".into(),
         n => format!(", gone on with {n} times"),

@@ -71,8 +71,7 @@ pub fn loss(fold: &Fold) -> Chart {
         Series::line("validation", valid, VALID),
     ];
     if guess.is_finite() && reached > 0.0 {
-        let name = format!("constant guess {}", format::loss(guess));
-        series.push(Series::line(name, vec![(0.0, guess), (reached, guess)], CONSTANT));
+        series.push(constant(guess, (0.0, reached), CONSTANT));
     }
     let seed = fold.seed.map(|seed| format!(", seed {seed}")).unwrap_or_default();
     Chart {
@@ -106,6 +105,11 @@ fn interruptions(fold: &Fold, steps: f64) -> Vec<Mark> {
 
 fn epochs() -> Axis {
     Axis { counts: true, ..Axis::new("epoch") }
+}
+
+fn constant(guess: f64, (from, to): (f64, f64), style: Style) -> Series {
+    let name = format!("constant guess {}", format::loss(guess));
+    Series::line(name, vec![(from, guess), (to, guess)], style)
 }
 
 fn over_epochs(title: &str, y: Axis, series: Vec<Series>) -> Chart {
@@ -190,8 +194,7 @@ pub fn validation(report: &Report) -> Chart {
     let last = folds.iter().filter_map(|fold| fold.last_epoch()).map(|epoch| epoch.at.epoch).max();
     if let (Some(guess), Some(last)) = (guess, last.filter(|&last| last > 1)) {
         let style = Style { color: Style::INK, weight: Weight::Faint, ..CONSTANT };
-        let name = format!("constant guess {}", format::loss(guess));
-        chart.series.push(Series::line(name, vec![(1.0, guess), (last as f64, guess)], style));
+        chart.series.push(constant(guess, (1.0, last as f64), style));
     }
     ranged(chart)
 }
@@ -216,21 +219,22 @@ pub fn heads(report: &Report) -> [Chart; 2] {
 fn head(report: &Report, title: &str, train: fn(&Epoch) -> f64, valid: fn(&Epoch) -> f64) -> Chart {
     let folds = drawn(report);
     let group = furthest(&folds);
-    let train_style = Style { dash: 1, marker: Some(1), ..TRAIN };
+    let both = [
+        ("training", train, Style { dash: 1, marker: Some(1), ..TRAIN }),
+        ("validation", valid, VALID),
+    ];
     let mut series = Vec::new();
     if folds.len() > 1 {
-        for (figure, style) in [(train, train_style), (valid, VALID)] {
+        for (_, figure, style) in both {
             let style = Style { weight: Weight::Faint, marker: None, ..style };
             series.extend(folds.iter().map(|fold| Series::line("", by_epoch(fold, figure), style)));
         }
     }
     if !group.is_empty() {
-        let of = mean_name(&group);
-        for (what, figure, style) in
-            [("training", train, train_style), ("validation", valid, VALID)]
-        {
+        for (what, figure, style) in both {
+            let name = format!("{what}, {}", mean_name(&group));
             let style = Style { weight: Weight::Strong, ..style };
-            series.push(Series::line(format!("{what}, {of}"), mean(&group, figure), style));
+            series.push(Series::line(name, mean(&group, figure), style));
         }
     }
     let y = Axis::new("loss against the unmixed targets");
@@ -241,11 +245,7 @@ fn head(report: &Report, title: &str, train: fn(&Epoch) -> f64, valid: fn(&Epoch
 pub fn vertebrae(report: &Report) -> Vec<Chart> {
     let of = |v: usize| {
         let figure = move |epoch: &Epoch| epoch.valid_vertebra_loss[v].unwrap_or(f64::NAN);
-        let mut chart = overlay(report, &format!("C{}", v + 1), "loss", figure);
-        for series in &mut chart.series {
-            series.style.marker = None;
-        }
-        chart
+        overlay(report, &format!("C{}", v + 1), "loss", figure)
     };
     let mut charts: Vec<Chart> = (0..7).map(of).collect();
     let points = || charts.iter().flat_map(Chart::points);
@@ -254,6 +254,7 @@ pub fn vertebrae(report: &Report) -> Vec<Chart> {
     let y = range(losses().collect(), &[]).or_else(|| ends(losses()));
     for chart in &mut charts {
         (chart.x.range, chart.y.range) = (x, y);
+        chart.series.iter_mut().for_each(|series| series.style.marker = None);
     }
     charts
 }
@@ -262,16 +263,14 @@ pub fn vertebrae(report: &Report) -> Vec<Chart> {
 pub fn learning_rates(report: &Report) -> Chart {
     let plan = report.state.plan.as_ref();
     let planned = plan.map_or(&[][..], |plan| &plan.learning_rates);
-    // A rate holds from the start of its epoch to the end.
-    let held = |rates: &[(usize, f64)]| -> Points {
+    let step = |name: String, rates: &[(usize, f64)], style| {
+        // A rate holds from the start of its epoch to the end.
         let begin = rates.iter().map(|&(epoch, rate)| (epoch as f64 - 1.0, rate));
-        begin.chain(rates.last().map(|&(epoch, rate)| (epoch as f64, rate))).collect()
+        let end = rates.last().map(|&(epoch, rate)| (epoch as f64, rate));
+        let points = begin.chain(end).collect();
+        Series { held: true, ..Series::line(name, points, style) }
     };
     let all: Vec<(usize, f64)> = (1..).zip(planned.iter().copied()).collect();
-    let step = |name: String, rates: &[(usize, f64)], style| Series {
-        held: true,
-        ..Series::line(name, held(rates), style)
-    };
     let mut series = vec![step("planned".into(), &all, INK)];
     for (i, fold) in drawn(report).into_iter().enumerate() {
         let used = fold.done().map(|epoch| (epoch.at.epoch, epoch.learning_rate));

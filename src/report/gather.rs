@@ -48,38 +48,22 @@ pub struct Report {
     pub times: Option<(f64, f64)>,
     /// Unix time of the report.
     pub now: f64,
-    /// Further contents of the journal.
-    pub past: Past,
+    /// Warnings and errors, oldest first, without those between the first and the newest.
+    pub troubles: VecDeque<LogLine>,
+    /// Number of warnings and errors, including those not kept.
+    pub troubles_total: usize,
+    /// Number of times that another process resumed the run.
+    pub resumed: usize,
     /// Its out-of-fold scores, if `rsna-tui evaluate` wrote any; or why they are missing.
     pub evaluated: Option<Result<Evaluated, String>>,
     /// Its settings, or why they are missing.
     pub settings: Result<Settings, String>,
     /// The newest crops of each fold, by fold number.
     pub pictures: Vec<Picture>,
-    /// The studies that it was trained on, if recorded; or why they are unknown.
-    pub trained_on: Result<Option<TrainedOn>, String>,
+    /// Number of studies in all folds and CRC-32 of their record, if there is one; or why they are unknown.
+    pub trained_on: Result<Option<(usize, u32)>, String>,
     /// Number of journal lines that cannot be parsed.
     pub damaged: usize,
-}
-
-/// Summary of the run's record of its studies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TrainedOn {
-    /// Number of studies in all folds.
-    pub studies: usize,
-    /// CRC-32 of the record.
-    pub checksum: u32,
-}
-
-/// Contents of the journal beyond the run's state.
-#[derive(Debug, Default)]
-pub struct Past {
-    /// Warnings and errors, oldest first.
-    pub troubles: VecDeque<LogLine>,
-    /// Number of warnings and errors, including those not kept.
-    pub troubles_total: usize,
-    /// Number of times that another process resumed the run.
-    pub resumed: usize,
 }
 
 /// A PNG of a fold's crops.
@@ -134,8 +118,19 @@ impl Report {
     /// Errors: when it cannot be read.
     pub fn of_journal(path: &Path) -> Result<Self, journal::Error> {
         let (state, damaged) = State::of_journal(path, None)?;
-        let mut past = Past::default();
-        let times = journal::highlights(path, |stamped| past.hear(stamped))?;
+        let (mut troubles, mut troubles_total, mut resumed) = (VecDeque::new(), 0, 0);
+        let times = journal::highlights(path, |Stamped { at, event }| {
+            resumed += usize::from(matches!(event, Event::RunStarted(plan) if plan.resumed));
+            let line = text::of_event(event).filter(|(level, _)| *level >= Level::Warn);
+            // The report words the run's outcome itself.
+            if let (Some((level, text)), false) = (line, matches!(event, Event::RunFinished(_))) {
+                troubles_total += 1;
+                if troubles.len() == MOST_TROUBLES {
+                    troubles.remove(MOST_TROUBLES / 2);
+                }
+                troubles.push_back(LogLine { at: *at, level, text: format::brief(&text) });
+            }
+        })?;
         Ok(Self {
             name: state.plan.as_ref().map(|plan| plan.name.clone()).unwrap_or_default(),
             state,
@@ -144,33 +139,14 @@ impl Report {
             times,
             now: 0.0,
             evaluated: None,
-            past,
+            troubles,
+            troubles_total,
+            resumed,
             settings: Err("There is no config.toml.".into()),
             pictures: Vec::new(),
             trained_on: Ok(None),
             damaged,
         })
-    }
-}
-
-impl Past {
-    fn hear(&mut self, stamped: &Stamped) {
-        match &stamped.event {
-            Event::RunStarted(plan) if plan.resumed => self.resumed += 1,
-            // The report words the run's outcome itself.
-            Event::RunFinished(_) => return,
-            _ => {}
-        }
-        if let Some((level, text)) = text::of_event(&stamped.event)
-            && level >= Level::Warn
-        {
-            self.troubles_total += 1;
-            if self.troubles.len() == MOST_TROUBLES {
-                self.troubles.remove(MOST_TROUBLES / 2);
-            }
-            let text = format::brief(&text);
-            self.troubles.push_back(LogLine { at: stamped.at, level, text });
-        }
     }
 }
 
@@ -181,13 +157,13 @@ fn settings(path: &Path) -> Result<Settings, String> {
         .and_then(|text| Settings::of(&text))
 }
 
-fn trained_on(path: &Path) -> Result<Option<TrainedOn>, String> {
+fn trained_on(path: &Path) -> Result<Option<(usize, u32)>, String> {
     match bounded::plain_file(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         found => found.map_err(|e| format!("studies.csv cannot be read: {e}"))?,
     }
     let record = Record::read(path).map_err(|e| e.to_string())?;
-    Ok(record.map(|r| TrainedOn { studies: r.table.studies.len(), checksum: r.checksum }))
+    Ok(record.map(|r| (r.table.studies.len(), r.checksum)))
 }
 
 /// Reads the newest picture of each fold in `dir`, if any.

@@ -1,7 +1,7 @@
 //! Scores as text lines, tables and charts.
 
 use super::{
-    document::{Cell, Table},
+    document::{Column, Table},
     gather::Report,
 };
 use crate::{
@@ -153,31 +153,23 @@ pub(super) fn targets(evaluation: &Evaluation) -> Table {
     )
 }
 
-/// Makes a table with one row per fold.
+/// Makes a table with one row per fold, and one of all folds together.
 pub(super) fn folds(evaluation: &Evaluation) -> Table {
-    let row = |name: String, epoch: String, scores: &Scores| -> Vec<Cell> {
-        let patient = scores.patient();
-        let cells = [
-            name,
-            epoch,
-            scores.studies.to_string(),
-            figure(Some(scores.competition)),
-            figure(patient.auc),
-            figure(patient.average_precision),
-        ];
-        cells.map(Cell::from).into()
-    };
-    let of_fold = evaluation.folds.iter().map(|fold| {
+    let columns: [Column<(String, String, &Scores)>; 6] = [
+        ("fold", &|(name, ..)| name.clone()),
+        ("epoch", &|(_, epoch, _)| epoch.clone()),
+        ("studies", &|(.., scores)| scores.studies.to_string()),
+        ("competition metric", &|(.., scores)| figure(Some(scores.competition))),
+        ("patient AUC", &|(.., scores)| figure(scores.patient().auc)),
+        ("patient AP", &|(.., scores)| figure(scores.patient().average_precision)),
+    ];
+    let folds = evaluation.folds.iter().map(|fold| {
         let epoch = fold.epoch.map_or("–".into(), |epoch| epoch.to_string());
-        row(fold.fold.to_string(), epoch, &fold.scores)
+        (fold.fold.to_string(), epoch, &fold.scores)
     });
-    Table {
-        head: vec!["fold", "epoch", "studies", "competition metric", "patient AUC", "patient AP"],
-        words: 1,
-        rows: of_fold.collect(),
-        foot: vec![row("all".into(), String::new(), &evaluation.all)],
-        ..Table::default()
-    }
+    let all = [("all".into(), String::new(), &evaluation.all)];
+    let foot = Table::of(1, all, &columns).rows;
+    Table { foot, ..Table::of(1, folds, &columns) }
 }
 
 /// Draws ROC curves of C1..C7, faintly, and of the patient.

@@ -150,14 +150,14 @@ pub fn troubles(report: &Report) -> Table {
     let word = |level| if level == Level::Error { "error" } else { "warning" };
     let table = Table::of(
         3,
-        &report.past.troubles,
+        &report.troubles,
         &[
             ("at", &|line| format::duration(line.at)),
             ("", &|line| word(line.level).into()),
             ("what", &|line| line.text.clone()),
         ],
     );
-    Table { more: report.past.troubles_total - table.rows.len(), ..table }
+    Table { more: report.troubles_total - table.rows.len(), ..table }
 }
 
 /// Makes a table of the studies that were left out.
