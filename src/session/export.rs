@@ -9,10 +9,7 @@ use crate::{
     config::Config,
     net::{Classifier, Spec, onnx, weights},
     print::{self, CommandOutput},
-    run::{
-        folder::Folder,
-        status::{FoldStatus, Status},
-    },
+    run::{folder::Folder, status::Status},
     train::{
         checkpoint::{self, Whole},
         fold::MOST_KEPT,
@@ -32,11 +29,10 @@ const PREPROCESSING: &str = "uint8 crops / 255, no further normalisation; channe
 /// Errors: when run, fold or checkpoint do not exist or are damaged, or the file cannot be written.
 pub fn export(args: &cli::Export) -> Result<CommandOutput> {
     let folder = named_run(&args.named)?;
-    let (kind, ending) = match (args.last, args.format) {
-        (false, WeightsFormat::Safetensors) => ("best", "safetensors"),
-        (false, WeightsFormat::Onnx) => ("best", "onnx"),
-        (true, WeightsFormat::Safetensors) => ("last", "safetensors"),
-        (true, WeightsFormat::Onnx) => ("last", "onnx"),
+    let kind = if args.last { "last" } else { "best" };
+    let ending = match args.format {
+        WeightsFormat::Safetensors => "safetensors",
+        WeightsFormat::Onnx => "onnx",
     };
     let name = format!("exports/fold{}_{kind}.{ending}", args.fold);
     let path = args.out.clone().unwrap_or_else(|| folder.path().join(name));
@@ -88,10 +84,9 @@ fn weights_of(
     args: &cli::Export,
 ) -> Result<(Whole, Option<usize>)> {
     let fold = args.fold;
-    let status = Status::read(&folder.state()).ok();
-    let status: Option<FoldStatus> =
-        status.and_then(|status| status.folds.into_iter().find(|of| of.fold == fold));
-    let retrain_seed = status.as_ref().map(|of| of.seed).filter(|&seed| seed != config.seed);
+    let folds = Status::read(&folder.state()).map_or(Vec::new(), |status| status.folds);
+    let status = folds.iter().find(|of| of.fold == fold);
+    let retrain_seed = status.map(|of| of.seed).filter(|&seed| seed != config.seed);
     let files: Vec<_> = match args.last {
         true => (0..=MOST_KEPT).map(|older| folder.last(fold, retrain_seed, older)).collect(),
         false => vec![folder.best(fold, retrain_seed)],
@@ -116,7 +111,7 @@ fn weights_of(
     }
     let epoch = match args.last {
         true => Some(whole.progress()?.epoch),
-        false => status.and_then(|of| of.best).map(|best| best.epoch),
+        false => status.and_then(|of| of.best.as_ref()).map(|best| best.epoch),
     };
     Ok((whole, epoch))
 }

@@ -59,12 +59,7 @@ pub(super) fn data(folder: &Folder, config: &Config) -> Result<Data> {
 /// has no record.
 ///
 /// Errors: see [`read`].
-pub(super) fn table(folder: &Folder, config: &Config) -> Result<Table> {
-    Ok(read_or_warn(folder, config)?.table)
-}
-
-/// Like [`read`], but warns if the run has no record.
-fn read_or_warn(folder: &Folder, config: &Config) -> Result<Data> {
+pub(super) fn read_or_warn(folder: &Folder, config: &Config) -> Result<Data> {
     let data = read(folder, config)?;
     if data.record.is_none() {
         print::warn(format_args!(

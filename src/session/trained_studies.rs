@@ -18,8 +18,11 @@ impl TrainedStudies {
     /// Reads the studies from the run's record. If there is none, warns, or with `unseen` returns an error.
     pub fn of(folder: &Folder, config: &Config, trained: &[Trained], unseen: bool) -> Result<Self> {
         let networks = trained.iter().map(|t| t.fold).collect();
-        let studies = match recorded::table(folder, config) {
-            Ok(table) => table.studies.into_iter().map(|study| (study.uid, study.fold)).collect(),
+        let studies = match recorded::read_or_warn(folder, config) {
+            Ok(data) => {
+                let studies = data.table.studies.into_iter();
+                studies.map(|study| (study.uid, study.fold)).collect()
+            }
             Err(error) if unseen => return Err(error),
             Err(error) => {
                 print::warn(format_args!(
