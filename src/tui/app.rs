@@ -132,34 +132,35 @@ pub fn run(
     if attachment == Attachment::Attached {
         screen = screen.attached();
     }
-    let mut app = App::new(screen, config);
-    let left = app.run(terminal, Sources { input, watch, handle, signals });
+    // Alerts that already exist are on the screen.
+    screen.rings();
+    let mut app = App {
+        screen,
+        handle,
+        signals,
+        frame: Duration::from_secs(1) / config.fps.max(1),
+        mouse: config.mouse,
+        heard: Instant::now(),
+        quitting: false,
+        detached: false,
+        away: false,
+        resized: false,
+        closed: false,
+        dirty: true,
+        bell: config.bell,
+        drawn: None,
+    };
+    let left = app.run(terminal, input, &watch);
     drop(guard);
-    Ok(match left {
-        Ok(Left::Quit) => Exit::Quit,
-        Ok(Left::Detached) => Exit::Detached,
-        // The terminal worked a moment ago, so an error means that it went away.
-        Ok(Left::Gone) | Err(_) => Exit::TerminalGone(Box::new(app.screen.state)),
-    })
+    // The terminal worked a moment ago, so an error means that it went away.
+    let left = left.ok().flatten();
+    Ok(left.unwrap_or_else(|| Exit::TerminalGone(Box::new(app.screen.state))))
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Left {
-    Quit,
-    Detached,
-    Gone,
-}
-
-/// Inputs of the main loop.
-struct Sources<'a> {
-    input: Input,
-    watch: Watch,
+struct App<'a> {
+    screen: Screen,
     handle: &'a RunHandle,
     signals: &'a Signals,
-}
-
-struct App {
-    screen: Screen,
     /// Shortest interval between frames.
     frame: Duration,
     /// Whether this program captures the mouse.
@@ -183,43 +184,30 @@ struct App {
     drawn: Option<Instant>,
 }
 
-impl App {
-    fn new(mut screen: Screen, config: &config::Ui) -> Self {
-        // Alerts that already exist are on the screen.
-        screen.rings();
-        Self {
-            screen,
-            frame: Duration::from_secs(1) / config.fps.max(1),
-            mouse: config.mouse,
-            heard: Instant::now(),
-            quitting: false,
-            detached: false,
-            away: false,
-            resized: false,
-            closed: false,
-            dirty: true,
-            bell: config.bell,
-            drawn: None,
-        }
-    }
-
-    fn run(&mut self, mut terminal: terminal::Screen, from: Sources) -> io::Result<Left> {
-        let Sources { mut input, watch, handle, signals } = from;
+impl App<'_> {
+    /// Runs the main loop. Returns how it ended, or `None` if the terminal went away.
+    fn run(
+        &mut self,
+        mut terminal: terminal::Screen,
+        mut input: Input,
+        watch: &Watch,
+    ) -> io::Result<Option<Exit>> {
+        let signals = self.signals;
         let tty = terminal.backend().device().clone();
         loop {
             if signals.hangup.load(Ordering::Relaxed) {
-                return Ok(Left::Gone);
+                return Ok(None);
             }
-            self.handle_signals(signals, handle);
-            self.receive_events(handle);
+            self.handle_signals();
+            self.receive_events();
             self.dirty |= self.screen.take_pictures();
             if self.detached {
-                return Ok(Left::Detached);
+                return Ok(Some(Exit::Detached));
             }
             let stalled = !self.screen.state.attached && tty.silence() >= PATIENCE;
             let leaving = (self.quitting || stalled) && self.screen.state.is_over();
             if leaving || self.screen.is_left() {
-                return Ok(Left::Quit);
+                return Ok(Some(Exit::Quit));
             }
             if self.away {
                 if !suspend::in_front(&tty) {
@@ -241,38 +229,38 @@ impl App {
                 self.draw(&mut terminal)?;
             }
             if let Some(wanted) = self.screen.take_slice_request() {
-                handle.slice_requests.put(wanted);
+                self.handle.slice_requests.put(wanted);
             }
             if !self.dirty && !self.closed {
                 watch.ask();
             }
             let is_behind = tty.is_behind();
-            let wait = self.time_to_frame();
-            let wait = match (is_behind, self.dirty) {
-                (true, _) => Some(TICK),
-                (false, true) => wait.map(|wait| wait.min(TICK)),
-                (false, false) => wait,
+            let wait = match self.time_to_frame() {
+                _ if is_behind => Some(TICK),
+                Some(wait) if self.dirty => Some(wait.min(TICK)),
+                wait => wait,
             };
             if input.wait(wait, is_behind.then_some(&tty))? == Waited::Gone {
-                return Ok(Left::Gone);
+                return Ok(None);
             }
             while !self.away
                 && let Some(event) = input.next()
             {
-                self.handle_input(&event, handle, signals);
+                self.handle_input(&event);
             }
         }
     }
 
     /// Handles the flags that are set.
-    fn handle_signals(&mut self, signals: &Signals, handle: &RunHandle) {
+    fn handle_signals(&mut self) {
+        let signals = self.signals;
         if signals.terminate.swap(false, Ordering::Relaxed) {
             let reply = self.screen.terminate();
             self.dirty = true;
-            self.carry_out(reply, handle, signals);
+            self.carry_out(reply);
         }
         if signals.suspend.swap(false, Ordering::Relaxed) {
-            self.suspend(false, &signals.resumed);
+            self.suspend(false);
         }
         self.away |= signals.resumed.swap(false, Ordering::Relaxed);
         self.resized |= signals.resized.swap(false, Ordering::Relaxed);
@@ -296,28 +284,24 @@ impl App {
         Ok(())
     }
 
-    fn handle_input(&mut self, event: &Event, handle: &RunHandle, signals: &Signals) {
-        match event {
-            Event::Key(key) => {
-                self.dirty = true;
-                let reply = self.screen.key(key);
-                self.carry_out(reply, handle, signals);
-            }
+    fn handle_input(&mut self, event: &Event) {
+        let reply = match event {
+            Event::Key(key) => self.screen.key(key),
             // Mere mouse movement changes nothing.
-            Event::Mouse(mouse) if mouse.kind == MouseEventKind::Moved => {}
-            Event::Mouse(mouse) => {
-                self.dirty = true;
-                let reply = self.screen.mouse(mouse);
-                self.carry_out(reply, handle, signals);
+            Event::Mouse(mouse) if mouse.kind != MouseEventKind::Moved => self.screen.mouse(mouse),
+            Event::Resize(..) => {
+                self.resized = true;
+                Reply::Nothing
             }
-            Event::Resize(..) => (self.resized, self.dirty) = (true, true),
-            // Pasted text arrives as one event and is ignored.
-            _ => {}
-        }
+            _ => return,
+        };
+        self.dirty = true;
+        self.carry_out(reply);
     }
 
     /// Stops until continued. `all`: stop the whole job.
-    fn suspend(&mut self, all: bool, resumed: &AtomicBool) {
+    fn suspend(&mut self, all: bool) {
+        let resumed = &self.signals.resumed;
         terminal::restore();
         resumed.store(false, Ordering::Relaxed);
         suspend::stop(all);
@@ -333,14 +317,14 @@ impl App {
     /// Time until the next frame is due; `None`: not before something happens.
     fn time_to_frame(&self) -> Option<Duration> {
         let Some(drawn) = self.drawn else { return Some(Duration::ZERO) };
-        let by_itself = match (self.screen.is_animated(), self.screen.state.is_over()) {
-            (true, _) => Some(Duration::from_millis(250)),
+        let period = match (self.screen.is_animated(), self.screen.state.is_over()) {
+            _ if self.dirty => self.frame,
+            (true, _) => Duration::from_millis(250),
             // A finished run's screen does not change by itself.
-            (false, true) => None,
-            (false, false) => Some(Duration::from_secs(1)),
+            (false, true) => return None,
+            (false, false) => Duration::from_secs(1),
         };
-        let period = if self.dirty { Some(self.frame) } else { by_itself };
-        Some(period?.saturating_sub(drawn.elapsed()))
+        Some(period.saturating_sub(drawn.elapsed()))
     }
 
     /// Seconds since the run started.
@@ -350,9 +334,9 @@ impl App {
         state.at + since
     }
 
-    fn receive_events(&mut self, handle: &RunHandle) {
+    fn receive_events(&mut self) {
         for _ in 0..MOST_EVENTS {
-            match handle.events.try_recv() {
+            match self.handle.events.try_recv() {
                 Ok(stamped) => {
                     self.heard = Instant::now();
                     // A stop requested by another client also ends this process, which is the
@@ -376,17 +360,17 @@ impl App {
         }
     }
 
-    fn carry_out(&mut self, reply: Reply, handle: &RunHandle, signals: &Signals) {
+    fn carry_out(&mut self, reply: Reply) {
         match reply {
             Reply::Nothing => {}
             Reply::Send(command) => {
                 self.quitting |= command == Command::StopNow;
                 // If the trainer is gone, the closed event channel shows it.
-                let _ = handle.commands.send(command.into());
+                let _ = self.handle.commands.send(command.into());
             }
             Reply::Leave => self.quitting = true,
             Reply::Detach => self.detached = true,
-            Reply::Suspend if suspend::has_shell() => self.suspend(true, &signals.resumed),
+            Reply::Suspend if suspend::has_shell() => self.suspend(true),
             Reply::Suspend => {
                 self.screen.notice("there is no shell below that could bring it back with fg");
             }
