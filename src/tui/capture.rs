@@ -15,7 +15,7 @@ mod unix {
     use rustix::fs::{OFlags, fcntl_setfl, fstat};
     use rustix::stdio::{dup2_stderr, dup2_stdout};
     use std::io::{self, IsTerminal, PipeReader, PipeWriter, Read, Write, stderr, stdout};
-    use std::os::fd::{AsFd, OwnedFd};
+    use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
     use std::sync::{Mutex, MutexGuard, PoisonError};
     use std::time::{Duration, Instant};
 
@@ -42,16 +42,14 @@ mod unix {
         end: PipeWriter,
         terminal: OwnedFd,
         /// Makes a file standard output or standard error.
-        put: fn(&dyn AsFd) -> rustix::io::Result<()>,
+        put: Put,
         lines: Lines,
     }
 
+    type Put = fn(BorrowedFd) -> rustix::io::Result<()>;
+
     impl Stream {
-        fn new(
-            name: &'static str,
-            terminal: &impl AsFd,
-            put: fn(&dyn AsFd) -> rustix::io::Result<()>,
-        ) -> io::Result<Self> {
+        fn new(name: &'static str, terminal: impl AsFd, put: Put) -> io::Result<Self> {
             let (pipe, end) = io::pipe()?;
             fcntl_setfl(&pipe, OFlags::NONBLOCK)?;
             let terminal = terminal.as_fd().try_clone_to_owned()?;
@@ -73,10 +71,10 @@ mod unix {
 
     impl Capture {
         fn new() -> io::Result<Self> {
-            let mut streams = vec![Stream::new("stdout", &stdout(), |file| dup2_stdout(file))?];
+            let mut streams = vec![Stream::new("stdout", stdout(), |file| dup2_stdout(file))?];
             // Do not capture a stream that the user has redirected elsewhere.
             if stderr().is_terminal() && fstat(stdout())?.st_rdev == fstat(stderr())?.st_rdev {
-                streams.push(Stream::new("stderr", &stderr(), |file| dup2_stderr(file))?);
+                streams.push(Stream::new("stderr", stderr(), |file| dup2_stderr(file))?);
             }
             Ok(Self { streams, active: false })
         }
@@ -86,9 +84,11 @@ mod unix {
         }
 
         fn lines(&mut self) -> Vec<(&'static str, String)> {
-            let each = self.streams.iter_mut();
-            each.flat_map(|s| s.lines.take().map(|line| (s.name, line)).collect::<Vec<_>>())
-                .collect()
+            let mut all = Vec::new();
+            for Stream { name, lines, .. } in &mut self.streams {
+                all.extend(lines.take().map(|line| (*name, line)));
+            }
+            all
         }
     }
 
@@ -115,7 +115,7 @@ mod unix {
         };
         capture.active = true;
         for stream in &capture.streams {
-            (stream.put)(&stream.end)?;
+            (stream.put)(stream.end.as_fd())?;
         }
         Ok(())
     }
@@ -129,7 +129,7 @@ mod unix {
         capture.active = false;
         for stream in &mut capture.streams {
             // Restoring the original file is not expected to fail.
-            let _ = (stream.put)(&stream.terminal);
+            let _ = (stream.put)(stream.terminal.as_fd());
             stream.read();
             stream.lines.close(Instant::now());
         }

@@ -2,7 +2,6 @@
 //! sequences.
 
 use crate::bounded;
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Maximum length of a line, bytes.
@@ -25,46 +24,31 @@ pub struct Lines {
     beyond: usize,
     /// When it began.
     since: Option<Instant>,
-    ready: VecDeque<String>,
+    ready: Vec<String>,
     left_out: u64,
-    /// Lines currently allowed.
-    allowed: u32,
-    /// When `allowed` was last updated.
-    counted: Instant,
+    /// When a burst and one more line are allowed; each line moves it by [`PAUSE`].
+    full: Instant,
 }
 
 impl Lines {
     /// Creates an empty stream.
     pub fn new(now: Instant) -> Self {
-        Self {
-            begun: Vec::new(),
-            beyond: 0,
-            since: None,
-            ready: VecDeque::new(),
-            left_out: 0,
-            allowed: BURST,
-            counted: now,
-        }
+        let (begun, ready) = (Vec::new(), Vec::new());
+        Self { begun, beyond: 0, since: None, ready, left_out: 0, full: now }
     }
 
     /// Takes in printed bytes. A carriage return ends a line too, for progress bars.
-    pub fn add(&mut self, mut bytes: &[u8], now: Instant) {
-        while let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) {
-            self.begin(&bytes[..end], now);
-            self.end(now);
-            bytes = &bytes[end + 1..];
+    pub fn add(&mut self, bytes: &[u8], now: Instant) {
+        for part in bytes.split_inclusive(|byte| b"\n\r".contains(byte)) {
+            let text = part.strip_suffix(b"\n").or(part.strip_suffix(b"\r")).unwrap_or(part);
+            let kept = text.len().min(LONGEST - self.begun.len());
+            self.begun.extend_from_slice(&text[..kept]);
+            self.beyond += text.len() - kept;
+            self.since.get_or_insert(now);
+            if text.len() < part.len() {
+                self.end(now);
+            }
         }
-        self.begin(bytes, now);
-    }
-
-    fn begin(&mut self, bytes: &[u8], now: Instant) {
-        if bytes.is_empty() {
-            return;
-        }
-        let kept = bytes.len().min(LONGEST - self.begun.len());
-        self.begun.extend_from_slice(&bytes[..kept]);
-        self.beyond += bytes.len() - kept;
-        self.since.get_or_insert(now);
     }
 
     fn end(&mut self, now: Instant) {
@@ -77,15 +61,12 @@ impl Lines {
         }
         self.begun.clear();
         (self.beyond, self.since) = (0, None);
-        if !text.trim().is_empty() {
-            self.push(text, now);
+        if text.trim().is_empty() {
+            return;
         }
-    }
-
-    fn push(&mut self, text: String, now: Instant) {
         self.tell_left_out(now);
         match self.may_come(now) {
-            true => self.ready.push_back(text),
+            true => self.ready.push(text),
             false => self.left_out += 1,
         }
     }
@@ -93,29 +74,30 @@ impl Lines {
     fn tell_left_out(&mut self, now: Instant) {
         if self.left_out > 0 && self.may_come(now) {
             let plural = if self.left_out == 1 { "" } else { "s" };
-            self.ready.push_back(format!("({} line{plural} left out)", self.left_out));
+            self.ready.push(format!("({} line{plural} left out)", self.left_out));
             self.left_out = 0;
         }
     }
 
     /// Whether one more line is allowed now; counts it if so.
     fn may_come(&mut self, now: Instant) -> bool {
-        let since = now.saturating_duration_since(self.counted);
-        let more = (since.as_nanos() / PAUSE.as_nanos()).try_into().unwrap_or(BURST);
-        if more > 0 {
-            self.allowed = self.allowed.saturating_add(more).min(BURST);
-            self.counted = now;
+        let may = self.allowed_from() <= now && self.ready.len() < MOST;
+        if may {
+            self.full = self.full.max(now) + PAUSE;
         }
-        let may = self.allowed > 0 && self.ready.len() < MOST;
-        self.allowed -= u32::from(may);
         may
+    }
+
+    /// When one more line is allowed.
+    fn allowed_from(&self) -> Instant {
+        self.full.checked_sub(PAUSE * (BURST - 1)).unwrap_or(self.full)
     }
 
     /// When to call [`Self::tick`] if nothing more is printed, to show an unfinished line or the
     /// number of dropped lines; `None` if neither is pending.
     pub fn due(&self) -> Option<Instant> {
         let line = self.since.map(|since| since + PATIENCE);
-        let left_out = (self.left_out > 0 && self.ready.len() < MOST).then(|| self.counted + PAUSE);
+        let left_out = (self.left_out > 0 && self.ready.len() < MOST).then(|| self.allowed_from());
         line.into_iter().chain(left_out).min()
     }
 
@@ -130,7 +112,7 @@ impl Lines {
     /// Ends the stream: shows everything that is pending.
     pub fn close(&mut self, now: Instant) {
         self.end(now);
-        (self.allowed, self.counted) = (BURST, now);
+        self.full = now;
         self.tell_left_out(now);
     }
 
