@@ -65,7 +65,7 @@ fn measure(run: &mut Run, view: usize, width: u16, height: u16) {
     println!(
         "{:>9}  {width:>3}×{height:<3}  {:18}  {}  {}  {a_frame:>6.0} {:>7.0}",
         run.steps * FOLDS * EPOCHS,
-        format!("{:?}", VIEWS[view]),
+        VIEWS[view].name,
         percentiles(built),
         percentiles(sent),
         a_frame / FRAME

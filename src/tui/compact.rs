@@ -2,10 +2,10 @@
 
 use super::heat::Scale;
 use super::theme;
+use crate::run::event::{Epoch, Position};
 use crate::view::{Fold, State, format, progress};
 use ratatui::Frame;
 use ratatui::layout::Rect;
-use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
@@ -13,16 +13,20 @@ use ratatui::widgets::Paragraph;
 pub fn draw(frame: &mut Frame, area: Rect, state: &State, fold: Option<&Fold>) {
     let width = usize::from(area.width);
     let Some(fold) = fold else {
-        frame.render_widget(Line::styled("waiting for the trainer's plan", theme::FAINT), area);
-        return;
+        return frame.render_widget(theme::no_plan(), area);
     };
     let whole = progress::run_share(&state.folds);
     let (full, rest) = theme::bar(whole, width.saturating_sub(13));
     let eta = state.seconds_left().map_or("–".into(), format::duration);
     let speed = state.progress.images_per_second().map_or("–".into(), format::rate);
     let last = fold.last_epoch();
-    let best = fold.best_epoch();
-    let auc = |f: fn(&crate::run::event::Epoch) -> Option<f64>| format::auc(last.and_then(f));
+    let best = fold
+        .best_epoch()
+        .map_or(String::new(), |e| format!("  ★ {} at {}", format::loss(e.valid_loss), e.at.epoch));
+    let baseline = format!("  ┅ {}", format::short_loss(fold.plan.baseline));
+    let (Position { fold: number, epoch, step }, steps) = (fold.at, fold.plan.steps);
+    let epochs = fold.epochs.len();
+    let auc = |f: fn(&Epoch) -> Option<f64>| format::auc(last.and_then(f));
     let label = |text: &'static str| Span::styled(format!("{text:<7}"), theme::FAINT);
     let lines = vec![
         Line::from(vec![
@@ -33,14 +37,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, fold: Option<&Fold>) {
         ]),
         Line::from(vec![
             label("fold"),
-            Span::from(format!(
-                "{} · epoch {}/{} · step {}/{}",
-                fold.plan.fold,
-                fold.at.epoch,
-                fold.epochs.len(),
-                fold.at.step,
-                fold.plan.steps
-            )),
+            Span::from(format!("{number} · epoch {epoch}/{epochs} · step {step}/{steps}")),
         ]),
         Line::from(vec![
             label("ETA"),
@@ -56,16 +53,8 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, fold: Option<&Fold>) {
         Line::from(vec![
             label("valid"),
             Span::styled(format::maybe_loss(last.map(|e| e.valid_loss)), theme::VALID),
-            Span::styled(
-                best.map_or(String::new(), |e| {
-                    format!("  ★ {} at {}", format::loss(e.valid_loss), e.at.epoch)
-                }),
-                Style::new(),
-            ),
-            Span::styled(
-                format!("  ┅ {}", format::short_loss(fold.plan.baseline)),
-                theme::BASELINE,
-            ),
+            Span::from(best),
+            Span::styled(baseline, theme::BASELINE),
         ]),
         Line::from(vec![
             label("AUC"),

@@ -1,6 +1,6 @@
 //! Confirmation dialogs.
 
-use super::keys::Scroll;
+use super::action::Scroll;
 use super::{help, theme};
 use crate::config::MOST_EPOCHS;
 use crate::view::{State, format};

@@ -1,71 +1,27 @@
 //! Pane of the current batch's crops as pictures with the mask's outline.
 
-use super::pictures::{Contrast, Encoder, Pictures, Slice, Wanted, placeholder};
+use super::pictures::tiles::{CAPTION, Tile, Tiles, cells, draw, place};
+use super::pictures::{Contrast, Encoder, Pictures, Slice, Wanted};
 use super::theme;
 use crate::run::event::{Crop, Preview};
 use crate::view::{State, format};
 use ratatui::Frame;
 use ratatui::layout::{Rect, Size};
-use ratatui::text::Line;
-use ratatui::widgets::Paragraph;
 
 /// Smallest side of a good picture; several are shown only if each is at least this large.
 const GOOD_SIDE: u16 = 36;
-/// Rows of the caption under a picture.
-const CAPTION: u16 = 2;
-
-/// Area and caption of a picture.
-#[derive(Debug, Clone, PartialEq)]
-struct Tile {
-    area: Rect,
-    caption: [String; 2],
-    /// Index of the picture; `None` if it cannot be read.
-    picture: Option<usize>,
-}
-
-/// Everything in the pane besides the pictures.
-#[derive(Debug, Clone, PartialEq)]
-struct Tiles {
-    inner: Rect,
-    tiles: Vec<Tile>,
-}
-
 /// State of the pane.
 pub struct Gallery {
-    encoder: Encoder<Tiles>,
+    /// Encodes the pictures.
+    pub encoder: Encoder<Tiles>,
     /// Whether to show slices before augmentation.
-    raw: bool,
+    pub raw: bool,
 }
 
 impl Gallery {
     /// Creates an empty pane.
     pub fn new(pictures: Pictures) -> Self {
         Self { encoder: Encoder::new(pictures, 0), raw: false }
-    }
-
-    /// Whether slices are shown before augmentation.
-    pub fn raw(&self) -> bool {
-        self.raw
-    }
-
-    /// Moves encoding to a thread of its own, which calls `wake` when pictures are ready.
-    pub fn go_aside(&mut self, wake: impl Fn() + Send + 'static) {
-        self.encoder.go_aside(wake);
-    }
-
-    /// Whether newer pictures are ready to be drawn.
-    pub fn take(&mut self) -> bool {
-        self.encoder.take()
-    }
-
-    /// Discards the encoded pictures, so that the next draw encodes them again.
-    pub fn forget(&mut self) {
-        self.encoder.forget();
-    }
-
-    /// Switches between slices before augmentation and as the network sees them.
-    pub fn toggle_raw(&mut self) {
-        self.raw = !self.raw;
     }
 
     /// Whether pictures are shown at all.
@@ -77,35 +33,12 @@ impl Gallery {
     pub fn draw(&mut self, frame: &mut Frame, area: Rect, state: &State, covered: bool) {
         let preview = state.preview.as_ref().filter(|p| !p.crops.is_empty());
         let title = preview.map_or("crops".into(), |p| title(p, self.raw, area.width));
-        let block = theme::pane(&title);
-        let inner = block.inner(area);
-        frame.render_widget(block, area);
+        let inner = theme::framed(frame, area, &title);
         let Some(preview) = preview else {
-            let text = Line::styled("no preview yet", theme::FAINT).centered();
-            frame.render_widget(
-                text,
-                Rect { y: inner.y + inner.height / 2, height: 1.min(inner.height), ..inner },
-            );
-            return;
+            return theme::middle(frame, inner, "no preview yet");
         };
-        let (tiles, wanted) = tiles(preview, self.raw, inner);
-        let covered = covered && self.encoder.pictures().are_painted();
-        let ready = self.encoder.show(Tiles { inner, tiles }, wanted);
-        let Some(ready) = ready.filter(|ready| ready.of.inner == inner && !covered) else {
-            return placeholder(frame, inner);
-        };
-        for tile in &ready.of.tiles {
-            let height = tile.area.height.saturating_sub(CAPTION);
-            let picture = Rect { height, ..tile.area };
-            match tile.picture.and_then(|i| ready.pictures.get(i)) {
-                Some(encoded) => encoded.draw(frame, picture),
-                None => frame.render_widget(Line::from("(cannot be read)"), picture),
-            }
-            let height = tile.area.height - height;
-            let caption = Rect { y: picture.bottom(), height, ..tile.area };
-            let lines: Vec<Line> = tile.caption.iter().map(|l| Line::from(l.as_str())).collect();
-            frame.render_widget(Paragraph::new(lines), caption);
-        }
+        let new = tiles(preview, self.raw, inner);
+        draw(frame, inner, &mut self.encoder, Some(new), None, covered);
     }
 }
 
@@ -146,44 +79,26 @@ fn grid(area: Size, count: usize) -> (u16, u16) {
 }
 
 /// Lays out the tiles and lists their pictures.
-fn tiles(preview: &Preview, raw: bool, area: Rect) -> (Vec<Tile>, Vec<Wanted>) {
-    let (columns, rows) = grid(area.as_size(), preview.crops.len());
-    let (width, height) = (area.width / columns, area.height / rows);
+fn tiles(preview: &Preview, raw: bool, inner: Rect) -> (Vec<Tile>, Vec<Wanted>) {
+    let shape @ (columns, rows) = grid(inner.as_size(), preview.crops.len());
     let (mut tiles, mut wanted) = (Vec::new(), Vec::new());
-    if width < 6 || height < CAPTION + 3 {
+    if inner.width / columns < 6 || inner.height / rows < CAPTION + 3 {
         return (tiles, wanted);
     }
-    for (i, crop) in preview.crops.iter().take(usize::from(columns * rows)).enumerate() {
-        let (column, row) = (i as u16 % columns, i as u16 / columns);
-        // Leave a blank column between pictures.
-        let gap = u16::from(columns > 1);
-        let size = fit((crop.width, crop.height), Size::new(width - gap, height - CAPTION));
-        let area = Rect {
-            x: area.x + column * width + (width - gap - size.width) / 2,
-            y: area.y + row * height,
-            width: size.width,
-            height: size.height + CAPTION,
-        };
-        let shown = if raw { crop.raw.as_ref() } else { Some(&crop.seen) };
+    for (crop, cell) in preview.crops.iter().zip(cells(inner, shape, preview.crops.len())) {
+        let Crop { height, width, .. } = *crop;
+        let (size, area) = place((width, height), cell);
         // A caption may be wider than a narrow picture.
-        let caption = caption(crop, raw, area.width as usize);
-        tiles.push(Tile { area, caption, picture: shown.is_some().then_some(wanted.len()) });
+        let caption = caption(crop, raw, area.width.into());
+        let shown = if raw { crop.raw.as_ref() } else { Some(&crop.seen) };
+        let picture = shown.map(|_| wanted.len()).ok_or_else(|| "(cannot be read)".into());
+        tiles.push(Tile { area, caption, entry: 0, picture });
         wanted.extend(shown.map(|picture| {
-            let Crop { height, width, .. } = *crop;
             let slice = Slice { height, width, picture: picture.clone() };
             Wanted { slice, size, outline: true, contrast: Contrast::default() }
         }));
     }
     (tiles, wanted)
-}
-
-/// The largest size in cells that keeps the picture's aspect ratio, with cells twice as high as
-/// wide.
-pub fn fit((width, height): (usize, usize), room: Size) -> Size {
-    let (w, h) = (width.max(1) as f64, height.max(1) as f64);
-    let scale = (f64::from(room.width) / w).min(2.0 * f64::from(room.height) / h);
-    let cells = |x: f64| x.round().max(1.0) as u16;
-    Size::new(cells(w * scale).min(room.width), cells(h * scale / 2.0).min(room.height))
 }
 
 fn caption(crop: &Crop, raw: bool, width: usize) -> [String; 2] {

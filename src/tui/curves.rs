@@ -3,7 +3,7 @@
 mod figure;
 mod lens;
 
-use super::keys::ChartKey;
+use super::action::ChartKey;
 use super::plot::{self, Data, Layer, Plot, Shape, Unit};
 use super::{range, theme};
 use crate::export;

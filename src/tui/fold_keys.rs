@@ -1,8 +1,8 @@
 //! Meaning of a key for a fold in its current state: a command, with a question first or not, or a
 //! refusal with the reason.
 
+use super::action::OfFold;
 use super::confirm::Question;
-use super::keys::OfFold;
 use crate::run::event::FoldState;
 use crate::run::rules::{self, Effect, FoldInQueue};
 use crate::run::{Command, FoldAction};

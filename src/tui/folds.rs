@@ -9,7 +9,6 @@ use crate::run::event::Epoch;
 use crate::view::{self, Fold, State, fold, format};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
@@ -29,16 +28,15 @@ impl View {
         self.epoch = Some(next).filter(|&n| (1..=last).contains(&n) && n <= newest(state));
     }
 
-    /// Goes back to each fold's newest epoch; returns whether another was selected.
-    pub fn follow(&mut self) -> bool {
-        self.epoch.take().is_some()
+    /// Goes back to each fold's newest epoch.
+    pub fn follow(&mut self) {
+        self.epoch = None;
     }
 
     /// Draws the view. `shown`: index of the fold that keys act on.
     pub fn draw(&self, frame: &mut Frame, area: Rect, state: &State, shown: usize) {
         if state.folds.is_empty() {
-            frame.render_widget(Line::styled("waiting for the trainer's plan", theme::FAINT), area);
-            return;
+            return frame.render_widget(theme::no_plan(), area);
         }
         let folds = state.folds.len().min(50) as u16;
         // If there is no room for all three, omit the chart.
@@ -68,14 +66,12 @@ impl View {
     fn draw_table(&self, frame: &mut Frame, area: Rect, state: &State, shown: usize) {
         let which = self.epoch.map_or("newest".into(), |epoch| format!("epoch {epoch}"));
         let wide = area.width >= 100;
-        let columns = ["train", "valid", "slice AUC", "study AUC"];
-        let mut heading = format!("  fold state      {:>9} │ best valid @ep  ×base", "epoch");
-        heading += &format!(" │ {which}:");
-        if wide {
-            heading += &columns.map(|name| format!("{name:>10}")).concat();
-        } else {
-            heading += &format!("{:>8}{:>10}", "valid", "slice AUC");
-        }
+        let columns = match wide {
+            true => "     train     valid slice AUC study AUC",
+            false => "   valid slice AUC",
+        };
+        let heading =
+            format!("  fold state          epoch │ best valid @ep  ×base │ {which}:{columns}");
         let mut lines = vec![Line::styled(heading, theme::FAINT)];
         let indent = which.chars().count() + 1;
         for (place, f) in state.folds.iter().enumerate() {
@@ -102,19 +98,15 @@ impl View {
             ratio.map_or("–".into(), |r| format!("{r:.3}")),
             "",
         );
-        if wide {
-            let figures = [
-                figure(|e| e.train_loss),
-                figure(|e| e.valid_loss),
-                auc(|e| e.slice_auc),
-                auc(|e| e.study_auc),
-            ];
-            text += &figures.map(|text| format!("{text:>10}")).concat();
-        } else {
-            text += &format!("{:>8}{:>10}", figure(|e| e.valid_loss), auc(|e| e.slice_auc));
-        }
-        let style = if shown { Style::new().add_modifier(Modifier::BOLD) } else { Style::new() };
-        Line::styled(text, style)
+        let (valid, slice_auc) = (figure(|e| e.valid_loss), auc(|e| e.slice_auc));
+        text += &match wide {
+            true => {
+                let (train, study_auc) = (figure(|e| e.train_loss), auc(|e| e.study_auc));
+                format!("{train:>10}{valid:>10}{slice_auc:>10}{study_auc:>10}")
+            }
+            false => format!("{valid:>8}{slice_auc:>10}"),
+        };
+        Line::styled(text, theme::bold_if(shown))
     }
 
     fn draw_heat(&self, frame: &mut Frame, area: Rect, state: &State, shown: usize) {
@@ -140,8 +132,7 @@ impl View {
                 let is_best = group.iter().flatten().any(|e| Some(e.at.epoch) == best);
                 spans.push(match lowest {
                     Some(_) if is_best => {
-                        let style = theme::GOOD.add_modifier(Modifier::BOLD);
-                        Span::styled(format!("{:<cell$}", "★"), style)
+                        Span::styled(format!("{:<cell$}", "★"), theme::GOOD.bold())
                     }
                     Some(loss) => scale.cells(loss, cell),
                     None => Span::styled(format!("{:<cell$}", "·"), theme::FAINT),
@@ -185,18 +176,12 @@ fn mean_row(folds: &[Fold]) -> Line<'static> {
     let best: Vec<f64> = folds.iter().filter_map(|f| Some(f.best_epoch()?.valid_loss)).collect();
     let auc: Vec<f64> =
         folds.iter().filter_map(|f| f.best_epoch().and_then(|e| e.slice_auc)).collect();
-    let text = match (mean(&best), mean(&auc)) {
-        (Some((m, s)), auc) => {
-            let n = best.len();
-            let auc = auc.map_or(String::new(), |(m, _)| format!(" · slice AUC there {m:.3}"));
-            format!(
-                "  best of {n} fold{}: mean {m:.4} ± {s:.4}{auc}",
-                if n == 1 { "" } else { "s" }
-            )
-        }
-        (None, _) => "  no epoch is finished yet".into(),
-    };
-    Line::styled(text, theme::KEY)
+    let text = mean(&best).map(|(m, s)| {
+        let (n, plural) = (best.len(), if best.len() == 1 { "" } else { "s" });
+        let auc = mean(&auc).map_or(String::new(), |(m, _)| format!(" · slice AUC there {m:.3}"));
+        format!("  best of {n} fold{plural}: mean {m:.4} ± {s:.4}{auc}")
+    });
+    Line::styled(text.unwrap_or("  no epoch is finished yet".into()), theme::KEY)
 }
 
 /// Mean and sample standard deviation (0 for a single value).
@@ -210,7 +195,7 @@ pub fn export(state: &State) -> Option<export::Chart> {
 }
 
 fn draw_chart(frame: &mut Frame, area: Rect, state: &State) {
-    let [head, body] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
+    let [head, body] = theme::below_heading(area);
     let mut parts = vec![("valid loss, all folds".to_string(), theme::TITLE)];
     for (place, fold) in state.folds.iter().enumerate() {
         parts.push((format!("• {}", fold.plan.fold), theme::series(place)));

@@ -1,8 +1,9 @@
 //! Help overlay with the key bindings, and the frame shared by all overlays.
 
-use super::keys::{Keymap, Scroll};
+use super::action::Scroll;
+use super::context::View;
+use super::keys::Keymap;
 use super::theme;
-use super::views::View;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Rect};
 use ratatui::text::{Line, Span};
@@ -27,12 +28,7 @@ pub struct Keys {
 impl Keys {
     /// Scrolls.
     pub fn scroll(&mut self, scroll: Scroll) {
-        self.first = match scroll {
-            Scroll::Up => self.first.saturating_sub(1),
-            Scroll::Down => self.first.saturating_add(1),
-            Scroll::PageUp | Scroll::Home => 0,
-            Scroll::PageDown | Scroll::End => usize::MAX,
-        };
+        self.first = scroll.row(self.first, usize::MAX);
     }
 
     /// Draws the keys of `view`.

@@ -1,7 +1,8 @@
 //! Bottom line: the keys that currently apply, as many as fit, or a notice.
 
-use super::keys::{Action, BINDINGS, Binding, Keymap};
-use super::views::View;
+use super::action::Action;
+use super::context::View;
+use super::keys::{BINDINGS, Binding, Keymap};
 use super::{fold_keys, theme};
 use crate::view::{Fold, State};
 use ratatui::Frame;
@@ -66,7 +67,7 @@ fn label(binding: &Binding, context: &Context) -> Option<&'static str> {
     let over = state.is_over();
     let (_, short) = binding.short;
     match binding.action {
-        _ if short.is_empty() || !binding.scope.holds(context.view) => None,
+        _ if short.is_empty() || !binding.works_in(context.view) => None,
         Action::Summary => over.then_some(short),
         Action::Acknowledge => state.alerts.can_acknowledge().then_some(short),
         Action::ToggleRaw => crops.then_some(short),

@@ -1,8 +1,8 @@
 //! Vertebrae view: which level is hard? Newest figures and all epochs of C1 to C7 and the study
 //! head, and the selected level's curve.
 
+use super::action::Scroll;
 use super::heat::Scale;
-use super::keys::Scroll;
 use super::plot::{self, Data, Layer, Plot, Shape};
 use super::theme;
 use crate::export;
@@ -46,12 +46,7 @@ fn train(fold: &Fold, row: usize) -> Option<f64> {
 impl View {
     /// Selects another row.
     pub fn scroll(&mut self, scroll: Scroll) {
-        self.row = match scroll {
-            Scroll::Up | Scroll::PageUp => self.row.saturating_sub(1),
-            Scroll::Down | Scroll::PageDown => (self.row + 1).min(ROWS - 1),
-            Scroll::Home => 0,
-            Scroll::End => ROWS - 1,
-        };
+        self.row = scroll.row(self.row, ROWS);
     }
 
     /// Draws the view of `fold`.

@@ -1,13 +1,13 @@
 //! The log, newest line at the bottom, as a pane of the overview and as a view with filter and
 //! search.
 
-use super::keys::{LogKey, Scroll};
+use super::action::{LogKey, Scroll};
 use super::theme;
 use crate::run::event::Level;
 use crate::view::{LogLine, State, format};
 use crossterm::event::{KeyCode, KeyEvent};
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
@@ -16,7 +16,7 @@ use ratatui::widgets::Paragraph;
 const LONGEST_QUERY: usize = 100;
 
 /// State of the log's view.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct View {
     /// Number of the line at the bottom, counted from the run's start, so that new lines do not
     /// move the text being read; `None` = follow the newest.
@@ -30,13 +30,6 @@ pub struct View {
     typing: bool,
     /// Number of the line of the current match, counted from the run's start.
     found: Option<u64>,
-}
-
-impl Default for View {
-    fn default() -> Self {
-        let (bottom, rows, query, typing, found) = (None, 0, String::new(), false, None);
-        Self { bottom, rows, level: Level::Info, query, typing, found }
-    }
 }
 
 impl View {
@@ -90,9 +83,7 @@ impl View {
     pub fn type_key(&mut self, key: &KeyEvent, state: &State) {
         match key.code {
             KeyCode::Enter => self.typing = false,
-            KeyCode::Esc => {
-                self.clear();
-            }
+            KeyCode::Esc => self.clear(),
             KeyCode::Backspace => {
                 self.query.pop();
             }
@@ -105,20 +96,20 @@ impl View {
         self.jump(state, true);
     }
 
-    /// Ends the search and follows the newest line; returns whether that changed anything.
-    pub fn clear(&mut self) -> bool {
-        let was = self.typing || !self.query.is_empty() || self.bottom.is_some();
+    /// Ends the search and follows the newest line.
+    pub fn clear(&mut self) {
         (self.typing, self.found, self.bottom) = (false, None, None);
         self.query.clear();
-        was
     }
 
     /// Jumps to the next match above or below.
     fn jump(&mut self, state: &State, older: bool) {
+        if self.query.is_empty() {
+            return;
+        }
         let lines = self.lines(state, true);
-        let mut found = lines.iter().copied().filter(|&line| {
-            !self.query.is_empty() && line_at(state, line).is_some_and(|line| self.matches(line))
-        });
+        let is_match = |line| line_at(state, line).is_some_and(|line| self.matches(line));
+        let mut found = lines.iter().copied().filter(|&line| is_match(line));
         let next = match (older, self.found) {
             (true, at) => found.rfind(|&line| line < at.unwrap_or(u64::MAX)),
             (false, at) => found.find(|&line| line > at.unwrap_or(0)),
@@ -149,16 +140,13 @@ impl View {
             0 => "log".into(),
             n => format!("log · {n} newer below, End follows"),
         };
-        let block = theme::pane(&title);
-        let inner = block.inner(area);
-        frame.render_widget(block, area);
+        let inner = theme::framed(frame, area, &title);
         self.draw_lines(frame, inner, state, false);
     }
 
     /// Draws the view, without a frame, so that text copied from the screen contains nothing else.
     pub fn draw(&mut self, frame: &mut Frame, area: Rect, state: &State) {
-        let [head, body] =
-            Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
+        let [head, body] = theme::below_heading(area);
         let shown = self.lines(state, true).len();
         let what = match self.level {
             Level::Info => format!("all lines: {shown}"),
@@ -194,11 +182,10 @@ impl View {
             if rows.len() >= height {
                 break;
             }
-            if let Some(line) = line_at(state, number) {
-                let query = if filtered { self.query.as_str() } else { "" };
-                let found = filtered && self.found == Some(number);
-                rows.extend(wrapped(line, width, query, found).into_iter().rev());
-            }
+            let Some(line) = line_at(state, number) else { continue };
+            let query = if filtered { self.query.as_str() } else { "" };
+            let found = filtered && self.found == Some(number);
+            rows.extend(wrapped(line, width, query, found).into_iter().rev());
         }
         rows.truncate(height);
         rows.reverse();
@@ -228,10 +215,8 @@ fn wrapped(line: &LogLine, width: usize, query: &str, found: bool) -> Vec<Line<'
     while !rest.is_empty() || rows.is_empty() {
         let mut end = room.min(rest.len());
         // Break at a blank if there is one in the second half of the row.
-        if end < rest.len()
-            && let Some(blank) =
-                rest[..end].iter().rposition(|&c| c == ' ').filter(|b| *b > end / 2)
-        {
+        let blank = rest[..end].iter().rposition(|&c| c == ' ').filter(|b| *b > end / 2);
+        if let (Some(blank), true) = (blank, end < rest.len()) {
             end = blank + 1;
         }
         let head = if rows.is_empty() { clock.clone() } else { " ".repeat(indent) };

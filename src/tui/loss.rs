@@ -6,7 +6,7 @@ use super::{range, theme};
 use crate::run::event::FoldState;
 use crate::view::{Fold, format};
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 /// Title of a pane of `width`: the fold, and as much more as fits.
@@ -29,18 +29,15 @@ fn title(fold: &Fold, looking: bool, width: u16) -> String {
 /// Draws the curves of `fold`. `looking`: another fold than the one in training is shown.
 pub fn draw(frame: &mut Frame, area: Rect, fold: Option<&Fold>, looking: bool) {
     let title = fold.map_or("loss".into(), |fold| title(fold, looking, area.width));
-    let block = theme::pane(&title);
-    let inner = block.inner(area);
-    frame.render_widget(block, area);
+    let inner = theme::framed(frame, area, &title);
     let Some(fold) = fold else { return };
-    let [top, rest] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(inner);
+    let [top, rest] = theme::below_heading(inner);
     let baseline = fold.plan.baseline;
     let (raw, smooth) = (&fold.curve.loss, fold.curve.smooth.series());
     let valid = fold.at_epochs(|epoch| Some(epoch.valid_loss));
     if raw.is_empty() && valid.is_empty() {
         frame.render_widget(legend(fold, false, top.width), top);
-        frame.render_widget(Line::styled("no step yet", theme::FAINT).centered(), rest);
-        return;
+        return frame.render_widget(Line::styled("no step yet", theme::FAINT).centered(), rest);
     }
     let must: Vec<f64> = valid.iter().map(|p| p.1).chain(fold.curve.train_now()).collect();
     let steps = raw.points().len();
@@ -75,26 +72,18 @@ fn legend(fold: &Fold, spikes: bool, width: u16) -> Line<'static> {
         (Some(so_far), _) => format!("{}…", format::loss(so_far)),
         (None, last) => format::maybe_loss(last.map(|e| e.valid_loss)),
     };
-    let baseline = format::loss(fold.plan.baseline);
-    let figures = vec![
+    let mut line = Line::from(vec![
         Span::styled(format!("━ train {train}"), theme::TRAIN),
         Span::styled(format!(" • valid {valid}"), theme::VALID),
-    ];
-    let mut more = Vec::new();
-    if spikes {
-        more.push(Span::styled(" ▲ higher", theme::ALARM));
-    }
-    more.push(Span::styled(" ⠂ each step", theme::FAINT));
-    let mut line = Line::from(figures);
-    let long = Span::styled(format!(" ┅ baseline {baseline}"), theme::BASELINE);
-    line.push_span(match line.width() + long.width() <= width as usize {
-        true => long,
-        false => {
-            Span::styled(format!(" ┅ {}", format::short_loss(fold.plan.baseline)), theme::BASELINE)
-        }
-    });
-    for span in more {
-        if line.width() + span.width() <= width as usize {
+    ]);
+    let fits = |line: &Line, span: &Span| line.width() + span.width() <= width.into();
+    let baseline = fold.plan.baseline;
+    let long = Span::styled(format!(" ┅ baseline {}", format::loss(baseline)), theme::BASELINE);
+    let short = Span::styled(format!(" ┅ {}", format::short_loss(baseline)), theme::BASELINE);
+    line.push_span(if fits(&line, &long) { long } else { short });
+    let higher = spikes.then(|| Span::styled(" ▲ higher", theme::ALARM));
+    for span in higher.into_iter().chain([Span::styled(" ⠂ each step", theme::FAINT)]) {
+        if fits(&line, &span) {
             line.push_span(span);
         }
     }

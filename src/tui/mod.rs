@@ -1,15 +1,18 @@
 //! Terminal dashboard of a run.
 
+mod action;
 mod app;
 mod appearance;
 mod backend;
 mod capture;
 mod compact;
 mod confirm;
+mod context;
 mod crops;
 mod curves;
 mod decode;
 mod fold_keys;
+mod fold_table;
 mod folds;
 mod header;
 mod heat;
@@ -43,13 +46,15 @@ mod views;
 mod wait;
 mod wake;
 
+pub use action::Action;
 pub use app::{Attachment, Exit, Settings, Signals, run};
 pub use appearance::{Appearance, Depth, Ground};
 pub use backend::{Backend, Device};
-pub use keys::{Action, BINDINGS, Binding, Keymap};
+pub use context::View;
+pub use keys::{BINDINGS, Binding, Keymap};
 pub use pictures::Pictures;
 pub use runs::Answer;
 pub use screen::{Reply, Screen};
 pub use terminal::restore as restore_terminal;
-pub use views::{VIEWS, View};
+pub use views::VIEWS;
 pub use wake::Waker;

@@ -1,188 +1,40 @@
-//! Table of folds × epochs: a row per fold, a cell per epoch.
+//! Overview: is it going well? The panes that fit, or a line for each.
 
-use super::heat::Scale;
-use super::theme;
-use crate::run::event::FoldState;
-use crate::view::{Fold, State, fold, format};
+use super::context::Context;
+use super::crops::Gallery;
+use super::{compact, fold_table, layout, log, loss, progress, schedule, vertebrae};
 use ratatui::Frame;
 use ratatui::layout::Rect;
-use ratatui::style::{Modifier, Style};
-use ratatui::text::{Line, Span};
-use ratatui::widgets::Paragraph;
 
-/// Column widths.
-#[derive(Debug, Clone, Copy)]
-struct Columns {
-    epoch: usize,
-    /// Column for seeds that differ from the run's; 0 = none.
-    seed: usize,
-    strip: usize,
-}
-
-/// Maximum number of characters of a seed; of a longer one the last are shown.
-const SEED: usize = 8;
-/// A narrower strip is less useful than the seed.
-const STRIP: usize = 4;
-
-impl Columns {
-    fn of(folds: &[Fold], width: usize) -> Self {
-        let most = |text: &dyn Fn(&Fold) -> usize| folds.iter().map(text).max().unwrap_or(0);
-        let epoch = most(&|f| epoch(f).len()).max(5);
-        let seed = match most(&|f| seed(f).chars().count()) {
-            0 => 0,
-            n => n.max(4),
-        };
-        // Mark and fold, state, best@ep., and the space after each.
-        let figures = 4 + 1 + 10 + 1 + epoch + 1 + 9 + 1;
-        let strip = width.saturating_sub(figures);
-        match strip.checked_sub(seed + 1) {
-            Some(strip) if seed > 0 && strip >= STRIP => Self { epoch, seed, strip },
-            _ => Self { epoch, seed: 0, strip },
-        }
-    }
-}
-
-fn epoch(f: &Fold) -> String {
-    format!("{}/{}", f.at.epoch, f.epochs.len())
-}
-
-fn seed(f: &Fold) -> String {
-    let seed = f.seed.map(|seed| seed.to_string()).unwrap_or_default();
-    match seed.len().checked_sub(SEED) {
-        None | Some(0) => seed,
-        Some(more) => format!("…{}", &seed[more + 1..]),
-    }
-}
-
-/// Draws the table in queue order. `shown`: index of the fold whose curves are visible and that
-/// keys act on.
-pub fn draw(frame: &mut Frame, area: Rect, state: &State, shown: usize) {
-    let title = match state.folds.get(shown) {
-        Some(fold) if shown != state.current => {
-            format!("folds × epochs · keys act on fold {}", fold.plan.fold)
-        }
-        _ => "folds × epochs".into(),
+/// Draws the panes; returns whether crops are among them.
+pub fn draw(
+    log: &mut log::View,
+    gallery: &mut Gallery,
+    frame: &mut Frame,
+    area: Rect,
+    context: &Context,
+) -> bool {
+    let Context { state, shown, covered, .. } = *context;
+    let fold = context.fold();
+    let folds = state.folds.len().min(99) as u16;
+    let Some(panes) = layout::panes(area, folds, gallery.wanted()) else {
+        compact::draw(frame, area, state, fold);
+        return false;
     };
-    let block = theme::pane(&title);
-    let inner = block.inner(area);
-    frame.render_widget(block, area);
-    if state.folds.is_empty() {
-        frame.render_widget(Line::styled("waiting for the trainer's plan", theme::FAINT), inner);
-        return;
+    fold_table::draw(frame, panes.folds, state, shown);
+    progress::draw(frame, panes.progress, state);
+    loss::draw(frame, panes.loss, fold, shown != state.current);
+    if let Some(area) = panes.vertebrae {
+        vertebrae::draw(frame, area, fold);
     }
-    let columns = Columns::of(&state.folds, inner.width.into());
-    let scale = Scale::of_folds(&state.folds);
-    let epochs = state.folds.iter().map(|f| f.epochs.len()).max().unwrap_or(0);
-    let Columns { epoch, seed, strip } = columns;
-    let seed = if seed > 0 { format!("{:>seed$} ", "seed") } else { String::new() };
-    let mut lines = vec![Line::styled(
-        format!(
-            "{:>4} {:<10} {:>epoch$} {:>9} {seed}{}",
-            "fold",
-            "state",
-            "epoch",
-            "best@ep.",
-            heading(strip, epochs)
-        ),
-        theme::FAINT,
-    )];
-    // With more folds than rows, scroll the shown one into view.
-    let rows = (inner.height as usize).saturating_sub(1).max(1);
-    let first = (shown + 1).saturating_sub(rows).min(state.folds.len().saturating_sub(rows));
-    for (index, f) in state.folds.iter().enumerate().skip(first).take(rows) {
-        lines.push(row(f, columns, scale, index == shown));
+    if let Some(area) = panes.schedule {
+        schedule::draw(frame, area, state);
     }
-    frame.render_widget(Paragraph::new(lines), inner);
-}
-
-/// Heading of the strips, as wide as they are.
-fn heading(strip: usize, epochs: usize) -> String {
-    let each = match epochs.div_ceil(strip.max(1)) {
-        0 | 1 => String::new(),
-        n => format!(" of {n} epochs"),
-    };
-    let long = format!("valid loss{each}, ★ best");
-    let candidates = [long, format!("loss{each}"), "epochs".into()];
-    candidates.into_iter().find(|c| c.chars().count() <= strip).unwrap_or_default()
-}
-
-fn row(f: &Fold, columns: Columns, scale: Scale, shown: bool) -> Line<'static> {
-    let style = match f.state {
-        FoldState::Waiting => theme::FAINT,
-        FoldState::Training | FoldState::Validating => Style::new().add_modifier(Modifier::BOLD),
-        FoldState::Done => theme::GOOD,
-        FoldState::Paused | FoldState::Skipped | FoldState::Stopped => theme::WARN,
-        FoldState::Failed => theme::ALARM,
-    };
-    let best = f.best_epoch().map_or("–".into(), |e| {
-        let loss = match e.valid_loss {
-            loss if loss < 10.0 => format!("{loss:.4}"),
-            loss => format::short_loss(loss),
-        };
-        format!("{loss}@{}", e.at.epoch)
-    });
-    let Columns { epoch: width, seed: seed_width, strip } = columns;
-    let mark = if shown { "▸" } else { " " };
-    let seed = match seed_width {
-        0 => String::new(),
-        width => format!("{:>width$} ", seed(f)),
-    };
-    let figures = format!(
-        "{mark}{:>3} {:<10} {:>width$} {best:>9} {seed}",
-        f.plan.fold,
-        fold::word(f.state),
-        epoch(f)
-    );
-    let mut spans = vec![Span::styled(figures, style)];
-    spans.extend(cells(f, strip, scale));
-    let used: usize = spans.iter().skip(1).map(Span::width).sum();
-    let place = format!("  step {}/{}", f.at.step, f.plan.steps);
-    if stands(f) && used + place.chars().count() <= strip {
-        spans.push(Span::styled(place, style));
+    if let Some(area) = panes.log {
+        log.draw_pane(frame, area, state);
     }
-    Line::from(spans)
-}
-
-/// Whether the fold will resume in the middle of an epoch.
-fn stands(f: &Fold) -> bool {
-    matches!(f.state, FoldState::Paused | FoldState::Waiting) && f.epochs_done() < f.at.epoch
-}
-
-/// Draws one cell per epoch or, if there is no room, per group of epochs (with its best).
-fn cells(f: &Fold, width: usize, scale: Scale) -> Vec<Span<'static>> {
-    let epochs = f.epochs.len();
-    if width == 0 || epochs == 0 {
-        return Vec::new();
+    if let Some(area) = panes.crops {
+        gallery.draw(frame, area, state, covered);
     }
-    let bucket = epochs.div_ceil(width);
-    // Widen the cells, if there is room, so that they can be told apart.
-    let repeat = (width / epochs.div_ceil(bucket)).clamp(1, 3);
-    let best = f.best_epoch().map(|e| e.at.epoch);
-    let at_hand = f.epochs_done() + 1;
-    let active = matches!(f.state, FoldState::Training | FoldState::Validating);
-    (0..epochs.div_ceil(bucket))
-        .map(|cell| {
-            let numbers = cell * bucket + 1..(cell + 1) * bucket + 1;
-            let done: Vec<f64> = f.epochs[cell * bucket..epochs.min((cell + 1) * bucket)]
-                .iter()
-                .flatten()
-                .map(|e| e.valid_loss)
-                .collect();
-            if active && numbers.contains(&at_hand) {
-                return Span::styled("▸".repeat(repeat), Style::new().add_modifier(Modifier::BOLD));
-            }
-            if stands(f) && numbers.contains(&at_hand) {
-                return Span::styled("‖".repeat(repeat), theme::WARN);
-            }
-            if best.is_some_and(|b| numbers.contains(&b)) {
-                return Span::styled("★".repeat(repeat), theme::GOOD.add_modifier(Modifier::BOLD));
-            }
-            let bar = |loss| scale.bar(loss).to_string().repeat(repeat);
-            match done.iter().copied().reduce(f64::min) {
-                Some(loss) if loss < f.plan.baseline => Span::styled(bar(loss), theme::TRAIN),
-                Some(loss) => Span::styled(bar(loss), theme::WARN),
-                None => Span::styled("·".repeat(repeat), theme::FAINT),
-            }
-        })
-        .collect()
+    panes.crops.is_some()
 }

@@ -2,8 +2,9 @@
 
 mod encode;
 mod encoder;
+pub mod tiles;
 
-pub use encode::{Contrast, Encoded, Slice, Wanted, placeholder};
+pub use encode::{Contrast, Encoded, Slice, Wanted};
 pub use encoder::{Encoder, Ready};
 
 use super::appearance::{Appearance, Depth};

@@ -5,14 +5,13 @@ use crate::run::event::FoldState;
 use crate::view::{State, format, progress};
 use ratatui::Frame;
 use ratatui::layout::Rect;
+use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 /// Draws bars for step, epoch, fold and run, then the figures.
 pub fn draw(frame: &mut Frame, area: Rect, state: &State) {
-    let block = theme::pane("progress");
-    let inner = block.inner(area);
-    frame.render_widget(block, area);
+    let inner = theme::framed(frame, area, "progress");
     let width = inner.width as usize;
     let mut lines = bars(state, width);
     lines.extend(figures(state));
@@ -25,25 +24,22 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) {
 
 fn bars(state: &State, width: usize) -> Vec<Line<'static>> {
     let fold = state.fold();
-    let share = |a: usize, b: usize| a as f64 / b.max(1) as f64;
+    let innermost = |name, done, all: usize| {
+        bar(name, done as f64 / all.max(1) as f64, format!("{done}/{all}"), width)
+    };
     let innermost = match fold {
         Some(f) if f.state == FoldState::Validating => {
-            let (done, all) = (f.valid_batch, f.plan.valid_batches);
-            bar("valid", share(done, all), format!("{done}/{all}"), width)
+            innermost("valid", f.valid_batch, f.plan.valid_batches)
         }
-        Some(f) => {
-            let (done, all) = (f.at.step, f.plan.steps);
-            bar("step", share(done, all), format!("{done}/{all}"), width)
-        }
+        Some(f) => innermost("step", f.at.step, f.plan.steps),
         None => bar("step", 0.0, "–".into(), width),
     };
-    let epochs = fold.map_or(0, |f| f.epochs.len());
-    let epoch = fold.map_or(0, |f| f.at.epoch);
+    let (epoch, epochs) = fold.map_or((0, 0), |f| (f.at.epoch, f.epochs.len()));
     let count = |a: usize, b: usize| if b == 0 { "–".into() } else { format!("{a}/{b}") };
     let folds = state.folds.len();
     let over = state.folds.iter().filter(|f| f.is_over()).count();
     let begun = fold.is_some_and(|f| !f.is_over() && f.state != FoldState::Paused);
-    let nth = if begun { over + 1 } else { over };
+    let nth = over + usize::from(begun);
     let behind: f64 = state.folds.iter().map(|f| f.share_behind()).sum();
     let whole = progress::run_share(&state.folds);
     vec![
@@ -68,32 +64,27 @@ fn bar(name: &str, share: f64, text: String, width: usize) -> Line<'static> {
 
 fn figures(state: &State) -> Vec<Line<'static>> {
     let p = &state.progress;
-    let eta = match state.seconds_left() {
-        Some(seconds) => format!("~{}", format::duration(seconds)),
-        None => "–".into(),
-    };
+    let dash = || "–".to_string();
+    let eta = state.seconds_left().map_or_else(dash, |s| format!("~{}", format::duration(s)));
     let validating = state.fold().is_some_and(|f| f.state == FoldState::Validating);
-    let speed = if validating { p.valid_images_per_second() } else { None };
-    let speed = speed.or(p.images_per_second()).map_or("–".into(), format::rate);
-    let (name, seconds, share) = match validating.then(|| p.valid_seconds()).flatten() {
+    let speed = p.valid_images_per_second().filter(|_| validating).or(p.images_per_second());
+    let speed = speed.map_or_else(dash, format::rate);
+    let (name, seconds, share) = match p.valid_seconds().filter(|_| validating) {
         Some(seconds) => ("batch", Some(seconds), p.valid_data_share()),
         None => ("step", p.step_seconds(), p.data_share()),
     };
-    let seconds = seconds.map_or("–".into(), format::seconds);
-    let slow = share.is_some_and(|s| s > 0.2);
-    let share = share.map_or("–".into(), format::share);
+    let seconds = seconds.map_or_else(dash, format::seconds);
+    let (mark, style) = match share {
+        Some(share) if share > 0.2 => (" !", theme::WARN),
+        _ => ("", Style::new()),
+    };
+    let wait = format!("data wait {}{mark}", share.map_or_else(dash, format::share));
     vec![
         Line::from(vec![
             Span::from("ETA   "),
             Span::styled(eta, theme::KEY),
             Span::from(format!("  {speed} img/s")),
         ]),
-        Line::from(vec![
-            Span::from(format!("{name:<6}{seconds}  ")),
-            Span::styled(
-                format!("data wait {share}{}", if slow { " !" } else { "" }),
-                if slow { theme::WARN } else { ratatui::style::Style::new() },
-            ),
-        ]),
+        Line::from(vec![Span::from(format!("{name:<6}{seconds}  ")), Span::styled(wait, style)]),
     ]
 }

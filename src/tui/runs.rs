@@ -1,7 +1,7 @@
 //! Runs view: is it better than before? All runs next to this one, and their validation losses in
 //! one chart.
 
-use super::keys::Scroll;
+use super::action::Scroll;
 use super::plot::{self, Data, Layer, Plot, Shape};
 use super::theme;
 use crate::export;
@@ -10,7 +10,7 @@ use crate::view::{State, format, runs};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::style::{Modifier, Style};
+use ratatui::style::Style;
 use ratatui::text::Line;
 use ratatui::widgets::Paragraph;
 use std::collections::BTreeMap;
@@ -111,13 +111,7 @@ impl View {
 
     /// Moves through the list.
     pub fn scroll(&mut self, scroll: Scroll) {
-        let last = self.rows.as_ref().map_or(0, Vec::len).saturating_sub(1);
-        self.row = match scroll {
-            Scroll::Up => self.row.saturating_sub(1),
-            Scroll::Down => (self.row + 1).min(last),
-            Scroll::PageUp | Scroll::Home => 0,
-            Scroll::PageDown | Scroll::End => last,
-        };
+        self.row = scroll.row(self.row, self.rows.as_ref().map_or(0, Vec::len));
     }
 
     /// Adds the selected run's curve to the chart, or removes it; returns the reason if it cannot.
@@ -153,8 +147,7 @@ impl View {
         if rows.is_empty() {
             let text =
                 if self.is_waiting() { "reading the runs …" } else { "there are no other runs" };
-            frame.render_widget(Line::styled(text, theme::FAINT), area);
-            return;
+            return frame.render_widget(Line::styled(text, theme::FAINT), area);
         }
         let most = (area.height / 2).max(4);
         let list = (rows.len() as u16 + 1).clamp(3, most);
@@ -178,7 +171,7 @@ impl View {
             theme::FAINT,
         )];
         let room = usize::from(area.height).saturating_sub(1).max(1);
-        let first = (self.row + 1).saturating_sub(room).min(rows.len().saturating_sub(room));
+        let first = (self.row + 1).saturating_sub(room);
         for (i, row) in rows.iter().enumerate().skip(first).take(room) {
             let is_own = own == Some(row.run.as_str());
             let drawn = is_own || self.curves.contains_key(&row.run);
@@ -195,12 +188,8 @@ impl View {
                 format::maybe_loss(row.best().map(FoldBest::loss)),
                 row.ago().map_or("–".into(), |s| format!("{} ago", format::duration(s))),
             );
-            let style = match (is_own, i == self.row) {
-                (_, true) => Style::new().add_modifier(Modifier::BOLD),
-                (true, false) => theme::series(0),
-                (false, false) => Style::new(),
-            };
-            lines.push(Line::styled(text, style));
+            let own = if is_own { theme::series(0) } else { Style::new() };
+            lines.push(Line::styled(text, if i == self.row { theme::KEY } else { own }));
         }
         frame.render_widget(Paragraph::new(lines), area);
     }
@@ -211,12 +200,10 @@ impl View {
     }
 
     fn draw_chart(&self, frame: &mut Frame, area: Rect, state: &State) {
-        let [head, body] =
-            Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
+        let [head, body] = theme::below_heading(area);
         let mut parts = vec![("mean valid loss by epoch".to_string(), theme::TITLE)];
-        let names = std::iter::once(OWN).chain(self.curves.keys().map(String::as_str));
-        let named = names.enumerate();
-        parts.extend(named.map(|(i, name)| (format!("• {i} {name}"), theme::series(i))));
+        let names = std::iter::once(OWN).chain(self.curves.keys().map(String::as_str)).enumerate();
+        parts.extend(names.map(|(i, name)| (format!("• {i} {name}"), theme::series(i))));
         frame.render_widget(plot::legend(parts, head.width), head);
         if self.with_plot(state, |plot| frame.render_widget(plot, body)).is_none() {
             let text = "no epoch is finished yet; o lays a run's curve here";
@@ -228,12 +215,9 @@ impl View {
     /// epoch.
     fn with_plot<R>(&self, state: &State, then: impl FnOnce(&Plot) -> R) -> Option<R> {
         let own = runs::curve(state);
-        let others = self
-            .curves
-            .iter()
-            .map(|(name, curve)| (name.as_str(), curve.as_deref().unwrap_or_default()));
-        let all: Vec<(&str, &[(f64, f64)])> =
-            std::iter::once((OWN, own.as_slice())).chain(others).collect();
+        let mut all: Vec<(&str, &[(f64, f64)])> = vec![(OWN, &own)];
+        let others = self.curves.iter();
+        all.extend(others.map(|(name, curve)| (&**name, curve.as_deref().unwrap_or_default())));
         let layers = all.iter().enumerate().map(|(i, (name, points))| {
             let layer = Layer::new(Data::Points(points), Shape::Beads, theme::series(i));
             Layer { name: char::from_digit(i as u32, 10), ..layer }.called(*name)

@@ -5,9 +5,7 @@ use crate::axis::HIGHEST;
 use crate::view::{State, format};
 use ratatui::Frame;
 use ratatui::layout::Rect;
-use ratatui::style::{Modifier, Style};
 use ratatui::symbols::Marker;
-use ratatui::text::Line;
 use ratatui::widgets::{Axis, Chart, Dataset, GraphType};
 
 /// Draws the schedule: x = epochs of all folds, one fold after the other.
@@ -26,14 +24,11 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) {
     };
     let block = theme::pane(&format!("learning rate {}", format::learning_rate(now)));
     let all = epochs * state.folds.len().max(1);
-    let x_now = (state.current * epochs + within) as f64
-        + state.fold().map_or(0.0, |f| {
-            if f.epochs_done() == at.epoch {
-                1.0
-            } else {
-                at.step as f64 / f.plan.steps.max(1) as f64
-            }
-        });
+    let part = state.fold().map_or(0.0, |f| match f.epochs_done() == at.epoch {
+        true => 1.0,
+        false => at.step as f64 / f.plan.steps.max(1) as f64,
+    });
+    let x_now = (state.current * epochs + within) as f64 + part;
     let high = plan.learning_rates.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
     let high = high.min(HIGHEST);
     // The rate is constant within an epoch, so the line is a staircase.
@@ -45,29 +40,17 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) {
         .collect();
     let upright = [(x_now, 0.0), (x_now, high)];
     let marker = [(x_now, now)];
+    let data = |data, marker, graph_type, style| {
+        Dataset::default().data(data).marker(marker).graph_type(graph_type).style(style)
+    };
     let datasets = vec![
-        Dataset::default()
-            .data(&line)
-            .marker(Marker::Braille)
-            .graph_type(GraphType::Line)
-            .style(theme::TRAIN),
-        Dataset::default()
-            .data(&upright)
-            .marker(Marker::Braille)
-            .graph_type(GraphType::Line)
-            .style(theme::FAINT),
-        Dataset::default()
-            .data(&marker)
-            .marker(Marker::Dot)
-            .graph_type(GraphType::Scatter)
-            .style(Style::new().add_modifier(Modifier::BOLD)),
+        data(&line, Marker::Braille, GraphType::Line, theme::TRAIN),
+        data(&upright, Marker::Braille, GraphType::Line, theme::FAINT),
+        data(&marker, Marker::Dot, GraphType::Scatter, theme::KEY),
     ];
-    let labels: Vec<Line> = match state.folds.as_slice() {
-        [] | [_] => vec!["epoch 1".into(), format!("{epochs}").into()],
-        [first, .., last] => vec![
-            format!("fold {}", first.plan.fold).into(),
-            format!("fold {}", last.plan.fold).into(),
-        ],
+    let labels = match state.folds.as_slice() {
+        [] | [_] => ["epoch 1".into(), epochs.to_string()],
+        [first, .., last] => [first, last].map(|fold| format!("fold {}", fold.plan.fold)),
     };
     let chart = Chart::new(datasets)
         .block(block)

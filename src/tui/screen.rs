@@ -1,17 +1,18 @@
 //! The whole screen: its contents, and the effects of keys. Independent of clock and terminal, so
 //! that tests can draw it.
 
+use super::action::{Action, OfFold, Scroll};
 use super::appearance::Appearance;
 use super::confirm::{self, Question};
-use super::crops;
+use super::context::{Context, View};
 use super::fold_keys::verdict;
-use super::keys::{Action, Keymap, OfFold, Scroll};
+use super::keys::Keymap;
 use super::pictures::Pictures;
-use super::views::View;
-use super::{curves, folds, help, levels, log, runs, slices};
+use super::views::{Entry, Views};
+use super::{crops, help, runs};
 use crate::config::MOST_EPOCHS;
 use crate::run::event::Stamped;
-use crate::run::{Command, FoldAction, SliceRequest};
+use crate::run::{Command, FoldAction};
 use crate::view::{Fold, State};
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
@@ -22,9 +23,21 @@ mod draw;
 mod files;
 mod mouse;
 mod pictures;
-mod reply;
 
-pub use reply::Reply;
+/// Response to a key.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Reply {
+    /// Nothing beyond redrawing.
+    Nothing,
+    /// Send this command to the trainer.
+    Send(Command),
+    /// Leave the screen once the run is over.
+    Leave,
+    /// Leave the screen without affecting training.
+    Detach,
+    /// Give the terminal back to the shell until `fg`.
+    Suspend,
+}
 
 /// Overlay on top of the panes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +63,6 @@ pub struct Screen {
     view: View,
     keys: Keymap,
     appearance: Appearance,
-    pictures: crops::Gallery,
     overlay: Option<Overlay>,
     /// The user has quit before the run ended.
     leaving: bool,
@@ -58,14 +70,9 @@ pub struct Screen {
     /// Number of the selected fold, which keys act on; `None` = the one in training.
     selected_fold: Option<usize>,
     notice: Option<Notice>,
-    log: log::View,
     /// Number of alerts for which the bell was rung or is not needed.
     rung: u64,
-    curves: curves::View,
-    folds: folds::View,
-    levels: levels::View,
-    runs: runs::View,
-    slices: slices::Slices,
+    views: Views,
     /// Folder of the runs.
     dir: Option<PathBuf>,
     /// Area of the tabs at the last draw.
@@ -82,19 +89,13 @@ impl Screen {
             view: View::default(),
             keys,
             appearance,
-            pictures: crops::Gallery::new(pictures),
             overlay: None,
             leaving: false,
             help: help::Keys::default(),
             selected_fold: None,
             notice: None,
-            log: log::View::default(),
             rung: 0,
-            curves: curves::View::default(),
-            folds: folds::View::default(),
-            levels: levels::View::default(),
-            runs: runs::View::default(),
-            slices: slices::Slices::new(pictures),
+            views: Views::new(pictures),
             dir: None,
             tabs: Rect::default(),
             dragged_from: None,
@@ -110,19 +111,19 @@ impl Screen {
     /// Adds the runs in `dir` for comparison.
     pub fn beside_runs_in(mut self, dir: PathBuf) -> Self {
         self.dir = Some(dir.clone());
-        self.runs = runs::View::of(dir);
+        self.views.runs = runs::View::of(dir);
         self
     }
 
     /// Removes the pane of crops, for a run without previews.
     pub fn without_previews(mut self) -> Self {
-        self.pictures = crops::Gallery::new(Pictures::Off);
+        self.views.gallery = crops::Gallery::new(Pictures::Off);
         self
     }
 
     /// Takes in data of other runs.
     pub fn take_runs(&mut self, answer: runs::Answer) {
-        self.runs.take(answer);
+        self.views.runs.take(answer);
     }
 
     /// Folds an event in.
@@ -164,8 +165,9 @@ impl Screen {
         }
         self.notice = None;
         let control = key.modifiers.contains(KeyModifiers::CONTROL);
-        if self.view == View::Log && self.log.is_typing() && self.overlay.is_none() && !control {
-            self.log.type_key(key, &self.state);
+        let typing = self.view == View::Log && self.views.log.is_typing();
+        if typing && self.overlay.is_none() && !control {
+            self.views.log.type_key(key, &self.state);
             return Reply::Nothing;
         }
         if let (Some(Overlay::Help), Some(scroll)) = (self.overlay, Scroll::of(key.code)) {
@@ -332,18 +334,19 @@ impl Screen {
             Action::PreviousView => self.show(self.view.beside(-1)),
             Action::FoldBefore => self.select_fold(-1),
             Action::FoldAfter => self.select_fold(1),
-            Action::Log(scroll) => {
-                self.log.scroll(scroll, &self.state, self.view == View::Log);
+            Action::Scroll(to) => {
+                let (view, views, context) = self.current(self.state.at);
+                if let Some((_, scroll)) = view.scroll {
+                    scroll(views, to, &context);
+                }
             }
-            Action::LogFilter(key) => self.log.act(key, &self.state),
-            Action::Chart(key) => self.curves.act(key),
-            Action::Vertebra(scroll) => self.levels.scroll(scroll),
-            Action::EpochBefore => self.folds.select_epoch(-1, &self.state),
-            Action::EpochAfter => self.folds.select_epoch(1, &self.state),
-            Action::Runs(scroll) => self.runs.scroll(scroll),
+            Action::LogFilter(key) => self.views.log.act(key, &self.state),
+            Action::Chart(key) => self.views.curves.act(key),
+            Action::EpochBefore => self.views.folds.select_epoch(-1, &self.state),
+            Action::EpochAfter => self.views.folds.select_epoch(1, &self.state),
             Action::MarkRun => {
                 let own = self.state.plan.as_ref().map(|plan| plan.name.as_str());
-                if let Some(why) = self.runs.mark(own) {
+                if let Some(why) = self.views.runs.mark(own) {
                     return self.notice(why);
                 }
             }
@@ -351,14 +354,14 @@ impl Screen {
             Action::Acknowledge => return self.notice("there is no alert to acknowledge"),
             Action::Crops(key) => {
                 let fold = self.state.folds.get(self.shown());
-                if let Err(why) = self.slices.key(key, &self.state, fold) {
+                if let Err(why) = self.views.crops.key(key, &self.state, fold) {
                     return self.notice(why);
                 }
             }
-            Action::ToggleRaw if !self.pictures.wanted() && self.view != View::Crops => {
+            Action::ToggleRaw if !self.views.gallery.wanted() && self.view != View::Crops => {
                 return self.notice("there are no crops: ui.preview_seconds is 0");
             }
-            Action::ToggleRaw => self.pictures.toggle_raw(),
+            Action::ToggleRaw => self.views.gallery.raw = !self.views.gallery.raw,
             Action::Export => return self.export(),
             Action::Summary if self.overlay == Some(Overlay::Summary) => self.overlay = None,
             Action::Summary if self.state.is_over() => self.overlay = Some(Overlay::Summary),
@@ -370,18 +373,17 @@ impl Screen {
                 return self.notice("this stays open when the run has ended");
             }
             Action::Close if self.overlay.is_some() => self.overlay = None,
-            Action::Close if self.view == View::Crops => self.slices.release(),
-            Action::Close if self.view == View::Curves => {
-                self.curves.put_cursor_away();
-            }
-            Action::Close if self.view == View::Folds => {
-                self.folds.follow();
-            }
-            Action::Close => {
-                self.log.clear();
-            }
+            Action::Close => (self.view.entry().close)(&mut self.views),
         }
         Reply::Nothing
+    }
+
+    /// The view's entry, what the views remember, and what they show. `now`: seconds since the run
+    /// started.
+    fn current(&mut self, now: f64) -> (&'static Entry, &mut Views, Context<'_>) {
+        let (shown, covered) = (self.shown(), self.overlay.is_some());
+        let context = Context { state: &self.state, shown, covered, now };
+        (self.view.entry(), &mut self.views, context)
     }
 
     fn show(&mut self, view: View) {

@@ -5,8 +5,10 @@ mod listed;
 mod panes;
 mod tiles;
 
-use super::keys::CropKey;
-use super::pictures::{Contrast, Encoder, Pictures, placeholder};
+use super::action::CropKey;
+use super::context::Context;
+use super::pictures::tiles::{Tiles, draw};
+use super::pictures::{Contrast, Encoder, Pictures};
 use super::theme;
 use crate::run::SliceRequest;
 use crate::run::event::{Prediction, Preview};
@@ -14,8 +16,7 @@ use crate::view::{Fold, State};
 use listed::{Entry, Listed, SliceNumber, StudyList, most_wrong};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::text::Line;
-use tiles::{SliceTile, TileStyle, Tiles};
+use tiles::{SliceTile, TileStyle};
 
 /// Seconds after which an unanswered request for a slice is repeated.
 const PATIENCE: f64 = 2.0;
@@ -27,7 +28,8 @@ const OVER: &str =
 
 /// State of the view.
 pub struct Slices {
-    encoder: Encoder<Tiles>,
+    /// Encodes the pictures.
+    pub encoder: Encoder<Tiles>,
     list: StudyList,
     /// The batch being looked at; `None` = the newest.
     held: Option<Preview>,
@@ -38,26 +40,11 @@ pub struct Slices {
     place: Option<SliceNumber>,
     /// Whether to show all studies at once.
     grid: bool,
-    outline: bool,
-    contrast: Contrast,
+    style: TileStyle,
     /// The newest request and, once known, its time in seconds since the run started.
     asked: Option<(SliceRequest, Option<f64>)>,
     /// The request to send next.
     wanted: Option<SliceRequest>,
-}
-
-/// Input for drawing the view.
-pub struct Context<'a> {
-    /// The run's state.
-    pub state: &'a State,
-    /// The selected fold.
-    pub fold: Option<&'a Fold>,
-    /// Whether to show slices before augmentation.
-    pub raw: bool,
-    /// Whether an overlay is on top.
-    pub covered: bool,
-    /// Seconds since the run started.
-    pub now: f64,
 }
 
 impl Slices {
@@ -70,26 +57,10 @@ impl Slices {
             study: (None, 0),
             place: None,
             grid: false,
-            outline: true,
-            contrast: Contrast::default(),
+            style: TileStyle { raw: false, outline: true, contrast: Contrast::default() },
             asked: None,
             wanted: None,
         }
-    }
-
-    /// Moves encoding to a thread of its own, which calls `wake` when pictures are ready.
-    pub fn go_aside(&mut self, wake: impl Fn() + Send + 'static) {
-        self.encoder.go_aside(wake);
-    }
-
-    /// Whether newer pictures are ready to be drawn.
-    pub fn take(&mut self) -> bool {
-        self.encoder.take()
-    }
-
-    /// Discards the encoded pictures, so that the next draw encodes them again.
-    pub fn forget(&mut self) {
-        self.encoder.forget();
     }
 
     /// Returns the slice to request, once.
@@ -109,6 +80,7 @@ impl Slices {
         state: &State,
         fold: Option<&Fold>,
     ) -> Result<(), &'static str> {
+        let TileStyle { outline, contrast, .. } = &mut self.style;
         match key {
             CropKey::List => {
                 self.list = match self.list {
@@ -118,12 +90,12 @@ impl Slices {
                 (self.held, self.study, self.place) = (None, (None, 0), None);
                 return Ok(());
             }
-            CropKey::Outline => self.outline = !self.outline,
-            CropKey::Narrower => self.contrast = self.contrast.changed(1, 0),
-            CropKey::Wider => self.contrast = self.contrast.changed(-1, 0),
-            CropKey::Brighter => self.contrast = self.contrast.changed(0, -1),
-            CropKey::Darker => self.contrast = self.contrast.changed(0, 1),
-            CropKey::Reset => self.contrast = Contrast::default(),
+            CropKey::Outline => *outline = !*outline,
+            CropKey::Narrower => *contrast = contrast.changed(1, 0),
+            CropKey::Wider => *contrast = contrast.changed(-1, 0),
+            CropKey::Brighter => *contrast = contrast.changed(0, -1),
+            CropKey::Darker => *contrast = contrast.changed(0, 1),
+            CropKey::Reset => *contrast = Contrast::default(),
             CropKey::Grid => self.grid = !self.grid,
             _ => return self.walk(key, state, fold),
         }
@@ -202,9 +174,11 @@ impl Slices {
     }
 
     /// Draws the view. If a slice is missing, [`Self::take_slice_request`] returns the request.
-    pub fn draw(&mut self, frame: &mut Frame, area: Rect, context: &Context) {
+    /// `raw`: show slices before augmentation.
+    pub fn draw(&mut self, frame: &mut Frame, area: Rect, context: &Context, raw: bool) {
+        self.style.raw = raw;
         let held = self.held.take();
-        let listed = listed(self.list, held.as_ref(), context.state, context.fold);
+        let listed = listed(self.list, held.as_ref(), context.state, context.fold());
         match listed.filter(|listed| !listed.entries.is_empty()) {
             Some(listed) => self.draw_listed(frame, area, context, &listed, held.is_some()),
             None => self.draw_nothing(frame, area, context),
@@ -214,15 +188,12 @@ impl Slices {
 
     fn draw_nothing(&self, frame: &mut Frame, area: Rect, context: &Context) {
         let why = match self.list {
-            StudyList::Worst if context.fold.is_none() => "the run is starting",
+            StudyList::Worst if context.fold().is_none() => "the run is starting",
             StudyList::Worst => "no study was validated yet; w shows the batch at hand",
             StudyList::Batch => "no crops were shown yet; w shows the worst of the last validation",
         };
-        let block = theme::pane("crops");
-        let inner = block.inner(area);
-        frame.render_widget(block, area);
-        let middle = Rect { y: inner.y + inner.height / 2, height: inner.height.min(1), ..inner };
-        frame.render_widget(Line::styled(why, theme::FAINT).centered(), middle);
+        let inner = theme::framed(frame, area, "crops");
+        theme::middle(frame, inner, why);
     }
 
     fn draw_listed(
@@ -248,10 +219,8 @@ impl Slices {
         if let Some(area) = areas.strip {
             panes::strip(frame, area, entry.prediction, place, &context.state.constant);
         }
-        let title = self.picture_title(listed, context);
-        let block = theme::pane(&title);
-        let inner = block.inner(areas.picture);
-        frame.render_widget(block, areas.picture);
+        let title = self.picture_title(listed);
+        let inner = theme::framed(frame, areas.picture, &title);
         let shown: Vec<usize> = match self.grid {
             true => (0..listed.entries.len()).collect(),
             false => vec![at],
@@ -268,18 +237,18 @@ impl Slices {
         }
     }
 
-    fn picture_title(&self, listed: &Listed, context: &Context) -> String {
-        let what = match (self.list, context.raw) {
+    fn picture_title(&self, listed: &Listed) -> String {
+        let TileStyle { raw, outline, contrast } = self.style;
+        let what = match (self.list, raw) {
             (_, true) => "raw",
             (StudyList::Worst, false) => "as validated",
             (StudyList::Batch, false) => "as the network saw it",
         };
-        let Contrast { width, level } = self.contrast;
-        let contrast = match self.contrast == Contrast::default() {
-            true => String::new(),
-            false => format!(" · window {:+} level {level:+}", -width),
+        let contrast = match contrast {
+            Contrast { width: 0, level: 0 } => String::new(),
+            Contrast { width, level } => format!(" · window {:+} level {level:+}", -width),
         };
-        let mask = if self.outline { " · mask outlined" } else { "" };
+        let mask = if outline { " · mask outlined" } else { "" };
         let many =
             if self.grid { format!("{} studies · ", listed.entries.len()) } else { String::new() };
         format!("{many}{what}{mask}{contrast}")
@@ -301,34 +270,22 @@ impl Slices {
             let prediction = listed.entries[entry].prediction;
             let place = if entry == at { place } else { listed.first_slice(prediction) };
             let request = listed.request(prediction, place);
-            match listed.slice(context.state, &request, context.raw) {
-                _ if off => {
-                    let slice = Err(OFF.into());
-                    there.push((SliceTile { entry, prediction, place, slice }, area));
+            let slice = match listed.slice(context.state, &request, self.style.raw) {
+                _ if off => Err(OFF.into()),
+                Some(slice) => slice,
+                None if !context.state.can_read_slices() => Err(OVER.into()),
+                None => {
+                    missing = missing.or(Some(request));
+                    continue;
                 }
-                Some(slice) => there.push((SliceTile { entry, prediction, place, slice }, area)),
-                None if !context.state.can_read_slices() => {
-                    let slice = Err(OVER.into());
-                    there.push((SliceTile { entry, prediction, place, slice }, area));
-                }
-                None => missing = missing.or(Some(request)),
-            }
+            };
+            there.push((SliceTile { entry, prediction, place, slice }, area));
         }
         self.ask(missing.as_ref(), context.now);
-        let style = TileStyle { raw: context.raw, outline: self.outline, contrast: self.contrast };
-        let painted = self.encoder.pictures().are_painted();
-        let ready = match there.is_empty() {
-            // Keep the previous picture until the new one is ready.
-            true => self.encoder.last(),
-            false => {
-                let (tiles, wanted) = tiles::tiles(inner, there, style);
-                self.encoder.show(tiles, wanted)
-            }
-        };
-        match ready.filter(|r| r.of.inner == inner && !(context.covered && painted)) {
-            Some(ready) => tiles::draw(frame, ready, (shown.len() > 1).then_some(at)),
-            None => placeholder(frame, inner),
-        }
+        // Keep the previous picture until the new one is ready.
+        let new = (!there.is_empty()).then(|| tiles::tiles(there, self.style));
+        let chosen = (shown.len() > 1).then_some(at);
+        draw(frame, inner, &mut self.encoder, new, chosen, context.covered);
     }
 
     /// Requests `missing`, unless that was done recently.

@@ -5,7 +5,6 @@ use crate::run::event::SkippedStudy;
 use crate::view::{State, format, report};
 use ratatui::Frame;
 use ratatui::layout::Rect;
-use ratatui::style::Style;
 use ratatui::text::Line;
 
 /// Maximum number of skipped studies named.
@@ -39,13 +38,10 @@ fn lines(state: &State, width: usize, with_paths: bool, named: usize) -> Vec<Lin
     } else {
         lines.push(Line::from(report::RESULTS).style(theme::TITLE));
     }
-    for b in best {
-        let better = b.loss() < b.baseline;
-        lines.push(
-            Line::from(format!("{}{}", report::result(b), if better { "" } else { "  no better" }))
-                .style(if better { Style::new() } else { theme::WARN }),
-        );
-    }
+    lines.extend(best.iter().map(|best| match best.loss() < best.baseline {
+        true => Line::from(report::result(best)),
+        false => Line::styled(format!("{}  no better", report::result(best)), theme::WARN),
+    }));
     let saved = state.folds.iter().filter_map(|f| f.best_path.as_ref().or(f.last_path.as_ref()));
     let paths: Vec<Line> =
         saved.map(|path| Line::from(format::study(path, width)).style(theme::KEY)).collect();

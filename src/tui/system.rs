@@ -14,6 +14,8 @@ use ratatui::text::{Line, Span};
 const WIDTH: u16 = 34;
 /// Minimum height of a chart with title and axis, rows.
 const HEIGHT: u16 = 7;
+/// Bytes of a gibibyte.
+const GIB: f64 = (1 << 30) as f64;
 
 /// A small chart with its name, its newest value and its lines.
 struct Panel<'a> {
@@ -23,149 +25,110 @@ struct Panel<'a> {
     /// End of the y axis, if it does not follow from the values.
     high: Option<f64>,
     label: fn(f64) -> String,
-    /// Whether values are bytes.
-    bytes: bool,
+    /// What the axis counts in.
+    round: f64,
+}
+
+impl<'a> Panel<'a> {
+    /// A panel of one series that tells its newest value as its axis does.
+    fn of(name: &'static str, series: &'a Series, label: fn(f64) -> String) -> Self {
+        let lines = vec![(series, theme::TRAIN)];
+        let now = series.last().map(|point| label(point.y.into()));
+        Self { name, now: String::new(), lines, high: None, label, round: 1.0 }.now(now)
+    }
+
+    /// A panel of bytes. `now`: those in question, and all.
+    fn of_bytes(name: &'static str, series: &'a Series, now: Option<(u64, u64)>) -> Self {
+        let now = now.map(|(some, all)| format!("{} of {}", gib(some as f64), gib(all as f64)));
+        Self { round: GIB, ..Self::of(name, series, gib).now(now) }
+    }
+
+    fn now(self, now: Option<String>) -> Self {
+        Self { now: now.unwrap_or("–".into()), ..self }
+    }
+
+    fn styled(mut self, style: Style) -> Self {
+        self.lines.iter_mut().for_each(|line| line.1 = style);
+        self
+    }
+
+    fn upto(self, high: Option<f64>) -> Self {
+        Self { high, ..self }
+    }
 }
 
 /// Draws the view.
 pub fn draw(frame: &mut Frame, area: Rect, state: &State) {
-    let [head, body] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
+    let [head, body] = theme::below_heading(area);
     frame.render_widget(headline(state), head);
-    let panels: Vec<Panel> = panels(state).into_iter().filter(is_there).collect();
+    let panels = panels(state);
     if panels.is_empty() {
-        frame.render_widget(Line::styled("nothing is measured yet", theme::FAINT).centered(), body);
-        return;
+        let text = Line::styled("nothing is measured yet", theme::FAINT).centered();
+        return frame.render_widget(text, body);
     }
     let columns = (body.width / WIDTH).clamp(1, 3).min(panels.len() as u16);
     let most = (body.height / HEIGHT).max(1);
     let rows = (panels.len() as u16).div_ceil(columns).min(most);
     let lanes = Layout::vertical(vec![Constraint::Fill(1); rows.into()]).split(body);
-    for (i, panel) in panels.iter().enumerate().take(usize::from(rows * columns)) {
+    for (lane, panels) in lanes.iter().zip(panels.chunks(columns.into())) {
         let cells = vec![Constraint::Fill(1); columns.into()];
-        let cells = Layout::horizontal(cells).spacing(2).split(lanes[i / usize::from(columns)]);
-        draw_panel(frame, cells[i % usize::from(columns)], panel);
+        let cells = Layout::horizontal(cells).spacing(2).split(*lane);
+        cells.iter().zip(panels).for_each(|(cell, panel)| draw_panel(frame, *cell, panel));
     }
 }
 
 /// Summary of the device and its utilisation.
 fn headline(state: &State) -> Line<'static> {
     let p = &state.progress;
-    let mut parts = Vec::new();
-    if let Some(plan) = &state.plan {
-        parts.push(plan.device.clone());
-    }
-    if let Some(seconds) = p.step_seconds() {
-        parts.push(format!("a step takes {}", format::seconds(seconds)));
-    }
-    if let Some(share) = p.data_share() {
-        parts.push(format!("{} of it waiting for data", format::share(share)));
-    }
-    if let Some(load) = state.system.as_ref().and_then(|system| system.load) {
-        parts.push(format!("load {load:.1}"));
-    }
+    let load = state.system.as_ref().and_then(|system| system.load);
+    let parts = [
+        state.plan.as_ref().map(|plan| plan.device.clone()),
+        p.step_seconds().map(|s| format!("a step takes {}", format::seconds(s))),
+        p.data_share().map(|share| format!("{} of it waiting for data", format::share(share))),
+        load.map(|load| format!("load {load:.1}")),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
     Line::styled(parts.join(" · "), theme::TITLE)
 }
 
+/// Panels of what is measured.
 fn panels(state: &State) -> Vec<Panel<'_>> {
-    let h = &state.history;
-    let system = state.system.as_ref();
-    let gpu = state.gpu.as_ref();
-    let dash = || "–".to_string();
-    let newest = |series: &Series, text: &dyn Fn(f64) -> String| {
-        series.last().map_or_else(dash, |point| text(point.y.into()))
-    };
+    let (h, p) = (&state.history, &state.progress);
     let percent = |x: f64| format!("{x:.0}%");
-    let of = |used: u64, total: u64| format!("{} of {}", gib(used as f64), gib(total as f64));
-    vec![
-        Panel {
-            name: "training images a second",
-            now: state.progress.images_per_second().map_or_else(dash, format::rate),
-            lines: vec![(&h.images_per_second, theme::TRAIN)],
-            high: None,
-            label: format::rate,
-            bytes: false,
-        },
-        Panel {
-            name: "waiting for data",
-            now: state.progress.data_share().map_or_else(dash, format::share),
-            lines: vec![(&h.data_share, theme::VALID)],
-            high: None,
-            label: format::share,
-            bytes: false,
-        },
-        Panel {
-            name: "CPU, all cores",
-            now: newest(&h.cpu, &percent),
-            lines: vec![(&h.cpu, theme::TRAIN)],
-            high: Some(100.0),
-            label: |x| format!("{x:.0}%"),
-            bytes: false,
-        },
-        Panel {
-            name: "CPU, this process",
-            now: newest(&h.process_cpu, &percent),
-            lines: vec![(&h.process_cpu, theme::TRAIN)],
-            high: None,
-            label: |x| format!("{x:.0}%"),
-            bytes: false,
-        },
-        Panel {
-            name: "memory, own and all",
-            now: system.map_or_else(dash, |s| of(s.memory_used, s.memory_total)),
-            lines: vec![(&h.memory_used, theme::FAINT), (&h.resident, theme::TRAIN)],
-            high: system.map(|s| s.memory_total as f64),
-            label: gib,
-            bytes: true,
-        },
-        Panel {
-            name: "disk, free",
-            now: match system.map(|s| (s.disk_free, s.disk_total)) {
-                Some((Some(free), Some(total))) => of(free, total),
-                _ => dash(),
-            },
-            lines: vec![(&h.disk_free, theme::VALID)],
-            high: None,
-            label: gib,
-            bytes: true,
-        },
-        Panel {
-            name: "GPU",
-            now: newest(&h.gpu_utilisation, &percent),
-            lines: vec![(&h.gpu_utilisation, theme::TRAIN)],
-            high: Some(100.0),
-            label: |x| format!("{x:.0}%"),
-            bytes: false,
-        },
-        Panel {
-            name: "GPU memory",
-            now: gpu.map_or_else(dash, |g| of(g.memory_used, g.memory_total)),
-            lines: vec![(&h.gpu_memory, theme::TRAIN)],
-            high: gpu.map(|g| g.memory_total as f64),
-            label: gib,
-            bytes: true,
-        },
-        Panel {
-            name: "GPU temperature",
-            now: newest(&h.gpu_temperature, &|x| format!("{x:.0} °C")),
-            lines: vec![(&h.gpu_temperature, theme::VALID)],
-            high: None,
-            label: |x| format!("{x:.0}°"),
-            bytes: false,
-        },
-        Panel {
-            name: "GPU power",
-            now: newest(&h.gpu_watts, &|x| format!("{x:.0} W")),
-            lines: vec![(&h.gpu_watts, theme::VALID)],
-            high: None,
-            label: |x| format!("{x:.0}W"),
-            bytes: false,
-        },
-    ]
+    let newest = |series: &Series, unit: &str| Some(format!("{:.0} {unit}", series.last()?.y));
+    let memory = state.system.as_ref().map(|s| (s.memory_used, s.memory_total));
+    let disk = state.system.as_ref().and_then(|s| s.disk_free.zip(s.disk_total));
+    let gpu_memory = state.gpu.as_ref().map(|g| (g.memory_used, g.memory_total));
+    let all = |memory: Option<(u64, u64)>| memory.map(|(_, all)| all as f64);
+    let mut memory_panel =
+        Panel::of_bytes("memory, own and all", &h.resident, memory).upto(all(memory));
+    memory_panel.lines.insert(0, (&h.memory_used, theme::FAINT));
+    let mut panels = vec![
+        Panel::of("training images a second", &h.images_per_second, format::rate)
+            .now(p.images_per_second().map(format::rate)),
+        Panel::of("waiting for data", &h.data_share, format::share)
+            .now(p.data_share().map(format::share))
+            .styled(theme::VALID),
+        Panel::of("CPU, all cores", &h.cpu, percent).upto(Some(100.0)),
+        Panel::of("CPU, this process", &h.process_cpu, percent),
+        memory_panel,
+        Panel::of_bytes("disk, free", &h.disk_free, disk).styled(theme::VALID),
+        Panel::of("GPU", &h.gpu_utilisation, percent).upto(Some(100.0)),
+        Panel::of_bytes("GPU memory", &h.gpu_memory, gpu_memory).upto(all(gpu_memory)),
+        Panel::of("GPU temperature", &h.gpu_temperature, |x| format!("{x:.0}°"))
+            .now(newest(&h.gpu_temperature, "°C"))
+            .styled(theme::VALID),
+        Panel::of("GPU power", &h.gpu_watts, |x| format!("{x:.0}W"))
+            .now(newest(&h.gpu_watts, "W"))
+            .styled(theme::VALID),
+    ];
+    panels.retain(|panel| panel.lines.iter().any(|(series, _)| !series.is_empty()));
+    panels
 }
 
 /// Formats bytes in units of 1024: `12.3G`, `512M`.
 fn gib(bytes: f64) -> String {
-    let gib = bytes / f64::from(1 << 30);
+    let gib = bytes / GIB;
     match gib {
         0.0 => "0".into(),
         g if g < 1.0 => format!("{:.0}M", 1024.0 * g),
@@ -178,21 +141,17 @@ fn gib(bytes: f64) -> String {
 
 /// The charts for export.
 pub fn export(state: &State) -> Vec<export::Chart> {
-    let panels = panels(state).into_iter().filter(is_there);
+    let panels = panels(state).into_iter();
     panels.map(|panel| with_plot(&panel, |plot| plot.export(panel.name))).collect()
 }
 
-fn is_there(panel: &Panel) -> bool {
-    panel.lines.iter().any(|(series, _)| !series.is_empty())
-}
-
 fn draw_panel(frame: &mut Frame, area: Rect, panel: &Panel) {
-    let [head, body] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
+    let [head, body] = theme::below_heading(area);
     let room = usize::from(head.width).saturating_sub(panel.now.chars().count() + 1);
     let name: String = panel.name.chars().take(room).collect();
     let title = Line::from(vec![
-        Span::styled(format!("{:room$} ", name), theme::FAINT),
-        Span::styled(panel.now.clone(), theme::KEY),
+        Span::styled(format!("{name:room$} "), theme::FAINT),
+        Span::styled(panel.now.as_str(), theme::KEY),
     ]);
     frame.render_widget(title, head);
     with_plot(panel, |plot| frame.render_widget(plot, body));
@@ -218,7 +177,7 @@ fn with_plot<R>(panel: &Panel, then: impl FnOnce(&Plot) -> R) -> R {
         log: false,
         unit: Unit::Seconds,
         label: panel.label,
-        round: if panel.bytes { f64::from(1 << 30) } else { 1.0 },
+        round: panel.round,
         layers: panel
             .lines
             .iter()
@@ -235,7 +194,7 @@ fn with_plot<R>(panel: &Panel, then: impl FnOnce(&Plot) -> R) -> R {
 mod tests {
     #[test]
     fn bytes_are_short() {
-        let of = |gib: f64| super::gib(gib * f64::from(1 << 30));
+        let of = |gib: f64| super::gib(gib * super::GIB);
         assert_eq!(
             [0.0, 0.5, 12.34, 20.0, 640.0, 4096.0].map(of),
             ["0", "512M", "12.3G", "20G", "640G", "4.0T"]

@@ -1,6 +1,8 @@
-//! Colours and marks. Text uses the 16 colours that every terminal maps to its own dark or light
+//! Colours, marks and frames. Text uses the 16 colours that every terminal maps to its own dark or light
 //! scheme, and no meaning is conveyed by colour alone.
 
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, BorderType};
@@ -46,17 +48,46 @@ pub fn pane(title: &str) -> Block<'static> {
         .title(Line::from(Span::styled(format!(" {title} "), TITLE)))
 }
 
+/// Shown before the trainer has told what it will do.
+pub fn no_plan() -> Line<'static> {
+    Line::styled("waiting for the trainer's plan", FAINT)
+}
+
+/// Bold, if `chosen`.
+pub fn bold_if(chosen: bool) -> Style {
+    if chosen { KEY } else { Style::new() }
+}
+
+/// Draws the frame of a pane; returns the area within.
+pub fn framed(frame: &mut Frame, area: Rect, title: &str) -> Rect {
+    let block = pane(title);
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    inner
+}
+
+/// Splits `area` into a row for a heading and the rest.
+pub fn below_heading(area: Rect) -> [Rect; 2] {
+    Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area)
+}
+
+/// Draws a text in the middle of `area` that stands for what is not there yet.
+pub fn middle(frame: &mut Frame, area: Rect, text: &str) {
+    let row = Rect { y: area.y + area.height / 2, height: area.height.min(1), ..area };
+    frame.render_widget(Line::styled(text, FAINT).centered(), row);
+}
+
 /// Bar of `width` cells, filled from the left by `share` (0 to 1) to an eighth of a cell.
 pub fn bar(share: f64, width: usize) -> (String, String) {
     const EIGHTHS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
     let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
     let eighths = (share * width as f64 * 8.0).round() as usize;
     let (whole, part) = (eighths / 8, eighths % 8);
-    let mut full = "█".repeat(whole.min(width));
-    let mut used = whole.min(width);
-    if part > 0 && used < width {
+    let mut full = "█".repeat(whole);
+    // All of the cells are full unless a part is left.
+    if part > 0 {
         full.push(EIGHTHS[part]);
-        used += 1;
     }
-    (full, "·".repeat(width - used))
+    let rest = "·".repeat(width - whole - usize::from(part > 0));
+    (full, rest)
 }

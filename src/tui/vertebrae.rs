@@ -12,29 +12,20 @@ const FIGURES: usize = 17;
 
 /// Draws a row per vertebra, the study head's row and, if there is room, the AUCs.
 pub fn draw(frame: &mut Frame, area: Rect, fold: Option<&Fold>) {
-    let block = theme::pane(if area.width < 30 { "vertebrae" } else { "loss by vertebra" });
-    let inner = block.inner(area);
-    frame.render_widget(block, area);
+    let inner =
+        theme::framed(frame, area, if area.width < 30 { "vertebrae" } else { "loss by vertebra" });
     let last = fold.and_then(Fold::last_epoch);
-    let mut rows: Vec<(String, Option<f64>, Option<f64>)> = (0..7)
-        .map(|i| {
-            let train = fold.and_then(|f| f.vertebrae[i].get());
-            (format!("C{}", i + 1), train, last.and_then(|e| e.valid_vertebra_loss[i]))
-        })
-        .collect();
-    rows.push((
-        "study".into(),
-        fold.and_then(|f| f.study_head.get()),
-        last.map(|e| e.valid_study_loss),
-    ));
+    let vertebra = |i: usize| {
+        let train = fold.and_then(|f| f.vertebrae[i].get());
+        (format!("C{}", i + 1), train, last.and_then(|e| e.valid_vertebra_loss[i]))
+    };
+    let mut rows: Vec<(String, Option<f64>, Option<f64>)> = (0..7).map(vertebra).collect();
+    let (train, valid) = (fold.and_then(|f| f.study_head.get()), last.map(|e| e.valid_study_loss));
+    rows.push(("study".into(), train, valid));
     let width = inner.width as usize;
     let room = if width >= FIGURES + 8 { width - FIGURES - 1 } else { 0 };
-    let high = rows
-        .iter()
-        .flat_map(|r| [r.1, r.2])
-        .flatten()
-        .filter(|x| x.is_finite())
-        .fold(0.0, f64::max);
+    let losses = rows.iter().flat_map(|r| [r.1, r.2]).flatten();
+    let high = losses.filter(|x| x.is_finite()).fold(0.0, f64::max);
     let legend = if room >= 20 { "█ train ◆ valid" } else { "" };
     let mut lines = vec![Line::from(vec![
         Span::from("      "),
@@ -79,14 +70,13 @@ fn bar(train: Option<f64>, valid: Option<f64>, high: f64, width: usize) -> Vec<S
         _ => 0.0,
     };
     let (full, _) = theme::bar(share(train), width);
-    let mut cells: Vec<char> = full.chars().collect();
-    cells.resize(width, ' ');
+    let full = format!("{full:<width$}");
     if valid.is_none() {
-        return vec![Span::styled(cells.into_iter().collect::<String>(), theme::TRAIN)];
+        return vec![Span::styled(full, theme::TRAIN)];
     }
     let at = ((share(valid) * width as f64) as usize).min(width - 1);
-    let before: String = cells[..at].iter().collect();
-    let after: String = cells[at + 1..].iter().collect();
+    let before: String = full.chars().take(at).collect();
+    let after: String = full.chars().skip(at + 1).collect();
     vec![
         Span::styled(before, theme::TRAIN),
         Span::styled("◆", theme::VALID),

@@ -135,7 +135,7 @@ fn random_key(rng: &mut ChaCha8Rng) -> KeyEvent {
         KeyModifiers::all(),
     ];
     let (code, modifiers) = match rng.random_range(0..10) {
-        0..7 => return BINDINGS.choose(rng).unwrap().keys.choose(rng).unwrap().event(),
+        0..7 => return BINDINGS.choose(rng).unwrap().default_keys().choose(rng).unwrap().event(),
         7 => (KeyCode::Char(rng.random()), *modifiers.choose(rng).unwrap()),
         8 => (KeyCode::Char(rng.random_range('!'..='~')), *modifiers.choose(rng).unwrap()),
         _ => {

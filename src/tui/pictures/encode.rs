@@ -3,14 +3,13 @@
 use super::Pictures;
 use crate::outline;
 use crate::run::event;
-use crate::tui::theme;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use image::imageops::{FilterType, resize};
 use image::{DynamicImage, GrayImage, ImageFormat, Rgb, RgbImage};
 use ratatui::Frame;
 use ratatui::layout::{Rect, Size};
-use ratatui::text::Line;
-use ratatui::widgets::Paragraph;
+use ratatui::text::{Line, Text};
+use ratatui_image::Image;
 use ratatui_image::protocol::{
     Protocol, halfblocks::Halfblocks, iterm2::Iterm2, kitty::Kitty, sixel::Sixel,
 };
@@ -36,6 +35,13 @@ pub struct Slice {
     pub width: usize,
     /// The planes, `height × width` each.
     pub picture: event::Picture,
+}
+
+impl Slice {
+    /// Whether its sides are those of a picture.
+    fn is_sensible(&self) -> bool {
+        [self.height, self.width].iter().all(|side| (1..=4096).contains(side))
+    }
 }
 
 /// Grey window, in steps relative to the default from the picture's 1st to its 99th percentile.
@@ -87,63 +93,45 @@ pub struct Wanted {
 }
 
 /// An encoded picture, ready to be drawn.
-pub struct Encoded {
-    form: Form,
-}
-
-enum Form {
+pub enum Encoded {
+    /// Pixels or half blocks, by one of the protocols.
     Cells(Protocol),
+    /// Rows of characters.
     Characters(Vec<String>),
-    /// The number of pixels does not match the size.
+    /// The size is not sensible, or the number of pixels does not match it.
     Broken,
 }
 
 impl Encoded {
     /// Encodes a picture. `id`: its number in kitty's protocol.
     pub fn new(pictures: Pictures, wanted: &Wanted, id: u32) -> Self {
-        let form = match pictures {
+        let encoded = match pictures {
+            _ if !wanted.slice.is_sensible() => None,
             Pictures::Kitty => kitty(wanted, id),
             Pictures::Sixel => sixel(wanted),
             Pictures::Iterm => iterm(wanted),
             Pictures::Blocks => blocks(wanted),
             Pictures::Characters | Pictures::Off => characters(wanted),
         };
-        Self { form: form.unwrap_or(Form::Broken) }
+        encoded.unwrap_or(Self::Broken)
     }
 
     /// Draws the picture in the upper left of `area`.
     pub fn draw(&self, frame: &mut Frame, area: Rect) {
-        match &self.form {
-            Form::Cells(protocol) => {
-                frame.render_widget(ratatui_image::Image::new(protocol), area);
+        match self {
+            Self::Cells(protocol) => frame.render_widget(Image::new(protocol), area),
+            Self::Characters(rows) => {
+                frame.render_widget(Text::from_iter(rows.iter().map(String::as_str)), area);
             }
-            Form::Characters(rows) => {
-                let rows: Vec<Line> = rows.iter().map(|row| Line::from(row.as_str())).collect();
-                frame.render_widget(Paragraph::new(rows), area);
-            }
-            Form::Broken => frame.render_widget(Line::from("(not a picture)"), area),
+            Self::Broken => frame.render_widget(Line::from("(not a picture)"), area),
         }
     }
-}
-
-/// Draws a placeholder for a pending picture in the middle of `area`.
-pub fn placeholder(frame: &mut Frame, area: Rect) {
-    let middle = Rect { y: area.y + area.height / 2, height: area.height.min(1), ..area };
-    frame.render_widget(Line::styled("·", theme::FAINT).centered(), middle);
-}
-
-/// Whether `side` is a plausible size of a picture.
-fn is_sensible(side: usize) -> bool {
-    (1..=4096).contains(&side)
 }
 
 /// Scales the slice to `width × height` pixels, spreads its contrast, and finds the edge of its
 /// mask.
 fn scaled(wanted: &Wanted, width: u32, height: u32) -> Option<(GrayImage, Vec<bool>)> {
     let Slice { height: from_height, width: from_width, picture } = &wanted.slice;
-    if !is_sensible(*from_width) || !is_sensible(*from_height) {
-        return None;
-    }
     let from = |pixels: &[u8]| {
         GrayImage::from_raw(*from_width as u32, *from_height as u32, pixels.to_vec())
     };
@@ -189,19 +177,16 @@ fn outlined(wanted: &Wanted, width: u32, height: u32) -> Option<RgbImage> {
     }))
 }
 
-fn blocks(wanted: &Wanted) -> Option<Form> {
-    let size = wanted.size;
-    let picture = outlined(wanted, u32::from(size.width), 2 * u32::from(size.height))?;
-    let blocks = Halfblocks::new(picture.into(), size).ok()?;
-    Some(Form::Cells(Protocol::Halfblocks(blocks)))
+fn blocks(wanted: &Wanted) -> Option<Encoded> {
+    let Size { width, height } = wanted.size;
+    let picture = outlined(wanted, width.into(), 2 * u32::from(height))?;
+    let blocks = Halfblocks::new(picture.into(), wanted.size).ok()?;
+    Some(Encoded::Cells(Protocol::Halfblocks(blocks)))
 }
 
 /// The slice at about its own resolution, for a terminal that scales it to cells.
 fn native(wanted: &Wanted) -> Option<RgbImage> {
     let Slice { width, height, .. } = wanted.slice;
-    if !is_sensible(width) || !is_sensible(height) {
-        return None;
-    }
     let longer = width.max(height);
     let scaled = |side: usize| (side * longer.clamp(*SIDES.start(), *SIDES.end()) / longer).max(1);
     outlined(wanted, scaled(width) as u32, scaled(height) as u32)
@@ -212,13 +197,13 @@ fn is_multiplexed() -> bool {
     std::env::var_os("TMUX").is_some_and(|v| !v.is_empty())
 }
 
-fn kitty(wanted: &Wanted, id: u32) -> Option<Form> {
+fn kitty(wanted: &Wanted, id: u32) -> Option<Encoded> {
     let picture = DynamicImage::from(native(wanted)?);
     let kitty = Kitty::new(picture, wanted.size, id, is_multiplexed(), true).ok()?;
-    Some(Form::Cells(Protocol::Kitty(kitty)))
+    Some(Encoded::Cells(Protocol::Kitty(kitty)))
 }
 
-fn sixel(wanted: &Wanted) -> Option<Form> {
+fn sixel(wanted: &Wanted) -> Option<Encoded> {
     let size = wanted.size;
     // Reported by the terminal's driver, so the terminal is not queried.
     let window = crossterm::terminal::window_size().ok();
@@ -228,12 +213,12 @@ fn sixel(wanted: &Wanted) -> Option<Form> {
     let (width, height) = (size.width * cell.0, size.height * cell.1);
     let picture = outlined(wanted, width.into(), height.into())?;
     let sixel = Sixel::new(picture.into(), size, false).ok()?;
-    Some(Form::Cells(Protocol::Sixel(sixel)))
+    Some(Encoded::Cells(Protocol::Sixel(sixel)))
 }
 
 /// <https://iterm2.com/documentation-images.html>. The size is given in cells, so a cell's size in
 /// pixels does not matter.
-fn iterm(wanted: &Wanted) -> Option<Form> {
+fn iterm(wanted: &Wanted) -> Option<Encoded> {
     let size @ Size { width, height } = wanted.size;
     let mut png = Cursor::new(Vec::new());
     native(wanted)?.write_to(&mut png, ImageFormat::Png).ok()?;
@@ -255,10 +240,10 @@ fn iterm(wanted: &Wanted) -> Option<Form> {
         png.len(),
         STANDARD.encode(&png)
     );
-    Some(Form::Cells(Protocol::ITerm2(Iterm2 { data, size, is_tmux })))
+    Some(Encoded::Cells(Protocol::ITerm2(Iterm2 { data, size, is_tmux })))
 }
 
-fn characters(wanted: &Wanted) -> Option<Form> {
+fn characters(wanted: &Wanted) -> Option<Encoded> {
     const RAMP: &[u8] = b" .:-=+*#%@";
     let (width, height) = (u32::from(wanted.size.width), u32::from(wanted.size.height));
     let (grey, edge) = scaled(wanted, width, height)?;
@@ -270,7 +255,7 @@ fn characters(wanted: &Wanted) -> Option<Form> {
         }
     };
     let row = |y: u32| (0..width).map(|x| character(x, y)).collect();
-    Some(Form::Characters((0..height).map(row).collect()))
+    Some(Encoded::Characters((0..height).map(row).collect()))
 }
 
 #[cfg(test)]
@@ -286,10 +271,10 @@ mod tests {
         Wanted { slice, size: Size::new(32, 16), outline, contrast }
     }
 
-    fn data(form: Form) -> String {
-        match form {
-            Form::Cells(Protocol::Sixel(sixel)) => sixel.data,
-            Form::Cells(Protocol::ITerm2(iterm)) => iterm.data,
+    fn data(encoded: Encoded) -> String {
+        match encoded {
+            Encoded::Cells(Protocol::Sixel(sixel)) => sixel.data,
+            Encoded::Cells(Protocol::ITerm2(iterm)) => iterm.data,
             _ => panic!("no pixels"),
         }
     }
@@ -297,7 +282,7 @@ mod tests {
     #[test]
     fn characters_show_the_square_and_its_outline_where_wanted() {
         let rows = |wanted: &Wanted| match characters(wanted).unwrap() {
-            Form::Characters(rows) => rows,
+            Encoded::Characters(rows) => rows,
             _ => panic!("no characters"),
         };
         let with = rows(&wanted(true, Contrast::default()));
@@ -335,7 +320,7 @@ mod tests {
         let picture = image::load_from_memory(&png).unwrap().to_rgb8();
         assert_eq!(picture.dimensions(), (288, 288));
         assert!(picture.pixels().any(|p| p[0] > p[2] + 100), "an outline");
-        assert!(matches!(kitty(&wanted, 7), Some(Form::Cells(Protocol::Kitty(_)))));
+        assert!(matches!(kitty(&wanted, 7), Some(Encoded::Cells(Protocol::Kitty(_)))));
     }
 
     #[test]
@@ -343,12 +328,12 @@ mod tests {
         let mut broken = wanted(true, Contrast::default());
         broken.slice.height = 65;
         for pictures in [Pictures::Kitty, Pictures::Sixel, Pictures::Iterm, Pictures::Blocks] {
-            assert!(matches!(Encoded::new(pictures, &broken, 1).form, Form::Broken));
+            assert!(matches!(Encoded::new(pictures, &broken, 1), Encoded::Broken));
         }
         for (width, height) in [(usize::MAX, 64), (0, 64), (4097, usize::MAX)] {
             (broken.slice.width, broken.slice.height) = (width, height);
             for pictures in [Pictures::Kitty, Pictures::Iterm, Pictures::Characters] {
-                assert!(matches!(Encoded::new(pictures, &broken, 1).form, Form::Broken));
+                assert!(matches!(Encoded::new(pictures, &broken, 1), Encoded::Broken));
             }
         }
     }

@@ -2,9 +2,7 @@
 
 use super::{Notice, Overlay, Screen};
 use crate::run::event::Level;
-use crate::tui::views::{self, View};
-use crate::tui::{compact, confirm, header, key_line, layout, loss, overview, progress, schedule};
-use crate::tui::{slices, summary, system, theme, vertebrae};
+use crate::tui::{confirm, header, key_line, layout, summary, theme, views};
 use crate::view::Alarm;
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -59,7 +57,9 @@ impl Screen {
             frame.render_widget(Paragraph::new(line).wrap(Wrap { trim: true }), area);
         }
         self.tabs = parts.tabs;
-        let crops = self.draw_view(frame, parts.body, now);
+        self.views.crops_shown = false;
+        let (view, views, context) = self.current(now);
+        (view.draw)(views, frame, parts.body, &context);
         match &mut self.notice {
             Some(Notice { until: Some(until), .. }) if now > *until => self.notice = None,
             Some(Notice { until, .. }) => *until = until.or(Some(now + NOTICE)),
@@ -68,66 +68,12 @@ impl Screen {
         match &self.notice {
             Some(notice) => key_line::notice(frame, parts.keys, &notice.text, notice.done),
             None => {
-                let (state, fold, view) = (&self.state, self.fold(), self.view);
-                let context = key_line::Context { state, fold, view, keys: &self.keys, crops };
+                let (crops, keys, view) = (self.views.crops_shown, &self.keys, self.view);
+                let context =
+                    key_line::Context { state: &self.state, fold: self.fold(), view, keys, crops };
                 key_line::draw(frame, parts.keys, &context);
             }
         }
-    }
-
-    /// Draws the current view; returns whether it shows crops.
-    fn draw_view(&mut self, frame: &mut Frame, area: Rect, now: f64) -> bool {
-        match self.view {
-            View::Overview => return self.draw_overview(frame, area),
-            View::Curves => {
-                let shown = self.shown();
-                self.curves.draw(frame, area, &self.state, shown);
-            }
-            View::Runs => self.runs.draw(frame, area, &self.state, now),
-            View::Vertebrae => self.levels.draw(frame, area, self.fold()),
-            View::Folds => self.folds.draw(frame, area, &self.state, self.shown()),
-            View::System => system::draw(frame, area, &self.state),
-            View::Crops => {
-                let context = slices::Context {
-                    state: &self.state,
-                    fold: self.state.folds.get(self.shown()),
-                    raw: self.pictures.raw(),
-                    covered: self.overlay.is_some(),
-                    now,
-                };
-                self.slices.draw(frame, area, &context);
-                return true;
-            }
-            View::Log => self.log.draw(frame, area, &self.state),
-        }
-        false
-    }
-
-    fn draw_overview(&mut self, frame: &mut Frame, area: Rect) -> bool {
-        let folds = self.state.folds.len().min(99) as u16;
-        let Some(panes) = layout::panes(area, folds, self.pictures.wanted()) else {
-            compact::draw(frame, area, &self.state, self.fold());
-            return false;
-        };
-        let state = &self.state;
-        let shown = self.shown();
-        overview::draw(frame, panes.overview, state, shown);
-        progress::draw(frame, panes.progress, state);
-        loss::draw(frame, panes.loss, self.fold(), shown != state.current);
-        if let Some(area) = panes.vertebrae {
-            vertebrae::draw(frame, area, self.fold());
-        }
-        if let Some(area) = panes.schedule {
-            schedule::draw(frame, area, state);
-        }
-        if let Some(area) = panes.log {
-            self.log.draw_pane(frame, area, state);
-        }
-        if let Some(area) = panes.crops {
-            let covered = self.overlay.is_some();
-            self.pictures.draw(frame, area, &self.state, covered);
-        }
-        panes.crops.is_some()
     }
 }
 

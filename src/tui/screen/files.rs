@@ -1,18 +1,18 @@
 //! Export of the visible chart to the run's folder.
 
 use super::{Reply, Screen};
-use crate::export::{self, Chart};
+use crate::export;
 use crate::run::folder::Folder;
-use crate::tui::views::View;
-use crate::tui::{curves, folds, system};
 
 impl Screen {
     /// Writes the visible charts to `exports/` in the run's folder and shows where.
     pub(super) fn export(&mut self) -> Reply {
-        let charts: Vec<Chart> = self.charts().into_iter().filter(|c| !c.is_empty()).collect();
-        if matches!(self.view, View::Crops | View::Log) {
+        let (view, views, context) = self.current(self.state.at);
+        let Some(charts) = view.charts else {
             return self.notice("this view has no chart to write");
-        }
+        };
+        let mut charts = charts(views, &context);
+        charts.retain(|chart| !chart.is_empty());
         if charts.is_empty() {
             return self.notice("there is no chart yet to write");
         }
@@ -34,23 +34,6 @@ impl Screen {
         match (written.first(), written.len()) {
             (Some(first), 2) => self.done(format!("wrote {} and .csv", first.display())),
             (_, n) => self.done(format!("wrote {n} files into {}", dir.display())),
-        }
-    }
-
-    fn charts(&mut self) -> Vec<Chart> {
-        let shown = self.shown();
-        match self.view {
-            View::Overview => {
-                curves::View::default().export(&self.state, shown).into_iter().collect()
-            }
-            View::Curves => self.curves.export(&self.state, shown).into_iter().collect(),
-            View::Vertebrae => {
-                self.fold().and_then(|fold| self.levels.export(fold)).into_iter().collect()
-            }
-            View::Folds => folds::export(&self.state).into_iter().collect(),
-            View::Runs => self.runs.export(&self.state).into_iter().collect(),
-            View::System => system::export(&self.state),
-            View::Crops | View::Log => Vec::new(),
         }
     }
 }

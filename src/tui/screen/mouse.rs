@@ -1,39 +1,31 @@
 //! Mouse input, if enabled by `ui.mouse`.
 
 use super::{Overlay, Reply, Screen};
-use crate::tui::keys::Scroll;
-use crate::tui::views::{self, View};
+use crate::tui::action::Scroll;
+use crate::tui::context::View;
+use crate::tui::views;
 use crossterm::event::{MouseButton, MouseEvent, MouseEventKind};
-
-/// Lines per notch of the wheel.
-const NOTCH: usize = 3;
 
 impl Screen {
     /// Handles a mouse event. Clicks select tabs and place the chart's cursor, dragging pans the
     /// chart, and the wheel zooms it; elsewhere the wheel scrolls.
     pub fn mouse(&mut self, event: &MouseEvent) -> Reply {
-        let wheel = match event.kind {
-            MouseEventKind::ScrollUp => Some(Scroll::Up),
-            MouseEventKind::ScrollDown => Some(Scroll::Down),
-            _ => None,
-        };
-        if let Some(wheel) = wheel {
-            self.roll(wheel, event.column);
-            return Reply::Nothing;
-        }
+        let chart = self.view == View::Curves;
         match event.kind {
+            MouseEventKind::ScrollUp => self.roll(Scroll::Up, event.column),
+            MouseEventKind::ScrollDown => self.roll(Scroll::Down, event.column),
             MouseEventKind::Down(MouseButton::Left) if event.row == self.tabs.y => {
                 if let Some(view) = views::at(event.column, self.tabs.width, self.view) {
                     self.show(view);
                 }
             }
-            MouseEventKind::Down(MouseButton::Left) if self.view == View::Curves => {
-                self.curves.lens().point_at(event.column);
+            MouseEventKind::Down(MouseButton::Left) if chart => {
+                self.views.curves.lens().point_at(event.column);
                 self.dragged_from = Some(event.column);
             }
-            MouseEventKind::Drag(MouseButton::Left) if self.view == View::Curves => {
+            MouseEventKind::Drag(MouseButton::Left) if chart => {
                 if let Some(from) = self.dragged_from.replace(event.column) {
-                    self.curves.lens().drag(i32::from(event.column) - i32::from(from));
+                    self.views.curves.lens().drag(i32::from(event.column) - i32::from(from));
                 }
             }
             MouseEventKind::Up(_) => self.dragged_from = None,
@@ -43,17 +35,18 @@ impl Screen {
     }
 
     fn roll(&mut self, wheel: Scroll, column: u16) {
-        for _ in 0..NOTCH {
-            match (self.overlay, self.view) {
-                (Some(Overlay::Help), _) => self.help.scroll(wheel),
-                (Some(_), _) => {}
-                (None, View::Runs) => return self.runs.scroll(wheel),
-                (None, View::Vertebrae) => return self.levels.scroll(wheel),
-                (None, View::Curves) => {
-                    let factor = if wheel == Scroll::Up { 0.8 } else { 1.25 };
-                    return self.curves.lens().zoom_at(factor, column);
+        match self.overlay {
+            Some(Overlay::Help) => (0..views::NOTCH).for_each(|_| self.help.scroll(wheel)),
+            Some(_) => {}
+            None if self.view == View::Curves => {
+                let factor = if wheel == Scroll::Up { 0.8 } else { 1.25 };
+                self.views.curves.lens().zoom_at(factor, column);
+            }
+            None => {
+                let (view, views, context) = self.current(self.state.at);
+                if let Some((rows, scroll)) = view.scroll {
+                    (0..rows).for_each(|_| scroll(views, wheel, &context));
                 }
-                (None, view) => self.log.scroll(wheel, &self.state, view == View::Log),
             }
         }
     }

@@ -30,9 +30,7 @@ pub fn studies(
     (entries, chosen): (&[Entry], usize),
     constants: &Constants,
 ) {
-    let block = theme::pane(title);
-    let inner = block.inner(area);
-    frame.render_widget(block, area);
+    let inner = theme::framed(frame, area, title);
     let width = usize::from(inner.width).saturating_sub(FIGURES);
     let head = format!("  {:<width$}   loss  y    p", "study");
     let mut lines = vec![Line::styled(head, theme::FAINT)];
@@ -94,9 +92,7 @@ pub fn verdict(probability: f32, label: u8) -> Span<'static> {
 
 /// Draws a row per vertebra: its label, its slices' probabilities as bars, and their mean.
 pub fn levels(frame: &mut Frame, area: Rect, prediction: &Prediction, place: SliceNumber) {
-    let block = theme::pane("probability by slice");
-    let inner = block.inner(area);
-    frame.render_widget(block, area);
+    let inner = theme::framed(frame, area, "probability by slice");
     let slices = prediction.slices_per_vertebra();
     let room = usize::from(inner.width).saturating_sub(WORDS).max(1);
     let wide = (room / slices.max(1)).clamp(1, 3);
@@ -176,9 +172,7 @@ pub fn strip(
         0 => String::new(),
         n => format!(" · {n} of {} without a picture", prediction.slices_per_vertebra()),
     };
-    let block = theme::pane(&format!("C{at} · {word}{constant}"));
-    let inner = block.inner(area);
-    frame.render_widget(block, area);
+    let inner = theme::framed(frame, area, &format!("C{at} · {word}{constant}"));
     let all = prediction.of_vertebra(place.vertebra);
     let (width, rows) = (usize::from(inner.width), usize::from(inner.height).saturating_sub(1));
     // Leave an axis, and a blank column between bars if there is room.

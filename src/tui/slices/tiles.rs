@@ -1,43 +1,16 @@
-//! Tiles: pictures of one or several studies, with captions.
+//! Tiles of one or several studies.
 
 use super::listed::{SliceNumber, wrong_by};
 use crate::run::event::Prediction;
-use crate::tui::crops::fit;
-use crate::tui::pictures::{Contrast, Ready, Slice, Wanted, placeholder};
-use crate::tui::theme;
+use crate::tui::pictures::tiles::{CAPTION, Tile, cells, place};
+use crate::tui::pictures::{Contrast, Slice, Wanted};
 use crate::view::format;
-use ratatui::Frame;
-use ratatui::layout::{Rect, Size};
-use ratatui::style::Style;
-use ratatui::text::Line;
-use ratatui::widgets::{Paragraph, Wrap};
+use ratatui::layout::Rect;
 
-/// Rows of the caption under a picture.
-const CAPTION: u16 = 2;
 /// Minimum side of a picture among several, columns.
 const LEAST_SIDE: u16 = 14;
 /// Minimum width for a caption without abbreviations, columns.
 const ROOMY: usize = 30;
-
-/// Everything in the pane besides the pictures.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Tiles {
-    /// Area of all tiles.
-    pub inner: Rect,
-    /// The tiles.
-    pub tiles: Vec<Tile>,
-}
-
-/// Area and caption of a picture.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Tile {
-    area: Rect,
-    caption: [String; 2],
-    /// Index of the study in the list.
-    entry: usize,
-    /// Index of the picture, or the reason why there is none.
-    picture: Result<usize, String>,
-}
 
 /// A slice to show.
 pub struct SliceTile<'a> {
@@ -79,43 +52,28 @@ pub fn grid(inner: Rect, count: usize) -> Vec<Rect> {
             break;
         }
     }
-    let (columns, rows) = best;
-    let (width, height) = (inner.width / columns, inner.height / rows);
-    let area = |i: u16| Rect {
-        x: inner.x + i % columns * width,
-        y: inner.y + i / columns * height,
-        width: width - u16::from(columns > 1),
-        height,
-    };
-    (0..columns * rows).take(count).map(area).collect()
+    cells(inner, best, count)
 }
 
 /// Lays out the tiles of `shown`, each in its area, and lists their pictures.
-pub fn tiles(inner: Rect, shown: Vec<(SliceTile, Rect)>, style: TileStyle) -> (Tiles, Vec<Wanted>) {
+pub fn tiles(shown: Vec<(SliceTile, Rect)>, style: TileStyle) -> (Vec<Tile>, Vec<Wanted>) {
     let mut wanted = Vec::new();
     let tile = |(tile, area): (SliceTile, Rect)| {
-        let SliceTile { entry, prediction, place, slice } = tile;
+        let SliceTile { entry, prediction, place: at, slice } = tile;
         let (slice, differ) = match slice {
             Ok(slice) => slice,
             Err(why) => {
-                let caption = caption(prediction, place, false, area.width.into());
+                let caption = caption(prediction, at, false, area.width.into());
                 return Tile { area, caption, entry, picture: Err(why) };
             }
         };
-        let room = Size::new(area.width, area.height.saturating_sub(CAPTION));
-        let size = fit((slice.width, slice.height), room);
-        let area = Rect {
-            x: area.x + (area.width - size.width) / 2,
-            width: size.width,
-            height: (size.height + CAPTION).min(area.height),
-            ..area
-        };
-        let caption = caption(prediction, place, style.raw && differ, size.width.into());
+        let (size, area) = place((slice.width, slice.height), area);
+        let caption = caption(prediction, at, style.raw && differ, size.width.into());
         wanted.push(Wanted { slice, size, outline: style.outline, contrast: style.contrast });
         Tile { area, caption, entry, picture: Ok(wanted.len() - 1) }
     };
     let tiles = shown.into_iter().map(tile).collect();
-    (Tiles { inner, tiles }, wanted)
+    (tiles, wanted)
 }
 
 /// Caption of a slice. `of_another`: the probability belongs to the augmented version, not to the
@@ -146,31 +104,6 @@ fn caption(
     };
     let study = format::study(&prediction.study, width.saturating_sub(level.chars().count() + 1));
     [format!("{level}{study}"), figures]
-}
-
-/// Draws the pictures that are ready. `chosen`: index of the study to mark among several.
-pub fn draw(frame: &mut Frame, ready: &Ready<Tiles>, chosen: Option<usize>) {
-    for tile in &ready.of.tiles {
-        let height = tile.area.height.saturating_sub(CAPTION);
-        let picture = Rect { height, ..tile.area };
-        match tile.picture.as_ref().map(|&i| ready.pictures.get(i)) {
-            Ok(Some(encoded)) => encoded.draw(frame, picture),
-            Ok(None) => placeholder(frame, picture),
-            Err(why) => {
-                let why = Paragraph::new(format::sanitized(why)).style(theme::WARN);
-                frame.render_widget(why.wrap(Wrap { trim: true }), picture);
-            }
-        }
-        let caption = Rect { y: picture.bottom(), height: tile.area.height - height, ..tile.area };
-        let (mark, style) = match chosen == Some(tile.entry) {
-            true => ("▸", theme::KEY),
-            false => ("", Style::new()),
-        };
-        let [first, second] = &tile.caption;
-        let lines =
-            vec![Line::styled(format!("{mark}{first}"), style), Line::from(second.as_str())];
-        frame.render_widget(Paragraph::new(lines), caption);
-    }
 }
 
 #[cfg(test)]

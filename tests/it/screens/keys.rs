@@ -12,7 +12,7 @@ fn show(screen: &mut Screen, view: View) {
 fn does_something(mut screen: Screen, view: View, binding: &Binding) -> bool {
     show(&mut screen, view);
     let before = draw(&mut screen, 120, 36);
-    let reply = screen.key(&binding.keys[0].event());
+    let reply = screen.key(&binding.default_keys()[0].event());
     reply != Reply::Nothing || draw(&mut screen, 120, 36) != before
 }
 
@@ -23,16 +23,15 @@ fn has_nowhere_to_go(binding: &Binding, view: View) -> bool {
         // Fold 1 is the last of two, the newest line is at the bottom, everything is visible, C1 is
         // the first.
         Action::FoldAfter | Action::EpochAfter => true,
-        Action::Log(scroll) => {
-            let back = format!("{scroll:?}");
-            view == View::Log || !["Up", "PageUp", "Home"].contains(&back.as_str())
-        }
+        Action::Scroll(scroll) => match (view, format!("{scroll:?}").as_str()) {
+            (View::Log | View::Runs, _) => true,
+            (View::Vertebrae, to) => to == "Up",
+            (_, to) => !["Up", "PageUp", "Home"].contains(&to),
+        },
         Action::LogFilter(key) => ["Older", "Newer"].contains(&format!("{key:?}").as_str()),
         Action::Chart(key) => {
             ["ZoomOut", "PanLeft", "PanRight", "Whole"].contains(&format!("{key:?}").as_str())
         }
-        Action::Vertebra(scroll) => format!("{scroll:?}") == "Up",
-        Action::Runs(_) => true,
         Action::Show(own) => own == view,
         Action::Close => true,
         // The worst study is the first, shown at its largest error, in its own contrast.
@@ -45,8 +44,8 @@ fn has_nowhere_to_go(binding: &Binding, view: View) -> bool {
 
 #[test]
 fn every_key_does_something_in_each_of_its_views() {
-    for binding in BINDINGS {
-        for view in VIEWS.into_iter().filter(|&view| binding.scope.holds(view)) {
+    for binding in BINDINGS.iter() {
+        for view in VIEWS.map(|entry| entry.view).into_iter().filter(|&v| binding.works_in(v)) {
             let does = does_something(training(), view, binding);
             let name = binding.name;
             assert_ne!(does, has_nowhere_to_go(binding, view), "{name} in {}", view.name());
@@ -65,11 +64,11 @@ fn no_key_is_silent_whatever_the_run_does() {
         ("starting", &starting),
     ];
     for (name, state) in states {
-        for binding in BINDINGS.iter().filter(|binding| binding.scope.holds(View::Overview)) {
+        for binding in BINDINGS.iter().filter(|binding| binding.works_in(View::Overview)) {
             let moves = match binding.action {
                 Action::FoldBefore => false,
                 Action::FoldAfter => name == "queue",
-                Action::Log(_) => false,
+                Action::Scroll(_) => false,
                 Action::Close => false,
                 // The crops look the same, or there are none.
                 Action::ToggleRaw => false,
@@ -153,7 +152,7 @@ fn keys_of_the_config_are_those_of_key_line_and_help() {
 #[test]
 fn the_documentation_explains_every_key() {
     let page = include_str!("../../../docs/src/dashboard.md");
-    for (key, help) in VIEWS.into_iter().flat_map(|view| Keymap::default().lines(view)) {
+    for (key, help) in VIEWS.into_iter().flat_map(|entry| Keymap::default().lines(entry.view)) {
         for key in key.split(' ').filter(|key| *key != "…") {
             assert!(page.contains(&format!("`{key}`")), "dashboard.md lacks {key}: {help}");
         }
@@ -217,7 +216,7 @@ fn the_chart_in_view_is_written_into_the_runs_folder() {
     let of = |name: &str| csv.lines().filter(|line| line.contains(name)).count();
     // Two epochs of 40 steps, and 23 steps of the third.
     assert_eq!((of("each step"), of("train, smoothed"), of("valid,")), (103, 103, 2), "{csv}");
-    for view in VIEWS {
+    for view in VIEWS.map(|entry| entry.view) {
         show(&mut screen, view);
         press(&mut screen, KeyCode::Char('e'));
     }

@@ -49,7 +49,7 @@ fn run() -> Screen {
 
 #[test]
 fn every_view_at_three_sizes_and_the_smallest() {
-    for view in VIEWS {
+    for view in VIEWS.map(|entry| entry.view) {
         for (width, height) in [(40, 12), (80, 24), (120, 36), (200, 60)] {
             let mut screen = run();
             show(&mut screen, view);
@@ -73,7 +73,7 @@ fn the_loss_of_all_folds_and_a_cursor() {
 
 #[test]
 fn in_ascii_and_without_colour_all_is_told() {
-    for view in VIEWS {
+    for view in VIEWS.map(|entry| entry.view) {
         let ascii = Appearance { depth: Depth::Monochrome, ascii: true, ..Appearance::PLAIN };
         let mut screen = Screen::new(Pictures::Characters, ascii, Keymap::default());
         Script::default().events(Some(MIDDLE)).iter().for_each(|e| screen.apply(e));
