@@ -9,12 +9,12 @@ pub use unix::{begin, end, take};
 mod unix {
     use crate::print;
     use crate::tui::stray::Lines;
-    use crate::tui::wait::wait_for;
+    use crate::tui::wait::{read_available, wait_for};
     use crate::tui::wake::Waker;
     use rustix::event::{PollFd, PollFlags};
     use rustix::fs::{OFlags, fcntl_setfl, fstat};
     use rustix::stdio::{dup2_stderr, dup2_stdout};
-    use std::io::{self, IsTerminal, PipeReader, PipeWriter, Read, Write, stderr, stdout};
+    use std::io::{self, IsTerminal, PipeReader, PipeWriter, Write, stderr, stdout};
     use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
     use std::sync::{Mutex, MutexGuard, PoisonError};
     use std::time::{Duration, Instant};
@@ -58,14 +58,8 @@ mod unix {
 
         /// Reads the available bytes.
         fn read(&mut self) {
-            let mut bytes = [0; 1 << 16];
-            for _ in 0..MOST_READS {
-                match self.pipe.read(&mut bytes) {
-                    Ok(n @ 1..) => self.lines.add(&bytes[..n], Instant::now()),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    _ => break,
-                }
-            }
+            let Self { pipe, lines, .. } = self;
+            read_available(pipe, MOST_READS, |bytes| lines.add(bytes, Instant::now()));
         }
     }
 

@@ -21,13 +21,10 @@ pub use unix::Input;
 mod unix {
     use super::*;
     use crate::tui::decode::Decoder;
-    use crate::tui::{
-        tty::{self, Tty},
-        wait::wait_for,
-    };
+    use crate::tui::tty::{self, Tty};
+    use crate::tui::wait::{read_available, wait_for};
     use rustix::event::{PollFd, PollFlags};
     use std::fs::File;
-    use std::io::Read;
     use std::os::fd::AsFd;
     use std::time::Instant;
 
@@ -78,10 +75,12 @@ mod unix {
             if woken {
                 self.waker.settle();
             }
-            if ready.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
-                return Ok(Waited::Gone);
-            }
-            if ready.contains(PollFlags::IN) && self.read() == Waited::Gone {
+            // A terminal in raw mode has no end of file, so one that has ended is gone.
+            let Self { tty, decoder, .. } = self;
+            let read = |bytes: &[u8]| decoder.add(bytes, Instant::now());
+            if ready.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
+                || ready.contains(PollFlags::IN) && read_available(tty, MOST_READS, read)
+            {
                 return Ok(Waited::Gone);
             }
             self.decoder.expire(Instant::now());
@@ -91,27 +90,6 @@ mod unix {
         /// Removes and returns the oldest event.
         pub fn next(&mut self) -> Option<Event> {
             self.decoder.next()
-        }
-
-        /// Reads the available bytes.
-        fn read(&mut self) -> Waited {
-            let mut bytes = [0; 4096];
-            for _ in 0..MOST_READS {
-                match (&self.tty).read(&mut bytes) {
-                    // A terminal in raw mode has no end of file, so it is gone.
-                    Ok(0) => return Waited::Gone,
-                    Ok(n) => {
-                        self.decoder.add(&bytes[..n], Instant::now());
-                        if n < bytes.len() {
-                            break;
-                        }
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(_) => return Waited::Gone,
-                }
-            }
-            Waited::Fine
         }
     }
 }
