@@ -221,7 +221,7 @@ impl App<'_> {
                 (self.away, self.drawn) = (false, None);
             }
             if self.screen.rings() && self.bell {
-                terminal::ring(&mut terminal)?;
+                terminal.backend_mut().ring()?;
             }
             tty.push()?;
             // Skip the frame while the terminal accepts no more output; the next one is complete.

@@ -67,60 +67,49 @@ impl Question {
 /// Draws the question in the middle of `area`.
 pub fn draw(frame: &mut Frame, area: Rect, question: Question, state: &State) {
     let in_training = state.in_training().map(|fold| fold.plan.fold);
-    let (asked, details) = match question {
-        Question::Quit if state.attached => (
-            "Leave this dashboard (d) or stop training (y)?  Esc".into(),
-            vec!["Left alone it trains on. Stopped, it saves `last` first.".into()],
-        ),
-        Question::Quit if state.is_held() => (
-            "Stop training and quit?  y/n".into(),
-            vec!["`last` cannot be written now: what is not on disk is lost.".into()],
-        ),
-        Question::Quit => (
-            "Stop training and quit?  y/n".into(),
-            vec!["It saves `last` after the step at hand.".into()],
-        ),
-        Question::Start(fold) => (
-            format!("Train fold {fold} now?  y/n"),
-            match in_training.filter(|&other| other != fold) {
-                Some(other) => vec![
-                    format!("Fold {other} waits where it stands, and goes on"),
-                    "by itself when its turn comes.".into(),
-                ],
-                None => vec!["No other fold is in training.".into()],
-            },
-        ),
-        Question::Skip(fold) => (
-            format!("Give up fold {fold}?  y/n"),
-            vec![
-                match in_training == Some(fold) {
-                    true => "The next one goes on. Its newest weights are kept:".into(),
-                    false => "What it has so far is kept:".into(),
-                },
-                "f brings it back.".into(),
-            ],
-        ),
-        Question::Epochs(n) => (
-            format!("Train each fold for {n} epochs?  ↑↓ change  y/n"),
-            vec![
-                format!("It has {} now.", state.plan.as_ref().map_or(0, |plan| plan.epochs)),
-                "The learning rate's cosine is stretched over all of them from".into(),
-                "the next step on; folds that are done go on.".into(),
-            ],
-        ),
-        Question::Rate(at) => (
-            format!(
-                "Let the learning rate fall to {}?  ↑↓ change  y/n",
-                format::learning_rate(rate(at))
+    let text = match question {
+        Question::Quit if state.attached => "Leave this dashboard (d) or stop training (y)?  Esc\n\
+             Left alone it trains on. Stopped, it saves `last` first."
+            .into(),
+        Question::Quit if state.is_held() => "Stop training and quit?  y/n\n\
+             `last` cannot be written now: what is not on disk is lost."
+            .into(),
+        Question::Quit => {
+            "Stop training and quit?  y/n\nIt saves `last` after the step at hand.".into()
+        }
+        Question::Start(fold) => match in_training.filter(|&other| other != fold) {
+            Some(other) => format!(
+                "Train fold {fold} now?  y/n\n\
+                 Fold {other} waits where it stands, and goes on\n\
+                 by itself when its turn comes."
             ),
-            vec!["From the next step on it follows the cosine that ends there.".into()],
+            None => format!("Train fold {fold} now?  y/n\nNo other fold is in training."),
+        },
+        Question::Skip(fold) => {
+            let kept = match in_training == Some(fold) {
+                true => "The next one goes on. Its newest weights are kept:",
+                false => "What it has so far is kept:",
+            };
+            format!("Give up fold {fold}?  y/n\n{kept}\nf brings it back.")
+        }
+        Question::Epochs(n) => format!(
+            "Train each fold for {n} epochs?  ↑↓ change  y/n\n\
+             It has {} now.\n\
+             The learning rate's cosine is stretched over all of them from\n\
+             the next step on; folds that are done go on.",
+            state.plan.as_ref().map_or(0, |plan| plan.epochs)
         ),
-        Question::Retrain(fold) => (
-            format!("Train fold {fold} again under a new seed?  y/n"),
-            vec!["It goes to the end of the queue. What it left is kept.".into()],
+        Question::Rate(at) => format!(
+            "Let the learning rate fall to {}?  ↑↓ change  y/n\n\
+             From the next step on it follows the cosine that ends there.",
+            format::learning_rate(rate(at))
+        ),
+        Question::Retrain(fold) => format!(
+            "Train fold {fold} again under a new seed?  y/n\n\
+             It goes to the end of the queue. What it left is kept."
         ),
     };
-    let mut lines = vec![Line::from(asked).style(theme::KEY)];
-    lines.extend(details.into_iter().map(Line::<'static>::from));
+    let mut lines: Vec<Line> = text.lines().map(|line| Line::from(line.to_string())).collect();
+    lines[0].style = theme::KEY;
     help::popup(frame, area, "question", lines);
 }

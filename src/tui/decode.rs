@@ -112,21 +112,17 @@ impl Decoder {
         if let Some(text) = self.text {
             return self.skip(text);
         }
-        match next(&self.bytes) {
-            Next::Unit(len) => {
-                let unit: Vec<u8> = self.bytes.drain(..len).collect();
-                self.decode(&unit);
-            }
-            Next::Broken(len) => {
-                let broken: Vec<u8> = self.bytes.drain(..len).collect();
-                self.give_up(&broken);
-            }
+        let (len, handle): (usize, fn(&mut Self, &[u8])) = match next(&self.bytes) {
+            Next::Unit(len) => (len, Self::decode),
+            Next::Broken(len) => (len, Self::give_up),
             Next::Text(text, len) => {
-                self.bytes.drain(..len);
                 self.text = Some(text);
+                (len, |_, _| {})
             }
             Next::Incomplete => return false,
-        }
+        };
+        let unit: Vec<u8> = self.bytes.drain(..len).collect();
+        handle(self, &unit);
         true
     }
 
@@ -135,10 +131,10 @@ impl Decoder {
         let (skipped, ended) = match text {
             Text::Paste { interrupted } => {
                 let end = memchr::memmem::find(&self.bytes, PASTE_ENDS);
-                let kept = || {
-                    (1..PASTE_ENDS.len()).rev().find(|&n| self.bytes.ends_with(&PASTE_ENDS[..n]))
-                };
-                let upto = end.unwrap_or_else(|| self.bytes.len() - kept().unwrap_or(0));
+                // Keep what may be the beginning of the mark.
+                let mut kept = (1..PASTE_ENDS.len()).rev();
+                let kept = kept.find(|&n| self.bytes.ends_with(&PASTE_ENDS[..n]));
+                let upto = end.unwrap_or(self.bytes.len() - kept.unwrap_or(0));
                 // Allow leaving even during an endless paste.
                 if !interrupted && self.bytes[..upto].contains(&CONTROL_C) {
                     self.key(KeyCode::Char('c'), KeyModifiers::CONTROL);
@@ -166,10 +162,7 @@ impl Decoder {
 
     /// Converts a complete sequence to an event, if it has a meaning here.
     fn decode(&mut self, unit: &[u8]) {
-        let parsed = match misleads(unit) {
-            true => None,
-            false => terminput::Event::parse_from(unit).ok().flatten(),
-        };
+        let parsed = terminput::Event::parse_from(unit).ok().flatten().filter(|_| !misleads(unit));
         match (parsed.and_then(|event| terminput_crossterm::to_crossterm(event).ok()), unit) {
             // No key here uses Alt, so this is Esc and a key pressed in quick succession.
             (Some(Event::Key(key)), [ESC, _]) if key.modifiers == KeyModifiers::ALT => {

@@ -65,11 +65,6 @@ pub fn enter_again(terminal: &mut Screen, mouse: bool, waker: &Waker) -> io::Res
     Ok(())
 }
 
-/// Rings the terminal's bell.
-pub fn ring(terminal: &mut Screen) -> io::Result<()> {
-    terminal.backend_mut().ring()
-}
-
 fn take(tty: &Tty, mouse: bool) -> io::Result<()> {
     // Earlier output belongs to the screen that is being left.
     let _ = io::stdout().flush();
