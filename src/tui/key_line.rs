@@ -33,30 +33,30 @@ pub fn draw(frame: &mut Frame, area: Rect, context: &Context) {
         .collect();
     let mut by_rank: Vec<usize> = (0..shown.len()).collect();
     by_rank.sort_by_key(|&i| shown[i].0.short.0);
+    // The folds' heading precedes the first of their keys.
     let about = context.fold.map_or(String::new(), |fold| format!(" fold {}:", fold.plan.fold));
     let is_of_fold = |i: usize| matches!(shown[i].0.action, Action::Fold(_));
     let mut chosen = vec![false; shown.len()];
     let mut room = usize::from(area.width);
     for i in by_rank {
         let (_, key, label) = &shown[i];
-        // The group's heading precedes its first key.
-        let named = (0..shown.len()).any(|i| chosen[i] && is_of_fold(i));
-        let word = if is_of_fold(i) && !named { about.chars().count() } else { 0 };
+        let heads = is_of_fold(i) && !(0..shown.len()).any(|i| chosen[i] && is_of_fold(i));
+        let word = if heads { about.chars().count() } else { 0 };
         let width = word + key.chars().count() + label.chars().count() + 3;
         if width <= room {
             room -= width;
             chosen[i] = true;
         }
     }
+    let first_of_fold = (0..shown.len()).find(|&i| chosen[i] && is_of_fold(i));
     let mut spans = Vec::new();
-    let mut named = false;
     for i in (0..shown.len()).filter(|&i| chosen[i]) {
         let (_, key, label) = &shown[i];
-        if is_of_fold(i) && !std::mem::replace(&mut named, true) {
-            spans.push(Span::styled(about.clone(), theme::FAINT));
+        if first_of_fold == Some(i) {
+            spans.push(Span::styled(about.as_str(), theme::FAINT));
         }
         spans.push(Span::from(" "));
-        spans.push(Span::styled(key.clone(), theme::KEY));
+        spans.push(Span::styled(key.as_str(), theme::KEY));
         spans.push(Span::styled(format!(" {label} "), theme::FAINT));
     }
     frame.render_widget(Line::from(spans), area);

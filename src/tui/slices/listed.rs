@@ -92,29 +92,27 @@ impl<'a> Listed<'a> {
         wanted: &SliceRequest,
         raw: bool,
     ) -> Option<Result<(Slice, bool), String>> {
-        if let Some(found) = state.slice_cache.get(wanted) {
-            return Some(match found {
-                SliceContent::Nothing(why) => Err(why.clone()),
-                SliceContent::Slice { raw: own, .. } if is_constant(own) => Err(no_picture(own)),
-                SliceContent::Slice { height, width, seen, raw: own } => {
-                    let picture = if raw { own.clone() } else { seen.clone() };
-                    Ok((Slice { height: *height, width: *width, picture }, seen != own))
-                }
-            });
-        }
         let is_it = |crop: &&Crop| {
             (&crop.study, crop.vertebra, crop.slice)
                 == (&wanted.study, wanted.vertebra, wanted.slice)
         };
-        let crop = self.preview?.crops.iter().find(is_it)?;
-        let own = crop.raw.as_ref().unwrap_or(&crop.seen);
-        if is_constant(own) {
-            return Some(Err(no_picture(own)));
+        let (height, width, seen, own) = match state.slice_cache.get(wanted) {
+            Some(SliceContent::Nothing(why)) => return Some(Err(why.clone())),
+            Some(SliceContent::Slice { height, width, seen, raw }) => {
+                (*height, *width, seen, Some(raw))
+            }
+            None => {
+                let crop = self.preview?.crops.iter().find(is_it)?;
+                (crop.height, crop.width, &crop.seen, crop.raw.as_ref())
+            }
+        };
+        let before = own.unwrap_or(seen);
+        if is_constant(before) {
+            return Some(Err(no_picture(before)));
         }
-        let picture = if raw { crop.raw.as_ref() } else { Some(&crop.seen) };
-        let (height, width) = (crop.height, crop.width);
-        let differ = crop.raw.as_ref() != Some(&crop.seen);
-        let slice = picture.map(|p| (Slice { height, width, picture: p.clone() }, differ));
+        let picture = if raw { own } else { Some(seen) };
+        let slice =
+            picture.map(|p| (Slice { height, width, picture: p.clone() }, own != Some(seen)));
         Some(slice.ok_or_else(|| "it cannot be read".into()))
     }
 }
