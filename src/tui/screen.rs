@@ -8,8 +8,8 @@ use super::context::{Context, View};
 use super::fold_keys::verdict;
 use super::keys::Keymap;
 use super::pictures::Pictures;
-use super::views::{Entry, Views};
-use super::{crops, help, runs};
+use super::views::{Entry, Views, runs};
+use super::{help, panes};
 use crate::config::MOST_EPOCHS;
 use crate::run::event::Stamped;
 use crate::run::{Command, FoldAction};
@@ -117,7 +117,7 @@ impl Screen {
 
     /// Removes the pane of crops, for a run without previews.
     pub fn without_previews(mut self) -> Self {
-        self.views.gallery = crops::Gallery::new(Pictures::Off);
+        self.views.gallery = panes::crops::Gallery::new(Pictures::Off);
         self
     }
 

@@ -1,10 +1,19 @@
 //! The views, each answering a question: one table of what they are called, draw, export and scroll.
 //! And the row of tabs.
 
+pub mod crops;
+pub mod curves;
+pub mod folds;
+pub mod log;
+pub mod overview;
+pub mod runs;
+pub mod system;
+pub mod vertebrae;
+
 use super::action::Scroll;
 use super::context::{Context, View};
 use super::pictures::Pictures;
-use super::{crops, curves, folds, levels, log, overview, runs, slices, system, theme};
+use super::{panes, theme};
 use crate::export::Chart;
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -23,13 +32,13 @@ pub struct Views {
     /// The comparison of the folds.
     pub folds: folds::View,
     /// The losses by vertebra.
-    pub vertebrae: levels::View,
+    pub vertebrae: vertebrae::View,
     /// The comparison with other runs.
     pub runs: runs::View,
     /// The slices of studies.
-    pub crops: slices::Slices,
+    pub crops: crops::Slices,
     /// The overview's pane of crops.
-    pub gallery: crops::Gallery,
+    pub gallery: panes::crops::Gallery,
     /// Whether the newest frame shows crops.
     pub crops_shown: bool,
 }
@@ -41,10 +50,10 @@ impl Views {
             log: log::View::default(),
             curves: curves::View::default(),
             folds: folds::View::default(),
-            vertebrae: levels::View::default(),
+            vertebrae: vertebrae::View::default(),
             runs: runs::View::default(),
-            crops: slices::Slices::new(pictures),
-            gallery: crops::Gallery::new(pictures),
+            crops: crops::Slices::new(pictures),
+            gallery: panes::crops::Gallery::new(pictures),
             crops_shown: false,
         }
     }

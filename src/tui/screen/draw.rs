@@ -2,7 +2,8 @@
 
 use super::{Notice, Overlay, Screen};
 use crate::run::event::Level;
-use crate::tui::{confirm, header, key_line, layout, summary, theme, views};
+use crate::tui::panes::header;
+use crate::tui::{confirm, key_line, layout, summary, theme, views};
 use crate::view::Alarm;
 use ratatui::Frame;
 use ratatui::layout::Rect;

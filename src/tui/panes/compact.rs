@@ -1,8 +1,8 @@
 //! Overview for small terminals, one line per question.
 
-use super::heat::Scale;
-use super::theme;
 use crate::run::event::{Epoch, Position};
+use crate::tui::heat::Scale;
+use crate::tui::theme;
 use crate::view::{Fold, State, format, progress};
 use ratatui::Frame;
 use ratatui::layout::Rect;

@@ -1,9 +1,9 @@
 //! System view: is the machine busy, and with what? Speed of training and use of the machine over
 //! the run.
 
-use super::plot::{Data, Layer, Plot, Shape, Unit};
-use super::{range, theme};
 use crate::export;
+use crate::tui::plot::{Data, Layer, Plot, Shape, Unit};
+use crate::tui::{range, theme};
 use crate::view::{Series, State, format};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};

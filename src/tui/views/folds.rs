@@ -1,11 +1,11 @@
 //! Folds view: how do the folds compare? A table, a heat map of fold × epoch, and a chart of all
 //! validation losses.
 
-use super::heat::Scale;
-use super::plot::{self, Data, Layer, Plot, Shape};
-use super::theme;
 use crate::export;
 use crate::run::event::Epoch;
+use crate::tui::heat::Scale;
+use crate::tui::plot::{self, Data, Layer, Plot, Shape};
+use crate::tui::theme;
 use crate::view::{self, Fold, State, fold, format};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};

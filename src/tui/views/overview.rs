@@ -1,8 +1,10 @@
 //! Overview: is it going well? The panes that fit, or a line for each.
 
-use super::context::Context;
-use super::crops::Gallery;
-use super::{compact, fold_table, layout, log, loss, progress, schedule, vertebrae};
+use super::log;
+use crate::tui::context::Context;
+use crate::tui::layout;
+use crate::tui::panes::crops::Gallery;
+use crate::tui::panes::{compact, folds, loss, progress, schedule, vertebrae};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 
@@ -16,12 +18,12 @@ pub fn draw(
 ) -> bool {
     let Context { state, shown, covered, .. } = *context;
     let fold = context.fold();
-    let folds = state.folds.len().min(99) as u16;
-    let Some(panes) = layout::panes(area, folds, gallery.wanted()) else {
+    let count = state.folds.len().min(99) as u16;
+    let Some(panes) = layout::panes(area, count, gallery.wanted()) else {
         compact::draw(frame, area, state, fold);
         return false;
     };
-    fold_table::draw(frame, panes.folds, state, shown);
+    folds::draw(frame, panes.folds, state, shown);
     progress::draw(frame, panes.progress, state);
     loss::draw(frame, panes.loss, fold, shown != state.current);
     if let Some(area) = panes.vertebrae {

@@ -3,11 +3,11 @@
 mod figure;
 mod lens;
 
-use super::action::ChartKey;
-use super::plot::{self, Data, Layer, Plot, Shape, Unit};
-use super::{range, theme};
 use crate::export;
 use crate::run::event::Epoch;
+use crate::tui::action::ChartKey;
+use crate::tui::plot::{self, Data, Layer, Plot, Shape, Unit};
+use crate::tui::{range, theme};
 use crate::view::{Fold, Mark, Series, Smoothed, State, format};
 pub use figure::Figure;
 use lens::{Lens, Window};

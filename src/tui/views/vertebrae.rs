@@ -1,13 +1,13 @@
 //! Vertebrae view: which level is hard? Newest figures and all epochs of C1 to C7 and the study
 //! head, and the selected level's curve.
 
-use super::action::Scroll;
-use super::heat::Scale;
-use super::plot::{self, Data, Layer, Plot, Shape};
-use super::theme;
 use crate::export;
 use crate::run::event::Epoch;
 use crate::score::{Figure, TargetScores};
+use crate::tui::action::Scroll;
+use crate::tui::heat::Scale;
+use crate::tui::plot::{self, Data, Layer, Plot, Shape};
+use crate::tui::theme;
 use crate::view::{Fold, format};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};

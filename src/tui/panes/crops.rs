@@ -1,9 +1,9 @@
 //! Pane of the current batch's crops as pictures with the mask's outline.
 
-use super::pictures::tiles::{CAPTION, Tile, Tiles, cells, draw, place};
-use super::pictures::{Contrast, Encoder, Pictures, Slice, Wanted};
-use super::theme;
 use crate::run::event::{Crop, Preview};
+use crate::tui::pictures::tiles::{CAPTION, Tile, Tiles, cells, draw, place};
+use crate::tui::pictures::{Contrast, Encoder, Pictures, Slice, Wanted};
+use crate::tui::theme;
 use crate::view::{State, format};
 use ratatui::Frame;
 use ratatui::layout::{Rect, Size};

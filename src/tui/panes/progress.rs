@@ -1,7 +1,7 @@
 //! Progress pane: bars, speed and remaining time.
 
-use super::theme;
 use crate::run::event::FoldState;
+use crate::tui::theme;
 use crate::view::{State, format, progress};
 use ratatui::Frame;
 use ratatui::layout::Rect;

@@ -1,6 +1,6 @@
 //! Losses of C1..C7 and the study head: smoothed training loss against the last validation.
 
-use super::theme;
+use crate::tui::theme;
 use crate::view::{Fold, format};
 use ratatui::Frame;
 use ratatui::layout::Rect;

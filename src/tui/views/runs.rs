@@ -1,11 +1,11 @@
 //! Runs view: is it better than before? All runs next to this one, and their validation losses in
 //! one chart.
 
-use super::action::Scroll;
-use super::plot::{self, Data, Layer, Plot, Shape};
-use super::theme;
 use crate::export;
 use crate::run::event::FoldBest;
+use crate::tui::action::Scroll;
+use crate::tui::plot::{self, Data, Layer, Plot, Shape};
+use crate::tui::theme;
 use crate::view::{State, format, runs};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use ratatui::Frame;

@@ -5,13 +5,13 @@ mod listed;
 mod panes;
 mod tiles;
 
-use super::action::CropKey;
-use super::context::Context;
-use super::pictures::tiles::{Tiles, draw};
-use super::pictures::{Contrast, Encoder, Pictures};
-use super::theme;
 use crate::run::SliceRequest;
 use crate::run::event::{Prediction, Preview};
+use crate::tui::action::CropKey;
+use crate::tui::context::Context;
+use crate::tui::pictures::tiles::{Tiles, draw};
+use crate::tui::pictures::{Contrast, Encoder, Pictures};
+use crate::tui::theme;
 use crate::view::{Fold, State};
 use listed::{Entry, Listed, SliceNumber, StudyList, most_wrong};
 use ratatui::Frame;

@@ -1,8 +1,8 @@
 //! Top line: the run, its status, and the device.
 
-use super::theme;
 use crate::run::Command;
 use crate::run::event::TrainerState;
+use crate::tui::theme;
 use crate::view::{State, format};
 use ratatui::Frame;
 use ratatui::layout::Rect;

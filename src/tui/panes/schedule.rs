@@ -1,7 +1,7 @@
 //! Learning rate over the whole run, with the current position.
 
-use super::theme;
 use crate::axis::HIGHEST;
+use crate::tui::theme;
 use crate::view::{State, format};
 use ratatui::Frame;
 use ratatui::layout::Rect;

@@ -1,8 +1,8 @@
 //! Table of folds × epochs: a row per fold, a cell per epoch.
 
-use super::heat::Scale;
-use super::theme;
 use crate::run::event::{Epoch, FoldState};
+use crate::tui::heat::Scale;
+use crate::tui::theme;
 use crate::view::{Fold, State, fold, format};
 use ratatui::Frame;
 use ratatui::layout::Rect;

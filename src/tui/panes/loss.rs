@@ -1,9 +1,9 @@
 //! Loss over a fold's steps: raw and smoothed training loss, validation loss of each epoch, and the
 //! loss of a constant guess.
 
-use super::plot::{Data, Layer, Plot, Shape, Unit};
-use super::{range, theme};
 use crate::run::event::FoldState;
+use crate::tui::plot::{Data, Layer, Plot, Shape, Unit};
+use crate::tui::{range, theme};
 use crate::view::{Fold, format};
 use ratatui::Frame;
 use ratatui::layout::Rect;

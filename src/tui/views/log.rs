@@ -1,9 +1,9 @@
 //! The log, newest line at the bottom, as a pane of the overview and as a view with filter and
 //! search.
 
-use super::action::{LogKey, Scroll};
-use super::theme;
 use crate::run::event::Level;
+use crate::tui::action::{LogKey, Scroll};
+use crate::tui::theme;
 use crate::view::{LogLine, State, format};
 use crossterm::event::{KeyCode, KeyEvent};
 use ratatui::Frame;

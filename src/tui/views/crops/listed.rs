@@ -1,7 +1,7 @@
 //! The studies to choose from, and the slice with the largest error of each.
 
-use super::super::pictures::Slice;
 use crate::run::event::{Crop, Picture, Position, Prediction, Preview, SliceContent, SliceRequest};
+use crate::tui::pictures::Slice;
 use crate::view::{Fold, State};
 
 /// Maximum number of studies listed.
