@@ -143,9 +143,9 @@ mod tests {
     struct Gone;
 
     impl SliceSource for Gone {
-        fn slice(&self, study: &Study, v: usize, s: usize, _: &mut [u8]) -> Result<(), Error> {
+        fn slice(&self, study: &Study, at: SliceIndex, _: &mut [u8]) -> Result<(), Error> {
             let (study, problem) = (study.uid.clone(), "is missing".into());
-            Err(Error::Slice { study, vertebra: v, slice: s, path: "gone".into(), problem })
+            Err(Error::Slice { study, at, path: "gone".into(), problem })
         }
     }
 
@@ -166,8 +166,8 @@ mod tests {
         let mut augmented = 0;
         for crop in completed(true, source.clone()) {
             let study = train.iter().find(|s| *s.uid == *crop.study).unwrap();
-            let (vertebra, slice) = (usize::from(crop.vertebra) - 1, usize::from(crop.slice));
-            source.slice(study, vertebra, slice, &mut image).unwrap();
+            let at = SliceIndex { vertebra: crop.vertebra - 1, slice: crop.slice };
+            source.slice(study, at, &mut image).unwrap();
             assert_eq!(crop.raw, Some(picture(&image)));
             augmented += usize::from(crop.raw.as_ref() != Some(&crop.seen));
         }
