@@ -9,6 +9,11 @@ const LARGE: f64 = 1e9;
 /// Limit below which, if all its values are, an axis uses powers of ten.
 const SMALL: f64 = 1e-2;
 
+/// Distances of round values in a file, times a power of ten.
+pub const STEPS: &[f64] = &[1.0, 2.0, 5.0];
+/// Those on the terminal, where a short axis would otherwise have a single value.
+pub const CLOSE_STEPS: &[f64] = &[1.0, 2.0, 2.5, 5.0];
+
 /// How values map to lengths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Scale {
@@ -40,16 +45,22 @@ impl Span {
         }
     }
 
+    /// Like [`Self::share`], from the upper end: `1 - share` would be rounded once more, which moves values
+    /// on the border of two rows of a terminal.
+    pub fn share_from_top(&self, value: f64) -> f64 {
+        Self { low: self.high, high: self.low, ..*self }.share(value)
+    }
+
     /// Whether `value` lies between the ends.
     pub fn contains(&self, value: f64) -> bool {
         (self.low..=self.high).contains(&value)
     }
 
-    /// Returns round values between the ends, ascending, at most about `most`.
-    pub fn ticks(&self, most: usize) -> Vec<f64> {
+    /// Returns round values between the ends, ascending, at most about `most`, one of `steps` apart.
+    pub fn ticks(&self, most: usize, steps: &[f64]) -> Vec<f64> {
         match self.scale {
-            Scale::Linear => linear(self.low, self.high, most),
-            Scale::Log => log(self.low, self.high, most),
+            Scale::Linear => linear(self.low, self.high, most, steps),
+            Scale::Log => log(self.low, self.high, most, steps),
         }
     }
 
@@ -68,13 +79,13 @@ pub fn ends(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     finite.reduce(|(low, high), (value, _)| (low.min(value), high.max(value)))
 }
 
-/// Returns multiples of 1, 2 or 5 times a power of ten from `low` to `high`, at most about `most`.
+/// Returns multiples of one of `steps` times a power of ten from `low` to `high`, at most about `most`.
 ///
 /// `low < high`, both finite.
-fn linear(low: f64, high: f64, most: usize) -> Vec<f64> {
+fn linear(low: f64, high: f64, most: usize, steps: &[f64]) -> Vec<f64> {
     let rough = (high - low) / most.max(1) as f64;
     let power = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0].map(|n| n * power).into_iter().find(|&step| step >= rough);
+    let step = steps.iter().map(|n| n * power).find(|&step| step >= rough);
     let step = step.unwrap_or(10.0 * power);
     let (first, last) = ((low / step - 1e-9).ceil(), (high / step + 1e-9).floor());
     // Near the smallest floats a step may round to 0.
@@ -90,7 +101,7 @@ fn linear(low: f64, high: f64, most: usize) -> Vec<f64> {
 /// `most`. If the range contains fewer than two of these, returns the ticks of [`linear`].
 ///
 /// `0 < low < high`, both finite.
-fn log(low: f64, high: f64, most: usize) -> Vec<f64> {
+fn log(low: f64, high: f64, most: usize, steps: &[f64]) -> Vec<f64> {
     let powers = low.log10().floor() as i32..=high.log10().ceil() as i32;
     let within = |x: &f64| (low * (1.0 - 1e-9)..=high * (1.0 + 1e-9)).contains(x);
     let of = |each: i32, times: &[f64]| -> Vec<f64> {
@@ -99,7 +110,7 @@ fn log(low: f64, high: f64, most: usize) -> Vec<f64> {
     };
     let fine = of(1, &[1.0, 2.0, 5.0]);
     if fine.len() < 2 {
-        return linear(low, high, most);
+        return linear(low, high, most, steps);
     }
     if fine.len() <= most.max(2) {
         return fine;
@@ -122,8 +133,11 @@ fn linear_labels(ticks: &[f64]) -> Vec<String> {
         _ if finest >= 1e3 && largest >= 1e4 => format!("{}k", x / 1e3),
         _ => {
             // Steps of 0.05 need two decimals; the float may be slightly less than the number it stands for.
-            let decimals = (-(finest * (1.0 + 1e-9)).log10().floor()).clamp(0.0, 12.0);
-            format!("{x:.*}", decimals as usize)
+            let decimals = (-(finest * (1.0 + 1e-9)).log10().floor()).clamp(0.0, 12.0) as usize;
+            // Steps of 2.5 times a power of ten need one more.
+            let digits = finest * 10f64.powi(decimals as i32);
+            let halves = (digits - digits.round()).abs() > 0.1;
+            format!("{x:.*}", decimals + usize::from(halves))
         }
     };
     ticks.iter().map(label).collect()
@@ -162,7 +176,7 @@ mod tests {
 
     #[test]
     fn steps_are_one_two_or_five() {
-        let labels = |low, high, most| linear_labels(&linear(low, high, most)).join(" ");
+        let labels = |low, high, most| linear_labels(&linear(low, high, most, STEPS)).join(" ");
         assert_eq!(labels(0.0, 10.0, 5), "0 2 4 6 8 10");
         assert_eq!(labels(0.13, 0.97, 5), "0.2 0.4 0.6 0.8");
         assert_eq!(labels(0.31, 0.62, 8), "0.35 0.40 0.45 0.50 0.55 0.60");
@@ -171,15 +185,17 @@ mod tests {
         assert_eq!(labels(0.0, 2.3e-4, 5), "0 5e-5 1e-4 1.5e-4 2e-4");
         assert_eq!(labels(-1.0, 1.0, 4), "-1.0 -0.5 0 0.5 1.0");
         assert_eq!(labels(0.41235, 0.41245, 4), "0.41235 0.41240 0.41245");
+        let close = |high| linear_labels(&linear(0.0, high, 4, CLOSE_STEPS)).join(" ");
+        assert_eq!((&*close(1.0), &*close(9.0)), ("0 0.25 0.50 0.75 1.00", "0 2.5 5.0 7.5"));
     }
 
     #[test]
     fn powers_of_ten_with_two_and_five_between_where_there_is_room() {
-        let labels = |low, high, most| log_labels(&log(low, high, most)).join(" ");
+        let labels = |low, high, most| log_labels(&log(low, high, most, STEPS)).join(" ");
         assert_eq!(labels(0.09, 1.1, 6), "0.1 0.2 0.5 1");
         assert_eq!(labels(0.5, 2e4, 6), "1 10 100 1000 10000");
         assert_eq!(labels(1e-7, 1e-3, 6), "1e-7 1e-6 1e-5 1e-4 1e-3");
         assert_eq!(labels(0.61, 0.83, 5), "0.65 0.7 0.75 0.8");
-        assert!((2..=8).contains(&log(1e-90, 1e90, 6).len()));
+        assert!((2..=8).contains(&log(1e-90, 1e90, 6, STEPS).len()));
     }
 }

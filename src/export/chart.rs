@@ -1,6 +1,6 @@
 //! A chart as data, independent of how it is drawn.
 
-use crate::axis::{HIGHEST, Scale, Span, ends};
+use crate::axis::{HIGHEST, STEPS, Scale, Span, ends};
 
 /// Minimum width of a range, as a share of its ends, so that its ticks are different numbers.
 const NARROWEST: f64 = 1e-9;
@@ -143,7 +143,7 @@ impl Axis {
 
     /// Returns round values within `span`, at most about `most`, with their labels.
     pub(super) fn ticks(&self, span: &Span, most: usize) -> Vec<(f64, String)> {
-        let mut ticks = span.ticks(most);
+        let mut ticks = span.ticks(most, STEPS);
         if self.counts && ticks.iter().any(|x| x.fract() == 0.0) {
             ticks.retain(|x| x.fract() == 0.0);
         }
@@ -207,7 +207,7 @@ mod tests {
                 for span in [across, up] {
                     let width = span.high - span.low;
                     assert!(width > 0.0 && width.is_finite(), "{points:?}: {span:?}");
-                    assert!((1..=17).contains(&span.ticks(8).len()), "{points:?}: {span:?}");
+                    assert!((1..=17).contains(&span.ticks(8, STEPS).len()), "{points:?}: {span:?}");
                 }
                 for &(x, y) in points.iter().filter(|p| p.0.is_finite() && p.1.is_finite()) {
                     let shares = [across.share(x), up.share(y)];

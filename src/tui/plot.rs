@@ -11,7 +11,7 @@ mod tests;
 pub use layer::{Data, Layer, Shape, Unit};
 
 use super::{range, theme};
-use crate::axis::{Scale, Span, trimmed};
+use crate::axis::{CLOSE_STEPS, Scale, Span, trimmed};
 use crate::export;
 use crate::view::format;
 use dots::{Dots, set};
@@ -65,7 +65,7 @@ impl Frame {
         let dots = 4.0 * f64::from(self.inner.height);
         // Further out, the part of a line that is visible hardly changes. (NaN becomes 0 in the
         // conversion.)
-        ((1.0 - self.y.share(y)) * dots).clamp(-2.0 * dots, 3.0 * dots).floor() as i32
+        (self.y.share_from_top(y) * dots).clamp(-2.0 * dots, 3.0 * dots).floor() as i32
     }
 
     /// The cell of a point, if it is within the chart.
@@ -150,7 +150,7 @@ impl Plot<'_> {
     }
 
     fn ticks(&self, count: usize) -> Vec<f64> {
-        let ticks = self.y_span(self.round).ticks(count);
+        let ticks = self.y_span(self.round).ticks(count, CLOSE_STEPS);
         ticks.into_iter().map(|y| y * self.round).collect()
     }
 
@@ -243,7 +243,7 @@ impl Plot<'_> {
         let room = inner.right().saturating_sub(word.len() as u16 + 1);
         buffer.set_stringn(room + 1, y, word, word.len(), theme::FAINT);
         let span = Span { low: low / divisor, high: high / divisor, scale };
-        let mut ticks = span.ticks(usize::from(inner.width / 12).clamp(2, 12));
+        let mut ticks = span.ticks(usize::from(inner.width / 12).clamp(2, 12), CLOSE_STEPS);
         ticks.retain(|x| self.unit != Unit::Epochs || x.fract() == 0.0);
         let mut free = area.x;
         for (at, text) in ticks.iter().zip(span.labels(&ticks)) {
