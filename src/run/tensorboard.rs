@@ -10,6 +10,7 @@
 //! the step that preceded it.
 
 pub mod file;
+mod proto;
 
 use super::{
     event::{Epoch, Event, Position, Queue, RunStarted, Step},

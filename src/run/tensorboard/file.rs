@@ -1,11 +1,11 @@
 //! A TensorBoard event file: TFRecords of the protobuf message `Event`.
 //!
 //! A record is its length (u64), the length's checksum (u32), the message and the message's checksum
-//! (u32), all little-endian. For the messages and their field numbers see `event.proto` and
-//! `summary.proto` in tensorboard/compat/proto. Only a handful of their fields is needed, so this module
-//! encodes them by hand.
+//! (u32), all little-endian.
 
+use super::proto::{Event, SessionLog, Summary, Value};
 use crc::{CRC_32_ISCSI, Crc};
+use prost::Message;
 use std::{
     fs::{self, File},
     io::{self, Seek, SeekFrom, Write},
@@ -47,9 +47,8 @@ impl EventFile {
         let path = dir.join(format!("{PREFIX}{seconds:010}.{}.{}", host(), std::process::id()));
         let file = File::options().write(true).create_new(true).open(&path)?;
         let mut events = Self { file, written: 0 };
-        let mut event = Message::event(now, 0);
-        event.bytes(3, b"brain.Event:2");
-        events.record(&event).inspect_err(|_| {
+        let file_version = Some("brain.Event:2".into());
+        events.record(&Event { file_version, ..event(now, 0) }).inspect_err(|_| {
             // Repeated tries on a full disk would leave many empty files.
             let _ = fs::remove_file(&path);
         })?;
@@ -61,37 +60,29 @@ impl EventFile {
     ///
     /// Errors: when the file cannot be written.
     pub fn restart(&mut self, now: SystemTime, step: usize) -> io::Result<()> {
-        const START: u64 = 1;
-        let mut log = Message::default();
-        log.varint(1, START);
-        let mut event = Message::event(now, step);
-        event.bytes(7, &log.0);
-        self.record(&event)
+        const START: i32 = 1;
+        let session_log = Some(SessionLog { status: START });
+        self.record(&Event { session_log, ..event(now, step) })
     }
 
     /// Writes the values of a step. NaN and infinities are written unchanged.
     ///
     /// Errors: when the file cannot be written; it then holds no part of them.
     pub fn scalars(&mut self, now: SystemTime, step: usize, scalars: &[Scalar]) -> io::Result<()> {
-        let mut summary = Message::default();
-        for (tag, figure) in scalars {
-            let mut value = Message::default();
-            value.bytes(1, tag.as_bytes());
-            value.float(2, *figure as f32);
-            summary.bytes(1, &value.0);
-        }
-        let mut event = Message::event(now, step);
-        event.bytes(5, &summary.0);
-        self.record(&event)
+        let value =
+            |(tag, figure): &Scalar| Value { tag: tag.clone(), simple_value: Some(*figure as f32) };
+        let summary = Some(Summary { value: scalars.iter().map(value).collect() });
+        self.record(&Event { summary, ..event(now, step) })
     }
 
-    fn record(&mut self, Message(message): &Message) -> io::Result<()> {
+    fn record(&mut self, event: &Event) -> io::Result<()> {
+        let message = event.encode_to_vec();
         let length = (message.len() as u64).to_le_bytes();
         let record = [
             &length[..],
             &checksum(&length).to_le_bytes(),
-            message,
-            &checksum(message).to_le_bytes(),
+            &message,
+            &checksum(&message).to_le_bytes(),
         ]
         .concat();
         // A failed write may have moved the file's position.
@@ -119,6 +110,10 @@ fn host() -> String {
     name.chars().map(|c| if c.is_alphanumeric() || c == '.' { c } else { '-' }).collect()
 }
 
+fn event(now: SystemTime, step: usize) -> Event {
+    Event { wall_time: unix(now).as_secs_f64(), step: step as i64, ..Event::default() }
+}
+
 fn unix(time: SystemTime) -> Duration {
     time.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
@@ -126,59 +121,6 @@ fn unix(time: SystemTime) -> Duration {
 /// TFRecord's masked CRC-32C, which is safe to take the CRC of again.
 fn checksum(bytes: &[u8]) -> u32 {
     CRC.checksum(bytes).rotate_right(15).wrapping_add(0xA282_EAD8)
-}
-
-/// A protobuf message under construction: each field is its number and wire type, then its value.
-#[derive(Debug, Default)]
-struct Message(Vec<u8>);
-
-impl Message {
-    /// Starts an `Event` with its time and step.
-    fn event(now: SystemTime, step: usize) -> Self {
-        let mut event = Self::default();
-        event.double(1, unix(now).as_secs_f64());
-        event.varint(2, step as u64);
-        event
-    }
-
-    /// Appends an integer. Leaves out 0, the default.
-    fn varint(&mut self, field: u8, value: u64) {
-        if value != 0 {
-            self.key(field, 0);
-            self.number(value);
-        }
-    }
-
-    fn double(&mut self, field: u8, value: f64) {
-        self.key(field, 1);
-        self.0.extend_from_slice(&value.to_le_bytes());
-    }
-
-    /// Appends a string or a nested message.
-    fn bytes(&mut self, field: u8, value: &[u8]) {
-        self.key(field, 2);
-        self.number(value.len() as u64);
-        self.0.extend_from_slice(value);
-    }
-
-    fn float(&mut self, field: u8, value: f32) {
-        self.key(field, 5);
-        self.0.extend_from_slice(&value.to_le_bytes());
-    }
-
-    /// Appends a field's key. `field`: 1 to 15, which take one byte.
-    fn key(&mut self, field: u8, kind: u8) {
-        self.0.push(field << 3 | kind);
-    }
-
-    /// Appends a varint: seven bits per byte, lowest first; the eighth bit marks that more follow.
-    fn number(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value as u8);
-    }
 }
 
 #[cfg(test)]
@@ -238,20 +180,5 @@ mod tests {
         // RFC 3720, B.4.
         assert_eq!(CRC.checksum(&[0; 32]), 0x8A91_36AA);
         assert_eq!(checksum(&[0; 32]), 0x0FD7_FFFA);
-    }
-
-    #[test]
-    fn numbers_take_seven_bits_a_byte() {
-        for (value, bytes) in [
-            (0, &[0][..]),
-            (127, &[0x7F]),
-            (128, &[0x80, 1]),
-            (300, &[0xAC, 2]),
-            (u64::MAX, &[0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1]),
-        ] {
-            let mut message = Message::default();
-            message.number(value);
-            assert_eq!(message.0, bytes, "{value}");
-        }
     }
 }
