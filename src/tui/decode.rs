@@ -162,7 +162,10 @@ impl Decoder {
 
     /// Converts a complete sequence to an event, if it has a meaning here.
     fn decode(&mut self, unit: &[u8]) {
-        let parsed = terminput::Event::parse_from(unit).ok().flatten().filter(|_| !misleads(unit));
+        let parsed = match misleads(unit) {
+            true => None,
+            false => terminput::Event::parse_from(unit).ok().flatten(),
+        };
         match (parsed.and_then(|event| terminput_crossterm::to_crossterm(event).ok()), unit) {
             // No key here uses Alt, so this is Esc and a key pressed in quick succession.
             (Some(Event::Key(key)), [ESC, _]) if key.modifiers == KeyModifiers::ALT => {
