@@ -96,7 +96,7 @@ fn write(path: &Path, steps: usize) -> f64 {
                             utilisation: Some(97),
                             temperature: Some(61),
                             watts: Some(512.3),
-                            throttled: None,
+                            ..Gpu::default()
                         }),
                     );
                 }
@@ -120,6 +120,6 @@ fn system_event(step: usize) -> Event {
         memory_total: 128 << 30,
         disk_free: Some(234_567_891_234),
         disk_total: Some(1 << 40),
-        load: Some(6.25),
+        ..System::default()
     })
 }

@@ -1,6 +1,7 @@
 //! Prints a run as plain lines without escape codes, for cluster logs, pipes and dumb terminals.
 
 use crate::config::Metric;
+use crate::run::catalogue::{self, Figure, Unit};
 use crate::run::channel::RunHandle;
 use crate::run::event::{Epoch, Event, Level, Outcome, RunFinished, RunStarted, Stamped};
 use crate::view::{Alert, State, format, report, text};
@@ -59,19 +60,10 @@ fn lines(stamped: &Stamped, state: &State, every: usize) -> Option<String> {
             if every == 0 || (s.at.step % every != 0 && s.at.step != s.steps) {
                 return None;
             }
-            format!(
-                "{}/{} loss {} slice {} study {} lr {} grad {} {} images/s data wait {} ETA {}",
-                s.at,
-                s.steps,
-                format::loss(s.loss),
-                format::loss(s.slice_loss),
-                format::loss(s.study_loss),
-                format::learning_rate(s.learning_rate),
-                format::loss(s.grad_norm),
-                state.progress.images_per_second().map_or("–".into(), format::rate),
-                state.progress.data_share().map_or("–".into(), format::share),
-                eta(state),
-            )
+            let figures = words(catalogue::STEP, s);
+            let wait = format::figure(Unit::Share, state.progress.train.data_share());
+            let speed = speed(state);
+            format!("{}/{} {figures} {speed} data wait {wait} ETA {}", s.at, s.steps, eta(state))
         }
         Event::Epoch(e) => return Some(epoch(&clock, e, state)),
         Event::RunFinished(finished) => return Some(summary(&clock, finished, state)),
@@ -103,6 +95,21 @@ fn prefix(level: Level) -> &'static str {
         Level::Warn => "warning: ",
         Level::Error => "error: ",
     }
+}
+
+/// The figures of an event that have a word: `loss 0.4123 lr 2.30e-4`. A score that is not defined is
+/// a dash; other figures that are not known are left out.
+fn words<E>(figures: &[Figure<E>], event: &E) -> String {
+    let said = |figure: &Figure<E>| {
+        let x = (figure.read)(event);
+        let word = figure.word.filter(|_| x.is_some() || figure.unit == Unit::Score)?;
+        Some(format!("{word} {}", format::figure(figure.unit, x)))
+    };
+    figures.iter().filter_map(said).collect::<Vec<_>>().join(" ")
+}
+
+fn speed(state: &State) -> String {
+    format::figure(Unit::PerSecond, state.progress.train.images_per_second()) + " images/s"
 }
 
 fn eta(state: &State) -> String {
@@ -147,20 +154,19 @@ fn epoch(clock: &str, e: &Epoch, state: &State) -> String {
         .map(|(i, &loss)| format!("C{} {}", i + 1, format::maybe_loss(loss)))
         .collect();
     let indent = " ".repeat(10);
-    let scores = e.scores.as_ref().map_or(String::new(), |scores| {
-        format!(" competition metric {}", format::loss(scores.competition.value))
-    });
-    let best = match state.plan.as_ref().map_or(Metric::Loss, |plan| plan.select) {
+    let select = state.plan.as_ref().map_or(Metric::Loss, |plan| plan.select);
+    let by = catalogue::selecting(select);
+    let best = match select {
         Metric::Loss => format!("best {}", format::loss(e.best_metric)),
-        by => {
-            let figure = Some(by.of_cost(e.best_metric)).filter(|figure| figure.is_finite());
-            format!("best {} {}", by.name(), format::maybe_loss(figure))
+        _ => {
+            let figure = Some(by.cost(e.best_metric)).filter(|figure| figure.is_finite());
+            format!("best {} {}", by.label, format::maybe_loss(figure))
         }
     };
     format!(
         "{clock:>8}  fold {} epoch {}/{} train {} (unmixed: slice {} study {}) valid {} (slice {} study {}){}\n\
          {indent}valid slice loss {}\n\
-         {indent}slice AUC {} study AUC {}{scores} {best} lr {} train {} valid {} {} images/s ETA {}\n",
+         {indent}{} {best} lr {} train {} valid {} {} ETA {}\n",
         e.at.fold,
         e.at.epoch,
         state.plan.as_ref().map_or(0, |p| p.epochs),
@@ -172,12 +178,11 @@ fn epoch(clock: &str, e: &Epoch, state: &State) -> String {
         format::loss(e.valid_study_loss),
         if e.is_best { " * best" } else { "" },
         vertebrae.join(" "),
-        format::auc(e.slice_auc),
-        format::auc(e.study_auc),
+        words(catalogue::EPOCH, e),
         format::learning_rate(e.learning_rate),
         format::seconds(e.train_seconds),
         format::seconds(e.valid_seconds),
-        state.progress.images_per_second().map_or("–".into(), format::rate),
+        speed(state),
         eta(state),
     )
 }

@@ -70,24 +70,3 @@ pub enum Metric {
     /// Mean ROC AUC of the vertebrae that have both classes.
     VertebraAuc,
 }
-
-impl Metric {
-    /// Returns the metric's name for display.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Loss => "valid loss",
-            Self::Competition => "competition metric",
-            Self::PatientAuc => "patient AUC",
-            Self::PatientAveragePrecision => "patient average precision",
-            Self::VertebraAuc => "mean vertebra AUC",
-        }
-    }
-
-    /// Converts a cost (lower is better) to the metric's value, or back: 1 minus it if higher is better.
-    pub fn of_cost(self, cost: f64) -> f64 {
-        match self {
-            Self::Loss | Self::Competition => cost,
-            Self::PatientAuc | Self::PatientAveragePrecision | Self::VertebraAuc => 1.0 - cost,
-        }
-    }
-}

@@ -1,80 +1,21 @@
 //! Exports all of a run's metrics as CSV, read from its journal line by line.
 
-use crate::{
-    run::{
-        event::{Epoch, Event, Stamped, Step},
-        journal,
-    },
-    score::{Figure, Scores, TargetScores},
+use crate::run::{
+    catalogue::{self, Figure, Unit},
+    event::{Event, Position},
+    journal,
 };
+use serde::Serialize;
 use std::{collections::BTreeMap, io, io::Write, path::Path};
 
 /// Most folds whose seeds are kept, whatever the journal contains.
 const MOST_FOLDS: usize = 1000;
 
-/// Columns of the table of steps.
-const STEPS: [&str; 24] = [
-    "fold",
-    "epoch",
-    "step",
-    "seed",
-    "elapsed",
-    "time",
-    "loss",
-    "slice_loss",
-    "study_loss",
-    "c1",
-    "c2",
-    "c3",
-    "c4",
-    "c5",
-    "c6",
-    "c7",
-    "grad_norm",
-    "skipped",
-    "learning_rate",
-    "mixup",
-    "images",
-    "data_seconds",
-    "compute_seconds",
-    "steps_in_epoch",
-];
-/// Columns of the table of epochs.
-const EPOCHS: [&str; 33] = [
-    "fold",
-    "epoch",
-    "steps",
-    "seed",
-    "elapsed",
-    "time",
-    "learning_rate",
-    "train_loss",
-    "train_slice_loss",
-    "train_study_loss",
-    "valid_loss",
-    "valid_slice_loss",
-    "valid_study_loss",
-    "valid_c1",
-    "valid_c2",
-    "valid_c3",
-    "valid_c4",
-    "valid_c5",
-    "valid_c6",
-    "valid_c7",
-    "slice_auc",
-    "study_auc",
-    "metric",
-    "best_metric",
-    "is_best",
-    "competition",
-    "patient_auc",
-    "patient_average_precision",
-    "vertebra_auc",
-    "patient_ece",
-    "train_seconds",
-    "valid_seconds",
-    "valid_batches",
-];
+/// Columns before the figures.
+const AT: [&str; 6] = ["fold", "epoch", "step", "seed", "elapsed", "time"];
+/// The figures of a step that other programs expect in this order; later ones follow.
+const STEPS: &str = "loss slice_loss study_loss c1 c2 c3 c4 c5 c6 c7 grad_norm skipped learning_rate \
+                     mixup images data_seconds compute_seconds steps_in_epoch";
 
 /// Metrics that could not be exported; the message is one sentence.
 #[derive(Debug, thiserror::Error)]
@@ -108,53 +49,65 @@ pub fn write(journal: &Path, steps: impl Write, epochs: impl Write) -> Result<Co
     let mut writer = ::csv::WriterBuilder::new();
     writer.has_headers(false);
     let (mut steps, mut epochs) = (writer.from_writer(steps), writer.from_writer(epochs));
-    steps.write_record(STEPS).map_err(io::Error::from)?;
-    epochs.write_record(EPOCHS).map_err(io::Error::from)?;
+    let (of_step, of_epoch) = (columns(STEPS, catalogue::STEP), columns("", catalogue::EPOCH));
+    let mut at = AT.to_vec();
+    steps.write_record(at.iter().chain(&names(&of_step))).map_err(io::Error::from)?;
+    at[2] = "steps";
+    epochs.write_record(at.iter().chain(&names(&of_epoch))).map_err(io::Error::from)?;
     let (mut counted, mut seeds) = (Counted::default(), Seeds::default());
-    counted.damaged = journal::for_each::<Error>(journal, |stamped, time| {
+    let passed = journal::for_each::<Error>(journal, None, |stamped, time| {
         seeds.hear(&stamped.event);
+        let place =
+            |at: Position| (at.fold, at.epoch, at.step, seeds.of(at.fold), stamped.at, time);
         let row = match &stamped.event {
             Event::Step(step) => {
                 counted.steps += 1;
-                steps.serialize(step_row(step, stamped, time, seeds.of(step.at.fold)))
+                steps.serialize((place(step.at), cells(&of_step, step)))
             }
             Event::Epoch(epoch) => {
                 counted.epochs += 1;
-                epochs.serialize(epoch_row(epoch, stamped, time, seeds.of(epoch.at.fold)))
+                epochs.serialize((place(epoch.at), cells(&of_epoch, epoch)))
             }
             _ => Ok(()),
         };
         Ok(row.map_err(io::Error::from)?)
     })?;
+    counted.damaged = passed.damaged;
     steps.flush()?;
     epochs.flush()?;
     Ok(counted)
 }
 
-fn step_row(s: &Step, stamped: &Stamped, time: f64, seed: Option<u64>) -> impl serde::Serialize {
-    let at = (s.at.fold, s.at.epoch, s.at.step, seed, stamped.at, time);
-    let losses = (s.loss, s.slice_loss, s.study_loss, s.vertebra_loss, s.grad_norm, s.skipped);
-    let rest = (s.learning_rate, s.mixup, s.images, s.data_seconds, s.compute_seconds, s.steps);
-    (at, losses, rest)
+/// Returns the columns: those in `order` first.
+fn columns<E>(order: &str, figures: &'static [Figure<E>]) -> Vec<&'static Figure<E>> {
+    let mut columns: Vec<_> = figures.iter().filter(|figure| figure.column).collect();
+    let place = |id: &str| order.split(' ').position(|named| named == id);
+    columns.sort_by_key(|figure| place(figure.id).unwrap_or(usize::MAX));
+    columns
 }
 
-fn epoch_row(e: &Epoch, stamped: &Stamped, time: f64, seed: Option<u64>) -> impl serde::Serialize {
-    let at = (e.at.fold, e.at.epoch, e.at.step, seed, stamped.at, time, e.learning_rate);
-    let train = (e.train_loss, e.train_slice_loss, e.train_study_loss);
-    let valid = (e.valid_loss, e.valid_slice_loss, e.valid_study_loss, e.valid_vertebra_loss);
-    let metrics = (e.slice_auc, e.study_auc, e.metric, e.best_metric, e.is_best);
-    let scores = e.scores.as_deref();
-    let patient = |of: fn(&TargetScores) -> Option<Figure>| {
-        scores.and_then(|scores| of(scores.patient())).map(|figure| figure.value)
+fn names<E>(columns: &[&Figure<E>]) -> Vec<&'static str> {
+    columns.iter().map(|figure| figure.id).collect()
+}
+
+/// A figure as its event holds it.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Cell {
+    Count(u64),
+    Flag(bool),
+    Number(f64),
+}
+
+fn cells<E>(columns: &[&Figure<E>], event: &E) -> Vec<Option<Cell>> {
+    let cell = |figure: &&Figure<E>| {
+        (figure.read)(event).map(|x| match figure.unit {
+            Unit::Count => Cell::Count(x as u64),
+            Unit::Flag => Cell::Flag(x > 0.0),
+            _ => Cell::Number(x),
+        })
     };
-    let scores = (
-        scores.map(|scores| scores.competition.value),
-        patient(|target| target.auc),
-        patient(|target| target.average_precision),
-        scores.and_then(Scores::vertebra_auc),
-        patient(|target| Some(target.ece)),
-    );
-    (at, train, valid, metrics, scores, (e.train_seconds, e.valid_seconds, e.valid_batches))
+    columns.iter().map(cell).collect()
 }
 
 /// Seeds of the folds' training.

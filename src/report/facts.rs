@@ -4,6 +4,7 @@ use super::{document::Tone, gather::Report};
 use crate::{
     config::Metric,
     run::{
+        catalogue,
         event::{FoldState, Outcome},
         status::RunState,
     },
@@ -52,7 +53,10 @@ pub fn lead(report: &Report) -> String {
     };
     let best_loss = match report.state.plan.as_ref().map_or(Metric::Loss, |plan| plan.select) {
         Metric::Loss => "Best validation loss".into(),
-        by => format!("By {} the best epoch has a validation loss of", by.name()),
+        by => {
+            let by = catalogue::selecting(by).label;
+            format!("By {by} the best epoch has a validation loss of")
+        }
     };
     let (loss, number) = (format::loss(epoch.valid_loss), fold.plan.fold);
     said += &format!(". {best_loss} {loss} (fold {number}, epoch {})", epoch.at.epoch);
@@ -101,7 +105,7 @@ pub fn facts(report: &Report) -> Vec<(&'static str, String)> {
         n => format!(", gone on with {n} times"),
     };
     facts.push(("Trained for", format!("{}{resumed}", format::duration(state.at))));
-    let progress = &state.progress;
+    let progress = &state.progress.train;
     if let (Some(rate), Some(waiting)) = (progress.images_per_second(), progress.data_share()) {
         let (rate, waiting) = (format::rate(rate), format::share(waiting));
         facts.push(("Speed", format!("{rate} images/s, {waiting} of it waiting for data")));

@@ -24,7 +24,7 @@ const VALID: Style = Style { color: 1, dash: 0, marker: Some(0), weight: Weight:
 
 /// Returns the folds with any training, by number.
 pub fn begun(report: &Report) -> Vec<&Fold> {
-    let begun = |fold: &&Fold| fold.last_epoch().is_some() || !fold.curve.loss.is_empty();
+    let begun = |fold: &&Fold| fold.last_epoch().is_some() || !fold.curve.loss().is_empty();
     report.folds().into_iter().filter(begun).collect()
 }
 
@@ -52,7 +52,7 @@ pub fn loss(fold: &Fold) -> Chart {
         let points = series.points().iter();
         points.map(|point| (f64::from(point.x) / steps, f64::from(point.y))).collect()
     };
-    let raw = by_step(&fold.curve.loss);
+    let raw = by_step(fold.curve.loss());
     let smooth = by_step(fold.curve.smooth.series());
     let valid = by_epoch(fold, |epoch| epoch.valid_loss);
     let reached = raw.iter().chain(&valid).map(|p| p.0).fold(0.0, f64::max);

@@ -117,9 +117,10 @@ impl Report {
     ///
     /// Errors: when it cannot be read.
     pub fn of_journal(path: &Path) -> Result<Self, journal::Error> {
-        let (state, damaged) = State::of_journal(path, None)?;
         let (mut troubles, mut troubles_total, mut resumed) = (VecDeque::new(), 0, 0);
-        let times = journal::highlights(path, |Stamped { at, event }| {
+        let mut times = None;
+        let (state, damaged) = State::of_journal_with(path, None, |stamped, time| {
+            let Stamped { at, event } = stamped;
             resumed += usize::from(matches!(event, Event::RunStarted(plan) if plan.resumed));
             let line = text::of_event(event).filter(|(level, _)| *level >= Level::Warn);
             // The report words the run's outcome itself.
@@ -129,6 +130,9 @@ impl Report {
                     troubles.remove(MOST_TROUBLES / 2);
                 }
                 troubles.push_back(LogLine { at: *at, level, text: format::brief(&text) });
+            }
+            if time > 0.0 {
+                times = Some((times.map_or(time, |(first, _)| first), time));
             }
         })?;
         Ok(Self {

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     config::Metric,
+    run::catalogue::{self, Better},
     view::{Fold, constant::Constants, report},
 };
 
@@ -103,8 +104,11 @@ fn results(report: &Report) -> String {
     let select = report.state.plan.as_ref().map_or(Metric::Loss, |plan| plan.select);
     let best = match select {
         Metric::Loss => "lowest validation loss".into(),
-        Metric::Competition => "lowest competition metric".into(),
-        metric => format!("highest {}", metric.name()),
+        metric => {
+            let figure = catalogue::selecting(metric);
+            let end = if figure.better == Better::Higher { "highest" } else { "lowest" };
+            format!("{end} {}", figure.label)
+        }
     };
     format!(
         "The best epoch of a fold is the one with the {best}. The constant guess is the validation \

@@ -40,7 +40,7 @@ fn plan(name: &str) -> Event {
 }
 
 fn step(at: Position, loss: f64) -> Event {
-    Event::Step(Step {
+    let step = Step {
         at,
         steps: 4,
         loss,
@@ -48,13 +48,14 @@ fn step(at: Position, loss: f64) -> Event {
         study_loss: 2.0 * loss,
         vertebra_loss: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, f64::INFINITY],
         grad_norm: 1.5,
-        skipped: !loss.is_finite(),
         learning_rate: 1e-3,
         mixup: at.step.is_multiple_of(2).then_some(0.25),
         images: 210,
         data_seconds: 0.125,
         compute_seconds: 0.5,
-    })
+        ..Step::default()
+    };
+    Event::Step(Step { skipped: !loss.is_finite(), ..step })
 }
 
 fn epoch(at: Position, valid: f64) -> Event {
@@ -69,14 +70,13 @@ fn epoch(at: Position, valid: f64) -> Event {
         valid_study_loss: valid + 0.1,
         valid_vertebra_loss: [Some(valid), None, Some(0.2), Some(0.3), None, None, Some(0.4)],
         slice_auc: Some(0.75),
-        study_auc: None,
         metric: valid,
         best_metric: valid,
         is_best: true,
-        scores: None,
         train_seconds: 10.0,
         valid_seconds: 2.0,
         valid_batches: 2,
+        ..Epoch::default()
     })
 }
 

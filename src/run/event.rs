@@ -3,6 +3,7 @@
 //! Events are cheap values: numbers, and previews as raw pixels; never tensors. Times are seconds since
 //! the run started, so that a recorded run replays at any speed.
 
+mod delivery;
 mod measured;
 
 pub use super::position::Position;
@@ -76,19 +77,9 @@ pub enum Event {
     Error(ErrorEvent),
     /// The run ended; the last event.
     RunFinished(RunFinished),
-}
-
-impl Event {
-    /// Whether a slow view may miss it, because the next event of its kind replaces it.
-    pub fn may_be_dropped(&self) -> bool {
-        matches!(self, Event::Step(_) | Event::ValidStep(_) | Event::Gpu(_) | Event::System(_))
-            || self.is_picture()
-    }
-
-    /// Whether it carries pictures, which the journal leaves out.
-    pub fn is_picture(&self) -> bool {
-        matches!(self, Event::Preview(_) | Event::SliceReply(_))
-    }
+    /// An event of a newer version of this program.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Result of a request: one for each. Older versions sent it only for commands about a fold or the plan,

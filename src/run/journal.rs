@@ -3,17 +3,13 @@
 //! A line is the event under its `type`, with `elapsed` (seconds of the run, without the gaps between
 //! its processes) and `time` (wall clock, Unix). The first line is
 //! `{"type":"journal","version":1,…}`. Non-finite numbers are `"nan"`, `"inf"` or `"-inf"`. Readers
-//! skip lines that they do not know.
+//! pass over kinds and fields that they do not know, and name them once.
 
-use super::{
-    event::{Event, Gpu, Position, Stamped, Step, System},
-    unfinished::Unfinished,
-};
+use super::event::{Event, Stamped};
 use crate::bounded;
 use lines::{LONGEST_LINE, Lines};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use std::{
-    collections::{BTreeMap, VecDeque},
     fs::File,
     io::{self, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
@@ -21,14 +17,13 @@ use std::{
 };
 
 mod fit;
-mod for_each;
 mod lines;
-mod scan;
+mod read;
 #[cfg(test)]
 mod tests;
 mod trim;
 
-pub use for_each::{for_each, highlights};
+pub use read::{Passed, for_each, parse, step_seconds};
 pub use trim::{Known, trim};
 
 /// Version that this program writes, and the newest that it reads.
@@ -36,11 +31,6 @@ pub const VERSION: u32 = 1;
 /// Most bytes of a line between processes. Previews are the longest: six crops of 1024 × 1024 pixels,
 /// each as two pictures with a mask, in base64.
 pub const LONGEST_EVENT: usize = 64 << 20;
-/// Number of newest steps of each fold that are read completely; of earlier ones only the loss. The
-/// smoothed values forget 2 % per step, so earlier steps weigh less than a float's last bit.
-const RECENT: usize = 2000;
-/// Number of newest validation batches that are read; speeds are measured over fewer.
-const RECENT_VALID: usize = 64;
 
 /// A journal that cannot be used; its message is one sentence.
 #[derive(Debug, thiserror::Error)]
@@ -74,13 +64,6 @@ struct Written<'a> {
     event: &'a Event,
     elapsed: f64,
     time: f64,
-}
-
-#[derive(Deserialize)]
-struct Read {
-    #[serde(flatten)]
-    event: Event,
-    elapsed: f64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -205,175 +188,6 @@ impl Journal {
     pub fn path(&self) -> &Path {
         &self.path
     }
-}
-
-/// The values of a [`Step`] that curves show.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Brief {
-    /// Training loss.
-    pub loss: f64,
-    /// Loss of the slice head.
-    pub slice_loss: f64,
-    /// Loss of the study head.
-    pub study_loss: f64,
-    /// L2 norm of all gradients.
-    pub grad_norm: f64,
-    /// Learning rate.
-    pub learning_rate: f64,
-}
-
-impl Brief {
-    /// Extracts the values of `step`.
-    pub fn of(step: &Step) -> Self {
-        Self {
-            loss: step.loss,
-            slice_loss: step.slice_loss,
-            study_loss: step.study_loss,
-            grad_norm: step.grad_norm,
-            learning_rate: step.learning_rate,
-        }
-    }
-}
-
-/// The speed of a [`Step`].
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Pace {
-    /// Images in the step.
-    pub images: usize,
-    /// Seconds spent waiting for the batch.
-    pub data_seconds: f64,
-    /// Seconds spent computing.
-    pub compute_seconds: f64,
-}
-
-impl Pace {
-    /// Extracts the speed of `step`.
-    pub fn of(step: &Step) -> Self {
-        let Step { images, data_seconds, compute_seconds, .. } = *step;
-        Self { images, data_seconds, compute_seconds }
-    }
-}
-
-/// A receiver of a journal's earlier events.
-pub trait Past {
-    /// Receives any event except a step or a validation batch.
-    fn event(&mut self, stamped: &Stamped);
-    /// Receives the time and speed of a step, before its values.
-    fn pace(&mut self, at: f64, pace: Pace);
-    /// Receives the values of a step.
-    fn step(&mut self, at: Position, step: &Brief);
-    /// Receives the newest steps and validation batches completely, after everything else; their values
-    /// were passed before.
-    fn recent(&mut self, stamped: &Stamped);
-}
-
-/// Reads the first `upto` bytes of a journal, or all of it, in one pass and bounded memory. Returns the
-/// number of lines that could not be parsed.
-///
-/// Errors: when it cannot be read, is no journal, or is of a newer version.
-pub fn replay(path: &Path, upto: Option<u64>, past: &mut dyn Past) -> Result<usize, Error> {
-    let failed = |source| Error::Io { path: path.into(), source };
-    let mut lines = Lines::open(path, upto)?;
-    let mut strange = 0;
-    let mut steps: BTreeMap<usize, VecDeque<u64>> = BTreeMap::new();
-    let mut valid: VecDeque<u64> = VecDeque::new();
-    let ring = |ring: &mut VecDeque<u64>, start: u64, most: usize| {
-        if ring.len() == most {
-            ring.pop_front();
-        }
-        ring.push_back(start);
-    };
-    while let Some((start, line)) = lines.next().map_err(failed)? {
-        match scan::kind(line) {
-            Some("step") => {
-                if let Some(scan::Step { at, brief, pace }) = scan::step(line) {
-                    if let Some((elapsed, pace)) = pace {
-                        past.pace(elapsed, pace);
-                    }
-                    past.step(at, &brief);
-                    if steps.len() < 1000 || steps.contains_key(&at.fold) {
-                        ring(steps.entry(at.fold).or_default(), start, RECENT);
-                    }
-                    continue;
-                }
-            }
-            Some("valid_step") => {
-                ring(&mut valid, start, RECENT_VALID);
-                continue;
-            }
-            // These are frequent too, and hold only numbers.
-            Some("gpu") => {
-                if let Some(stamped) = plain::<Gpu>(line, Event::Gpu) {
-                    past.event(&stamped);
-                    continue;
-                }
-            }
-            Some("system") => {
-                if let Some(stamped) = plain::<System>(line, Event::System) {
-                    past.event(&stamped);
-                    continue;
-                }
-            }
-            Some("again") => {
-                if let Some(at) = scan::at(line) {
-                    steps.remove(&at.fold);
-                }
-            }
-            _ => {}
-        }
-        match parse(line) {
-            Some(stamped) => past.event(&stamped),
-            None => strange += 1,
-        }
-    }
-    let mut starts: Vec<u64> = steps.into_values().flatten().chain(valid).collect();
-    starts.sort_unstable();
-    for start in starts {
-        lines.seek(start).map_err(failed)?;
-        if let Some((_, line)) = lines.next().map_err(failed)? {
-            match parse(line) {
-                Some(stamped) => past.recent(&stamped),
-                None => strange += 1,
-            }
-        }
-    }
-    Ok(strange)
-}
-
-/// Returns the seconds, waiting and computing, of the first `steps` steps of an epoch, in the order of
-/// training; of the fold's newest training.
-///
-/// Errors: as for [`replay`].
-pub fn step_seconds(path: &Path, fold: usize, epoch: usize, steps: usize) -> Result<f64, Error> {
-    let failed = |source| Error::Io { path: path.into(), source };
-    let mut lines = Lines::open(path, None)?;
-    let mut seconds = 0.0;
-    while let Some((_, line)) = lines.next().map_err(failed)? {
-        let Some(at) = scan::at(line).filter(|at| at.fold == fold) else { continue };
-        match scan::kind(line) {
-            Some("again") => seconds = 0.0,
-            Some("step") if at.epoch == epoch && at.step <= steps => {
-                if let Some(scan::Step { pace: Some((_, pace)), .. }) = scan::step(line) {
-                    seconds += pace.data_seconds + pace.compute_seconds;
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok(seconds)
-}
-
-/// Parses a line.
-pub fn parse(line: &[u8]) -> Option<Stamped> {
-    let read: Read = serde_json::from_slice(line).ok()?;
-    read.elapsed.is_finite().then_some(Stamped { at: read.elapsed, event: read.event })
-}
-
-/// Like [`parse`] for a line of known type, in a fraction of the time: serde need not search for the
-/// type and buffer everything before it.
-fn plain<T: DeserializeOwned>(line: &[u8], event: fn(T) -> Event) -> Option<Stamped> {
-    let at = scan::elapsed(line)?;
-    Some(Stamped { at, event: event(serde_json::from_slice(line).ok()?) })
 }
 
 /// Formats the event as a line between processes, with its end, of at most [`LONGEST_EVENT`] bytes.

@@ -1,5 +1,6 @@
 //! A run's folder, and the messages between the trainer and the views.
 
+pub mod catalogue;
 pub mod channel;
 pub mod command;
 #[cfg(unix)]

@@ -1,22 +1,18 @@
 //! Writes a run's metrics as TensorBoard event files: `tensorboard/fold0/`, one folder per fold, so
 //! that TensorBoard shows their curves in one chart.
 //!
-//! Per step: `train/loss`, `train/slice_loss`, `train/study_loss`, `train/vertebra_loss/C1` to `C7`,
-//! `train/learning_rate`, `train/grad_norm`, `train/images_per_second` and `train/data_wait` (the share
-//! of the step spent waiting for the batch, 0 to 1). Per epoch: `valid/loss`, `valid/slice_loss`,
-//! `valid/study_loss`, `valid/vertebra_loss/C1` to `C7`, and where defined `valid/slice_auc`,
-//! `valid/study_auc`, `valid/competition`, `valid/patient_auc`, `valid/patient_average_precision` and
-//! `valid/vertebra_auc`. TensorBoard's step counts the fold's optimizer steps from 1; a validation is at
-//! the step that preceded it.
+//! The figures are those of the catalogue that have a tag: of each step under `train/`, of each epoch
+//! under `valid/`, such as `train/loss` and `valid/vertebra_loss/C1`. TensorBoard's step counts the
+//! fold's optimizer steps from 1; a validation is at the step that preceded it.
 
 pub mod file;
 mod proto;
 
 use super::{
-    event::{Epoch, Event, Position, Queue, RunStarted, Step},
+    catalogue::{self, Figure},
+    event::{Event, Position, Queue, RunStarted},
     folder::Folder,
 };
-use crate::score::{Figure, Scores};
 use file::{EventFile, Scalar};
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -63,18 +59,19 @@ impl Curves {
                 self.curve(epoch.at.fold).go_on(next);
             }
             Event::Step(step) => {
-                let x = self.step(step.at);
-                let folder = self.folder.clone();
-                self.curve(step.at.fold).write(&folder, now, x, &of_step(step))?;
+                self.write(step.at, now, &tagged("train", catalogue::STEP, step))?;
             }
             Event::Epoch(epoch) => {
-                let x = self.step(epoch.at);
-                let folder = self.folder.clone();
-                self.curve(epoch.at.fold).write(&folder, now, x, &of_epoch(epoch))?;
+                self.write(epoch.at, now, &tagged("valid", catalogue::EPOCH, epoch))?;
             }
             _ => {}
         }
         Ok(())
+    }
+
+    fn write(&mut self, at: Position, now: SystemTime, scalars: &[Scalar]) -> io::Result<()> {
+        let (x, folder) = (self.step(at), self.folder.clone());
+        self.curve(at.fold).write(&folder, now, x, scalars)
     }
 
     /// Returns the fold's optimizer steps up to `at`.
@@ -138,46 +135,8 @@ impl Curve {
     }
 }
 
-fn of_step(step: &Step) -> Vec<Scalar> {
-    let seconds = step.data_seconds + step.compute_seconds;
-    let figures = [
-        ("loss", step.loss),
-        ("slice_loss", step.slice_loss),
-        ("study_loss", step.study_loss),
-        ("learning_rate", step.learning_rate),
-        ("grad_norm", step.grad_norm),
-        ("images_per_second", step.images as f64 / seconds),
-        ("data_wait", step.data_seconds / seconds),
-    ];
-    tagged("train", &figures, step.vertebra_loss.map(Some))
-}
-
-fn of_epoch(epoch: &Epoch) -> Vec<Scalar> {
-    let scores = epoch.scores.as_deref();
-    let patient = scores.map(Scores::patient);
-    let value = |figure: Option<Figure>| figure.map(|figure| figure.value);
-    let known = [
-        ("slice_auc", epoch.slice_auc),
-        ("study_auc", epoch.study_auc),
-        ("competition", scores.map(|scores| scores.competition.value)),
-        ("patient_auc", value(patient.and_then(|patient| patient.auc))),
-        ("patient_average_precision", value(patient.and_then(|patient| patient.average_precision))),
-        ("vertebra_auc", scores.and_then(Scores::vertebra_auc)),
-    ];
-    let mut figures = vec![
-        ("loss", epoch.valid_loss),
-        ("slice_loss", epoch.valid_slice_loss),
-        ("study_loss", epoch.valid_study_loss),
-    ];
-    figures.extend(known.into_iter().filter_map(|(name, figure)| Some((name, figure?))));
-    tagged("valid", &figures, epoch.valid_vertebra_loss)
-}
-
-/// Adds tags such as `train/loss` and `train/vertebra_loss/C1`. Leaves out unknown values.
-fn tagged(part: &str, figures: &[(&str, f64)], vertebrae: [Option<f64>; 7]) -> Vec<Scalar> {
-    let figures = figures.iter().map(|&(name, figure)| (format!("{part}/{name}"), figure));
-    let vertebrae = vertebrae.into_iter().zip(1..);
-    let vertebrae = vertebrae
-        .filter_map(|(loss, level)| Some((format!("{part}/vertebra_loss/C{level}"), loss?)));
-    figures.chain(vertebrae).collect()
+/// Returns the known values of an event, under tags such as `train/loss`.
+fn tagged<E>(part: &str, figures: &[Figure<E>], event: &E) -> Vec<Scalar> {
+    let value = |of: &Figure<E>| Some((format!("{part}/{}", of.tag?), (of.read)(event)?));
+    figures.iter().filter_map(value).collect()
 }

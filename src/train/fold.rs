@@ -19,7 +19,7 @@ use crate::{
     config::{Config, Metric},
     net::Classifier,
     run::{
-        Event,
+        Event, catalogue,
         event::{
             self, ConstantStudy, Epoch, EpochStarted, FoldEvent, FoldState, Level, Position, Worst,
         },
@@ -278,22 +278,41 @@ impl Training<'_, '_> {
         let lr = schedule::learning_rate(&control.config.train, self.at().epoch);
         let n = sums.steps as f64;
         let select = fold.config.select.metric;
-        let train_loss = sums.loss / n;
-        let metric = match sums.steps {
-            0 => f64::NAN,
-            _ => cost(select, v.loss, v.scores.as_ref()),
-        };
         let at = self.at();
-        let line = log_line(&ctime(), at.fold, at.epoch, lr, train_loss, v.loss);
+        let before = self.found.best.map_or(f64::INFINITY, |b| b.metric);
+        let mut done = Epoch {
+            at,
+            learning_rate: lr,
+            train_loss: sums.loss / n,
+            train_slice_loss: sums.slice / n,
+            train_study_loss: sums.study / n,
+            valid_loss: v.loss,
+            valid_slice_loss: v.slice,
+            valid_study_loss: v.study,
+            valid_vertebra_loss: v.vertebra,
+            slice_auc: v.slice_auc,
+            study_auc: v.study_auc,
+            metric: f64::NAN,
+            best_metric: before,
+            is_best: false,
+            scores: v.scores.map(Arc::new),
+            train_seconds: sums.seconds,
+            valid_seconds: v.seconds,
+            valid_batches: v.batches,
+        };
+        let line = log_line(&ctime(), at.fold, at.epoch, lr, done.train_loss, v.loss);
         let path = fold.log();
         control.persist(at, &path, |_| append_line(&path, &line))?;
 
-        let before = self.found.best.map_or(f64::INFINITY, |b| b.metric);
+        if sums.steps > 0 {
+            done.metric = cost(select, &done);
+        }
+        let metric = done.metric;
         if !metric.is_finite() {
             let why = match (sums.steps, v.loss.is_finite()) {
                 (0, _) => "every batch of it was left out".into(),
                 (_, false) => format!("its validation loss is {}", v.loss),
-                (_, true) => format!("its {} is not defined", select.name()),
+                (_, true) => format!("its {} is not defined", catalogue::selecting(select).label),
             };
             let Position { fold: number, epoch, .. } = at;
             let message = format!("fold {number} epoch {epoch} cannot be the best: {why}");
@@ -305,26 +324,8 @@ impl Training<'_, '_> {
             let valid_loss = (select != Metric::Loss).then_some(v.loss);
             self.found.best = Some(Best { metric, epoch, valid_loss, slice_auc });
         }
-        fold.events.send(Event::Epoch(Epoch {
-            at,
-            learning_rate: lr,
-            train_loss,
-            train_slice_loss: sums.slice / n,
-            train_study_loss: sums.study / n,
-            valid_loss: v.loss,
-            valid_slice_loss: v.slice,
-            valid_study_loss: v.study,
-            valid_vertebra_loss: v.vertebra,
-            slice_auc: v.slice_auc,
-            study_auc: v.study_auc,
-            metric,
-            best_metric: metric.min(before),
-            is_best,
-            scores: v.scores.map(Arc::new),
-            train_seconds: sums.seconds,
-            valid_seconds: v.seconds,
-            valid_batches: v.batches,
-        }));
+        (done.best_metric, done.is_best) = (metric.min(before), is_best);
+        fold.events.send(Event::Epoch(done));
         fold.events.send(Event::Worst(Worst { at, studies: v.worst }));
         fold.events.log(Level::Info, line.find("Fold ").map_or(&*line, |i| &line[i..]));
         self.save_epoch(control, is_best)

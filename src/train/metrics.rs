@@ -3,27 +3,17 @@
 use super::loss::{bce_with_logits, weight};
 use crate::{
     config::Metric,
-    score::{Figure, Scores},
+    run::{catalogue, event::Epoch},
 };
 
 /// The value that `best` minimises: the validation loss, or the score that `metric` names, as 1 minus
 /// the score if higher is better. NaN if there is no such score, or the validation loss is not finite.
-pub fn cost(metric: Metric, loss: f64, scores: Option<&Scores>) -> f64 {
-    if !loss.is_finite() {
-        return f64::NAN;
+pub fn cost(metric: Metric, epoch: &Epoch) -> f64 {
+    let figure = catalogue::selecting(metric);
+    match (figure.read)(epoch) {
+        Some(x) if epoch.valid_loss.is_finite() => figure.cost(x),
+        _ => f64::NAN,
     }
-    let patient = scores.map(Scores::patient);
-    let value = |figure: Option<Figure>| figure.map(|figure| figure.value);
-    let figure = match metric {
-        Metric::Loss => Some(loss),
-        Metric::Competition => scores.map(|scores| scores.competition.value),
-        Metric::PatientAuc => value(patient.and_then(|patient| patient.auc)),
-        Metric::PatientAveragePrecision => {
-            value(patient.and_then(|patient| patient.average_precision))
-        }
-        Metric::VertebraAuc => scores.and_then(Scores::vertebra_auc),
-    };
-    figure.map_or(f64::NAN, |figure| metric.of_cost(figure))
 }
 
 /// Weighted slice loss of each vertebra, summed over batches.
@@ -61,8 +51,19 @@ mod tests {
     use super::*;
     use crate::{
         config::Config,
-        score::{Study, TARGETS},
+        score::{Scores, Study, TARGETS},
     };
+    use std::sync::Arc;
+
+    fn epoch(valid_loss: f64, scores: Option<Scores>) -> Epoch {
+        Epoch {
+            valid_loss,
+            metric: f64::NAN,
+            best_metric: f64::NAN,
+            scores: scores.map(Arc::new),
+            ..Epoch::default()
+        }
+    }
 
     #[test]
     fn a_better_figure_costs_less() {
@@ -70,25 +71,25 @@ mod tests {
         let study = |labels, p| Study::new(labels, [p; TARGETS]);
         let good = [study([1, 0, 0, 0, 0, 0, 0], 0.8), study([0; 7], 0.1)];
         let bad = [study([1, 0, 0, 0, 0, 0, 0], 0.4), study([0; 7], 0.5)];
-        let scores = |studies: &[Study]| Scores::of(studies, &config.score, 0).unwrap();
+        let scores = |studies: &[Study]| Scores::of(studies, &config.score, 0);
         for metric in [
             Metric::Competition,
             Metric::PatientAuc,
             Metric::PatientAveragePrecision,
             Metric::VertebraAuc,
         ] {
-            let of = |studies| cost(metric, 9.0, Some(&scores(studies)));
+            let of = |studies| cost(metric, &epoch(9.0, scores(studies)));
             assert!(of(&good) < of(&bad), "{metric:?}");
-            assert!(cost(metric, 9.0, None).is_nan());
+            assert!(cost(metric, &epoch(9.0, None)).is_nan());
         }
-        assert_eq!(cost(Metric::Loss, 9.0, None), 9.0);
+        assert_eq!(cost(Metric::Loss, &epoch(9.0, None)), 9.0);
         for loss in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             for metric in [Metric::Loss, Metric::Competition, Metric::PatientAuc] {
-                assert!(cost(metric, loss, Some(&scores(&good))).is_nan());
+                assert!(cost(metric, &epoch(loss, scores(&good))).is_nan());
             }
         }
         // Every patient has a fracture.
-        assert!(cost(Metric::PatientAuc, 9.0, Some(&scores(&good[..1]))).is_nan());
+        assert!(cost(Metric::PatientAuc, &epoch(9.0, scores(&good[..1]))).is_nan());
     }
 
     #[test]

@@ -1,11 +1,21 @@
 //! Colours, marks and frames. Text uses the 16 colours that every terminal maps to its own dark or light
 //! scheme, and no meaning is conveyed by colour alone.
 
+use crate::run::catalogue::Tone;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, BorderType};
+
+/// Style of a line of a chart.
+pub fn tone(tone: Tone) -> Style {
+    match tone {
+        Tone::First => TRAIN,
+        Tone::Second => VALID,
+        Tone::Faint => FAINT,
+    }
+}
 
 /// Smoothed training loss.
 pub const TRAIN: Style = Style::new().fg(Color::Cyan);

@@ -6,8 +6,7 @@
 //! acknowledged. It is raised again only after the condition has ended and begun again. The same
 //! events give the same alerts, whether live or replayed from a journal.
 
-use crate::run::event::{Epoch, Gpu, Level, Position, RunStarted, System};
-use crate::run::journal::{Brief, Pace};
+use crate::run::event::{Epoch, Gpu, Level, Position, RunStarted, Step, System};
 use std::collections::BTreeMap;
 
 mod epochs;
@@ -214,14 +213,14 @@ impl Alerts {
     }
 
     /// Takes in a step's timings.
-    pub(super) fn pace(&mut self, pace: Pace) {
-        if let Some(condition) = self.machine.pace(pace) {
-            self.tell(Kind::Starving, None, condition);
-        }
+    pub(super) fn pace(&mut self, step: &Step) {
+        let starving = self.machine.pace(step);
+        self.tell(Kind::Starving, None, starving);
     }
 
     /// Takes in a step's figures. `baseline`: the loss of a constant guess.
-    pub(super) fn step(&mut self, at: Position, step: &Brief, baseline: f64) {
+    pub(super) fn step(&mut self, step: &Step, baseline: f64) {
+        let at = step.at;
         self.enter_fold(at.fold);
         match step.loss.is_finite() {
             true if self.not_finite.is_past() => self.end(Kind::NotFinite),
@@ -245,7 +244,7 @@ impl Alerts {
 
     fn tell_not_finite(&mut self, at: Position, what: What) {
         let text = self.not_finite.add(at, what);
-        self.tell(Kind::NotFinite, Some(at), Condition::Holds(text));
+        self.tell(Kind::NotFinite, Some(at), Some(text));
     }
 
     /// Takes in an epoch of a fold with `planned` epochs.
@@ -283,7 +282,7 @@ impl Alerts {
             // Each error is an alert of its own.
             self.drop(kind);
         }
-        self.tell(kind, None, Condition::Holds(text));
+        self.tell(kind, None, Some(text));
     }
 
     /// Sets or, with `None`, clears the reason why the trainer is on hold.
@@ -307,11 +306,9 @@ impl Alerts {
         }
     }
 
-    fn tell(&mut self, kind: Kind, at: Option<Position>, condition: Condition) {
-        let text = match condition {
-            Condition::Holds(text) => text,
-            Condition::Ended => return self.end(kind),
-        };
+    /// Takes in whether the condition of `kind` holds: its description, or `None`.
+    fn tell(&mut self, kind: Kind, at: Option<Position>, condition: Option<String>) {
+        let Some(text) = condition else { return self.end(kind) };
         if let Some(alert) = self.list.iter_mut().find(|a| a.kind == kind && a.until.is_none()) {
             alert.text = text;
             return;
@@ -338,13 +335,4 @@ impl Alerts {
     fn clear(&mut self) {
         self.list.retain(|alert| alert.until.is_none() || !alert.acknowledged);
     }
-}
-
-/// Result of evaluating a rule.
-#[derive(Debug, Clone, PartialEq)]
-enum Condition {
-    /// The condition holds; with its description.
-    Holds(String),
-    /// The condition does not hold.
-    Ended,
 }

@@ -1,7 +1,8 @@
 //! A fold's figures over its steps, with markers for what happened.
 
 use super::series::{Series, Smoothed};
-use crate::run::journal::Brief;
+use crate::run::catalogue::{Figure, STEP, View};
+use crate::run::event::Step;
 
 /// Maximum number of markers kept per fold.
 const MOST_MARKS: usize = 4096;
@@ -24,46 +25,53 @@ pub enum Mark {
 }
 
 /// A fold's figures over its steps (x = steps since the fold's start).
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Curve {
-    /// Training loss of each step.
-    pub loss: Series,
+    /// A series of each figure of a step; those that no chart shows stay empty.
+    series: Vec<Series>,
     /// Moving average of the training loss.
     pub smooth: Smoothed,
-    /// The slice head's loss of each step, against unmixed targets.
-    pub slice: Series,
-    /// The study head's loss of each step, against unmixed targets.
-    pub study: Series,
-    /// L2 norm of all gradients.
-    pub grad_norm: Series,
-    /// Learning rate.
-    pub rate: Series,
     /// Markers, as (steps since the fold's start, marker).
     pub marks: Vec<(u32, Mark)>,
+}
+
+impl Default for Curve {
+    fn default() -> Self {
+        Self::new(usize::MAX)
+    }
 }
 
 impl Curve {
     /// Creates empty curves that keep at most `capacity` points per figure.
     pub fn new(capacity: usize) -> Self {
-        let series = || Series::new(capacity);
         Self {
-            loss: series(),
-            slice: series(),
-            study: series(),
-            grad_norm: series(),
-            rate: series(),
-            ..Self::default()
+            series: STEP.iter().map(|_| Series::new(capacity)).collect(),
+            smooth: Smoothed::default(),
+            marks: Vec::new(),
         }
     }
 
+    /// The figures of steps that the Curves view shows, with their values.
+    pub fn figures(&self) -> impl Iterator<Item = (&'static Figure<Step>, &Series)> {
+        let all = STEP.iter().zip(&self.series);
+        all.filter(|(figure, _)| figure.chart_in(View::Curves).is_some())
+    }
+
+    /// Training loss of each step.
+    pub fn loss(&self) -> &Series {
+        &self.series[0]
+    }
+
     /// Adds a step.
-    pub fn add_step(&mut self, x: f64, step: &Brief) {
-        self.loss.add(x, step.loss);
-        self.smooth.follow(&self.loss);
-        self.slice.add(x, step.slice_loss);
-        self.study.add(x, step.study_loss);
-        self.grad_norm.add(x, step.grad_norm);
-        self.rate.add(x, step.learning_rate);
+    pub fn add_step(&mut self, x: f64, step: &Step) {
+        for (figure, series) in STEP.iter().zip(&mut self.series) {
+            if figure.chart_in(View::Curves).is_some()
+                && let Some(y) = (figure.read)(step)
+            {
+                series.add(x, y);
+            }
+        }
+        self.smooth.follow(&self.series[0]);
         if !step.loss.is_finite() || !step.grad_norm.is_finite() {
             self.mark(x, Mark::NonFinite);
         }
@@ -89,10 +97,8 @@ impl Curve {
 
     /// Drops everything beyond `x`.
     pub fn truncate(&mut self, x: f64) {
-        let all =
-            [&mut self.loss, &mut self.slice, &mut self.study, &mut self.grad_norm, &mut self.rate];
-        all.into_iter().for_each(|series| series.truncate(x));
-        self.smooth.follow(&self.loss);
+        self.series.iter_mut().for_each(|series| series.truncate(x));
+        self.smooth.follow(&self.series[0]);
         self.marks.retain(|(at, _)| f64::from(*at) <= x);
     }
 
@@ -106,20 +112,31 @@ impl Curve {
 mod tests {
     use super::*;
 
-    fn brief(loss: f64) -> Brief {
-        Brief { loss, slice_loss: loss, study_loss: loss, grad_norm: 1.0, learning_rate: 0.1 }
+    fn step(loss: f64) -> Step {
+        Step {
+            steps: 30,
+            loss,
+            slice_loss: loss,
+            study_loss: loss,
+            vertebra_loss: [loss; 7],
+            grad_norm: 1.0,
+            learning_rate: 0.1,
+            images: 1,
+            compute_seconds: 1.0,
+            ..Step::default()
+        }
     }
 
     #[test]
     fn a_resumed_epoch_is_drawn_anew() {
         let mut curve = Curve::default();
-        for step in 1..=30 {
-            curve.add_step(step.into(), &brief(1.0));
+        for x in 1..=30 {
+            curve.add_step(x.into(), &step(1.0));
         }
         curve.mark(20.0, Mark::Saved);
         curve.mark(25.0, Mark::Paused);
         curve.truncate(20.0);
-        assert_eq!(curve.loss.last().map(|point| point.x), Some(20));
+        assert_eq!(curve.loss().last().map(|point| point.x), Some(20));
         assert_eq!(curve.smooth.series().last().map(|point| point.x), Some(20));
         assert_eq!(curve.marks, [(20, Mark::Saved)]);
     }
@@ -127,9 +144,9 @@ mod tests {
     #[test]
     fn a_loss_that_is_not_finite_is_marked_once() {
         let mut curve = Curve::default();
-        curve.add_step(1.0, &brief(1.0));
-        curve.add_step(2.0, &brief(f64::NAN));
-        curve.add_step(2.0, &brief(f64::NAN));
+        curve.add_step(1.0, &step(1.0));
+        curve.add_step(2.0, &step(f64::NAN));
+        curve.add_step(2.0, &step(f64::NAN));
         assert_eq!(curve.marks, [(2, Mark::NonFinite)]);
         assert!((curve.train_now().unwrap() - 1.0).abs() < 1e-6);
     }

@@ -4,7 +4,6 @@ use super::curve::{Curve, Mark};
 use super::format;
 use super::series::{Ema, SMOOTHING};
 use crate::run::event::{Epoch, FoldPlan, FoldState, Position, Step, ValidStep, Worst, WorstStudy};
-use crate::run::journal::Brief;
 
 /// Maximum number of worst validation studies kept.
 const MOST_WORST: usize = 32;
@@ -80,27 +79,17 @@ impl Fold {
 
     /// Takes in a training step.
     pub fn add_step(&mut self, step: &Step) {
-        self.add_brief(step.at, &Brief::of(step));
-        self.add_figures(step);
-    }
-
-    /// Takes in the part of a step that the curves need.
-    pub fn add_brief(&mut self, at: Position, step: &Brief) {
-        self.at = at;
-        self.curve.add_step(self.x(at), step);
+        self.at = step.at;
+        self.curve.add_step(self.x(step.at), step);
+        for (ema, &loss) in self.vertebrae.iter_mut().zip(&step.vertebra_loss) {
+            ema.add(loss);
+        }
+        self.study_head.add(step.study_loss);
     }
 
     /// Adds a marker at the given position.
     pub fn mark(&mut self, at: Position, mark: Mark) {
         self.curve.mark(self.x(at), mark);
-    }
-
-    /// Takes in the rest of a step.
-    pub fn add_figures(&mut self, step: &Step) {
-        for (ema, &loss) in self.vertebrae.iter_mut().zip(&step.vertebra_loss) {
-            ema.add(loss);
-        }
-        self.study_head.add(step.study_loss);
     }
 
     /// Takes in a validation batch of the current epoch.

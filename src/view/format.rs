@@ -2,6 +2,7 @@
 
 use crate::bounded;
 pub use crate::print::clean as sanitized;
+use crate::run::catalogue::Unit;
 use crate::run::event::Gpu;
 
 /// Formats a duration: `42s`, `2m 05s`, `1h 04m`, `3d 02h`.
@@ -84,6 +85,54 @@ pub fn rate(x: f64) -> String {
     if x < 99.5 { format!("{x:.1}") } else { format!("{x:.0}") }
 }
 
+/// Formats a figure, with a dash for `None`.
+pub fn figure(unit: Unit, x: Option<f64>) -> String {
+    let Some(x) = x else { return "–".into() };
+    match unit {
+        Unit::Loss | Unit::Norm | Unit::Number => loss(x),
+        Unit::Score => auc(Some(x)),
+        Unit::Celsius => format!("{x:.0} °C"),
+        Unit::Watts => format!("{x:.0} W"),
+        Unit::LearningRate
+        | Unit::Share
+        | Unit::Percent
+        | Unit::Count
+        | Unit::Flag
+        | Unit::Seconds
+        | Unit::PerSecond
+        | Unit::Bytes => axis(unit)(x),
+    }
+}
+
+/// How a figure is labelled on an axis, in at most 5 columns.
+pub fn axis(unit: Unit) -> fn(f64) -> String {
+    match unit {
+        Unit::Loss | Unit::Norm | Unit::Number | Unit::Score => short_loss,
+        Unit::LearningRate => learning_rate,
+        Unit::Share => share,
+        Unit::Percent => |x| format!("{x:.0}%"),
+        Unit::Count | Unit::Flag => |x| count(x as usize),
+        Unit::Seconds => seconds,
+        Unit::PerSecond => rate,
+        Unit::Bytes => gib,
+        Unit::Celsius => |x| format!("{x:.0}°"),
+        Unit::Watts => |x| format!("{x:.0}W"),
+    }
+}
+
+/// Formats bytes in units of 1024: `12.3G`, `512M`.
+fn gib(bytes: f64) -> String {
+    let gib = bytes / f64::from(1 << 30);
+    match gib {
+        0.0 => "0".into(),
+        g if g < 1.0 => format!("{:.0}M", 1024.0 * g),
+        g if g < 100.0 && g.fract() == 0.0 => format!("{g:.0}G"),
+        g if g < 100.0 => format!("{g:.1}G"),
+        g if g < 2048.0 => format!("{g:.0}G"),
+        g => format!("{:.1}T", g / 1024.0),
+    }
+}
+
 /// Formats the GPU's readings: `97% 61°C 212W 12.3/80 GiB`. Unavailable readings are omitted.
 pub fn gpu(gpu: &Gpu) -> String {
     let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
@@ -151,11 +200,20 @@ mod tests {
             utilisation: Some(97),
             temperature: Some(61),
             watts: Some(211.7),
-            throttled: None,
+            ..Gpu::default()
         };
         assert_eq!(gpu(&all), "97% 61°C 212W 12.3/80 GiB");
         let some = Gpu { utilisation: None, temperature: None, watts: None, ..all };
         assert_eq!(gpu(&some), "12.3/80 GiB");
+    }
+
+    #[test]
+    fn bytes_are_short() {
+        let of = |gib: f64| super::gib(gib * f64::from(1 << 30));
+        assert_eq!(
+            [0.0, 0.5, 12.34, 20.0, 640.0, 4096.0].map(of),
+            ["0", "512M", "12.3G", "20G", "640G", "4.0T"]
+        );
     }
 
     #[test]

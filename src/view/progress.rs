@@ -11,30 +11,54 @@ const WINDOW: usize = 50;
 /// forward pass against a forward pass and a backward pass of twice its cost.
 const VALID_COST: f64 = 1.0 / 3.0;
 
-/// Measured speeds. Pauses are not part of a step's duration, so they affect nothing here.
+/// Durations of the newest steps or validation batches.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Progress {
+pub struct Speed {
     data: Recent,
     compute: Recent,
     images: Recent,
-    valid_seconds: Recent,
-    valid_data: Recent,
-    valid_images: Recent,
-    steps_seen: u64,
 }
 
-impl Default for Progress {
+impl Default for Speed {
     fn default() -> Self {
-        Self {
-            data: Recent::new(WINDOW),
-            compute: Recent::new(WINDOW),
-            images: Recent::new(WINDOW),
-            valid_seconds: Recent::new(WINDOW),
-            valid_data: Recent::new(WINDOW),
-            valid_images: Recent::new(WINDOW),
-            steps_seen: 0,
-        }
+        let recent = || Recent::new(WINDOW);
+        Self { data: recent(), compute: recent(), images: recent() }
     }
+}
+
+impl Speed {
+    fn add(&mut self, data: f64, compute: f64, images: usize) {
+        self.data.add(data);
+        self.compute.add(compute);
+        self.images.add(images as f64);
+    }
+
+    /// Seconds per step or batch, data loading included.
+    pub fn seconds(&self) -> Option<f64> {
+        Some(self.compute.mean()? + self.data.mean().unwrap_or(0.0))
+    }
+
+    /// Images per second.
+    pub fn images_per_second(&self) -> Option<f64> {
+        let seconds = self.data.sum() + self.compute.sum();
+        (seconds > 0.0 && !self.images.is_empty()).then(|| self.images.sum() / seconds)
+    }
+
+    /// Share of the time spent waiting for data, 0 to 1.
+    pub fn data_share(&self) -> Option<f64> {
+        let (data, all) = (self.data.sum(), self.data.sum() + self.compute.sum());
+        (all > 0.0 && !self.data.is_empty()).then(|| data / all)
+    }
+}
+
+/// Measured speeds. Pauses are not part of a step's duration, so they affect nothing here.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Progress {
+    /// Of training steps.
+    pub train: Speed,
+    /// Of validation batches.
+    pub valid: Speed,
+    steps_seen: u64,
 }
 
 impl Progress {
@@ -43,73 +67,33 @@ impl Progress {
         // The run's first step warms up caches and kernels and would distort the average for 50
         // steps.
         if self.steps_seen == 1 {
-            self.data.clear();
-            self.compute.clear();
-            self.images.clear();
+            self.train = Speed::default();
         }
         self.steps_seen += 1;
-        self.data.add(step.data_seconds);
-        self.compute.add(step.compute_seconds);
-        self.images.add(step.images as f64);
+        self.train.add(step.data_seconds, step.compute_seconds, step.images);
     }
 
     /// Takes in a validation batch's timings.
     pub fn add_valid(&mut self, step: &ValidStep) {
-        self.valid_seconds.add(step.seconds);
-        self.valid_data.add(step.data_seconds);
-        self.valid_images.add(step.images as f64);
+        self.valid.add(step.data_seconds, step.seconds - step.data_seconds, step.images);
     }
 
     /// Takes in a finished validation, for a view that missed its batches.
     pub fn add_epoch(&mut self, epoch: &Epoch) {
-        if self.valid_seconds.is_empty() && epoch.valid_batches > 0 {
-            self.valid_seconds.add(epoch.valid_seconds / epoch.valid_batches as f64);
+        if self.valid.compute.is_empty() && epoch.valid_batches > 0 {
+            self.valid.compute.add(epoch.valid_seconds / epoch.valid_batches as f64);
         }
         if self.steps_seen == 0 && epoch.at.step > 0 {
-            self.compute.add(epoch.train_seconds / epoch.at.step as f64);
+            self.train.compute.add(epoch.train_seconds / epoch.at.step as f64);
         }
-    }
-
-    /// Seconds per training step, data loading included.
-    pub fn step_seconds(&self) -> Option<f64> {
-        Some(self.compute.mean()? + self.data.mean().unwrap_or(0.0))
-    }
-
-    /// Training images per second.
-    pub fn images_per_second(&self) -> Option<f64> {
-        let seconds = self.data.sum() + self.compute.sum();
-        (seconds > 0.0 && !self.images.is_empty()).then(|| self.images.sum() / seconds)
-    }
-
-    /// Validation images per second.
-    pub fn valid_images_per_second(&self) -> Option<f64> {
-        let seconds = self.valid_seconds.sum();
-        (seconds > 0.0 && !self.valid_images.is_empty()).then(|| self.valid_images.sum() / seconds)
-    }
-
-    /// Share of a step spent waiting for data, 0 to 1.
-    pub fn data_share(&self) -> Option<f64> {
-        let (data, all) = (self.data.sum(), self.data.sum() + self.compute.sum());
-        (all > 0.0).then(|| data / all)
-    }
-
-    /// Seconds per validation batch, data loading included.
-    pub fn valid_seconds(&self) -> Option<f64> {
-        self.valid_seconds.mean()
-    }
-
-    /// Share of a validation batch spent waiting for data, 0 to 1.
-    pub fn valid_data_share(&self) -> Option<f64> {
-        let (data, all) = (self.valid_data.sum(), self.valid_seconds.sum());
-        (all > 0.0 && !self.valid_data.is_empty()).then(|| data / all)
     }
 
     /// Seconds per validation batch of `fold`; estimated from training before the first validation.
     fn valid_batch_seconds(&self, plan: &RunStarted, fold: &Fold) -> Option<f64> {
-        if let Some(measured) = self.valid_seconds.mean() {
+        if let Some(measured) = self.valid.seconds() {
             return Some(measured);
         }
-        let per_step = self.step_seconds()?;
+        let per_step = self.train.seconds()?;
         let per_study = per_step / plan.batch_size.max(1) as f64;
         let studies = fold.plan.valid_studies as f64 / fold.plan.valid_batches.max(1) as f64;
         Some(per_study * studies * VALID_COST)
@@ -117,7 +101,7 @@ impl Progress {
 
     /// Seconds left in the current epoch of `fold`, validation included.
     pub fn epoch_left(&self, plan: &RunStarted, fold: &Fold) -> Option<f64> {
-        let (step, valid) = (self.step_seconds()?, self.valid_batch_seconds(plan, fold)?);
+        let (step, valid) = (self.train.seconds()?, self.valid_batch_seconds(plan, fold)?);
         if fold.epochs_done() == fold.at.epoch {
             return Some(0.0);
         }
@@ -134,7 +118,7 @@ impl Progress {
         if fold.is_over() || fold.state == FoldState::Paused {
             return Some(0.0);
         }
-        let (step, valid) = (self.step_seconds()?, self.valid_batch_seconds(plan, fold)?);
+        let (step, valid) = (self.train.seconds()?, self.valid_batch_seconds(plan, fold)?);
         let whole = fold.plan.steps as f64 * step + fold.plan.valid_batches as f64 * valid;
         let to_come = fold.epochs.len().saturating_sub(fold.at.epoch);
         let at_hand = if fold.at.epoch == 0 { 0.0 } else { self.epoch_left(plan, fold)? };
@@ -200,12 +184,11 @@ mod tests {
             study_loss: 0.5,
             vertebra_loss: [0.5; 7],
             grad_norm: 1.0,
-            skipped: false,
             learning_rate: 1e-3,
-            mixup: None,
             images: 420,
             data_seconds: 0.25 * seconds,
             compute_seconds: 0.75 * seconds,
+            ..Step::default()
         }
     }
 
@@ -227,8 +210,8 @@ mod tests {
         let folds = [first, fold(1)];
         assert_eq!(progress.run_left(&plan, &folds), Some(80.0 + 2.0 * 128.0 + 3.0 * 128.0));
         assert_eq!(run_share(&folds), 4.0 / 60.0);
-        assert_eq!(progress.images_per_second(), Some(35.0));
-        assert_eq!(progress.data_share(), Some(0.25));
+        assert_eq!(progress.train.images_per_second(), Some(35.0));
+        assert_eq!(progress.train.data_share(), Some(0.25));
     }
 
     #[test]
@@ -250,7 +233,7 @@ mod tests {
             data_seconds: 1.75,
         };
         progress.add_valid(&valid);
-        assert_eq!(progress.valid_data_share(), Some(0.25));
+        assert_eq!(progress.valid.data_share(), Some(0.25));
         first.valid_batch = 1;
         second.state = FoldState::Skipped;
         assert_eq!(progress.run_left(&plan, &[first.clone(), second.clone()]), Some(7.0));
@@ -262,8 +245,8 @@ mod tests {
     fn the_first_step_does_not_mislead() {
         let mut progress = Progress::default();
         progress.add_step(&step(1, 1, 100.0));
-        assert_eq!(progress.step_seconds(), Some(100.0));
+        assert_eq!(progress.train.seconds(), Some(100.0));
         progress.add_step(&step(1, 2, 2.0));
-        assert_eq!(progress.step_seconds(), Some(2.0));
+        assert_eq!(progress.train.seconds(), Some(2.0));
     }
 }

@@ -25,11 +25,6 @@ impl Recent {
         }
     }
 
-    /// Removes all values.
-    pub fn clear(&mut self) {
-        self.values.clear();
-    }
-
     /// Whether the window is empty.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()

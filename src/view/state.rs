@@ -12,11 +12,10 @@ use crate::run::event::{
     CheckpointKind, Epoch, Event, FoldState, Gpu, Level, Planned, Position, Preview, Queue,
     RunFinished, RunStarted, Stamped, Step, System, TrainerState, ValidStep,
 };
-use crate::run::journal::{self, Brief, Pace, Past};
+use crate::run::journal;
 use std::collections::VecDeque;
 use std::path::Path;
 
-mod past;
 mod questions;
 
 /// Maximum number of log lines kept.
@@ -195,7 +194,7 @@ impl State {
                 self.answer(event.state);
             }
             // Shown by the log; `pending` was handled above.
-            Event::Ack(_) | Event::Log(_) | Event::Error(_) => {}
+            Event::Ack(_) | Event::Log(_) | Event::Error(_) | Event::Unknown => {}
             Event::RunFinished(finished) => {
                 self.finished = Some(finished.clone());
                 self.pending = None;
@@ -281,10 +280,30 @@ impl State {
     ///
     /// Errors: when it cannot be read, or has an unknown format.
     pub fn of_journal(path: &Path, upto: Option<u64>) -> Result<(Self, usize), journal::Error> {
+        Self::of_journal_with(path, upto, |_, _| {})
+    }
+
+    /// Like [`Self::of_journal`], and passes every event with its Unix time to `also`.
+    ///
+    /// Errors: as for [`Self::of_journal`].
+    pub fn of_journal_with(
+        path: &Path,
+        upto: Option<u64>,
+        mut also: impl FnMut(&Stamped, f64),
+    ) -> Result<(Self, usize), journal::Error> {
         let mut state = Self::default();
-        let strange = journal::replay(path, upto, &mut state)?;
+        let passed = journal::for_each(path, upto, |stamped, time| {
+            state.apply(stamped);
+            also(stamped, time);
+            Ok::<(), journal::Error>(())
+        })?;
+        if !passed.unknown.is_empty() {
+            let names = Vec::from_iter(passed.unknown).join(", ");
+            let text = format!("a newer rsna-tui wrote this journal; passed over: {names}");
+            state.log_line(Level::Warn, &text);
+        }
         state.alerts.settle();
-        Ok((state, strange))
+        Ok((state, passed.damaged))
     }
 
     /// Clears the outcome of a run that is being resumed.
@@ -308,11 +327,11 @@ impl State {
     fn add_step(&mut self, step: &Step) {
         self.select(step.at.fold);
         self.progress.add_step(step);
-        if let Some(fold) = self.folds.get_mut(self.current) {
+        self.history.add_step(self.at, step);
+        if let Some(fold) = self.fold_mut(step.at.fold) {
             fold.state = FoldState::Training;
             fold.add_step(step);
         }
-        self.history.add_pace(self.at, Pace::of(step));
         self.step = Some(step.clone());
     }
 

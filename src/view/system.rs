@@ -1,92 +1,55 @@
 //! History of the machine's readings.
 
 use super::series::Series;
-use crate::run::event::{Gpu, System};
-use crate::run::journal::Pace;
+use crate::run::catalogue::{Figure, GPU, STEP, SYSTEM, View};
+use crate::run::event::{Gpu, Step, System};
 
 /// Maximum number of points per figure.
 const POINTS: usize = 2000;
 
 /// Readings by time (x = whole seconds since the run started), each in bounded memory with extremes
-/// preserved. The newest reading of a second wins.
+/// preserved. The newest reading of a second wins. One series per figure of the catalogue; those
+/// that the System view does not show stay empty.
 #[derive(Debug, Clone, PartialEq)]
 pub struct History {
-    /// CPU utilisation of all cores, percent, 0 to 100.
-    pub cpu: Series,
-    /// CPU utilisation of the training process, percent of one core.
-    pub process_cpu: Series,
-    /// Resident memory of the training process, bytes.
-    pub resident: Series,
-    /// Memory in use by all processes, bytes.
-    pub memory_used: Series,
-    /// Free space on the disk of the run's folder, bytes.
-    pub disk_free: Series,
-    /// GPU utilisation, percent, 0 to 100.
-    pub gpu_utilisation: Series,
-    /// GPU memory in use, bytes.
-    pub gpu_memory: Series,
-    /// GPU temperature, °C.
-    pub gpu_temperature: Series,
-    /// GPU power, W.
-    pub gpu_watts: Series,
-    /// Training images per second, of each step.
-    pub images_per_second: Series,
-    /// Share of each step spent waiting for data, 0 to 1.
-    pub data_share: Series,
+    /// Of [`STEP`].
+    pub step: Vec<Series>,
+    /// Of [`SYSTEM`].
+    pub system: Vec<Series>,
+    /// Of [`GPU`].
+    pub gpu: Vec<Series>,
 }
 
 impl Default for History {
     fn default() -> Self {
-        let series = || Series::new(POINTS);
-        Self {
-            cpu: series(),
-            process_cpu: series(),
-            resident: series(),
-            memory_used: series(),
-            disk_free: series(),
-            gpu_utilisation: series(),
-            gpu_memory: series(),
-            gpu_temperature: series(),
-            gpu_watts: series(),
-            images_per_second: series(),
-            data_share: series(),
-        }
+        let series = |n| vec![Series::new(POINTS); n];
+        Self { step: series(STEP.len()), system: series(SYSTEM.len()), gpu: series(GPU.len()) }
     }
 }
 
 impl History {
-    /// Adds readings of the machine, `at` seconds since the run started.
+    /// Adds a step's speed, `at` seconds since the run started.
+    pub fn add_step(&mut self, at: f64, step: &Step) {
+        add(STEP, &mut self.step, at, step);
+    }
+
+    /// Adds readings of the machine.
     pub fn add_system(&mut self, at: f64, system: &System) {
-        self.cpu.add(at, system.cpu);
-        self.process_cpu.add(at, system.process_cpu);
-        self.resident.add(at, system.resident as f64);
-        self.memory_used.add(at, system.memory_used as f64);
-        if let Some(free) = system.disk_free {
-            self.disk_free.add(at, free as f64);
-        }
+        add(SYSTEM, &mut self.system, at, system);
     }
 
     /// Adds the available readings of a GPU.
     pub fn add_gpu(&mut self, at: f64, gpu: &Gpu) {
-        self.gpu_memory.add(at, gpu.memory_used as f64);
-        let readings = [
-            (&mut self.gpu_utilisation, gpu.utilisation.map(f64::from)),
-            (&mut self.gpu_temperature, gpu.temperature.map(f64::from)),
-            (&mut self.gpu_watts, gpu.watts),
-        ];
-        for (series, figure) in readings {
-            if let Some(figure) = figure {
-                series.add(at, figure);
-            }
-        }
+        add(GPU, &mut self.gpu, at, gpu);
     }
+}
 
-    /// Adds a step's speed.
-    pub fn add_pace(&mut self, at: f64, pace: Pace) {
-        let seconds = pace.data_seconds + pace.compute_seconds;
-        if seconds > 0.0 {
-            self.images_per_second.add(at, pace.images as f64 / seconds);
-            self.data_share.add(at, pace.data_seconds / seconds);
+fn add<E>(figures: &[Figure<E>], series: &mut [Series], at: f64, event: &E) {
+    for (figure, series) in figures.iter().zip(series) {
+        if figure.chart_in(View::System).is_some()
+            && let Some(y) = (figure.read)(event)
+        {
+            series.add(at, y);
         }
     }
 }
@@ -95,6 +58,26 @@ impl History {
 mod tests {
     use super::*;
     use crate::view::Point;
+
+    fn of<'a, E>(figures: &[Figure<E>], series: &'a [Series], id: &str) -> &'a Series {
+        &series[figures.iter().position(|figure| figure.id == id).unwrap()]
+    }
+
+    fn step(data_seconds: f64, compute_seconds: f64) -> Step {
+        Step {
+            steps: 10,
+            loss: 0.5,
+            slice_loss: 0.5,
+            study_loss: 0.5,
+            vertebra_loss: [0.5; 7],
+            grad_norm: 1.0,
+            learning_rate: 1e-3,
+            images: 90,
+            data_seconds,
+            compute_seconds,
+            ..Step::default()
+        }
+    }
 
     #[test]
     fn a_long_run_stays_small_and_keeps_its_extremes() {
@@ -105,18 +88,16 @@ mod tests {
             resident: 1 << 30,
             memory_used: 2 << 30,
             memory_total: 4 << 30,
-            disk_free: None,
-            disk_total: None,
-            load: None,
+            ..System::default()
         };
         for i in 0..500_000 {
             let cpu = if i == 123_457 { 99.0 } else { 50.0 };
             history.add_system(5.0 * f64::from(i), &System { cpu, ..system.clone() });
         }
-        let points = history.cpu.points();
+        let points = of(SYSTEM, &history.system, "cpu").points();
         assert!(points.len() <= POINTS, "{}", points.len());
         assert!(points.contains(&Point { x: 5 * 123_457, y: 99.0 }));
-        assert!(history.disk_free.is_empty());
+        assert!(of(SYSTEM, &history.system, "disk_free").is_empty());
     }
 
     #[test]
@@ -126,11 +107,13 @@ mod tests {
         let (utilisation, temperature, watts, throttled) = (None, Some(61), None, None);
         let gpu = Gpu { memory_used, memory_total, utilisation, temperature, watts, throttled };
         history.add_gpu(1.0, &gpu);
-        assert_eq!(history.gpu_temperature.points(), [Point { x: 1, y: 61.0 }]);
-        assert!(history.gpu_watts.is_empty() && history.gpu_utilisation.is_empty());
-        history.add_pace(2.0, Pace { images: 90, data_seconds: 0.5, compute_seconds: 1.0 });
-        history.add_pace(3.0, Pace { images: 90, data_seconds: 0.0, compute_seconds: 0.0 });
-        assert_eq!(history.images_per_second.points(), [Point { x: 2, y: 60.0 }]);
-        assert_eq!(history.data_share.points(), [Point { x: 2, y: 1.0 / 3.0 }]);
+        let gpu = |id| of(GPU, &history.gpu, id);
+        assert_eq!(gpu("gpu_temperature").points(), [Point { x: 1, y: 61.0 }]);
+        assert!(gpu("gpu_watts").is_empty() && gpu("gpu_utilisation").is_empty());
+        history.add_step(2.0, &step(0.5, 1.0));
+        history.add_step(3.0, &step(0.0, 0.0));
+        let step = |id| of(STEP, &history.step, id).points();
+        assert_eq!(step("images_per_second"), [Point { x: 2, y: 60.0 }]);
+        assert_eq!(step("data_wait"), [Point { x: 2, y: 1.0 / 3.0 }]);
     }
 }

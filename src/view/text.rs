@@ -70,7 +70,8 @@ pub fn of_event(event: &Event) -> Option<(Level, String)> {
         | Event::Preview(_)
         | Event::SliceReply(_)
         | Event::Gpu(_)
-        | Event::System(_) => return None,
+        | Event::System(_)
+        | Event::Unknown => return None,
     };
     Some(line)
 }

@@ -15,7 +15,7 @@ pub struct EpochStarted {
 }
 
 /// One optimizer step.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Step {
     /// Position; `at.step` is this step, from 1.
     pub at: Position,
@@ -50,6 +50,13 @@ pub struct Step {
     pub compute_seconds: f64,
 }
 
+impl Step {
+    /// Seconds of the step, with the wait for data.
+    pub fn seconds(&self) -> f64 {
+        self.data_seconds + self.compute_seconds
+    }
+}
+
 /// One validation batch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ValidStep {
@@ -69,7 +76,7 @@ pub struct ValidStep {
 }
 
 /// State of a GPU.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Gpu {
     /// GPU memory in use by all processes, in bytes.
     pub memory_used: u64,
@@ -87,7 +94,7 @@ pub struct Gpu {
 }
 
 /// State of the machine and of this process.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct System {
     /// CPU use of all processes since the last event, in percent of all cores: 0 to 100.
     pub cpu: f64,
@@ -119,7 +126,7 @@ pub struct LeftOut {
 }
 
 /// An epoch with its validation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Epoch {
     /// Fold and epoch; `at.step` = steps in the epoch.
     pub at: Position,

@@ -49,13 +49,6 @@ impl Lines {
         self.next
     }
 
-    pub(super) fn seek(&mut self, start: u64) -> io::Result<()> {
-        let by = start as i64 - self.next as i64;
-        self.file.seek_relative(by)?;
-        self.next = start;
-        Ok(())
-    }
-
     /// Returns the offset of the next line and the line without its end; empty if it is too long.
     pub(super) fn next(&mut self) -> io::Result<Option<(u64, &[u8])>> {
         let start = self.next;

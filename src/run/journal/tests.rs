@@ -1,5 +1,5 @@
 use super::*;
-use crate::run::event::{Level, Log};
+use crate::run::event::{Gpu, Level, Log, Position, Step, System};
 use crate::view::State;
 
 fn step_line(fold: usize, epoch: usize, step: usize, loss: &str) -> String {
@@ -11,25 +11,14 @@ fn step_line(fold: usize, epoch: usize, step: usize, loss: &str) -> String {
     )
 }
 
-#[derive(Default)]
-struct Seen {
-    events: Vec<Stamped>,
-    losses: Vec<(Position, f64)>,
-    recent: usize,
-}
-
-impl Past for Seen {
-    fn event(&mut self, stamped: &Stamped) {
-        self.events.push(stamped.clone());
-    }
-    fn pace(&mut self, _: f64, _: Pace) {}
-    fn step(&mut self, at: Position, step: &Brief) {
-        self.losses.push((at, step.loss));
-    }
-    fn recent(&mut self, stamped: &Stamped) {
-        assert!(matches!(stamped.event, Event::Step(_)));
-        self.recent += 1;
-    }
+/// Returns the events of a journal, and what was passed over.
+fn read(path: &Path) -> Result<(Vec<Stamped>, Passed), Error> {
+    let mut events = Vec::new();
+    let passed = for_each::<Error>(path, None, |stamped, _| {
+        events.push(stamped.clone());
+        Ok(())
+    })?;
+    Ok((events, passed))
 }
 
 #[test]
@@ -44,12 +33,14 @@ fn what_is_written_is_read_and_a_cut_line_is_passed_over() {
     text += &format!("{}\n{}\n", step_line(3, 1, 2, "\"nan\""), step_line(3, 1, 3, "0.25"));
     text += "{\"type\":\"from the future\",\"elapsed\":1}\nno JSON\n{\"type\":\"st";
     std::fs::write(&path, &text).unwrap();
-    let mut seen = Seen::default();
-    assert_eq!(replay(&path, None, &mut seen).unwrap(), 2);
-    assert_eq!(seen.events, [Stamped { at: 1.5, event: log }]);
-    assert_eq!(seen.recent, 2);
-    assert!(seen.losses[0].1.is_nan());
-    assert_eq!(seen.losses[1], (Position { fold: 3, epoch: 1, step: 3 }, 0.25));
+    let (events, passed) = read(&path).unwrap();
+    assert_eq!(events[0], Stamped { at: 1.5, event: log });
+    let steps: Vec<&Step> = events[1..].iter().map(step_of).collect();
+    assert!(steps[0].loss.is_nan() && steps[0].grad_norm == f64::INFINITY);
+    let at = Position { fold: 3, epoch: 1, step: 3 };
+    assert_eq!((steps[1].at, steps[1].loss, steps.len()), (at, 0.25, 2));
+    assert_eq!(passed.damaged, 1);
+    assert_eq!(Vec::from_iter(passed.unknown), ["from the future"]);
 
     // An event may have a field of its own named `kind`.
     let saved = Event::Checkpoint(crate::run::event::Checkpoint {
@@ -66,33 +57,58 @@ fn what_is_written_is_read_and_a_cut_line_is_passed_over() {
     assert_eq!(trimmed, text[..text.rfind('\n').unwrap() + 1]);
 }
 
-#[test]
-fn the_scanned_beginning_is_what_serde_reads() {
-    for line in
-        [step_line(0, 12, 345, "0.71"), step_line(9, 1, 1, "-1e-7"), step_line(1, 1, 1, "3")]
-    {
-        let Event::Step(step) = parse(line.as_bytes()).unwrap().event else { panic!() };
-        let scanned =
-            |line: &[u8]| scan::step(line).map(|step| (step.at, format!("{:?}", step.brief)));
-        let brief = Some((step.at, format!("{:?}", Brief::of(&step))));
-        assert_eq!(scanned(line.as_bytes()), brief);
-        assert_eq!(scan::kind(line.as_bytes()), Some("step"));
-        let own = super::line(&Stamped { at: 0.5, event: Event::Step(step.clone()) });
-        assert_eq!(scanned(&own), brief, "our own writing");
-        assert_eq!(scan::elapsed(&own), Some(0.5));
-        assert_eq!(scan::step(&own).unwrap().pace, Some((0.5, Pace::of(&step))));
+fn step_of(stamped: &Stamped) -> &Step {
+    match &stamped.event {
+        Event::Step(step) => step,
+        other => panic!("{other:?}"),
     }
 }
 
 #[test]
-fn a_machines_figures_are_read_as_serde_reads_them() {
+fn fields_may_come_in_any_order() {
+    for line in [step_line(0, 12, 345, "0.71"), step_line(9, 1, 1, "-1e-7")] {
+        let read = parse(line.as_bytes()).unwrap();
+        // A map of serde_json is sorted by key: `at` first, `type` near the end.
+        let sorted: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let sorted = parse(sorted.to_string().as_bytes()).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{sorted:?}"));
+        let own = super::line(&read);
+        assert_eq!(format!("{:?}", parse(&own).unwrap()), format!("{read:?}"), "our own writing");
+    }
+}
+
+#[test]
+fn what_a_newer_version_wrote_is_passed_over_and_named_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.jsonl");
+    drop(Journal::open(&path).unwrap());
+    let newer = |step| step_line(3, 1, step, "0.5").replace("\"mixup\"", "\"ratio\":0.1,\"mixup\"");
+    let mut text = std::fs::read_to_string(&path).unwrap();
+    for step in 1..=3 {
+        text += &format!("{}\n{{\"type\":\"dream\",\"at\":7,\"elapsed\":1.0}}\n", newer(step));
+    }
+    std::fs::write(&path, text).unwrap();
+    let (events, passed) = read(&path).unwrap();
+    assert_eq!((events.len(), passed.damaged), (3, 0));
+    assert_eq!(Vec::from_iter(passed.unknown), ["dream", "step.ratio"]);
+    let (state, damaged) = State::of_journal(&path, None).unwrap();
+    let told: Vec<_> = state.log.iter().filter(|line| line.text.contains("newer")).collect();
+    assert_eq!((damaged, told.len()), (0, 1));
+    assert!(told[0].text.ends_with("passed over: dream, step.ratio"), "{}", told[0].text);
+    let own = Journal::open(&dir.path().join("own.jsonl"));
+    own.unwrap().append(&events[0]).unwrap();
+    assert!(read(&dir.path().join("own.jsonl")).unwrap().1.unknown.is_empty());
+}
+
+#[test]
+fn a_machines_figures_are_read_back() {
     let gpu = Gpu {
         memory_used: 1 << 35,
         memory_total: 80 << 30,
         utilisation: Some(97),
-        temperature: None,
         watts: Some(512.25),
         throttled: Some("power cap, thermal".into()),
+        ..Gpu::default()
     };
     let system = System {
         cpu: 93.5,
@@ -101,19 +117,17 @@ fn a_machines_figures_are_read_as_serde_reads_them() {
         memory_used: 3 << 30,
         memory_total: 8 << 30,
         disk_free: Some(5 << 30),
-        disk_total: None,
         load: Some(1.5),
+        ..System::default()
     };
-    let gpu = Stamped { at: 2.5, event: Event::Gpu(gpu) };
-    let system = Stamped { at: 5.0, event: Event::System(system) };
-    assert_eq!(plain::<Gpu>(&line(&gpu), Event::Gpu), Some(gpu.clone()));
-    assert_eq!(parse(&line(&gpu)), Some(gpu));
-    assert_eq!(plain::<System>(&line(&system), Event::System), Some(system.clone()));
-    assert_eq!(parse(&line(&system)), Some(system));
+    for event in [Event::Gpu(gpu), Event::System(system)] {
+        let stamped = Stamped { at: 2.5, event };
+        assert_eq!(parse(&line(&stamped)), Some(stamped));
+    }
     // A line from before `throttled` existed.
     let old = br#"{"type":"gpu","memory_used":1,"memory_total":2,"utilisation":null,
         "temperature":61,"watts":null,"elapsed":3.5,"time":1.0}"#;
-    assert!(plain::<Gpu>(old, Event::Gpu).is_some_and(|stamped| stamped.at == 3.5));
+    assert!(parse(old).is_some_and(|stamped| stamped.at == 3.5));
 }
 
 #[test]
@@ -142,7 +156,7 @@ fn what_is_no_journal_is_refused() {
         ("{\"type\":\"journal\",\"version\":2}\n", "version 2"),
     ] {
         std::fs::write(&path, text).unwrap();
-        let error = replay(&path, None, &mut Seen::default()).unwrap_err().to_string();
+        let error = read(&path).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     }
     // Reading a line without an end takes no more memory than the limit.
@@ -151,7 +165,7 @@ fn what_is_no_journal_is_refused() {
         format!("{{\"type\":\"journal\",\"version\":1}}\n{}\n", "x".repeat(3 << 20)),
     )
     .unwrap();
-    assert_eq!(replay(&path, None, &mut Seen::default()).unwrap(), 1);
+    assert_eq!(read(&path).unwrap().1.damaged, 1);
 }
 
 /// Returns an event of every kind without a fixed length, each far longer than a line may be.
@@ -219,14 +233,7 @@ fn monsters() -> Vec<Event> {
         Event::Worst(Worst { at, studies: (0..30).map(|_| worst()).collect() }),
         Event::Preview(Preview { at, crops: Vec::new(), predictions: vec![prediction(); 100] }),
         Event::SliceReply(SliceReply { wanted, found: SliceContent::Nothing(long(300_000)) }),
-        Event::Gpu(Gpu {
-            memory_used: 1,
-            memory_total: 1,
-            utilisation: None,
-            temperature: None,
-            watts: None,
-            throttled,
-        }),
+        Event::Gpu(Gpu { memory_used: 1, memory_total: 1, throttled, ..Gpu::default() }),
         Event::Checkpoint(Checkpoint {
             at,
             kind: CheckpointKind::Last,
@@ -256,18 +263,14 @@ fn nothing_that_is_written_is_too_long_to_be_read() {
         journal.append(&Stamped { at: 1.0, event }).unwrap();
     }
     let mut read = Vec::new();
-    let strange = for_each::<Error>(&path, |stamped, time| {
+    let passed = for_each::<Error>(&path, None, |stamped, time| {
         assert!(stamped.at == 1.0 && time > 0.0);
         read.push(stamped.event.clone());
         Ok(())
     });
-    assert_eq!(strange.unwrap(), 0);
+    assert_eq!(passed.unwrap().damaged, 0);
     let kinds = |events: &[Event]| events.iter().map(kind_of).collect::<Vec<_>>();
     assert_eq!(kinds(&read), kinds(&monsters), "each is still what it was");
-    // The fields that trimming and replay scan for are in their usual places.
-    let text = std::fs::read(&path).unwrap();
-    let lines = text.split(|&b| b == b'\n').filter(|line| line.starts_with(b"{\"type\":\"worst\""));
-    assert_eq!(lines.map(|line| scan::at(line).unwrap().epoch).collect::<Vec<_>>(), [8]);
     assert!(State::of_journal(&path, None).unwrap().0.plan.is_some());
 }
 
@@ -291,12 +294,7 @@ fn the_longest_plan_that_a_config_allows_is_kept_whole() {
     let path = dir.path().join("journal.jsonl");
     let stamped = Stamped { at: 1.0, event: Event::RunStarted(started) };
     Journal::open(&path).unwrap().append(&stamped).unwrap();
-    let mut read = Vec::new();
-    for_each::<Error>(&path, |stamped, _| {
-        read.push(stamped.clone());
-        Ok(())
-    })
-    .unwrap();
+    let (read, _) = read(&path).unwrap();
     let plan = |stamped: &Stamped| match &stamped.event {
         Event::RunStarted(plan) => (plan.learning_rates.clone(), plan.folds.len()),
         _ => panic!(),

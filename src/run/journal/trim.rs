@@ -1,6 +1,18 @@
 //! A journal cut back to what checkpoints know.
 
-use super::*;
+use super::{Error, Lines, parse};
+use crate::{
+    bounded,
+    run::{
+        event::{Checkpoint, Epoch, Event, FoldEvent, LeftOut, Step, ValidStep, Worst},
+        unfinished::Unfinished,
+    },
+};
+use std::{
+    fs::File,
+    io::{self, Write},
+    path::Path,
+};
 
 /// Progress of a fold in its checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,17 +26,39 @@ pub struct Known {
 }
 
 impl Known {
-    /// Whether training repeats an event of `kind` at `at`, because the checkpoint does not include it.
-    fn lacks(&self, kind: &str, at: Position) -> bool {
+    /// Whether training repeats `event`, because the checkpoint does not include it.
+    fn lacks(&self, event: &Event) -> bool {
         let next = self.epochs.saturating_add(1);
-        let later = at.epoch > next;
-        match kind {
-            "step" | "checkpoint" | "fold" | "left_out" => {
-                later || (at.epoch == next && at.step > self.steps)
+        match event {
+            Event::Step(Step { at, .. })
+            | Event::Checkpoint(Checkpoint { at, .. })
+            | Event::Fold(FoldEvent { at, .. })
+            | Event::LeftOut(LeftOut { at, .. }) => {
+                at.fold == self.fold && (at.epoch, at.step) > (next, self.steps)
             }
-            "epoch_started" => later || (at.epoch == next && at.step >= self.steps),
-            "epoch" | "worst" | "valid_step" => at.epoch > self.epochs,
-            _ => false,
+            Event::EpochStarted(e) => {
+                e.at.fold == self.fold && (e.at.epoch, e.at.step) >= (next, self.steps)
+            }
+            Event::Epoch(Epoch { at, .. })
+            | Event::Worst(Worst { at, .. })
+            | Event::ValidStep(ValidStep { at, .. }) => {
+                at.fold == self.fold && at.epoch > self.epochs
+            }
+            Event::RunStarted(_)
+            | Event::Queue(_)
+            | Event::Retrain(_)
+            | Event::Planned(_)
+            | Event::Preview(_)
+            | Event::SliceReply(_)
+            | Event::Gpu(_)
+            | Event::System(_)
+            | Event::Constant(_)
+            | Event::Trainer(_)
+            | Event::Ack(_)
+            | Event::Log(_)
+            | Event::Error(_)
+            | Event::RunFinished(_)
+            | Event::Unknown => false,
         }
     }
 }
@@ -38,42 +72,25 @@ pub fn trim(path: &Path, known: &[Known]) -> Result<(f64, Option<String>), Error
     if !path.exists() {
         return Ok((0.0, None));
     }
-    let of = |line: &[u8]| -> Option<(&'static str, Position)> {
-        Some((scan::kind(line)?, scan::at(line)?))
-    };
-    // Only events after a fold's last restart belong to the training that continues.
-    let mut begun: BTreeMap<usize, u64> = BTreeMap::new();
-    let (mut seconds, mut device, mut end) = (0.0, None, 0);
     let mut lines = Lines::open(path, None)?;
-    end = end.max(lines.next_start());
+    let (mut seconds, mut device, mut end) = (0.0, None, lines.next_start());
+    // Where the lines begin that are removed, and their fold.
+    let mut beyond: Vec<(u64, usize)> = Vec::new();
     while let Some((start, line)) = lines.next().map_err(failed)? {
-        if let (Some("again"), Some(at)) = (scan::kind(line), scan::at(line))
-            && known.iter().any(|k| k.fold == at.fold)
-        {
-            begun.insert(at.fold, start);
+        if let Some(stamped) = parse(line) {
+            seconds = stamped.at;
+            let lacking = known.iter().find(|known| known.lacks(&stamped.event));
+            beyond.extend(lacking.map(|known| (start, known.fold)));
+            match stamped.event {
+                // Only what follows belongs to the training that continues.
+                Event::Retrain(e) => beyond.retain(|&(_, fold)| fold != e.at.fold),
+                Event::RunStarted(plan) => device = Some(plan.device),
+                _ => {}
+            }
         }
-        if let Some(elapsed) = scan::elapsed(line) {
-            seconds = elapsed;
-        }
-        if line.starts_with(br#"{"type":"run_started""#)
-            && let Some(Stamped { event: Event::RunStarted(plan), .. }) = parse(line)
-        {
-            device = Some(plan.device);
-        }
-        end = start + line.len() as u64 + 1;
+        end = lines.next_start();
     }
-    let beyond = |start: u64, line: &[u8]| {
-        of(line).is_some_and(|(kind, at)| {
-            start >= begun.get(&at.fold).copied().unwrap_or(0)
-                && known.iter().any(|k| k.fold == at.fold && k.lacks(kind, at))
-        })
-    };
-    let mut lines = Lines::open(path, Some(end))?;
-    let mut any = false;
-    while let Some((start, line)) = lines.next().map_err(failed)? {
-        any |= beyond(start, line);
-    }
-    if !any {
+    if beyond.is_empty() {
         let file = bounded::open_with(path, File::options().write(true)).map_err(failed)?;
         file.set_len(end).map_err(failed)?;
         return Ok((seconds, device));
@@ -82,8 +99,9 @@ pub fn trim(path: &Path, known: &[Known]) -> Result<(f64, Option<String>), Error
         let mut out = Unfinished::create(path)?;
         let mut lines = Lines::open(path, Some(end)).map_err(io::Error::other)?;
         out.write_all(&lines.head)?;
+        let mut beyond = beyond.iter().peekable();
         while let Some((start, line)) = lines.next()? {
-            if !beyond(start, line) {
+            if beyond.next_if(|(removed, _)| *removed == start).is_none() {
                 out.write_all(line)?;
                 out.write_all(b"\n")?;
             }

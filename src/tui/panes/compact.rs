@@ -18,7 +18,7 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, fold: Option<&Fold>) {
     let whole = progress::run_share(&state.folds);
     let (full, rest) = theme::bar(whole, width.saturating_sub(13));
     let eta = state.seconds_left().map_or("–".into(), format::duration);
-    let speed = state.progress.images_per_second().map_or("–".into(), format::rate);
+    let speed = state.progress.train.images_per_second().map_or("–".into(), format::rate);
     let last = fold.last_epoch();
     let best = fold
         .best_epoch()

@@ -33,7 +33,7 @@ pub fn draw(frame: &mut Frame, area: Rect, fold: Option<&Fold>, looking: bool) {
     let Some(fold) = fold else { return };
     let [top, rest] = theme::below_heading(inner);
     let baseline = fold.plan.baseline;
-    let (raw, smooth) = (&fold.curve.loss, fold.curve.smooth.series());
+    let (raw, smooth) = (fold.curve.loss(), fold.curve.smooth.series());
     let valid = fold.at_epochs(|epoch| Some(epoch.valid_loss));
     if raw.is_empty() && valid.is_empty() {
         frame.render_widget(legend(fold, false, top.width), top);

@@ -1,5 +1,6 @@
 //! Progress pane: bars, speed and remaining time.
 
+use crate::run::catalogue::Unit;
 use crate::run::event::FoldState;
 use crate::tui::theme;
 use crate::view::{State, format, progress};
@@ -64,21 +65,19 @@ fn bar(name: &str, share: f64, text: String, width: usize) -> Line<'static> {
 
 fn figures(state: &State) -> Vec<Line<'static>> {
     let p = &state.progress;
-    let dash = || "–".to_string();
-    let eta = state.seconds_left().map_or_else(dash, |s| format!("~{}", format::duration(s)));
+    let eta = state.seconds_left().map_or("–".into(), |s| format!("~{}", format::duration(s)));
     let validating = state.fold().is_some_and(|f| f.state == FoldState::Validating);
-    let speed = p.valid_images_per_second().filter(|_| validating).or(p.images_per_second());
-    let speed = speed.map_or_else(dash, format::rate);
-    let (name, seconds, share) = match p.valid_seconds().filter(|_| validating) {
-        Some(seconds) => ("batch", Some(seconds), p.valid_data_share()),
-        None => ("step", p.step_seconds(), p.data_share()),
-    };
-    let seconds = seconds.map_or_else(dash, format::seconds);
+    let valid = Some(&p.valid).filter(|valid| validating && valid.seconds().is_some());
+    let (name, measured) = valid.map_or(("step", &p.train), |valid| ("batch", valid));
+    let speed = measured.images_per_second().or(p.train.images_per_second());
+    let speed = format::figure(Unit::PerSecond, speed);
+    let (seconds, share) = (measured.seconds(), measured.data_share());
+    let seconds = format::figure(Unit::Seconds, seconds);
     let (mark, style) = match share {
         Some(share) if share > 0.2 => (" !", theme::WARN),
         _ => ("", Style::new()),
     };
-    let wait = format!("data wait {}{mark}", share.map_or_else(dash, format::share));
+    let wait = format!("data wait {}{mark}", format::figure(Unit::Share, share));
     vec![
         Line::from(vec![
             Span::from("ETA   "),

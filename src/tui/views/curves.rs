@@ -1,21 +1,19 @@
 //! Curves view: what changed, and when? One figure over the steps, with zoom.
 
-mod figure;
 mod lens;
 
 use crate::export;
-use crate::run::event::Epoch;
+use crate::run::catalogue::{Chart, EPOCH, STEP, Unit as FigureUnit, View as Where};
 use crate::tui::action::ChartKey;
 use crate::tui::plot::{self, Data, Layer, Plot, Shape, Unit};
 use crate::tui::{range, theme};
 use crate::view::{Fold, Mark, Series, Smoothed, State, format};
-pub use figure::Figure;
 use lens::{Lens, Window};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Style;
 use ratatui::text::Line;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Decay factors of the moving average, and their labels.
 const STRENGTHS: [(f64, &str); 5] =
@@ -24,7 +22,8 @@ const STRENGTHS: [(f64, &str); 5] =
 /// State of the view.
 #[derive(Default)]
 pub struct View {
-    figure: Figure,
+    /// Index in [`charts`].
+    chart: usize,
     lens: Lens,
     log: bool,
     strength: usize,
@@ -33,9 +32,20 @@ pub struct View {
     averages: HashMap<(usize, &'static str), Smoothed>,
 }
 
+/// The chart of the losses that training and `best` go by.
+const LOSS: &str = "loss";
+
+/// The charts, by name, in the order of their first figures.
+fn charts() -> Vec<&'static str> {
+    let steps = STEP.iter().filter_map(|figure| figure.chart_in(Where::Curves));
+    let epochs = EPOCH.iter().filter_map(|figure| figure.chart_in(Where::Curves));
+    let mut seen = HashSet::new();
+    steps.chain(epochs).map(|chart| chart.name).filter(|name| seen.insert(*name)).collect()
+}
+
 /// A line of the chart before drawing.
 enum CurveData<'a> {
-    /// A value per step, with its average.
+    /// A value per step, and its figure.
     Steps(&'a Series, &'static str),
     /// A value per epoch.
     Epochs(Vec<(f64, f64)>),
@@ -46,11 +56,27 @@ enum CurveData<'a> {
 struct Curve<'a> {
     fold: usize,
     name: String,
+    unit: FigureUnit,
     style: Style,
     mark: Option<char>,
     /// Whether single steps are drawn behind their average.
     raw: bool,
     data: CurveData<'a>,
+}
+
+impl Curve<'_> {
+    /// Whether single steps scatter, so that an average and a robust range tell more.
+    fn is_noisy(&self) -> bool {
+        matches!(self.data, CurveData::Steps(..)) && self.unit != FigureUnit::LearningRate
+    }
+
+    /// Formats a value; a score with a digit more than elsewhere, to tell epochs apart.
+    fn value(&self, x: Option<f64>) -> String {
+        match self.unit {
+            FigureUnit::Score => format::maybe_loss(x),
+            unit => format::figure(unit, x),
+        }
+    }
 }
 
 impl View {
@@ -66,9 +92,10 @@ impl View {
                 self.averages.clear();
             }
             ChartKey::Figure => {
-                let at = Figure::ALL.iter().position(|&figure| figure == self.figure);
-                self.figure = Figure::ALL[at.map_or(0, |at| at + 1) % Figure::ALL.len()];
-                self.log = self.figure == Figure::Gradient;
+                self.chart = (self.chart + 1) % charts().len();
+                let here = |chart: &Chart| chart.name == self.name();
+                let mut norms = STEP.iter().filter(|figure| figure.unit == FigureUnit::Norm);
+                self.log = norms.any(|figure| figure.chart.as_ref().is_some_and(here));
             }
             ChartKey::Together => self.together = !self.together,
             _ => {}
@@ -124,7 +151,7 @@ impl View {
             true => "all folds".into(),
             false => format!("fold {}", fold.plan.fold),
         };
-        Some(self.plot(&curves, fold).export(&format!("{} {of}", self.figure.name())))
+        Some(self.plot(&curves, fold).export(&format!("{} {of}", self.name())))
     }
 
     /// Collects the curves of `fold` or of all folds, and updates their averages and the visible
@@ -136,7 +163,7 @@ impl View {
         };
         let curves: Vec<Curve> = folds.iter().flat_map(|fold| self.curves(fold, state)).collect();
         self.follow(&curves);
-        let last = folds.iter().filter_map(|fold| fold.curve.loss.last()).map(|p| f64::from(p.x));
+        let last = folds.iter().filter_map(|fold| fold.curve.loss().last()).map(|p| f64::from(p.x));
         let planned = folds.iter().map(|fold| fold.x(fold.at));
         self.lens.reach(last.chain(planned).fold(0.0, f64::max));
         curves
@@ -149,7 +176,7 @@ impl View {
             y,
             log: self.log && y.0 > 0.0,
             unit: Unit::Steps(fold.plan.steps.max(1) as f64),
-            label: self.figure.label(),
+            label: curves.first().map_or(format::short_loss, |curve| format::axis(curve.unit)),
             round: 1.0,
             layers: curves.iter().flat_map(|curve| self.layers(curve)).collect(),
             marks: if self.together { Vec::new() } else { marks(fold) },
@@ -168,46 +195,40 @@ impl View {
             true => format!("{number} {name}"),
             false => name.into(),
         };
-        let curve = |name: &str, alone: Style, data: CurveData<'a>| Curve {
+        let curve = |line: &str, unit, alone: Style, data: CurveData<'a>| Curve {
             fold: number,
-            name: named(name),
+            name: named(line),
+            unit,
             style: style(alone),
             mark,
             raw: !self.together,
             data,
         };
-        let epochs = |f: fn(&Epoch) -> Option<f64>| CurveData::Epochs(fold.at_epochs(f));
-        let c = &fold.curve;
-        let mut curves = match self.figure {
-            Figure::Loss => vec![
-                curve("train", theme::TRAIN, CurveData::Steps(&c.loss, "loss")),
-                curve("valid", theme::VALID, epochs(|e| Some(e.valid_loss))),
-            ],
-            Figure::Heads => vec![
-                curve("slice train", theme::TRAIN, CurveData::Steps(&c.slice, "slice")),
-                curve("slice valid", theme::TRAIN, epochs(|e| Some(e.valid_slice_loss))),
-                curve("study train", theme::VALID, CurveData::Steps(&c.study, "study")),
-                curve("study valid", theme::VALID, epochs(|e| Some(e.valid_study_loss))),
-            ],
-            Figure::Rate => vec![curve("rate", theme::TRAIN, CurveData::Steps(&c.rate, "rate"))],
-            Figure::Gradient => {
-                vec![curve("norm", theme::TRAIN, CurveData::Steps(&c.grad_norm, "grad_norm"))]
-            }
-            Figure::Auc => vec![
-                curve("slice", theme::TRAIN, epochs(|e| e.slice_auc)),
-                curve("study", theme::VALID, epochs(|e| e.study_auc)),
-            ],
-            Figure::Competition => vec![curve(
-                "metric",
-                theme::VALID,
-                epochs(|e| Some(e.scores.as_ref()?.competition.value)),
-            )],
+        let of = |chart: &Chart, unit, data| {
+            (chart.line, curve(chart.line, unit, theme::tone(chart.tone), data))
         };
-        if self.figure == Figure::Loss && !self.together {
+        let name = self.name();
+        let here = |chart: &&Chart| chart.name == name;
+        let steps = fold.curve.figures().filter_map(|(figure, series)| {
+            let chart = figure.chart_in(Where::Curves).filter(here)?;
+            Some(of(chart, figure.unit, CurveData::Steps(series, figure.id)))
+        });
+        let epochs = EPOCH.iter().filter_map(|figure| {
+            let chart = figure.chart_in(Where::Curves).filter(here)?;
+            Some(of(chart, figure.unit, CurveData::Epochs(fold.at_epochs(figure.read))))
+        });
+        let mut curves: Vec<_> = steps.chain(epochs).collect();
+        curves.sort_by_key(|(line, _)| *line);
+        let mut curves: Vec<Curve> = curves.into_iter().map(|(_, curve)| curve).collect();
+        if name == LOSS && !self.together {
             let level = CurveData::Level(fold.plan.baseline);
-            curves.push(curve("baseline", theme::BASELINE, level));
+            curves.push(curve("baseline", FigureUnit::Loss, theme::BASELINE, level));
         }
         curves
+    }
+
+    fn name(&self) -> &'static str {
+        charts()[self.chart]
     }
 
     /// Updates the averages.
@@ -235,7 +256,7 @@ impl View {
     fn layers<'a>(&'a self, curve: &'a Curve) -> Vec<Layer<'a>> {
         let named = |layer: Layer<'a>| Layer { name: curve.mark, ..layer }.called(&curve.name);
         match &curve.data {
-            CurveData::Steps(series, "rate") => {
+            CurveData::Steps(series, _) if !curve.is_noisy() => {
                 vec![named(Layer::new(Data::Steps(series), Shape::Line, curve.style))]
             }
             CurveData::Steps(series, _) => {
@@ -279,11 +300,9 @@ impl View {
         }
         // When zoomed in, invisible values must not flatten the visible ones.
         let level = level.filter(|_| self.lens.window == Window::Whole);
-        let (low, high) = match self.figure {
-            Figure::Loss | Figure::Heads | Figure::Gradient => range::of_losses(&raw, &must, level),
-            Figure::Rate | Figure::Auc | Figure::Competition => {
-                range::of_all(raw.iter().chain(&must).copied())
-            }
+        let (low, high) = match curves.iter().any(Curve::is_noisy) {
+            true => range::of_losses(&raw, &must, level),
+            false => range::of_all(raw.iter().chain(&must).copied()),
         };
         let least = raw.iter().chain(&must).copied().filter(|&y| y > 0.0).fold(high, f64::min);
         match self.log && low <= 0.0 && least > 0.0 {
@@ -304,10 +323,10 @@ impl View {
             Window::Fixed(..) => format!(" · steps {x0:.0} to {x1:.0}"),
         };
         let log = if self.log { " · log" } else { "" };
-        let title = format!("{} · {of}{seen}{log}", self.figure.name());
-        let smooth = match self.figure {
-            Figure::Rate | Figure::Auc | Figure::Competition => String::new(),
-            _ => format!("smoothing {}", STRENGTHS[self.strength].1),
+        let title = format!("{} · {of}{seen}{log}", self.name());
+        let smooth = match curves.iter().any(Curve::is_noisy) {
+            true => format!("smoothing {}", STRENGTHS[self.strength].1),
+            false => String::new(),
         };
         let parts = vec![(title, theme::TITLE), (smooth, theme::FAINT)];
         let mut rows = vec![plot::legend(parts, area.width)];
@@ -320,15 +339,11 @@ impl View {
                     CurveData::Epochs(_) => "•",
                     CurveData::Level(_) => "┅",
                 };
-                let value = format::maybe_loss(self.newest(curve));
-                let value = match self.figure {
-                    Figure::Rate => self.newest(curve).map_or("–".into(), format::learning_rate),
-                    _ => value,
-                };
+                let value = curve.value(self.newest(curve));
                 (format!("{mark} {} {value}", curve.name), curve.style)
             })
             .collect();
-        if self.figure == Figure::Loss && !self.together {
+        if self.name() == LOSS && !self.together {
             legend.push(("(two formulas: see by head)".into(), theme::FAINT));
         }
         rows.push(plot::legend(legend, area.width));
@@ -337,7 +352,9 @@ impl View {
 
     fn newest(&self, curve: &Curve) -> Option<f64> {
         match &curve.data {
-            CurveData::Steps(series, "rate") => series.last().map(|point| point.y.into()),
+            CurveData::Steps(series, _) if !curve.is_noisy() => {
+                series.last().map(|point| point.y.into())
+            }
             CurveData::Steps(..) => self.average(curve)?.now(),
             CurveData::Epochs(points) => points.last().map(|p| p.1),
             CurveData::Level(y) => Some(*y),
@@ -366,22 +383,22 @@ impl View {
         let mut parts = vec![(at, theme::KEY)];
         for curve in curves {
             let value = match &curve.data {
-                CurveData::Steps(series, which) => {
-                    let raw = series.nearest(x).map(|point| f64::from(point.y));
-                    let smooth = self.average(curve).and_then(|a| a.series().nearest(x));
-                    let tell = self.figure.label();
-                    let raw = raw.map_or("–".into(), tell);
-                    match smooth.filter(|_| *which != "rate") {
-                        Some(smooth) => format!("{raw} ~ {}", tell(smooth.y.into())),
+                CurveData::Steps(series, _) => {
+                    let print = format::axis(curve.unit);
+                    let at = |series: &Series| series.nearest(x).map(|point| print(point.y.into()));
+                    let raw = at(series).unwrap_or("–".into());
+                    let smooth = self.average(curve).filter(|_| curve.is_noisy());
+                    match smooth.and_then(|average| at(average.series())) {
+                        Some(smooth) => format!("{raw} ~ {smooth}"),
                         None => raw,
                     }
                 }
                 CurveData::Epochs(points) => {
                     // Show the value of the epoch that contains the cursor, once it is finished.
                     let after = points.iter().find(|p| p.0 >= x - 0.5).or(points.last());
-                    format::maybe_loss(after.map(|p| p.1))
+                    curve.value(after.map(|p| p.1))
                 }
-                CurveData::Level(y) => format::loss(*y),
+                CurveData::Level(y) => curve.value(Some(*y)),
             };
             parts.push((format!("{} {value}", curve.name), curve.style));
         }

@@ -2,6 +2,7 @@
 //! the run.
 
 use crate::export;
+use crate::run::catalogue::{Figure, GPU, STEP, SYSTEM, Unit as FigureUnit, View};
 use crate::tui::plot::{Data, Layer, Plot, Shape, Unit};
 use crate::tui::{range, theme};
 use crate::view::{Series, State, format};
@@ -14,8 +15,6 @@ use ratatui::text::{Line, Span};
 const WIDTH: u16 = 34;
 /// Minimum height of a chart with title and axis, rows.
 const HEIGHT: u16 = 7;
-/// Bytes of a gibibyte.
-const GIB: f64 = (1 << 30) as f64;
 
 /// A small chart with its name, its newest value and its lines.
 struct Panel<'a> {
@@ -24,37 +23,7 @@ struct Panel<'a> {
     lines: Vec<(&'a Series, Style)>,
     /// End of the y axis, if it does not follow from the values.
     high: Option<f64>,
-    label: fn(f64) -> String,
-    /// What the axis counts in.
-    round: f64,
-}
-
-impl<'a> Panel<'a> {
-    /// A panel of one series that tells its newest value as its axis does.
-    fn of(name: &'static str, series: &'a Series, label: fn(f64) -> String) -> Self {
-        let lines = vec![(series, theme::TRAIN)];
-        let now = series.last().map(|point| label(point.y.into()));
-        Self { name, now: String::new(), lines, high: None, label, round: 1.0 }.now(now)
-    }
-
-    /// A panel of bytes. `now`: those in question, and all.
-    fn of_bytes(name: &'static str, series: &'a Series, now: Option<(u64, u64)>) -> Self {
-        let now = now.map(|(some, all)| format!("{} of {}", gib(some as f64), gib(all as f64)));
-        Self { round: GIB, ..Self::of(name, series, gib).now(now) }
-    }
-
-    fn now(self, now: Option<String>) -> Self {
-        Self { now: now.unwrap_or("–".into()), ..self }
-    }
-
-    fn styled(mut self, style: Style) -> Self {
-        self.lines.iter_mut().for_each(|line| line.1 = style);
-        self
-    }
-
-    fn upto(self, high: Option<f64>) -> Self {
-        Self { high, ..self }
-    }
+    unit: FigureUnit,
 }
 
 /// Draws the view.
@@ -79,11 +48,11 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State) {
 
 /// Summary of the device and its utilisation.
 fn headline(state: &State) -> Line<'static> {
-    let p = &state.progress;
+    let p = &state.progress.train;
     let load = state.system.as_ref().and_then(|system| system.load);
     let parts = [
         state.plan.as_ref().map(|plan| plan.device.clone()),
-        p.step_seconds().map(|s| format!("a step takes {}", format::seconds(s))),
+        p.seconds().map(|s| format!("a step takes {}", format::seconds(s))),
         p.data_share().map(|share| format!("{} of it waiting for data", format::share(share))),
         load.map(|load| format!("load {load:.1}")),
     ];
@@ -93,49 +62,57 @@ fn headline(state: &State) -> Line<'static> {
 
 /// Panels of what is measured.
 fn panels(state: &State) -> Vec<Panel<'_>> {
-    let (h, p) = (&state.history, &state.progress);
-    let percent = |x: f64| format!("{x:.0}%");
-    let newest = |series: &Series, unit: &str| Some(format!("{:.0} {unit}", series.last()?.y));
-    let memory = state.system.as_ref().map(|s| (s.memory_used, s.memory_total));
-    let disk = state.system.as_ref().and_then(|s| s.disk_free.zip(s.disk_total));
-    let gpu_memory = state.gpu.as_ref().map(|g| (g.memory_used, g.memory_total));
-    let all = |memory: Option<(u64, u64)>| memory.map(|(_, all)| all as f64);
-    let mut memory_panel =
-        Panel::of_bytes("memory, own and all", &h.resident, memory).upto(all(memory));
-    memory_panel.lines.insert(0, (&h.memory_used, theme::FAINT));
-    let mut panels = vec![
-        Panel::of("training images a second", &h.images_per_second, format::rate)
-            .now(p.images_per_second().map(format::rate)),
-        Panel::of("waiting for data", &h.data_share, format::share)
-            .now(p.data_share().map(format::share))
-            .styled(theme::VALID),
-        Panel::of("CPU, all cores", &h.cpu, percent).upto(Some(100.0)),
-        Panel::of("CPU, this process", &h.process_cpu, percent),
-        memory_panel,
-        Panel::of_bytes("disk, free", &h.disk_free, disk).styled(theme::VALID),
-        Panel::of("GPU", &h.gpu_utilisation, percent).upto(Some(100.0)),
-        Panel::of_bytes("GPU memory", &h.gpu_memory, gpu_memory).upto(all(gpu_memory)),
-        Panel::of("GPU temperature", &h.gpu_temperature, |x| format!("{x:.0}°"))
-            .now(newest(&h.gpu_temperature, "°C"))
-            .styled(theme::VALID),
-        Panel::of("GPU power", &h.gpu_watts, |x| format!("{x:.0}W"))
-            .now(newest(&h.gpu_watts, "W"))
-            .styled(theme::VALID),
-    ];
+    let h = &state.history;
+    let mut panels = Vec::new();
+    add(&mut panels, STEP, &h.step, state.step.as_ref());
+    for panel in &mut panels {
+        // The newest step alone says little about the speed.
+        let speed = &state.progress.train;
+        let now = match panel.unit {
+            FigureUnit::PerSecond => speed.images_per_second(),
+            FigureUnit::Share => speed.data_share(),
+            _ => continue,
+        };
+        panel.now = format::figure(panel.unit, now);
+    }
+    add(&mut panels, SYSTEM, &h.system, state.system.as_ref());
+    add(&mut panels, GPU, &h.gpu, state.gpu.as_ref());
     panels.retain(|panel| panel.lines.iter().any(|(series, _)| !series.is_empty()));
     panels
 }
 
-/// Formats bytes in units of 1024: `12.3G`, `512M`.
-fn gib(bytes: f64) -> String {
-    let gib = bytes / GIB;
-    match gib {
-        0.0 => "0".into(),
-        g if g < 1.0 => format!("{:.0}M", 1024.0 * g),
-        g if g < 100.0 && g.fract() == 0.0 => format!("{g:.0}G"),
-        g if g < 100.0 => format!("{g:.1}G"),
-        g if g < 2048.0 => format!("{g:.0}G"),
-        g => format!("{:.1}T", g / 1024.0),
+/// Adds the charts of `figures`, those with the same name as one.
+fn add<'a, E>(
+    panels: &mut Vec<Panel<'a>>,
+    figures: &[Figure<E>],
+    series: &'a [Series],
+    newest: Option<&E>,
+) {
+    for (figure, series) in figures.iter().zip(series) {
+        let Some(chart) = figure.chart_in(View::System) else { continue };
+        let style = theme::tone(chart.tone);
+        if let Some(panel) = panels.iter_mut().find(|panel| panel.name == chart.name) {
+            panel.lines.push((series, style));
+            continue;
+        }
+        let total = figure.total.and_then(|total| total(newest?));
+        let print = |x| format::figure(figure.unit, x);
+        let last = series.last().map(|point| point.y.into());
+        let now = match (figure.total, newest.and_then(figure.read).zip(total)) {
+            (None, _) => print(last),
+            (Some(_), Some((part, total))) => {
+                format!("{} of {}", print(Some(part)), print(Some(total)))
+            }
+            (Some(_), None) => print(None),
+        };
+        let high = total.unwrap_or(figure.range.1);
+        panels.push(Panel {
+            name: chart.name,
+            now,
+            lines: vec![(series, style)],
+            high: Some(high).filter(|high| chart.to_the_end && high.is_finite()),
+            unit: figure.unit,
+        });
     }
 }
 
@@ -176,8 +153,8 @@ fn with_plot<R>(panel: &Panel, then: impl FnOnce(&Plot) -> R) -> R {
         y,
         log: false,
         unit: Unit::Seconds,
-        label: panel.label,
-        round: panel.round,
+        label: format::axis(panel.unit),
+        round: if panel.unit == FigureUnit::Bytes { f64::from(1 << 30) } else { 1.0 },
         layers: panel
             .lines
             .iter()
@@ -188,16 +165,4 @@ fn with_plot<R>(panel: &Panel, then: impl FnOnce(&Plot) -> R) -> R {
         marks: Vec::new(),
         cursor: None,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn bytes_are_short() {
-        let of = |gib: f64| super::gib(gib * super::GIB);
-        assert_eq!(
-            [0.0, 0.5, 12.34, 20.0, 640.0, 4096.0].map(of),
-            ["0", "512M", "12.3G", "20G", "640G", "4.0T"]
-        );
-    }
 }

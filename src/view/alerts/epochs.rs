@@ -1,6 +1,5 @@
 //! Rules about a fold's epochs.
 
-use super::Condition;
 use super::gate::{Gate, Reading};
 use crate::run::event::Epoch;
 use crate::view::format;
@@ -41,7 +40,11 @@ pub(super) struct Epochs {
 impl Epochs {
     /// Takes in an epoch of a fold with `planned` epochs. Returns the conditions for overfitting
     /// and plateau.
-    pub(super) fn add(&mut self, epoch: &Epoch, planned: usize) -> (Condition, Condition) {
+    pub(super) fn add(
+        &mut self,
+        epoch: &Epoch,
+        planned: usize,
+    ) -> (Option<String>, Option<String>) {
         let number = epoch.at.epoch;
         if number <= self.last {
             // A repeated epoch invalidates everything after it.
@@ -51,37 +54,37 @@ impl Epochs {
         (self.overfitting(epoch), self.plateau(epoch, planned))
     }
 
-    fn plateau(&mut self, epoch: &Epoch, planned: usize) -> Condition {
+    fn plateau(&mut self, epoch: &Epoch, planned: usize) -> Option<String> {
         let (fold, number) = (epoch.at.fold, epoch.at.epoch);
         let better = self.best.is_none_or(|(best, ..)| epoch.metric < best);
         if better && epoch.metric.is_finite() {
             self.best = Some((epoch.metric, number, epoch.valid_loss));
         }
-        let Some((_, at, loss)) = self.best else { return Condition::Ended };
+        let (_, at, loss) = self.best?;
         let since = number.saturating_sub(at);
         if since < PATIENCE.max(planned / PATIENT_SHARE) {
-            return Condition::Ended;
+            return None;
         }
         let loss = format::loss(loss);
-        Condition::Holds(format!(
+        Some(format!(
             "no new best of fold {fold} in {since} epochs: the best is epoch {at}, valid loss {loss}"
         ))
     }
 
     /// Compares like with like: the plain mean of both heads for validation and for training, with
     /// the training losses taken against unmixed targets.
-    fn overfitting(&mut self, epoch: &Epoch) -> Condition {
+    fn overfitting(&mut self, epoch: &Epoch) -> Option<String> {
         let valid = 0.5 * (epoch.valid_slice_loss + epoch.valid_study_loss);
         let train = 0.5 * (epoch.train_slice_loss + epoch.train_study_loss);
         if !(valid.is_finite() && train.is_finite()) {
-            return Condition::Ended;
+            return None;
         }
         if let Some((before, _)) = self.recent.back() {
             push(&mut self.changes, (valid - before).abs(), CHANGES);
         }
         push(&mut self.recent, (valid, train), AVERAGED);
         if self.recent.len() < AVERAGED {
-            return Condition::Ended;
+            return None;
         }
         let n = self.recent.len() as f64;
         let (valid, train) = self.recent.iter().fold((0.0, 0.0), |s, x| (s.0 + x.0, s.1 + x.1));
@@ -90,18 +93,18 @@ impl Epochs {
             Some(lowest) if lowest.0 <= valid => lowest,
             _ => *self.lowest.insert((valid, train, epoch.at.epoch)),
         };
-        let Some(usual) = self.usual_change() else { return Condition::Ended };
+        let usual = self.usual_change()?;
         let limit = (EXCESS * lowest).max(BEYOND_NOISE * usual);
         let reading = match Reading::of(valid - lowest, limit, 0.5 * limit) {
             Reading::Bad if train >= train_then => Reading::Between,
             reading => reading,
         };
         if !self.overfitting.read(reading, IN_A_ROW, 1) {
-            return Condition::Ended;
+            return None;
         }
         let figures = [valid, lowest, train, train_then].map(format::loss);
         let [valid, lowest, train, train_then] = figures;
-        Condition::Holds(format!(
+        Some(format!(
             "fold {} overfits: since epoch {place} validation went from {lowest} to {valid}, \
              training from {train_then} to {train} (both heads' mean, unmixed, of {AVERAGED} epochs)",
             epoch.at.fold

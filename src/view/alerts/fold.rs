@@ -2,8 +2,8 @@
 //! them folds the events here: the views' state, and the command of `ui.on_alert`.
 
 use super::{Alerts, Kind, MOST_FOLDS};
-use crate::run::event::{Event, Position, Stamped};
-use crate::run::journal::{self, Brief, Pace, Past};
+use crate::run::event::{Event, Stamped};
+use crate::run::journal;
 use crate::view::format;
 use std::path::Path;
 
@@ -21,8 +21,10 @@ impl Alerts {
             Event::Planned(planned) => self.planned = planned.epochs,
             Event::Retrain(event) => self.retrain(event.at.fold),
             Event::Step(step) => {
-                self.pace(Pace::of(step));
-                self.brief_step(step.at, &Brief::of(step));
+                self.pace(step);
+                if let Some(&baseline) = self.baselines.get(&step.at.fold) {
+                    self.step(step, baseline);
+                }
             }
             Event::Epoch(epoch) if self.baselines.contains_key(&epoch.at.fold) => {
                 self.epoch(epoch, self.planned);
@@ -48,32 +50,10 @@ impl Alerts {
     /// Errors: when it cannot be read, or has an unknown format.
     pub fn of_journal(path: &Path, upto: Option<u64>) -> Result<Self, journal::Error> {
         let mut alerts = Self::default();
-        journal::replay(path, upto, &mut alerts)?;
+        journal::for_each(path, upto, |stamped, _| {
+            alerts.apply(stamped);
+            Ok::<(), journal::Error>(())
+        })?;
         Ok(alerts)
-    }
-
-    fn brief_step(&mut self, at: Position, step: &Brief) {
-        if let Some(&baseline) = self.baselines.get(&at.fold) {
-            self.step(at, step, baseline);
-        }
-    }
-}
-
-impl Past for Alerts {
-    fn event(&mut self, stamped: &Stamped) {
-        self.apply(stamped);
-    }
-
-    fn pace(&mut self, at: f64, pace: Pace) {
-        self.pass(at);
-        Alerts::pace(self, pace);
-    }
-
-    fn step(&mut self, at: Position, step: &Brief) {
-        self.brief_step(at, step);
-    }
-
-    fn recent(&mut self, stamped: &Stamped) {
-        self.pass(self.now.max(stamped.at));
     }
 }

@@ -1,9 +1,7 @@
 //! Rules about the machine.
 
-use super::Condition;
 use super::gate::{Gate, Reading};
-use crate::run::event::{Gpu, RunStarted, System};
-use crate::run::journal::Pace;
+use crate::run::event::{Gpu, RunStarted, Step, System};
 use crate::view::{format, recent::Recent};
 
 /// Steps over which the share of data waiting is measured, and the interval in steps between
@@ -45,6 +43,8 @@ pub(super) struct Machine {
     data: Recent,
     compute: Recent,
     starving: Gate,
+    /// The newest description of that condition, if it holds.
+    starves: Option<String>,
     disk: Gate,
     hot: Gate,
     slowed: Gate,
@@ -59,6 +59,7 @@ impl Default for Machine {
             data: Recent::new(WINDOW),
             compute: Recent::new(WINDOW),
             starving: Gate::default(),
+            starves: None,
             disk: Gate::default(),
             hot: Gate::default(),
             slowed: Gate::default(),
@@ -74,31 +75,30 @@ impl Machine {
         *self = Self { folder: format::brief(&plan.folder), floor, ..Self::default() };
     }
 
-    /// Takes in a step's timings; returns `None` between checks.
-    pub(super) fn pace(&mut self, pace: Pace) -> Option<Condition> {
+    /// Takes in a step's timings.
+    pub(super) fn pace(&mut self, step: &Step) -> Option<String> {
         self.steps += 1;
-        if self.steps <= WARM_UP {
-            return None;
+        if self.steps > WARM_UP {
+            self.data.add(step.data_seconds);
+            self.compute.add(step.compute_seconds);
         }
-        self.data.add(pace.data_seconds);
-        self.compute.add(pace.compute_seconds);
-        if !self.steps.is_multiple_of(LOOK_EVERY) || self.steps < WARM_UP + WINDOW as u64 {
-            return None;
+        if self.steps.is_multiple_of(LOOK_EVERY) && self.steps >= WARM_UP + WINDOW as u64 {
+            let data = self.data.sum();
+            let share = data / (data + self.compute.sum());
+            let starving = self.starving.read(Reading::of(share, STARVES, FEEDS), 1, 1);
+            self.starves = starving.then(|| {
+                format!(
+                    "{} of the last {WINDOW} steps' time was spent waiting for data: raise \
+                     data.workers, or put data.dir on a faster disk",
+                    format::share(share)
+                )
+            });
         }
-        let data = self.data.sum();
-        let share = data / (data + self.compute.sum());
-        if !self.starving.read(Reading::of(share, STARVES, FEEDS), 1, 1) {
-            return Some(Condition::Ended);
-        }
-        Some(Condition::Holds(format!(
-            "{} of the last {WINDOW} steps' time was spent waiting for data: raise data.workers, or \
-             put data.dir on a faster disk",
-            format::share(share)
-        )))
+        self.starves.clone()
     }
 
-    pub(super) fn disk(&mut self, system: &System) -> Condition {
-        let Some(free) = system.disk_free else { return Condition::Ended };
+    pub(super) fn disk(&mut self, system: &System) -> Option<String> {
+        let free = system.disk_free?;
         let floor = self.floor as f64;
         let reading = match free as f64 {
             free if free < floor => Reading::Bad,
@@ -106,10 +106,10 @@ impl Machine {
             _ => Reading::Between,
         };
         if !self.disk.read(reading, 1, 1) {
-            return Condition::Ended;
+            return None;
         }
         let gib = |bytes: f64| bytes / f64::from(1 << 30);
-        Condition::Holds(format!(
+        Some(format!(
             "{:.1} GiB free on the disk of {}, and {:.1} should be: training holds once it is full",
             gib(free as f64),
             self.folder,
@@ -117,33 +117,30 @@ impl Machine {
         ))
     }
 
-    pub(super) fn temperature(&mut self, gpu: &Gpu) -> Condition {
-        let Some(degrees) = gpu.temperature else { return Condition::Ended };
+    pub(super) fn temperature(&mut self, gpu: &Gpu) -> Option<String> {
+        let degrees = gpu.temperature?;
         let reading = match degrees {
             HOT.. => Reading::Bad,
             ..=COOL => Reading::Good,
             _ => Reading::Between,
         };
         match self.hot.read(reading, READINGS, READINGS) {
-            true => Condition::Holds(format!("the GPU is at {degrees}°C")),
-            false => Condition::Ended,
+            true => Some(format!("the GPU is at {degrees}°C")),
+            false => None,
         }
     }
 
-    pub(super) fn throttled(&mut self, gpu: &Gpu) -> Condition {
+    pub(super) fn throttled(&mut self, gpu: &Gpu) -> Option<String> {
         let reasons = gpu.throttled.as_deref().unwrap_or_default();
         let reading = match TROUBLE.iter().any(|word| reasons.contains(word)) {
             true => Reading::Bad,
             false => Reading::Good,
         };
         if !self.slowed.read(reading, READINGS, UNTHROTTLED) {
-            return Condition::Ended;
+            return None;
         }
         let why = if reasons.is_empty() { "" } else { ": " };
         let degrees = gpu.temperature.map_or(String::new(), |t| format!(", at {t}°C"));
-        Condition::Holds(format!(
-            "the GPU lowers its clocks{why}{}{degrees}",
-            format::brief(reasons)
-        ))
+        Some(format!("the GPU lowers its clocks{why}{}{degrees}", format::brief(reasons)))
     }
 }

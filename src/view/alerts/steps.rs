@@ -1,6 +1,5 @@
 //! Rules about a fold's steps.
 
-use super::Condition;
 use super::gate::{Gate, Reading};
 use crate::run::event::Position;
 use crate::view::format;
@@ -48,12 +47,10 @@ impl Default for Steps {
 
 impl Steps {
     /// Takes in a step's loss. `baseline`: the loss of a constant guess.
-    pub(super) fn add(&mut self, at: Position, loss: f64, baseline: f64) -> Condition {
+    pub(super) fn add(&mut self, at: Position, loss: f64, baseline: f64) -> Option<String> {
         self.seen += 1;
         self.smooth.add_robustly(1, loss);
-        let Some(smooth) = self.smooth.get().filter(|_| self.seen >= SMOOTHED) else {
-            return Condition::Ended;
-        };
+        let smooth = self.smooth.get().filter(|_| self.seen >= SMOOTHED)?;
         let first = *self.first.get_or_insert(smooth);
         let (lowest, place) = match self.lowest {
             Some(lowest) if lowest.0 <= smooth => lowest,
@@ -64,10 +61,10 @@ impl Steps {
         let limit = (EXCESS * low).max(GIVEN_BACK * (first - low));
         let reading = Reading::of(smooth - low, limit, 0.5 * limit);
         if !self.diverging.read(reading, IN_A_ROW, IN_A_ROW) {
-            return Condition::Ended;
+            return None;
         }
         let (now, low) = (format::loss(smooth), format::loss(low));
-        Condition::Holds(match guess {
+        Some(match guess {
             Some(guess) if guess < lowest => format!(
                 "the training loss of fold {} diverges: {now}, and twice a constant guess's is {low}",
                 at.fold

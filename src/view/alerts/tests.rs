@@ -84,12 +84,10 @@ impl Run {
             study_loss: 0.5,
             vertebra_loss: [0.5; 7],
             grad_norm: 1.0,
-            skipped: false,
             learning_rate: 1e-3,
-            mixup: None,
             images: 420,
-            data_seconds: 0.0,
             compute_seconds: 1.0,
+            ..Step::default()
         };
         change(&mut step);
         self.tell(Event::Step(step));
@@ -114,16 +112,13 @@ impl Run {
                 valid_loss: valid,
                 valid_slice_loss: 0.8 * valid,
                 valid_study_loss: 1.2 * valid,
-                valid_vertebra_loss: [None; 7],
-                slice_auc: None,
-                study_auc: None,
                 metric: valid,
                 best_metric,
                 is_best,
-                scores: None,
                 train_seconds: 1.0,
                 valid_seconds: 1.0,
                 valid_batches: 10,
+                ..Epoch::default()
             }));
         }
     }
@@ -137,7 +132,7 @@ impl Run {
             memory_total: 2,
             disk_free: Some(free),
             disk_total: Some(1 << 40),
-            load: None,
+            ..System::default()
         }));
     }
 

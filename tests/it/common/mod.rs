@@ -96,12 +96,12 @@ impl Script {
                 loss * (0.6 + 0.1 * i as f64 + 0.05 * noise((at.step * 7 + i) as u64))
             }),
             grad_norm: 1.0 + 0.3 * noise(at.step as u64),
-            skipped: false,
             learning_rate: self.rate(at.epoch),
             mixup: at.step.is_multiple_of(2).then_some(0.4),
             images: 840,
             data_seconds: 0.1 * self.step_seconds,
             compute_seconds: 0.9 * self.step_seconds,
+            ..Step::default()
         })
     }
 
@@ -138,7 +138,7 @@ impl Script {
     pub fn epoch(&self, fold: usize, epoch: usize) -> Event {
         let metric = self.valid_loss(fold, epoch);
         let before = (1..epoch).map(|e| self.valid_loss(fold, e)).fold(f64::INFINITY, f64::min);
-        Event::Epoch(Epoch {
+        let done = Epoch {
             at: Position { fold, epoch, step: self.steps },
             learning_rate: self.rate(epoch),
             train_loss: self.train_loss(Position { fold, epoch, step: self.steps / 2 }),
@@ -154,12 +154,13 @@ impl Script {
             study_auc: (epoch > 1).then_some(0.88 - 0.4 * metric),
             metric,
             best_metric: metric.min(before),
-            is_best: metric < before,
             scores: Some(self.scores(metric).into()),
             train_seconds: self.steps as f64 * self.step_seconds,
             valid_seconds: 0.4 * self.valid_batches as f64 * self.step_seconds,
             valid_batches: self.valid_batches,
-        })
+            ..Epoch::default()
+        };
+        Event::Epoch(Epoch { is_best: metric < before, ..done })
     }
 
     /// Returns the events up to `until` (its step done), or all including the end of the run.

@@ -33,7 +33,7 @@ fn run() -> Screen {
             utilisation: Some(90 + i % 10),
             temperature: Some(60 + i / 10),
             watts: Some(600.0 + 40.0 * wave),
-            throttled: None,
+            ..Gpu::default()
         };
         tell(&mut screen, Event::Gpu(gpu));
     }
