@@ -17,6 +17,8 @@ use std::collections::VecDeque;
 use std::path::Path;
 
 mod questions;
+#[cfg(test)]
+mod tests;
 
 /// Maximum number of log lines kept.
 pub const LOG_LINES: usize = 1000;

@@ -248,12 +248,13 @@ fn everything_is_printed_and_opened_through_one_gate() {
         ("print.rs", &printing[..]),
         ("print/timeout.rs", &printing[..]),
         ("tui/", &printing[..]),
-        ("train/fold/steps.rs", &printing[..]),
+        ("train/faults.rs", &printing[..]),
         ("bounded.rs", &opening[..]),
         ("session/out.rs", &opening[..]),
         ("tui/input.rs", &opening[..]),
         ("tui/tty.rs", &opening[..]),
         ("device.rs", &opening[..]),
+        ("train/cgroup.rs", &opening[..]),
         ("fuzz.rs", &opening[..]),
     ];
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
