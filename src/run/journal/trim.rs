@@ -77,7 +77,8 @@ pub fn trim(path: &Path, known: &[Known]) -> Result<(f64, Option<String>), Error
     // Where the lines begin that are removed, and their fold.
     let mut beyond: Vec<(u64, usize)> = Vec::new();
     while let Some((start, line)) = lines.next().map_err(failed)? {
-        if let Some(stamped) = parse(line) {
+        // A line of a newer version may count its seconds in another way.
+        if let Some(stamped) = parse(line).filter(|stamped| stamped.event != Event::Unknown) {
             seconds = stamped.at;
             let lacking = known.iter().find(|known| known.lacks(&stamped.event));
             beyond.extend(lacking.map(|known| (start, known.fold)));
