@@ -6,7 +6,7 @@
 - Relative links and their anchors lead somewhere; reference links are defined.
 - Pages of the book link only to other pages, because the built book holds nothing else.
 - SUMMARY.md lists every page once.
-- Repository paths in backticks exist, such as `src/train/loss.rs` (`*` matches as in a shell).
+- Repository paths in backticks exist, such as `core/src/train/loss.rs` (`*` matches as in a shell).
 
 Python 3.8 or newer, standard library only.
 """
@@ -23,7 +23,7 @@ INCLUDE = re.compile(r"^\{\{#include (\S+)\}\}$")
 LINK = re.compile(r"\]\(<?([^()\s<>]+)>?(?:\s+\"[^\"]*\")?\)")
 DEFINITION = re.compile(r"^\[([^\]]+)\]:\s*<?([^\s<>]+)>?")
 REFERENCE = re.compile(r"\[([^\[\]]+)\]\[([^\[\]]*)\]")
-REPOSITORY_PATH = re.compile(r"^(?:src|tests|benches|docs|fuzz|assets|examples|\.ci)/[\w./*-]*$")
+REPOSITORY_PATH = re.compile(r"^(?:src|core|tests|benches|docs|fuzz|assets|examples|\.ci)/[\w./*-]*$")
 
 problems = []
 

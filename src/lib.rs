@@ -30,30 +30,20 @@
 //! Dependencies run one way: a view receives events and sends commands and never sees a tensor, so what
 //! it shows can be recorded, replayed and tested without a trainer.
 
-pub mod augment;
+pub use rsna_tui_core::{
+    augment, config, contact_sheet, device, net, outline, panics, predict, print, rng, run, score,
+    selftest, study, train,
+};
+
+use rsna_tui_core::bounded;
+
 pub mod axis;
-pub(crate) mod bounded;
 pub mod cli;
-pub mod config;
-pub mod contact_sheet;
-pub mod device;
 pub mod export;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod headless;
-pub mod net;
-pub mod outline;
-pub mod panics;
-pub mod predict;
-pub mod print;
 pub mod report;
-pub mod rng;
-pub mod run;
-pub mod score;
-pub mod selftest;
 pub mod session;
-pub(crate) mod simd;
-pub mod study;
-pub mod train;
 pub mod tui;
 pub mod view;

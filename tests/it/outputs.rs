@@ -257,9 +257,10 @@ fn everything_is_printed_and_opened_through_one_gate() {
         ("train/cgroup.rs", &opening[..]),
         ("fuzz.rs", &opening[..]),
     ];
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    for path in sources(&src) {
-        let name = path.strip_prefix(&src).unwrap().to_str().unwrap().replace('\\', "/");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let both = ["src", "core/src"].map(|src| root.join(src));
+    for (src, path) in both.iter().flat_map(|src| sources(src).into_iter().map(move |p| (src, p))) {
+        let name = path.strip_prefix(src).unwrap().to_str().unwrap().replace('\\', "/");
         if name.contains("tests") {
             continue;
         }

@@ -25,7 +25,7 @@ static FAMILIES: LazyLock<Vec<String>> = LazyLock::new(|| {
 const SUFFIXES: [&str; 3] = ["_f32", "_f16", "_bf16"];
 
 fn source(family: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("src/net/ops/kernels/{family}.cu"))
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("core/src/net/ops/kernels/{family}.cu"))
 }
 
 /// Names of a family's kernels: the text between `__global__ void` and the parameters, once per type if

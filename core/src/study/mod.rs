@@ -241,7 +241,7 @@ pub(crate) mod golden {
 
     /// Reads a file of the golden folder. Prints a message and returns `None` if it is missing.
     pub fn read(name: &str) -> Option<Vec<u8>> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let dirs = ["tests/golden", "../shared/golden"];
         let found = dirs.iter().find_map(|dir| std::fs::read(root.join(dir).join(name)).ok());
         if found.is_none() {

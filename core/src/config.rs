@@ -7,7 +7,7 @@
 mod changes;
 mod check;
 mod layers;
-pub(crate) mod renamed;
+pub mod renamed;
 mod score;
 #[cfg(test)]
 mod tests;
@@ -25,9 +25,9 @@ use std::path::{Path, PathBuf};
 pub use ui::{Ascii, Background, Colors, Pictures, Ui};
 
 /// The repository's `config.toml`.
-pub const DEFAULTS: &str = include_str!("../config.toml");
+pub const DEFAULTS: &str = include_str!("../../config.toml");
 /// Settings of `--demo`.
-pub const DEMO: &str = include_str!("../assets/demo.toml");
+pub const DEMO: &str = include_str!("../../assets/demo.toml");
 
 /// Vertebrae of the neck, C1..C7.
 pub const VERTEBRAE: usize = 7;

@@ -10,13 +10,13 @@ use std::{
 /// Opens a regular file for reading; follows symbolic links.
 ///
 /// Errors: when the file cannot be opened or is not a regular file. Never waits for another process.
-pub(crate) fn open(path: &Path) -> io::Result<File> {
+pub fn open(path: &Path) -> io::Result<File> {
     open_with(path, File::options().read(true))
 }
 
 /// Checks that `path` is a regular file and not a link: a link in a received folder could lead to a file
 /// that the user would not send.
-pub(crate) fn plain_file(path: &Path) -> io::Result<()> {
+pub fn plain_file(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path)?.is_file() {
         true => Ok(()),
         false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file")),
@@ -26,7 +26,7 @@ pub(crate) fn plain_file(path: &Path) -> io::Result<()> {
 /// Like [`open`], with these `options`. Any path where another person or program may have put something
 /// else must be opened by one of these two: opening a named pipe waits for its other end, and reading a
 /// device may never end.
-pub(crate) fn open_with(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+pub fn open_with(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     #[cfg(unix)]
     {
         use rustix::fs::OFlags;
@@ -55,7 +55,7 @@ pub(crate) fn open_with(path: &Path, options: &mut OpenOptions) -> io::Result<Fi
 }
 
 /// The error for a file that is not regular.
-pub(crate) fn irregular(kind: FileType) -> io::Error {
+pub fn irregular(kind: FileType) -> io::Error {
     let found = kind_of(kind);
     io::Error::new(io::ErrorKind::InvalidInput, format!("it is {found}, expected a regular file"))
 }
@@ -81,7 +81,7 @@ fn kind_of(kind: FileType) -> &'static str {
 /// Reads a whole file of at most `most` bytes.
 ///
 /// Errors: when the file cannot be read or has more than `most` bytes, whatever length it claims.
-pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 <= most {
@@ -95,13 +95,13 @@ pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Like [`read`], for UTF-8 text.
-pub(crate) fn read_text(path: &Path, most: u64) -> io::Result<String> {
+pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
     String::from_utf8(read(path, most)?)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
 }
 
 /// Quotes untrusted text in a message: at most `most` characters, on one line.
-pub(crate) fn excerpt(text: &str, most: usize) -> String {
+pub fn excerpt(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some((end, _)) => print::clean(&text[..end]) + "…",
         None => print::clean(text),

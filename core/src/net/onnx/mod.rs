@@ -81,7 +81,7 @@ pub fn to_bytes(model: &Classifier, facts: &[(&str, String)]) -> Result<Vec<u8>>
     let entry = |(key, value): &(&str, String)| Entry { key: (*key).into(), value: value.clone() };
     let file = Model {
         ir_version: IR_VERSION,
-        producer_name: env!("CARGO_PKG_NAME").into(),
+        producer_name: "rsna-tui".into(),
         producer_version: env!("CARGO_PKG_VERSION").into(),
         doc_string:
             "RSNA 2022 cervical spine fractures, 2.5D classifier with LSTM: a sigmoid of the \

@@ -38,7 +38,7 @@ pub enum Error {
 }
 
 /// Formats why CUDA was not used as a parenthesis behind another sentence; empty if it was not tried.
-pub(crate) fn no_cuda(why: Option<&NoCuda>) -> String {
+pub fn no_cuda(why: Option<&NoCuda>) -> String {
     why.map(|why| format!(" (no CUDA: {why})")).unwrap_or_default()
 }
 

@@ -103,7 +103,7 @@ impl From<HashMap<String, Tensor>> for Tensors {
 }
 
 /// Maximum size of a weights file, bytes; no supported network has more.
-pub(crate) const LARGEST: u64 = 1 << 30;
+pub const LARGEST: u64 = 1 << 30;
 /// Maximum size of a safetensors header, bytes; a nano's has 60 kB.
 pub const LONGEST_HEADER: u64 = 16 << 20;
 /// Maximum number of dimensions of a weight.

@@ -3,7 +3,7 @@ use crate::config::Config;
 use loss::competition;
 
 /// Written by `tests/golden/scores.py`.
-const GOLDEN: &str = include_str!("../../tests/golden/scores.csv");
+const GOLDEN: &str = include_str!("../../../tests/golden/scores.csv");
 
 fn settings() -> Score {
     Config::load(None, false, &[]).unwrap().score
