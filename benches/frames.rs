@@ -4,11 +4,8 @@
 //! one more step between frames, and to build and send one; bytes per frame, and bytes per second at
 //! ten frames and two steps per second.
 
-#[path = "../tests/it/common/mod.rs"]
-#[allow(dead_code)] // the tests use all of it
-mod common;
 
-use common::Script;
+use rsna_tui_testkit::script::Script;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::{Terminal, backend::TestBackend, layout::Size};
 use rsna_tui::{

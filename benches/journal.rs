@@ -3,11 +3,8 @@
 //! `cargo bench --bench journal`; `-- --steps N` for another length. The journal is written once, by the
 //! program's own writer, into a temporary folder (about 500 MB for a million steps).
 
-#[path = "../tests/it/common/mod.rs"]
-#[allow(dead_code)] // the tests use all of it
-mod common;
 
-use common::Script;
+use rsna_tui_testkit::script::Script;
 use ratatui::{Terminal, backend::TestBackend};
 use rsna_tui::{
     run::{event::*, journal::Journal},

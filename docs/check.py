@@ -23,7 +23,7 @@ INCLUDE = re.compile(r"^\{\{#include (\S+)\}\}$")
 LINK = re.compile(r"\]\(<?([^()\s<>]+)>?(?:\s+\"[^\"]*\")?\)")
 DEFINITION = re.compile(r"^\[([^\]]+)\]:\s*<?([^\s<>]+)>?")
 REFERENCE = re.compile(r"\[([^\[\]]+)\]\[([^\[\]]*)\]")
-REPOSITORY_PATH = re.compile(r"^(?:src|core|tests|benches|docs|fuzz|assets|examples|\.ci)/[\w./*-]*$")
+REPOSITORY_PATH = re.compile(r"^(?:src|core|testkit|tests|benches|docs|fuzz|assets|examples|\.ci)/[\w./*-]*$")
 
 problems = []
 

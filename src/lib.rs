@@ -25,7 +25,6 @@
 //! | [`report`] | a run as one self-contained file | `view`, `run`, `study`, `score`, `export`, `axis`, `config` |
 //! | [`tui`], [`headless`] | the two front ends | `config`, `view`, `run`, `score`, `outline`, `export`, `axis` |
 //! | [`cli`], [`device`], [`session`] | the parts that `main` ties together | all |
-//! | `fuzz` | every parser of outside data, as a function of bytes | all |
 //!
 //! Dependencies run one way: a view receives events and sends commands and never sees a tensor, so what
 //! it shows can be recorded, replayed and tested without a trainer.
@@ -40,8 +39,6 @@ use rsna_tui_core::bounded;
 pub mod axis;
 pub mod cli;
 pub mod export;
-#[doc(hidden)]
-pub mod fuzz;
 pub mod headless;
 pub mod report;
 pub mod session;

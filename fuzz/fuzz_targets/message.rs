@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rsna_tui::fuzz::message(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rsna_tui_testkit::fuzz::message(bytes));

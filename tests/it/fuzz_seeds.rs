@@ -1,11 +1,10 @@
 //! Runs the fuzz targets on their seeds and small changes of them: see `fuzz/README.md`. None may panic.
 
-use crate::common::Script;
+use rsna_tui_testkit::{fuzz, script::Script};
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 use rsna_tui::{
     config::Config,
-    fuzz,
     run::{
         event::{Event, Level, Log, RunStarted, Stamped},
         journal,

@@ -1,6 +1,6 @@
 //! Tests a run shown as plain lines.
 
-use crate::common::Script;
+use rsna_tui_testkit::script::Script;
 use rsna_tui::headless;
 use rsna_tui::run::Latest;
 use rsna_tui::run::channel::RunHandle;

@@ -1,7 +1,7 @@
 //! Tests pipes, folders, devices and dangling links in place of files: every command must end, with one
 //! sentence about what it found.
 
-use crate::common::tiny::{rsna_tui, said, train};
+use crate::tiny::{rsna_tui, said, train};
 use std::{
     fs,
     os::unix::fs::symlink,

@@ -4,7 +4,6 @@
 mod backbones;
 mod broken_data;
 mod cli;
-mod common;
 mod determinism;
 mod fuzz_seeds;
 mod golden;
@@ -30,5 +29,6 @@ mod scaler;
 mod screens;
 mod selftest;
 mod tensorboard;
+mod tiny;
 mod trained_on;
 mod weights;

@@ -2,7 +2,7 @@
 //!
 //! `MONKEY_EVENTS=N` sets the number of events (default 100,000), `MONKEY_SEED=N` the seed.
 
-use crate::common::{Script, studies};
+use rsna_tui_testkit::script::{Script, studies};
 #[cfg(unix)]
 use crate::pty::session;
 use crossterm::event::{

@@ -2,7 +2,7 @@
 //! training's, and, if there is a Python with pandas and scikit-learn (`RSNA_TUI_PYTHON`, or else
 //! `python3`), with Python's.
 
-use crate::common::tiny::{rsna_tui, said, train};
+use crate::tiny::{rsna_tui, said, train};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,

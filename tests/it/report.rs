@@ -1,6 +1,6 @@
 //! Tests `rsna-tui report` as a program: what it writes, where, and what it leaves unchanged.
 
-use crate::common::Script;
+use rsna_tui_testkit::script::Script;
 use rsna_tui::run::journal::Journal;
 use std::{
     fs,

@@ -1,7 +1,7 @@
 //! Tests that a run stays with the data it was trained on: every command that uses it again refuses
 //! other labels, folds, studies or crops, and names the first difference.
 
-use crate::common::tiny::{rsna_tui, said, tensors};
+use crate::tiny::{rsna_tui, said, tensors};
 use std::{fs, path::Path, process::Output};
 
 const RUN: &[&str] = &[

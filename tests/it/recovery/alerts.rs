@@ -1,6 +1,6 @@
 //! What a run tells of itself and of its machine: alerts, and the command for them.
 
-use crate::common::tiny::{rsna_tui, said, train};
+use crate::tiny::{rsna_tui, said, train};
 use rsna_tui::{run::Event, run::journal, view::State};
 use std::{fs, path::Path};
 

@@ -1,7 +1,7 @@
 //! What goes wrong on a rented machine: a full disk, a moved folder, a clock that jumps, a loss that is
 //! not finite. (A checkpoint that is damaged, and a second process on a run: resume.rs.)
 
-use crate::common::tiny::{figures, rsna_tui, said, same, train};
+use crate::tiny::{figures, rsna_tui, said, same, train};
 use rsna_tui::run::status::{RunState, Status};
 use std::{
     fs,

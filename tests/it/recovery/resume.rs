@@ -1,7 +1,7 @@
 //! A run that is cut and goes on is the run that was never cut: the same weights, moments, log and
 //! journal.
 
-use crate::common::tiny::{rsna_tui, said, same};
+use crate::tiny::{rsna_tui, said, same};
 use std::{
     fs,
     process::{Command, Stdio},
@@ -9,7 +9,7 @@ use std::{
 };
 
 fn train(run: &'static str) -> Vec<&'static str> {
-    crate::common::tiny::train(run, 3)
+    crate::tiny::train(run, 3)
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn a_run_that_died_goes_on_from_its_last_epoch() {
     same(dir.path(), "whole", "cut");
     let out = rsna_tui(dir.path(), &["resume", "cut", "--no-tui", "--epochs", "4"]);
     assert!(out.status.success(), "{}", said(&out));
-    assert_eq!(crate::common::tiny::log(&dir.path().join("runs/cut")).len(), 8);
+    assert_eq!(crate::tiny::log(&dir.path().join("runs/cut")).len(), 8);
 }
 
 #[cfg(unix)]

@@ -1,6 +1,6 @@
 //! Steering a run from outside: its folds as a queue, in the background, by signals.
 
-use crate::common::tiny::{rsna_tui, said, same, same_fold, train};
+use crate::tiny::{rsna_tui, said, same, same_fold, train};
 use rsna_tui::run::{
     Command, FoldAction,
     channel::RunHandle,

@@ -1,7 +1,7 @@
 //! The view of the crops: its studies, slices and requests.
 
 use super::{MIDDLE, draw, press, screen, tell, training};
-use crate::common::{self, Script, studies};
+use rsna_tui_testkit::script::{self, Script, studies};
 use crossterm::event::KeyCode;
 use ratatui::backend::TestBackend;
 use rsna_tui::run::{SliceRequest, event::*};
@@ -154,7 +154,7 @@ fn the_batch_stays_while_it_is_looked_at() {
     press(&mut screen, KeyCode::Char('w'));
     assert!(text(&draw(&mut screen, 120, 36)).contains("batch · epoch 3 step 21 "));
     press(&mut screen, KeyCode::PageDown);
-    tell(&mut screen, common::preview(MIDDLE));
+    tell(&mut screen, script::preview(MIDDLE));
     let held = text(&draw(&mut screen, 120, 36));
     assert!(held.contains("batch · epoch 3 step 21 · held"), "{held}");
     press(&mut screen, KeyCode::Esc);
@@ -252,7 +252,7 @@ fn a_crop_without_a_picture_says_so_and_whose_they_are() {
     tell(&mut screen, Event::Constant(constant));
     // The augmented version looks like a picture of noise.
     let flat = Picture { pixels: vec![1; 96 * 96].into(), mask: vec![0; 96 * 96].into() };
-    let seen = common::neck(|x, y| (x, y));
+    let seen = script::neck(|x, y| (x, y));
     let found = SliceContent::Slice { height: 96, width: 96, seen, raw: flat };
     tell(&mut screen, Event::SliceReply(SliceReply { wanted: wanted.clone(), found }));
     let screen_text = text(&draw(&mut screen, 200, 60));
@@ -268,7 +268,7 @@ fn a_crop_without_a_picture_says_so_and_whose_they_are() {
     assert!(!screen_text.contains('▀'), "no picture is drawn\n{screen_text}");
 
     // The same for a crop of the batch.
-    let Event::Preview(mut preview) = common::preview(MIDDLE) else { unreachable!() };
+    let Event::Preview(mut preview) = script::preview(MIDDLE) else { unreachable!() };
     let flat = Picture { pixels: vec![7; 96 * 96].into(), mask: vec![0; 96 * 96].into() };
     preview.crops.iter_mut().for_each(|crop| crop.raw = Some(flat.clone()));
     tell(&mut screen, Event::Preview(preview));

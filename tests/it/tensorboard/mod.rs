@@ -3,8 +3,8 @@
 
 mod reader;
 
-use crate::common::Script;
-use crate::common::tiny::{rsna_tui, said, train};
+use rsna_tui_testkit::script::Script;
+use crate::tiny::{rsna_tui, said, train};
 use reader::{Curves, curves, files};
 use rsna_tui::run::{
     event::{EpochStarted, Event, FoldState, Position, Queue, Queued},

@@ -1,7 +1,7 @@
 //! Weights that are NaN or infinite: they show in the answer, and no file that holds them is read.
 
 use super::*;
-use crate::common::tiny::{rsna_tui, said, train};
+use crate::tiny::{rsna_tui, said, train};
 use rsna_tui::{
     net::{
         encoder::Arena,

@@ -1,7 +1,7 @@
 //! Names that wrappers put around a network's own, and a moving average beside the weights.
 
 use super::*;
-use crate::common::tiny::{rsna_tui, said};
+use crate::tiny::{rsna_tui, said};
 use rsna_tui::net::weights::{Content, fill, fill_from, state_dict};
 use std::{fs, io::Write, path::PathBuf};
 

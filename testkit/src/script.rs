@@ -7,7 +7,6 @@ use rsna_tui::{
 use std::sync::Arc;
 
 pub mod studies;
-pub mod tiny;
 
 /// Parameters of a made-up run.
 pub struct Script {

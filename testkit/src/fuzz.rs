@@ -6,8 +6,8 @@
 //! runs the fuzzer's seeds and small changes of them) call the same code.
 
 #[cfg(unix)]
-use crate::run::control_socket::{Message, parse_message};
-use crate::{
+use rsna_tui::run::control_socket::{Message, parse_message};
+use rsna_tui::{
     config::{Config, Set},
     headless,
     net::{Classifier, Spec, weights},
@@ -57,7 +57,7 @@ pub fn table(bytes: &[u8]) {
 /// Reads a crop.
 pub fn npy(bytes: &[u8]) {
     const SIZE: usize = 8;
-    let mut out = [0; SIZE * SIZE * crate::config::CHANNELS];
+    let mut out = [0; SIZE * SIZE * rsna_tui::config::CHANNELS];
     accepted(slices::decode(&mut Cursor::new(bytes), bytes.len() as u64, SIZE, &mut out));
 }
 
