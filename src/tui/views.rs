@@ -59,6 +59,9 @@ impl Views {
     }
 }
 
+/// Scrolls a view.
+pub type Scroller = fn(&mut Views, Scroll, &Context);
+
 /// What there is to know of a view.
 pub struct Entry {
     /// The view.
@@ -74,7 +77,7 @@ pub struct Entry {
     /// Its charts for export, if it has any.
     pub charts: Option<fn(&mut Views, &Context) -> Vec<Chart>>,
     /// Rows of a notch of the mouse's wheel, and what scrolling does, if it scrolls.
-    pub scroll: Option<(usize, fn(&mut Views, Scroll, &Context))>,
+    pub scroll: Option<(usize, Scroller)>,
     /// What Esc does.
     pub close: fn(&mut Views),
 }
