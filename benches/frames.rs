@@ -4,14 +4,13 @@
 //! one more step between frames, and to build and send one; bytes per frame, and bytes per second at
 //! ten frames and two steps per second.
 
-
-use rsna_tui_testkit::script::Script;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::{Terminal, backend::TestBackend, layout::Size};
 use rsna_tui::{
     run::event::*,
     tui::{Appearance, Backend, Depth, Device, Ground, Keymap, Pictures, Screen, VIEWS},
 };
+use rsna_tui_testkit::script::Script;
 use std::{
     io::{self, Write},
     time::Instant,

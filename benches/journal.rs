@@ -3,14 +3,13 @@
 //! `cargo bench --bench journal`; `-- --steps N` for another length. The journal is written once, by the
 //! program's own writer, into a temporary folder (about 500 MB for a million steps).
 
-
-use rsna_tui_testkit::script::Script;
 use ratatui::{Terminal, backend::TestBackend};
 use rsna_tui::{
     run::{event::*, journal::Journal},
     tui::{Appearance, Keymap, Pictures, Screen},
     view::State,
 };
+use rsna_tui_testkit::script::Script;
 use std::{path::Path, process::Command, time::Instant};
 
 const FOLDS: usize = 5;

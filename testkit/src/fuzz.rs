@@ -5,6 +5,9 @@
 //! not in `fuzz/`, so that the fuzzer (which needs a nightly compiler and hours) and `cargo test` (which
 //! runs the fuzzer's seeds and small changes of them) call the same code.
 
+use candle_core::{DType, Device};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::{Terminal, backend::TestBackend};
 #[cfg(unix)]
 use rsna_tui::run::control_socket::{Message, parse_message};
 use rsna_tui::{
@@ -24,9 +27,6 @@ use rsna_tui::{
     tui::{Appearance, Keymap, Pictures, Reply, Screen},
     view::State,
 };
-use candle_core::{DType, Device};
-use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use ratatui::{Terminal, backend::TestBackend};
 use std::{
     cell::OnceCell,
     io::Cursor,

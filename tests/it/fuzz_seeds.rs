@@ -1,6 +1,5 @@
 //! Runs the fuzz targets on their seeds and small changes of them: see `fuzz/README.md`. None may panic.
 
-use rsna_tui_testkit::{fuzz, script::Script};
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 use rsna_tui::{
@@ -14,6 +13,7 @@ use rsna_tui::{
     train::checkpoint,
     view::State,
 };
+use rsna_tui_testkit::{fuzz, script::Script};
 use std::path::Path;
 
 /// Number of changed seeds per target.

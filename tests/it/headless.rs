@@ -1,11 +1,11 @@
 //! Tests a run shown as plain lines.
 
-use rsna_tui_testkit::script::Script;
 use rsna_tui::headless;
 use rsna_tui::run::Latest;
 use rsna_tui::run::channel::RunHandle;
 use rsna_tui::run::event::{Outcome, Position, Stamped};
 use rsna_tui::view::State;
+use rsna_tui_testkit::script::Script;
 use std::io::{self, Write};
 
 fn handle(events: Vec<Stamped>) -> RunHandle {

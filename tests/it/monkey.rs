@@ -2,7 +2,6 @@
 //!
 //! `MONKEY_EVENTS=N` sets the number of events (default 100,000), `MONKEY_SEED=N` the seed.
 
-use rsna_tui_testkit::script::{Script, studies};
 #[cfg(unix)]
 use crate::pty::session;
 use crossterm::event::{
@@ -15,6 +14,7 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use rsna_tui::run::event::Stamped;
 use rsna_tui::tui::{Appearance, BINDINGS, Depth, Ground, Keymap, Pictures, Screen};
+use rsna_tui_testkit::script::{Script, studies};
 use serde_json::{Value, json};
 
 fn of_environment(name: &str, default: u64) -> u64 {

@@ -1,9 +1,9 @@
 //! Tests that output contains nothing that controls a terminal or that a spreadsheet runs, and goes only
 //! to the named destinations.
 
-use rsna_tui_testkit::script::Script;
 use crate::tiny::{said, train};
 use rsna_tui::{run::journal::Journal, view::State};
+use rsna_tui_testkit::script::Script;
 use std::{
     ffi::OsStr,
     fs,

@@ -1,7 +1,7 @@
 //! Tests `rsna-tui report` as a program: what it writes, where, and what it leaves unchanged.
 
-use rsna_tui_testkit::script::Script;
 use rsna_tui::run::journal::Journal;
+use rsna_tui_testkit::script::Script;
 use std::{
     fs,
     path::Path,

@@ -1,11 +1,11 @@
 //! The view of the crops: its studies, slices and requests.
 
 use super::{MIDDLE, draw, press, screen, tell, training};
-use rsna_tui_testkit::script::{self, Script, studies};
 use crossterm::event::KeyCode;
 use ratatui::backend::TestBackend;
 use rsna_tui::run::{SliceRequest, event::*};
 use rsna_tui::tui::{Reply, Screen};
+use rsna_tui_testkit::script::{self, Script, studies};
 
 /// The view during training, with its first slice selected.
 fn crops() -> Screen {

@@ -7,13 +7,13 @@ mod keys;
 mod queue;
 mod views;
 
-use rsna_tui_testkit::script::Script;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use rsna_tui::run::event::*;
 use rsna_tui::run::{Command, FoldAction};
 use rsna_tui::tui::{Appearance, Depth, Keymap, Pictures, Reply, Screen};
+use rsna_tui_testkit::script::Script;
 
 const MIDDLE: Position = Position { fold: 1, epoch: 3, step: 23 };
 
@@ -320,7 +320,9 @@ fn a_raw_crop_says_that_the_probability_is_of_the_augmented_one() {
     let mut screen = training();
     press(&mut screen, KeyCode::Char('r'));
     insta::assert_snapshot!("raw", draw(&mut screen, 120, 36));
-    let Event::Preview(mut preview) = rsna_tui_testkit::script::preview(MIDDLE) else { unreachable!() };
+    let Event::Preview(mut preview) = rsna_tui_testkit::script::preview(MIDDLE) else {
+        unreachable!()
+    };
     preview.crops.iter_mut().for_each(|crop| crop.raw = None);
     tell(&mut screen, Event::Preview(preview.clone()));
     let text = draw(&mut screen, 120, 36).to_string();

@@ -3,7 +3,6 @@
 
 mod reader;
 
-use rsna_tui_testkit::script::Script;
 use crate::tiny::{rsna_tui, said, train};
 use reader::{Curves, curves, files};
 use rsna_tui::run::{
@@ -11,6 +10,7 @@ use rsna_tui::run::{
     folder::Folder,
     tensorboard,
 };
+use rsna_tui_testkit::script::Script;
 use serde_json::Value;
 use std::{
     fs,

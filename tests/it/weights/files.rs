@@ -1,8 +1,8 @@
 //! Files that fit and files that do not; no Python is needed.
 
 use super::*;
-use crate::tiny::{rsna_tui, said, tensors, train};
 use crate::reference::golden;
+use crate::tiny::{rsna_tui, said, tensors, train};
 use rsna_tui::net::weights::{self, Content, fill, state_dict};
 use std::{fs, io::Write};
 
