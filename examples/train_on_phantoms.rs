@@ -37,6 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         device: Device::Cpu,
         device_name: "CPU".into(),
         no_gpu: None,
+        only: None,
         resume: None,
         debug: false,
         report: report::text,

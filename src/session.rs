@@ -283,6 +283,7 @@ fn job(
         device: device.device,
         device_name: device.name,
         no_gpu: device.why.map(|why| why.to_string()),
+        only: None,
         resume: None,
         debug: false,
         report: report::text,

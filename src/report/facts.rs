@@ -22,7 +22,7 @@ pub fn outcome(report: &Report) -> (Tone, String) {
         RunState::Stopped => Some(Outcome::Stopped),
         RunState::Requeued => Some(Outcome::Requeued),
         RunState::Failed => Some(Outcome::Failed),
-        RunState::Running | RunState::Paused | RunState::Held => None,
+        RunState::Waiting | RunState::Running | RunState::Paused | RunState::Held => None,
     });
     match ended {
         _ if report.in_use => (Tone::Open, state.status()),

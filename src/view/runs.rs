@@ -3,6 +3,7 @@
 use super::{State, format};
 use crate::run::event::{FoldBest, FoldState};
 use crate::run::folder::Folder;
+use crate::run::shared;
 use crate::run::status::{self, FoldStatus, RunState, Status};
 use std::io;
 use std::path::Path;
@@ -12,7 +13,7 @@ use std::path::Path;
 pub struct Run {
     /// Name, without control characters.
     pub run: String,
-    /// `running`, `paused`, `held`, `starting`, `completed`, `stopped`, `requeued`, `failed`, `died` or
+    /// `waiting`, `running`, `paused`, `held`, `starting`, `completed`, `stopped`, `requeued`, `failed`, `died` or
     /// `unknown`.
     pub state: &'static str,
     /// Contents of the run's state.json, if it can be read.
@@ -22,7 +23,7 @@ pub struct Run {
 impl Run {
     /// Reads the run in `folder`.
     pub fn of(folder: &Folder) -> Self {
-        let status = Status::read(&folder.state()).ok();
+        let status = shared::status(folder).ok();
         let state = match (&status, folder.is_in_use()) {
             (None, true) => "starting",
             (None, false) => "unknown",
@@ -33,6 +34,7 @@ impl Run {
                 (RunState::Running | RunState::Paused | RunState::Held, false) => "died",
                 // Resumed, but the process has not updated state.json yet.
                 (_, true) => "starting",
+                (RunState::Waiting, false) => "waiting",
                 (RunState::Completed, false) => "completed",
                 (RunState::Stopped, false) => "stopped",
                 (RunState::Requeued, false) => "requeued",

@@ -1,6 +1,9 @@
 //! A run's folder and the paths of its files.
 
-use super::unfinished::Unfinished;
+use super::{
+    claim::{Claim, Guard, Newest},
+    unfinished::Unfinished,
+};
 use crate::bounded;
 use std::{
     ffi::OsStr,
@@ -42,15 +45,28 @@ pub enum Error {
     },
 }
 
-/// `runs/NAME/`
+/// `runs/NAME/`, or the folder of one of its folds, `runs/NAME/folds/0/`.
+///
+/// A run of one process keeps the files of all folds in the run's folder. A shared run, whose folds are
+/// trained by several processes, has a folder for each fold, with its own journal, state and checkpoints.
 #[derive(Debug, Clone)]
 pub struct Folder {
-    /// The run's name.
+    /// The run's name; of a fold's folder, `NAME/folds/0`.
     pub name: String,
     path: PathBuf,
-    /// Lock held while this lives; the system releases it however the process ends. `None` if the folder
-    /// is only read.
-    lock: Option<Arc<File>>,
+    /// Of a fold's folder: the run's.
+    run: Option<PathBuf>,
+    /// What keeps other processes from training here; `None` if the folder is only read.
+    hold: Option<Hold>,
+}
+
+/// What keeps other processes from training in a folder.
+#[derive(Debug, Clone)]
+enum Hold {
+    /// A lock; the system releases it however the process ends.
+    Lock { _file: Arc<File> },
+    /// A claim of a fold.
+    Claim(Arc<Claim>),
 }
 
 impl Folder {
@@ -72,9 +88,9 @@ impl Folder {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Err(Error::Taken(path)),
             made => made.map_err(failed)?,
         }
-        let lock = lock(&path, true)?;
+        let hold = Some(Hold::Lock { _file: lock(&path, true)? });
         point_latest(dir, OsStr::new(name));
-        Ok(Self { name: name.into(), path, lock: Some(lock) })
+        Ok(Self { name: name.into(), path, run: None, hold })
     }
 
     /// Locks the run for training by this process. Removes files that a crashed process left half
@@ -82,14 +98,36 @@ impl Folder {
     ///
     /// Errors: when another process trains it.
     pub fn lock(mut self) -> Result<Self, Error> {
-        self.lock = Some(lock(&self.path, true)?);
+        self.hold = Some(Hold::Lock { _file: lock(&self.path, true)? });
+        self.remove_temporary();
+        point_latest(self.dir(), self.path.file_name().unwrap_or_default());
+        Ok(self)
+    }
+
+    /// Like [`Self::lock`], for a fold's folder that this process has claimed.
+    ///
+    /// Errors: when it cannot be written.
+    pub fn claimed(mut self, claim: Claim) -> Result<Self, Error> {
+        // `check` takes it as the sign that this is the fold's folder.
+        let logs = self.path.join("logs");
+        match fs::create_dir(&logs) {
+            Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(Error::Io { path: logs, source });
+            }
+            _ => {}
+        }
+        self.hold = Some(Hold::Claim(Arc::new(claim)));
+        self.remove_temporary();
+        Ok(self)
+    }
+
+    /// Removes files that a crashed process left half written.
+    fn remove_temporary(&self) {
         for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
             if entry.path().extension().is_some_and(|e| e == "tmp") {
                 let _ = fs::remove_file(entry.path());
             }
         }
-        point_latest(self.dir(), self.path.file_name().unwrap_or_default());
-        Ok(self)
     }
 
     /// Opens the run `name` in `dir`, or without a name the newest run, for reading.
@@ -114,7 +152,43 @@ impl Folder {
         let Some(name) = name.filter(|_| has_config(&path)) else {
             return Err(Error::NotThere(path));
         };
-        Ok(Self { name, path, lock: None })
+        let run = path.parent().filter(|folds| folds.ends_with(FOLDS)).and_then(Path::parent);
+        let run = run.filter(|run| has_config(run)).map(Path::to_path_buf);
+        let of_run = run.as_ref().and_then(|run| run.file_name());
+        let name = match of_run {
+            Some(run) => format!("{}/{FOLDS}/{name}", run.to_string_lossy()),
+            None => name,
+        };
+        Ok(Self { name, path, run, hold: None })
+    }
+
+    /// Whether the run is shared: its folds have folders of their own.
+    pub fn is_shared(&self) -> bool {
+        self.run.is_none() && self.path.join(FOLDS).is_dir()
+    }
+
+    /// Makes this run a shared one, unless it is. Its folds' folders are made by [`Self::make_fold`].
+    pub fn make_shared(&self) -> Result<(), Error> {
+        let path = self.path.join(FOLDS);
+        fs::create_dir_all(&path).map_err(|source| Error::Io { path, source })
+    }
+
+    /// The folder that holds the files of `fold`: of a shared run the fold's own, else this one.
+    pub fn of_fold(&self, fold: usize) -> Self {
+        if !self.is_shared() {
+            return self.clone();
+        }
+        let path = self.path.join(FOLDS).join(fold.to_string());
+        let name = format!("{}/{FOLDS}/{fold}", self.name);
+        Self { name, path, run: Some(self.path.clone()), hold: None }
+    }
+
+    /// Makes the folder of a shared run's fold, unless it is there, and returns it.
+    pub fn make_fold(&self, fold: usize) -> Result<Self, Error> {
+        let of_fold = self.of_fold(fold);
+        let path = of_fold.path.clone();
+        fs::create_dir_all(&path).map_err(|source| Error::Io { path, source })?;
+        Ok(of_fold)
     }
 
     /// Returns every run in `dir`, the newest first.
@@ -129,7 +203,37 @@ impl Folder {
 
     /// Whether a process trains it now.
     pub fn is_in_use(&self) -> bool {
-        self.lock.is_some() || matches!(lock(&self.path, false), Err(Error::InUse { .. }))
+        if self.hold.is_some() {
+            return true;
+        }
+        if self.run.is_some() {
+            return Newest::read(&self.path).ok().flatten().is_some_and(|newest| newest.is_held());
+        }
+        if self.is_shared() {
+            return self.fold_folders().iter().any(Self::is_in_use);
+        }
+        matches!(lock(&self.path, false), Err(Error::InUse { .. }))
+    }
+
+    /// The folders of a shared run's folds that exist, by number; empty for other runs.
+    pub fn fold_folders(&self) -> Vec<Self> {
+        if self.run.is_some() {
+            return Vec::new();
+        }
+        let entries = fs::read_dir(self.path.join(FOLDS)).into_iter().flatten().flatten();
+        let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse::<usize>().ok();
+        let mut folds: Vec<usize> = entries.filter_map(number).collect();
+        folds.sort_unstable();
+        folds.dedup();
+        folds.into_iter().map(|fold| self.of_fold(fold)).collect()
+    }
+
+    /// Whether this process may still write, if it trains a fold of a shared run.
+    pub fn guard(&self) -> Option<Guard> {
+        match &self.hold {
+            Some(Hold::Claim(claim)) => Some(claim.guard()),
+            _ => None,
+        }
     }
 
     /// Like [`Self::create`], but appends a number to a name that is taken.
@@ -142,11 +246,12 @@ impl Folder {
         made
     }
 
-    /// Errors: when the folder at the path, or another in its place, is no longer this run's. Users may
-    /// rename or delete it during the run.
+    /// Errors: when the folder at the path, or another in its place, is no longer this run's, or another
+    /// process has taken the fold over. Users may rename or delete it during the run.
     pub fn check(&self) -> io::Result<()> {
-        // Only `create` makes this subfolder.
-        fs::metadata(self.path.join("logs")).map(drop)
+        // Only `create` and `claimed` make this subfolder.
+        fs::metadata(self.path.join("logs")).map(drop)?;
+        self.guard().map_or(Ok(()), |guard| guard.check())
     }
 
     /// Path of the folder.
@@ -154,9 +259,14 @@ impl Folder {
         &self.path
     }
 
+    /// The run's folder; of a fold's folder, that of its run.
+    pub fn run(&self) -> &Path {
+        self.run.as_deref().unwrap_or(&self.path)
+    }
+
     /// The runs folder that it lies in.
     pub fn dir(&self) -> &Path {
-        self.path.parent().unwrap_or(Path::new("."))
+        self.run().parent().unwrap_or(Path::new("."))
     }
 
     /// Path of the resolved configuration.
@@ -166,7 +276,17 @@ impl Folder {
 
     /// Path of the list of the run's studies.
     pub fn studies(&self) -> PathBuf {
-        self.path.join("studies.csv")
+        self.run().join("studies.csv")
+    }
+
+    /// Path of a shared run's plan and the order of its folds.
+    pub fn queue(&self) -> PathBuf {
+        self.run().join("queue.json")
+    }
+
+    /// Path of the requests that other hosts leave for the process that trains the fold.
+    pub fn requests(&self) -> PathBuf {
+        self.path.join("requests")
     }
 
     /// Path of the journal.
@@ -196,18 +316,21 @@ impl Folder {
 
     /// Path of the fold's best weights.
     pub fn best(&self, fold: usize, retrain_seed: Option<u64>) -> PathBuf {
-        self.path.join(format!("fold{fold}{}_best.safetensors", seed_suffix(retrain_seed)))
+        let name = format!("fold{fold}{}_best.safetensors", seed_suffix(retrain_seed));
+        self.of_fold(fold).path.join(name)
     }
 
     /// Path of the fold's `last` checkpoint, `older` generations back.
     pub fn last(&self, fold: usize, retrain_seed: Option<u64>, older: usize) -> PathBuf {
         let older = if older == 0 { String::new() } else { format!("-{older}") };
-        self.path.join(format!("fold{fold}{}_last{older}.safetensors", seed_suffix(retrain_seed)))
+        let name = format!("fold{fold}{}_last{older}.safetensors", seed_suffix(retrain_seed));
+        self.of_fold(fold).path.join(name)
     }
 
     /// Path of a fold's TensorBoard folder.
     pub fn tensorboard(&self, fold: usize, retrain_seed: Option<u64>) -> PathBuf {
-        self.path.join("tensorboard").join(format!("fold{fold}{}", seed_suffix(retrain_seed)))
+        let name = format!("fold{fold}{}", seed_suffix(retrain_seed));
+        self.of_fold(fold).path.join("tensorboard").join(name)
     }
 
     /// Path of the final report.
@@ -224,6 +347,8 @@ impl Folder {
 
 /// Name of the link to the newest run.
 const LATEST: &str = "latest";
+/// Name of the folder of the folds' folders.
+const FOLDS: &str = "folds";
 
 fn is_name(name: &str) -> bool {
     !name.is_empty()
@@ -237,6 +362,7 @@ fn has_config(path: &Path) -> bool {
     path.join("config.toml").symlink_metadata().is_ok()
 }
 
+/// The part of a file's name for a fold that is trained again.
 fn seed_suffix(retrain_seed: Option<u64>) -> String {
     retrain_seed.map(|seed| format!("_seed{seed}")).unwrap_or_default()
 }

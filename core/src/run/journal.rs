@@ -5,6 +5,7 @@
 //! `{"type":"journal","version":1,…}`. Non-finite numbers are `"nan"`, `"inf"` or `"-inf"`. Readers
 //! pass over kinds and fields that they do not know, and name them once.
 
+use super::claim::Guard;
 use super::event::{Event, Stamped};
 use crate::bounded;
 use lines::{LONGEST_LINE, Lines};
@@ -85,6 +86,8 @@ pub struct Journal {
     pending: Vec<u8>,
     /// The last write failed: the open file may be unusable, like a stale NFS handle.
     failed: bool,
+    /// Whether this process may still write.
+    guard: Option<Guard>,
 }
 
 impl Journal {
@@ -97,8 +100,14 @@ impl Journal {
         let options = options.create(true).truncate(false).read(true).write(true);
         let file = bounded::open_with(path, options).map_err(failed)?;
         let written = file.metadata().map_err(failed)?.len();
-        let mut journal =
-            Self { path: path.into(), file, written, pending: Vec::new(), failed: false };
+        let mut journal = Self {
+            path: path.into(),
+            file,
+            written,
+            pending: Vec::new(),
+            failed: false,
+            guard: None,
+        };
         if written == 0 {
             let program = concat!("rsna-tui ", env!("CARGO_PKG_VERSION")).into();
             let header = Header { r#type: "journal".into(), version: VERSION, program };
@@ -108,6 +117,11 @@ impl Journal {
             journal.flush().map_err(failed)?;
         }
         Ok(journal)
+    }
+
+    /// Writes only while `guard` allows it.
+    pub fn guarded(self, guard: Option<Guard>) -> Self {
+        Self { guard, ..self }
     }
 
     /// Writes an event. Lines that do not fit on a full disk wait for [`Self::flush`].
@@ -124,6 +138,7 @@ impl Journal {
         if self.pending.is_empty() {
             return Ok(());
         }
+        self.guard.as_ref().map_or(Ok(()), Guard::check_soon)?;
         self.reopen()?;
         let written = self
             .file

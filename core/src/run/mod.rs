@@ -2,16 +2,20 @@
 
 pub mod catalogue;
 pub mod channel;
+pub mod claim;
 pub mod command;
 #[cfg(unix)]
 pub mod control_socket;
 pub mod event;
 pub mod figure;
 pub mod folder;
+pub mod holder;
 pub mod journal;
 pub mod latest;
 mod position;
 pub mod rules;
+pub mod shared;
+pub mod slurm;
 pub mod status;
 pub mod studies;
 pub mod tensorboard;

@@ -45,6 +45,8 @@ pub struct Status {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunState {
+    /// No process has begun to train what is to be trained next.
+    Waiting,
     /// Training.
     Running,
     /// Paused by the user.

@@ -38,6 +38,8 @@ pub struct Job {
     pub device_name: String,
     /// Reason for training on the CPU when a GPU was allowed.
     pub no_gpu: Option<String>,
+    /// The only fold to train, of a run that several processes share; the folder is the fold's.
+    pub only: Option<usize>,
     /// State left by an earlier process of this run.
     pub resume: Option<Left>,
     /// The notebook's DEBUG: writes no `last`.

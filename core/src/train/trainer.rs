@@ -61,6 +61,7 @@ pub fn spawn_with(
     begin: impl FnOnce(&EventSender),
 ) -> std::io::Result<(EventSender, RunHandle, JoinHandle<Outcome>)> {
     let journal = Journal::open(&job.folder.journal()).map_err(std::io::Error::other)?;
+    let journal = journal.guarded(job.folder.guard());
     let before = job.resume.as_ref().map_or(0.0, |left| left.seconds);
     let (events, commands, handle) = channel(Some(journal), before);
     begin(&events);
@@ -94,7 +95,7 @@ fn run(
 ) -> Outcome {
     let config = &job.config;
     let place = Cell::new(Position::default());
-    let plans: Vec<FoldPlan> = config.train.folds.iter().map(|&f| plan(job, f)).collect();
+    let plans = plans(job);
     let known = job.resume.as_ref().map_or(&[][..], |left| &left.folds);
     let mut queue = Queue::new(&plans, config.seed, config.train.epochs, known);
     for entry in &mut queue.entries {
@@ -209,7 +210,8 @@ fn folds(
     let mut next = first;
     loop {
         let Some(number) = next else {
-            if !control.queue.has_paused() {
+            // A worker takes another fold instead of waiting for this one.
+            if !control.queue.has_paused() || job.only.is_some() {
                 break;
             }
             if !control.wait_for_fold(place.get())? {
@@ -303,6 +305,22 @@ fn folds(
 /// Returns the seed of a fold's training.
 fn seed(job: &Job, control: &Control, fold: usize) -> u64 {
     control.queue.get(fold).map_or(job.config.seed, |entry| entry.seed)
+}
+
+/// The folds that the job trains.
+fn plans(job: &Job) -> Vec<FoldPlan> {
+    let folds =
+        job.config.train.folds.iter().filter(|&&fold| job.only.is_none_or(|only| only == fold));
+    folds.map(|&fold| plan(job, fold)).collect()
+}
+
+/// What a run of `job` announces, before anything is trained.
+///
+/// Errors: when the network cannot be made.
+pub fn announced(job: &Job) -> candle_core::Result<RunStarted> {
+    let spec = Spec::new(&job.config);
+    let model = Classifier::new(&spec, job.config.seed, 0, DType::F32, &candle_core::Device::Cpu)?;
+    Ok(started(job, &spec, &model, plans(job)))
 }
 
 fn plan(job: &Job, fold: usize) -> FoldPlan {
