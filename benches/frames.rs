@@ -137,7 +137,7 @@ impl Run {
     }
 
     fn tell(&mut self, event: Event) {
-        self.screen.apply(&Stamped { at: self.now, event });
+        self.screen.apply(&Stamped::new(self.now, event));
     }
 
     /// Returns the seconds of each frame, with steps and an occasional preview in between.

@@ -71,7 +71,7 @@ fn write(path: &Path, steps: usize) -> f64 {
     let start = Instant::now();
     let mut tell = |seconds: f64, event: Event| {
         at += seconds;
-        journal.append(&Stamped { at, event }).expect("room on the disk");
+        journal.append(&Stamped::new(at, event)).expect("room on the disk");
     };
     let folds = (0..FOLDS).collect();
     let script =

@@ -120,7 +120,7 @@ impl Report {
         let (mut troubles, mut troubles_total, mut resumed) = (VecDeque::new(), 0, 0);
         let mut times = None;
         let (state, damaged) = State::of_journal_with(path, None, |stamped, time| {
-            let Stamped { at, event } = stamped;
+            let Stamped { at, event, .. } = stamped;
             resumed += usize::from(matches!(event, Event::RunStarted(plan) if plan.resumed));
             let line = text::of_event(event).filter(|(level, _)| *level >= Level::Warn);
             // The report words the run's outcome itself.

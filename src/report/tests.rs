@@ -116,7 +116,7 @@ fn report_of(dir: &Path, events: &[Event]) -> Report {
     }
     let mut journal = Journal::open(&path.join("journal.jsonl")).unwrap();
     for (i, event) in events.iter().enumerate() {
-        journal.append(&Stamped { at: i as f64, event: event.clone() }).unwrap();
+        journal.append(&Stamped::new(i as f64, event.clone())).unwrap();
     }
     report(dir)
 }

@@ -102,7 +102,7 @@ fn evaluated(folder: &Folder, state: &mut State) {
         if best != Some(worst.at.epoch) {
             continue;
         }
-        state.apply(&Stamped { at: state.at, event: Event::Worst(worst) });
+        state.apply(&Stamped::new(state.at, Event::Worst(worst)));
     }
 }
 
@@ -148,7 +148,7 @@ pub fn steer(args: &cli::Steer, command: Command) -> Result<ExitCode> {
     let mut done = None;
     let gone = || eyre!("{name}: its process has ended; see `rsna-tui runs`");
     // Processes that steer at the same time have different ids.
-    let request = Request { id: Some(std::process::id().into()), command };
+    let request = Request::numbered(std::process::id().into(), command);
     handle.commands.send(request).map_err(|_| gone())?;
     let end = Instant::now() + Duration::from_secs(args.timeout);
     loop {

@@ -248,7 +248,7 @@ mod tests {
             over: AtomicBool::new(false),
         };
         let mut alerts = Alerts::default();
-        alerts.apply(&Stamped { at: 1.0, event: error("it failed") });
+        alerts.apply(&Stamped::new(1.0, error("it failed")));
         let alert = alerts.standing()[0].clone();
         assert_eq!(alert.kind, Kind::Error);
         let beats = || std::fs::metadata(folder.path().join("beats")).map_or(0, |f| f.len());

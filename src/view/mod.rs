@@ -18,6 +18,7 @@ pub mod state;
 mod status;
 pub mod system;
 pub mod text;
+mod worker;
 
 pub use alerts::{Alert, Alerts};
 pub use curve::{Curve, Mark};

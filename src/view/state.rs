@@ -196,7 +196,8 @@ impl State {
                 self.answer(event.state);
             }
             // Shown by the log; `pending` was handled above.
-            Event::Ack(_) | Event::Log(_) | Event::Error(_) | Event::Unknown => {}
+            Event::Ack(_) | Event::Worker(_) | Event::Log(_) | Event::Error(_) | Event::Unknown => {
+            }
             Event::RunFinished(finished) => {
                 self.finished = Some(finished.clone());
                 self.pending = None;

@@ -56,6 +56,7 @@ pub fn of_event(event: &Event) -> Option<(Level, String)> {
             TrainerState::Stopping => (Level::Info, format!("stopping at {}", t.at)),
         },
         Event::Ack(ack) => (Level::Warn, ack.refused.clone()?),
+        Event::Worker(worker) => super::worker::line(worker),
         Event::Log(log) => (log.level, log.message.clone()),
         Event::Error(e) => (Level::Error, format!("{}: {}", e.at, e.message)),
         Event::RunFinished(f) => {

@@ -260,7 +260,7 @@ struct Recorder {
 impl Recorder {
     fn tell(&mut self, seconds: f64, event: Event) {
         self.now += seconds;
-        self.events.push(Stamped { at: self.now, event });
+        self.events.push(Stamped::new(self.now, event));
     }
 }
 

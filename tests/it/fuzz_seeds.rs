@@ -188,7 +188,7 @@ fn what_is_kept_of_a_journal_does_not_grow_with_its_lines() {
             .into_iter()
             .chain(std::iter::repeat_n(Event::Log(log), 3))
     {
-        text.extend(journal::line(&Stamped { at: 1.0, event }));
+        text.extend(journal::line(&Stamped::new(1.0, event)));
     }
     std::fs::write(&path, text).unwrap();
     let (state, strange) = State::of_journal(&path, None).unwrap();
@@ -199,7 +199,7 @@ fn what_is_kept_of_a_journal_does_not_grow_with_its_lines() {
     let epochs: usize = state.folds.iter().map(|fold| fold.epochs.len()).sum();
     assert!(epochs <= 500_000 && kept.learning_rates.len() * state.folds.len() <= 500_000);
     let mut state = State::default();
-    state.apply(&Stamped { at: 0.0, event: Event::RunStarted(plan) });
+    state.apply(&Stamped::new(0.0, Event::RunStarted(plan)));
     let kept = state.plan.unwrap();
     assert!(kept.name.len() < 5000 && kept.model.len() < 5000);
 }

@@ -87,7 +87,7 @@ fn no_row_of_random_events_ends_it() {
                 now += rng.random_range(0.0..20.0);
                 terminal.draw(|frame| screen.draw(frame, now)).unwrap();
                 if let Some(wanted) = screen.take_slice_request() {
-                    let answer = Stamped { at: now, event: studies::slice_reply(&wanted) };
+                    let answer = Stamped::new(now, studies::slice_reply(&wanted));
                     let spoils = rng.random_bool(0.3);
                     screen.apply(&if spoils { spoilt(&answer, &mut rng) } else { answer });
                 }

@@ -57,7 +57,7 @@ impl EventSender {
     /// watcher: a disconnected one misses the event, and a lagging one misses it if it may be dropped.
     pub fn send(&self, event: Event) {
         let mut hub = self.hub();
-        let stamped = Stamped { at: self.before + self.start.elapsed().as_secs_f64(), event };
+        let stamped = Stamped::new(self.before + self.start.elapsed().as_secs_f64(), event);
         let Hub { journal, trouble, watchers, dropped, over } = &mut *hub;
         if *over && stamped.event.may_be_dropped() {
             return;

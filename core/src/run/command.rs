@@ -9,14 +9,24 @@ pub struct Request {
     /// Chosen by the sender; `None` if it does not matter to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
+    /// The fold whose worker is meant, in a shared run; `None`: all workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<usize>,
     /// What to do.
     #[serde(flatten)]
     pub command: Command,
 }
 
+impl Request {
+    /// A request with a number, for all workers.
+    pub fn numbered(id: u64, command: Command) -> Self {
+        Self { id: Some(id), worker: None, command }
+    }
+}
+
 impl From<Command> for Request {
     fn from(command: Command) -> Self {
-        Self { id: None, command }
+        Self { id: None, worker: None, command }
     }
 }
 

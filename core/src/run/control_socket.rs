@@ -363,7 +363,7 @@ mod tests {
         let numbered =
             br#"{"message":"command","id":7,"command":"fold","fold":3,"action":"start"}"#;
         let start = Command::Fold { fold: 3, action: FoldAction::Start };
-        let request = Request { id: Some(7), command: start };
+        let request = Request::numbered(7, start);
         assert_eq!(parse_message(numbered).unwrap(), Message::Command(request));
         let fold = br#"{"message":"command","command":"fold","fold":3,"action":"start"}"#;
         assert_eq!(parse_message(fold).unwrap(), Message::Command(start.into()));
@@ -401,7 +401,7 @@ mod tests {
             let heard = connection.handle.events.recv_timeout(PATIENCE).unwrap();
             assert!(matches!(heard.event, Event::Log(log) if log.message == "after"));
         }
-        let request = Request { id: Some(u64::MAX), command: Command::Checkpoint };
+        let request = Request::numbered(u64::MAX, Command::Checkpoint);
         two.handle.commands.send(request).unwrap();
         assert_eq!(commands.recv_timeout(PATIENCE).unwrap(), request);
         let wanted =

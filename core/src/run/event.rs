@@ -11,6 +11,7 @@ pub use super::studies::{
     Constant, ConstantStudy, Picture, Prediction, SliceContent, SliceReply, SliceRequest, Worst,
     WorstStudy,
 };
+pub use super::worker::{Worker, WorkerState};
 pub use measured::{Epoch, EpochStarted, Gpu, LeftOut, Step, System, ValidStep};
 
 use super::{Command, Request, figure};
@@ -24,6 +25,16 @@ pub struct Stamped {
     pub at: f64,
     /// The event.
     pub event: Event,
+    /// The fold whose worker sent it, in a run that several processes train.
+    #[serde(default)]
+    pub fold: Option<usize>,
+}
+
+impl Stamped {
+    /// An event of a run of one process.
+    pub fn new(at: f64, event: Event) -> Self {
+        Self { at, event, fold: None }
+    }
 }
 
 /// An event from the trainer.
@@ -71,6 +82,8 @@ pub enum Event {
     /// The answer to a [`Request`].
     #[serde(rename = "answer")]
     Ack(Ack),
+    /// A process of a shared run began to train a fold, or is known to be about to, or to have ended.
+    Worker(Worker),
     /// A line for the log.
     Log(Log),
     /// Something went wrong; the fold or the run has ended because of it.
@@ -98,7 +111,7 @@ pub struct Ack {
 
 impl Ack {
     /// The answer to `request`.
-    pub fn of(Request { id, command }: Request, refused: Option<String>) -> Self {
+    pub fn of(Request { id, command, .. }: Request, refused: Option<String>) -> Self {
         Self { id, command, refused }
     }
 }

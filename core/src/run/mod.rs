@@ -20,6 +20,7 @@ pub mod status;
 pub mod studies;
 pub mod tensorboard;
 pub mod unfinished;
+mod worker;
 pub mod write_errors;
 
 pub use command::{Command, FoldAction, Request};

@@ -64,7 +64,7 @@ pub fn is_set_aside(state: FoldState) -> bool {
 /// commands that change its own state only by that change.
 pub fn answer(request: Request, event: &Event) -> Option<Result<(), &str>> {
     use TrainerState as T;
-    let Request { id, command } = request;
+    let Request { id, command, .. } = request;
     let is_stop = matches!(command, Command::StopNow | Command::Requeue);
     let done = match (command, event) {
         (_, Event::Ack(ack)) => {
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn what_answers_a_command() {
         let fold = |fold, action| Command::Fold { fold, action };
-        let pause = Request { id: Some(7), command: fold(1, A::Pause) };
+        let pause = Request::numbered(7, fold(1, A::Pause));
         let of_ack = |id, command| answer(pause, &ack(id, command, None)).is_some();
         assert!(of_ack(Some(7), pause.command) && of_ack(None, pause.command));
         assert!(!of_ack(Some(8), pause.command) && !of_ack(Some(7), fold(10, A::Pause)));

@@ -64,7 +64,7 @@ impl Run {
     }
 
     fn tell(&mut self, event: Event) {
-        let stamped = Stamped { at: self.state.at + 1.0, event };
+        let stamped = Stamped::new(self.state.at + 1.0, event);
         self.state.apply(&stamped);
         self.events.push(stamped);
     }

@@ -49,7 +49,7 @@ fn press(screen: &mut Screen, code: KeyCode) -> Reply {
 
 fn tell(screen: &mut Screen, event: Event) {
     let at = screen.state.at + 1.0;
-    screen.apply(&Stamped { at, event });
+    screen.apply(&Stamped::new(at, event));
 }
 
 fn of_fold(fold: usize, action: FoldAction) -> Reply {

@@ -50,7 +50,7 @@ fn a_figure_is_read_from_its_event() {
     assert_eq!((of("c7"), of("images_per_second"), of("skipped")), (0.7, 60.0, 1.0));
     // Every number that a step holds has an entry.
     let event = Event::Step(step.clone());
-    let line = crate::run::journal::line(&Stamped { at: 0.0, event });
+    let line = crate::run::journal::line(&Stamped::new(0.0, event));
     let line: serde_json::Value = serde_json::from_slice(&line).unwrap();
     for key in line.as_object().unwrap().keys() {
         let other = ["type", "at", "steps", "vertebra_loss", "elapsed", "time"].contains(&&**key);

@@ -33,6 +33,7 @@ impl Event {
             | Event::Checkpoint(_)
             | Event::Trainer(_)
             | Event::Ack(_)
+            | Event::Worker(_)
             | Event::Log(_)
             | Event::Error(_)
             | Event::RunFinished(_)

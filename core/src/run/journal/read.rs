@@ -50,7 +50,7 @@ impl<'a> Head<'a> {
 /// Parses a line.
 pub fn parse(line: &[u8]) -> Option<Stamped> {
     let head = Head::of(line)?;
-    Some(Stamped { at: head.elapsed, event: head.event(line)? })
+    Some(Stamped::new(head.elapsed, head.event(line)?))
 }
 
 /// What a reader passed over.
@@ -105,7 +105,7 @@ pub fn for_each<E: From<Error>>(
         };
         passed.compare(&head.r#type, line, &event);
         if event != Event::Unknown {
-            take(&Stamped { at: head.elapsed, event }, head.time)?;
+            take(&Stamped::new(head.elapsed, event), head.time)?;
         }
     }
     Ok(passed)

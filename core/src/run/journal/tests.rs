@@ -26,14 +26,14 @@ fn what_is_written_is_read_and_a_cut_line_is_passed_over() {
     let path = dir.path().join("journal.jsonl");
     let mut journal = Journal::open(&path).unwrap();
     let log = Event::Log(Log { level: Level::Info, message: "a \"quoted\"\nline".into() });
-    journal.append(&Stamped { at: 1.5, event: log.clone() }).unwrap();
+    journal.append(&Stamped::new(1.5, log.clone())).unwrap();
     drop(journal);
     let mut text = std::fs::read_to_string(&path).unwrap();
     text += &format!("{}\n{}\n", step_line(3, 1, 2, "\"nan\""), step_line(3, 1, 3, "0.25"));
     text += "{\"type\":\"from the future\",\"elapsed\":1}\nno JSON\n{\"type\":\"st";
     std::fs::write(&path, &text).unwrap();
     let (events, passed) = read(&path).unwrap();
-    assert_eq!(events[0], Stamped { at: 1.5, event: log });
+    assert_eq!(events[0], Stamped::new(1.5, log));
     let steps: Vec<&Step> = events[1..].iter().map(step_of).collect();
     assert!(steps[0].loss.is_nan() && steps[0].grad_norm == f64::INFINITY);
     let at = Position { fold: 3, epoch: 1, step: 3 };
@@ -48,7 +48,7 @@ fn what_is_written_is_read_and_a_cut_line_is_passed_over() {
         path: "p".into(),
         seconds: 0.25,
     });
-    let own = Stamped { at: 7.5, event: saved };
+    let own = Stamped::new(7.5, saved);
     assert_eq!(parse(&line(&own)), Some(own));
 
     assert_eq!(trim(&path, &[]).unwrap().0, 3.5);
@@ -116,7 +116,7 @@ fn a_machines_figures_are_read_back() {
         ..System::default()
     };
     for event in [Event::Gpu(gpu), Event::System(system)] {
-        let stamped = Stamped { at: 2.5, event };
+        let stamped = Stamped::new(2.5, event);
         assert_eq!(parse(&line(&stamped)), Some(stamped));
     }
     // A line from before `throttled` existed.
@@ -255,7 +255,7 @@ fn nothing_that_is_written_is_too_long_to_be_read() {
     for event in &monsters {
         let event = event.clone();
         assert!(serde_json::to_vec(&event).unwrap().len() > LONGEST_LINE, "{:?}", kind_of(&event));
-        journal.append(&Stamped { at: 1.0, event }).unwrap();
+        journal.append(&Stamped::new(1.0, event)).unwrap();
     }
     let mut read = Vec::new();
     let passed = for_each::<Error>(&path, None, |stamped, time| {
@@ -286,7 +286,7 @@ fn the_longest_plan_that_a_config_allows_is_kept_whole() {
     started.folds.truncate(MOST_FOLDS);
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("journal.jsonl");
-    let stamped = Stamped { at: 1.0, event: Event::RunStarted(started) };
+    let stamped = Stamped::new(1.0, Event::RunStarted(started));
     Journal::open(&path).unwrap().append(&stamped).unwrap();
     let (read, _) = read(&path).unwrap();
     let plan = |stamped: &Stamped| match &stamped.event {
@@ -302,7 +302,7 @@ fn the_longest_plan_that_a_config_allows_is_kept_whole() {
 }
 
 fn logged(message: &str) -> Stamped {
-    Stamped { at: 1.0, event: Event::Log(Log { level: Level::Info, message: message.into() }) }
+    Stamped::new(1.0, Event::Log(Log { level: Level::Info, message: message.into() }))
 }
 
 /// Returns the messages in a journal.

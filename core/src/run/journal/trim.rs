@@ -55,6 +55,7 @@ impl Known {
             | Event::Constant(_)
             | Event::Trainer(_)
             | Event::Ack(_)
+            | Event::Worker(_)
             | Event::Log(_)
             | Event::Error(_)
             | Event::RunFinished(_)

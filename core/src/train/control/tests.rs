@@ -211,7 +211,7 @@ fn every_request_is_answered_once_under_its_id() {
     let (mut control, handle, _dir) = control();
     let at = Position::default();
     let fold = |fold, action| Command::Fold { fold, action };
-    let send = |id, command| handle.commands.send(Request { id: Some(id), command }).unwrap();
+    let send = |id, command| handle.commands.send(Request::numbered(id, command)).unwrap();
     let answers = || -> Vec<(Option<u64>, bool)> {
         let acks = handle.events.try_iter().filter_map(|e| match e.event {
             Event::Ack(ack) => Some((ack.id, ack.refused.is_some())),
