@@ -38,6 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         device_name: "CPU".into(),
         no_gpu: None,
         only: None,
+        sharing: 1,
         resume: None,
         debug: false,
         report: report::text,

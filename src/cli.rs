@@ -4,11 +4,13 @@ mod examples;
 mod scores;
 mod train;
 mod weights;
+mod work;
 
 pub use scores::{Evaluate, Network, Predict};
 pub use train::Train;
 use train::flag;
 pub use weights::{Export, Import, Weights, WeightsFormat};
+pub use work::{Create, Work};
 
 use crate::{
     config::{self, Difficulty, Set},
@@ -41,6 +43,10 @@ pub struct Cli {
 pub enum Command {
     /// Go on with a run that was interrupted, exactly where its newest checkpoints stand
     Resume(Resume),
+    /// Make a run for workers, and train nothing yet
+    Create(Create),
+    /// Train folds of a run beside other workers: on other devices, or in other jobs of a cluster
+    Work(Work),
     /// Watch and steer a run of another process, or look at one that is over
     Attach(Attach),
     /// List runs: state, progress, best
@@ -116,6 +122,14 @@ pub struct Resume {
     pub faults: Faults,
 }
 
+impl Resume {
+    /// The settings that change.
+    pub fn all_sets(&self) -> Vec<Set> {
+        let epochs = self.epochs.map(|epochs| Set::new(format!("train.epochs={epochs}")));
+        self.sets.iter().cloned().chain(epochs).collect()
+    }
+}
+
 /// A run that was begun before.
 #[derive(Debug, Clone, Args)]
 pub struct NamedRun {
@@ -128,7 +142,7 @@ pub struct NamedRun {
 }
 
 /// What shows the training.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Background {
     /// Print plain lines instead of the dashboard (by itself where stdout is no terminal, or TERM=dumb)
     #[arg(long)]

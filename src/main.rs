@@ -97,6 +97,8 @@ fn start(cli: &Cli) -> Result<ExitCode> {
             true => session::steer(&args.steer, run::Command::StopAfterEpoch),
             false => session::steer(&args.steer, run::Command::StopNow),
         },
+        Command::Create(args) => Ok(print(&session::create(args)?)),
+        Command::Work(args) => session::work(args),
         Command::Resume(args) => train(&args.background, args.faults, || session::resume(args)),
     }
 }

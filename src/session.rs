@@ -5,6 +5,7 @@ mod augment;
 mod bench;
 mod check;
 mod detach;
+mod devices;
 mod evaluate;
 mod export;
 mod import;
@@ -21,10 +22,13 @@ mod progress;
 mod recorded;
 mod report_file;
 mod selftest;
+mod share;
 mod signals;
 mod tensorboard;
 mod trained;
 mod trained_studies;
+mod work;
+mod workers;
 
 pub use attach::{attach, fold, plan, runs, steer};
 pub use augment::augment;
@@ -39,7 +43,10 @@ pub use manual::{completions, man};
 pub use predict::predict;
 pub use report_file::report;
 pub use selftest::selftest;
+pub use share::create;
 pub use signals::outlive_file_size_limit;
+pub use work::work;
+pub use workers::{begin_with_workers, resume_with_workers};
 
 use crate::{
     cli,
@@ -157,8 +164,22 @@ pub fn phantom(args: &cli::Phantom) -> Result<CommandOutput> {
 }
 
 /// Checks everything a run needs and creates its folder. Leaves nothing behind on bad input.
-pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
+pub fn prepare(args: &cli::Train, config: Config) -> Result<Job> {
     let device = set_up(&config, &args.device, config.train.precision)?;
+    let New { config, folder, data } = begin(args, config)?;
+    let job = job(config, device, data, folder);
+    Ok(Job { debug: args.debug, ..job })
+}
+
+/// A run that was just begun.
+struct New {
+    config: Config,
+    folder: Folder,
+    data: (Table, Arc<dyn SliceSource>),
+}
+
+/// Checks settings and data, and creates the run's folder with its settings and studies.
+fn begin(args: &cli::Train, mut config: Config) -> Result<New> {
     let (mut table, source) = data_or_demo(&config)?;
     if args.debug {
         table = table.sample(DEBUG_STUDIES, config.seed);
@@ -179,33 +200,17 @@ pub fn prepare(args: &cli::Train, mut config: Config) -> Result<Job> {
     // Write the studies first: once the folder has a config, it counts as a run.
     recorded::write(&folder, &table, checked, args.debug)?;
     folder.write_config(&config.to_toml())?;
-    let job = job(config, device, (table, source), folder);
-    Ok(Job { debug: args.debug, ..job })
+    Ok(New { config, folder, data: (table, source) })
 }
 
 /// Prepares the run to resume, with its original settings.
 pub fn resume(args: &cli::Resume) -> Result<Job> {
     check_runs_dir(args.named.runs_dir.as_deref())?;
     let folder = named_run::named_run(&args.named)?.lock()?;
-    let mut sets = args.sets.clone();
-    sets.extend(args.epochs.map(|epochs| Set::new(format!("train.epochs={epochs}"))));
+    let sets = args.all_sets();
     let mut config = load(Some(&folder.config()), false, &sets)?;
     config.run.dir = folder.dir().to_owned();
-    let precision = config.train.precision;
-    let device = set_up(&config, &args.device, precision).map_err(|error| {
-        match error.downcast_ref() {
-            // The error suggests another precision, but a run cannot change it.
-            Some(device::Error::Precision { why, .. }) => {
-                let why = device::no_cuda(why.as_ref());
-                eyre!(
-                    "{} trains in {precision}, which the CPU does not: resume it on a machine with \
-                     a GPU{why}",
-                    folder.name
-                )
-            }
-            _ => error,
-        }
-    })?;
+    let device = set_up_again(&folder, &config, &args.device)?;
     let data = recorded::data(&folder, &config)?;
     let checked = check_inputs(&config, &data.table, &*data.source)?;
     data.same_slices(&data.table.studies, &checked.fingerprints)?;
@@ -218,6 +223,25 @@ pub fn resume(args: &cli::Resume) -> Result<Job> {
     }
     let job = job(config, device, (data.table, data.source), folder);
     Ok(Job { resume: Some(left), ..job })
+}
+
+/// Like [`set_up`], for a run that was begun before.
+fn set_up_again(folder: &Folder, config: &Config, device: &str) -> Result<device::Chosen> {
+    let precision = config.train.precision;
+    set_up(config, device, precision).map_err(|error| {
+        match error.downcast_ref() {
+            // The error suggests another precision, but a run cannot change it.
+            Some(device::Error::Precision { why, .. }) => {
+                let why = device::no_cuda(why.as_ref());
+                eyre!(
+                    "{} trains in {precision}, which the CPU does not: resume it on a machine with \
+                     a GPU{why}",
+                    folder.name
+                )
+            }
+            _ => error,
+        }
+    })
 }
 
 /// Returns a device's name without the CPU's threads, which do not affect the numbers.
@@ -284,6 +308,7 @@ fn job(
         device_name: device.name,
         no_gpu: device.why.map(|why| why.to_string()),
         only: None,
+        sharing: 1,
         resume: None,
         debug: false,
         report: report::text,

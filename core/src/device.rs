@@ -129,6 +129,17 @@ pub fn choose(asked: &str, precision: Precision) -> Result<Chosen, Error> {
     Ok(Chosen { device: Device::Cpu, name: format!("CPU, {threads} thread{plural}"), why })
 }
 
+/// Number of GPUs that the driver sees, one at least.
+///
+/// Errors: when CUDA is not available.
+pub fn count() -> Result<usize, NoCuda> {
+    match cuda(usize::MAX) {
+        Err(NoCuda::NoSuchGpu { seen, .. }) => Ok(seen),
+        Err(why) => Err(why),
+        Ok(_) => Ok(1),
+    }
+}
+
 #[cfg(feature = "cuda")]
 fn cuda(n: usize) -> Result<Chosen, NoCuda> {
     let (device, name) = cuda::open(n)?;

@@ -6,7 +6,7 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 
 /// How to train.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Train {
     /// Settings, laid over the built-in ones [default: ./config.toml where it exists, none with --demo]
     #[arg(long, value_name = "FILE")]

@@ -40,7 +40,7 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
     let folder = named_run(&args.named)?;
     let dir = folder.dir().to_owned();
     let config = Config::load(Some(&folder.config()), false, &[])?;
-    let signals = Signals::listen(RequeueSignal::None)?;
+    let signals = Signals::listen(RequeueSignal::None.into())?;
     let (mut handle, upto) = match folder.is_in_use() {
         true => connect(&folder)?,
         // No trainer hears it.

@@ -102,7 +102,7 @@ fn measure(config: &Config, device: &Device, steps: usize) -> Result<Measured> {
     let model = Classifier::new(&spec, config.seed, 0, DType::F32, device)?;
     let sizes = model.parameters.trainable.iter().map(|p| p.var.elem_count());
     let mut optimizer = AdamW::new(&config.train, sizes);
-    let (mut plan, _) = Plan::for_device(config, device);
+    let (mut plan, _) = Plan::for_device(config, device, 1);
     let (arena, clock) = (Arena::default(), Clock::new(device));
     let (mut whole, mut data) = (Vec::new(), 0.0);
     let loader = Loader::train(source, studies, config, 0, 1);

@@ -45,7 +45,7 @@ pub fn check(args: &cli::Check) -> Result<String> {
         )?;
     }
     let free = free_memory();
-    let (plan, _) = Plan::for_device(&config, &device.device);
+    let (plan, _) = Plan::for_device(&config, &device.device, 1);
     let (batch, size) = (config.train.batch_size, config.data.image_size);
     let total = batch * images;
     writeln!(

@@ -29,11 +29,11 @@ use std::{
 };
 
 /// Exit code when a fold or the run failed.
-const FAILED: u8 = 1;
+pub(super) const FAILED: u8 = 1;
 /// Exit code when the run was preempted and should be started again: EX_TEMPFAIL of sysexits.h.
-const REQUEUE: u8 = 75;
+pub(super) const REQUEUE: u8 = 75;
 /// Exit code when the user stopped the run early, as for Ctrl-C.
-const STOPPED: u8 = 130;
+pub(super) const STOPPED: u8 = 130;
 
 /// How a run is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,10 +58,34 @@ const STACK: usize = 8 << 20;
 ///
 /// Errors: when training cannot start.
 pub fn train(job: Job, faults: Faults, front_end: FrontEnd) -> Result<ExitCode> {
+    let signals = Signals::listen(job.config.run.requeue_signal.into())?;
+    let outcome = train_until(job, faults, front_end, &signals)?;
+    Ok(exit_code(outcome, &signals))
+}
+
+/// The exit code of a run that ended in `outcome`.
+pub(super) fn exit_code(outcome: Outcome, signals: &Signals) -> ExitCode {
+    match (outcome, signals.stopped_by()) {
+        (Outcome::Failed, _) => ExitCode::from(FAILED),
+        (Outcome::Requeued, _) => ExitCode::from(REQUEUE),
+        (Outcome::Stopped, Some(signal)) => ExitCode::from(128 + signal as u8),
+        (Outcome::Stopped, None) => ExitCode::from(STOPPED),
+        (Outcome::Completed, _) => ExitCode::SUCCESS,
+    }
+}
+
+/// Trains and shows the run until it ends; returns its outcome.
+///
+/// Errors: when training cannot start.
+pub(super) fn train_until(
+    job: Job,
+    faults: Faults,
+    front_end: FrontEnd,
+    signals: &Signals,
+) -> Result<Outcome> {
     let config = job.config.clone();
     let folder = job.folder.clone();
     let plain = front_end != FrontEnd::Dashboard || super::plain::is_needed();
-    let signals = Signals::listen(config.run.requeue_signal)?;
     let state = past(&job);
     let mut kept = Vec::new();
     let mut hook = None;
@@ -92,7 +116,7 @@ pub fn train(job: Job, faults: Faults, front_end: FrontEnd) -> Result<ExitCode> 
     };
     let front = thread::Builder::new().name("front".into()).stack_size(STACK).spawn(show)?;
     let outcome = trainer.join().unwrap_or(Outcome::Failed);
-    wait_for(&front, outcome, plain, &signals);
+    wait_for(&front, outcome, plain, signals);
     drop(monitor);
     for thread in kept {
         let _ = thread.join();
@@ -108,13 +132,7 @@ pub fn train(job: Job, faults: Faults, front_end: FrontEnd) -> Result<ExitCode> 
     if let Some(server) = server {
         server.close();
     }
-    Ok(match (outcome, signals.stopped_by()) {
-        (Outcome::Failed, _) => ExitCode::from(FAILED),
-        (Outcome::Requeued, _) => ExitCode::from(REQUEUE),
-        (Outcome::Stopped, Some(signal)) => ExitCode::from(128 + signal as u8),
-        (Outcome::Stopped, None) => ExitCode::from(STOPPED),
-        (Outcome::Completed, _) => ExitCode::SUCCESS,
-    })
+    Ok(outcome)
 }
 
 /// Waits until the front end has shown the finished run: until the user closes the dashboard, or all

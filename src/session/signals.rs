@@ -11,7 +11,7 @@ use eyre::{Result, eyre};
 use std::{
     io::{IsTerminal, stdout},
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI32, Ordering},
     },
 };
@@ -36,19 +36,37 @@ pub(super) struct Signals {
     /// The signal that asked the run to stop; 0: none.
     stopped_by: Arc<AtomicI32>,
     /// Channel to this process's trainer. Signals reach it directly, because the front end may be blocked.
-    trainer: Arc<OnceLock<Sender<Request>>>,
+    trainer: Arc<Mutex<Option<Sender<Request>>>>,
+    /// The signal by which a batch system ended the process; 0: none.
+    preempted_by: Arc<AtomicI32>,
+}
+
+/// Signals at which the run saves and exits, to be started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Preemption {
+    /// The config's.
+    Config(RequeueSignal),
+    /// SIGUSR1, which a job script asks for before its time limit, and SIGTERM, by which batch systems preempt.
+    BatchSystem,
+}
+
+impl From<RequeueSignal> for Preemption {
+    fn from(signal: RequeueSignal) -> Self {
+        Self::Config(signal)
+    }
 }
 
 impl Signals {
     /// Starts handling signals. The first SIGINT or SIGTERM asks the run to save and stop; the second ends
     /// the process. SIGHUP, the loss of the terminal, never ends training. `requeue` asks the run to save
     /// and exit with the code that requests a restart.
-    pub fn listen(requeue: RequeueSignal) -> Result<Self> {
+    pub fn listen(requeue: Preemption) -> Result<Self> {
         let signals = Self {
             tui: tui::Signals::new().map_err(|e| eyre!("cannot wake the dashboard: {e}"))?,
             drawn: Arc::default(),
             stopped_by: Arc::default(),
             trainer: Arc::default(),
+            preempted_by: Arc::default(),
         };
         print::bound();
         #[cfg(unix)]
@@ -57,27 +75,29 @@ impl Signals {
     }
 
     #[cfg(unix)]
-    fn listen_on_a_thread(&self, requeue: RequeueSignal) -> std::io::Result<()> {
+    fn listen_on_a_thread(&self, requeue: Preemption) -> std::io::Result<()> {
         use signal_hook::consts::{
             SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2,
             SIGWINCH, SIGXCPU,
         };
         /// Signals that end the process at once, as by default, but restore the terminal first.
         const DEADLY: [i32; 5] = [SIGALRM, SIGQUIT, SIGUSR1, SIGUSR2, SIGXCPU];
-        let preemption = match requeue {
-            RequeueSignal::None => None,
-            RequeueSignal::Usr1 => Some(SIGUSR1),
-            RequeueSignal::Usr2 => Some(SIGUSR2),
-            RequeueSignal::Term => Some(SIGTERM),
+        let preemption: &[i32] = match requeue {
+            Preemption::Config(RequeueSignal::None) => &[],
+            Preemption::Config(RequeueSignal::Usr1) => &[SIGUSR1],
+            Preemption::Config(RequeueSignal::Usr2) => &[SIGUSR2],
+            Preemption::Config(RequeueSignal::Term) => &[SIGTERM],
+            Preemption::BatchSystem => &[SIGUSR1, SIGTERM],
         };
         let all = [SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGCONT, SIGWINCH];
-        let deadly = DEADLY.into_iter().filter(move |signal| Some(*signal) != preemption);
-        let all = all.into_iter().chain(preemption).chain(deadly);
+        let deadly = DEADLY.into_iter().filter(move |signal| !preemption.contains(signal));
+        let all = all.into_iter().chain(preemption.iter().copied()).chain(deadly);
         let mut received = signal_hook::iterator::Signals::new(all)?;
-        let Self { tui, drawn, stopped_by, trainer } = self.clone();
+        let Self { tui, drawn, stopped_by, trainer, preempted_by } = self.clone();
         // Returns whether there is a trainer.
         let command = move |command: Command| {
-            trainer.get().is_some_and(|trainer| trainer.send(command.into()).is_ok())
+            let trainer = trainer.lock().unwrap_or_else(PoisonError::into_inner);
+            trainer.as_ref().is_some_and(|trainer| trainer.send(command.into()).is_ok())
         };
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in received.forever() {
@@ -99,7 +119,8 @@ impl Signals {
                     }
                     SIGCONT => tui.resumed.store(true, Ordering::Relaxed),
                     SIGWINCH => tui.resized.store(true, Ordering::Relaxed),
-                    _ if Some(signal) == preemption => {
+                    _ if preemption.contains(&signal) => {
+                        preempted_by.store(signal, Ordering::Relaxed);
                         command(Command::Requeue);
                         continue;
                     }
@@ -128,10 +149,18 @@ impl Signals {
 
     /// Sends the commands of later signals to this trainer.
     pub fn command_through(&self, handle: &RunHandle) {
-        let trainer = self.trainer.get_or_init(|| handle.commands.clone());
+        let mut trainer = self.trainer.lock().unwrap_or_else(PoisonError::into_inner);
+        let trainer = trainer.insert(handle.commands.clone());
         if self.stopped_by().is_some() {
             let _ = trainer.send(Command::StopNow.into());
+        } else if self.preempted_by().is_some() {
+            let _ = trainer.send(Command::Requeue.into());
         }
+    }
+
+    /// Returns the signal by which a batch system ended the process.
+    pub fn preempted_by(&self) -> Option<i32> {
+        Some(self.preempted_by.load(Ordering::Relaxed)).filter(|&s| s != 0)
     }
 
     /// Records whether a dashboard is open.

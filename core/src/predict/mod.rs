@@ -93,7 +93,7 @@ impl<'a> Ensemble<'a> {
         views: usize,
         device: &'a Device,
     ) -> Self {
-        let plan = Plan::for_device(&alone(config), device).0;
+        let plan = Plan::for_device(&alone(config), device, 1).0;
         let (rules, arena) = (&config.score, Arena::default());
         let leaves_out = Box::new(|_: &str, _| false);
         Self { networks, views, rules, device, plan, arena, leaves_out }

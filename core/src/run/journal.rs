@@ -127,7 +127,11 @@ impl Journal {
     /// Writes an event. Lines that do not fit on a full disk wait for [`Self::flush`].
     pub fn append(&mut self, stamped: &Stamped) -> io::Result<()> {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let time = time.as_millis() as f64 / 1e3;
+        self.append_at(stamped, time.as_millis() as f64 / 1e3)
+    }
+
+    /// Like [`Self::append`], for an event of an earlier Unix time.
+    pub fn append_at(&mut self, stamped: &Stamped, time: f64) -> io::Result<()> {
         let elapsed = (stamped.at * 1e6).round() / 1e6;
         self.pending.extend(fit::line(&stamped.event, elapsed, time, LONGEST_LINE));
         self.flush()

@@ -40,6 +40,8 @@ pub struct Job {
     pub no_gpu: Option<String>,
     /// The only fold to train, of a run that several processes share; the folder is the fold's.
     pub only: Option<usize>,
+    /// Number of processes that share the CPU's memory, this one included.
+    pub sharing: usize,
     /// State left by an earlier process of this run.
     pub resume: Option<Left>,
     /// The notebook's DEBUG: writes no `last`.

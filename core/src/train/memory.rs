@@ -83,13 +83,14 @@ impl Plan {
         Self::fitting(&spec, size, chunk, budget.max(inputs), inner)
     }
 
-    /// The plan for the config on `device` in its current state, and the bytes free there (on the CPU:
-    /// beside the batches).
-    pub fn for_device(config: &Config, device: &Device) -> (Self, u64) {
+    /// The plan for the config on `device` in its current state, and the bytes free there (on the CPU: beside
+    /// the batches, for each of `sharing` processes).
+    pub fn for_device(config: &Config, device: &Device, sharing: usize) -> (Self, u64) {
         match device::free_memory(device) {
             Some(free) => (Self::on_card(config, free), free),
             None => {
-                let free = free_memory().saturating_sub(batches(config) as u64);
+                let free = free_memory() / sharing.max(1) as u64;
+                let free = free.saturating_sub(batches(config) as u64);
                 (Self::new(config, free), free)
             }
         }

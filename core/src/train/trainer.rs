@@ -366,7 +366,7 @@ fn started(job: &Job, spec: &Spec, model: &Classifier, folds: Vec<FoldPlan>) -> 
 /// Chooses the memory plan and logs it.
 fn memory_plan(job: &Job, spec: &Spec, events: &EventSender) -> memory::Plan {
     let config = &job.config;
-    let (plan, free) = memory::Plan::for_device(config, &job.device);
+    let (plan, free) = memory::Plan::for_device(config, &job.device, job.sharing);
     let (how, free) = (plan.describe(config.train.batch_size * spec.images), free >> 20);
     let memory = match job.device.is_cpu() {
         true => {

@@ -1,4 +1,4 @@
-//! Who gets an event.
+//! Who gets an event, and which fold it is about.
 
 use super::Event;
 
@@ -39,6 +39,36 @@ impl Event {
             | Event::RunFinished(_)
             | Event::Unknown => Delivery::All,
         }
+    }
+
+    /// Number of the fold that it is about, if it is about one.
+    pub fn fold(&self) -> Option<usize> {
+        Some(match self {
+            Event::Fold(e) => e.at.fold,
+            Event::Retrain(e) => e.at.fold,
+            Event::Planned(e) => e.at.fold,
+            Event::EpochStarted(e) => e.at.fold,
+            Event::Step(e) => e.at.fold,
+            Event::ValidStep(e) => e.at.fold,
+            Event::Epoch(e) => e.at.fold,
+            Event::Worst(e) => e.at.fold,
+            Event::Preview(e) => e.at.fold,
+            Event::LeftOut(e) => e.at.fold,
+            Event::Checkpoint(e) => e.at.fold,
+            Event::Trainer(e) => e.at.fold,
+            Event::Error(e) => e.at.fold,
+            Event::Worker(e) => e.fold,
+            Event::RunStarted(_)
+            | Event::Queue(_)
+            | Event::SliceReply(_)
+            | Event::Gpu(_)
+            | Event::System(_)
+            | Event::Constant(_)
+            | Event::Ack(_)
+            | Event::Log(_)
+            | Event::RunFinished(_)
+            | Event::Unknown => return None,
+        })
     }
 
     /// Whether a slow view may miss it, because the next event of its kind replaces it.
