@@ -108,6 +108,9 @@ pub struct Resume {
     /// Where to compute: auto (the first GPU that CUDA has, else the CPU), cpu, cuda or cuda:N
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: String,
+    /// Train folds side by side, a worker a device: cuda:0,cuda:1, all (every GPU), or cpu:2 (two workers)
+    #[arg(long, value_name = "LIST", conflicts_with = "device")]
+    pub devices: Option<String>,
     /// Train for so many epochs a fold instead of those of the run's config
     #[arg(long, value_name = "N")]
     pub epochs: Option<usize>,

@@ -9,7 +9,7 @@ use rsna_tui::{
     print::{self, CommandOutput},
     run, session,
     session::FrontEnd,
-    train::{faults::Faults, memory, trainer::Job},
+    train::memory,
 };
 use std::{ffi::OsString, io::ErrorKind, process::ExitCode};
 
@@ -70,7 +70,7 @@ fn start(cli: &Cli) -> Result<ExitCode> {
         if args.print_model {
             return text(session::model_table(&config)?);
         }
-        return train(&args.background, args.faults, || session::prepare(args, config));
+        return train(&args.background, |front_end| session::train(args, config, front_end));
     };
     match command {
         Command::Phantom(args) => Ok(print(&session::phantom(args)?)),
@@ -99,15 +99,16 @@ fn start(cli: &Cli) -> Result<ExitCode> {
         },
         Command::Create(args) => Ok(print(&session::create(args)?)),
         Command::Work(args) => session::work(args),
-        Command::Resume(args) => train(&args.background, args.faults, || session::resume(args)),
+        Command::Resume(args) => {
+            train(&args.background, |front_end| session::resume(args, front_end))
+        }
     }
 }
 
 /// Trains in a background process if requested, otherwise in this one.
 fn train(
     background: &Background,
-    faults: Faults,
-    job: impl FnOnce() -> Result<Job>,
+    start: impl FnOnce(FrontEnd) -> Result<ExitCode>,
 ) -> Result<ExitCode> {
     if background.detach {
         return session::detach(std::env::args_os().skip(1));
@@ -120,7 +121,7 @@ fn train(
         (false, true) => FrontEnd::Lines,
         (false, false) => FrontEnd::Dashboard,
     };
-    session::train(job()?, faults, front_end)
+    start(front_end)
 }
 
 /// Like [`print()`], for a command that can finish and still report a problem.

@@ -23,6 +23,7 @@ mod recorded;
 mod report_file;
 mod selftest;
 mod share;
+mod show;
 mod signals;
 mod tensorboard;
 mod trained;
@@ -38,7 +39,7 @@ pub use detach::{detach, leave_session};
 pub use evaluate::evaluate;
 pub use export::export;
 pub use import::import;
-pub use live::{FrontEnd, train};
+pub use live::FrontEnd;
 pub use manual::{completions, man};
 pub use predict::predict;
 pub use report_file::report;
@@ -46,7 +47,6 @@ pub use selftest::selftest;
 pub use share::create;
 pub use signals::outlive_file_size_limit;
 pub use work::work;
-pub use workers::{begin_with_workers, resume_with_workers};
 
 use crate::{
     cli,
@@ -66,7 +66,7 @@ use crate::{
 };
 use candle_core::{DType, Device};
 use eyre::{Result, bail, eyre};
-use std::{path::Path, sync::Arc};
+use std::{path::Path, process::ExitCode, sync::Arc};
 
 /// Number of studies sampled with the notebook's DEBUG.
 const DEBUG_STUDIES: usize = 16;
@@ -163,8 +163,30 @@ pub fn phantom(args: &cli::Phantom) -> Result<CommandOutput> {
     Ok(vec![wrote, train].into())
 }
 
+/// Trains a new run.
+pub fn train(args: &cli::Train, config: Config, front_end: FrontEnd) -> Result<ExitCode> {
+    match &args.devices {
+        Some(devices) => workers::begin_with_workers(args, config, devices, front_end),
+        None => live::train(prepare(args, config)?, args.faults, front_end),
+    }
+}
+
+/// Goes on with a run: in this process, or with workers if it is a shared one or has several devices.
+pub fn resume(args: &cli::Resume, front_end: FrontEnd) -> Result<ExitCode> {
+    check_runs_dir(args.named.runs_dir.as_deref())?;
+    let is_shared = || named_run::named_run(&args.named).map(|folder| folder.is_shared());
+    match &args.devices {
+        Some(devices) => workers::resume_with_workers(args, devices, front_end),
+        None if is_shared()? => {
+            let device = devices::one(&args.device)?;
+            workers::resume_with_workers(args, device, front_end)
+        }
+        None => live::train(alone(args)?, args.faults, front_end),
+    }
+}
+
 /// Checks everything a run needs and creates its folder. Leaves nothing behind on bad input.
-pub fn prepare(args: &cli::Train, config: Config) -> Result<Job> {
+fn prepare(args: &cli::Train, config: Config) -> Result<Job> {
     let device = set_up(&config, &args.device, config.train.precision)?;
     let New { config, folder, data } = begin(args, config)?;
     let job = job(config, device, data, folder);
@@ -203,9 +225,8 @@ fn begin(args: &cli::Train, mut config: Config) -> Result<New> {
     Ok(New { config, folder, data: (table, source) })
 }
 
-/// Prepares the run to resume, with its original settings.
-pub fn resume(args: &cli::Resume) -> Result<Job> {
-    check_runs_dir(args.named.runs_dir.as_deref())?;
+/// Prepares the run to resume in this process, with its original settings.
+fn alone(args: &cli::Resume) -> Result<Job> {
     let folder = named_run::named_run(&args.named)?.lock()?;
     let sets = args.all_sets();
     let mut config = load(Some(&folder.config()), false, &sets)?;

@@ -26,6 +26,10 @@ pub struct Train {
     /// Where to compute: auto (the first GPU that CUDA has, else the CPU), cpu, cuda or cuda:N
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: String,
+    /// Train folds side by side, a worker a device: cuda:0,cuda:1, all (every GPU), or cpu:2 (two workers with half
+    /// the threads each)
+    #[arg(long, value_name = "LIST", conflicts_with = "device")]
+    pub devices: Option<String>,
     /// The run's seed: the same seed gives the same run [default: seed of the config]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,

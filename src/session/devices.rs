@@ -61,6 +61,15 @@ pub(super) fn parse(list: &str) -> Result<Vec<WorkerDevice>> {
     Ok(all)
 }
 
+/// The list that means what `--device` means for a single worker.
+pub(super) fn one(device: &str) -> Result<&str> {
+    match device {
+        "auto" if device::count().is_ok() => Ok("cuda:0"),
+        "auto" => Ok("cpu"),
+        name => parse(name).map(|_| name).map_err(|_| device::Error::Unknown(name.into()).into()),
+    }
+}
+
 /// Threads for each of the CPU's workers, if it has several: what `train.threads` has to be. `None` leaves
 /// the setting as it is.
 pub(super) fn threads(workers: &[WorkerDevice], setting: usize) -> Option<usize> {
