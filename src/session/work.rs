@@ -205,9 +205,8 @@ impl Worker<'_> {
     /// Prepares the training of a fold.
     fn job(&mut self, fold: usize, claim: Claim, first: &Config) -> Result<Job> {
         let folder = self.run.of_fold(fold).claimed(claim)?;
-        // The run's settings as they are now.
-        let mut config = Config::load(Some(&self.run.config()), false, &self.sets)?;
-        config.run.dir = folder.dir().to_owned();
+        // The run's settings as they are now. Checkpoints hold them, so they are the same in every worker.
+        let config = Config::load(Some(&self.run.config()), false, &self.sets)?;
         if self.ready.is_none() {
             let device = super::set_up_again(&self.run, first, &self.args.device)?;
             let data = recorded::data(&self.run, &config)?;

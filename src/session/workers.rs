@@ -47,12 +47,12 @@ pub fn begin_with_workers(
     front_end: FrontEnd,
 ) -> Result<ExitCode> {
     let devices = devices::parse(devices)?;
-    check(&devices, config.train.precision)?;
     // The run records how many threads each worker has: equal results need equal threads.
     if let Some(threads) = devices::threads(&devices, config.train.threads) {
         config.train.threads = threads;
     }
     super::use_threads(&config)?;
+    check(&devices, config.train.precision)?;
     let run = share::new(args, config)?;
     supervise(run, &devices, front_end)
 }
@@ -66,7 +66,6 @@ pub fn resume_with_workers(
     let devices = devices::parse(devices)?;
     let run = share::open(&args.named)?;
     let before = Config::load(Some(&run.config()), false, &[])?;
-    check(&devices, before.train.precision)?;
     let sets = args.all_sets();
     let mut config = super::load(Some(&run.config()), false, &sets)?;
     config.run.dir = run.dir().to_owned();
@@ -74,6 +73,7 @@ pub fn resume_with_workers(
         print::warn(format_args!("changed since: {change}"));
     }
     super::use_threads(&config)?;
+    check(&devices, config.train.precision)?;
     if !sets.is_empty() {
         run.write_config(&config.to_toml())?;
         let mut plan = Plan::read(&run)?;
