@@ -31,6 +31,9 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+#[cfg(test)]
+mod tests;
+
 /// Value of [`Record::format`].
 const FORMAT: &str = "rsna-tui claim 1";
 /// Maximum size of a claim in bytes.
