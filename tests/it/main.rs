@@ -32,3 +32,5 @@ mod tensorboard;
 mod tiny;
 mod trained_on;
 mod weights;
+#[cfg(unix)]
+mod workers;
