@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         device: Device::Cpu,
         device_name: "CPU".into(),
         no_gpu: None,
-        only: None,
+        worker: None,
         sharing: 1,
         resume: None,
         debug: false,

@@ -328,7 +328,7 @@ fn job(
         device: device.device,
         device_name: device.name,
         no_gpu: device.why.map(|why| why.to_string()),
-        only: None,
+        worker: None,
         sharing: 1,
         resume: None,
         debug: false,

@@ -11,8 +11,9 @@ use crate::{
     config::{Config, Set},
     device, print,
     run::{
+        self,
         claim::{Attempt, Claim, Claimer, Timing},
-        event::{FoldState, Outcome},
+        event::{FoldState, Outcome, WorkerState},
         folder::Folder,
         holder::Holder,
         shared::Plan,
@@ -139,7 +140,8 @@ impl Worker<'_> {
         for fold in folds {
             let status = plan.status(&self.run, fold)?;
             if let Some(no) = self.unfit(&plan, fold, &status) {
-                if self.args.fold.is_some() {
+                let failed = status.folds.iter().any(|entry| entry.state == FoldState::Failed);
+                if self.args.fold.is_some() || failed {
                     why = no;
                 }
                 continue;
@@ -184,7 +186,6 @@ impl Worker<'_> {
     /// Why a fold is not to be trained by this worker; `None` if it is.
     fn unfit(&self, plan: &Plan, fold: usize, status: &Status) -> Option<String> {
         let entry = status.folds.iter().find(|entry| entry.fold == fold)?;
-        let again = "fold {fold} failed";
         match entry.state {
             FoldState::Done if entry.epoch >= plan.plan.epochs => {
                 Some(format!("fold {fold} is done"))
@@ -219,9 +220,16 @@ impl Worker<'_> {
         folder.write_config(&config.to_toml())?;
         let left = super::left(&folder, &config, &device.name)?;
         let data = (data.table.clone(), data.source.clone());
+        let worker = run::event::Worker {
+            fold,
+            state: WorkerState::Training,
+            holder: Some(Holder::here(&self.args.device)),
+            device: device.name.clone(),
+            reason: None,
+        };
         let job = super::job(config, device.clone(), data, folder);
         Ok(Job {
-            only: Some(fold),
+            worker: Some(worker),
             sharing: self.args.sharing,
             resume: begun.then_some(left),
             ..job

@@ -8,7 +8,7 @@ use crate::{
     run::{
         Latest,
         channel::EventSender,
-        event::{FoldBest, FoldPlan, Preview, RunFinished},
+        event::{FoldBest, FoldPlan, Preview, RunFinished, Worker},
         folder::Folder,
         status::FoldStatus,
     },
@@ -38,8 +38,9 @@ pub struct Job {
     pub device_name: String,
     /// Reason for training on the CPU when a GPU was allowed.
     pub no_gpu: Option<String>,
-    /// The only fold to train, of a run that several processes share; the folder is the fold's.
-    pub only: Option<usize>,
+    /// This process as a worker of a run that several share: it trains only the worker's fold, whose folder
+    /// `folder` is.
+    pub worker: Option<Worker>,
     /// Number of processes that share the CPU's memory, this one included.
     pub sharing: usize,
     /// State left by an earlier process of this run.

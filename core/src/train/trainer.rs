@@ -190,6 +190,9 @@ fn folds(
     };
     let model = network(control, shown)?;
     events.send(Event::RunStarted(started(job, &spec, &model, plans.to_vec())));
+    if let Some(worker) = &job.worker {
+        events.send(Event::Worker(worker.clone()));
+    }
     let mut ready = Some((shown, model));
     control.tell_queue()?;
     for changed in job.resume.iter().flat_map(|left| &left.changed) {
@@ -211,7 +214,7 @@ fn folds(
     loop {
         let Some(number) = next else {
             // A worker takes another fold instead of waiting for this one.
-            if !control.queue.has_paused() || job.only.is_some() {
+            if !control.queue.has_paused() || job.worker.is_some() {
                 break;
             }
             if !control.wait_for_fold(place.get())? {
@@ -309,8 +312,8 @@ fn seed(job: &Job, control: &Control, fold: usize) -> u64 {
 
 /// The folds that the job trains.
 fn plans(job: &Job) -> Vec<FoldPlan> {
-    let folds =
-        job.config.train.folds.iter().filter(|&&fold| job.only.is_none_or(|only| only == fold));
+    let only = job.worker.as_ref().map(|worker| worker.fold);
+    let folds = job.config.train.folds.iter().filter(|&&fold| only.is_none_or(|only| only == fold));
     folds.map(|&fold| plan(job, fold)).collect()
 }
 

@@ -68,13 +68,17 @@ fn ordered(plan: Plan, status: Option<&Status>) -> Plan {
 
 /// Writes the state of one fold.
 fn state(status: &Status, fold: usize, path: &Path) -> io::Result<()> {
-    let folds: Vec<_> = status.folds.iter().filter(|entry| entry.fold == fold).cloned().collect();
-    let Some(entry) = folds.first() else { return Ok(()) };
     use crate::run::event::FoldState as S;
+    let mut folds: Vec<_> =
+        status.folds.iter().filter(|entry| entry.fold == fold).cloned().collect();
+    let Some(entry) = folds.first_mut() else { return Ok(()) };
+    if entry.state == S::Failed {
+        // As when one process goes on with the run.
+        entry.state = S::Waiting;
+    }
     let state = match entry.state {
-        S::Waiting | S::Paused => RunState::Waiting,
+        S::Waiting | S::Paused | S::Failed => RunState::Waiting,
         S::Done | S::Skipped => RunState::Completed,
-        S::Failed => RunState::Failed,
         S::Training | S::Validating | S::Stopped => match status.state {
             RunState::Requeued => RunState::Requeued,
             _ => RunState::Stopped,
