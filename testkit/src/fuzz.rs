@@ -112,7 +112,12 @@ pub fn message(bytes: &[u8]) {
     draw(&mut screen);
     drop(sender);
     let (commands, _) = crossbeam_channel::unbounded();
-    let handle = RunHandle { events, commands, slice_requests: Latest::default() };
+    let handle = RunHandle {
+        events,
+        commands,
+        slice_requests: Latest::default(),
+        watched: Latest::default(),
+    };
     let mut out = Vec::new();
     let _ = headless::run(State::default(), &handle, 1, &mut out);
     let steers = |b: &u8| *b < b' ' && *b != b'\n' || *b == 0x7f;

@@ -310,7 +310,7 @@ pub fn connect(folder: &Folder) -> io::Result<Connection> {
         let _ = stream.shutdown(std::net::Shutdown::Both);
     })?;
     Ok(Connection {
-        handle: RunHandle { events, commands, slice_requests },
+        handle: RunHandle { events, commands, slice_requests, watched: Latest::default() },
         journal: hello.journal,
         pid: hello.pid,
     })
