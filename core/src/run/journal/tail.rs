@@ -1,10 +1,11 @@
 //! Follows a journal that another process writes, perhaps on another host.
 
-use super::{Error, Head, Lines};
-use crate::run::event::{Event, Stamped};
+use super::{Error, Head, LONGEST_LINE, Lines};
+use crate::run::event::Event;
 use std::{
     fs::Metadata,
     hash::{DefaultHasher, Hasher},
+    io::{Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
 
@@ -47,6 +48,22 @@ impl Tail {
     /// Begins at the start of the journal `path`, which need not exist yet.
     pub fn new(path: &Path) -> Self {
         Self { path: path.into(), read: 0, file: None, lines: Vec::new(), tries: 0, time: 0.0 }
+    }
+
+    /// Begins after the last complete line of the journal `path`, or at its start if it cannot be read now.
+    pub fn from_end(path: &Path) -> Self {
+        let mut tail = Self::new(path);
+        let Ok(mut file) = crate::bounded::open(path) else { return tail };
+        let Ok(found) = file.metadata() else { return tail };
+        let from = found.len().saturating_sub(LONGEST_LINE as u64);
+        let mut bytes = Vec::new();
+        let read = file
+            .seek(SeekFrom::Start(from))
+            .and_then(|_| file.take(LONGEST_LINE as u64).read_to_end(&mut bytes));
+        if let (Ok(_), Some(end)) = (read, memchr::memrchr(b'\n', &bytes)) {
+            (tail.read, tail.file) = (from + end as u64 + 1, Some(id(&found)));
+        }
+        tail
     }
 
     /// Passes the events that were added since the last call to `take`, with their Unix time, which never
@@ -143,7 +160,7 @@ fn id(found: &Metadata) -> (u64, u64) {
 mod tests {
     use super::*;
     use crate::run::{
-        event::{Level, Log},
+        event::{Level, Log, Stamped},
         journal::Journal,
     };
 
@@ -195,6 +212,10 @@ mod tests {
         let mut journal = Journal::open(&path).unwrap();
         journal.append(&logged("f", 1.5)).unwrap();
         assert_eq!(new(&mut tail), ["f"]);
+        let mut late = Tail::from_end(&path);
+        assert!(new(&mut late).is_empty());
+        journal.append(&logged("g", 3.5)).unwrap();
+        assert_eq!(new(&mut late), ["g"]);
         std::fs::remove_file(&path).unwrap();
         assert!(new(&mut tail).is_empty());
         std::fs::write(&path, "no journal\n").unwrap();
