@@ -114,7 +114,7 @@ fn steer(args: &cli::Steer, fold: Option<usize>, command: Command) -> Result<Exi
 fn steer_shared(folder: &Folder, args: &cli::Steer, request: Request) -> Result<ExitCode> {
     let name = &folder.name;
     let timeout = Duration::from_secs(args.timeout);
-    let handle = watch::steer(folder, timeout.mul_f64(0.9).min(LATE))?;
+    let handle = watch::steer(folder, timeout.mul_f64(0.75).min(LATE))?;
     let gone = || eyre!("{name}: it cannot be followed any more; see `rsna-tui runs`");
     handle.commands.send(request).map_err(|_| gone())?;
     let (mut done, mut late) = (BTreeMap::new(), Vec::new());

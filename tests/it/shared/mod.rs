@@ -1,6 +1,7 @@
 //! A run that several processes train, watched and steered as one. The workers are threads of this process
 //! that claim folds, write journals and answer requests; some of them say that they are on another host.
 
+mod commands;
 mod steer;
 mod watch;
 
