@@ -60,7 +60,9 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
     }
     if folder.is_shared() {
         // It is followed even after its end: somebody may go on with it.
-        evaluated(&folder, &mut state);
+        if state.finished.is_some() {
+            evaluated(&folder, &mut state);
+        }
     } else if upto.is_none() {
         state.attached = true;
         state.disconnected();

@@ -35,6 +35,12 @@ pub(super) fn connect(folder: &Folder) -> Result<(RunHandle, Option<u64>)> {
             match crate::run::control_socket::connect(folder) {
                 Ok(connection) => return Ok((connection.handle, Some(connection.journal))),
                 Err(_) if start.elapsed() < SOON => std::thread::sleep(SOON / 50),
+                Err(error) if folder.run() != folder.path() => bail!(
+                    "{} is being trained by a process that cannot be reached from here: {error}; \
+                     attach to its run, {}",
+                    folder.name,
+                    folder.run().display()
+                ),
                 Err(error) => bail!(
                     "{} is being trained, but its process cannot be reached through {}: {error}",
                     folder.name,

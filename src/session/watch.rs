@@ -8,7 +8,6 @@ use crate::run::{
     event::{Outcome, Planned, Queue, RunFinished, RunStarted, Stamped, Worker},
     folder::Folder,
     shared::Plan,
-    status,
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use eyre::{Result, eyre};
@@ -59,7 +58,7 @@ pub fn watch(run: &Folder, reader: Option<RunHandle>) -> Result<Watched> {
     let folds = watch.known.plan.folds();
     let pictures = Pictures {
         run: run.clone(),
-        start: watch.journals.start,
+        clock: watch.journals.clock.clone(),
         fold: folds.into_iter().find(|fold| watch.workers.held(*fold).is_some()),
         events: watch.events.clone(),
         reader,
@@ -96,8 +95,6 @@ struct Watch {
     ended: Option<Outcome>,
     /// How the run has ended as it was told.
     over: Option<Outcome>,
-    /// Time of the newest event.
-    at: f64,
     /// Nobody receives the events any more.
     gone: bool,
 }
@@ -128,7 +125,6 @@ impl Watch {
             epochs: 0,
             ended: None,
             over: None,
-            at: 0.0,
             gone: false,
         };
         Ok((watch, handle, commands))
@@ -149,7 +145,7 @@ impl Watch {
         // The claims first: a worker that ends meanwhile is still followed.
         let changed = self.begin();
         let journals = self.journals.past();
-        self.at = self.journals.at();
+        let at = self.journals.clock.now();
         let of = |at, event| Stamped { at, event, fold: None };
         let mut past = vec![
             of(0.0, Event::RunStarted(self.started())),
@@ -157,8 +153,7 @@ impl Watch {
         ];
         past.extend(journals.into_iter().filter(|stamped| passes(&stamped.event)));
         // A fold's last event may be older than its state.
-        past.push(of(self.at, Event::Queue(self.told.clone())));
-        let at = self.now();
+        past.push(of(at, Event::Queue(self.told.clone())));
         past.extend(changed.into_iter().map(|worker| of(at, Event::Worker(worker))));
         if let Some(outcome) = self.known.outcome(&self.workers) {
             (self.ended, self.over) = (Some(outcome), Some(outcome));
@@ -214,7 +209,6 @@ impl Watch {
         let (workers, steering) = (&self.workers, &self.steering);
         let wanted = |fold: usize| all || workers.held(fold).is_some() || steering.waits_for(fold);
         for stamped in self.journals.news(wanted) {
-            self.at = self.at.max(stamped.at);
             if !self.steering.hear(&stamped) && passes(&stamped.event) {
                 self.send(stamped);
             }
@@ -310,6 +304,7 @@ impl Watch {
         self.steering.pass(&self.run, request, folds, refused);
         self.known.look(&self.run);
         self.tell_queue();
+        self.hear(false);
         for event in self.steering.settle(&self.workers) {
             self.tell(event);
         }
@@ -330,7 +325,7 @@ impl Watch {
 
     /// Sends an event of this watch's own.
     fn tell(&mut self, event: Event) {
-        let at = self.now();
+        let at = self.journals.clock.now();
         self.send(Stamped { at, event, fold: None });
     }
 
@@ -340,14 +335,6 @@ impl Watch {
             return;
         }
         self.gone |= self.events.send(stamped).is_err();
-    }
-
-    /// Seconds of the run. They stand still while nobody trains it.
-    fn now(&mut self) -> f64 {
-        if self.workers.any() {
-            self.at = self.at.max(status::now() - self.journals.start);
-        }
-        self.at
     }
 
     /// The run as it is announced.

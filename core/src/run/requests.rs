@@ -220,6 +220,19 @@ mod tests {
         send(&folder, 0, request(5)).unwrap();
         assert_eq!(commands.recv_timeout(PATIENCE), Ok(request(5)));
         println!("heard after {:?}", begun.elapsed());
+        // Looking in vain costs next to nothing.
+        let mut inbox = Inbox {
+            path: folder.requests(),
+            claim: 0,
+            events: events.clone(),
+            commands: handle.commands.clone(),
+            complained: false,
+        };
+        let (begun, looks) = (Instant::now(), 1000);
+        assert!((0..looks).all(|_| inbox.look()));
+        let cost = begun.elapsed() / looks;
+        println!("a look takes {cost:?}, {:?} apart", EVERY);
+        assert!(cost < EVERY / 200, "{cost:?}");
         drop(listener);
         assert_eq!(fs::read_dir(folder.requests()).unwrap().count(), 0);
         assert!(commands.is_empty());

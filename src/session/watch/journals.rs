@@ -7,7 +7,13 @@ use crate::run::{
     journal::Tail,
 };
 use rayon::prelude::*;
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 /// Most lines read of all journals together when a run is opened; of more, some steps are left out.
 const MOST_LINES: usize = 200_000;
@@ -18,7 +24,26 @@ const MOST_NEWS: usize = 20_000;
 pub(super) struct Journals {
     folds: Vec<Of>,
     /// Unix time of second 0.
-    pub(super) start: f64,
+    start: f64,
+    /// The newest event's time.
+    pub(super) clock: Clock,
+}
+
+/// The newest time of a run, in its seconds: for events that no journal has. This host's own clock may be
+/// another than those of the workers.
+#[derive(Clone, Default)]
+pub(super) struct Clock(Arc<AtomicU64>);
+
+impl Clock {
+    /// Moves it forward to `at`, if it is behind.
+    pub(super) fn advance(&self, at: f64) {
+        // The bits of numbers that are not negative are in the numbers' order.
+        self.0.fetch_max(at.max(0.0).to_bits(), Ordering::Relaxed);
+    }
+
+    pub(super) fn now(&self) -> f64 {
+        f64::from_bits(self.0.load(Ordering::Relaxed))
+    }
 }
 
 /// A fold's journal.
@@ -52,7 +77,7 @@ impl Journals {
             skipped: Vec::new(),
             told: None,
         };
-        Self { folds: folds.iter().map(of).collect(), start: created }
+        Self { folds: folds.iter().map(of).collect(), start: created, clock: Clock::default() }
     }
 
     /// Reads everything so far, ordered by time.
@@ -74,6 +99,7 @@ impl Journals {
             past.extend(problem.map(|event| of.stamped(event, 0.0, earliest)));
         }
         past.sort_by(|a, b| a.at.total_cmp(&b.at));
+        past.iter().for_each(|stamped| self.clock.advance(stamped.at));
         past
     }
 
@@ -88,17 +114,13 @@ impl Journals {
             news.extend(problem.map(|event| of.stamped(event, 0.0, start)));
         }
         news.sort_by(|a, b| a.at.total_cmp(&b.at));
+        news.iter().for_each(|stamped| self.clock.advance(stamped.at));
         news
     }
 
     /// What all workers left out.
     pub(super) fn skipped(&self) -> Vec<SkippedStudy> {
         self.folds.iter().flat_map(|of| of.skipped.clone()).collect()
-    }
-
-    /// The newest time of all.
-    pub(super) fn at(&self) -> f64 {
-        self.folds.iter().map(|of| of.at).fold(0.0, f64::max)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Pictures of the fold that is watched. No journal has them: they come from its worker's socket, if it runs
 //! on this host. Slices that are asked for can also be read here.
 
+use super::journals::Clock;
 #[cfg(unix)]
 use crate::run::control_socket;
 use crate::run::{
@@ -9,7 +10,6 @@ use crate::run::{
     claim::Newest,
     event::{SliceContent, SliceReply, Stamped},
     folder::Folder,
-    status,
 };
 use crossbeam_channel::{Receiver, Sender, never, select};
 use std::{thread, time::Duration};
@@ -20,8 +20,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// What passes pictures on.
 pub(super) struct Pictures {
     pub(super) run: Folder,
-    /// Unix time of second 0.
-    pub(super) start: f64,
+    pub(super) clock: Clock,
     /// The fold that is watched.
     pub(super) fold: Option<usize>,
     pub(super) events: Sender<Stamped>,
@@ -84,8 +83,7 @@ impl Pictures {
 
     fn send(&self, event: Event, fold: Option<usize>) {
         if event.is_picture() {
-            let at = (status::now() - self.start).max(0.0);
-            let _ = self.events.send(Stamped { at, event, fold });
+            let _ = self.events.send(Stamped { at: self.clock.now(), event, fold });
         }
     }
 }

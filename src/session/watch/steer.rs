@@ -93,7 +93,9 @@ impl Steering {
                     let Some(index) = asked.workers.iter().position(is) else { continue };
                     match &ack.refused {
                         Some(why) => {
-                            asked.refused.push(format!("fold {fold}: {why}"));
+                            let named = why.starts_with(&format!("fold {fold} "));
+                            let of = if named { String::new() } else { format!("fold {fold}: ") };
+                            asked.refused.push(of + why);
                             asked.workers.remove(index);
                         }
                         // It still has to save and end.

@@ -19,6 +19,8 @@ use std::{
 
 /// Time between two questions to Slurm, for all jobs together.
 const ASK_EVERY: Duration = Duration::from_secs(15);
+/// Longest wait for the first answer.
+const AT_FIRST: Duration = Duration::from_millis(500);
 /// Most bytes of the file of the run's jobs.
 const LONGEST_JOBS: u64 = 16 << 20;
 /// Most jobs that are asked about.
@@ -58,13 +60,13 @@ impl Workers {
 
     /// Looks at the claims of `folds`, and at what Slurm has said of the run's jobs. Returns what changed.
     pub(super) fn look(&mut self, run: &Folder, folds: &[usize]) -> Vec<Worker> {
-        let mut changed: Vec<Worker> =
-            folds.iter().filter_map(|&fold| self.look_at(run, fold)).collect();
         let remote = self.seen.values().filter_map(|seen| {
             let job = seen.record.holder.job.as_ref()?;
             (seen.record.released.is_none()).then_some(job.array.map_or(job.id, |(job, _)| job))
         });
         self.slurm.ask(run, remote.collect());
+        let mut changed: Vec<Worker> =
+            folds.iter().filter_map(|&fold| self.look_at(run, fold)).collect();
         let held: BTreeSet<usize> =
             folds.iter().copied().filter(|fold| self.held(*fold).is_some()).collect();
         changed.extend(self.slurm.pending(folds, &held));
@@ -179,7 +181,7 @@ impl Slurm {
         if self.answer.is_some() || self.asked.is_some_and(|asked| asked.elapsed() < ASK_EVERY) {
             return;
         }
-        self.asked = Some(Instant::now());
+        let is_first = self.asked.replace(Instant::now()).is_none();
         let path = run.path().join("slurm").join("jobs.json");
         let read = bounded::read(&path, LONGEST_JOBS).ok();
         let read = read.and_then(|bytes| serde_json::from_slice::<Jobs>(&bytes).ok());
@@ -195,7 +197,11 @@ impl Slurm {
             let _ = sender.send(rows.map(|rows| (jobs, rows)));
         };
         if std::thread::Builder::new().name("slurm".into()).spawn(ask).is_ok() {
-            self.answer = Some(answer);
+            // What is shown first should say what is pending.
+            match is_first.then(|| answer.recv_timeout(AT_FIRST)) {
+                Some(Ok(said)) => self.said = said,
+                _ => self.answer = Some(answer),
+            }
         }
     }
 
