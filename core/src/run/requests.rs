@@ -12,6 +12,7 @@ use super::{
     event::{Ack, Event, Level},
     folder::{Folder, write_atomically},
     holder::Holder,
+    remote::Shared,
     status,
 };
 use crate::bounded;
@@ -22,7 +23,7 @@ use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Maximum size of a request's file in bytes.
@@ -31,6 +32,8 @@ const LONGEST: u64 = 4096;
 const MOST: usize = 64;
 /// Most entries of the folder that are looked at.
 const MOST_ENTRIES: usize = 10_000;
+/// Time for which the journal is flushed at once after a request.
+const ANSWERED: Duration = Duration::from_secs(30);
 /// Time between two looks into the folder.
 const EVERY: Duration = Duration::from_millis(100);
 
@@ -106,6 +109,8 @@ pub fn listen(
         events: events.clone(),
         commands: commands.clone(),
         complained: false,
+        journal: Shared::new(&folder.journal()),
+        taken: None,
     };
     let (going_on, end) = channel::<()>(0);
     let look = move || {
@@ -122,11 +127,16 @@ struct Inbox {
     commands: Sender<Request>,
     /// A file that is no request was reported.
     complained: bool,
+    /// The answers.
+    journal: Shared,
+    /// When the newest request was taken.
+    taken: Option<Instant>,
 }
 
 impl Inbox {
     /// Obeys what is there. Returns false once there is no trainer.
     fn look(&mut self) -> bool {
+        self.journal.flush(self.taken.is_some_and(|at| at.elapsed() < ANSWERED));
         // List the folder anew: NFS may remember that a name was absent. Mostly there is none.
         let Ok(entries) = fs::read_dir(&self.path) else { return true };
         let name = |entry: io::Result<fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
@@ -174,7 +184,10 @@ impl Inbox {
                 self.events.send(Event::Ack(Ack::of(request, Some(why.into()))));
                 true
             }
-            Ok(Sent { request, .. }) => self.commands.send(request).is_ok(),
+            Ok(Sent { request, .. }) => {
+                self.taken = Some(Instant::now());
+                self.commands.send(request).is_ok()
+            }
             Err(_) => true,
         }
     }
@@ -192,7 +205,6 @@ impl Inbox {
 mod tests {
     use super::*;
     use crate::run::{Command, channel::channel};
-    use std::time::Instant;
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -227,6 +239,8 @@ mod tests {
             events: events.clone(),
             commands: handle.commands.clone(),
             complained: false,
+            journal: Shared::new(&folder.journal()),
+            taken: None,
         };
         let (begun, looks) = (Instant::now(), 1000);
         assert!((0..looks).all(|_| inbox.look()));
