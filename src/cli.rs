@@ -2,11 +2,13 @@
 
 mod examples;
 mod scores;
+mod steer;
 mod train;
 mod weights;
 mod work;
 
 pub use scores::{Evaluate, Network, Predict};
+pub use steer::{Fold, Plan, Steer, SteerFold, Stop};
 pub use train::Train;
 use train::flag;
 pub use weights::{Export, Import, Weights, WeightsFormat};
@@ -14,7 +16,6 @@ pub use work::{Create, Work};
 
 use crate::{
     config::{self, Difficulty, Set},
-    run::FoldAction,
     train::faults::Faults,
 };
 use clap::{Args, Parser, Subcommand};
@@ -63,13 +64,13 @@ pub enum Command {
     /// Write the weights of a fold for PyTorch or as ONNX
     Export(Export),
     /// Pause a run after the step at hand
-    Pause(Steer),
+    Pause(SteerFold),
     /// Let a paused run go on
-    Unpause(Steer),
+    Unpause(SteerFold),
     /// Save and end a run after the step at hand
     Stop(Stop),
     /// Save a run's weights now and go on
-    Checkpoint(Steer),
+    Checkpoint(SteerFold),
     /// Give a run more epochs, or another learning rate to end at, from the next step on
     Plan(Plan),
     /// Start, pause, reorder, give up, bring back or train again one fold of a run
@@ -208,54 +209,6 @@ pub enum Format {
     Markdown,
     /// Every step and every epoch: steps.csv and epochs.csv
     Csv,
-}
-
-/// Which run to steer.
-#[derive(Debug, Args)]
-pub struct Steer {
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub named: NamedRun,
-    /// Seconds to wait for the run's answer
-    #[arg(long, default_value_t = 600, value_name = "S")]
-    pub timeout: u64,
-}
-
-/// `rsna-tui stop`
-#[derive(Debug, Args)]
-pub struct Stop {
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub steer: Steer,
-    /// Finish the epoch at hand with its validation first
-    #[arg(long)]
-    pub after_epoch: bool,
-}
-
-/// `rsna-tui plan`
-#[derive(Debug, Args)]
-pub struct Plan {
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub steer: Steer,
-    /// Epochs a fold, more than it has; folds that are done go on
-    #[arg(long, value_name = "N")]
-    pub epochs: Option<usize>,
-    /// The learning rate that the schedule falls to
-    #[arg(long, value_name = "RATE")]
-    pub min_learning_rate: Option<f64>,
-}
-
-/// `rsna-tui fold`
-#[derive(Debug, Args)]
-pub struct Fold {
-    /// What to do
-    pub action: FoldAction,
-    /// The fold's number
-    pub fold: usize,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub steer: Steer,
 }
 
 /// `rsna-tui phantom`

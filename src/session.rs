@@ -25,13 +25,15 @@ mod selftest;
 mod share;
 mod show;
 mod signals;
+mod steer;
 mod tensorboard;
 mod trained;
 mod trained_studies;
+mod watch;
 mod work;
 mod workers;
 
-pub use attach::{attach, fold, plan, runs, steer};
+pub use attach::{attach, runs};
 pub use augment::augment;
 pub use bench::bench;
 pub use check::check;
@@ -46,6 +48,8 @@ pub use report_file::report;
 pub use selftest::selftest;
 pub use share::create;
 pub use signals::outlive_file_size_limit;
+pub use steer::{fold, plan, steer_fold};
+pub use watch::{Watched, watch};
 pub use work::work;
 
 use crate::{

@@ -5,35 +5,30 @@ use super::{
     named_run::{named_run, runs_dir},
     recorded,
     signals::Signals,
+    steer::connect,
+    watch::{Watched, watch},
 };
 use crate::{
     bounded, cli,
     config::{Config, RequeueSignal},
     headless, print,
     run::{
-        Command, Event, Request,
+        Event,
         channel::{RunHandle, channel},
-        event::{Stamped, Worst},
+        event::{FoldState, Stamped, Worst},
         folder::Folder,
-        rules,
-        status::{RunState, Status},
     },
     train::slice_reader::SliceReader,
     tui,
-    view::{Fold, State, format, runs, text},
+    view::{Fold, State, format, runs},
 };
 use crossbeam_channel::never;
-use eyre::{Result, bail, eyre};
-use std::{
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use eyre::{Result, eyre};
+use std::process::ExitCode;
 use unicode_width::UnicodeWidthStr;
 
 /// Maximum size of the file of worst studies, in bytes.
 const LONGEST_WORST: u64 = 16 << 20;
-/// Time for a process that has just started to listen on its socket.
-const SOON: Duration = Duration::from_secs(5);
 
 /// Runs `rsna-tui attach`: the dashboard for a run of another process, or for a finished one.
 pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
@@ -41,19 +36,10 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
     let dir = folder.dir().to_owned();
     let config = Config::load(Some(&folder.config()), false, &[])?;
     let signals = Signals::listen(RequeueSignal::None.into())?;
-    let (mut handle, upto) = match folder.is_in_use() {
-        true => connect(&folder)?,
-        // No trainer hears it.
-        false => (channel(None, 0.0).2, None),
+    let Opened { mut handle, mut state, upto, is_trained } = match folder.is_shared() {
+        true => shared(&folder, &config)?,
+        false => alone(&folder)?,
     };
-    let (mut state, strange) = State::of_journal(&folder.journal(), upto)?;
-    if strange > 0 {
-        print::warn(format_args!("{strange} lines of {} are damaged", folder.journal().display()));
-    }
-    if upto.is_some() {
-        // It is running, even if the journal contains an end.
-        (state.finished, state.vanished) = (None, false);
-    }
     let name = folder.name.clone();
     if args.no_tui || super::plain::is_needed() {
         signals.end_at_once();
@@ -62,20 +48,27 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
             print::line(state.status());
             return Ok(ExitCode::SUCCESS);
         }
+        if !is_trained && folder.is_shared() {
+            let done = state.folds.iter().filter(|fold| fold.state == FoldState::Done).count();
+            let all = state.folds.len();
+            print::line(format_args!("nobody trains {name} now; {done} of {all} folds are done"));
+            return Ok(ExitCode::SUCCESS);
+        }
         headless::run(state, &handle, config.run.log_every_steps, &mut print::Lines)
             .map_err(failed)?;
         return Ok(ExitCode::SUCCESS);
     }
-    if upto.is_none() {
+    if folder.is_shared() {
+        // It is followed even after its end: somebody may go on with it.
+        if state.finished.is_some() {
+            evaluated(&folder, &mut state);
+        }
+    } else if upto.is_none() {
         state.attached = true;
         state.disconnected();
         evaluated(&folder, &mut state);
         // Slices can still be shown if their files are there.
-        if let Ok(data) = recorded::read(&folder, &config) {
-            let (events, _, alone) = channel(None, 0.0);
-            let reader = SliceReader::new(config.clone(), data.table, data.source);
-            let requests = alone.slice_requests.taker();
-            reader.compared_with(data.record).open(requests, never(), &events);
+        if let Some(alone) = reader(&folder, &config) {
             (handle, state.reads_slices) = (alone, true);
         }
     }
@@ -88,6 +81,55 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
         print::line(format_args!("{name} goes on; look again: rsna-tui attach {name}"));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A run that was opened to be shown.
+struct Opened {
+    handle: RunHandle,
+    state: State,
+    /// Bytes of the journal so far, if a process trains the run alone.
+    upto: Option<u64>,
+    is_trained: bool,
+}
+
+/// Opens a run of one process.
+fn alone(folder: &Folder) -> Result<Opened> {
+    let (handle, upto) = match folder.is_in_use() {
+        true => connect(folder)?,
+        // No trainer hears it.
+        false => (channel(None, 0.0).2, None),
+    };
+    let (mut state, strange) = State::of_journal(&folder.journal(), upto)?;
+    if strange > 0 {
+        print::warn(format_args!("{strange} lines of {} are damaged", folder.journal().display()));
+    }
+    if upto.is_some() {
+        // It is running, even if the journal contains an end.
+        (state.finished, state.vanished) = (None, false);
+    }
+    Ok(Opened { handle, state, upto, is_trained: upto.is_some() })
+}
+
+/// Opens a run that several processes train.
+fn shared(folder: &Folder, config: &Config) -> Result<Opened> {
+    let reader = reader(folder, config);
+    let reads_slices = reader.is_some();
+    let Watched { past, handle, is_trained } = watch(folder, reader)?;
+    let mut state = State::default();
+    past.iter().for_each(|stamped| state.apply(stamped));
+    state.alerts.settle();
+    state.reads_slices = reads_slices;
+    Ok(Opened { handle, state, upto: None, is_trained })
+}
+
+/// Somebody who reads a run's slices, if their files are there.
+fn reader(folder: &Folder, config: &Config) -> Option<RunHandle> {
+    let data = recorded::read(folder, config).ok()?;
+    let (events, _, alone) = channel(None, 0.0);
+    let reader = SliceReader::new(config.clone(), data.table, data.source);
+    let requests = alone.slice_requests.taker();
+    reader.compared_with(data.record).open(requests, never(), &events);
+    Some(alone)
 }
 
 /// Adds the worst studies from a finished run's evaluation, if it has been evaluated.
@@ -104,111 +146,6 @@ fn evaluated(folder: &Folder, state: &mut State) {
         }
         state.apply(&Stamped::new(state.at, Event::Worst(worst)));
     }
-}
-
-/// Connects to the training process. Returns the length of the journal so far, too.
-fn connect(folder: &Folder) -> Result<(RunHandle, Option<u64>)> {
-    #[cfg(unix)]
-    {
-        let start = Instant::now();
-        loop {
-            match crate::run::control_socket::connect(folder) {
-                Ok(connection) => return Ok((connection.handle, Some(connection.journal))),
-                Err(_) if start.elapsed() < SOON => std::thread::sleep(SOON / 50),
-                Err(error) => bail!(
-                    "{} is being trained, but its process cannot be reached through {}: {error}",
-                    folder.name,
-                    folder.socket().display()
-                ),
-            }
-        }
-    }
-    #[cfg(not(unix))]
-    bail!("{} is being trained; attach: expected a Unix system", folder.name)
-}
-
-/// Runs `rsna-tui pause` and so on: sends the command to the training process and waits for the answer.
-pub fn steer(args: &cli::Steer, command: Command) -> Result<ExitCode> {
-    let folder = named_run(&args.named)?;
-    let name = &folder.name;
-    if !folder.is_in_use() {
-        let completed = Status::read(&folder.state()).is_ok_and(|s| s.state == RunState::Completed);
-        match completed {
-            true => bail!(
-                "{name} is not being trained: it is completed; `rsna-tui resume {name} --epochs N` \
-                 trains it for longer"
-            ),
-            false => bail!(
-                "{name} is not being trained: see `rsna-tui runs`; `rsna-tui resume {name}` goes on \
-                 with it"
-            ),
-        }
-    }
-    let (handle, _) = connect(&folder)?;
-    let mut done = None;
-    let gone = || eyre!("{name}: its process has ended; see `rsna-tui runs`");
-    // Processes that steer at the same time have different ids.
-    let request = Request::numbered(std::process::id().into(), command);
-    handle.commands.send(request).map_err(|_| gone())?;
-    let end = Instant::now() + Duration::from_secs(args.timeout);
-    loop {
-        let Ok(stamped) = handle.events.recv_deadline(end) else {
-            if Instant::now() < end {
-                // A successful stop also closes the connection.
-                return match command {
-                    Command::StopNow | Command::StopAfterEpoch => Ok(ExitCode::SUCCESS),
-                    _ => Err(gone()),
-                };
-            }
-            bail!(
-                "{name}: asked, but not answered in {} s: a long step, or validation; it will be done \
-                 all the same",
-                args.timeout
-            );
-        };
-        done = in_words(&stamped.event).or(done);
-        match rules::answer(request, &stamped.event) {
-            None => {}
-            Some(Ok(())) => {
-                let done = format::sanitized(&done.unwrap_or_default());
-                print::line(format_args!("{name}: {done}"));
-                return Ok(ExitCode::SUCCESS);
-            }
-            Some(Err(why)) => bail!("{name}: {}", format::sanitized(why)),
-        }
-    }
-}
-
-/// Describes the completed action that `event` reports.
-fn in_words(event: &Event) -> Option<String> {
-    match event {
-        Event::Queue(queue) => {
-            let folds = queue.folds.iter();
-            let folds = folds.map(|q| format!("{} {}", q.fold, crate::view::word(q.state)));
-            Some(format!("folds: {}", folds.collect::<Vec<_>>().join(", ")))
-        }
-        Event::Planned(_) | Event::Trainer(_) | Event::Checkpoint(_) | Event::RunFinished(_) => {
-            text::of_event(event).map(|(_, text)| text)
-        }
-        _ => None,
-    }
-}
-
-/// Runs `rsna-tui plan`.
-pub fn plan(args: &cli::Plan) -> Result<ExitCode> {
-    let (epochs, min_learning_rate) = (args.epochs, args.min_learning_rate);
-    if epochs.is_none() && min_learning_rate.is_none() {
-        bail!("plan: expected --epochs N, --min-learning-rate RATE, or both");
-    }
-    if let Some(rate) = min_learning_rate.filter(|rate| !rate.is_finite()) {
-        bail!("--min-learning-rate {rate}: expected a number");
-    }
-    steer(&args.steer, Command::Plan { epochs, min_learning_rate })
-}
-
-/// Runs `rsna-tui fold`.
-pub fn fold(args: &cli::Fold) -> Result<ExitCode> {
-    steer(&args.steer, Command::Fold { fold: args.fold, action: args.action })
 }
 
 /// Runs `rsna-tui runs`: one line per run.

@@ -2,15 +2,16 @@
 
 use super::{detach, monitor::Monitor, on_alert::Hook, previews, signals::Signals, tensorboard};
 #[cfg(unix)]
-use crate::run::{control_socket, event::Level};
+use crate::run::control_socket;
 use crate::{
     config::Config,
     headless, print,
     run::{
         Command,
         channel::{EventSender, RunHandle},
-        event::Outcome,
+        event::{Level, Outcome},
         folder::Folder,
+        requests::{self, Listener},
     },
     train::{
         faults::Faults,
@@ -100,6 +101,7 @@ pub(super) fn train_until(
         trainer::spawn_with(job, faults, keep).map_err(|e| eyre!("{e}"))?;
     signals.command_through(&handle);
     let server = listen(&folder, &events, &handle);
+    let _requests = take_requests(&folder, &events, &handle);
     let monitor = Monitor::start(&folder, &events);
     drop(events);
     if front_end == FrontEnd::Background {
@@ -179,6 +181,19 @@ fn listen(
 #[cfg(not(unix))]
 fn listen(_: &Folder, _: &EventSender, _: &RunHandle) -> Option<()> {
     None
+}
+
+/// Takes requests of other hosts, if this process trains a fold of a run that several share.
+fn take_requests(folder: &Folder, events: &EventSender, handle: &RunHandle) -> Option<Listener> {
+    folder.guard()?;
+    match requests::listen(folder, events, &handle.commands) {
+        Ok(listener) => Some(listener),
+        Err(error) => {
+            let message = format!("no thread to take requests of other hosts: {error}");
+            events.log(Level::Warn, message);
+            None
+        }
+    }
 }
 
 /// Reads the state before this process from the run's journal.

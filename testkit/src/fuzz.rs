@@ -20,6 +20,7 @@ use rsna_tui::{
         channel::RunHandle,
         event::Stamped,
         journal::{self, Known},
+        requests::Sent,
         status::Status,
     },
     study::{Record, Table, slices},
@@ -89,7 +90,8 @@ pub fn journal(bytes: &[u8]) {
     }
 }
 
-/// Reads messages of a socket: a client's commands and the trainer's events, one per line.
+/// Reads messages of a socket: a client's commands and the trainer's events, one per line. A line may also be
+/// a request by file.
 pub fn message(bytes: &[u8]) {
     let mut screen = Screen::new(Pictures::Blocks, Appearance::PLAIN, Keymap::default());
     let (sender, events) = crossbeam_channel::unbounded::<Stamped>();
@@ -102,6 +104,10 @@ pub fn message(bytes: &[u8]) {
                 screen.state.command_given(request.command);
             }
         }
+        if let Ok(sent) = Sent::of_bytes(line) {
+            let text = serde_json::to_vec(&sent).expect("plain data");
+            assert_eq!(Sent::of_bytes(&text), Ok(sent));
+        }
         if let Some(stamped) = journal::parse(line) {
             let again = journal::parse(&journal::line(&stamped));
             assert_eq!(format!("{again:?}"), format!("{:?}", Some(&stamped)));
@@ -112,7 +118,12 @@ pub fn message(bytes: &[u8]) {
     draw(&mut screen);
     drop(sender);
     let (commands, _) = crossbeam_channel::unbounded();
-    let handle = RunHandle { events, commands, slice_requests: Latest::default() };
+    let handle = RunHandle {
+        events,
+        commands,
+        slice_requests: Latest::default(),
+        watched: Latest::default(),
+    };
     let mut out = Vec::new();
     let _ = headless::run(State::default(), &handle, 1, &mut out);
     let steers = |b: &u8| *b < b' ' && *b != b'\n' || *b == 0x7f;

@@ -12,7 +12,12 @@ fn handle(events: Vec<Stamped>) -> RunHandle {
     let (sender, receiver) = crossbeam_channel::unbounded();
     let (commands, _) = crossbeam_channel::unbounded();
     events.into_iter().for_each(|e| sender.send(e).unwrap());
-    RunHandle { events: receiver, commands, slice_requests: Latest::default() }
+    RunHandle {
+        events: receiver,
+        commands,
+        slice_requests: Latest::default(),
+        watched: Latest::default(),
+    }
 }
 
 fn script() -> Script {

@@ -28,6 +28,7 @@ mod report;
 mod scaler;
 mod screens;
 mod selftest;
+mod shared;
 mod tensorboard;
 mod tiny;
 mod trained_on;

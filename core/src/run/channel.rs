@@ -137,6 +137,8 @@ pub struct RunHandle {
     pub commands: Sender<Request>,
     /// The requested slice. The slice reader answers it, not the trainer, also during steps and pauses.
     pub slice_requests: Latest<SliceRequest>,
+    /// The fold that is watched, in a run that several processes train: pictures come from its worker.
+    pub watched: Latest<usize>,
 }
 
 /// Makes the trainer's ends and those of the run's own view. `before`: seconds of the run before this
@@ -150,8 +152,12 @@ pub fn channel(
     let watchers = vec![Watcher { sender, own: true }];
     let hub = Hub { journal, trouble: None, watchers, dropped: 0, over: false };
     let sender = EventSender { hub: Arc::new(Mutex::new(hub)), start: Instant::now(), before };
-    let handle =
-        RunHandle { events: receiver, commands: command_sender, slice_requests: Latest::default() };
+    let handle = RunHandle {
+        events: receiver,
+        commands: command_sender,
+        slice_requests: Latest::default(),
+        watched: Latest::default(),
+    };
     (sender, command_receiver, handle)
 }
 

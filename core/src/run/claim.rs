@@ -333,6 +333,11 @@ impl std::fmt::Debug for Guard {
 }
 
 impl Guard {
+    /// Number of the claim, from 1.
+    pub fn number(&self) -> u64 {
+        self.0.number
+    }
+
     /// Reads the claims. For large files, before they are put into place.
     ///
     /// Errors: when the claim is lost, or cannot be read.

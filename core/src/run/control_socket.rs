@@ -3,7 +3,8 @@
 //!
 //! A client sends `{"message":"watch"}` and receives `{"type":"hello","version":1,"journal":BYTES,
 //! "pid":PID}`: the length of the journal so far, then every later event in the journal's format,
-//! pictures included. `{"message":"command","command":"pause"}` and so on (see
+//! pictures included; with `"pictures":true` only the pictures, which no journal has. `{"message":"command",
+//! "command":"pause"}` and so on (see
 //! [`Command`](super::Command)) steer the run, and `{"message":"look","fold":0,"epoch":1,"seed":0,
 //! "study":UID,"vertebra":3,"slice":7}` requests a slice; the answers are events. A command may carry a
 //! number, `"id":7`, which the `answer` event repeats.
@@ -49,7 +50,11 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 #[serde(tag = "message", rename_all = "snake_case")]
 pub enum Message {
     /// Send the run's events.
-    Watch,
+    Watch {
+        /// Send only the pictures, which the journal does not have.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pictures: bool,
+    },
     /// A command for the trainer.
     Command(Request),
     /// A request for a slice.
@@ -171,14 +176,14 @@ fn attend(
     let mut line = Vec::new();
     while bounded_line(&mut reader, LONGEST_MESSAGE, &mut line)? {
         match parse_message(&line) {
-            Ok(Message::Watch) if watching => {}
-            Ok(Message::Watch) => {
+            Ok(Message::Watch { .. }) if watching => {}
+            Ok(Message::Watch { pictures }) => {
                 watching = true;
                 let stream = stream.try_clone()?;
                 stream.set_write_timeout(Some(PATIENCE))?;
                 let (journal, received) = events.watch();
                 thread::Builder::new().name("watcher".into()).spawn(move || {
-                    let _ = tell(&stream, journal, &received);
+                    let _ = tell(&stream, journal, pictures, &received);
                     let _ = stream.shutdown(std::net::Shutdown::Both);
                 })?;
             }
@@ -195,7 +200,12 @@ fn attend(
 }
 
 /// Sends events to a client until it disconnects or the run ends.
-fn tell(stream: &UnixStream, journal: u64, events: &Receiver<Stamped>) -> io::Result<()> {
+fn tell(
+    stream: &UnixStream,
+    journal: u64,
+    pictures: bool,
+    events: &Receiver<Stamped>,
+) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(1 << 16, stream);
     let pid = std::process::id();
     let hello = Hello { r#type: "hello".into(), version: VERSION, journal, pid };
@@ -213,7 +223,9 @@ fn tell(stream: &UnixStream, journal: u64, events: &Receiver<Stamped>) -> io::Re
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         };
         loop {
-            out.write_all(&journal::line(&stamped))?;
+            if !pictures || stamped.event.is_picture() {
+                out.write_all(&journal::line(&stamped))?;
+            }
             match events.try_recv() {
                 Ok(next) => stamped = next,
                 Err(_) => break,
@@ -250,15 +262,37 @@ pub struct Connection {
 ///
 /// Errors: when nothing listens there, or it speaks another protocol.
 pub fn connect(folder: &Folder) -> io::Result<Connection> {
+    connected_to(folder, false)
+}
+
+/// Like [`connect`], for pictures only.
+///
+/// Errors: as for [`connect`].
+pub fn connect_for_pictures(folder: &Folder) -> io::Result<Connection> {
+    connected_to(folder, true)
+}
+
+/// Sends a command to the process that trains the run, which answers in its journal.
+///
+/// Errors: when nothing listens there.
+pub fn send(folder: &Folder, request: Request) -> io::Result<()> {
+    let address = Address::of(&folder.socket())?;
+    let mut stream = UnixStream::connect(&address.path)?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    write_message(&mut stream, &Message::Command(request))
+}
+
+fn write_message(stream: &mut UnixStream, message: &Message) -> io::Result<()> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    stream.write_all(&line)
+}
+
+fn connected_to(folder: &Folder, pictures: bool) -> io::Result<Connection> {
     let address = Address::of(&folder.socket())?;
     let stream = UnixStream::connect(&address.path)?;
     let mut writer = stream.try_clone()?;
-    let send = |writer: &mut UnixStream, message: Message| -> io::Result<()> {
-        let mut line = serde_json::to_vec(&message)?;
-        line.push(b'\n');
-        writer.write_all(&line)
-    };
-    send(&mut writer, Message::Watch)?;
+    write_message(&mut writer, &Message::Watch { pictures })?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut line = Vec::new();
@@ -302,7 +336,7 @@ pub fn connect(folder: &Folder) -> io::Result<Connection> {
                     }
                 },
             };
-            if send(&mut writer, message).is_err() {
+            if write_message(&mut writer, &message).is_err() {
                 return;
             }
         }
@@ -310,7 +344,7 @@ pub fn connect(folder: &Folder) -> io::Result<Connection> {
         let _ = stream.shutdown(std::net::Shutdown::Both);
     })?;
     Ok(Connection {
-        handle: RunHandle { events, commands, slice_requests },
+        handle: RunHandle { events, commands, slice_requests, watched: Latest::default() },
         journal: hello.journal,
         pid: hello.pid,
     })
@@ -347,81 +381,4 @@ impl Address {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::run::{
-        Command, FoldAction,
-        channel::channel,
-        event::{Event, Level},
-        journal::Journal,
-    };
-
-    #[test]
-    fn messages_are_as_documented() {
-        let pause = parse_message(br#"{"message":"command","command":"pause"}"#).unwrap();
-        assert_eq!(pause, Message::Command(Command::Pause.into()));
-        let numbered =
-            br#"{"message":"command","id":7,"command":"fold","fold":3,"action":"start"}"#;
-        let start = Command::Fold { fold: 3, action: FoldAction::Start };
-        let request = Request::numbered(7, start);
-        assert_eq!(parse_message(numbered).unwrap(), Message::Command(request));
-        let fold = br#"{"message":"command","command":"fold","fold":3,"action":"start"}"#;
-        assert_eq!(parse_message(fold).unwrap(), Message::Command(start.into()));
-        assert_eq!(parse_message(br#"{"message":"watch"}"#).unwrap(), Message::Watch);
-        let request = br#"{"message":"look","fold":0,"epoch":2,"seed":7,"study":"1.2","vertebra":3,"slice":14}"#;
-        let wanted = SliceRequest {
-            fold: 0,
-            epoch: 2,
-            seed: 7,
-            study: "1.2".into(),
-            vertebra: 3,
-            slice: 14,
-        };
-        assert_eq!(parse_message(request).unwrap(), Message::SliceRequest(wanted));
-        assert!(parse_message(b"pause").is_err());
-    }
-
-    #[test]
-    fn two_watch_and_one_steers() {
-        let dir = tempfile::tempdir().unwrap();
-        // A name that is too long for an address.
-        let name = "n".repeat(100);
-        let folder = Folder::create(dir.path(), &name).unwrap();
-        folder.write_config("seed = 0\n").unwrap();
-        let journal = Journal::open(&folder.journal()).unwrap();
-        let (events, commands, handle) = channel(Some(journal), 0.0);
-        events.log(Level::Info, "before");
-        let server = serve(&folder, events.clone(), &handle).unwrap();
-        let mode = std::fs::metadata(folder.socket()).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        let (one, two) = (connect(&folder).unwrap(), connect(&folder).unwrap());
-        assert_eq!(one.journal, std::fs::metadata(folder.journal()).unwrap().len());
-        events.log(Level::Warn, "after");
-        for connection in [&one, &two] {
-            let heard = connection.handle.events.recv_timeout(PATIENCE).unwrap();
-            assert!(matches!(heard.event, Event::Log(log) if log.message == "after"));
-        }
-        let request = Request::numbered(u64::MAX, Command::Checkpoint);
-        two.handle.commands.send(request).unwrap();
-        assert_eq!(commands.recv_timeout(PATIENCE).unwrap(), request);
-        let wanted =
-            SliceRequest { fold: 0, epoch: 1, seed: 0, study: "1.2".into(), vertebra: 1, slice: 0 };
-        one.handle.slice_requests.put(wanted.clone());
-        assert_eq!(handle.slice_requests.taker().recv_timeout(PATIENCE).unwrap(), wanted);
-        // Nonsense earns its sender an error and affects nobody else.
-        let mut rude = UnixStream::connect(Address::of(&folder.socket()).unwrap().path).unwrap();
-        rude.write_all(b"{]\n").unwrap();
-        let mut answer = String::new();
-        BufReader::new(rude.try_clone().unwrap()).read_line(&mut answer).unwrap();
-        assert!(answer.contains("not understood"), "{answer}");
-        rude.write_all(&vec![b'x'; 100_000]).ok();
-        drop(one);
-        events.log(Level::Warn, "once more");
-        assert!(two.handle.events.recv_timeout(PATIENCE).is_ok());
-        events.log(Level::Info, "last words");
-        server.close();
-        assert!(two.handle.events.recv_timeout(PATIENCE).is_ok());
-        assert!(two.handle.events.recv_timeout(PATIENCE).is_err(), "the end");
-        assert!(!folder.socket().exists());
-    }
-}
+mod tests;

@@ -20,11 +20,14 @@ use std::{
 mod fit;
 mod lines;
 mod read;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod trim;
 
+use read::Head;
 pub use read::{Passed, for_each, parse, step_seconds};
+pub use tail::Tail;
 pub use trim::{Known, trim};
 
 /// Version that this program writes, and the newest that it reads.

@@ -13,6 +13,8 @@ pub mod holder;
 pub mod journal;
 pub mod latest;
 mod position;
+mod remote;
+pub mod requests;
 pub mod rules;
 pub mod shared;
 pub mod slurm;

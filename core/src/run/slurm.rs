@@ -85,7 +85,8 @@ impl Row {
         }
     }
 
-    fn is(&self, task: &Task) -> bool {
+    /// Whether it is this task, of any start.
+    pub fn is(&self, task: &Task) -> bool {
         match task.array {
             Some((job, number)) => self.array_job == job && self.array_task == Some(number),
             None => self.job == task.id,

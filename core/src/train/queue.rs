@@ -47,6 +47,11 @@ impl Queue {
         Self { entries, current: None, asked }
     }
 
+    /// A queue of folds in these states, none of them in training.
+    pub fn of(entries: Vec<FoldStatus>) -> Self {
+        Self { entries, current: None, asked: None }
+    }
+
     /// Puts completed folds back into the queue after the number of epochs was raised to `epochs`.
     pub fn extend(&mut self, epochs: usize) {
         let done = |e: &&mut FoldStatus| e.state == FoldState::Done && e.epoch < epochs;

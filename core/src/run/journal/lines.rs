@@ -4,7 +4,7 @@ use super::{Error, Header, VERSION};
 use crate::bounded;
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader},
+    io::{self, BufRead, BufReader, Seek, SeekFrom},
     path::Path,
 };
 
@@ -29,8 +29,24 @@ impl Lines {
         let file = bounded::open(path).map_err(failed)?;
         let length = file.metadata().map_err(failed)?.len();
         let upto = upto.unwrap_or(length).min(length);
-        let file = BufReader::with_capacity(upto.clamp(1 << 10, 1 << 20) as usize, file);
-        let mut lines = Self { file, next: 0, upto, line: Vec::new(), head: Vec::new() };
+        Self::of_file(path, file, upto, 0)
+    }
+
+    /// The lines of `file` that start at byte `from`: that of a line, or 0, where the first line is checked.
+    pub(super) fn of_file(
+        path: &Path,
+        mut file: File,
+        upto: u64,
+        from: u64,
+    ) -> Result<Self, Error> {
+        let failed = |source| Error::Io { path: path.into(), source };
+        file.seek(SeekFrom::Start(from)).map_err(failed)?;
+        let capacity = upto.saturating_sub(from).clamp(1 << 10, 1 << 20) as usize;
+        let file = BufReader::with_capacity(capacity, file);
+        let mut lines = Self { file, next: from, upto, line: Vec::new(), head: Vec::new() };
+        if from > 0 {
+            return Ok(lines);
+        }
         let header: Option<Header> = match lines.next().map_err(failed)? {
             Some((_, line)) => serde_json::from_slice(line).ok(),
             None => None,

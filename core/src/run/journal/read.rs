@@ -18,20 +18,21 @@ const MOST_NAMES: usize = 100;
 
 /// The fields of every line.
 #[derive(Deserialize)]
-struct Head<'a> {
+pub(super) struct Head<'a> {
     #[serde(borrow)]
     r#type: Cow<'a, str>,
     elapsed: f64,
+    /// Unix time, 0 if there is none.
     #[serde(default)]
-    time: f64,
+    pub(super) time: f64,
 }
 
 impl<'a> Head<'a> {
-    fn of(line: &'a [u8]) -> Option<Self> {
+    pub(super) fn of(line: &'a [u8]) -> Option<Self> {
         serde_json::from_slice(line).ok().filter(|head: &Self| head.elapsed.is_finite())
     }
 
-    fn event(&self, line: &[u8]) -> Option<Event> {
+    pub(super) fn event(&self, line: &[u8]) -> Option<Event> {
         fn only<T: DeserializeOwned>(line: &[u8]) -> Option<T> {
             serde_json::from_slice(line).ok()
         }
