@@ -84,9 +84,9 @@ pub fn attach(args: &cli::Attach) -> Result<ExitCode> {
 }
 
 /// A run that was opened to be shown.
-struct Opened {
-    handle: RunHandle,
-    state: State,
+pub(super) struct Opened {
+    pub handle: RunHandle,
+    pub state: State,
     /// Bytes of the journal so far, if a process trains the run alone.
     upto: Option<u64>,
     is_trained: bool,
@@ -111,7 +111,7 @@ fn alone(folder: &Folder) -> Result<Opened> {
 }
 
 /// Opens a run that several processes train.
-fn shared(folder: &Folder, config: &Config) -> Result<Opened> {
+pub(super) fn shared(folder: &Folder, config: &Config) -> Result<Opened> {
     let reader = reader(folder, config);
     let reads_slices = reader.is_some();
     let Watched { past, handle, is_trained } = watch(folder, reader)?;

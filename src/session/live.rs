@@ -108,15 +108,7 @@ pub(super) fn train_until(
         detach::ready(&folder)?;
     }
     let front = Front { handle, config, signals: signals.clone(), reachable: server.is_some() };
-    // Use a separate thread: waiting for a terminal must not keep the process from ending.
-    let show = move || {
-        let draw = AssertUnwindSafe(|| front.dashboard(state.clone()));
-        // A display that fails reports it itself, and training continues.
-        if plain || catch_unwind(draw).is_err() {
-            front.lines(state);
-        }
-    };
-    let front = thread::Builder::new().name("front".into()).stack_size(STACK).spawn(show)?;
+    let front = front.start(state, plain)?;
     let outcome = trainer.join().unwrap_or(Outcome::Failed);
     wait_for(&front, outcome, plain, signals);
     drop(monitor);
@@ -140,7 +132,12 @@ pub(super) fn train_until(
 /// Waits until the front end has shown the finished run: until the user closes the dashboard, or all
 /// lines are printed. Never waits for a terminal that does not read, nor, if somebody asked for the end,
 /// for a pipe that is not read. A run that ends on its own waits until a pipe has taken everything.
-fn wait_for(front: &thread::JoinHandle<()>, outcome: Outcome, plain: bool, signals: &Signals) {
+pub(super) fn wait_for(
+    front: &thread::JoinHandle<()>,
+    outcome: Outcome,
+    plain: bool,
+    signals: &Signals,
+) {
     let is_pipe = plain && !stdout().is_terminal();
     let mut asked_since = None;
     while !front.is_finished() {
@@ -223,15 +220,32 @@ fn in_words(outcome: Outcome) -> &'static str {
 }
 
 /// The front end of a run.
-struct Front {
-    handle: RunHandle,
-    config: Config,
-    signals: Signals,
+pub(super) struct Front {
+    pub handle: RunHandle,
+    pub config: Config,
+    pub signals: Signals,
     /// Whether other processes can steer the run.
-    reachable: bool,
+    pub reachable: bool,
 }
 
 impl Front {
+    /// Shows the run, whose state so far is `state`, on a thread of its own: waiting for a terminal must
+    /// not keep the process from ending.
+    pub(super) fn start(
+        self,
+        state: State,
+        plain: bool,
+    ) -> std::io::Result<thread::JoinHandle<()>> {
+        let show = move || {
+            let draw = AssertUnwindSafe(|| self.dashboard(state.clone()));
+            // A display that fails reports it itself, and training continues.
+            if plain || catch_unwind(draw).is_err() {
+                self.lines(state);
+            }
+        };
+        thread::Builder::new().name("front".into()).stack_size(STACK).spawn(show)
+    }
+
     fn dashboard(&self, state: State) {
         self.signals.draws(true);
         // The keys were checked with the rest of the config.

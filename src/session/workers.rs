@@ -3,7 +3,8 @@
 use super::{
     devices::{self, WorkerDevice},
     live::{FAILED, FrontEnd, REQUEUE, STOPPED},
-    plain, share, show,
+    plain, share,
+    show::Shown,
     signals::Signals,
 };
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
     device, print,
     run::{
         claim::{Attempt, Claimer, Newest, Timing},
-        event::FoldState,
+        event::{FoldState, Outcome},
         folder::Folder,
         holder::Holder,
         shared::{self, Plan},
@@ -144,11 +145,16 @@ fn supervise(run: Folder, devices: &[WorkerDevice], front_end: FrontEnd) -> Resu
     if front_end == FrontEnd::Background {
         super::detach::ready(&run)?;
     }
-    let shown = show::start(&run, &config, is_plain, &signals)?;
-    let until = workers.until_over(&signals);
+    let shown = Shown::start(&run, &config, is_plain, &signals)?;
     // Workers go on by themselves if this process fails.
-    shown.close(until.is_ok());
-    let code = until?;
+    let code = workers.until_over(&signals)?;
+    let outcome = match code {
+        0 => Outcome::Completed,
+        FAILED => Outcome::Failed,
+        REQUEUE => Outcome::Requeued,
+        _ => Outcome::Stopped,
+    };
+    shown.close(outcome, &signals);
     if !is_plain {
         print::line(format_args!("everything is in {}", run.path().display()));
     }
