@@ -151,7 +151,10 @@ fn steer_shared(folder: &Folder, args: &cli::Steer, request: Request) -> Result<
                 print::note_aside(&format!("{name}: {line}"));
                 late.push(line);
             }
-            (event, fold) => done.extend(in_words(event).map(|words| (fold, words))),
+            (event, fold) if shows(event, request.command) => {
+                done.extend(in_words(event).map(|words| (fold, words)));
+            }
+            _ => {}
         }
     }
     let words = match (request.command, request.worker) {
@@ -169,6 +172,16 @@ fn steer_shared(folder: &Folder, args: &cli::Steer, request: Request) -> Result<
     };
     print::line(format_args!("{name}: {}", format::sanitized(&words)));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the event shows that the command was carried out.
+fn shows(event: &Event, command: Command) -> bool {
+    match command {
+        Command::Checkpoint => matches!(event, Event::Checkpoint(_)),
+        Command::Plan { .. } => matches!(event, Event::Planned(_)),
+        Command::Fold { .. } => matches!(event, Event::Queue(_)),
+        _ => matches!(event, Event::Trainer(_)),
+    }
 }
 
 /// Describes the completed action that `event` reports.

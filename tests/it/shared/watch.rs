@@ -15,8 +15,11 @@ fn the_folds_of_several_workers_are_one_stream() {
     let here = Worker::start(&run, 0, &Holder::here("").host);
     let there = Worker::start(&run, 1, "elsewhere");
     for epoch in 1..=2 {
-        here.events.send(script.epoch(0, epoch));
-        there.events.send(script.epoch(1, epoch));
+        for (fold, worker) in [&here, &there].into_iter().enumerate() {
+            worker.events.send(script.epoch(fold, epoch));
+            // A journal counts milliseconds.
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
     let watched = session::watch(&run, None).unwrap();
     assert!(watched.is_trained);

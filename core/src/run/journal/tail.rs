@@ -22,6 +22,10 @@ const FREQUENT: [&[u8]; 4] = [
     br#"{"type":"gpu","#,
     br#"{"type":"system","#,
 ];
+/// Lines of which each replaces the one before.
+const WORST: &[u8] = br#"{"type":"worst","#;
+/// A line after which the fold begins anew.
+const AGAIN: &[u8] = br#"{"type":"again","#;
 /// How often a line with zero bytes is read again: over NFS, the length of a file may be known before its
 /// contents.
 const PATIENCE: u32 = 40;
@@ -94,12 +98,27 @@ impl Tail {
         if !same {
             (self.file, self.read) = (Some(id), lines.next_start());
         }
-        let every = (length - from).div_ceil(LINE * most.max(1) as u64).max(1);
+        let every = (length - from).div_ceil(LINE.saturating_mul(most.max(1) as u64)).max(1);
         let (mut frequent, mut damaged) = (0u64, 0);
+        // The newest studies with a high loss, whose lines are the longest by far.
+        let mut worst: Option<Vec<u8>> = None;
+        let mut pass = |line: &[u8], newest: &mut f64, damaged: &mut usize| match Head::of(line)
+            .and_then(|head| Some((head.event(line)?, head.time)))
+        {
+            Some((event, time)) => {
+                if time.is_finite() {
+                    *newest = newest.max(time);
+                }
+                if event != Event::Unknown {
+                    take(event, *newest);
+                }
+            }
+            None => *damaged += 1,
+        };
         while let Some((start, line)) = lines.next().map_err(failed)? {
             if line.contains(&0) && self.tries < PATIENCE {
                 self.tries += 1;
-                return Ok(damaged);
+                break;
             }
             self.tries = 0;
             self.read = start + line.len() as u64 + 1;
@@ -111,26 +130,25 @@ impl Tail {
                 continue;
             }
             known = Vec::new().into_iter();
-            if every > 1
-                && start + NEWEST < length
-                && FREQUENT.iter().any(|kind| line.starts_with(kind))
-            {
-                frequent += 1;
-                if !frequent.is_multiple_of(every) {
+            if every > 1 && start + NEWEST < length {
+                if line.starts_with(WORST) {
+                    worst = Some(line.to_vec());
                     continue;
                 }
-            }
-            match Head::of(line).and_then(|head| Some((head.event(line)?, head.time))) {
-                Some((event, time)) => {
-                    if time.is_finite() {
-                        self.time = self.time.max(time);
-                    }
-                    if event != Event::Unknown {
-                        take(event, self.time);
+                if FREQUENT.iter().any(|kind| line.starts_with(kind)) {
+                    frequent += 1;
+                    if !frequent.is_multiple_of(every) {
+                        continue;
                     }
                 }
-                None => damaged += 1,
             }
+            if line.starts_with(WORST) || line.starts_with(AGAIN) {
+                worst = None;
+            }
+            pass(line, &mut self.time, &mut damaged);
+        }
+        if let Some(line) = worst {
+            pass(&line, &mut self.time, &mut damaged);
         }
         Ok(damaged)
     }
