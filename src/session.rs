@@ -26,6 +26,7 @@ mod share;
 mod show;
 mod signals;
 mod steer;
+mod submit;
 mod tensorboard;
 mod trained;
 mod trained_studies;
@@ -50,6 +51,7 @@ pub use share::create;
 pub use signals::outlive_file_size_limit;
 pub use steer::{fold, plan, steer_fold};
 pub use watch::{Watched, watch};
+pub use submit::{cancel, submit};
 pub use work::work;
 
 use crate::{
