@@ -200,6 +200,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_template_does_the_same() {
+        let template = include_str!("../../../docs/templates/rsna-tui.sbatch");
+        assert!(template.contains(BEFORE) && template.ends_with(AFTER));
+    }
+
+    #[test]
     fn an_array_is_written_short() {
         assert_eq!(tasks(&[0, 2, 3], Some(3)), "0,2,3%3");
         assert_eq!(tasks(&[4, 0, 1, 2, 3, 7, 9, 8], None), "0-4,7-9");
