@@ -150,7 +150,7 @@ fn new(args: &cli::Submit, config: Config) -> Result<New> {
 /// Opens a run that is there; a run of one process is made a shared one, but not by --dry-run.
 fn existing(args: &cli::Submit) -> Result<Folder> {
     let opened = match args.dry_run {
-        true => named_run(&args.named),
+        true => whole(&args.named),
         false => share::open(&args.named),
     };
     opened.map_err(|error| match error.downcast_ref() {
@@ -160,6 +160,15 @@ fn existing(args: &cli::Submit) -> Result<Folder> {
         ),
         _ => error,
     })
+}
+
+/// Opens a run, not one of its folds.
+fn whole(named: &cli::NamedRun) -> Result<Folder> {
+    let folder = named_run(named)?;
+    match folder.run() == folder.path() {
+        true => Ok(folder),
+        false => bail!("{} is a fold of a run: name the run", folder.path().display()),
+    }
 }
 
 /// The folds to submit, and lines that say why others are left out.
@@ -349,7 +358,7 @@ fn largest_array() -> String {
 
 /// Runs `rsna-tui cancel`.
 pub fn cancel(args: &cli::Cancel) -> Result<CommandOutput> {
-    let folder = named_run(&args.named)?;
+    let folder = whole(&args.named)?;
     let name = &folder.name;
     if let (Some(fold), true) = (args.fold, folder.is_shared()) {
         let folds = Plan::read(&folder)?.folds();

@@ -83,7 +83,43 @@ impl Cluster {
             let (state, _, seen) = self.task(task);
             seen == restarts && state == "PENDING" || seen > restarts
         });
-        self.slurm(&format!("scontrol update jobid={task} StartTime=now"));
+        self.start_now(task);
+    }
+
+    /// Lets a task that waits begin.
+    pub fn start_now(&self, task: &str) {
+        // It may have begun meanwhile.
+        self.slurm_or_why(&format!("scontrol update jobid={task} StartTime=now"));
+    }
+
+    /// Ends a task's node as a power cut does: its processes, then its slurmd; and tells the controller, which would
+    /// find out by itself in minutes.
+    pub fn cut_off(&self, task: &str) {
+        let node = self.task(task).1;
+        let id = self.slurm(&format!("squeue --noheader --jobs={task} --Format=JobID"));
+        let ours = format!("SLURM_CONF={}", self.conf().display());
+        let read = |process: &Path, name: &str| {
+            let bytes = fs::read(process.join(name)).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).replace('\0', " ")
+        };
+        let processes: Vec<PathBuf> =
+            fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mine: Vec<&PathBuf> =
+            processes.iter().filter(|process| read(process, "environ").contains(&ours)).collect();
+        let kill = |process: &Path| {
+            let pid = process.file_name().unwrap();
+            Command::new("kill").arg("-9").arg(pid).status().unwrap();
+        };
+        // The one that would tell of the others' end is the first.
+        let first = format!("[{id}.batch]");
+        mine.iter()
+            .filter(|process| read(process, "cmdline").contains(&first))
+            .for_each(|p| kill(p));
+        let own = format!("SLURM_JOB_ID={id} ");
+        mine.iter().filter(|process| read(process, "environ").contains(&own)).for_each(|p| kill(p));
+        let slurmd = fs::read_to_string(self.dir.path().join(format!("{node}.own"))).unwrap();
+        kill(&Path::new("/proc").join(slurmd.trim()));
+        self.slurm(&format!("scontrol update nodename={node} state=down reason=test"));
     }
 
     /// Takes a node from its tasks by a job of the higher partition.
