@@ -50,8 +50,8 @@ pub use selftest::selftest;
 pub use share::create;
 pub use signals::outlive_file_size_limit;
 pub use steer::{fold, plan, steer_fold};
-pub use watch::{Watched, watch};
 pub use submit::{cancel, submit};
+pub use watch::{Watched, watch};
 pub use work::work;
 
 use crate::{
