@@ -193,7 +193,7 @@ impl Worker<'_> {
             FoldState::Skipped => Some(format!("fold {fold} is skipped; bring it back first")),
             FoldState::Paused => Some(format!("fold {fold} is paused; start it first")),
             FoldState::Failed if self.tried.contains(&fold) => {
-                Some(again.replace("{fold}", &fold.to_string()))
+                Some(format!("fold {fold} failed"))
             }
             FoldState::Failed if self.args.fold.is_none() => Some(format!(
                 "fold {fold} failed; `rsna-tui work {} --fold {fold}` tries it again",

@@ -86,7 +86,7 @@ fn a_worker_that_does_not_answer_is_named() {
     let mut there = work(dir, "1", Some("elsewhere"));
     wait_for("it trains", || journal(dir, 1).contains("\"type\":\"step\""));
     let pid = there.id().to_string();
-    let kill = |signal| Command::new("kill").args([signal, &pid]).status().unwrap();
+    let kill = |signal: &str| Command::new("kill").args([signal, pid.as_str()]).status().unwrap();
     assert!(kill("-STOP").success());
     let out = rsna_tui(dir, &["pause", "r", "--timeout", "2"]);
     let text = said(&out);
