@@ -3,12 +3,14 @@
 mod examples;
 mod scores;
 mod steer;
+mod submit;
 mod train;
 mod weights;
 mod work;
 
 pub use scores::{Evaluate, Network, Predict};
 pub use steer::{Fold, Plan, Steer, SteerFold, Stop};
+pub use submit::{Cancel, NewRun, Submit};
 pub use train::Train;
 use train::flag;
 pub use weights::{Export, Import, Weights, WeightsFormat};
@@ -48,6 +50,10 @@ pub enum Command {
     Create(Create),
     /// Train folds of a run beside other workers: on other devices, or in other jobs of a cluster
     Work(Work),
+    /// Train a run's folds on a Slurm cluster, a task each; given again, those that are missing
+    Submit(Submit),
+    /// Cancel a run's tasks on a Slurm cluster
+    Cancel(Cancel),
     /// Watch and steer a run of another process, or look at one that is over
     Attach(Attach),
     /// List runs: state, progress, best

@@ -99,6 +99,8 @@ fn start(cli: &Cli) -> Result<ExitCode> {
         },
         Command::Create(args) => Ok(print(&session::create(args)?)),
         Command::Work(args) => session::work(args),
+        Command::Submit(args) => Ok(print(&session::submit(args)?)),
+        Command::Cancel(args) => Ok(print(&session::cancel(args)?)),
         Command::Resume(args) => {
             train(&args.background, |front_end| session::resume(args, front_end))
         }

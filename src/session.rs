@@ -26,6 +26,7 @@ mod share;
 mod show;
 mod signals;
 mod steer;
+mod submit;
 mod tensorboard;
 mod trained;
 mod trained_studies;
@@ -49,6 +50,7 @@ pub use selftest::selftest;
 pub use share::create;
 pub use signals::outlive_file_size_limit;
 pub use steer::{fold, plan, steer_fold};
+pub use submit::{cancel, submit};
 pub use watch::{Watched, watch};
 pub use work::work;
 

@@ -12,6 +12,8 @@ Examples:
   rsna-tui predict --data crops --out p.csv  its folds together on new studies
   rsna-tui export --fold 0 --format onnx     the newest run's fold 0 for onnxruntime
   rsna-tui --folds 0,2 --no-tui > run.log    two folds, plain lines, for a batch system
+  rsna-tui submit five --config config.toml --time 24:00:00 --gres gpu:1
+                                             a Slurm job array, a task a fold
   rsna-tui --set train.epochs=2 --set model.backbone=convnext_atto
                                              change single settings (config.toml lists them all)
   rsna-tui check --set train.batch_size=16   are settings and data right, does it fit into memory?

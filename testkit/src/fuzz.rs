@@ -19,6 +19,7 @@ use rsna_tui::{
         Latest,
         channel::RunHandle,
         event::Stamped,
+        jobs::Jobs,
         journal::{self, Known},
         requests::Sent,
         status::Status,
@@ -158,6 +159,7 @@ pub fn state(bytes: &[u8]) {
         let again = Status::of_bytes(&text).expect("as it was written");
         assert_eq!(again.folds.len(), status.folds.len());
     }
+    accepted(Jobs::of_bytes(bytes));
 }
 
 /// Reads a file of pretrained weights, and a pickled description as in a `.pth`, because the fuzzer will

@@ -29,6 +29,8 @@ mod scaler;
 mod screens;
 mod selftest;
 mod shared;
+#[cfg(unix)]
+mod slurm;
 mod tensorboard;
 mod tiny;
 mod trained_on;

@@ -284,6 +284,11 @@ impl Folder {
         self.run().join("queue.json")
     }
 
+    /// Path of the job arrays by which a shared run was submitted to Slurm.
+    pub fn jobs(&self) -> PathBuf {
+        self.run().join("slurm").join("jobs.json")
+    }
+
     /// Path of the requests that other hosts leave for the process that trains the fold.
     pub fn requests(&self) -> PathBuf {
         self.path.join("requests")

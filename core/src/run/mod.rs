@@ -10,6 +10,7 @@ pub mod event;
 pub mod figure;
 pub mod folder;
 pub mod holder;
+pub mod jobs;
 pub mod journal;
 pub mod latest;
 mod position;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::{
     env, fmt,
-    io::Read,
+    io::{ErrorKind, Read},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -85,6 +85,23 @@ impl Row {
         }
     }
 
+    /// Whether it is over, and Slurm will not start it again by itself.
+    pub fn is_over(&self) -> bool {
+        matches!(
+            &*self.state,
+            "BOOT_FAIL"
+                | "CANCELLED"
+                | "COMPLETED"
+                | "DEADLINE"
+                | "FAILED"
+                | "NODE_FAIL"
+                | "OUT_OF_MEMORY"
+                | "PREEMPTED"
+                | "REVOKED"
+                | "TIMEOUT"
+        )
+    }
+
     /// Whether it is this task, of any start.
     pub fn is(&self, task: &Task) -> bool {
         match task.array {
@@ -138,9 +155,17 @@ pub fn queue(jobs: &[u64]) -> Option<Vec<Row>> {
 /// Runs a command of Slurm's and returns its output. Errors: when it is not there, fails or does not
 /// answer; in words.
 pub fn run(command: &mut Command) -> Result<String, String> {
+    run_within(PATIENCE, command)
+}
+
+/// Like [`run()`], with another longest wait for the answer.
+pub fn run_within(patience: Duration, command: &mut Command) -> Result<String, String> {
     let name = command.get_program().to_string_lossy().into_owned();
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|e| format!("{name}: {e}"))?;
+    let mut child = command.spawn().map_err(|e| match e.kind() {
+        ErrorKind::NotFound => format!("there is no {name} on this machine"),
+        _ => format!("{name}: {e}"),
+    })?;
     // Read on threads of their own, or a long output would block the command.
     let (out, errors) = (child.stdout.take(), child.stderr.take());
     let out = std::thread::spawn(move || text(out));
@@ -149,13 +174,13 @@ pub fn run(command: &mut Command) -> Result<String, String> {
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,
-            Ok(None) if start.elapsed() < PATIENCE => {
+            Ok(None) if start.elapsed() < patience => {
                 std::thread::sleep(Duration::from_millis(5));
             }
             Ok(None) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(format!("{name}: no answer in {} s", PATIENCE.as_secs()));
+                return Err(format!("{name}: no answer in {} s", patience.as_secs()));
             }
             Err(error) => return Err(format!("{name}: {error}")),
         }
