@@ -35,6 +35,9 @@ pub fn outcome(report: &Report) -> (Tone, String) {
             (tone, report::outcome(outcome).into())
         }
         None if state.plan.is_none() => (Tone::Open, "not begun".into()),
+        None if report.status.as_ref().is_some_and(|s| s.state == RunState::Waiting) => {
+            (Tone::Open, "waiting: no process trains it".into())
+        }
         None => {
             (Tone::Bad, format!("died at {}: its process ended without a word", state.position()))
         }
@@ -104,7 +107,8 @@ pub fn facts(report: &Report) -> Vec<(&'static str, String)> {
         1 => ", gone on with once".into(),
         n => format!(", gone on with {n} times"),
     };
-    facts.push(("Trained for", format!("{}{resumed}", format::duration(state.at))));
+    let longest = if report.shared { ", by the fold that took longest" } else { "" };
+    facts.push(("Trained for", format!("{}{longest}{resumed}", format::duration(state.at))));
     let progress = &state.progress.train;
     if let (Some(rate), Some(waiting)) = (progress.images_per_second(), progress.data_share()) {
         let (rate, waiting) = (format::rate(rate), format::share(waiting));

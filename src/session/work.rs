@@ -3,7 +3,7 @@
 use super::{
     live::{self, FAILED, FrontEnd, REQUEUE, STOPPED},
     recorded::{self, Data},
-    share,
+    share, share_end,
     signals::{Preemption, Signals},
 };
 use crate::{
@@ -105,6 +105,9 @@ impl Worker<'_> {
             self.tried.insert(fold);
             let job = self.job(fold, claim, config)?;
             let outcome = live::train_until(job, self.args.faults, FrontEnd::Lines, &self.signals)?;
+            if let Err(error) = share_end::finish(&self.run) {
+                print::warn(format_args!("the report of the run: {error}"));
+            }
             match outcome {
                 Outcome::Completed => {}
                 Outcome::Failed => failed = true,

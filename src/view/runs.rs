@@ -105,5 +105,5 @@ pub fn curve(state: &State) -> Vec<(f64, f64)> {
 /// [`curve`] of the run `name` in `dir`, read from its journal; empty if it cannot be read.
 pub fn curve_of(dir: &Path, name: &str) -> Vec<(f64, f64)> {
     let Ok(folder) = Folder::open(dir, Some(name)) else { return Vec::new() };
-    State::of_journal(&folder.journal(), None).map_or(Vec::new(), |(state, _)| curve(&state))
+    State::of_run(&folder).map_or(Vec::new(), |(state, _)| curve(&state))
 }
