@@ -88,7 +88,7 @@ pub fn facts(report: &Report) -> Vec<(&'static str, String)> {
             ("Device", plan.device.clone()),
             ("Input", format!("{} images of {size} × {size} a study", plan.images_per_study)),
             ("Batch", format!("{} studies", plan.batch_size)),
-            ("Plan", format!("folds {}; {} epochs each", folds.join(", "), plan.epochs)),
+            ("Plan", format!("folds {}; {}", folds.join(", "), epochs(report, plan.epochs))),
             ("Seed", plan.seed.to_string()),
         ]);
     }
@@ -119,6 +119,18 @@ pub fn facts(report: &Report) -> Vec<(&'static str, String)> {
     }
     facts.push(("Report of", date(report.now)));
     facts
+}
+
+/// How many epochs the folds have; those of a shared run are planned one by one.
+fn epochs(report: &Report, planned: usize) -> String {
+    let of_folds = || report.state.folds.iter().map(|fold| fold.epochs.len());
+    match (of_folds().min(), of_folds().max()) {
+        (Some(least), Some(most)) if report.shared && least < most => {
+            format!("{least} to {most} epochs")
+        }
+        (_, Some(most)) if report.shared => format!("{most} epochs each"),
+        _ => format!("{planned} epochs each"),
+    }
 }
 
 /// Formats a time as `2026-11-26 20:41 UTC`, in this machine's time zone.

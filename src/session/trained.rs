@@ -1,5 +1,6 @@
 //! Finds a run's trained networks.
 
+use super::progress::Progress;
 use crate::{
     config::{Config, Set},
     net::{Classifier, Spec},
@@ -45,7 +46,10 @@ pub(super) fn of_run(folder: &Folder, wanted: Option<&[usize]>) -> Result<Vec<Tr
     let seed = self::config(folder, &[])?.seed;
     let mut all = Vec::new();
     let mut open = Vec::new();
+    // A sweep of many folds takes a while to be read.
+    let mut progress = Progress::of("reading", "folds", 0, status.folds.len());
     for fold in &status.folds {
+        progress.step();
         if wanted.is_some_and(|wanted| !wanted.contains(&fold.fold)) {
             continue;
         }
@@ -64,6 +68,7 @@ pub(super) fn of_run(folder: &Folder, wanted: Option<&[usize]>) -> Result<Vec<Tr
             best,
         });
     }
+    drop(progress);
     all.sort_by_key(|trained| trained.fold);
     let name = &folder.name;
     if let Some(wanted) = wanted {

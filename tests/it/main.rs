@@ -29,6 +29,7 @@ mod scaler;
 mod screens;
 mod selftest;
 mod shared;
+mod shared_scores;
 mod tensorboard;
 mod tiny;
 mod trained_on;

@@ -9,7 +9,7 @@ use crate::{
     predict::{self, Ensemble, Predicted},
     session::{
         devices::{self, WorkerDevice},
-        set_up,
+        set_up, use_threads,
     },
     study::{SliceSource, Study},
     train::memory::Plan,
@@ -69,8 +69,8 @@ impl Workers {
                  devices of one kind"
             );
         }
-        // The list may be "all" on a machine with one GPU; each device is opened once.
-        set_up(config, &named[0].device, Precision::F32)?;
+        use_threads(config)?;
+        device::allow_tf32(config.train.tf32);
         let threads = devices::threads(&named, config.train.threads);
         let worker = |named: &WorkerDevice| -> Result<Worker> {
             let pool = threads.map(|n| ThreadPoolBuilder::new().num_threads(n).build());
