@@ -65,7 +65,7 @@ fn runs_score_and_predict_together() {
     let of_1 = rows(&dir.join("of-1.wide.csv"));
     assert!(of_1.len() == 4 && of_1.iter().all(|(study, cells)| p[study] == *cells));
     let words = predict(&["one/a", "one/b"], &[], "seen.csv");
-    assert!(words.contains("(a fold 1, a fold 2, b fold 1, b fold 2)"), "{words}");
+    assert!(words.contains("(a fold ") && words.contains(", b fold "), "{words}");
     // One run as ever, under either name.
     done(dir, &["predict", "one/a", "--unseen", "--out", "a.csv"]);
     predict(&["one/a"], &["--unseen"], "a2.csv");
@@ -184,7 +184,7 @@ fn devices_share_the_studies_and_write_the_same_file() {
         "--out",
         "some.csv",
     ];
-    refused(dir, &args, &["phantom.0004", "--skip-bad"]);
+    refused(dir, &args, &["phantom.0004", "phantom.0009"]);
     let out = rsna_tui(dir, &[&args[..], &["--skip-bad"]].concat());
     assert_eq!(out.status.code(), Some(1), "{}", said(&out));
     let (some, all) = (rows(&dir.join("some.wide.csv")), rows(&dir.join("one.wide.csv")));
