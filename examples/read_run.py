@@ -28,15 +28,20 @@ def journal(path):
 
 
 def main(folder):
-    state = folder / "state.json"
-    if state.exists():
+    # A run whose folds several processes train has a folder of this kind for each fold.
+    folds = [path for path in (folder / "folds").glob("*") if path.name.isdigit()]
+    folders = sorted(folds, key=lambda path: int(path.name)) or [folder]
+    for state in (folder / "state.json" for folder in folders):
+        if not state.exists():
+            continue
         status = json.loads(state.read_text(encoding="utf-8"))
-        print(f"{folder.name}: {status['state']} after {status['seconds']:.0f} s")
+        print(f"{state.parent.name}: {status['state']} after {status['seconds']:.0f} s")
         for fold in status["folds"]:
             print(f"  fold {fold['fold']}: {fold['state']}, {fold['epoch']} of {status['epochs']} epochs done")
 
     steps = 0
-    for event in journal(folder / "journal.jsonl"):
+    journals = [path for path in (folder / "journal.jsonl" for folder in folders) if path.exists()]
+    for event in (event for path in journals for event in journal(path)):
         if event["type"] == "step":
             steps += 1
         elif event["type"] == "epoch":

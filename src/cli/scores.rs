@@ -9,14 +9,18 @@ use std::path::PathBuf;
 /// `rsna-tui evaluate`
 #[derive(Debug, Args)]
 pub struct Evaluate {
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub named: NamedRun,
+    /// The run's name, or its folder as a path. Several are scored together: each study by the mean of the
+    /// networks of all runs that were not trained on it [default: the one that was begun last]
+    #[arg(value_name = "RUN")]
+    pub runs: Vec<String>,
+    /// Where runs are kept [default: run.dir of ./config.toml, or runs]
+    #[arg(long, value_name = "DIR")]
+    pub runs_dir: Option<PathBuf>,
     /// Only these folds [default: all that are done]
     #[arg(long, value_name = "0,2", value_delimiter = ',')]
     pub folds: Option<Vec<usize>>,
-    /// The folder to write scores.json, oof.csv and the curves to, made where it is missing [default:
-    /// evaluation in the run's folder, written anew]
+    /// The folder to write scores.json, oof.csv and the curves to, made where it is missing; several
+    /// runs need it [default: evaluation in the run's folder, written anew]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Write over what is already there at --out
@@ -27,14 +31,28 @@ pub struct Evaluate {
     pub network: Network,
 }
 
+impl Evaluate {
+    /// The runs whose networks score.
+    pub fn named(&self) -> Vec<NamedRun> {
+        all_named(self.runs.iter().cloned(), self.runs_dir.as_ref())
+    }
+}
+
+/// The runs of these names, or else the newest.
+fn all_named(runs: impl Iterator<Item = String>, runs_dir: Option<&PathBuf>) -> Vec<NamedRun> {
+    let named = |run| NamedRun { run, runs_dir: runs_dir.cloned() };
+    let all: Vec<NamedRun> = runs.map(|run| named(Some(run))).collect();
+    if all.is_empty() { vec![named(None)] } else { all }
+}
+
 /// `rsna-tui predict`
 #[derive(Debug, Args)]
 pub struct Predict {
     #[command(flatten)]
     named: NamedRun,
-    /// The same, as earlier versions took it
-    #[arg(long = "run", hide = true, value_name = "RUN", conflicts_with_all = ["run", "weights"])]
-    run_flag: Option<String>,
+    /// The run, as the argument; given again, the networks of all these runs predict together
+    #[arg(long = "run", value_name = "RUN", conflicts_with_all = ["run", "weights"])]
+    run_flags: Vec<String>,
     /// Only these folds' best weights [default: those of all folds that are done]
     #[arg(long, value_name = "0,2", value_delimiter = ',', conflicts_with = "weights")]
     pub folds: Option<Vec<usize>>,
@@ -72,17 +90,20 @@ pub struct Predict {
     /// Write over what is already there at --out, and begin anew
     #[arg(long)]
     pub force: bool,
+    /// Predict on several devices at once: cuda:0,cuda:1, all (every GPU), or cpu:2 for two workers with half
+    /// the threads each
+    #[arg(long, value_name = "LIST", conflicts_with = "device")]
+    pub devices: Option<String>,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub network: Network,
 }
 
 impl Predict {
-    /// The run whose networks predict.
-    pub fn named(&self) -> NamedRun {
-        let mut named = self.named.clone();
-        named.run = named.run.or_else(|| self.run_flag.clone());
-        named
+    /// The runs whose networks predict.
+    pub fn named(&self) -> Vec<NamedRun> {
+        let runs = self.named.run.iter().chain(&self.run_flags).cloned();
+        all_named(runs, self.named.runs_dir.as_ref())
     }
 }
 

@@ -2,8 +2,10 @@
 
 use crate::run::{
     catalogue::{self, Figure, Unit},
-    event::{Event, Position},
-    journal,
+    event::{Event, Position, Stamped},
+    folder::Folder,
+    journal::{self, Passed},
+    replay,
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, io, io::Write, path::Path};
@@ -39,13 +41,31 @@ pub struct Counted {
     pub damaged: usize,
 }
 
-/// Writes every step and every epoch of a journal, one per row, in order, under a header. `seed` is the
-/// seed of the fold's training: the steps of a retrained fold appear twice, under different seeds.
-/// `elapsed` is in seconds of the run, `time` is Unix time. A missing value is an empty field; a
-/// non-finite one is `NaN`, `inf` or `-inf`.
+/// Writes every step and every epoch of a run, one per row, in order, under a header; those of a shared run
+/// fold after fold. `seed` is the seed of the fold's training: the steps of a retrained fold appear twice,
+/// under different seeds. `elapsed` is in seconds of the run, or of a shared run's fold; `time` is Unix time. A
+/// missing value is an empty field; a non-finite one is `NaN`, `inf` or `-inf`.
 ///
-/// Errors: when the journal cannot be read, or a row cannot be written.
+/// Errors: when a journal cannot be read, or a row cannot be written.
+pub fn write_run(folder: &Folder, steps: impl Write, epochs: impl Write) -> Result<Counted, Error> {
+    write_events(|take| replay::for_each(folder, take), steps, epochs)
+}
+
+/// Like [`write_run`], for a journal alone.
+///
+/// Errors: as for [`write_run`].
 pub fn write(journal: &Path, steps: impl Write, epochs: impl Write) -> Result<Counted, Error> {
+    write_events(|take| journal::for_each(journal, None, take), steps, epochs)
+}
+
+/// Takes an event with its Unix time.
+type Take<'a> = &'a mut dyn FnMut(&Stamped, f64) -> Result<(), Error>;
+
+fn write_events(
+    events: impl FnOnce(Take) -> Result<Passed, Error>,
+    steps: impl Write,
+    epochs: impl Write,
+) -> Result<Counted, Error> {
     let mut writer = ::csv::WriterBuilder::new();
     writer.has_headers(false);
     let (mut steps, mut epochs) = (writer.from_writer(steps), writer.from_writer(epochs));
@@ -55,7 +75,7 @@ pub fn write(journal: &Path, steps: impl Write, epochs: impl Write) -> Result<Co
     at[2] = "steps";
     epochs.write_record(at.iter().chain(&names(&of_epoch))).map_err(io::Error::from)?;
     let (mut counted, mut seeds) = (Counted::default(), Seeds::default());
-    let passed = journal::for_each::<Error>(journal, None, |stamped, time| {
+    let passed = events(&mut |stamped, time| {
         seeds.hear(&stamped.event);
         let place =
             |at: Position| (at.fold, at.epoch, at.step, seeds.of(at.fold), stamped.at, time);

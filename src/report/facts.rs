@@ -35,6 +35,9 @@ pub fn outcome(report: &Report) -> (Tone, String) {
             (tone, report::outcome(outcome).into())
         }
         None if state.plan.is_none() => (Tone::Open, "not begun".into()),
+        None if report.status.as_ref().is_some_and(|s| s.state == RunState::Waiting) => {
+            (Tone::Open, "waiting: no process trains it".into())
+        }
         None => {
             (Tone::Bad, format!("died at {}: its process ended without a word", state.position()))
         }
@@ -85,7 +88,7 @@ pub fn facts(report: &Report) -> Vec<(&'static str, String)> {
             ("Device", plan.device.clone()),
             ("Input", format!("{} images of {size} × {size} a study", plan.images_per_study)),
             ("Batch", format!("{} studies", plan.batch_size)),
-            ("Plan", format!("folds {}; {} epochs each", folds.join(", "), plan.epochs)),
+            ("Plan", format!("folds {}; {}", folds.join(", "), epochs(report, plan.epochs))),
             ("Seed", plan.seed.to_string()),
         ]);
     }
@@ -104,7 +107,8 @@ pub fn facts(report: &Report) -> Vec<(&'static str, String)> {
         1 => ", gone on with once".into(),
         n => format!(", gone on with {n} times"),
     };
-    facts.push(("Trained for", format!("{}{resumed}", format::duration(state.at))));
+    let longest = if report.shared { ", by the fold that took longest" } else { "" };
+    facts.push(("Trained for", format!("{}{longest}{resumed}", format::duration(state.at))));
     let progress = &state.progress.train;
     if let (Some(rate), Some(waiting)) = (progress.images_per_second(), progress.data_share()) {
         let (rate, waiting) = (format::rate(rate), format::share(waiting));
@@ -115,6 +119,18 @@ pub fn facts(report: &Report) -> Vec<(&'static str, String)> {
     }
     facts.push(("Report of", date(report.now)));
     facts
+}
+
+/// How many epochs the folds have; those of a shared run are planned one by one.
+fn epochs(report: &Report, planned: usize) -> String {
+    let of_folds = || report.state.folds.iter().map(|fold| fold.epochs.len());
+    match (of_folds().min(), of_folds().max()) {
+        (Some(least), Some(most)) if report.shared && least < most => {
+            format!("{least} to {most} epochs")
+        }
+        (_, Some(most)) if report.shared => format!("{most} epochs each"),
+        _ => format!("{planned} epochs each"),
+    }
 }
 
 /// Formats a time as `2026-11-26 20:41 UTC`, in this machine's time zone.

@@ -6,7 +6,7 @@ use crate::{
     run::{
         event::{Event, Level, Stamped},
         folder::Folder,
-        journal,
+        journal, shared,
         status::Status,
     },
     study::Record,
@@ -44,6 +44,8 @@ pub struct Report {
     pub status: Option<Status>,
     /// Whether a process is training it.
     pub in_use: bool,
+    /// Whether several processes train its folds.
+    pub shared: bool,
     /// Unix times of the journal's first and newest event.
     pub times: Option<(f64, f64)>,
     /// Unix time of the report.
@@ -87,21 +89,20 @@ impl Report {
     /// Errors: when its journal cannot be read. The report itself states what else is missing or damaged.
     pub fn of(folder: &Folder, now: f64) -> Result<Self, journal::Error> {
         let in_use = folder.is_in_use();
-        let mut report = Self::of_journal(&folder.journal())?;
+        let mut report = Self::replayed(|also| State::of_run_with(folder, also))?;
         if in_use {
             report.state.reopen();
         }
         Ok(Self {
             name: format::brief(&folder.name),
-            status: bounded::plain_file(&folder.state())
-                .and_then(|()| Status::read(&folder.state()))
-                .ok(),
+            status: status(folder).ok(),
             in_use,
+            shared: folder.is_shared(),
             now,
             evaluated: Evaluated::of(&folder.path().join("evaluation")),
             settings: settings(&folder.config()),
             trained_on: trained_on(&folder.studies()),
-            pictures: pictures(&folder.path().join("previews")),
+            pictures: pictures(folder),
             ..report
         })
     }
@@ -117,9 +118,16 @@ impl Report {
     ///
     /// Errors: when it cannot be read.
     pub fn of_journal(path: &Path) -> Result<Self, journal::Error> {
+        Self::replayed(|also| State::of_journal_with(path, None, also))
+    }
+
+    /// Makes a report of the events that `replay` passes on.
+    fn replayed(
+        replay: impl FnOnce(Also) -> Result<(State, usize), journal::Error>,
+    ) -> Result<Self, journal::Error> {
         let (mut troubles, mut troubles_total, mut resumed) = (VecDeque::new(), 0, 0);
         let mut times = None;
-        let (state, damaged) = State::of_journal_with(path, None, |stamped, time| {
+        let (state, damaged) = replay(&mut |stamped, time| {
             let Stamped { at, event, .. } = stamped;
             resumed += usize::from(matches!(event, Event::RunStarted(plan) if plan.resumed));
             let line = text::of_event(event).filter(|(level, _)| *level >= Level::Warn);
@@ -132,7 +140,14 @@ impl Report {
                 troubles.push_back(LogLine { at: *at, level, text: format::brief(&text) });
             }
             if time > 0.0 {
-                times = Some((times.map_or(time, |(first, _)| first), time));
+                // The folds of a shared run come one after the other, whenever they were trained.
+                times = Some(match times {
+                    Some((first, newest)) if stamped.fold.is_some() => {
+                        (time.min(first), time.max(newest))
+                    }
+                    Some((first, _)) => (first, time),
+                    None => (time, time),
+                });
             }
         })?;
         Ok(Self {
@@ -140,6 +155,7 @@ impl Report {
             state,
             status: None,
             in_use: false,
+            shared: false,
             times,
             now: 0.0,
             evaluated: None,
@@ -152,6 +168,16 @@ impl Report {
             damaged,
         })
     }
+}
+
+/// Takes an event with its Unix time.
+type Also<'a> = &'a mut dyn FnMut(&Stamped, f64);
+
+fn status(folder: &Folder) -> io::Result<Status> {
+    if !folder.is_shared() {
+        bounded::plain_file(&folder.state())?;
+    }
+    shared::status(folder)
 }
 
 fn settings(path: &Path) -> Result<Settings, String> {
@@ -170,10 +196,12 @@ fn trained_on(path: &Path) -> Result<Option<(usize, u32)>, String> {
     Ok(record.map(|r| (r.table.studies.len(), r.checksum)))
 }
 
-/// Reads the newest picture of each fold in `dir`, if any.
-fn pictures(dir: &Path) -> Vec<Picture> {
+/// Reads the newest picture of each fold, if any.
+fn pictures(folder: &Folder) -> Vec<Picture> {
     let mut newest: BTreeMap<usize, (usize, PathBuf)> = BTreeMap::new();
-    for entry in fs::read_dir(dir).into_iter().flatten().take(MOST_FILES).flatten() {
+    let folders = std::iter::once(folder.clone()).chain(folder.fold_folders());
+    let files = folders.flat_map(|folder| fs::read_dir(folder.path().join("previews")));
+    for entry in files.flatten().take(MOST_FILES).flatten() {
         let name = entry.file_name();
         let Some((fold, epoch)) = name.to_str().and_then(fold_and_epoch) else { continue };
         if newest.get(&fold).is_none_or(|(newest, _)| epoch > *newest)

@@ -1,23 +1,21 @@
-//! `rsna-tui evaluate`: scores each fold's best weights on the studies that the fold was not trained on.
+//! `rsna-tui evaluate`: scores each fold's best weights on the studies that the fold was not trained on; of
+//! several runs, the mean of their networks that were not.
 
 use super::{
-    named_run::named_run,
+    members::Members,
     out::{Destination, check_folder, make_folder},
     predict::warn_left_out,
     progress::Progress,
-    recorded,
-    trained::{self, Trained},
 };
 use crate::{
     cli,
     config::{Config, Precision},
     export::{self, Chart, svg},
-    predict::{Ensemble, Predicted, table},
+    predict::{self, Ensemble, Predicted, table},
     print::CommandOutput,
     report::scores,
     run::{
         event::{Position, Worst},
-        folder::Folder,
         status,
     },
     score::{
@@ -31,7 +29,10 @@ use crate::{
     view::format,
 };
 use eyre::{Result, bail, eyre};
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 /// Name of the evaluation's folder within the run's.
 pub(super) const EVALUATION: &str = "evaluation";
@@ -47,43 +48,59 @@ const MOST_WORST: usize = 10;
 
 /// Predicts, scores, writes the results and summarizes them.
 pub fn evaluate(args: &cli::Evaluate) -> Result<CommandOutput> {
-    let folder = named_run(&args.named)?;
-    let (dir, destinations) = destinations(args, &folder)?;
-    let config = trained::config(&folder, &args.network.sets)?;
-    let trained = trained::of_run(&folder, args.folds.as_deref())?;
-    let device = super::set_up(&config, &args.network.device, Precision::F32)?;
-    let data = recorded::data(&folder, &config)?;
-    let of_fold = |t: &Trained| -> Vec<study::Study> {
-        data.table.studies.iter().filter(|s| s.fold == t.fold).cloned().collect()
+    if args.runs.len() > 1 && args.out.is_none() {
+        bail!(
+            "evaluate {}: the scores of several runs belong into none of their folders; give one with \
+             --out DIR",
+            args.runs.join(" ")
+        );
+    }
+    let members = Members::open(&args.named(), &args.network.sets, args.folds.as_deref())?;
+    let (dir, destinations) = destinations(args, &members)?;
+    let config = &members.first().config;
+    let device = super::set_up(config, &args.network.device, Precision::F32)?;
+    let shared = members.data()?;
+    let data = shared.first();
+    let trained: BTreeSet<usize> =
+        members.iter().flat_map(|member| member.trained.iter().map(|t| t.fold)).collect();
+    let of_fold = |&fold: &usize| -> Vec<study::Study> {
+        data.table.studies.iter().filter(|s| s.fold == fold).cloned().collect()
     };
     let all: Vec<Vec<study::Study>> = trained.iter().map(of_fold).collect();
-    if let Some(at) = all.iter().position(Vec::is_empty) {
-        let fold = trained[at].fold;
+    if let Some((fold, _)) = trained.iter().zip(&all).find(|(_, studies)| studies.is_empty()) {
         bail!("no study of {} is in fold {fold}", config.data.table.display());
     }
-    data.check_slices(&config, &all.concat())?;
+    shared.check_slices(config, &all.concat())?;
     let mut found: Vec<(usize, Predicted)> = Vec::new();
     let mut folds = Vec::new();
     let mut progress = Progress::new("scoring", 0, all.iter().map(Vec::len).sum());
-    for (trained, studies) in trained.iter().zip(all) {
-        let networks = [trained.network(&config, &device.device)?];
-        let ensemble = Ensemble::new(&config, &networks, args.network.views, &device.device);
+    for (&fold, studies) in trained.iter().zip(all) {
+        let (mut networks, mut plans) = (Vec::new(), Vec::new());
+        for member in members.iter() {
+            let own = member.networks(Some(fold), &device.device)?;
+            plans.extend(vec![predict::plan(&member.config, &device.device, 1); own.len()]);
+            networks.extend(own);
+        }
+        let ensemble = Ensemble::new(config, &networks, args.network.views, &device.device);
+        let ensemble = ensemble.planned(plans);
         let first = found.len();
         let skipped = ensemble.run(
-            &config,
+            config,
             data.source.clone(),
             studies.into(),
             |predicted| -> Result<()> {
-                found.push((trained.fold, predicted));
+                found.push((fold, predicted));
                 progress.step();
                 Ok(())
             },
         )?;
         warn_left_out(&skipped);
         let Some(scores) = Scores::of(&scored(&found[first..]), &config.score, config.seed) else {
-            bail!("no study of fold {} could be scored", trained.fold);
+            bail!("no study of fold {fold} could be scored");
         };
-        folds.push(OfFold { fold: trained.fold, epoch: trained.epoch, scores });
+        // Several networks are of several epochs.
+        let of_only = members.only().and_then(|only| only.trained.iter().find(|t| t.fold == fold));
+        folds.push(OfFold { fold, epoch: of_only.and_then(|trained| trained.epoch), scores });
     }
     drop(progress);
     let studies = scored(&found);
@@ -98,24 +115,27 @@ pub fn evaluate(args: &cli::Evaluate) -> Result<CommandOutput> {
         folds,
     };
     make_folder(&dir)?;
-    let files = files(&evaluation, (&found, &studies), &config)?;
+    let files = files(&evaluation, (&found, &studies), config)?;
     for (destination, bytes) in destinations.iter().zip(files) {
         destination.write(&bytes)?;
     }
-    let unseen = match data.record {
-        Some(_) => "each scored by the best weights of the fold that has not seen it",
-        None => "each scored by the best weights of the fold that data.table names now",
+    let unseen = match (members.only(), &data.record) {
+        (None, _) => "each scored by the best weights of all folds that have not seen it, together",
+        (_, Some(_)) => "each scored by the best weights of the fold that has not seen it",
+        (_, None) => "each scored by the best weights of the fold that data.table names now",
     };
-    let mut lines = said(&folder, &dir, (&evaluation, unseen), &worst(&found, &studies));
+    let name = members.names();
+    let mut lines = said(&name, &dir, (&evaluation, unseen), &worst(&found, &studies));
     if args.out.is_none() {
-        lines.push(format!("look at the worst: rsna-tui attach {}, key 4", folder.name));
+        lines.push(format!("look at the worst: rsna-tui attach {name}, key 4"));
     }
     Ok(lines.into())
 }
 
 /// Returns the output folder and the destinations of [`FILES`] in it.
-fn destinations(args: &cli::Evaluate, folder: &Folder) -> Result<(PathBuf, Vec<Destination>)> {
-    let dir = args.out.clone().unwrap_or_else(|| folder.path().join(EVALUATION));
+fn destinations(args: &cli::Evaluate, members: &Members) -> Result<(PathBuf, Vec<Destination>)> {
+    let own = || members.first().folder.path().join(EVALUATION);
+    let dir = args.out.clone().unwrap_or_else(own);
     check_folder(&dir, "an evaluation")?;
     let destination = |name| Destination::of(&dir.join(name), args.out.is_some(), args.force);
     let destinations = FILES.into_iter().map(destination).collect::<Result<_>>()?;
@@ -174,12 +194,12 @@ fn worst_of_fold(fold: &OfFold, found: &[(usize, Predicted)], config: &Config) -
 
 /// Returns the output to print.
 fn said(
-    folder: &Folder,
+    name: &str,
     dir: &Path,
     (evaluation, how): (&Evaluation, &str),
     worst: &[(f64, &(usize, Predicted))],
 ) -> Vec<String> {
-    let mut lines = vec![format!("{}: {} studies, {how}", folder.name, evaluation.all.studies)];
+    let mut lines = vec![format!("{name}: {} studies, {how}", evaluation.all.studies)];
     lines.extend(scores::lines(evaluation));
     lines.push(String::new());
     lines.push("worst studies, by their share of the competition's metric".into());

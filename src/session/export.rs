@@ -9,7 +9,7 @@ use crate::{
     config::Config,
     net::{Classifier, Spec, onnx, weights},
     print::{self, CommandOutput},
-    run::{folder::Folder, status::Status},
+    run::{folder::Folder, shared},
     train::{
         checkpoint::{self, Whole},
         fold::MOST_KEPT,
@@ -84,7 +84,7 @@ fn weights_of(
     args: &cli::Export,
 ) -> Result<(Whole, Option<usize>)> {
     let fold = args.fold;
-    let folds = Status::read(&folder.state()).map_or(Vec::new(), |status| status.folds);
+    let folds = shared::status(folder).map_or(Vec::new(), |status| status.folds);
     let status = folds.iter().find(|of| of.fold == fold);
     let retrain_seed = status.map(|of| of.seed).filter(|&seed| seed != config.seed);
     let files: Vec<_> = match args.last {

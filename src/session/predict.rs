@@ -1,28 +1,31 @@
-//! `rsna-tui predict`: averages the folds of a run on unlabelled studies.
+//! `rsna-tui predict`: averages the folds of one or several runs on unlabelled studies.
+
+mod workers;
 
 use super::{
-    named_run::named_run,
+    members::Members,
     out::{Destination, Out},
     progress::Progress,
     recorded,
-    trained::{self, Trained},
     trained_studies::TrainedStudies,
 };
 use crate::{
     bounded, cli,
-    config::{Config, OnError, Precision},
+    config::{Config, OnError},
     net::weights,
-    predict::{self, Ensemble, part::Part, table},
+    predict::{self, part::Part, table},
     print::{self, CommandOutput},
-    run::folder::Folder,
     study::{self, Checked, SliceSource, Study, Table, slices::Listing},
 };
+use candle_core::Device;
 use eyre::{Result, bail};
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+use workers::{Task, Workers};
 
 /// Most names listed in a message.
 const NAMED: usize = 5;
@@ -32,7 +35,7 @@ type LeftOut = (Arc<str>, String);
 
 /// Predicts. Returns a summary of the files written, and whether they include all studies.
 pub fn predict(args: &cli::Predict) -> Result<(CommandOutput, bool)> {
-    let (mut config, trained, run) = chosen(args)?;
+    let (mut config, runs) = chosen(args)?;
     if let Some(dir) = &args.data {
         config.data.dir.clone_from(dir);
     }
@@ -49,30 +52,50 @@ pub fn predict(args: &cli::Predict) -> Result<(CommandOutput, bool)> {
     // A pipe or stdout has no place for files beside it.
     let wide = destination.is_file().then(|| beside(&wide)).transpose()?;
     let list = destination.is_file().then(|| beside(&list)).transpose()?;
-    let device = super::set_up(&config, &args.network.device, Precision::F32)?;
-    let data = match &run {
-        Some(folder) if args.of_fold.is_some() => Some(recorded::data(folder, &config)?),
+    let workers = Workers::set_up(&config, &args.network.device, args.devices.as_deref())?;
+    let recorded = match &runs {
+        Some(runs) if args.of_fold.is_some() => Some(runs.data()?),
         _ => None,
     };
-    let (mut studies, source, mut left_out) = asked(args, &config, data.as_ref())?;
+    let data = recorded.as_ref().map(|recorded| recorded.first());
+    let (mut studies, source, mut left_out) = asked(args, &config, data)?;
     let asked = studies.len() + left_out.len();
     let checked = match args.skip_bad {
         true => super::check_slices(&config, &studies, |studies| source.check_each(studies))?,
         false => super::check_slices(&config, &studies, |studies| source.check(studies))?,
     };
     let found = take_out_bad(checked, &mut studies, &mut left_out);
-    if let Some(data) = &data {
-        data.same_slices(&studies, &found)?;
+    if let Some(recorded) = &recorded {
+        recorded.same_slices(&studies, &found)?;
     }
-    let trained_on = match &run {
-        Some(folder) => TrainedStudies::of(folder, &config, &trained, args.unseen)?,
+    let trained_on = match &runs {
+        Some(runs) => TrainedStudies::of(runs, args.unseen)?,
         None => TrainedStudies::default(),
     };
     let warning = trained_on.check(&studies, args.unseen)?;
-    let made_with = made_with(&config, &trained, args);
-    let of_run = trained.iter().map(|trained| trained.network(&config, &device.device));
-    let of_file = |path: &PathBuf| Ok(predict::of_file(&config, path, &device.device)?);
-    let networks = of_run.chain(args.weights.iter().map(of_file)).collect::<Result<Vec<_>>>()?;
+    let made_with = made_with(&config, runs.as_ref(), args);
+    let load = |device: &Device| match &runs {
+        Some(runs) => {
+            let all = runs.iter().map(|member| member.networks(None, device));
+            Ok(all.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+        }
+        None => {
+            let of_file = |path: &PathBuf| Ok(predict::of_file(&config, path, device)?);
+            args.weights.iter().map(of_file).collect()
+        }
+    };
+    let leaves_out =
+        |study: &str, network: usize| args.unseen && trained_on.include(study, network);
+    let task = Task {
+        config: &config,
+        of_networks: match &runs {
+            Some(runs) => runs.configs(),
+            None => vec![&config; args.weights.len()],
+        },
+        views: args.network.views,
+        leaves_out: &leaves_out,
+    };
+    let networks = workers.load(task, load)?;
     let (mut kept, stream) = match &wide {
         Some(_) => (Part::open(&args.out, &made_with, args.force)?, None),
         // Open it before anything is computed: a pipe may have no reader.
@@ -87,10 +110,8 @@ pub fn predict(args: &cli::Predict) -> Result<(CommandOutput, bool)> {
     if before > 0 {
         print::warn(format_args!("{before} of {all} studies were predicted before: going on"));
     }
-    let ensemble = Ensemble::new(&config, &networks, args.network.views, &device.device)
-        .without(|study, network| args.unseen && trained_on.include(study, network));
     let mut progress = Progress::new("predicting", before, all);
-    left_out.extend(ensemble.run(&config, source, left.into(), |predicted| -> Result<()> {
+    left_out.extend(networks.run(&source, &left, |predicted| {
         kept.add(&predicted)?;
         progress.step();
         Ok(())
@@ -111,9 +132,9 @@ pub fn predict(args: &cli::Predict) -> Result<(CommandOutput, bool)> {
     let mut lines = vec![format!(
         "wrote {destination} ({predicted} studies, {} rows){beside}: {} network{}, {}",
         predicted * crate::score::TARGETS,
-        networks.len(),
-        if networks.len() == 1 { "" } else { "s" },
-        device.name
+        networks.count(),
+        if networks.count() == 1 { "" } else { "s" },
+        workers.names()
     )];
     if !left_out.is_empty() {
         lines.push(format!("{} of {asked} studies were left out{see}", left_out.len()));
@@ -128,8 +149,11 @@ fn write(
     (destination, mut out): (&Destination, Out),
     wide: Option<&Destination>,
 ) -> Result<usize> {
-    let wanted: HashSet<&str> = studies.iter().map(|study| &*study.uid).collect();
-    let rows: Vec<_> = kept.rows().iter().filter(|row| wanted.contains(&row[0])).collect();
+    let places: HashMap<&str, usize> =
+        studies.iter().enumerate().map(|(i, study)| (&*study.uid, i)).collect();
+    let mut rows: Vec<_> = kept.rows().iter().filter(|row| places.contains_key(&row[0])).collect();
+    // Several workers finish the studies in any order.
+    rows.sort_by_key(|row| places[&row[0]]);
     table::write_answers(&mut out, &rows).map_err(|e| destination.cannot_write(&e))?;
     if let Some(wide) = wide {
         let mut out = wide.create()?;
@@ -176,17 +200,15 @@ fn write_list(destination: &Destination, left_out: &[LeftOut]) -> Result<()> {
     destination.write(&rows.into_inner().map_err(|e| e.into_error())?)
 }
 
-/// Loads the settings and the run's networks requested on the command line, and the run; neither with
+/// Loads the settings and opens the runs requested on the command line, of which there are none with
 /// --weights.
-fn chosen(args: &cli::Predict) -> Result<(Config, Vec<Trained>, Option<Folder>)> {
+fn chosen(args: &cli::Predict) -> Result<(Config, Option<Members>)> {
     if !args.weights.is_empty() {
         let config = super::load(args.config.as_deref(), false, &args.network.sets)?;
-        return Ok((config, Vec::new(), None));
+        return Ok((config, None));
     }
-    let folder = named_run(&args.named())?;
-    let config = trained::config(&folder, &args.network.sets)?;
-    let trained = trained::of_run(&folder, args.folds.as_deref())?;
-    Ok((config, trained, Some(folder)))
+    let runs = Members::open(&args.named(), &args.network.sets, args.folds.as_deref())?;
+    Ok((runs.first().config.clone(), Some(runs)))
 }
 
 /// The studies to predict, their source, and the requested ones that cannot be predicted.
@@ -271,11 +293,12 @@ fn tell_strange(strange: &BTreeSet<String>, config: &Config) {
 }
 
 /// Fingerprint of everything that affects predictions; only predictions with the same one are continued.
-fn made_with(config: &Config, trained: &[Trained], args: &cli::Predict) -> String {
-    let of_run = trained.iter().map(|trained| trained.best.sum().to_string());
+fn made_with(config: &Config, runs: Option<&Members>, args: &cli::Predict) -> String {
+    let members = || runs.into_iter().flat_map(Members::iter);
+    let of_run = members().flat_map(|m| m.trained.iter().map(|t| t.best.sum().to_string()));
     let networks: Vec<_> = of_run.chain(args.weights.iter().map(|path| sum_of(path))).collect();
     let (views, unseen) = (args.network.views, if args.unseen { " unseen" } else { "" });
-    let said = format!(
+    let mut said = format!(
         "{networks:?} {views}{unseen} {:?} {:?} {} {} {:?} {:?} {} {} {:?}",
         config.score.vertebra,
         config.score.patient,
@@ -287,6 +310,9 @@ fn made_with(config: &Config, trained: &[Trained], args: &cli::Predict) -> Strin
         config.data.phantom_studies,
         config.data.phantom_difficulty,
     );
+    for other in members().skip(1) {
+        said += &format!(" {:?} {}", other.config.model, other.trained.len());
+    }
     format!("{:08x}", crc32fast::hash(said.as_bytes()))
 }
 

@@ -85,15 +85,9 @@ pub(super) fn read(folder: &Folder, config: &Config) -> Result<Data> {
 }
 
 impl Data {
-    /// Checks the slices of `studies` and compares them with those that the run was trained on.
-    ///
-    /// Errors: when slices cannot be used, or differ.
-    pub(super) fn check_slices(&self, config: &Config, studies: &[study::Study]) -> Result<()> {
-        let checked = super::check_slices(config, studies, |studies| self.source.check(studies))?;
-        self.same_slices(studies, &checked.fingerprints)
-    }
-
     /// Compares the slices of `studies` with those that the run was trained on.
+    ///
+    /// Errors: when they differ.
     pub(super) fn same_slices(&self, studies: &[study::Study], fingerprints: &[u32]) -> Result<()> {
         match &self.record {
             Some(record) => record.check_slices(studies, fingerprints).map_err(|e| eyre!("{e}")),

@@ -37,7 +37,7 @@ fn figures(args: &cli::Report, folder: &Folder) -> Result<CommandOutput> {
     let (steps, epochs) = (destination("steps.csv")?, destination("epochs.csv")?);
     make_folder(dir)?;
     let (mut steps_file, mut epochs_file) = (steps.create()?, epochs.create()?);
-    let counted = csv::write(&folder.journal(), &mut steps_file, &mut epochs_file)?;
+    let counted = csv::write_run(folder, &mut steps_file, &mut epochs_file)?;
     steps.finish(steps_file)?;
     epochs.finish(epochs_file)?;
     let damaged = match counted.damaged {

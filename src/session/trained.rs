@@ -1,10 +1,11 @@
 //! Finds a run's trained networks.
 
+use super::progress::Progress;
 use crate::{
     config::{Config, Set},
     net::{Classifier, Spec},
     print,
-    run::{event::FoldState, folder::Folder, status::Status},
+    run::{event::FoldState, folder::Folder, shared},
     train::checkpoint::{self, Whole},
 };
 use candle_core::{DType, Device};
@@ -40,12 +41,15 @@ pub(super) fn config(folder: &Folder, sets: &[Set]) -> Result<Config> {
 /// Errors: when no fold is finished, a wanted one has no weights or is not in the run, or a file is
 /// damaged.
 pub(super) fn of_run(folder: &Folder, wanted: Option<&[usize]>) -> Result<Vec<Trained>> {
-    let status = Status::read(&folder.state())?;
+    let status = shared::status(folder)?;
     // Take the run's own seed, whatever the command line sets.
     let seed = self::config(folder, &[])?.seed;
     let mut all = Vec::new();
     let mut open = Vec::new();
+    // A sweep of many folds takes a while to be read.
+    let mut progress = Progress::of("reading", "folds", 0, status.folds.len());
     for fold in &status.folds {
+        progress.step();
         if wanted.is_some_and(|wanted| !wanted.contains(&fold.fold)) {
             continue;
         }
@@ -64,6 +68,7 @@ pub(super) fn of_run(folder: &Folder, wanted: Option<&[usize]>) -> Result<Vec<Tr
             best,
         });
     }
+    drop(progress);
     all.sort_by_key(|trained| trained.fold);
     let name = &folder.name;
     if let Some(wanted) = wanted {
@@ -84,7 +89,9 @@ pub(super) fn of_run(folder: &Folder, wanted: Option<&[usize]>) -> Result<Vec<Tr
         );
     } else if !open.is_empty() {
         let open = numbers(open.into_iter());
-        print::warn(format_args!("left out as not done, or without best weights: fold {open}"));
+        print::warn(format_args!(
+            "left out as not done, or without best weights: fold {open} of {name}"
+        ));
     }
     Ok(all)
 }

@@ -1,42 +1,53 @@
-//! Knows which studies a run's networks were trained on.
+//! Knows which studies the networks of runs were trained on.
 
-use super::{recorded, trained::Trained};
-use crate::{config::Config, print, run::folder::Folder, study::Study};
+use super::{members::Members, recorded};
+use crate::{print, study::Study};
 use eyre::{Result, bail};
 use std::{collections::HashMap, sync::Arc};
 
-/// The studies that the networks of a run were trained on.
+/// The studies that the networks of one or several runs were trained on.
 #[derive(Default)]
 pub(super) struct TrainedStudies {
-    /// Fold of each network.
-    networks: Vec<usize>,
-    /// Fold of each of the run's studies, by UID.
-    studies: HashMap<Arc<str>, usize>,
+    /// Run and fold of each network.
+    networks: Vec<(usize, usize)>,
+    runs: Vec<Run>,
+}
+
+/// A run's studies.
+struct Run {
+    name: String,
+    /// Fold of each study, by UID.
+    folds: HashMap<Arc<str>, usize>,
 }
 
 impl TrainedStudies {
-    /// Reads the studies from the run's record. If there is none, warns, or with `unseen` returns an error.
-    pub fn of(folder: &Folder, config: &Config, trained: &[Trained], unseen: bool) -> Result<Self> {
-        let networks = trained.iter().map(|t| t.fold).collect();
-        let studies = match recorded::read_or_warn(folder, config) {
-            Ok(data) => {
-                let studies = data.table.studies.into_iter();
-                studies.map(|study| (study.uid, study.fold)).collect()
-            }
-            Err(error) if unseen => return Err(error),
-            Err(error) => {
-                print::warn(format_args!(
-                    "cannot tell which studies these folds were trained on: {error}"
-                ));
-                HashMap::new()
-            }
-        };
-        Ok(Self { networks, studies })
+    /// Reads the studies from the runs' records. If there is none, warns, or with `unseen` returns an error.
+    pub fn of(members: &Members, unseen: bool) -> Result<Self> {
+        let mut of = Self::default();
+        for (run, member) in members.iter().enumerate() {
+            of.networks.extend(member.trained.iter().map(|t| (run, t.fold)));
+            let folds = match recorded::read_or_warn(&member.folder, &member.config) {
+                Ok(data) => {
+                    let studies = data.table.studies.into_iter();
+                    studies.map(|study| (study.uid, study.fold)).collect()
+                }
+                Err(error) if unseen => return Err(error),
+                Err(error) => {
+                    print::warn(format_args!(
+                        "cannot tell which studies these folds were trained on: {error}"
+                    ));
+                    HashMap::new()
+                }
+            };
+            of.runs.push(Run { name: member.folder.name.clone(), folds });
+        }
+        Ok(of)
     }
 
     /// Whether the network was trained on the study: a fold trains on the studies of all other folds.
     pub fn include(&self, study: &str, network: usize) -> bool {
-        self.studies.get(study).is_some_and(|fold| *fold != self.networks[network])
+        let (run, own) = self.networks[network];
+        self.runs[run].folds.get(study).is_some_and(|fold| *fold != own)
     }
 
     /// Returns a warning if a network was trained on a study. `unseen`: such networks are left out, so
@@ -44,11 +55,10 @@ impl TrainedStudies {
     ///
     /// Errors: when no network would be left for a study.
     pub fn check(&self, studies: &[Study], unseen: bool) -> Result<Option<String>> {
-        let by = |study: &Study| -> Vec<String> {
-            let networks = (0..self.networks.len()).filter(|&n| self.include(&study.uid, n));
-            networks.map(|n| self.networks[n].to_string()).collect()
+        let by = |study: &Study| -> Vec<usize> {
+            (0..self.networks.len()).filter(|&n| self.include(&study.uid, n)).collect()
         };
-        let seen: Vec<(&Study, Vec<String>)> =
+        let seen: Vec<(&Study, Vec<usize>)> =
             studies.iter().map(|s| (s, by(s))).filter(|(_, by)| !by.is_empty()).collect();
         let all = studies.len();
         let mut by_all = seen.iter().filter(|(_, by)| by.len() == self.networks.len());
@@ -62,13 +72,26 @@ impl TrainedStudies {
             ),
             _ if unseen => Ok(None),
             (Some((study, by)), _) => Ok(Some(format!(
-                "{} of {all} studies were trained on by some of these folds, {} first (fold {}): \
+                "{} of {all} studies were trained on by some of these folds, {} first ({}): \
                  their predictions look better than they are; --unseen leaves such folds out, study \
                  by study",
                 seen.len(),
                 study.uid,
-                by.join(", ")
+                self.named(by)
             ))),
         }
+    }
+
+    /// Names networks: `fold 0, 2`; of several runs: `a fold 0, b fold 2`.
+    fn named(&self, networks: &[usize]) -> String {
+        let named = |&n: &usize| {
+            let (run, fold) = self.networks[n];
+            match self.runs.len() {
+                1 => fold.to_string(),
+                _ => format!("{} fold {fold}", self.runs[run].name),
+            }
+        };
+        let all: Vec<String> = networks.iter().map(named).collect();
+        format!("{}{}", if self.runs.len() == 1 { "fold " } else { "" }, all.join(", "))
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     live::{self, FAILED, FrontEnd, REQUEUE, STOPPED},
     recorded::{self, Data},
-    share,
+    share, share_end,
     signals::{Preemption, Signals},
 };
 use crate::{
@@ -97,6 +97,10 @@ impl Worker<'_> {
                     continue;
                 }
                 Next::Nothing(why) => {
+                    // The worker that ended the last fold may have been killed before it wrote this.
+                    if !self.run.report().exists() {
+                        self.finish();
+                    }
                     print::line(format_args!("{}: {why}", self.run.name));
                     return Ok(if failed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS });
                 }
@@ -105,6 +109,7 @@ impl Worker<'_> {
             self.tried.insert(fold);
             let job = self.job(fold, claim, config)?;
             let outcome = live::train_until(job, self.args.faults, FrontEnd::Lines, &self.signals)?;
+            self.finish();
             match outcome {
                 Outcome::Completed => {}
                 Outcome::Failed => failed = true,
@@ -115,6 +120,13 @@ impl Worker<'_> {
                     })));
                 }
             }
+        }
+    }
+
+    /// Writes the report of the run, if no fold is in training any more.
+    fn finish(&self) {
+        if let Err(error) = share_end::finish(&self.run) {
+            print::warn(format_args!("the report of the run: {error}"));
         }
     }
 

@@ -50,7 +50,11 @@ impl Run {
         let epochs = status.epochs.max(1) as f64;
         let share = |f: &FoldStatus| {
             let step = f.step as f64 / f.steps.max(1) as f64;
-            ((f.epoch as f64 + step) / epochs).min(1.0)
+            match f.state {
+                // Another fold of a shared run may have been given more epochs.
+                FoldState::Done => 1.0,
+                _ => ((f.epoch as f64 + step) / epochs).min(1.0),
+            }
         };
         let counted = status.folds.iter().filter(|f| f.state != FoldState::Skipped);
         let (sum, n) = counted.map(share).fold((0.0, 0), |(sum, n), x| (sum + x, n + 1));
@@ -105,5 +109,5 @@ pub fn curve(state: &State) -> Vec<(f64, f64)> {
 /// [`curve`] of the run `name` in `dir`, read from its journal; empty if it cannot be read.
 pub fn curve_of(dir: &Path, name: &str) -> Vec<(f64, f64)> {
     let Ok(folder) = Folder::open(dir, Some(name)) else { return Vec::new() };
-    State::of_journal(&folder.journal(), None).map_or(Vec::new(), |(state, _)| curve(&state))
+    State::of_run(&folder).map_or(Vec::new(), |(state, _)| curve(&state))
 }

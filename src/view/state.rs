@@ -16,6 +16,7 @@ use crate::run::journal;
 use std::collections::VecDeque;
 use std::path::Path;
 
+mod of_run;
 mod questions;
 #[cfg(test)]
 mod tests;
@@ -300,11 +301,7 @@ impl State {
             also(stamped, time);
             Ok::<(), journal::Error>(())
         })?;
-        if !passed.unknown.is_empty() {
-            let names = Vec::from_iter(passed.unknown).join(", ");
-            let text = format!("a newer rsna-tui wrote this journal; passed over: {names}");
-            state.log_line(Level::Warn, &text);
-        }
+        state.passed_over(passed.unknown);
         state.alerts.settle();
         Ok((state, passed.damaged))
     }

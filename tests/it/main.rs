@@ -29,6 +29,7 @@ mod scaler;
 mod screens;
 mod selftest;
 mod shared;
+mod shared_scores;
 #[cfg(unix)]
 mod slurm;
 mod tensorboard;

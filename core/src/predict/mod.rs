@@ -79,7 +79,8 @@ pub struct Ensemble<'a> {
     views: usize,
     rules: &'a Score,
     device: &'a Device,
-    plan: Plan,
+    /// Memory plan of each network.
+    plans: Vec<Plan>,
     arena: Arena,
     leaves_out: LeavesOut<'a>,
 }
@@ -93,10 +94,17 @@ impl<'a> Ensemble<'a> {
         views: usize,
         device: &'a Device,
     ) -> Self {
-        let plan = Plan::for_device(&alone(config), device, 1).0;
+        let plans = vec![plan(config, device, 1); networks.len()];
         let (rules, arena) = (&config.score, Arena::default());
         let leaves_out = Box::new(|_: &str, _| false);
-        Self { networks, views, rules, device, plan, arena, leaves_out }
+        Self { networks, views, rules, device, plans, arena, leaves_out }
+    }
+
+    /// Takes other memory plans, one of [`plan`] for each network: networks of several runs differ in size, and
+    /// several ensembles may share the machine's memory.
+    pub fn planned(self, plans: Vec<Plan>) -> Self {
+        assert_eq!(plans.len(), self.networks.len());
+        Self { plans, ..self }
     }
 
     /// Excludes networks per study: `leaves_out` is called with a study's name and a network's index. At
@@ -120,7 +128,7 @@ impl<'a> Ensemble<'a> {
                 }
                 let stepper = Stepper {
                     device: self.device,
-                    ..Stepper::on_cpu(model, self.plan, &self.arena)
+                    ..Stepper::on_cpu(model, self.plans[n], &self.arena)
                 };
                 let (slices, studies) = stepper.predict(batch, batch.len())?;
                 let (slices, studies) = (slices.to_vec1::<f32>()?, studies.to_vec1::<f32>()?);
@@ -181,6 +189,11 @@ impl<'a> Ensemble<'a> {
         }
         Ok(loader.take_skipped().into_iter().map(|s| (s.study, s.reason)).collect())
     }
+}
+
+/// The memory plan for a network of `config` on `device`, with `sharing` ensembles on the machine.
+pub fn plan(config: &Config, device: &Device, sharing: usize) -> Plan {
+    Plan::for_device(&alone(config), device, sharing).0
 }
 
 /// Sets a batch size of 1, so that a study's prediction does not depend on the other studies.

@@ -60,6 +60,9 @@ pub enum Error {
         /// Its version.
         version: u32,
     },
+    /// The queue of a shared run, which says what its folds' journals are about, cannot be read.
+    #[error("cannot use the run's queue: {0}")]
+    Queue(io::Error),
 }
 
 #[derive(Serialize)]

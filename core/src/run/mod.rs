@@ -15,6 +15,7 @@ pub mod journal;
 pub mod latest;
 mod position;
 mod remote;
+pub mod replay;
 pub mod requests;
 pub mod rules;
 pub mod shared;

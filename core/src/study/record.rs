@@ -165,7 +165,10 @@ impl Record {
         let mut differences = Vec::new();
         for study in &now.studies {
             match missing.remove(&*study.uid) {
-                Some(was) => differences.extend(difference(was, study)),
+                Some(was) => {
+                    let words = |(now, was)| format!("study {} {now}, it {was}", name(study));
+                    differences.extend(difference(was, study).map(words));
+                }
                 None if self.sample => {}
                 None => differences.push(format!("study {} was not in it", name(study))),
             }
@@ -219,18 +222,19 @@ pub fn check_study(record: &Record, source: &dyn SliceSource, study: &Study) -> 
     record.check_slices(studies, &checked.fingerprints).map_err(|e| e.to_string())
 }
 
-/// Describes how a study differs from `was`, if it does.
-fn difference(was: &Study, now: &Study) -> Option<String> {
+/// Describes how a study differs from `was`, if it does: `has C4 = 1` and `was 0`, or `is in fold 2` and `was
+/// in fold 1`.
+pub fn difference(was: &Study, now: &Study) -> Option<(String, String)> {
     let labels = was.labels.iter().zip(&now.labels).zip(LABELS);
     if let Some(((before, after), level)) = labels.into_iter().find(|((a, b), _)| a != b) {
-        return Some(format!("study {} has {level} = {after}, it was {before}", name(now)));
+        return Some((format!("has {level} = {after}"), format!("was {before}")));
     }
-    (was.fold != now.fold).then(|| {
-        format!("study {} is in fold {}, it was in fold {}", name(now), now.fold, was.fold)
-    })
+    let differs = was.fold != now.fold;
+    differs.then(|| (format!("is in fold {}", now.fold), format!("was in fold {}", was.fold)))
 }
 
-fn name(study: &Study) -> String {
+/// A study's name for a message.
+pub fn name(study: &Study) -> String {
     excerpt(&study.uid, NAMED)
 }
 
