@@ -55,20 +55,24 @@ fn is_gone(e: &io::Error) -> bool {
 fn lines(stamped: &Stamped, state: &State, every: usize) -> Option<String> {
     let clock = format::duration(stamped.at);
     let text = match &stamped.event {
-        Event::RunStarted(plan) => return Some(header(plan)),
+        Event::RunStarted(plan) if stamped.fold.is_none() => return Some(header(plan)),
         Event::Step(s) => {
             if every == 0 || (s.at.step % every != 0 && s.at.step != s.steps) {
                 return None;
             }
             let figures = words(catalogue::STEP, s);
-            let wait = format::figure(Unit::Share, state.progress.train.data_share());
-            let speed = speed(state);
+            let wait = format::figure(Unit::Share, state.progress_of(stamped.fold).train.data_share());
+            let speed = speed(state, stamped.fold);
             format!("{}/{} {figures} {speed} data wait {wait} ETA {}", s.at, s.steps, eta(state))
         }
-        Event::Epoch(e) => return Some(epoch(&clock, e, state)),
-        Event::RunFinished(finished) => return Some(summary(&clock, finished, state)),
+        Event::Epoch(e) => return Some(epoch(&clock, e, state, stamped.fold)),
+        Event::RunFinished(finished) if stamped.fold.is_none() => {
+            return Some(summary(&clock, finished, state));
+        }
+        // The end of one of several processes is not the run's.
+        Event::RunFinished(_) if stamped.fold.is_some() => return None,
         event => {
-            let (level, mut text) = text::of_event(event)?;
+            let (level, mut text) = text::of_stamped(stamped)?;
             if let Event::Checkpoint(checkpoint) = event {
                 text += &format!(" to {}", checkpoint.path);
             }
@@ -108,8 +112,10 @@ fn words<E>(figures: &[Figure<E>], event: &E) -> String {
     figures.iter().filter_map(said).collect::<Vec<_>>().join(" ")
 }
 
-fn speed(state: &State) -> String {
-    format::figure(Unit::PerSecond, state.progress.train.images_per_second()) + " images/s"
+/// Images per second of the process of `fold`, or of the only one.
+fn speed(state: &State, fold: Option<usize>) -> String {
+    let speed = state.progress_of(fold).train.images_per_second();
+    format::figure(Unit::PerSecond, speed) + " images/s"
 }
 
 fn eta(state: &State) -> String {
@@ -146,7 +152,7 @@ fn header(plan: &RunStarted) -> String {
     text
 }
 
-fn epoch(clock: &str, e: &Epoch, state: &State) -> String {
+fn epoch(clock: &str, e: &Epoch, state: &State, process: Option<usize>) -> String {
     let vertebrae: Vec<String> = e
         .valid_vertebra_loss
         .iter()
@@ -154,6 +160,9 @@ fn epoch(clock: &str, e: &Epoch, state: &State) -> String {
         .map(|(i, &loss)| format!("C{} {}", i + 1, format::maybe_loss(loss)))
         .collect();
     let indent = " ".repeat(10);
+    let planned = state.plan.as_ref().map_or(0, |plan| plan.epochs);
+    let own = state.folds.iter().find(|fold| Some(fold.plan.fold) == process);
+    let epochs = own.map_or(planned, |fold| fold.epochs.len());
     let select = state.plan.as_ref().map_or(Metric::Loss, |plan| plan.select);
     let by = catalogue::selecting(select);
     let best = match select {
@@ -169,7 +178,7 @@ fn epoch(clock: &str, e: &Epoch, state: &State) -> String {
          {indent}{} {best} lr {} train {} valid {} {} ETA {}\n",
         e.at.fold,
         e.at.epoch,
-        state.plan.as_ref().map_or(0, |p| p.epochs),
+        epochs,
         format::loss(e.train_loss),
         format::loss(e.train_slice_loss),
         format::loss(e.train_study_loss),
@@ -182,7 +191,7 @@ fn epoch(clock: &str, e: &Epoch, state: &State) -> String {
         format::learning_rate(e.learning_rate),
         format::seconds(e.train_seconds),
         format::seconds(e.valid_seconds),
-        speed(state),
+        speed(state, process),
         eta(state),
     )
 }

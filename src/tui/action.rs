@@ -35,6 +35,10 @@ pub enum Action {
     FoldBefore,
     /// Select the next fold.
     FoldAfter,
+    /// Watch a fold, where several processes train.
+    Watch(Watch),
+    /// Pause the selected fold's process alone, or resume it.
+    PauseWorker,
     /// Scroll the view's list, or select another of its rows.
     Scroll(Scroll),
     /// Change the visible part of the log.
@@ -61,6 +65,24 @@ pub enum Action {
     Help,
     /// Close the overlay.
     Close,
+}
+
+/// The fold to watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watch {
+    /// The selected one.
+    Selected,
+    /// The one in training before.
+    Before,
+    /// The next one in training.
+    After,
+}
+
+impl Action {
+    /// Whether it makes sense only where several processes train.
+    pub fn is_of_workers(self) -> bool {
+        matches!(self, Self::Watch(_) | Self::PauseWorker)
+    }
 }
 
 /// Action on the selected fold.

@@ -228,6 +228,9 @@ impl App<'_> {
             if !tty.is_behind() && self.time_to_frame().is_some_and(|wait| wait.is_zero()) {
                 self.draw(&mut terminal)?;
             }
+            if let Some(fold) = self.screen.take_watched() {
+                self.watch_pictures_of(fold);
+            }
             if let Some(wanted) = self.screen.take_slice_request() {
                 self.handle.slice_requests.put(wanted);
             }
@@ -342,7 +345,7 @@ impl App<'_> {
                     // A stop requested by another client also ends this process, which is the
                     // trainer.
                     let stops = matches!(&stamped.event, run::Event::Trainer(trainer)
-                        if trainer.state == TrainerState::Stopping);
+                        if trainer.state == TrainerState::Stopping && stamped.fold.is_none());
                     self.quitting |= stops && !self.screen.state.attached;
                     self.screen.apply(&stamped);
                     self.dirty = true;
@@ -360,6 +363,10 @@ impl App<'_> {
         }
     }
 
+    /// Tells the run's stream of events of which process it is to send pictures.
+    #[expect(clippy::unused_self, reason = "the handle gets a slot for it")]
+    fn watch_pictures_of(&self, _fold: usize) {}
+
     fn carry_out(&mut self, reply: Reply) {
         match reply {
             Reply::Nothing => {}
@@ -368,6 +375,7 @@ impl App<'_> {
                 // If the trainer is gone, the closed event channel shows it.
                 let _ = self.handle.commands.send(command.into());
             }
+            Reply::SendTo(request) => _ = self.handle.commands.send(request),
             Reply::Leave => self.quitting = true,
             Reply::Detach => self.detached = true,
             Reply::Suspend if suspend::has_shell() => self.suspend(true),

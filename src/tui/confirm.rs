@@ -68,6 +68,14 @@ impl Question {
 pub fn draw(frame: &mut Frame, area: Rect, question: Question, state: &State) {
     let in_training = state.in_training().map(|fold| fold.plan.fold);
     let text = match question {
+        Question::Quit if state.attached && state.shared => {
+            "Leave this dashboard (d) or stop all processes (y)?  Esc\n\
+             Left alone they train on. Stopped, each saves `last` first."
+                .into()
+        }
+        Question::Quit if state.shared => {
+            "Stop all processes and quit?  y/n\nEach saves `last` after the step at hand.".into()
+        }
         Question::Quit if state.attached => "Leave this dashboard (d) or stop training (y)?  Esc\n\
              Left alone it trains on. Stopped, it saves `last` first."
             .into(),
@@ -86,7 +94,8 @@ pub fn draw(frame: &mut Frame, area: Rect, question: Question, state: &State) {
             None => format!("Train fold {fold} now?  y/n\nNo other fold is in training."),
         },
         Question::Skip(fold) => {
-            let kept = match in_training == Some(fold) {
+            let trained = in_training == Some(fold) || (state.shared && state.is_trained(fold));
+            let kept = match trained {
                 true => "The next one goes on. Its newest weights are kept:",
                 false => "What it has so far is kept:",
             };

@@ -22,7 +22,12 @@ pub fn verdict(
     let number = fold.plan.fold;
     let refuse = |why: &str| Err(format!("fold {number} is {}: {why}", word(fold.state)));
     let in_training = state.in_training().map(|other| other.plan.fold);
-    let current = in_training == Some(number);
+    let current = match state.shared {
+        true => state.is_trained(number),
+        false => in_training == Some(number),
+    };
+    // Where several processes train, a fold that is started takes no other's place.
+    let busy = if state.shared { current } else { in_training.is_some() };
     let action = match key {
         OfFold::Act(A::Start) if current && state.is_paused() => {
             return Ok((Command::Resume, None));
@@ -38,7 +43,7 @@ pub fn verdict(
         place: place.unwrap_or_default(),
         folds: state.folds.len(),
         current,
-        busy: in_training.is_some(),
+        busy,
     };
     let Some(effect) = rules::effect(action, in_queue) else {
         return refuse(match (action, fold.state) {

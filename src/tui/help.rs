@@ -31,9 +31,15 @@ impl Keys {
         self.first = scroll.row(self.first, usize::MAX);
     }
 
-    /// Draws the keys of `view`.
-    pub fn draw(&mut self, frame: &mut Frame, area: Rect, map: &Keymap, view: View) {
-        let lines = map.lines(view);
+    /// Draws the keys of `view`. `shared`: several processes train.
+    pub fn draw(
+        &mut self,
+        frame: &mut Frame,
+        area: Rect,
+        map: &Keymap,
+        (view, shared): (View, bool),
+    ) {
+        let lines = map.lines(view, shared);
         let rows = usize::from(area.height.saturating_sub(2)).max(1);
         let most = lines.len().saturating_sub(rows);
         self.first = self.first.min(most);

@@ -1,6 +1,6 @@
 //! Bottom line: the keys that currently apply, as many as fit, or a notice.
 
-use super::action::Action;
+use super::action::{Action, Watch};
 use super::context::View;
 use super::keys::{BINDINGS, Binding, Keymap};
 use super::{fold_keys, theme};
@@ -74,10 +74,17 @@ fn label(binding: &Binding, context: &Context) -> Option<&'static str> {
         Action::Detach => (state.attached && !over).then_some(short),
         Action::Help | Action::Quit if over => Some(short),
         _ if over || state.is_stopping() => None,
-        Action::TogglePause if state.lacks_a_fold() => None,
+        Action::TogglePause if state.lacks_a_fold() && !state.shared => None,
         Action::TogglePause if state.is_paused() => Some("resume"),
-        Action::StopAfterEpoch if state.stops_after_epoch => None,
-        Action::StopAfterEpoch | Action::Checkpoint => state.in_training().map(|_| short),
+        Action::StopAfterEpoch if state.all_stop_after_epoch() => None,
+        Action::StopAfterEpoch | Action::Checkpoint => state.any_in_training().then_some(short),
+        Action::Watch(Watch::Selected) => {
+            let other = fold.filter(|fold| Some(fold.plan.fold) != state.watched());
+            other.filter(|fold| state.shared && fold.is_at_work()).map(|_| short)
+        }
+        Action::Watch(_) => {
+            state.trained_beside(1).filter(|_| state.shared && short != "").map(|_| short)
+        }
         Action::Fold(key) => fold_keys::label(key, state, fold?),
         _ => Some(short),
     }

@@ -189,11 +189,12 @@ impl Keymap {
         BINDINGS.iter().enumerate().find(bound).map(|(_, binding)| binding.action)
     }
 
-    /// Help lines of `view`: the keys and the help text of each.
-    pub fn lines(&self, view: View) -> Vec<(String, &'static str)> {
+    /// Help lines of `view`: the keys and the help text of each. `shared`: several processes train.
+    pub fn lines(&self, view: View, shared: bool) -> Vec<(String, &'static str)> {
         let mut lines: Vec<(Vec<&Key>, &'static str)> = Vec::new();
         for (binding, keys) in BINDINGS.iter().zip(&self.keys) {
-            let Some(key) = keys.first().filter(|_| binding.works_in(view)) else { continue };
+            let is_meant = binding.works_in(view) && (shared || !binding.action.is_of_workers());
+            let Some(key) = keys.first().filter(|_| is_meant) else { continue };
             match (binding.help, lines.last_mut()) {
                 ("", Some((line, _))) => line.push(key),
                 (help, _) => lines.push((vec![key], help)),

@@ -8,3 +8,4 @@ pub mod loss;
 pub mod progress;
 pub mod schedule;
 pub mod vertebrae;
+pub mod workers;

@@ -12,8 +12,8 @@ use super::views::{Entry, Views, runs};
 use super::{help, panes};
 use crate::config::MOST_EPOCHS;
 use crate::run::event::Stamped;
-use crate::run::{Command, FoldAction};
-use crate::view::{Fold, State};
+use crate::run::{Command, FoldAction, Request};
+use crate::view::State;
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use ratatui::layout::Rect;
@@ -23,6 +23,7 @@ mod draw;
 mod files;
 mod mouse;
 mod pictures;
+mod watching;
 
 /// Response to a key.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,6 +32,8 @@ pub enum Reply {
     Nothing,
     /// Send this command to the trainer.
     Send(Command),
+    /// Send this to the process of one fold.
+    SendTo(Request),
     /// Leave the screen once the run is over.
     Leave,
     /// Leave the screen without affecting training.
@@ -70,6 +73,8 @@ pub struct Screen {
     /// Number of the selected fold, which keys act on; `None` = the one in training.
     selected_fold: Option<usize>,
     notice: Option<Notice>,
+    /// The watched fold that the run's stream of events was told.
+    told: Option<usize>,
     /// Number of alerts for which the bell was rung or is not needed.
     rung: u64,
     views: Views,
@@ -94,6 +99,7 @@ impl Screen {
             help: help::Keys::default(),
             selected_fold: None,
             notice: None,
+            told: None,
             rung: 0,
             views: Views::new(pictures),
             dir: None,
@@ -314,16 +320,20 @@ impl Screen {
             Action::Detach => return self.detach(),
             Action::Suspend => return Reply::Suspend,
             // Resuming without a waiting fold would end the run.
-            Action::TogglePause if self.state.is_paused() && self.state.lacks_a_fold() => {
+            Action::TogglePause
+                if self.state.is_paused() && self.state.lacks_a_fold() && !self.state.shared =>
+            {
                 return self.notice("no fold waits: ← → choose one, f or g bring it back");
             }
             Action::TogglePause if self.state.is_paused() => return self.send(Command::Resume),
             Action::TogglePause => return self.send(Command::Pause),
-            Action::StopAfterEpoch if self.state.stops_after_epoch && self.deaf().is_none() => {
+            Action::StopAfterEpoch
+                if self.state.all_stop_after_epoch() && self.deaf().is_none() =>
+            {
                 return self.notice("it stops after this epoch already");
             }
             Action::StopAfterEpoch => return self.send(Command::StopAfterEpoch),
-            Action::Checkpoint if self.state.in_training().is_none() && self.deaf().is_none() => {
+            Action::Checkpoint if !self.state.any_in_training() && self.deaf().is_none() => {
                 return self.notice("no fold is in training: there is nothing to save");
             }
             Action::Checkpoint => return self.send(Command::Checkpoint),
@@ -334,6 +344,8 @@ impl Screen {
             Action::PreviousView => self.show(self.view.beside(-1)),
             Action::FoldBefore => self.select_fold(-1),
             Action::FoldAfter => self.select_fold(1),
+            Action::Watch(which) => return self.watch(which),
+            Action::PauseWorker => return self.pause_worker(),
             Action::Scroll(to) => {
                 let (view, views, context) = self.current(self.state.at);
                 if let Some((_, scroll)) = view.scroll {
@@ -421,22 +433,5 @@ impl Screen {
             Err(why) => return self.notice(why),
         }
         Reply::Nothing
-    }
-
-    fn select_fold(&mut self, by: isize) {
-        let next = self.shown().saturating_add_signed(by);
-        let next = self.state.folds.get(next).filter(|_| next != self.state.current);
-        self.selected_fold = next.map(|fold| fold.plan.fold);
-    }
-
-    /// Index of the selected fold.
-    fn shown(&self) -> usize {
-        let place = |number| self.state.folds.iter().position(|f| f.plan.fold == number);
-        self.selected_fold.and_then(place).unwrap_or(self.state.current)
-    }
-
-    /// The selected fold, whose curves are shown and which keys act on.
-    fn fold(&self) -> Option<&Fold> {
-        self.state.folds.get(self.shown())
     }
 }

@@ -5,8 +5,12 @@
 //! condition begins, its text is updated while the condition holds, and it stays until
 //! acknowledged. It is raised again only after the condition has ended and begun again. The same
 //! events give the same alerts, whether live or replayed from a journal.
+//!
+//! Where several processes train, each has conditions of its own, and the text names its fold. Only
+//! the disk is one for all.
 
 use crate::run::event::{Epoch, Gpu, Level, Position, RunStarted, Step, System};
+use crate::view::text::with_fold;
 use std::collections::BTreeMap;
 
 mod epochs;
@@ -33,6 +37,9 @@ pub enum Kind {
     Held,
     /// A fold, or the run, ended in an error.
     Error,
+    /// A process of a run that several train has ended without releasing its fold. Ends when another
+    /// takes the fold over.
+    Died,
     /// A loss is not finite, a batch was skipped because its loss or gradient was not finite, or
     /// the gradient was not finite in 8 consecutive steps (the f16 loss scaler skips single steps
     /// by design). Ends after 50 normal steps.
@@ -43,6 +50,9 @@ pub enum Kind {
     /// value, it is used instead, so that a fold that never learnt is detected too. Ends after 50
     /// consecutive steps within half of that margin.
     Diverging,
+    /// A process on another host has not been heard of for a while. Gone when it is heard of again, or
+    /// when it is known to have ended.
+    Silent,
     /// Free space on the disk of the run's folder is below 2 GiB, or below three times the most
     /// that the end of an epoch writes (`best` and `last`: 16 bytes per parameter), whichever is
     /// more. Ends at 1.25 times the limit.
@@ -76,8 +86,10 @@ impl Kind {
             Self::Lost => "lost",
             Self::Held => "held",
             Self::Error => "error",
+            Self::Died => "died",
             Self::NotFinite => "not_finite",
             Self::Diverging => "diverging",
+            Self::Silent => "silent",
             Self::DiskLow => "disk_low",
             Self::GpuThrottled => "gpu_throttled",
             Self::GpuHot => "gpu_hot",
@@ -103,7 +115,7 @@ impl Kind {
 
     /// Whether the log already has a line for the event that caused it.
     pub fn has_own_event(self) -> bool {
-        matches!(self, Self::Lost | Self::Held | Self::Error)
+        matches!(self, Self::Lost | Self::Held | Self::Error | Self::Died | Self::Silent)
     }
 }
 
@@ -120,6 +132,8 @@ pub struct Alert {
     pub until: Option<f64>,
     /// Position of training, for alerts about training.
     pub at: Option<Position>,
+    /// The fold whose process is meant, where several train.
+    pub worker: Option<usize>,
     /// Current description, in one line.
     pub text: String,
     /// Whether the user has acknowledged it.
@@ -137,11 +151,20 @@ pub struct Alerts {
     baselines: BTreeMap<usize, f64>,
     /// Epochs per fold.
     planned: usize,
+    /// The fold whose process sent the event at hand, where several train.
+    worker: Option<usize>,
+    /// What the rules remember of each process.
+    rules: BTreeMap<Option<usize>, Rules>,
+    steps: BTreeMap<usize, Steps>,
+    epochs: BTreeMap<usize, Epochs>,
+}
+
+/// What the rules remember of a process.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Rules {
     /// The fold in training.
     fold: Option<usize>,
     not_finite: NotFinite,
-    steps: BTreeMap<usize, Steps>,
-    epochs: BTreeMap<usize, Epochs>,
     machine: Machine,
 }
 
@@ -190,10 +213,16 @@ impl Alerts {
         self.now = seconds;
     }
 
+    /// The rules of the process at hand.
+    fn rules(&mut self) -> &mut Rules {
+        self.rules.entry(self.worker).or_default()
+    }
+
     /// A process starts or resumes the run: ends the conditions observed by the previous process.
     pub(super) fn start(&mut self, plan: &RunStarted) {
-        self.machine.start(plan);
-        self.not_finite = NotFinite::default();
+        let rules = self.rules();
+        rules.machine.start(plan);
+        rules.not_finite = NotFinite::default();
         for kind in [Kind::NotFinite, Kind::DiskLow, Kind::GpuThrottled, Kind::GpuHot] {
             self.end(kind);
         }
@@ -207,14 +236,14 @@ impl Alerts {
     pub(super) fn retrain(&mut self, fold: usize) {
         self.steps.remove(&fold);
         self.epochs.remove(&fold);
-        if self.fold == Some(fold) {
+        if self.rules().fold == Some(fold) {
             self.leave_fold();
         }
     }
 
     /// Takes in a step's timings.
     pub(super) fn pace(&mut self, step: &Step) {
-        let starving = self.machine.pace(step);
+        let starving = self.rules().machine.pace(step);
         self.tell(Kind::Starving, None, starving);
     }
 
@@ -223,11 +252,11 @@ impl Alerts {
         let at = step.at;
         self.enter_fold(at.fold);
         match step.loss.is_finite() {
-            true if self.not_finite.is_past() => self.end(Kind::NotFinite),
+            true if self.rules().not_finite.is_past() => self.end(Kind::NotFinite),
             true => {}
             false => self.tell_not_finite(at, What::Loss),
         }
-        if self.not_finite.gradients(step.grad_norm) {
+        if self.rules().not_finite.gradients(step.grad_norm) {
             self.tell_not_finite(at, What::Gradients);
         }
         if !self.steps.contains_key(&at.fold) && self.steps.len() == MOST_FOLDS {
@@ -243,7 +272,7 @@ impl Alerts {
     }
 
     fn tell_not_finite(&mut self, at: Position, what: What) {
-        let text = self.not_finite.add(at, what);
+        let text = self.rules().not_finite.add(at, what);
         self.tell(Kind::NotFinite, Some(at), Some(text));
     }
 
@@ -264,15 +293,18 @@ impl Alerts {
 
     /// Takes in readings of the machine.
     pub(super) fn system(&mut self, system: &System) {
-        let condition = self.machine.disk(system);
+        // All processes write to the same disk.
+        let worker = self.worker.take();
+        let condition = self.rules().machine.disk(system);
         self.tell(Kind::DiskLow, None, condition);
+        self.worker = worker;
     }
 
     /// Takes in readings of the GPU.
     pub(super) fn gpu(&mut self, gpu: &Gpu) {
-        let hot = self.machine.temperature(gpu);
+        let hot = self.rules().machine.temperature(gpu);
         self.tell(Kind::GpuHot, None, hot);
-        let throttled = self.machine.throttled(gpu);
+        let throttled = self.rules().machine.throttled(gpu);
         self.tell(Kind::GpuThrottled, None, throttled);
     }
 
@@ -294,7 +326,7 @@ impl Alerts {
     }
 
     fn enter_fold(&mut self, fold: usize) {
-        if self.fold.replace(fold) != Some(fold) {
+        if self.rules().fold.replace(fold) != Some(fold) {
             self.leave_fold();
         }
     }
@@ -306,29 +338,53 @@ impl Alerts {
         }
     }
 
+    /// Ends what can no longer be observed, because the process has ended.
+    pub(super) fn leave_process(&mut self) {
+        for kind in [Kind::NotFinite, Kind::GpuThrottled, Kind::GpuHot, Kind::Starving] {
+            self.end(kind);
+        }
+        self.drop(Kind::Held);
+        self.leave_fold();
+    }
+
+    /// Adds `text` to an alert whose condition holds.
+    pub(super) fn append(&mut self, kind: Kind, text: &str) {
+        let worker = self.worker;
+        let same = |alert: &&mut Alert| alert.kind == kind && alert.worker == worker;
+        if let Some(alert) = self.list.iter_mut().filter(same).find(|a| a.until.is_none()) {
+            alert.text += text;
+        }
+    }
+
     /// Takes in whether the condition of `kind` holds: its description, or `None`.
     fn tell(&mut self, kind: Kind, at: Option<Position>, condition: Option<String>) {
         let Some(text) = condition else { return self.end(kind) };
-        if let Some(alert) = self.list.iter_mut().find(|a| a.kind == kind && a.until.is_none()) {
+        let text = with_fold(self.worker, text);
+        let worker = self.worker;
+        let same = |alert: &&mut Alert| alert.kind == kind && alert.worker == worker;
+        if let Some(alert) = self.list.iter_mut().filter(same).find(|a| a.until.is_none()) {
             alert.text = text;
             return;
         }
         self.drop(kind);
         self.raised += 1;
         let (number, since) = (self.raised, self.now);
-        self.list.push(Alert { kind, number, since, until: None, at, text, acknowledged: false });
+        let (until, acknowledged) = (None, false);
+        self.list.push(Alert { kind, number, since, until, at, worker, text, acknowledged });
     }
 
     fn end(&mut self, kind: Kind) {
-        let now = self.now;
-        for alert in self.list.iter_mut().filter(|a| a.kind == kind && a.until.is_none()) {
+        let (now, worker) = (self.now, self.worker);
+        let same = |alert: &&mut Alert| alert.kind == kind && alert.worker == worker;
+        for alert in self.list.iter_mut().filter(same).filter(|a| a.until.is_none()) {
             alert.until = Some(now);
         }
         self.clear();
     }
 
     fn drop(&mut self, kind: Kind) {
-        self.list.retain(|alert| alert.kind != kind);
+        let worker = self.worker;
+        self.list.retain(|alert| alert.kind != kind || alert.worker != worker);
     }
 
     /// Drops alerts that have ended and were acknowledged.

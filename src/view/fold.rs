@@ -3,7 +3,9 @@
 use super::curve::{Curve, Mark};
 use super::format;
 use super::series::{Ema, SMOOTHING};
-use crate::run::event::{Epoch, FoldPlan, FoldState, Position, Step, ValidStep, Worst, WorstStudy};
+use crate::run::event::{
+    Epoch, FoldPlan, FoldState, Position, Step, ValidStep, Worker, WorkerState, Worst, WorstStudy,
+};
 
 /// Maximum number of worst validation studies kept.
 const MOST_WORST: usize = 32;
@@ -39,6 +41,10 @@ pub struct Fold {
     pub best_path: Option<String>,
     /// Path of the newest `last` checkpoint.
     pub last_path: Option<String>,
+    /// Learning rate of each epoch, if different from the run's.
+    pub rates: Option<Vec<f64>>,
+    /// The process that trains it, where several train.
+    pub worker: Option<Worker>,
 }
 
 impl Fold {
@@ -58,6 +64,8 @@ impl Fold {
             worst: None,
             best_path: None,
             last_path: None,
+            rates: None,
+            worker: None,
         }
     }
 
@@ -147,6 +155,13 @@ impl Fold {
     /// The epoch with the lowest metric, which selects `best`; the first of equals, as for `best`.
     pub fn best_epoch(&self) -> Option<&Epoch> {
         self.done().filter(|e| e.metric.is_finite()).min_by(|a, b| a.metric.total_cmp(&b.metric))
+    }
+
+    /// Whether it is trained or validated by a process that is there.
+    pub fn is_at_work(&self) -> bool {
+        let worker = self.worker.as_ref().map(|worker| worker.state);
+        matches!(self.state, FoldState::Training | FoldState::Validating)
+            && matches!(worker, None | Some(WorkerState::Training))
     }
 
     /// Whether the fold has ended for good.

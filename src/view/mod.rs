@@ -18,7 +18,7 @@ pub mod state;
 mod status;
 pub mod system;
 pub mod text;
-mod worker;
+pub mod worker;
 
 pub use alerts::{Alert, Alerts};
 pub use curve::{Curve, Mark};
@@ -27,5 +27,5 @@ pub use fold::word;
 pub use progress::Progress;
 pub use recent::{Mean, mean};
 pub use series::{Ema, Point, Series, Smoothed, Span};
-pub use state::{LogLine, State};
+pub use state::{Crew, LogLine, State};
 pub use status::Alarm;

@@ -99,18 +99,14 @@ impl Progress {
         Some(per_study * studies * VALID_COST)
     }
 
+    /// How fast `fold` is trained, once a step is measured.
+    pub fn pace(&self, plan: &RunStarted, fold: &Fold) -> Option<Pace> {
+        Some(Pace { step: self.train.seconds()?, valid: self.valid_batch_seconds(plan, fold)? })
+    }
+
     /// Seconds left in the current epoch of `fold`, validation included.
     pub fn epoch_left(&self, plan: &RunStarted, fold: &Fold) -> Option<f64> {
-        let (step, valid) = (self.train.seconds()?, self.valid_batch_seconds(plan, fold)?);
-        if fold.epochs_done() == fold.at.epoch {
-            return Some(0.0);
-        }
-        let steps = match fold.state {
-            FoldState::Validating => 0,
-            _ => fold.plan.steps.saturating_sub(fold.at.step),
-        };
-        let batches = fold.plan.valid_batches.saturating_sub(fold.valid_batch);
-        Some(steps as f64 * step + batches as f64 * valid)
+        Some(self.pace(plan, fold)?.epoch_left(fold))
     }
 
     /// Seconds left in `fold`; 0 for a paused fold, because it may never be resumed.
@@ -118,17 +114,68 @@ impl Progress {
         if fold.is_over() || fold.state == FoldState::Paused {
             return Some(0.0);
         }
-        let (step, valid) = (self.train.seconds()?, self.valid_batch_seconds(plan, fold)?);
-        let whole = fold.plan.steps as f64 * step + fold.plan.valid_batches as f64 * valid;
-        let to_come = fold.epochs.len().saturating_sub(fold.at.epoch);
-        let at_hand = if fold.at.epoch == 0 { 0.0 } else { self.epoch_left(plan, fold)? };
-        Some(at_hand + to_come as f64 * whole)
+        Some(self.pace(plan, fold)?.fold_left(fold))
     }
 
     /// Seconds left in the run.
     pub fn run_left(&self, plan: &RunStarted, folds: &[Fold]) -> Option<f64> {
         folds.iter().map(|fold| self.fold_left(plan, fold)).sum()
     }
+}
+
+/// How fast a fold is trained.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pace {
+    /// Seconds per step.
+    pub step: f64,
+    /// Seconds per validation batch.
+    pub valid: f64,
+}
+
+impl Pace {
+    /// Mean of several; `None` if there are none.
+    pub fn mean(all: &[Self]) -> Option<Self> {
+        let mean = |of: fn(&Self) -> f64| all.iter().map(of).sum::<f64>() / all.len() as f64;
+        (!all.is_empty()).then(|| Self { step: mean(|pace| pace.step), valid: mean(|pace| pace.valid) })
+    }
+
+    /// Seconds left in the current epoch of `fold`, validation included.
+    pub fn epoch_left(self, fold: &Fold) -> f64 {
+        if fold.epochs_done() == fold.at.epoch {
+            return 0.0;
+        }
+        let steps = match fold.state {
+            FoldState::Validating => 0,
+            _ => fold.plan.steps.saturating_sub(fold.at.step),
+        };
+        let batches = fold.plan.valid_batches.saturating_sub(fold.valid_batch);
+        steps as f64 * self.step + batches as f64 * self.valid
+    }
+
+    /// Seconds left in `fold`; 0 if it is over or paused.
+    pub fn fold_left(self, fold: &Fold) -> f64 {
+        if fold.is_over() || fold.state == FoldState::Paused {
+            return 0.0;
+        }
+        let whole =
+            fold.plan.steps as f64 * self.step + fold.plan.valid_batches as f64 * self.valid;
+        let to_come = fold.epochs.len().saturating_sub(fold.at.epoch);
+        let at_hand = if fold.at.epoch == 0 { 0.0 } else { self.epoch_left(fold) };
+        at_hand + to_come as f64 * whole
+    }
+}
+
+/// Seconds until several processes have done all work: each is `busy` for so long with what it does, and
+/// whichever is free first takes the next of `waiting`. `None` if there is no process.
+pub fn in_parallel(busy: &[f64], waiting: &[f64]) -> Option<f64> {
+    let mut free: Vec<f64> = busy.to_vec();
+    let mut end = free.iter().copied().reduce(f64::max)?;
+    for work in waiting {
+        let first = free.iter_mut().min_by(|a, b| a.total_cmp(b))?;
+        *first += work;
+        end = end.max(*first);
+    }
+    Some(end)
 }
 
 /// Share of the run's steps that is done, 0 to 1.
@@ -239,6 +286,15 @@ mod tests {
         assert_eq!(progress.run_left(&plan, &[first.clone(), second.clone()]), Some(7.0));
         second.state = FoldState::Paused;
         assert_eq!(progress.run_left(&plan, &[second, first]), Some(7.0));
+    }
+
+    #[test]
+    fn waiting_work_goes_to_whoever_is_free_first() {
+        assert_eq!(in_parallel(&[], &[5.0]), None);
+        assert_eq!(in_parallel(&[30.0, 10.0], &[]), Some(30.0));
+        assert_eq!(in_parallel(&[30.0, 10.0], &[15.0]), Some(30.0));
+        // The first waits for 10 s, the second for 25 s.
+        assert_eq!(in_parallel(&[30.0, 10.0], &[15.0, 40.0]), Some(65.0));
     }
 
     #[test]

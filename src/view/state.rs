@@ -6,20 +6,25 @@ use super::fold::Fold;
 use super::progress::Progress;
 use super::slice_cache::SliceCache;
 use super::system::History;
-use super::{Mark, format, pending, text};
+use super::{Mark, format, pending, text, worker};
 use crate::run::Command;
 use crate::run::event::{
     CheckpointKind, Epoch, Event, FoldState, Gpu, Level, Planned, Position, Preview, Queue,
-    RunFinished, RunStarted, Stamped, Step, System, TrainerState, ValidStep,
+    RunFinished, RunStarted, Stamped, Step, System, TrainerState, ValidStep, Worker, WorkerState,
 };
 use crate::run::journal;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
 mod of_run;
+mod parts;
+mod plan;
 mod questions;
 #[cfg(test)]
 mod tests;
+
+pub use parts::Crew;
+use parts::Part;
 
 /// Maximum number of log lines kept.
 pub const LOG_LINES: usize = 1000;
@@ -42,13 +47,17 @@ pub struct LogLine {
 }
 
 /// State of a run, folded from its events.
+///
+/// Where several processes train, what only one of them can tell (its steps, pictures, speed and machine)
+/// is of the *watched* fold's; [`Self::watch`] changes which one that is.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct State {
     /// The plan, once the trainer has sent it.
     pub plan: Option<RunStarted>,
     /// The folds, in queue order.
     pub folds: Vec<Fold>,
-    /// Index in `folds` of the current fold, or of the last one trained.
+    /// Index in `folds` of the current fold, or of the last one trained; where several processes train, of
+    /// the watched one.
     pub current: usize,
     /// The newest step.
     pub step: Option<Step>,
@@ -78,6 +87,16 @@ pub struct State {
     pub trainer: Option<TrainerState>,
     /// Whether the run will end after the current epoch.
     pub stops_after_epoch: bool,
+    /// Device of the watched fold's process.
+    device: String,
+    /// Time of its newest event.
+    heard: f64,
+    /// Whether several processes train the run.
+    pub shared: bool,
+    /// Number of the watched fold.
+    watched: Option<usize>,
+    /// What the processes of the other folds told.
+    others: BTreeMap<usize, Part>,
     /// The command that has not been answered yet.
     pub pending: Option<Command>,
     /// Result of the run, once it has ended.
@@ -95,10 +114,18 @@ pub struct State {
 impl State {
     /// Folds an event in.
     pub fn apply(&mut self, stamped: &Stamped) {
+        match self.fold_of(stamped) {
+            Some(fold) => self.apply_to(fold, stamped),
+            None => self.take(stamped),
+        }
+    }
+
+    fn take(&mut self, stamped: &Stamped) {
         let raised = self.alerts.raised();
         // A finished run's clock stands still, even while slices are viewed.
         if !(self.is_over() && stamped.event.is_picture()) {
-            self.at = stamped.at;
+            // The clocks of several hosts differ.
+            self.at = if self.shared { self.at.max(stamped.at) } else { stamped.at };
         }
         self.fold_in(stamped);
         self.alerts.apply(stamped);
@@ -106,14 +133,17 @@ impl State {
     }
 
     fn fold_in(&mut self, stamped: &Stamped) {
-        if let Some((level, text)) = text::of_event(&stamped.event) {
-            self.log_line(level, &text);
+        if let Some((level, text)) = text::of_stamped(stamped).filter(|_| !self.is_said(stamped)) {
+            self.log_line_at(stamped.at, level, &text);
         }
-        if self.pending.is_some_and(|command| pending::is_answered(command, &stamped.event)) {
+        if self.pending.is_some_and(|command| self.is_answered(command, stamped)) {
             self.pending = None;
         }
         match &stamped.event {
-            Event::RunStarted(plan) => self.start(plan),
+            Event::RunStarted(plan) => match stamped.fold {
+                Some(fold) => self.start_fold(fold, plan),
+                None => self.start(plan),
+            },
             Event::Fold(event) => {
                 self.select(event.at.fold);
                 if let Some(fold) = self.folds.get_mut(self.current) {
@@ -127,11 +157,15 @@ impl State {
             Event::Retrain(e) => {
                 let capacity = MOST_POINTS / self.folds.len().max(1);
                 if let Some(fold) = self.fold_mut(e.at.fold) {
+                    let worker = fold.worker.take();
                     *fold = Fold::new(fold.plan.clone(), fold.epochs.len(), capacity);
-                    fold.seed = Some(e.seed);
+                    (fold.seed, fold.worker) = (Some(e.seed), worker);
                 }
             }
-            Event::Planned(planned) => self.replan(planned),
+            Event::Planned(planned) => match stamped.fold {
+                Some(fold) => self.replan_fold(fold, planned),
+                None => self.replan(planned),
+            },
             Event::EpochStarted(event) => {
                 self.select(event.at.fold);
                 if let Some(fold) = self.folds.get_mut(self.current) {
@@ -142,7 +176,7 @@ impl State {
                     }
                 }
             }
-            Event::Step(step) => self.add_step(step),
+            Event::Step(step) => self.add_step(step, stamped.at),
             Event::ValidStep(step) => self.add_valid_step(step),
             Event::Epoch(epoch) => self.add_epoch(epoch),
             Event::Worst(worst) => {
@@ -156,11 +190,11 @@ impl State {
                 self.previews += 1;
             }
             Event::Gpu(gpu) => {
-                self.history.add_gpu(self.at, gpu);
+                self.history.add_gpu(stamped.at, gpu);
                 self.gpu = Some(gpu.clone());
             }
             Event::System(system) => {
-                self.history.add_system(self.at, system);
+                self.history.add_system(stamped.at, system);
                 self.system = Some(system.clone());
             }
             Event::LeftOut(left_out) => {
@@ -188,7 +222,7 @@ impl State {
             Event::Trainer(event) => {
                 let mark = match event.state {
                     TrainerState::Paused | TrainerState::Held => Some(Mark::Paused),
-                    TrainerState::Running if self.is_paused() => Some(Mark::Resumed),
+                    TrainerState::Running if self.was_paused() => Some(Mark::Resumed),
                     _ => None,
                 };
                 if let (Some(mark), Some(fold)) = (mark, self.fold_mut(event.at.fold)) {
@@ -197,84 +231,11 @@ impl State {
                 self.answer(event.state);
             }
             // Shown by the log; `pending` was handled above.
-            Event::Ack(_) | Event::Worker(_) | Event::Log(_) | Event::Error(_) | Event::Unknown => {
-            }
+            Event::Ack(_) | Event::Log(_) | Event::Error(_) | Event::Unknown => {}
+            Event::Worker(worker) => self.take_worker(worker),
             Event::RunFinished(finished) => {
                 self.finished = Some(finished.clone());
                 self.pending = None;
-            }
-        }
-    }
-
-    fn start(&mut self, plan: &RunStarted) {
-        // A resumed run sends its plan again; keep the state of its folds.
-        let mut known = std::mem::take(&mut self.folds);
-        let folds = plan.folds.len().min(MOST_FOLDS);
-        let epochs = plan.epochs.min(MOST_EPOCHS / folds.max(1));
-        let planned = plan.folds.iter().take(folds);
-        self.folds = planned
-            .map(|f| match known.iter().position(|k| k.plan == *f) {
-                Some(i) => {
-                    let mut fold = known.swap_remove(i);
-                    fold.epochs.resize(epochs, None);
-                    if matches!(fold.state, FoldState::Training | FoldState::Validating) {
-                        fold.state = FoldState::Waiting;
-                    }
-                    fold
-                }
-                None => Fold::new(f.clone(), epochs, MOST_POINTS / folds.max(1)),
-            })
-            .collect();
-        self.plan = Some(RunStarted {
-            name: format::brief(&plan.name),
-            folder: format::brief(&plan.folder),
-            device: format::brief(&plan.device),
-            model: format::brief(&plan.model),
-            learning_rates: plan.learning_rates.iter().take(epochs).copied().collect(),
-            folds: plan.folds.iter().take(folds).cloned().collect(),
-            ..*plan
-        });
-        self.current = 0;
-        self.finished = None;
-        self.vanished = false;
-        self.trainer = None;
-        self.pending = None;
-        self.stops_after_epoch = false;
-    }
-
-    /// Applies a changed training schedule.
-    fn replan(&mut self, planned: &Planned) {
-        let epochs = planned.epochs.min(MOST_EPOCHS / self.folds.len().max(1));
-        if let Some(plan) = &mut self.plan {
-            plan.epochs = planned.epochs;
-            plan.learning_rates = planned.learning_rates.iter().take(epochs).copied().collect();
-        }
-        for fold in &mut self.folds {
-            let done = fold.last_epoch().map_or(0, |epoch| epoch.at.epoch);
-            fold.epochs.resize(epochs.max(done), None);
-        }
-        if let Some(fold) = self.fold_mut(planned.at.fold) {
-            fold.mark(planned.at, Mark::Rate);
-        }
-    }
-
-    /// Applies the queue's order and states.
-    fn order(&mut self, queue: &Queue) {
-        let current = self.fold().map(|fold| fold.plan.fold);
-        let place = |fold: &Fold| queue.folds.iter().position(|q| q.fold == fold.plan.fold);
-        self.folds.sort_by_key(|fold| place(fold).unwrap_or(usize::MAX));
-        if let Some(current) = current {
-            self.select(current);
-        }
-        let seed = self.plan.as_ref().map(|plan| plan.seed);
-        for queued in queue.folds.iter().take(MOST_FOLDS) {
-            let at_work = self.in_training().is_some_and(|fold| fold.plan.fold == queued.fold);
-            if let Some(fold) = self.fold_mut(queued.fold) {
-                // The events of the fold in training are more detailed and more recent.
-                if !(at_work && is_to_come(queued.state)) {
-                    fold.state = queued.state;
-                }
-                fold.seed = Some(queued.seed).filter(|&s| Some(s) != seed);
             }
         }
     }
@@ -324,10 +285,11 @@ impl State {
         self.folds.iter_mut().find(|f| f.plan.fold == number)
     }
 
-    fn add_step(&mut self, step: &Step) {
+    fn add_step(&mut self, step: &Step, at: f64) {
         self.select(step.at.fold);
+        self.is_heard(step.at.fold);
         self.progress.add_step(step);
-        self.history.add_step(self.at, step);
+        self.history.add_step(at, step);
         if let Some(fold) = self.fold_mut(step.at.fold) {
             fold.state = FoldState::Training;
             fold.add_step(step);

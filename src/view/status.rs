@@ -31,7 +31,8 @@ impl State {
             return report::outcome(finished.outcome).into();
         }
         let pending = self.pending.and_then(pending::words);
-        if self.trainer == Some(TrainerState::Held) && self.pending != Some(Command::StopNow) {
+        let held = !self.shared && self.trainer == Some(TrainerState::Held);
+        if held && self.pending != Some(Command::StopNow) {
             // A pending command has to wait until the hold is over.
             let held = format!("held at {}", self.position());
             return pending.map_or(held.clone(), |pending| format!("{held} · {pending}"));
@@ -39,11 +40,54 @@ impl State {
         if let Some(pending) = pending {
             return pending;
         }
+        if self.shared {
+            return self.crew_status();
+        }
         let doing = self.doing();
         match self.stops_after_epoch || self.pending == Some(Command::StopAfterEpoch) {
             true => format!("{doing} · stopping after this epoch"),
             false => doing,
         }
+    }
+
+    /// `3 of 5 folds in training · 1 pending`, and what is wrong.
+    fn crew_status(&self) -> String {
+        let (crew, folds) = (self.crew(), self.folds.len());
+        let mut text = match crew.training {
+            0 => format!("none of {folds} folds in training"),
+            n => format!("{n} of {folds} folds in training"),
+        };
+        let others = [
+            (crew.held, "held"),
+            (crew.died, "died"),
+            (crew.silent, "silent"),
+            (crew.paused, "paused"),
+            (crew.starting, "starting"),
+            (crew.pending, "pending"),
+        ];
+        for (count, word) in others.into_iter().filter(|(count, _)| *count > 0) {
+            text += &format!(" · {count} {word}");
+        }
+        if self.is_stopping() {
+            text += " · stopping";
+        } else if self.all_stop_after_epoch() || self.pending == Some(Command::StopAfterEpoch) {
+            text += " · stopping after this epoch";
+        }
+        text
+    }
+
+    /// What the watched fold's process does: `fold 1 epoch 3 step 23/40`.
+    pub fn watching(&self) -> Option<String> {
+        let fold = self.fold().filter(|_| self.shared && !self.is_over())?;
+        let at = fold.at;
+        Some(match (self.word(fold), fold.state) {
+            (_, FoldState::Validating) => format!(
+                "fold {} epoch {} validation {}/{}",
+                at.fold, at.epoch, fold.valid_batch, fold.plan.valid_batches
+            ),
+            ("training", _) => format!("{at}/{}", fold.plan.steps),
+            (word, _) => format!("fold {} {word}", at.fold),
+        })
     }
 
     fn doing(&self) -> String {

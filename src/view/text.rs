@@ -2,8 +2,36 @@
 
 use super::{constant, fold, format, report};
 use crate::run::event::{
-    CheckpointKind, Epoch, Event, FoldState, Level, Outcome, RunStarted, TrainerState,
+    CheckpointKind, Epoch, Event, FoldState, Level, Outcome, RunStarted, Stamped, TrainerState,
 };
+
+/// Formats an event with its time and process like [`of_event`]. In a run that several processes train,
+/// the line names the fold.
+pub fn of_stamped(stamped: &Stamped) -> Option<(Level, String)> {
+    let (level, text) = match (&stamped.event, stamped.fold) {
+        (Event::RunStarted(plan), Some(fold)) => (Level::Info, started(plan, fold)),
+        (event, _) => of_event(event)?,
+    };
+    Some((level, with_fold(stamped.fold, text)))
+}
+
+/// A line for the start of the process that trains `fold`.
+pub fn started(plan: &RunStarted, fold: usize) -> String {
+    let how = if plan.resumed { "resumed" } else { "started" };
+    format!("fold {fold}: {how} on {}", plan.device)
+}
+
+/// `text`, with the fold before it unless it names it.
+pub fn with_fold(fold: Option<usize>, text: String) -> String {
+    let Some(fold) = fold else { return text };
+    let name = format!("fold {fold}");
+    let is_named = text.match_indices(&name).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + name.len()..].chars().next();
+        !before.is_some_and(char::is_alphanumeric) && !after.is_some_and(|c| c.is_ascii_digit())
+    });
+    if is_named { text } else { format!("{name}: {text}") }
+}
 
 /// Formats an event for the log; `None` for events that are only drawn (steps, previews).
 pub fn of_event(event: &Event) -> Option<(Level, String)> {
@@ -102,4 +130,19 @@ pub fn epoch(e: &Epoch) -> String {
         format::auc(e.slice_auc),
         if e.is_best { " ★ best" } else { "" }
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_names_its_fold_once() {
+        let named = |text: &str| with_fold(Some(1), text.into());
+        assert_eq!(named("paused at fold 1 epoch 3 step 2"), "paused at fold 1 epoch 3 step 2");
+        assert_eq!(named("saved last of fold 1"), "saved last of fold 1");
+        assert_eq!(named("saved last of fold 10"), "fold 1: saved last of fold 10");
+        assert_eq!(named("scaffold 1"), "fold 1: scaffold 1");
+        assert_eq!(with_fold(None, "a disk is slow".into()), "a disk is slow");
+    }
 }

@@ -4,10 +4,10 @@ use super::Binding;
 use crate::run::FoldAction;
 use crate::tui::action::Action::{
     Acknowledge, Chart, Checkpoint, Close, Crops, Detach, EpochAfter, EpochBefore, Export, Fold,
-    FoldAfter, FoldBefore, Help, LogFilter, MarkRun, MoreEpochs, NextView, PreviousView, Quit,
-    RateEnd, Scroll, Show, StopAfterEpoch, Summary, Suspend, TogglePause, ToggleRaw,
+    FoldAfter, FoldBefore, Help, LogFilter, MarkRun, MoreEpochs, NextView, PauseWorker, PreviousView,
+    Quit, RateEnd, Scroll, Show, StopAfterEpoch, Summary, Suspend, TogglePause, ToggleRaw, Watch,
 };
-use crate::tui::action::{Action, ChartKey, CropKey, LogKey, OfFold, Scroll as To};
+use crate::tui::action::{Action, ChartKey, CropKey, LogKey, OfFold, Scroll as To, Watch as Of};
 use crate::tui::context::View;
 use crate::tui::views::VIEWS;
 use std::sync::LazyLock;
@@ -60,6 +60,20 @@ const FOLD: &[Binding] = &[
         .short(6, "give up"),
     bind("fold_again", fold(FoldAction::Retrain), "a", "train a done fold again, new seed (asks)")
         .short(5, "again"),
+];
+
+/// The process that trains the selected fold, where several do.
+const WORKER: &[Binding] = &[
+    bind("watch", Watch(Of::Selected), "w", "watch this fold: its steps, pictures, machine")
+        .short(3, "watch"),
+    bind("worker_pause", PauseWorker, "h", "pause this fold's process alone, or let it go on"),
+];
+
+/// The watched fold, where several are in training.
+const WATCHED: &[Binding] = &[
+    bind("watch_after", Watch(Of::After), "c", "watch the next fold in training, or the one before")
+        .short(8, "next fold"),
+    opposite("watch_before", Watch(Of::Before), "z"),
 ];
 
 /// Selection of the fold, side by side.
@@ -217,9 +231,11 @@ pub static BINDINGS: LazyLock<Vec<Binding>> = LazyLock::new(|| {
         bind(entry.action, Show(entry.view), entry.key, help)
     });
     const EVERYWHERE: &[View] = &[];
-    let groups: [(&'static [View], &[Binding]); 17] = [
+    let groups: [(&'static [View], &[Binding]); 19] = [
         (EVERYWHERE, RUN),
         (&[Overview, Folds], FOLD),
+        (&[Overview, Folds], WORKER),
+        (EVERYWHERE, WATCHED),
         (&[Overview, Vertebrae], LOOK),
         (&[Curves, Folds], ROWS),
         (&[Folds], EPOCHS),

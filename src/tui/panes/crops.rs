@@ -32,7 +32,8 @@ impl Gallery {
     /// Draws the newest preview. `covered`: an overlay is on top.
     pub fn draw(&mut self, frame: &mut Frame, area: Rect, state: &State, covered: bool) {
         let preview = state.preview.as_ref().filter(|p| !p.crops.is_empty());
-        let title = preview.map_or("crops".into(), |p| title(p, self.raw, area.width));
+        let of_fold = state.shared;
+        let title = preview.map_or("crops".into(), |p| title(p, self.raw, of_fold, area.width));
         let inner = theme::framed(frame, area, &title);
         let Some(preview) = preview else {
             return theme::middle(frame, inner, "no preview yet");
@@ -43,17 +44,26 @@ impl Gallery {
 }
 
 /// Title of the pane, as long as its width allows.
-fn title(preview: &Preview, raw: bool, width: u16) -> String {
+///
+/// `of_fold`: several are in training.
+fn title(preview: &Preview, raw: bool, of_fold: bool, width: u16) -> String {
     let what = match raw || !preview.crops.iter().any(is_augmented) {
         true => "raw crops",
         false => "augmented crops",
     };
-    let place = format!("{what} · epoch {} step {}", preview.at.epoch, preview.at.step);
+    let place = match of_fold {
+        true => format!("{what} · {}", preview.at),
+        false => format!("{what} · epoch {} step {}", preview.at.epoch, preview.at.step),
+    };
+    let what = match of_fold {
+        true => format!("{what} · fold {}", preview.at.fold),
+        false => what.into(),
+    };
     let all = format!("{place} · mask outlined");
     // The frame's corners, and a space on either side.
     let room = usize::from(width.saturating_sub(4));
     let fitting = [all, place].into_iter().find(|title| title.chars().count() <= room);
-    fitting.unwrap_or(what.into())
+    fitting.unwrap_or(what)
 }
 
 /// Whether the network saw an augmented version of the slice.

@@ -2,6 +2,7 @@
 
 use crate::run::event::{Epoch, FoldState};
 use crate::tui::heat::Scale;
+use crate::tui::panes::workers;
 use crate::tui::theme;
 use crate::view::{Fold, State, fold, format};
 use ratatui::Frame;
@@ -62,6 +63,9 @@ fn seed(f: &Fold) -> String {
 /// Draws the table in queue order. `shown`: index of the fold whose curves are visible and that
 /// keys act on.
 pub fn draw(frame: &mut Frame, area: Rect, state: &State, shown: usize) {
+    if state.shared {
+        return draw_shared(frame, area, state, shown);
+    }
     let title = match state.folds.get(shown) {
         Some(fold) if shown != state.current => {
             format!("folds × epochs · keys act on fold {}", fold.plan.fold)
@@ -84,6 +88,35 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, shown: usize) {
     let first = (shown + 1).saturating_sub(rows);
     for (index, f) in state.folds.iter().enumerate().skip(first).take(rows) {
         lines.push(row(f, columns, scale, index == shown));
+    }
+    frame.render_widget(Paragraph::new(lines), inner);
+}
+
+/// Draws the table where several processes train: who trains which fold, and the strips if there is
+/// room.
+fn draw_shared(frame: &mut Frame, area: Rect, state: &State, shown: usize) {
+    let title = match state.folds.get(shown) {
+        Some(fold) if shown != state.current => {
+            format!("folds · ● watched · keys act on fold {}", fold.plan.fold)
+        }
+        _ => "folds · ● watched".into(),
+    };
+    let inner = theme::framed(frame, area, &title);
+    let width = usize::from(inner.width);
+    let table = workers::Table::new(state, shown, width, Vec::new());
+    let strip = width.saturating_sub(table.width + 1);
+    let strip = if strip < 2 * STRIP { 0 } else { strip };
+    let scale = Scale::of_folds(&state.folds);
+    let epochs = state.folds.iter().map(|f| f.epochs.len()).max().unwrap_or(0);
+    let heading = format!("{} {}", table.heading, heading(strip, epochs));
+    let mut lines = vec![Line::styled(heading, theme::FAINT)];
+    let rows = usize::from(inner.height).saturating_sub(1).max(1);
+    let first = (shown + 1).saturating_sub(rows);
+    for (place, fold) in state.folds.iter().enumerate().skip(first).take(rows) {
+        let (text, style) = table.row(place);
+        let mut spans = vec![Span::styled(text + " ", style)];
+        spans.extend(cells(fold, strip, scale));
+        lines.push(Line::from(spans));
     }
     frame.render_widget(Paragraph::new(lines), inner);
 }
@@ -145,7 +178,7 @@ fn cells(f: &Fold, width: usize, scale: Scale) -> Vec<Span<'static>> {
     let repeat = (width / epochs.div_ceil(bucket)).clamp(1, 3);
     let best = f.best_epoch().map(|e| e.at.epoch);
     let at_hand = f.epochs_done() + 1;
-    let active = matches!(f.state, FoldState::Training | FoldState::Validating);
+    let active = f.is_at_work();
     let cell = |(cell, done): (usize, &[Option<Box<Epoch>>])| {
         let numbers = cell * bucket + 1..(cell + 1) * bucket + 1;
         let losses = done.iter().flatten().map(|e| e.valid_loss);

@@ -16,9 +16,14 @@ pub fn draw(frame: &mut Frame, area: Rect, state: &State, now: f64) {
     let mut left = vec![Span::from(format!(" {name} ")).bold(), Span::styled(mark, style)];
     left.push(Span::from(" "));
     left.push(Span::styled(state.status(), style));
-    let left = Line::from(left);
-    let device = state.plan.as_ref().map_or("", |p| p.device.as_str());
+    let device = state.device();
     let clock = format!("elapsed {} ", format::duration(now));
+    let watching = state.watching().map(|text| format!(" · {text}")).unwrap_or_default();
+    let used: usize = left.iter().map(Span::width).sum();
+    if used + watching.chars().count() + clock.len() + 2 <= area.width.into() {
+        left.push(Span::styled(watching, theme::FAINT));
+    }
+    let left = Line::from(left);
     let room = (area.width as usize).saturating_sub(left.width() + 2);
     let gpu = state.gpu.as_ref().map(format::gpu).unwrap_or_default();
     // Show as much as fits; GPU readings take precedence over the device's name.
@@ -48,11 +53,22 @@ fn mark(state: &State, now: f64) -> (String, Style) {
             false => ("×".into(), theme::ALARM),
         };
     }
-    if state.trainer == Some(TrainerState::Held) && state.pending != Some(Command::StopNow) {
+    let held = match state.shared {
+        true => state.crew().held > 0,
+        false => state.trainer == Some(TrainerState::Held),
+    };
+    if held && state.pending != Some(Command::StopNow) {
         return ("!".into(), theme::ALARM);
     }
     if state.pending.is_some() || state.is_stopping() {
         return (spin(), theme::WARN.bold());
+    }
+    if state.shared {
+        return match (state.crew().training, state.is_paused()) {
+            (0, true) => ("‖".into(), theme::WARN.bold()),
+            (0, false) => ("○".into(), theme::FAINT),
+            _ => ("●".into(), theme::GOOD),
+        };
     }
     match state.trainer {
         Some(TrainerState::Paused) => ("‖".into(), theme::WARN.bold()),

@@ -12,10 +12,17 @@ use ratatui::widgets::Paragraph;
 
 /// Draws bars for step, epoch, fold and run, then the figures.
 pub fn draw(frame: &mut Frame, area: Rect, state: &State) {
-    let inner = theme::framed(frame, area, "progress");
+    let title = match state.watched() {
+        Some(fold) => format!("progress · fold {fold}"),
+        None => "progress".into(),
+    };
+    let inner = theme::framed(frame, area, &title);
     let width = inner.width as usize;
     let mut lines = bars(state, width);
-    lines.extend(figures(state));
+    match state.shared {
+        true => lines.extend(shared_figures(state)),
+        false => lines.extend(figures(state)),
+    }
     if lines.len() > inner.height as usize {
         // The figures are more useful than the innermost bar.
         lines.remove(0);
@@ -40,13 +47,18 @@ fn bars(state: &State, width: usize) -> Vec<Line<'static>> {
     let folds = state.folds.len();
     let over = state.folds.iter().filter(|f| f.is_over()).count();
     let begun = fold.is_some_and(|f| !f.is_over() && f.state != FoldState::Paused);
-    let nth = over + usize::from(begun);
+    let nth = if state.shared { over } else { over + usize::from(begun) };
     let behind: f64 = state.folds.iter().map(|f| f.share_behind()).sum();
     let whole = progress::run_share(&state.folds);
     vec![
         innermost,
         bar("epoch", fold.map_or(0.0, |f| f.share()), count(epoch, epochs), width),
-        bar("fold", behind / folds.max(1) as f64, count(nth, folds), width),
+        bar(
+            if state.shared { "folds" } else { "fold" },
+            behind / folds.max(1) as f64,
+            count(nth, folds),
+            width,
+        ),
         bar("run", whole, format!("{:.1}%", 100.0 * whole), width),
     ]
 }
@@ -61,6 +73,26 @@ fn bar(name: &str, share: f64, text: String, width: usize) -> Line<'static> {
         Span::styled(rest, theme::FAINT),
         Span::from(text),
     ])
+}
+
+/// The run's remaining time and the speed of all processes; then those of the watched fold.
+fn shared_figures(state: &State) -> Vec<Line<'static>> {
+    let eta = |left: Option<f64>| left.map_or("–".into(), |s| format!("~{}", format::duration(s)));
+    let speed = |speed| format!("  {} img/s", format::figure(Unit::PerSecond, speed));
+    let fold = state.fold();
+    let number = fold.map_or("fold".into(), |fold| format!("fold {}", fold.plan.fold));
+    vec![
+        Line::from(vec![
+            Span::from("ETA   "),
+            Span::styled(eta(state.seconds_left()), theme::KEY),
+            Span::from(speed(state.images_per_second())),
+        ]),
+        Line::from(vec![
+            Span::from(format!("{number:<6}")),
+            Span::styled(format!(" {}", eta(fold.and_then(|fold| state.fold_left(fold)))), theme::KEY),
+            Span::from(speed(fold.and_then(|fold| state.speed_of(fold)))),
+        ]),
+    ]
 }
 
 fn figures(state: &State) -> Vec<Line<'static>> {

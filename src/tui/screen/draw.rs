@@ -28,7 +28,10 @@ impl Screen {
             Some(parts) => {
                 self.draw_parts(frame, &parts, now, alarm);
                 match self.overlay {
-                    Some(Overlay::Help) => self.help.draw(frame, area, &self.keys, self.view),
+                    Some(Overlay::Help) => {
+                        let shown = (self.view, self.state.shared);
+                        self.help.draw(frame, area, &self.keys, shown);
+                    }
                     Some(Overlay::Summary) => summary::draw(frame, area, &self.state),
                     Some(Overlay::Confirm(question)) => {
                         confirm::draw(frame, area, question, &self.state);

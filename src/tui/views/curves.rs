@@ -1,6 +1,7 @@
 //! Curves view: what changed, and when? One figure over the steps, with zoom.
 
 mod lens;
+mod marks;
 
 use crate::export;
 use crate::run::catalogue::{Chart, EPOCH, STEP, Unit as FigureUnit, View as Where};
@@ -9,6 +10,7 @@ use crate::tui::plot::{self, Data, Layer, Plot, Shape, Unit};
 use crate::tui::{range, theme};
 use crate::view::{Fold, Mark, Series, Smoothed, State, format};
 use lens::{Lens, Window};
+use marks::{appearance, marks};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Style;
@@ -61,6 +63,8 @@ struct Curve<'a> {
     mark: Option<char>,
     /// Whether single steps are drawn behind their average.
     raw: bool,
+    /// Whether it is named in the chart, where there are several folds.
+    labelled: bool,
     data: CurveData<'a>,
 }
 
@@ -125,7 +129,7 @@ impl View {
         ])
         .areas(area);
         let curves = self.prepare(state, fold);
-        self.draw_head(frame, head, fold, &curves);
+        self.draw_head(frame, head, state, fold, &curves);
         let plot = self.plot(&curves, fold);
         let empty = curves.iter().all(|curve| match &curve.data {
             CurveData::Steps(series, _) => series.is_empty(),
@@ -202,6 +206,7 @@ impl View {
             style: style(alone),
             mark,
             raw: !self.together,
+            labelled: !matches!(data, CurveData::Steps(..)),
             data,
         };
         let of = |chart: &Chart, unit, data| {
@@ -220,6 +225,15 @@ impl View {
         let mut curves: Vec<_> = steps.chain(epochs).collect();
         curves.sort_by_key(|(line, _)| *line);
         let mut curves: Vec<Curve> = curves.into_iter().map(|(_, curve)| curve).collect();
+        // Before the first validation, the line of the steps has to tell which fold it is.
+        let is_empty = |curve: &Curve| match &curve.data {
+            CurveData::Steps(series, _) => series.is_empty(),
+            CurveData::Epochs(points) => points.is_empty(),
+            CurveData::Level(_) => false,
+        };
+        if !curves.iter().any(|curve| curve.labelled && !is_empty(curve)) {
+            curves.iter_mut().for_each(|curve| curve.labelled = !is_empty(curve));
+        }
         if name == LOSS && !self.together {
             let level = CurveData::Level(fold.plan.baseline);
             curves.push(curve("baseline", FigureUnit::Loss, theme::BASELINE, level));
@@ -264,7 +278,8 @@ impl View {
                     .called(format!("{}, each step", curve.name));
                 let smooth = self.average(curve).map(|average| {
                     // Next to validation curves, the line of the steps needs no label.
-                    Layer::new(Data::Steps(average.series()), Shape::Line, curve.style)
+                    let line = Layer::new(Data::Steps(average.series()), Shape::Line, curve.style);
+                    Layer { name: curve.mark.filter(|_| curve.labelled), ..line }
                         .called(format!("{}, smoothed", curve.name))
                 });
                 curve.raw.then_some(raw).into_iter().chain(smooth).collect()
@@ -311,8 +326,16 @@ impl View {
         }
     }
 
-    fn draw_head(&self, frame: &mut Frame, area: Rect, fold: &Fold, curves: &[Curve]) {
+    fn draw_head(
+        &self,
+        frame: &mut Frame,
+        area: Rect,
+        state: &State,
+        fold: &Fold,
+        curves: &[Curve],
+    ) {
         let of = match self.together {
+            true if state.shared => format!("all folds · {} in training", state.crew().training),
             true => "all folds".into(),
             false => format!("fold {}", fold.plan.fold),
         };
@@ -332,7 +355,7 @@ impl View {
         let mut rows = vec![plot::legend(parts, area.width)];
         let mut legend: Vec<(String, Style)> = curves
             .iter()
-            .filter(|curve| !self.together || !matches!(curve.data, CurveData::Steps(..)))
+            .filter(|curve| !self.together || curve.labelled)
             .map(|curve| {
                 let mark = match curve.data {
                     CurveData::Steps(..) => "━",
@@ -404,34 +427,4 @@ impl View {
         }
         frame.render_widget(plot::legend(parts, area.width), area);
     }
-}
-
-fn appearance(mark: Mark) -> (char, Style, &'static str) {
-    match mark {
-        Mark::Best => ('★', theme::GOOD, "best"),
-        Mark::Saved => ('◆', theme::FAINT, "saved"),
-        Mark::Paused => ('‖', theme::WARN, "paused"),
-        Mark::Resumed => ('▸', theme::WARN, "went on"),
-        Mark::Rate => ('◇', theme::WARN, "rate changed"),
-        Mark::NonFinite => ('×', theme::ALARM, "not finite"),
-    }
-}
-
-/// Marks of a fold, important ones last, so that they are drawn on top of others.
-fn marks(fold: &Fold) -> Vec<(f64, char, Style)> {
-    let grave = |mark: Mark| match mark {
-        Mark::Saved => 0,
-        Mark::Resumed => 1,
-        Mark::Paused => 2,
-        Mark::Best => 3,
-        Mark::Rate => 4,
-        Mark::NonFinite => 5,
-    };
-    let mut marks = fold.curve.marks.clone();
-    marks.sort_by_key(|(_, mark)| grave(*mark));
-    let drawn = marks.into_iter().map(|(x, mark)| {
-        let (symbol, style, _) = appearance(mark);
-        (f64::from(x), symbol, style)
-    });
-    drawn.collect()
 }

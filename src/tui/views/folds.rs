@@ -5,12 +5,14 @@ use crate::export;
 use crate::run::event::Epoch;
 use crate::tui::heat::Scale;
 use crate::tui::plot::{self, Data, Layer, Plot, Shape};
+use crate::tui::panes::workers::{Column, Table};
 use crate::tui::theme;
 use crate::view::{self, Fold, State, fold, format};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
+use std::ops::Range;
 
 /// State of the view.
 #[derive(Debug, Default)]
@@ -38,10 +40,8 @@ impl View {
         if state.folds.is_empty() {
             return frame.render_widget(theme::no_plan(), area);
         }
-        let folds = state.folds.len().min(50) as u16;
+        let (table, heat) = rows(state.folds.len(), area.height);
         // If there is no room for all three, omit the chart.
-        let table = folds + 3;
-        let heat = folds + 2;
         let chart = area.height.saturating_sub(table + heat);
         let [table, heat, chart] = Layout::vertical([
             Constraint::Length(table),
@@ -64,8 +64,57 @@ impl View {
     }
 
     fn draw_table(&self, frame: &mut Frame, area: Rect, state: &State, shown: usize) {
+        let seen = window(shown, state.folds.len(), area.height.saturating_sub(2));
+        let mut lines = match state.shared {
+            true => self.processes(state, shown, area.width.into(), seen.clone()),
+            false => self.figures(state, shown, area.width, seen.clone()),
+        };
+        lines.push(mean_row(&state.folds, seen));
+        frame.render_widget(Paragraph::new(lines), area);
+    }
+
+    /// Heading and rows where several processes train: who trains which fold.
+    fn processes(
+        &self,
+        state: &State,
+        shown: usize,
+        width: usize,
+        seen: Range<usize>,
+    ) -> Vec<Line<'static>> {
+        let which = self.epoch.map_or(String::new(), |epoch| format!(" of epoch {epoch}"));
+        let column = |title: String, rank, cell: &dyn Fn(&Fold) -> String| {
+            Column::figures(title, rank, state.folds.iter().map(cell).collect())
+        };
+        let own = |f: &Fold, figure: fn(&Epoch) -> f64| {
+            format::maybe_loss(self.epoch_of(f).map(figure).filter(|x| x.is_finite()))
+        };
+        let more = vec![
+            column("×base".into(), 7, &|f| ratio(f)),
+            column(format!("valid{which}"), 8, &|f| own(f, |e| e.valid_loss)),
+            column("train".into(), 10, &|f| own(f, |e| e.train_loss)),
+            column("slice AUC".into(), 9, &|f| {
+                format::auc(self.epoch_of(f).and_then(|e| e.slice_auc))
+            }),
+        ];
+        let table = Table::new(state, shown, width, more);
+        let mut lines = vec![Line::styled(table.heading.clone(), theme::FAINT)];
+        lines.extend(seen.map(|place| {
+            let (text, style) = table.row(place);
+            Line::styled(text, style)
+        }));
+        lines
+    }
+
+    /// Heading and rows of a run of one process.
+    fn figures(
+        &self,
+        state: &State,
+        shown: usize,
+        width: u16,
+        seen: Range<usize>,
+    ) -> Vec<Line<'static>> {
         let which = self.epoch.map_or("newest".into(), |epoch| format!("epoch {epoch}"));
-        let wide = area.width >= 100;
+        let wide = width >= 100;
         let columns = match wide {
             true => "     train     valid slice AUC study AUC",
             false => "   valid slice AUC",
@@ -74,17 +123,15 @@ impl View {
             format!("  fold state          epoch │ best valid @ep  ×base │ {which}:{columns}");
         let mut lines = vec![Line::styled(heading, theme::FAINT)];
         let indent = which.chars().count() + 1;
-        for (place, f) in state.folds.iter().enumerate() {
+        for (place, f) in state.folds.iter().enumerate().take(seen.end).skip(seen.start) {
             lines.push(self.row(f, place == shown, wide, indent));
         }
-        lines.push(mean_row(&state.folds));
-        frame.render_widget(Paragraph::new(lines), area);
+        lines
     }
 
     fn row(&self, f: &Fold, shown: bool, wide: bool, indent: usize) -> Line<'static> {
         let mark = if shown { "▸" } else { " " };
         let best = f.best_epoch();
-        let ratio = best.map(|e| e.valid_loss / f.plan.baseline).filter(|r| r.is_finite());
         let own = self.epoch_of(f);
         let figure = |f: fn(&Epoch) -> f64| format::maybe_loss(own.map(f));
         let auc = |f: fn(&Epoch) -> Option<f64>| format::auc(own.and_then(f));
@@ -95,7 +142,7 @@ impl View {
             format!("{}/{}", f.at.epoch, f.epochs.len()),
             format::maybe_loss(best.map(|e| e.valid_loss)),
             best.map_or("–".into(), |e| e.at.epoch.to_string()),
-            ratio.map_or("–".into(), |r| format!("{r:.3}")),
+            ratio(f),
             "",
         );
         let (valid, slice_auc) = (figure(|e| e.valid_loss), auc(|e| e.slice_auc));
@@ -121,7 +168,12 @@ impl View {
         };
         let heading = format!("valid loss by epoch{of}: low is good; ★ best");
         let mut lines = vec![Line::styled(heading, theme::FAINT)];
-        for (place, f) in state.folds.iter().enumerate() {
+        let folds = state.folds.len();
+        let seen = match scrolls(folds, area.height, HEAT) {
+            true => window(shown, folds, area.height.saturating_sub(HEAT)),
+            false => 0..folds,
+        };
+        for (place, f) in state.folds.iter().enumerate().take(seen.end).skip(seen.start) {
             let mark = if place == shown { "▸" } else { " " };
             let name = format!("{mark} {:>4} ", f.plan.fold);
             let mut spans = vec![Span::styled(name, theme::FAINT)];
@@ -165,6 +217,45 @@ impl View {
     }
 }
 
+/// Rows of the table besides the folds': heading, mean and a blank one.
+const TABLE: u16 = 3;
+/// Rows of the heat map besides the folds': heading and axis.
+const HEAT: u16 = 2;
+
+/// Rows of the table and of the heat map of so many folds in `height`. Where there is no room for both,
+/// they scroll.
+fn rows(folds: usize, height: u16) -> (u16, u16) {
+    let folds = folds.min(1000) as u16;
+    // The blank row and the axis may be missing.
+    if 2 * folds + TABLE + HEAT - 2 <= height {
+        return (folds + TABLE, folds + HEAT);
+    }
+    let table = (folds + TABLE - 1).min((3 * height / 5).max(height.saturating_sub(folds + HEAT)));
+    match height - table {
+        rest if rest > HEAT + 1 => (table, rest),
+        // A map of one row tells nothing.
+        _ => (height, 0),
+    }
+}
+
+/// Whether `height` is too low for the rows of all folds and `others`, even without the last of these.
+fn scrolls(folds: usize, height: u16, others: u16) -> bool {
+    folds + usize::from(others) > usize::from(height) + 1
+}
+
+/// The rows to draw so that the one at `shown` is in sight.
+fn window(shown: usize, all: usize, rows: u16) -> Range<usize> {
+    let rows = usize::from(rows.max(1));
+    let first = (shown + 1).saturating_sub(rows).min(all.saturating_sub(rows));
+    first..all.min(first + rows)
+}
+
+/// Best validation loss against that of a constant guess.
+fn ratio(f: &Fold) -> String {
+    let ratio = f.best_epoch().map(|e| e.valid_loss / f.plan.baseline).filter(|r| r.is_finite());
+    ratio.map_or("–".into(), |r| format!("{r:.3}"))
+}
+
 /// Newest epoch that any fold has finished.
 fn newest(state: &State) -> usize {
     let last = |fold: &Fold| fold.last_epoch().map(|epoch| epoch.at.epoch);
@@ -172,7 +263,9 @@ fn newest(state: &State) -> usize {
 }
 
 /// Row with mean and standard deviation over the folds that have a best epoch.
-fn mean_row(folds: &[Fold]) -> Line<'static> {
+///
+/// `seen`: the rows in sight.
+fn mean_row(folds: &[Fold], seen: Range<usize>) -> Line<'static> {
     let best: Vec<f64> = folds.iter().filter_map(|f| Some(f.best_epoch()?.valid_loss)).collect();
     let auc: Vec<f64> =
         folds.iter().filter_map(|f| f.best_epoch().and_then(|e| e.slice_auc)).collect();
@@ -181,7 +274,11 @@ fn mean_row(folds: &[Fold]) -> Line<'static> {
         let auc = mean(&auc).map_or(String::new(), |(m, _)| format!(" · slice AUC there {m:.3}"));
         format!("  best of {n} fold{plural}: mean {m:.4} ± {s:.4}{auc}")
     });
-    Line::styled(text.unwrap_or("  no epoch is finished yet".into()), theme::KEY)
+    let mut text = text.unwrap_or("  no epoch is finished yet".into());
+    if seen.len() < folds.len() {
+        text = format!("  rows {} to {} of {} ·{text}", seen.start + 1, seen.end, folds.len());
+    }
+    Line::styled(text, theme::KEY)
 }
 
 /// Mean and sample standard deviation (0 for a single value).

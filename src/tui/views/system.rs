@@ -5,7 +5,7 @@ use crate::export;
 use crate::run::catalogue::{Figure, GPU, STEP, SYSTEM, Unit as FigureUnit, View};
 use crate::tui::plot::{Data, Layer, Plot, Shape, Unit};
 use crate::tui::{range, theme};
-use crate::view::{Series, State, format};
+use crate::view::{Series, State, format, worker};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::Style;
@@ -51,13 +51,24 @@ fn headline(state: &State) -> Line<'static> {
     let p = &state.progress.train;
     let load = state.system.as_ref().and_then(|system| system.load);
     let parts = [
-        state.plan.as_ref().map(|plan| plan.device.clone()),
+        place(state),
         p.seconds().map(|s| format!("a step takes {}", format::seconds(s))),
         p.data_share().map(|share| format!("{} of it waiting for data", format::share(share))),
         load.map(|load| format!("load {load:.1}")),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     Line::styled(parts.join(" · "), theme::TITLE)
+}
+
+/// The device and, where several processes train, whose it is.
+fn place(state: &State) -> Option<String> {
+    let device = state.plan.as_ref().map(|_| state.device().to_string());
+    let Some(fold) = state.fold().filter(|_| state.shared) else { return device };
+    let host = fold.worker.as_ref().and_then(worker::host);
+    let at = host.map(|host| format!(" on {host}")).unwrap_or_default();
+    let device = device.filter(|device| !device.is_empty());
+    let device = device.map(|device| format!(": {device}")).unwrap_or_default();
+    Some(format!("fold {}{at}{device}", fold.plan.fold))
 }
 
 /// Panels of what is measured.

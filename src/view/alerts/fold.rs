@@ -2,16 +2,31 @@
 //! them folds the events here: the views' state, and the command of `ui.on_alert`.
 
 use super::{Alerts, Kind, MOST_FOLDS};
-use crate::run::event::{Event, Stamped};
+use crate::run::event::{Event, Stamped, Worker, WorkerState};
 use crate::run::journal;
-use crate::view::format;
+use crate::view::{format, worker};
 use std::path::Path;
 
 impl Alerts {
     /// Takes in an event.
     pub fn apply(&mut self, stamped: &Stamped) {
         self.pass(stamped.at);
+        self.worker = match &stamped.event {
+            Event::Worker(worker) => Some(worker.fold),
+            _ => stamped.fold,
+        };
+        if self.worker.is_some_and(|fold| !self.baselines.contains_key(&fold)) {
+            // Of a fold that the plan does not have.
+            return;
+        }
         match &stamped.event {
+            Event::RunStarted(plan) if stamped.fold.is_some() => {
+                if !plan.resumed {
+                    self.steps.retain(|fold, _| stamped.fold != Some(*fold));
+                    self.epochs.retain(|fold, _| stamped.fold != Some(*fold));
+                }
+                self.start(plan);
+            }
             Event::RunStarted(plan) => {
                 let folds = plan.folds.iter().take(MOST_FOLDS);
                 self.baselines = folds.map(|fold| (fold.fold, fold.baseline)).collect();
@@ -19,6 +34,7 @@ impl Alerts {
                 self.start(plan);
             }
             Event::Planned(planned) => self.planned = planned.epochs,
+            Event::Worker(worker) => self.process(worker),
             Event::Retrain(event) => self.retrain(event.at.fold),
             Event::Step(step) => {
                 self.pace(step);
@@ -36,12 +52,38 @@ impl Alerts {
                 self.held(event.reason.as_ref().map(|reason| format::brief(reason)));
             }
             Event::Error(error) => {
-                let what = if error.fatal { "the run ended in " } else { "" };
+                // The others train on when one process ends.
+                let all = error.fatal && stamped.fold.is_none();
+                let what = if all { "the run ended in " } else { "" };
                 let text = format!("{what}{}: {}", error.at, format::brief(&error.message));
                 self.state(Kind::Error, text);
             }
             Event::RunFinished(_) => self.held(None),
             _ => {}
+        }
+    }
+
+    /// Takes in what is known of the process that trains a fold.
+    fn process(&mut self, worker: &Worker) {
+        match worker.state {
+            WorkerState::Died => {
+                self.drop(Kind::Silent);
+                self.state(Kind::Died, worker::line(worker).1);
+                self.leave_process();
+            }
+            WorkerState::Silent => self.state(Kind::Silent, worker::line(worker).1),
+            WorkerState::Training => {
+                self.drop(Kind::Silent);
+                let by = worker::process(worker).map(|process| format!(" by {process}"));
+                self.append(Kind::Died, &format!(" · taken over{}", by.unwrap_or_default()));
+                self.end(Kind::Died);
+            }
+            WorkerState::Ended => {
+                self.drop(Kind::Silent);
+                self.leave_process();
+            }
+            // Died stands until the job trains the fold.
+            WorkerState::Pending => self.drop(Kind::Silent),
         }
     }
 

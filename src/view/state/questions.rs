@@ -18,7 +18,16 @@ impl State {
         match self.pending {
             Some(Command::Pause) => true,
             Some(Command::Resume) => false,
+            _ if self.shared => self.all_are(|trainer| trainer == TrainerState::Paused),
             _ => self.trainer == Some(TrainerState::Paused),
+        }
+    }
+
+    /// Whether the process of the event at hand was paused or about to pause.
+    pub(super) fn was_paused(&self) -> bool {
+        match self.shared {
+            true => self.trainer == Some(TrainerState::Paused),
+            false => self.is_paused(),
         }
     }
 
@@ -31,12 +40,16 @@ impl State {
     pub fn is_stopping(&self) -> bool {
         !self.is_over()
             && (self.pending == Some(Command::StopNow)
-                || self.trainer == Some(TrainerState::Stopping))
+                || match self.shared {
+                    true => self.all_are(|trainer| trainer == TrainerState::Stopping),
+                    false => self.trainer == Some(TrainerState::Stopping),
+                })
     }
 
     /// Whether any training step or validation batch has been done.
     pub fn has_begun(&self) -> bool {
-        self.step.is_some() || self.folds.iter().any(|f| f.valid_batch > 0)
+        let begun = |fold: &Fold| fold.valid_batch > 0 || (self.shared && fold.at.epoch > 0);
+        self.step.is_some() || self.folds.iter().any(begun)
     }
 
     /// The current fold, or the last one trained.
@@ -46,10 +59,12 @@ impl State {
 
     /// The fold in training or validation.
     pub fn in_training(&self) -> Option<&Fold> {
-        let at_work = |fold: &&Fold| {
-            matches!(fold.state, FoldState::Training | FoldState::Validating) && !self.is_over()
-        };
-        self.fold().filter(at_work)
+        self.fold().filter(|fold| fold.is_at_work() && !self.is_over())
+    }
+
+    /// Whether any fold is in training or validation.
+    pub fn any_in_training(&self) -> bool {
+        self.trained().next().is_some()
     }
 
     /// Whether only paused folds are left.
@@ -70,6 +85,9 @@ impl State {
         let plan = self.plan.as_ref()?;
         if self.is_over() || self.is_stopping() || self.lacks_a_fold() {
             return None;
+        }
+        if self.shared {
+            return self.shared_left(plan);
         }
         if self.stops_after_epoch {
             return self.progress.epoch_left(plan, self.fold()?);

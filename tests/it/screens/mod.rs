@@ -5,6 +5,7 @@ mod attached;
 mod crops;
 mod keys;
 mod queue;
+mod shared;
 mod views;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
