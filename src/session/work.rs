@@ -110,6 +110,10 @@ impl Worker<'_> {
             let job = self.job(fold, claim, config)?;
             let outcome = live::train_until(job, self.args.faults, FrontEnd::Lines, &self.signals)?;
             self.finish();
+            // Whoever trains the last fold puts the run together.
+            if let Err(error) = share_end::finish(&self.run) {
+                print::warn(error);
+            }
             match outcome {
                 Outcome::Completed => {}
                 Outcome::Failed => failed = true,
