@@ -151,7 +151,10 @@ fn steer_shared(folder: &Folder, args: &cli::Steer, request: Request) -> Result<
                 print::note_aside(&format!("{name}: {line}"));
                 late.push(line);
             }
-            (event, fold) if shows(event, request.command) => {
+            (event, fold)
+                if shows(event, request.command)
+                    && (fold.is_none() || request.worker.is_none_or(|only| fold == Some(only))) =>
+            {
                 done.extend(in_words(event).map(|words| (fold, words)));
             }
             _ => {}
