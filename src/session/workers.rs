@@ -316,7 +316,7 @@ impl Workers {
             let out = bounded::open_with(&slot.log, options.create(true).append(true));
             let out = out.map_err(failed)?;
             let mut command = Command::new(&program);
-            command.arg("work").arg(absolute(self.run.path()));
+            command.arg("work").arg(self.run.path());
             command.args(["--device", &slot.worker.device]);
             command.args(["--sharing", &slot.worker.sharing.to_string()]);
             command.stdin(Stdio::null()).stderr(out.try_clone().map_err(failed)?).stdout(out);
@@ -365,11 +365,6 @@ fn set_failed(run: &Folder, fold: Option<usize>) -> Result<()> {
         status.write(&folder.state()).map_err(failed)?;
     }
     Ok(())
-}
-
-/// The path from the root, for another process.
-fn absolute(path: &std::path::Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or(path.into())
 }
 
 /// What a worker said last, in a line.

@@ -25,7 +25,8 @@ pub fn started(plan: &RunStarted, fold: usize) -> String {
 pub fn with_fold(fold: Option<usize>, text: String) -> String {
     let Some(fold) = fold else { return text };
     let name = format!("fold {fold}");
-    let is_named = text.match_indices(&name).any(|(at, _)| {
+    // The notebook's log has "Fold 0".
+    let is_named = text.to_ascii_lowercase().match_indices(&name).any(|(at, _)| {
         let before = text[..at].chars().next_back();
         let after = text[at + name.len()..].chars().next();
         !before.is_some_and(char::is_alphanumeric) && !after.is_some_and(|c| c.is_ascii_digit())
