@@ -61,7 +61,8 @@ fn lines(stamped: &Stamped, state: &State, every: usize) -> Option<String> {
                 return None;
             }
             let figures = words(catalogue::STEP, s);
-            let wait = format::figure(Unit::Share, state.progress_of(stamped.fold).train.data_share());
+            let wait =
+                format::figure(Unit::Share, state.progress_of(stamped.fold).train.data_share());
             let speed = speed(state, stamped.fold);
             format!("{}/{} {figures} {speed} data wait {wait} ETA {}", s.at, s.steps, eta(state))
         }

@@ -136,7 +136,8 @@ impl Pace {
     /// Mean of several; `None` if there are none.
     pub fn mean(all: &[Self]) -> Option<Self> {
         let mean = |of: fn(&Self) -> f64| all.iter().map(of).sum::<f64>() / all.len() as f64;
-        (!all.is_empty()).then(|| Self { step: mean(|pace| pace.step), valid: mean(|pace| pace.valid) })
+        (!all.is_empty())
+            .then(|| Self { step: mean(|pace| pace.step), valid: mean(|pace| pace.valid) })
     }
 
     /// Seconds left in the current epoch of `fold`, validation included.

@@ -97,7 +97,8 @@ pub fn of_fold(
     let mut events = own.events(until);
     events.retain(|event| !matches!(event.event, Event::RunFinished(_)));
     if let Some(from) = from {
-        let begins = |event: &Stamped| matches!(&event.event, Event::EpochStarted(e) if e.at.epoch == from);
+        let begins =
+            |event: &Stamped| matches!(&event.event, Event::EpochStarted(e) if e.at.epoch == from);
         let place = events.iter().position(begins).unwrap_or(events.len());
         let mut plan = events[0].clone();
         if let Event::RunStarted(plan) = &mut plan.event {

@@ -4,8 +4,9 @@ use super::Binding;
 use crate::run::FoldAction;
 use crate::tui::action::Action::{
     Acknowledge, Chart, Checkpoint, Close, Crops, Detach, EpochAfter, EpochBefore, Export, Fold,
-    FoldAfter, FoldBefore, Help, LogFilter, MarkRun, MoreEpochs, NextView, PauseWorker, PreviousView,
-    Quit, RateEnd, Scroll, Show, StopAfterEpoch, Summary, Suspend, TogglePause, ToggleRaw, Watch,
+    FoldAfter, FoldBefore, Help, LogFilter, MarkRun, MoreEpochs, NextView, PauseWorker,
+    PreviousView, Quit, RateEnd, Scroll, Show, StopAfterEpoch, Summary, Suspend, TogglePause,
+    ToggleRaw, Watch,
 };
 use crate::tui::action::{Action, ChartKey, CropKey, LogKey, OfFold, Scroll as To, Watch as Of};
 use crate::tui::context::View;
@@ -71,8 +72,13 @@ const WORKER: &[Binding] = &[
 
 /// The watched fold, where several are in training.
 const WATCHED: &[Binding] = &[
-    bind("watch_after", Watch(Of::After), "c", "watch the next fold in training, or the one before")
-        .short(8, "next fold"),
+    bind(
+        "watch_after",
+        Watch(Of::After),
+        "c",
+        "watch the next fold in training, or the one before",
+    )
+    .short(8, "next fold"),
     opposite("watch_before", Watch(Of::Before), "z"),
 ];
 

@@ -77,7 +77,8 @@ fn bar(name: &str, share: f64, text: String, width: usize) -> Line<'static> {
 
 /// The run's remaining time and the speed of all processes; then those of the watched fold.
 fn shared_figures(state: &State) -> Vec<Line<'static>> {
-    let eta = |left: Option<f64>| left.map_or("–".into(), |s| format!("~{}", format::duration(s)));
+    let eta =
+        |left: Option<f64>| left.map_or("–".into(), |s| format!("~{}", format::duration(s)));
     let speed = |speed| format!("  {} img/s", format::figure(Unit::PerSecond, speed));
     let fold = state.fold();
     let number = fold.map_or("fold".into(), |fold| format!("fold {}", fold.plan.fold));
@@ -89,7 +90,10 @@ fn shared_figures(state: &State) -> Vec<Line<'static>> {
         ]),
         Line::from(vec![
             Span::from(format!("{number:<6}")),
-            Span::styled(format!(" {}", eta(fold.and_then(|fold| state.fold_left(fold)))), theme::KEY),
+            Span::styled(
+                format!(" {}", eta(fold.and_then(|fold| state.fold_left(fold)))),
+                theme::KEY,
+            ),
             Span::from(speed(fold.and_then(|fold| state.speed_of(fold)))),
         ]),
     ]

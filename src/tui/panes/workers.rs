@@ -140,7 +140,8 @@ impl Table {
         let mut cells: Vec<String> = self.columns.iter().map(cell).collect();
         if let Some(Some(trouble)) = self.troubles.get(place) {
             // In place of what a process would tell.
-            let width: usize = cells[self.process.clone()].iter().map(|cell| cell.width() + 1).sum();
+            let width: usize =
+                cells[self.process.clone()].iter().map(|cell| cell.width() + 1).sum();
             if width > 0 {
                 let text = padded(trouble, width - 1, false);
                 cells.splice(self.process.clone(), [text]);

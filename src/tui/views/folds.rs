@@ -4,8 +4,8 @@
 use crate::export;
 use crate::run::event::Epoch;
 use crate::tui::heat::Scale;
-use crate::tui::plot::{self, Data, Layer, Plot, Shape};
 use crate::tui::panes::workers::{Column, Table};
+use crate::tui::plot::{self, Data, Layer, Plot, Shape};
 use crate::tui::theme;
 use crate::view::{self, Fold, State, fold, format};
 use ratatui::Frame;

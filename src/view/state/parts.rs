@@ -224,7 +224,10 @@ impl State {
     pub(super) fn has_worker(&self, fold: usize) -> bool {
         let is_there = |worker: &Worker| worker.state == WorkerState::Training;
         self.is_trained(fold)
-            && self.folds.iter().any(|f| f.plan.fold == fold && f.worker.as_ref().is_some_and(is_there))
+            && self
+                .folds
+                .iter()
+                .any(|f| f.plan.fold == fold && f.worker.as_ref().is_some_and(is_there))
     }
 
     /// Folds that a process trains, paused or not.
@@ -305,7 +308,8 @@ impl State {
     /// How fast a fold is trained on the average.
     fn pace(&self, plan: &RunStarted) -> Option<Pace> {
         let of = |fold: &Fold| self.progress_of(Some(fold.plan.fold)).pace(plan, fold);
-        let paces: Vec<Pace> = self.folds.iter().filter(|f| self.goes_on(f)).filter_map(of).collect();
+        let paces: Vec<Pace> =
+            self.folds.iter().filter(|f| self.goes_on(f)).filter_map(of).collect();
         Pace::mean(&paces)
     }
 

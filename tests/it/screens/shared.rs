@@ -119,7 +119,11 @@ fn a_process_that_died_is_an_alert_until_another_takes_its_fold_over() {
     let said = "fold 2: process 1002 on node02.cluster, Slurm job 4711_2 has died";
     assert!(top(&mut screen).contains(said), "{}", top(&mut screen));
     let mut screen = run(Stage::TakenOver);
-    assert!(top(&mut screen).contains("taken over by process 1002 on node07"), "{}", top(&mut screen));
+    assert!(
+        top(&mut screen).contains("taken over by process 1002 on node07"),
+        "{}",
+        top(&mut screen)
+    );
     press(&mut screen, KeyCode::Char('x'));
     assert!(!top(&mut screen).contains("taken over"));
     // One that does not answer is one as long as it does not.
@@ -155,7 +159,8 @@ fn one_process_can_be_paused_and_all_can_be() {
     let Reply::SendTo(request) = reply else { panic!("{reply:?}") };
     assert_eq!((request.worker, request.command), (Some(1), Command::Pause));
     let at = Position { fold: 1, epoch: 3, step: 23 };
-    let paused = |at| Event::Trainer(TrainerEvent { at, state: TrainerState::Paused, reason: None });
+    let paused =
+        |at| Event::Trainer(TrainerEvent { at, state: TrainerState::Paused, reason: None });
     tell_of(&mut screen, 1, paused(at));
     let text = draw(&mut screen, 120, 36).to_string();
     assert!(text.contains("1 of 5 folds in training · 1 paused · 1 pending"), "{text}");
