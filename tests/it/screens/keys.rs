@@ -152,7 +152,8 @@ fn keys_of_the_config_are_those_of_key_line_and_help() {
 #[test]
 fn the_documentation_explains_every_key() {
     let page = include_str!("../../../docs/src/dashboard.md");
-    for (key, help) in VIEWS.into_iter().flat_map(|entry| Keymap::default().lines(entry.view)) {
+    for (key, help) in VIEWS.into_iter().flat_map(|entry| Keymap::default().lines(entry.view, true))
+    {
         for key in key.split(' ').filter(|key| *key != "…") {
             assert!(page.contains(&format!("`{key}`")), "dashboard.md lacks {key}: {help}");
         }
