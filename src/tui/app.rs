@@ -229,7 +229,7 @@ impl App<'_> {
                 self.draw(&mut terminal)?;
             }
             if let Some(fold) = self.screen.take_watched() {
-                self.watch_pictures_of(fold);
+                self.handle.watched.put(fold);
             }
             if let Some(wanted) = self.screen.take_slice_request() {
                 self.handle.slice_requests.put(wanted);
@@ -362,10 +362,6 @@ impl App<'_> {
             }
         }
     }
-
-    /// Tells the run's stream of events of which process it is to send pictures.
-    #[expect(clippy::unused_self, reason = "the handle gets a slot for it")]
-    fn watch_pictures_of(&self, _fold: usize) {}
 
     fn carry_out(&mut self, reply: Reply) {
         match reply {

@@ -1,4 +1,5 @@
 use super::*;
+use std::fs::File;
 use std::sync::{Barrier, Mutex};
 
 /// A process of this host that has ended.
