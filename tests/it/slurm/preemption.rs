@@ -102,14 +102,14 @@ fn five_folds_survive_what_a_cluster_does() {
     let Some(cluster) = Cluster::start() else { return };
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let sets = ["--folds", "0,1,2,3,4", "--set", "train.epochs=15"];
-    let options = ["--partition=low", "--at-most=3", "--signal-seconds=20"];
+    let sets = ["--folds", "0,1,2,3,4", "--set", "train.epochs=25"];
+    let options = ["--partition=low", "--at-most=3", "--signal-seconds=50"];
     let job = begin(&cluster, dir, &sets, &options);
     let task = |fold: usize| format!("{job}_{fold}");
     (0..3).for_each(|fold| wait_for_last(dir, fold));
     let (_, drained, _) = cluster.task(&task(2));
     cluster.slurm(&format!("scontrol update nodename={drained} state=drain reason=test"));
-    // The signal comes at the controller's next look, as the limit is near.
+    // The controller looks at limits every half minute, and sends the signal, as this one is near.
     cluster.slurm(&format!("scontrol update jobid={} TimeLimit=1", task(2)));
     for fold in [0, 1] {
         cluster.preempt(&cluster.task(&task(fold)).1);
