@@ -25,13 +25,10 @@ use std::{
     sync::Arc,
 };
 
-use workers::{Task, Workers};
+use workers::{LeftOut, Task, Workers};
 
 /// Most names listed in a message.
 const NAMED: usize = 5;
-
-/// A study that was not predicted, and why.
-type LeftOut = (Arc<str>, String);
 
 /// Predicts. Returns a summary of the files written, and whether they include all studies.
 pub fn predict(args: &cli::Predict) -> Result<(CommandOutput, bool)> {

@@ -1,6 +1,5 @@
 //! Predicts on one device, or on several at once.
 
-use super::LeftOut;
 use crate::{
     config::{Config, Precision},
     device::{self, Chosen},
@@ -19,6 +18,9 @@ use crossbeam_channel::{Sender, unbounded};
 use eyre::{Result, bail, eyre};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::{collections::HashMap, sync::Arc, thread};
+
+/// A study that was not predicted, and why.
+pub(super) type LeftOut = (Arc<str>, String);
 
 /// What a worker computes on.
 struct Worker {
