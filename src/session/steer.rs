@@ -148,7 +148,7 @@ fn steer_shared(folder: &Folder, args: &cli::Steer, request: Request) -> Result<
             // The only lines of the watch's own are of those who do not answer.
             (Event::Log(log), None) => {
                 let line = format::sanitized(&log.message);
-                print::note_aside(&format!("{name}: {line}"));
+                print::note_aside(format!("{name}: {line}"));
                 late.push(line);
             }
             (event, fold)

@@ -83,7 +83,7 @@ fn label(binding: &Binding, context: &Context) -> Option<&'static str> {
             other.filter(|fold| state.shared && fold.is_at_work()).map(|_| short)
         }
         Action::Watch(_) => {
-            state.trained_beside(1).filter(|_| state.shared && short != "").map(|_| short)
+            state.trained_beside(1).filter(|_| state.shared && !short.is_empty()).map(|_| short)
         }
         Action::Fold(key) => fold_keys::label(key, state, fold?),
         _ => Some(short),

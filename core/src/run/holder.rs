@@ -1,8 +1,15 @@
 //! A process that holds a claim, and whether it still lives.
 
 use super::slurm::{self, Task};
+use crate::bounded;
 use serde::{Deserialize, Serialize};
-use std::{fmt, fs};
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+};
+
+/// Most bytes read of a file of /proc.
+const LONGEST: u64 = 16 << 10;
 
 /// A process on some host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,7 +149,8 @@ fn short(name: &str) -> &str {
 }
 
 fn boot() -> String {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let id = bounded::read_text(Path::new("/proc/sys/kernel/random/boot_id"), LONGEST);
+    let id = id.unwrap_or_default();
     id.trim().into()
 }
 
@@ -156,7 +164,7 @@ fn namespace() -> u64 {
 
 /// Start of a living process in clock ticks since the boot; `None` if there is no such process.
 fn started(pid: u32) -> Option<u64> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = bounded::read(&PathBuf::from(format!("/proc/{pid}/stat")), LONGEST).ok()?;
     let stat = String::from_utf8_lossy(&stat);
     // The name, in parentheses, may contain anything.
     let (_, rest) = stat.rsplit_once(')')?;
