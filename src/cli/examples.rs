@@ -12,6 +12,7 @@ Examples:
   rsna-tui predict --data crops --out p.csv  its folds together on new studies
   rsna-tui export --fold 0 --format onnx     the newest run's fold 0 for onnxruntime
   rsna-tui --folds 0,2 --no-tui > run.log    two folds, plain lines, for a batch system
+  rsna-tui --devices cuda:0,cuda:1 …         folds side by side, a worker a GPU
   rsna-tui submit five --config config.toml --time 24:00:00 --gres gpu:1
                                              a Slurm job array, a task a fold
   rsna-tui --set train.epochs=2 --set model.backbone=convnext_atto
@@ -25,4 +26,5 @@ Examples:
                                              see a study as training sees it, as a PNG
 
 Exit codes: 0 done, 1 a fold or the run failed, predict left studies out or selftest found an error,
-2 bad input, 75 preempted (start it again with resume), 130 stopped before its end, 143 by SIGTERM.";
+2 bad input, 75 preempted (start it again with resume), 130 stopped before its end, 143 by SIGTERM,
+3 another process took the worker's fold over.";

@@ -75,22 +75,14 @@ pub struct NewRun {
 }
 
 impl NewRun {
-    /// Whether any of them is given.
-    pub fn is_given(&self) -> bool {
+    /// The arguments that make the run, which is named by `named`.
+    pub fn train(&self, named: &NamedRun) -> Train {
         let Self { config, demo, folds, seed, sets, debug } = self;
-        config.is_some() || *demo || folds.is_some() || seed.is_some() || !sets.is_empty() || *debug
-    }
-}
-
-impl Submit {
-    /// The arguments that make the run.
-    pub fn train(&self) -> Train {
-        let NewRun { config, demo, folds, seed, sets, debug } = &self.new;
         Train {
             config: config.clone(),
             demo: *demo,
-            run: self.named.run.clone(),
-            runs_dir: self.named.runs_dir.clone(),
+            run: named.run.clone(),
+            runs_dir: named.runs_dir.clone(),
             folds: folds.clone(),
             device: "cpu".into(),
             devices: None,
@@ -101,6 +93,12 @@ impl Submit {
             print_model: false,
             faults: Faults::default(),
         }
+    }
+
+    /// Whether any of them is given.
+    pub fn is_given(&self) -> bool {
+        let Self { config, demo, folds, seed, sets, debug } = self;
+        config.is_some() || *demo || folds.is_some() || seed.is_some() || !sets.is_empty() || *debug
     }
 }
 

@@ -1,8 +1,9 @@
 //! Arguments of runs that several processes share.
 
-use super::{NamedRun, Train};
+use super::{NamedRun, NewRun};
 use crate::train::faults::Faults;
 use clap::Args;
+use std::path::PathBuf;
 
 /// `rsna-tui create`
 ///
@@ -11,11 +12,14 @@ use clap::Args;
 #[derive(Debug, Args)]
 pub struct Create {
     /// Name of the run, a folder in the runs folder [default: the date and time]
-    #[arg(value_name = "RUN", conflicts_with = "run")]
+    #[arg(value_name = "RUN")]
     pub name: Option<String>,
+    /// Where runs are kept [default: run.dir of the config, runs]
+    #[arg(long, value_name = "DIR")]
+    pub runs_dir: Option<PathBuf>,
     #[command(flatten)]
     #[allow(missing_docs)]
-    pub train: Train,
+    pub new: NewRun,
 }
 
 /// `rsna-tui work`

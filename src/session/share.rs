@@ -17,8 +17,8 @@ mod split;
 
 /// Runs `rsna-tui create`.
 pub fn create(args: &cli::Create) -> Result<CommandOutput> {
-    let args =
-        cli::Train { run: args.name.clone().or(args.train.run.clone()), ..args.train.clone() };
+    let named = cli::NamedRun { run: args.name.clone(), runs_dir: args.runs_dir.clone() };
+    let args = args.new.train(&named);
     let config = super::config(&args)?;
     super::use_threads(&config)?;
     let folder = new(&args, config)?;

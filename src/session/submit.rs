@@ -52,7 +52,8 @@ pub fn submit(args: &cli::Submit) -> Result<CommandOutput> {
     if !args.dry_run {
         slurm::run(Command::new("sbatch").arg("--version")).map_err(no_slurm)?;
     }
-    let config = args.new.is_given().then(|| super::config(&args.train())).transpose()?;
+    let config =
+        args.new.is_given().then(|| super::config(&args.new.train(&args.named))).transpose()?;
     let folder = match config {
         Some(config) => match new(args, config)? {
             New::Made(folder) => folder,
@@ -127,7 +128,7 @@ enum New {
 }
 
 fn new(args: &cli::Submit, config: Config) -> Result<New> {
-    let train = args.train();
+    let train = args.new.train(&args.named);
     if let Some(name) = &train.run
         && Folder::open(&config.run.dir, Some(name)).is_ok()
     {

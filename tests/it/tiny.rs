@@ -27,6 +27,15 @@ pub fn train(run: &'static str, epochs: usize) -> Vec<&'static str> {
     flags.split_whitespace().chain([run, "--set", epochs]).collect()
 }
 
+/// Makes the run of [`train`] for workers.
+pub fn create(dir: &Path, run: &'static str, epochs: usize) {
+    let args = train(run, epochs);
+    let new = args.into_iter().filter(|arg| !["--no-tui", "--run"].contains(arg));
+    let args: Vec<&str> = std::iter::once("create").chain(new).collect();
+    let out = rsna_tui(dir, &args);
+    assert!(out.status.success(), "{}", said(&out));
+}
+
 pub fn tensors(path: &Path) -> BTreeMap<String, Vec<u32>> {
     let bits = |t: &Tensor| -> Vec<u32> {
         let t = t.flatten_all().unwrap();

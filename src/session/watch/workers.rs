@@ -1,17 +1,14 @@
 //! Who trains the folds of a shared run, by its claims and by what Slurm knows.
 
-use crate::{
-    bounded,
-    run::{
-        claim::{Newest, Record, Timing},
-        event::{Worker, WorkerState},
-        folder::Folder,
-        holder::{Holder, Life},
-        slurm::{self, Row},
-    },
+use crate::run::{
+    claim::{Newest, Record, Timing},
+    event::{Worker, WorkerState},
+    folder::Folder,
+    holder::{Holder, Life},
+    jobs::Jobs,
+    slurm::{self, Row},
 };
-use crossbeam_channel::{Receiver, bounded as channel};
-use serde::Deserialize;
+use crossbeam_channel::{Receiver, bounded};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant, SystemTime},
@@ -21,8 +18,6 @@ use std::{
 const ASK_EVERY: Duration = Duration::from_secs(15);
 /// Longest wait for the first answer.
 const AT_FIRST: Duration = Duration::from_millis(500);
-/// Most bytes of the file of the run's jobs.
-const LONGEST_JOBS: u64 = 16 << 20;
 /// Most jobs that are asked about.
 const MOST_JOBS: usize = 1000;
 
@@ -146,17 +141,6 @@ impl Workers {
     }
 }
 
-/// The run's jobs, as `rsna-tui submit` records them.
-#[derive(Deserialize)]
-struct Jobs {
-    jobs: Vec<Job>,
-}
-
-#[derive(Deserialize)]
-struct Job {
-    job: u64,
-}
-
 /// What Slurm says of the run's jobs.
 #[derive(Default)]
 struct Slurm {
@@ -182,16 +166,13 @@ impl Slurm {
             return;
         }
         let is_first = self.asked.replace(Instant::now()).is_none();
-        let path = run.path().join("slurm").join("jobs.json");
-        let read = bounded::read(&path, LONGEST_JOBS).ok();
-        let read = read.and_then(|bytes| serde_json::from_slice::<Jobs>(&bytes).ok());
-        let submitted = read.into_iter().flat_map(|read| read.jobs).map(|job| job.job);
-        jobs.extend(submitted.collect::<Vec<_>>().into_iter().rev().take(MOST_JOBS));
+        let submitted = Jobs::read(run).map(|jobs| jobs.ids()).unwrap_or_default();
+        jobs.extend(submitted.into_iter().rev().take(MOST_JOBS));
         if jobs.is_empty() {
             self.said = None;
             return;
         }
-        let (sender, answer) = channel(1);
+        let (sender, answer) = bounded(1);
         let ask = move || {
             let rows = slurm::queue(&jobs.iter().copied().collect::<Vec<_>>());
             let _ = sender.send(rows.map(|rows| (jobs, rows)));

@@ -1,6 +1,6 @@
 //! The command line steers real workers, of which one says that it is on another host.
 
-use crate::tiny::{rsna_tui, said, train};
+use crate::tiny::{create, rsna_tui, said};
 use std::{
     fs,
     path::Path,
@@ -31,10 +31,7 @@ fn wait_for(what: &str, mut is: impl FnMut() -> bool) {
 fn commands_reach_all_workers_or_one() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let args: Vec<&str> = std::iter::once("create").chain(train("r", 200)).collect();
-    let args: Vec<&str> = args.into_iter().filter(|arg| *arg != "--no-tui").collect();
-    let out = rsna_tui(dir, &args);
-    assert!(out.status.success(), "{}", said(&out));
+    create(dir, "r", 200);
     let out = rsna_tui(dir, &["attach", "r", "--no-tui"]);
     assert!(said(&out).contains("nobody trains r now; 0 of 2 folds are done"), "{}", said(&out));
     let out = rsna_tui(dir, &["pause", "r"]);
@@ -79,10 +76,7 @@ fn commands_reach_all_workers_or_one() {
 fn a_worker_that_does_not_answer_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let args: Vec<&str> = std::iter::once("create").chain(train("r", 200)).collect();
-    let args: Vec<&str> = args.into_iter().filter(|arg| *arg != "--no-tui").collect();
-    let out = rsna_tui(dir, &args);
-    assert!(out.status.success(), "{}", said(&out));
+    create(dir, "r", 200);
     let mut there = work(dir, "1", Some("elsewhere"));
     wait_for("it trains", || journal(dir, 1).contains("\"type\":\"step\""));
     let pid = there.id().to_string();

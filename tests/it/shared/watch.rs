@@ -147,7 +147,7 @@ fn a_hundred_folds_are_read_in_a_moment() {
     let mut state = State::default();
     watched.past.iter().for_each(|stamped| state.apply(stamped));
     let all = begun.elapsed();
-    let (size, events) = (text.len() * 100 >> 20, watched.past.len());
+    let (size, events) = ((text.len() * 100) >> 20, watched.past.len());
     println!("{size} MiB, {events} events passed: read in {read:?}, shown after {all:?}");
     assert_eq!(epochs(&watched.past).len(), 100 * 50, "no epoch is left out");
     assert!(all < Duration::from_secs(20), "{all:?}");

@@ -5,7 +5,7 @@ mod begun_alone;
 mod killed;
 mod supervised;
 
-use crate::tiny::{self, figures, log, rsna_tui, said, tensors};
+use crate::tiny::{self, create, figures, log, rsna_tui, said, tensors};
 use serde_json::Value;
 use std::{
     fs,
@@ -13,14 +13,6 @@ use std::{
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
-
-/// Arguments of `tiny::train` for `create`.
-fn create(dir: &Path, run: &'static str, epochs: usize) {
-    let args = tiny::train(run, epochs);
-    let args: Vec<&str> = std::iter::once("create").chain(args).collect();
-    let out = rsna_tui(dir, &args);
-    assert!(out.status.success(), "{}", said(&out));
-}
 
 /// Starts a worker.
 fn worker(dir: &Path, run: &str, more: &[&str], env: &[(&str, &str)]) -> Child {
