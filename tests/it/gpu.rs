@@ -101,6 +101,31 @@ fn two_devices() {
     assert_eq!(on(&first), on(&second.device), "to the bit");
 }
 
+/// A worker a card: each fold is that of one process on one card.
+#[test]
+fn two_workers_on_two_devices() {
+    use crate::tiny::{rsna_tui, said, same_fold, train};
+    if gpu().is_none() || device::choose("cuda:1", Precision::F32).is_err() {
+        return eprintln!("skipped: it takes two GPUs");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let with = |run, devices: [&'static str; 2]| {
+        let out = rsna_tui(dir.path(), &[train(run, 2), devices.to_vec()].concat());
+        assert!(out.status.success(), "{}", said(&out));
+        said(&out)
+    };
+    with("whole", ["--device", "cuda"]);
+    let text = with("both", ["--devices", "all"]);
+    assert!(text.contains("on CUDA 0") && text.contains("on CUDA 1"), "{text}");
+    // `same_fold` looks for the fold's files in the run's folder.
+    for fold in 0..2 {
+        let of_fold = dir.path().join(format!("runs/both/folds/{fold}"));
+        std::os::unix::fs::symlink(of_fold, dir.path().join(format!("runs/fold{fold}"))).unwrap();
+    }
+    same_fold(dir.path(), 0, "whole", "fold0");
+    same_fold(dir.path(), 1, "whole", "fold1");
+}
+
 /// Test hooks of the stand-in driver (tests/driver).
 struct StandIn {
     library: libloading::os::unix::Library,

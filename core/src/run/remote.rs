@@ -1,8 +1,9 @@
 //! Lets other hosts see a file that grows: a network file system may keep what is written here for half a
 //! minute before its server has it.
 
+use crate::bounded;
 use std::{
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -34,7 +35,7 @@ impl Shared {
             return;
         }
         let Ok(length) = fs::metadata(path).map(|found| found.len()) else { return };
-        if length != self.flushed && File::open(path).and_then(|file| file.sync_data()).is_ok() {
+        if length != self.flushed && bounded::open(path).and_then(|file| file.sync_data()).is_ok() {
             (self.flushed, self.at) = (length, Instant::now());
         }
     }

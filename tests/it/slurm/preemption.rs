@@ -51,6 +51,22 @@ fn same(dir: &Path, fold: usize, claims: usize) {
     }
 }
 
+/// Prints what the tasks said, should the test fail.
+struct Said<'a>(&'a Path);
+
+impl Drop for Said<'_> {
+    fn drop(&mut self) {
+        let folds = fs::read_dir(self.0.join("runs/parted/folds")).into_iter().flatten().flatten();
+        for fold in folds.filter(|_| std::thread::panicking()) {
+            let path = fold.path().join("output.log");
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            let last = &lines[lines.len().saturating_sub(40)..];
+            println!("{}:\n{}", path.display(), last.join("\n"));
+        }
+    }
+}
+
 /// The run's folds that are done.
 fn done(dir: &Path) -> usize {
     let states = fs::read_dir(dir.join("runs/parted/folds")).unwrap();
@@ -71,7 +87,8 @@ fn a_preempted_fold_and_one_at_its_time_limit_go_on_as_if_they_had_not_been() {
     let Some(cluster) = Cluster::start() else { return };
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let job = begin(&cluster, dir, &["--set", "train.epochs=4"], &["--partition=low"]);
+    let _said = Said(dir);
+    let job = begin(&cluster, dir, &["--set", "train.epochs=12"], &["--partition=low"]);
     let (first, second) = (format!("{job}_0"), format!("{job}_1"));
     wait_for_last(dir, 0);
     let (state, node, _) = cluster.task(&first);
@@ -102,6 +119,7 @@ fn five_folds_survive_what_a_cluster_does() {
     let Some(cluster) = Cluster::start() else { return };
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
+    let _said = Said(dir);
     let sets = ["--folds", "0,1,2,3,4", "--set", "train.epochs=25"];
     let options = ["--partition=low", "--at-most=3", "--signal-seconds=50"];
     let job = begin(&cluster, dir, &sets, &options);

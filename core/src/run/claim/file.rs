@@ -109,8 +109,10 @@ pub(super) fn make(path: &Path, record: &Record, holder: &Holder) -> io::Result<
     let mut bytes = serde_json::to_vec(record)?;
     bytes.push(b'\n');
     let temporary = path.with_file_name(format!(".{}", holder.tag()));
-    fs::write(&temporary, &bytes)?;
-    File::open(&temporary)?.sync_all()?;
+    let _ = fs::remove_file(&temporary);
+    let mut file = File::create_new(&temporary)?;
+    file.write_all(&bytes)?;
+    file.sync_all()?;
     let linked = fs::hard_link(&temporary, path);
     let is_linked = linked.is_ok() || links(&temporary) > 1;
     let _ = fs::remove_file(&temporary);
