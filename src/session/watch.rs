@@ -209,6 +209,10 @@ impl Watch {
         let (workers, steering) = (&self.workers, &self.steering);
         let wanted = |fold: usize| all || workers.held(fold).is_some() || steering.waits_for(fold);
         for stamped in self.journals.news(wanted) {
+            // The queue says more of a fold that was left than the fold's own event does.
+            if matches!(stamped.event, Event::Fold(_)) {
+                self.told.folds.clear();
+            }
             if !self.steering.hear(&stamped) && passes(&stamped.event) {
                 self.send(stamped);
             }

@@ -1,6 +1,7 @@
 //! `rsna-tui work`: trains the folds of a shared run, one after the other, beside other workers.
 
 use super::{
+    devices,
     live::{self, FAILED, FrontEnd, REQUEUE, STOPPED},
     recorded::{self, Data},
     share, share_end,
@@ -38,10 +39,11 @@ pub fn work(args: &cli::Work) -> Result<ExitCode> {
     let sets: Vec<Set> =
         args.threads.iter().map(|threads| Set::new(format!("train.threads={threads}"))).collect();
     let config = Config::load(Some(&run.config()), false, &sets)?;
+    let device = devices::one(&args.device)?;
     let timing = args.claim_seconds.map(|s| Timing::of_quiet(Duration::from_secs_f64(s.max(0.3))));
     let mut worker = Worker {
         signals: Signals::listen(Preemption::BatchSystem)?,
-        claimer: Claimer::new(Holder::here(&args.device), timing.unwrap_or_default(), taken_over),
+        claimer: Claimer::new(Holder::here(device), timing.unwrap_or_default(), taken_over),
         run,
         args,
         sets,
@@ -238,7 +240,7 @@ impl Worker<'_> {
         let worker = run::event::Worker {
             fold,
             state: WorkerState::Training,
-            holder: Some(Holder::here(&self.args.device)),
+            holder: Some(Holder::here(devices::one(&self.args.device)?)),
             device: device.name.clone(),
             reason: None,
         };

@@ -15,6 +15,9 @@ pub(super) fn line(worker: &Worker) -> (Level, String) {
             (Level::Info, format!("{by} trains it on {}", brief(&worker.device)))
         }
         WorkerState::Ended => (Level::Info, format!("{by} has ended{because}")),
+        WorkerState::Preempted => {
+            (Level::Warn, format!("{by} has saved and ended: its job was preempted or requeued"))
+        }
         WorkerState::Died => (Level::Error, format!("{by} has died{because}")),
         WorkerState::Silent => (Level::Warn, format!("{by} does not answer{because}")),
     };
@@ -62,7 +65,9 @@ pub fn trouble(worker: &Worker) -> Option<String> {
     let at = host(worker).map(|host| format!("{host}: ")).unwrap_or_default();
     let reason = worker.reason.as_deref().unwrap_or_default();
     let text = match (worker.state, reason) {
-        (WorkerState::Training, _) | (WorkerState::Ended, "") => return None,
+        (WorkerState::Training | WorkerState::Preempted, _) | (WorkerState::Ended, "") => {
+            return None;
+        }
         (WorkerState::Pending, "") => "in the batch system's queue".into(),
         (WorkerState::Pending, reason) => format!("({reason})"),
         (WorkerState::Died, "") => format!("{at}it has ended"),

@@ -31,6 +31,8 @@ pub enum WorkerState {
     Training,
     /// It has ended as it should, and released the fold.
     Ended,
+    /// It has saved and released the fold because its batch system took its place; the job is to start again.
+    Preempted,
     /// It has ended without releasing the fold.
     Died,
     /// It is on another host, and has not been heard of for a while.

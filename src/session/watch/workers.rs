@@ -7,6 +7,7 @@ use crate::run::{
     holder::{Holder, Life},
     jobs::Jobs,
     slurm::{self, Row},
+    status::{RunState, Status},
 };
 use crossbeam_channel::{Receiver, bounded};
 use std::{
@@ -16,6 +17,8 @@ use std::{
 
 /// Time between two questions to Slurm, for all jobs together.
 const ASK_EVERY: Duration = Duration::from_secs(15);
+/// Time until it is asked again after something happened.
+const SOON: Duration = Duration::from_secs(3);
 /// Longest wait for the first answer.
 const AT_FIRST: Duration = Duration::from_millis(500);
 /// Most jobs that are asked about.
@@ -33,6 +36,8 @@ pub(super) struct Workers {
 struct Seen {
     number: u64,
     record: Record,
+    /// When it was seen first.
+    begun: Instant,
     /// Time of its last touch, and since when it is unchanged.
     touched: Option<SystemTime>,
     since: Instant,
@@ -80,8 +85,9 @@ impl Workers {
         let before = self.seen.get(&fold).filter(|seen| seen.number == newest.number);
         let unchanged = before.filter(|seen| seen.touched == newest.touched);
         let since = unchanged.map_or_else(Instant::now, |seen| seen.since);
-        let (state, reason) = match (&record.released, self.life(&record.holder)) {
-            (Some(_), _) => (WorkerState::Ended, None),
+        let begun = before.map_or_else(Instant::now, |seen| seen.begun);
+        let (state, reason) = match (&record.released, self.life(&record.holder, begun)) {
+            (Some(_), _) => (left(run, fold), None),
             (None, Life::Alive) => (WorkerState::Training, None),
             (None, Life::Gone(why)) => (WorkerState::Died, Some(why)),
             (None, Life::Unknown) if since.elapsed() > Timing::default().beat * 3 => {
@@ -91,6 +97,9 @@ impl Workers {
             (None, Life::Unknown) => (WorkerState::Training, None),
         };
         let told = before.map(|seen| seen.state);
+        if told != Some(state) {
+            self.slurm.hurry();
+        }
         let worker = Worker {
             fold,
             state,
@@ -99,7 +108,8 @@ impl Workers {
             reason,
         };
         let number = newest.number;
-        self.seen.insert(fold, Seen { number, record, touched: newest.touched, since, state });
+        self.seen
+            .insert(fold, Seen { number, record, begun, touched: newest.touched, since, state });
         // Whoever ended before anybody looked is of no interest.
         let is_news = told != Some(state) && (told.is_some() || state != WorkerState::Ended);
         is_news.then_some(worker)
@@ -122,22 +132,32 @@ impl Workers {
         self.seen.get(&fold).is_some_and(|seen| seen.state == WorkerState::Died)
     }
 
-    fn life(&self, holder: &Holder) -> Life {
+    /// Whether the holder of a claim that was seen first at `begun` lives.
+    fn life(&self, holder: &Holder, begun: Instant) -> Life {
         let alone = Holder { job: None, ..holder.clone() };
         match (alone.life_seen_by(&self.here), &holder.job) {
             (Life::Unknown, Some(task)) => {
                 let job = task.array.map_or(task.id, |(job, _)| job);
-                let Some((asked, rows)) = &self.slurm.said else { return Life::Unknown };
-                if !asked.contains(&job) {
+                let Some(said) = &self.slurm.said else { return Life::Unknown };
+                // What was asked before the claim was made says nothing of this start of the job.
+                if !said.jobs.contains(&job) || said.asked <= begun {
                     return Life::Unknown;
                 }
-                match rows.iter().find(|row| row.is(task)) {
+                match said.rows.iter().find(|row| row.is(task)) {
                     Some(row) if row.runs(task) => Life::Alive,
                     _ => Life::Gone("its job has ended".into()),
                 }
             }
             (life, _) => life,
         }
+    }
+}
+
+/// How a process that has released the fold left it.
+fn left(run: &Folder, fold: usize) -> WorkerState {
+    match Status::read(&run.of_fold(fold).state()).map(|status| status.state) {
+        Ok(RunState::Requeued) => WorkerState::Preempted,
+        _ => WorkerState::Ended,
     }
 }
 
@@ -153,10 +173,20 @@ struct Slurm {
     told: BTreeMap<usize, String>,
 }
 
-/// Jobs that were asked about, and their tasks in the queue.
-type Answer = (BTreeSet<u64>, Vec<Row>);
+/// Jobs that were asked about, when, and their tasks in the queue.
+struct Answer {
+    jobs: BTreeSet<u64>,
+    asked: Instant,
+    rows: Vec<Row>,
+}
 
 impl Slurm {
+    /// Asks soon, because something happened.
+    fn hurry(&mut self) {
+        let soon = Instant::now().checked_sub(ASK_EVERY - SOON);
+        self.asked = self.asked.min(soon.or(self.asked));
+    }
+
     /// Takes in an answer, and asks again if it is time.
     fn ask(&mut self, run: &Folder, mut jobs: BTreeSet<u64>) {
         if let Some(answer) = self.answer.as_ref().and_then(|answer| answer.try_recv().ok()) {
@@ -173,9 +203,10 @@ impl Slurm {
             return;
         }
         let (sender, answer) = bounded(1);
+        let asked = Instant::now();
         let ask = move || {
             let rows = slurm::queue(&jobs.iter().copied().collect::<Vec<_>>());
-            let _ = sender.send(rows.map(|rows| (jobs, rows)));
+            let _ = sender.send(rows.map(|rows| Answer { jobs, asked, rows }));
         };
         if std::thread::Builder::new().name("slurm".into()).spawn(ask).is_ok() {
             // What is shown first should say what is pending.
@@ -189,7 +220,7 @@ impl Slurm {
     /// What changed of the folds whose tasks are pending. A task has the number of its fold.
     fn pending(&mut self, folds: &[usize], held: &BTreeSet<usize>) -> Vec<Worker> {
         // Slurm that is down says nothing of its queue.
-        let Some((_, rows)) = &self.said else { return Vec::new() };
+        let Some(Answer { rows, .. }) = &self.said else { return Vec::new() };
         let of = |row: &Row| Some((row.array_task? as usize, row.reason.clone()));
         let now: BTreeMap<usize, String> = rows
             .iter()

@@ -78,7 +78,7 @@ impl Alerts {
                 self.append(Kind::Died, &format!(" · taken over{}", by.unwrap_or_default()));
                 self.end(Kind::Died);
             }
-            WorkerState::Ended => {
+            WorkerState::Ended | WorkerState::Preempted => {
                 self.drop(Kind::Silent);
                 self.leave_process();
             }

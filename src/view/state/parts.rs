@@ -143,7 +143,13 @@ impl State {
         let Some(fold) = self.fold_mut(worker.fold) else { return };
         let is_new = fold.worker.as_ref().is_none_or(|old| old.holder != worker.holder);
         let is_there = matches!(worker.state, WorkerState::Training | WorkerState::Silent);
-        if !is_there && matches!(fold.state, FoldState::Training | FoldState::Validating) {
+        let comes_back = matches!(worker.state, WorkerState::Preempted | WorkerState::Pending);
+        let is_left = match fold.state {
+            FoldState::Training | FoldState::Validating => !is_there,
+            FoldState::Stopped => comes_back,
+            _ => false,
+        };
+        if is_left {
             // The queue and the next process say how it goes on.
             fold.state = FoldState::Waiting;
         }
@@ -253,6 +259,7 @@ impl State {
             (Some(WorkerState::Silent), _) => "silent",
             (Some(WorkerState::Pending), _) => "pending",
             (Some(WorkerState::Training), FoldState::Waiting) => "starting",
+            (Some(WorkerState::Preempted), _) => "preempted",
             (Some(WorkerState::Ended), _) => word,
             _ if fold.is_at_work() => match self.trainer_of(fold.plan.fold) {
                 Some(TrainerState::Paused) => "paused",

@@ -147,7 +147,8 @@ impl Drop for Cluster {
 }
 
 impl Cluster {
-    fn slurm_or_why(&self, line: &str) -> String {
+    /// Like [`Self::slurm`], for a command that may fail.
+    pub fn slurm_or_why(&self, line: &str) -> String {
         let words: Vec<&str> = line.split_whitespace().collect();
         let out = Command::new(words[0]).args(&words[1..]).env("SLURM_CONF", self.conf()).output();
         out.map_or_else(|e| e.to_string(), |out| crate::tiny::said(&out))

@@ -43,11 +43,17 @@ fn same(dir: &Path, fold: usize, claims: usize) {
     let all: Vec<_> = (1..=made).map(claim).collect();
     assert_eq!(made, claims, "fold {fold}: {all:#?}");
     for pair in all.windows(2) {
-        let released = pair[0]["released"].as_f64().expect("saved and released");
-        assert!(
-            released <= pair[1]["claimed"].as_f64().unwrap(),
-            "fold {fold} was held by two: {all:#?}"
-        );
+        match pair[0]["released"].as_f64() {
+            Some(released) => assert!(
+                released <= pair[1]["claimed"].as_f64().unwrap(),
+                "fold {fold} was held by two: {all:#?}"
+            ),
+            // Its node was cut off.
+            None => assert!(
+                pair[1]["took_over"].as_str().unwrap().ends_with("its job was started again"),
+                "{all:#?}"
+            ),
+        }
     }
 }
 
@@ -146,7 +152,8 @@ fn five_folds_survive_what_a_cluster_does() {
     assert!(cluster.loopback(&["controller", "start"]).status.success());
     wait("fold 2 is requeued", 90, || cluster.task(&task(2)).2 == 1);
     cluster.slurm(&format!("scontrol update jobid={} TimeLimit=30", task(2)));
-    cluster.slurm(&format!("scontrol update nodename={drained} state=resume"));
+    // The controller that was started again may have forgotten it.
+    cluster.slurm_or_why(&format!("scontrol update nodename={drained} state=resume"));
     for fold in [0, 1, 2, 4] {
         cluster.release(&task(fold), 1);
     }
