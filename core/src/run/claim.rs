@@ -12,9 +12,9 @@
 //! notices before it writes: see [`Claim::check`].
 
 use super::{
-    folder::write_atomically,
     holder::{Holder, Life},
     status,
+    unfinished::write_atomically,
 };
 use crate::bounded;
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded as channel};

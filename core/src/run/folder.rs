@@ -1,17 +1,19 @@
 //! A run's folder and the paths of its files.
 
-use super::{
-    claim::{Claim, Guard, Newest},
-    unfinished::Unfinished,
-};
-use crate::bounded;
+use super::claim::{Claim, Guard, Newest};
+pub use super::unfinished::{append_line, write_atomically, write_keeping};
 use std::{
     ffi::OsStr,
     fs::{self, File},
-    io::{self, Write},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+mod lock;
+
+use lock::lock;
+pub(crate) use lock::try_lock;
 
 /// A run folder that cannot be used; its message is one sentence.
 #[derive(Debug, thiserror::Error)]
@@ -109,13 +111,7 @@ impl Folder {
     /// Errors: when it cannot be written.
     pub fn claimed(mut self, claim: Claim) -> Result<Self, Error> {
         // `check` takes it as the sign that this is the fold's folder.
-        let logs = self.path.join("logs");
-        match fs::create_dir(&logs) {
-            Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(Error::Io { path: logs, source });
-            }
-            _ => {}
-        }
+        make_dir(self.path.join("logs"))?;
         self.hold = Some(Hold::Claim(Arc::new(claim)));
         self.remove_temporary();
         Ok(self)
@@ -167,10 +163,9 @@ impl Folder {
         self.run.is_none() && self.path.join(FOLDS).is_dir()
     }
 
-    /// Makes this run a shared one, unless it is. Its folds' folders are made by [`Self::make_fold`].
+    /// Makes this run a shared one, unless it is.
     pub fn make_shared(&self) -> Result<(), Error> {
-        let path = self.path.join(FOLDS);
-        fs::create_dir_all(&path).map_err(|source| Error::Io { path, source })
+        make_dir(self.path.join(FOLDS))
     }
 
     /// The folder that holds the files of `fold`: of a shared run the fold's own, else this one.
@@ -186,8 +181,7 @@ impl Folder {
     /// Makes the folder of a shared run's fold, unless it is there, and returns it.
     pub fn make_fold(&self, fold: usize) -> Result<Self, Error> {
         let of_fold = self.of_fold(fold);
-        let path = of_fold.path.clone();
-        fs::create_dir_all(&path).map_err(|source| Error::Io { path, source })?;
+        make_dir(of_fold.path.clone())?;
         Ok(of_fold)
     }
 
@@ -350,6 +344,10 @@ impl Folder {
     }
 }
 
+fn make_dir(path: PathBuf) -> Result<(), Error> {
+    fs::create_dir_all(&path).map_err(|source| Error::Io { path, source })
+}
+
 /// Name of the link to the newest run.
 const LATEST: &str = "latest";
 /// Name of the folder of the folds' folders.
@@ -406,74 +404,6 @@ fn point_latest(dir: &Path, name: &OsStr) {
     }
     #[cfg(not(unix))]
     let _ = (dir, name);
-}
-
-/// Most bytes of a PID and a line end.
-const LONGEST_PID: u64 = 32;
-/// Tries to take the lock: a process that only checks it holds it for a moment.
-const LOCK_TRIES: usize = 5;
-
-/// Locks a file for this process until it is closed; false if another process holds the lock at each of
-/// `tries`. Does without a lock where the file system has none.
-pub(crate) fn try_lock(file: &File, tries: usize) -> bool {
-    #[cfg(unix)]
-    return (0..tries).any(|n| {
-        use rustix::fs::{FlockOperation::NonBlockingLockExclusive, flock};
-        if n > 0 {
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-        flock(file, NonBlockingLockExclusive) != Err(rustix::io::Errno::WOULDBLOCK)
-    });
-    #[cfg(not(unix))]
-    {
-        let _ = (file, tries);
-        true
-    }
-}
-
-/// Locks the run for this process alone; without `take`, only tests the lock and leaves the file
-/// unchanged.
-fn lock(path: &Path, take: bool) -> Result<Arc<File>, Error> {
-    let file = path.join("lock");
-    let failed = |source| Error::Io { path: file.clone(), source };
-    let mut options = File::options();
-    options.read(true).write(take).create(take).truncate(false);
-    let mut lock = bounded::open_with(&file, &mut options).map_err(failed)?;
-    if !try_lock(&lock, if take { LOCK_TRIES } else { 1 }) {
-        let pid = bounded::read_text(&file, LONGEST_PID).ok().map(|pid| pid.trim().to_string());
-        let pid = pid.filter(|pid| !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit()));
-        return Err(Error::InUse { path: path.into(), pid });
-    }
-    if take {
-        let written = lock
-            .set_len(0)
-            .and_then(|()| lock.write_all(format!("{}\n", std::process::id()).as_bytes()));
-        written.map_err(failed)?;
-    }
-    Ok(lock.into())
-}
-
-/// Writes a file completely or not at all: writes a temporary file beside it, fsyncs and renames it,
-/// and fsyncs the folder.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    write_keeping(path, bytes, &[])
-}
-
-/// Like [`write_atomically`], but keeps the previous file as the first of `older`, that one as the
-/// second, and so on.
-pub fn write_keeping(path: &Path, bytes: &[u8], older: &[PathBuf]) -> io::Result<()> {
-    let mut file = Unfinished::create(path)?;
-    file.write_all(bytes)?;
-    file.finish_keeping(older)
-}
-
-/// Appends a complete line or nothing. Errors: when the file cannot be opened or written.
-pub fn append_line(path: &Path, line: &str) -> io::Result<()> {
-    let mut file = bounded::open_with(path, File::options().create(true).append(true))?;
-    let length = file.metadata()?.len();
-    file.write_all(format!("{line}\n").as_bytes()).inspect_err(|_| {
-        let _ = file.set_len(length);
-    })
 }
 
 #[cfg(test)]

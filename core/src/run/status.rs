@@ -2,7 +2,7 @@
 
 use super::{
     event::{FoldBest, FoldState},
-    folder::write_atomically,
+    unfinished::write_atomically,
 };
 use crate::{bounded, config::MOST_FOLDS};
 use serde::{Deserialize, Serialize};

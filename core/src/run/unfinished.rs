@@ -1,5 +1,6 @@
 //! A file written in pieces that takes its place once complete, or not at all.
 
+use crate::bounded;
 use std::{
     fs::{self, File},
     io::{self, BufWriter, Write},
@@ -85,4 +86,27 @@ impl Drop for Unfinished {
         // After a successful rename there is nothing left to remove.
         let _ = fs::remove_file(&self.temporary);
     }
+}
+
+/// Writes a file completely or not at all: writes a temporary file beside it, fsyncs and renames it,
+/// and fsyncs the folder.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_keeping(path, bytes, &[])
+}
+
+/// Like [`write_atomically`], but keeps the previous file as the first of `older`, that one as the
+/// second, and so on.
+pub fn write_keeping(path: &Path, bytes: &[u8], older: &[PathBuf]) -> io::Result<()> {
+    let mut file = Unfinished::create(path)?;
+    file.write_all(bytes)?;
+    file.finish_keeping(older)
+}
+
+/// Appends a complete line or nothing. Errors: when the file cannot be opened or written.
+pub fn append_line(path: &Path, line: &str) -> io::Result<()> {
+    let mut file = bounded::open_with(path, File::options().create(true).append(true))?;
+    let length = file.metadata()?.len();
+    file.write_all(format!("{line}\n").as_bytes()).inspect_err(|_| {
+        let _ = file.set_len(length);
+    })
 }
