@@ -155,7 +155,7 @@ pub(super) fn touch(path: &Path) -> io::Result<()> {
     }
     #[cfg(not(unix))]
     {
-        File::options().write(true).open(path)?.set_modified(SystemTime::now())
+        bounded::open_with(path, File::options().write(true))?.set_modified(SystemTime::now())
     }
 }
 
