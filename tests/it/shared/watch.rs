@@ -54,7 +54,7 @@ fn the_folds_of_several_workers_are_one_stream() {
     let path = there.folder.journal();
     there.end(&run, 1, FoldState::Stopped, RunState::Requeued);
     until(&watched.handle, |stamped| match &stamped.event {
-        Event::Worker(worker) => (worker.state == WorkerState::Ended).then_some(()),
+        Event::Worker(worker) => (worker.state == WorkerState::Preempted).then_some(()),
         _ => None,
     });
     let whole = fs::read_to_string(&path).unwrap();
