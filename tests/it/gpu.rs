@@ -116,7 +116,7 @@ fn two_workers_on_two_devices() {
     };
     with("whole", ["--device", "cuda"]);
     let text = with("both", ["--devices", "all"]);
-    assert!(text.contains("on CUDA 0") && text.contains("on CUDA 1"), "{text}");
+    assert!(text.contains("trains it on cuda:0") && text.contains("trains it on cuda:1"), "{text}");
     // `same_fold` looks for the fold's files in the run's folder.
     for fold in 0..2 {
         let of_fold = dir.path().join(format!("runs/both/folds/{fold}"));

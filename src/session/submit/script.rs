@@ -38,6 +38,9 @@ if [ "$code" -eq 75 ]; then
     [ -z "$terminated" ] || break
     # The task alone: the number of the job may mean the whole array.
     if scontrol requeue "$task"; then exit 0; fi
+    # On a busy node Slurm ends this scontrol with the task, before it can say that the task is requeued. Any
+    # other code would count as the failure of the next start.
+    [ -z "$terminated" ] || exit 0
     sleep 5
   done
   [ -n "$terminated" ] || echo "fold $fold is saved, but task $task could not be requeued: submit the run again" >&2
