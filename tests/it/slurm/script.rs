@@ -110,9 +110,9 @@ fn a_task_that_slurm_ends_is_not_requeued_by_itself() {
     let task = Task::new("");
     assert_eq!(task.end(Some("TERM")), Some(143));
     assert_eq!(task.requeued(), "");
-    // Cancelled while it waits to be requeued.
+    // Ended while it asks to be requeued: because it is, or because it was cancelled. Slurm knows.
     let task = Task::new("kill $PPID; false");
-    assert_eq!(task.end(Some("USR1")), Some(75));
+    assert_eq!(task.end(Some("USR1")), Some(0));
     assert_eq!(task.requeued(), "requeue 40_1\n");
 }
 
